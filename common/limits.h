@@ -1,0 +1,100 @@
+// Every bound on what a client, a file or an operator may ask for, each with its reason (invariant I8).
+#ifndef MNEME_COMMON_LIMITS_H_
+#define MNEME_COMMON_LIMITS_H_
+
+#include <cstddef>
+#include <cstdint>
+
+namespace mneme::limits {
+
+// --- Names and identity -------------------------------------------------------------------------------------------
+
+// A memory's name: fits a path part, a metric label and a log line whole.
+inline constexpr size_t kMaxMemoryNameBytes = 128;
+// A request id: a UUID with room for a caller's prefix. Only its 128-bit hash is stored.
+inline constexpr size_t kMaxRequestIdBytes = 128;
+// Ids from 2^62 on are the server's (`2^62 | row << 8 | shard`).
+inline constexpr uint64_t kFirstServerId = uint64_t{1} << 62;
+// The shard takes the low eight bits of a server-given id.
+inline constexpr uint32_t kMaxShards = 256;
+// Each text of a fingerprint: a model name, a revision hash, a layer path.
+inline constexpr size_t kMaxFingerprintFieldBytes = 256;
+// Memories of one deployment: the catalogue is held in ram.
+inline constexpr size_t kMaxMemories = 100'000;
+
+// --- Shapes -------------------------------------------------------------------------------------------------------
+
+// The widest hidden state of published models is 16,384.
+inline constexpr uint32_t kMaxDimension = 16'384;
+// A VECTOR value: residuals over a label set, or another hidden state.
+inline constexpr uint32_t kMaxValueDimension = 65'536;
+// A BYTES value: a sentence, a candidate text. Larger payloads belong in an object store.
+inline constexpr size_t kMaxValueBytes = 64 * 1024;
+// Tokenizers of published models stay below 2^20; 2^24 leaves room and keeps a full distribution below 200 MB.
+inline constexpr uint32_t kMaxVocabularySize = uint32_t{1} << 24;
+// Components of a key: squares of differences stay finite in f32 at the largest dimension (16,384 x (2e16)^2 = 6.6e36).
+inline constexpr float kMaxKeyComponent = 1e16F;
+// f16 keys: the largest finite half.
+inline constexpr float kMaxHalf = 65'504.0F;
+
+// --- Requests -----------------------------------------------------------------------------------------------------
+
+// k: the literature goes to 1,024; adaptive combiners and re-ranking double and redouble that.
+inline constexpr uint32_t kMaxK = 4'096;
+// Rows of one query message: a decode batch with beams, or a prefill of one sequence.
+inline constexpr size_t kMaxQueryRows = 1'024;
+// rows x k of one query message: with 40 bytes per neighbour an answer stays below the message bound.
+inline constexpr size_t kMaxNeighboursPerRequest = size_t{1} << 20;
+// Entries of one insert message.
+inline constexpr size_t kMaxInsertEntries = 65'536;
+// Ids of one get, delete or filter list.
+inline constexpr size_t kMaxIds = 65'536;
+// Partitions one query may name (all partitions is a flag, not a list).
+inline constexpr size_t kMaxPartitionsPerQuery = 1'024;
+// Extra candidates (successors) per query row.
+inline constexpr size_t kMaxExtraCandidatesPerRow = 4'096;
+// (temperature, k) cells of a distribution request: a whole tuning grid in one search.
+inline constexpr size_t kMaxDistributionCells = 256;
+// Entries of one scan page.
+inline constexpr size_t kMaxScanPage = 8'192;
+// One message, in or out: 16 times gRPC's default, so that 16,384 x 1,024 f32 keys fit, and no more.
+inline constexpr size_t kMaxMessageBytes = 64 * 1024 * 1024;
+// Request metadata: gRPC's own default, stated.
+inline constexpr size_t kMaxMetadataBytes = 8 * 1024;
+// Violations named in one error: the details share the peer's 8 KiB of trailing metadata.
+inline constexpr size_t kMaxViolations = 16;
+inline constexpr size_t kMaxErrorDetailBytes = 4 * 1024;
+// Temperature: below, exp underflows for any two different distances; above, every distribution is flat.
+inline constexpr double kMinTemperature = 1e-9;
+inline constexpr double kMaxTemperature = 1e12;
+
+// --- Server -------------------------------------------------------------------------------------------------------
+
+// Searches waiting for a worker; at 1 ms each a full queue is half a second of delay.
+inline constexpr size_t kMaxQueuedSearches = 512;
+// Bytes of writes waiting for a shard's writer.
+inline constexpr size_t kMaxQueuedWriteBytes = 256 * 1024 * 1024;
+// Unacknowledged bytes that one insert stream may have in flight (its back-pressure window).
+inline constexpr size_t kInsertStreamWindowBytes = 16 * 1024 * 1024;
+// Concurrent streams of one connection.
+inline constexpr int kMaxConcurrentStreams = 256;
+// How long a SIGTERM waits for calls in flight.
+inline constexpr int kDrainSeconds = 8;
+
+// --- Storage and index --------------------------------------------------------------------------------------------
+
+// Request ids remembered for exactly-once: at least this many per shard and at least this long.
+inline constexpr uint64_t kRememberedRequests = 1'000'000;
+inline constexpr int64_t kRememberedRequestMs = 10 * 60 * 1000;
+// Below this a partition is flat and exact: a scan costs less than two milliseconds at d = 128.
+inline constexpr uint64_t kFlatRows = 20'000;
+// Rows of a tail that wake the sealer.
+inline constexpr uint64_t kSealRows = 16'384;
+// Segments of one partition before they are merged into one.
+inline constexpr size_t kMaxSegments = 6;
+// Rows sampled to train a codebook, per centroid: FAISS's own upper bound.
+inline constexpr size_t kTrainingRowsPerCentroid = 64;
+
+}  // namespace mneme::limits
+
+#endif  // MNEME_COMMON_LIMITS_H_

@@ -1,0 +1,64 @@
+// Codebook: one trained set of centroids that segments share, with the measured relation of probes to recall.
+#ifndef MNEME_INDEX_CODEBOOK_H_
+#define MNEME_INDEX_CODEBOOK_H_
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "absl/types/span.h"
+#include "index/envelope.h"
+#include "index/index_spec.h"
+
+namespace mneme {
+
+// Immutable once trained. Thread-safe.
+class Codebook {
+ public:
+  // Trains `lists` centroids by k-means (FAISS) on `sample` [count x dimension] f32. Deterministic in the sample.
+  // Cosine: spherical, on unit keys. Inner product: on the keys as they are.
+  static absl::StatusOr<std::shared_ptr<Codebook>> Train(const IndexSpec& spec, uint64_t number,
+                                                         absl::Span<const float> sample, uint32_t lists);
+  // DATA_LOSS when the file is missing or damaged.
+  static absl::StatusOr<std::shared_ptr<Codebook>> Open(const std::string& path, const IndexSpec& spec,
+                                                        const EnvelopeIdentity& identity);
+  absl::Status Save(const std::string& path, const EnvelopeIdentity& identity) const;
+
+  uint64_t number() const;
+  uint32_t lists() const;
+
+  // The list of each of `count` keys [count x dimension] f32.
+  void Assign(const float* keys, size_t count, uint32_t* lists) const;
+  // The `probes` lists nearest to each query, nearest first: out [count x probes].
+  void Probe(const float* queries, size_t count, size_t probes, uint32_t* out) const;
+
+  // Probes needed so that recall@k reaches `target`, from the calibration that SetCalibration() stored (measured at
+  // training on held-out keys); conservative between its points. All lists when nothing was measured.
+  uint32_t ProbesFor(uint32_t k, double target) const;
+  // One measured point: with `probes` lists, recall@k was `recall`.
+  struct CalibrationPoint {
+    uint32_t k = 0;
+    uint32_t probes = 0;
+    double recall = 0.0;
+  };
+  void SetCalibration(std::vector<CalibrationPoint> points);
+
+ private:
+  struct State;
+  explicit Codebook(std::unique_ptr<State> state);
+
+ public:
+  ~Codebook();
+
+ private:
+  std::unique_ptr<State> state_;
+};
+
+// nlist for n rows: 4 sqrt(n), at least 64 rows a list for training.
+uint32_t ListsFor(uint64_t rows);
+
+}  // namespace mneme
+
+#endif  // MNEME_INDEX_CODEBOOK_H_

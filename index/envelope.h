@@ -1,0 +1,75 @@
+// Envelope: the checksummed container of every index file. A file whose bytes are not those that were written is
+// refused, never read (I2).
+//
+// Layout (docs/formats.md): magic, version, kind, identity, section table, header checksum; then the sections, each
+// padded to 64 bytes and covered by one XXH3-64 per 64 KiB block (the table of block checksums is a section of its own
+// and is covered by the header).
+#ifndef MNEME_INDEX_ENVELOPE_H_
+#define MNEME_INDEX_ENVELOPE_H_
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+
+namespace mneme {
+
+// Stored on disk: do not renumber.
+enum class EnvelopeKind : uint32_t { kCodebook = 1, kSegment = 2 };
+
+// Says whose file it is: a file of another memory, partition, codebook or number is refused even when it is whole.
+struct EnvelopeIdentity {
+  uint64_t deployment = 0;
+  uint32_t memory = 0;
+  uint64_t partition = 0;
+  uint64_t file_number = 0;
+  friend bool operator==(const EnvelopeIdentity&, const EnvelopeIdentity&) = default;
+};
+
+// Writes sections one after another to `path` + ".tmp"; Finish() syncs, renames and syncs the directory.
+// Not thread-safe. An unfinished file is removed by the destructor.
+class EnvelopeWriter {
+ public:
+  static absl::StatusOr<std::unique_ptr<EnvelopeWriter>> New(std::string path, EnvelopeKind kind,
+                                                             const EnvelopeIdentity& identity);
+  ~EnvelopeWriter();
+
+  // Starts section `id` (unique in the file); Append() adds to it.
+  absl::Status BeginSection(uint32_t id);
+  absl::Status Append(std::string_view bytes);
+  absl::Status AddSection(uint32_t id, std::string_view bytes);
+  // The size of the file in bytes.
+  absl::StatusOr<uint64_t> Finish();
+
+ private:
+  struct State;
+  explicit EnvelopeWriter(std::unique_ptr<State> state);
+  std::unique_ptr<State> state_;
+};
+
+// A mapped, verified file. Thread-safe (immutable).
+class Envelope {
+ public:
+  // Maps `path` and verifies every byte. DATA_LOSS when the file is missing, damaged, truncated, of another kind,
+  // version or identity; the message says which.
+  static absl::StatusOr<std::unique_ptr<Envelope>> Open(const std::string& path, EnvelopeKind kind,
+                                                        const EnvelopeIdentity& identity);
+  ~Envelope();
+
+  // The bytes of section `id`, 64-byte aligned; empty when the file has none.
+  std::string_view Section(uint32_t id) const;
+  uint64_t file_bytes() const;
+
+ private:
+  struct State;
+  explicit Envelope(std::unique_ptr<State> state);
+  std::unique_ptr<State> state_;
+};
+
+}  // namespace mneme
+
+#endif  // MNEME_INDEX_ENVELOPE_H_

@@ -1,0 +1,53 @@
+// RowBlock: the one shape in which rows are scanned, whether they lie in a tail chunk or in a list of a segment.
+#ifndef MNEME_INDEX_ROW_BLOCK_H_
+#define MNEME_INDEX_ROW_BLOCK_H_
+
+#include <cstddef>
+#include <cstdint>
+#include <string_view>
+
+#include "common/columns.h"
+#include "common/types.h"
+
+namespace mneme {
+
+// A borrowed run of `count` rows as columns. A null optional column means that every row has the default.
+struct RowBlock {
+  size_t count = 0;
+  const char* keys = nullptr;              // [count x key_bytes], stored dtype; 64-byte aligned at row 0
+  const EntryId* ids = nullptr;            // [count]
+  const Row* rows = nullptr;               // [count]; null: rows are first_row + i
+  Row first_row = 0;
+  const char* values = nullptr;            // fixed width: [count x value_bytes]; else the bytes that offsets index
+  const uint64_t* value_offsets = nullptr; // variable width only: [count + 1]
+  const float* weights = nullptr;
+  const double* scores = nullptr;
+  const int64_t* labels = nullptr;
+  const uint64_t* sources = nullptr;
+  const uint64_t* positions = nullptr;
+  const int64_t* expiries_ms = nullptr;
+  const int64_t* created_ms = nullptr;
+  // An upper bound of the Euclidean norm of every key of the block: turns relative f32 error into absolute (I4).
+  double max_norm = 0.0;
+
+  Row RowAt(size_t i) const { return rows != nullptr ? rows[i] : first_row + i; }
+  std::string_view ValueAt(size_t i, size_t value_bytes) const {
+    if (value_bytes != 0) return {values + i * value_bytes, value_bytes};
+    return {values + value_offsets[i], static_cast<size_t>(value_offsets[i + 1] - value_offsets[i])};
+  }
+  Attributes AttributesAt(size_t i) const {
+    Attributes a;
+    if (weights != nullptr) a.weight = weights[i];
+    if (scores != nullptr) a.score = scores[i];
+    if (labels != nullptr) a.label = labels[i];
+    if (sources != nullptr) a.source = sources[i];
+    if (positions != nullptr) a.position = positions[i];
+    if (expiries_ms != nullptr) a.expiry_ms = expiries_ms[i];
+    if (created_ms != nullptr) a.created_ms = created_ms[i];
+    return a;
+  }
+};
+
+}  // namespace mneme
+
+#endif  // MNEME_INDEX_ROW_BLOCK_H_

@@ -1,0 +1,61 @@
+// Segment: an immutable, memory-mapped, checksummed run of rows in IVF lists, with every column that an answer needs, so
+// that a query never touches the store.
+#ifndef MNEME_INDEX_SEGMENT_H_
+#define MNEME_INDEX_SEGMENT_H_
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <string>
+
+#include "absl/status/statusor.h"
+#include "index/codebook.h"
+#include "index/envelope.h"
+#include "index/index_spec.h"
+#include "index/row_block.h"
+
+namespace mneme {
+
+// Rows [first_row, end_row), less those that were dead when it was built, ordered by (list, row). Thread-safe.
+class Segment {
+ public:
+  // DATA_LOSS when the file is missing, damaged or not the one that `identity` and `spec` name.
+  static absl::StatusOr<std::shared_ptr<const Segment>> Open(const std::string& path, const IndexSpec& spec,
+                                                             const EnvelopeIdentity& identity);
+  ~Segment();
+
+  Row first_row() const;
+  Row end_row() const;
+  uint64_t rows() const;             // rows that the file holds
+  uint64_t codebook_number() const;
+  uint64_t file_bytes() const;
+
+  uint32_t lists() const;
+  RowBlock List(uint32_t list) const;  // may be empty
+  RowBlock All() const;
+
+ private:
+  struct State;
+  explicit Segment(std::unique_ptr<State> state);
+  std::unique_ptr<State> state_;
+};
+
+// Collects rows in row order, then writes the file. Memory: the rows it holds. Not thread-safe.
+class SegmentBuilder {
+ public:
+  SegmentBuilder(const IndexSpec& spec, std::shared_ptr<const Codebook> codebook, Row first_row, Row end_row);
+  ~SegmentBuilder();
+
+  // `row` ascends from call to call and lies in [first_row, end_row).
+  void Add(Row row, const EntryView& entry);
+  // Assigns lists, writes, syncs and renames. `cancelled` is asked now and then: CANCELLED when it says so.
+  absl::Status Write(const std::string& path, const EnvelopeIdentity& identity, const std::function<bool()>& cancelled);
+
+ private:
+  struct State;
+  std::unique_ptr<State> state_;
+};
+
+}  // namespace mneme
+
+#endif  // MNEME_INDEX_SEGMENT_H_

@@ -1,0 +1,65 @@
+// Tail: the newest rows of a partition, not yet in a segment, visible as soon as they are appended and always exact.
+#ifndef MNEME_INDEX_TAIL_H_
+#define MNEME_INDEX_TAIL_H_
+
+#include <atomic>
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <vector>
+
+#include "common/columns.h"
+#include "index/index_spec.h"
+#include "index/row_block.h"
+
+namespace mneme {
+
+// One append-only run of rows with a published length. One writer, any number of readers. Small partitions stay small:
+// chunks start at a few rows and double up to kMaxChunkRows. A Tail never shrinks: sealing replaces the list of tails
+// that a version holds.
+class TailChunk;
+
+class Tail {
+ public:
+  static constexpr size_t kMaxChunkRows = 4096;
+
+  Tail(const IndexSpec& spec, Row first_row);
+  ~Tail();
+
+  // Appends `columns[begin, end)` as the next rows. Called by the writer only. The rows are readable up to the length
+  // that Snapshot() took afterwards.
+  void Append(const EntryColumns& columns, size_t begin, size_t end);
+
+  Row first_row() const { return first_row_; }
+  // One past the newest row. Writer only.
+  Row end_row() const;
+  uint64_t ram_bytes() const;
+
+  // What a version holds: the chunks with the number of rows that are published in each.
+  struct Snapshot {
+    struct Part {
+      std::shared_ptr<const TailChunk> chunk;
+      size_t count = 0;
+    };
+    std::vector<Part> parts;
+    Row first_row = 0;
+    Row end_row = 0;
+  };
+  // Writer only; the snapshot may then be read by any thread for as long as it is held.
+  Snapshot TakeSnapshot() const;
+
+  // Drops chunks that lie wholly below `row` (they are in a segment now). Writer only; readers keep what they hold.
+  void DropBelow(Row row);
+
+ private:
+  IndexSpec spec_;
+  Row first_row_;
+  std::vector<std::shared_ptr<TailChunk>> chunks_;
+};
+
+// The rows of one part of a snapshot that are at or above `from_row` (rows below it are in a segment).
+RowBlock BlockOf(const Tail::Snapshot::Part& part, Row from_row);
+
+}  // namespace mneme
+
+#endif  // MNEME_INDEX_TAIL_H_
