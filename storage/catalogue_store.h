@@ -1,0 +1,47 @@
+// CatalogueStore: the durable list of memories of a deployment.
+#ifndef MNEME_STORAGE_CATALOGUE_STORE_H_
+#define MNEME_STORAGE_CATALOGUE_STORE_H_
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "common/types.h"
+#include "storage/rocksdb_entry_store.h"
+
+namespace mneme {
+
+// A memory as the catalogue knows it. Its number is never reused.
+struct MemoryRecord {
+  MemoryNumber number = 0;
+  MemorySpec spec;
+  int64_t created_ms = 0;
+  bool dropped = false;  // its name is free; its data is being removed
+
+  friend bool operator==(const MemoryRecord&, const MemoryRecord&) = default;
+};
+
+// Thread-compatible. Every write is synced before it returns.
+class CatalogueStore {
+ public:
+  virtual ~CatalogueStore() = default;
+
+  // All records, dropped ones included, by number.
+  virtual absl::StatusOr<std::vector<MemoryRecord>> Read() const = 0;
+  // The next number to give; every Put() of a higher number raises it, and it never falls.
+  virtual absl::StatusOr<MemoryNumber> NextNumber() const = 0;
+  // Writes or replaces a record.
+  virtual absl::Status Put(const MemoryRecord& record) = 0;
+  // Forgets a dropped memory whose data is gone.
+  virtual absl::Status Remove(MemoryNumber number) = 0;
+};
+
+absl::StatusOr<std::unique_ptr<CatalogueStore>> OpenCatalogueStore(
+    const std::string& path, StoreResources* resources, std::shared_ptr<rocksdb::FileSystem> file_system = nullptr);
+
+}  // namespace mneme
+
+#endif  // MNEME_STORAGE_CATALOGUE_STORE_H_

@@ -1,0 +1,48 @@
+// DataDirectory: the directory that a process owns, with its layout, lock and format version.
+//
+//   FORMAT           text: format version, deployment number, shard count, checksum
+//   LOCK             held by the running process
+//   catalogue/       RocksDB of the catalogue
+//   shard-000/db/    RocksDB of shard 0
+//   shard-000/index/ index files of shard 0 (may be deleted: I2)
+#ifndef MNEME_STORAGE_DATA_DIRECTORY_H_
+#define MNEME_STORAGE_DATA_DIRECTORY_H_
+
+#include <cstdint>
+#include <memory>
+#include <string>
+
+#include "absl/status/statusor.h"
+
+namespace mneme {
+
+// Owns the lock for its life. Thread-safe (immutable).
+class DataDirectory {
+ public:
+  // Opens or creates `path` (mode 0700). `shards` 0: as it is stored, or 1 when new. FAILED_PRECONDITION when another
+  // process holds it, when it has another shard count or a newer format; DATA_LOSS when FORMAT is damaged;
+  // INVALID_ARGUMENT when `shards` exceeds kMaxShards.
+  static absl::StatusOr<std::unique_ptr<DataDirectory>> Open(std::string path, uint32_t shards);
+  ~DataDirectory();
+
+  const std::string& path() const { return path_; }
+  uint32_t shards() const { return shards_; }
+  // Random, given at creation: tells the versions and files of this deployment from those of any other.
+  uint64_t deployment() const { return deployment_; }
+
+  std::string CataloguePath() const;
+  std::string StorePath(uint32_t shard) const;
+  std::string IndexPath(uint32_t shard) const;
+
+ private:
+  DataDirectory(std::string path, uint32_t shards, uint64_t deployment, int lock_fd);
+
+  std::string path_;
+  uint32_t shards_;
+  uint64_t deployment_;
+  int lock_fd_;
+};
+
+}  // namespace mneme
+
+#endif  // MNEME_STORAGE_DATA_DIRECTORY_H_

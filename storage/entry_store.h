@@ -1,0 +1,135 @@
+// EntryStore: the durable truth of one shard (I2). Everything else of a shard can be rebuilt from it.
+#ifndef MNEME_STORAGE_ENTRY_STORE_H_
+#define MNEME_STORAGE_ENTRY_STORE_H_
+
+#include <cstdint>
+#include <functional>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/types/span.h"
+#include "common/checksum.h"
+#include "common/columns.h"
+#include "common/types.h"
+
+namespace mneme {
+
+// Names a part of a memory on this shard.
+struct PartitionKey {
+  MemoryNumber memory = 0;
+  PartitionId partition = 0;
+  friend auto operator<=>(const PartitionKey&, const PartitionKey&) = default;
+};
+
+// Where a partition stands: written with every batch that changes it.
+struct PartitionHead {
+  PartitionKey key;
+  Row next_row = 0;        // rows [0, next_row) were given
+  uint64_t live_rows = 0;  // of which so many are alive
+};
+
+// An index file that covers rows [first_row, end_row) of a partition; file names derive from the number.
+struct SegmentRecord {
+  PartitionKey key;
+  uint64_t file_number = 0;
+  uint64_t codebook_number = 0;
+  Row first_row = 0;
+  Row end_row = 0;
+  friend bool operator==(const SegmentRecord&, const SegmentRecord&) = default;
+};
+
+// The remembered outcome of a request id (exactly-once, P4).
+struct RememberedRequest {
+  Hash128 id;             // of memory and request id
+  uint64_t content = 0;   // checksum of what was asked: the same id with other content is refused
+  Sequence sequence = 0;  // at which it was applied
+  int64_t stamp_ms = 0;
+  std::string result;     // opaque to storage
+};
+
+// One atomic change of a shard. Borrowed columns must live until Commit() returns.
+struct StoreBatch {
+  // Entries columns[begin, end) become rows first_row, first_row + 1, ...
+  struct Run {
+    PartitionKey key;
+    Row first_row = 0;
+    const EntryColumns* columns = nullptr;
+    size_t begin = 0;
+    size_t end = 0;
+    bool map_ids = true;  // false: server-given ids carry their row and need no map
+  };
+  struct Death {
+    PartitionKey key;
+    Row row = 0;
+    EntryId id = 0;
+    bool unmap_id = false;  // false for an overwrite: the id maps to its new row in the same batch
+  };
+
+  Sequence sequence = 0;  // stored with the batch: what was applied and its position are one write (I7)
+  std::vector<PartitionKey> dropped_partitions;  // everything of them goes, before the runs are applied
+  std::vector<Run> runs;
+  std::vector<Death> deaths;  // the row goes, and a dead mark stays for segments that still hold it
+  std::vector<PartitionHead> heads;
+  std::vector<RememberedRequest> requests;
+  std::vector<RememberedRequest> forgotten_requests;  // only id and sequence are read
+  std::vector<SegmentRecord> removed_segments;
+  std::vector<SegmentRecord> added_segments;
+  std::vector<Death> cleared_marks;  // dead marks that no segment needs any more; only key and row are read
+};
+
+// One shard's store. Commit() and Sync() may be called by different threads at once; each by one thread at a time.
+// Reads are thread-safe. Implementations: RocksDbEntryStore (the product), MemoryEntryStore (the oracle of tests).
+class EntryStore {
+ public:
+  virtual ~EntryStore() = default;
+
+  // Applies `batch` atomically. When it returns OK the batch survives a killed process (Durability::kWritten) and is
+  // visible to reads. RESOURCE_EXHAUSTED when the disk is full. After any error the store takes no more writes:
+  // later calls return the same error until it is opened again.
+  virtual absl::Status Commit(const StoreBatch& batch) = 0;
+
+  // Makes every batch committed before the call survive power loss (Durability::kSync) and returns the highest sequence
+  // that is now durable. After an error nothing more is acknowledged: later calls to Commit() and Sync() return it.
+  virtual absl::StatusOr<Sequence> Sync() = 0;
+
+  // The sequence of the last committed batch; 0 in an empty store.
+  virtual Sequence applied() const = 0;
+
+  // Calls `visit` for each stored row of [first_row, end_row) in row order, from one consistent snapshot, until it
+  // returns false. DATA_LOSS when a record is damaged.
+  virtual absl::Status ScanRows(const PartitionKey& key, Row first_row, Row end_row,
+                                const std::function<bool(Row, const EntryView&)>& visit) const = 0;
+
+  // The row of a client id, or nullopt. Server-given ids are not mapped.
+  virtual absl::StatusOr<std::optional<Row>> FindRow(const PartitionKey& key, EntryId id) const = 0;
+  // The rows of many client ids at once (one MultiGet), in their order.
+  virtual absl::StatusOr<std::vector<std::optional<Row>>> FindRows(const PartitionKey& key,
+                                                                   absl::Span<const EntryId> ids) const = 0;
+  // Appends the entry at `row` to `out` and returns true; false when there is none.
+  virtual absl::StatusOr<bool> ReadRow(const PartitionKey& key, Row row, EntryColumns& out) const = 0;
+
+  virtual absl::StatusOr<std::optional<RememberedRequest>> FindRequest(const Hash128& id) const = 0;
+  // The oldest remembered requests, at most `limit`, in order of sequence (results are not filled).
+  virtual absl::StatusOr<std::vector<RememberedRequest>> OldestRequests(size_t limit) const = 0;
+  virtual absl::StatusOr<uint64_t> CountRequests() const = 0;
+
+  // What a shard reads when it opens.
+  virtual absl::StatusOr<std::vector<PartitionHead>> ReadHeads() const = 0;
+  virtual absl::StatusOr<std::vector<SegmentRecord>> ReadSegments() const = 0;
+  virtual absl::StatusOr<std::vector<Row>> ReadDeadMarks(const PartitionKey& key) const = 0;
+
+  // Removes everything of a memory, in ranges; idempotent. Called only after its drop is durable in the catalogue.
+  virtual absl::Status DropMemory(MemoryNumber memory) = 0;
+
+  // Bytes on disk, for statistics.
+  virtual uint64_t DiskBytes() const = 0;
+  // Flushes and compacts everything (bulk load, statistics of bytes on disk).
+  virtual absl::Status Compact() = 0;
+};
+
+}  // namespace mneme
+
+#endif  // MNEME_STORAGE_ENTRY_STORE_H_
