@@ -1,0 +1,204 @@
+// How a distribution is made:
+//   1. group the neighbours by token; a group's mass is relative to its nearest neighbour, so that it is at least the
+//      weight of that one and never underflows, whatever the temperature;
+//   2. sum the groups relative to the nearest neighbour of all;
+//   3. ln p of a group is ln mass + (its nearest - the nearest) / T - ln total;
+//   4. order by ln p descending, then token ascending, and cut to top_m.
+// Differences of scores are taken before dividing by T: they are exact where the quotients would have lost their digits.
+// Weights need no part in choosing the reference: over the whole range of f32 they span e^177 and exp covers e^709.
+#include "readout/distribution.h"
+
+#include <algorithm>
+#include <cmath>
+#include <cstddef>
+
+#include "readout/token_numbers.h"
+
+namespace mneme {
+namespace {
+
+constexpr double kNever = -std::numeric_limits<double>::infinity();
+
+// The neighbours of one token.
+struct TokenGroup {
+  Token token = 0;
+  bool allowed = true;
+  double nearest = 0.0;  // the score of its nearest neighbour
+  double mass = 0.0;     // sum of w exp((s - nearest) / T)
+};
+
+struct TokenLogProb {
+  double log_prob = 0.0;
+  Token token = 0;
+};
+
+bool MoreLikely(const TokenLogProb& a, const TokenLogProb& b) {
+  return a.log_prob > b.log_prob || (a.log_prob == b.log_prob && a.token < b.token);
+}
+
+bool IsAllowed(const std::vector<Token>* allowed, Token token) {
+  return allowed == nullptr || std::binary_search(allowed->begin(), allowed->end(), token);
+}
+
+double WeightOf(const ScoredTokens& neighbours, size_t i) {
+  return neighbours.weights.empty() ? 1.0 : static_cast<double>(neighbours.weights[i]);
+}
+
+// Step 1: in order of each token's nearest neighbour; groups that are not allowed are dropped.
+std::vector<TokenGroup> GroupByToken(const ScoredTokens& neighbours, size_t k, const DistributionOptions& options) {
+  TokenNumbers numbers(k);
+  std::vector<TokenGroup> groups;
+  groups.reserve(k);
+  for (size_t i = 0; i < k; ++i) {
+    const Token token = neighbours.tokens[i];
+    const uint32_t number = numbers.NumberOf(token);
+    const double weight = WeightOf(neighbours, i);
+    if (number == groups.size()) {
+      groups.push_back({token, IsAllowed(options.allowed, token), neighbours.scores[i], weight});
+      continue;
+    }
+    TokenGroup& group = groups[number];
+    if (!group.allowed) continue;
+    group.mass += weight * std::exp((neighbours.scores[i] - group.nearest) / options.temperature);
+  }
+  if (options.allowed != nullptr) std::erase_if(groups, [](const TokenGroup& group) { return !group.allowed; });
+  return groups;
+}
+
+// Step 4: moves the most likely into `out`; what is cut is summed in the order of `ranked` before it was ordered.
+void OrderAndCut(std::vector<TokenLogProb> ranked, uint32_t top_m, TokenDistribution& out) {
+  if (top_m != 0 && top_m < ranked.size()) {
+    std::vector<TokenLogProb> kept(top_m);
+    std::partial_sort_copy(ranked.begin(), ranked.end(), kept.begin(), kept.end(), MoreLikely);
+    for (const TokenLogProb& item : ranked) {
+      if (MoreLikely(kept.back(), item)) out.left_out += std::exp(item.log_prob);
+    }
+    ranked = std::move(kept);
+  } else {
+    std::sort(ranked.begin(), ranked.end(), MoreLikely);
+  }
+  out.tokens.reserve(ranked.size());
+  out.log_probs.reserve(ranked.size());
+  for (const TokenLogProb& item : ranked) {
+    out.tokens.push_back(item.token);
+    out.log_probs.push_back(item.log_prob);
+  }
+}
+
+// ln of the model's mass on the allowed tokens; 0 without a mask, since p_LM is then taken as given.
+double LogMassOfAllowed(absl::Span<const float> lm_log_probs, const std::vector<Token>* allowed) {
+  if (allowed == nullptr) return 0.0;
+  double greatest = kNever;
+  for (const Token token : *allowed) {
+    if (token < lm_log_probs.size()) greatest = std::max(greatest, static_cast<double>(lm_log_probs[token]));
+  }
+  if (greatest == kNever) return kNever;
+  double mass = 0.0;
+  for (const Token token : *allowed) {
+    if (token < lm_log_probs.size()) mass += std::exp(lm_log_probs[token] - greatest);
+  }
+  return greatest + std::log(mass);
+}
+
+// The tokens of `knn` by token ascending, so that a walk over the vocabulary meets them in passing.
+std::vector<TokenLogProb> ByToken(const TokenDistribution& knn) {
+  std::vector<TokenLogProb> items(knn.tokens.size());
+  for (size_t i = 0; i < items.size(); ++i) items[i] = {knn.log_probs[i], knn.tokens[i]};
+  std::sort(items.begin(), items.end(), [](const auto& a, const auto& b) { return a.token < b.token; });
+  return items;
+}
+
+}  // namespace
+
+TokenDistribution Distribution(const ScoredTokens& neighbours, const DistributionOptions& options) {
+  TokenDistribution out;
+  const size_t k = std::min<size_t>(options.k, neighbours.scores.size());
+  const std::vector<TokenGroup> groups = GroupByToken(neighbours, k, options);
+  if (groups.empty()) return out;
+  const double nearest = groups.front().nearest;
+  double total = 0.0;  // step 2
+  std::vector<TokenLogProb> ranked(groups.size());
+  for (size_t i = 0; i < groups.size(); ++i) {
+    const double shift = (groups[i].nearest - nearest) / options.temperature;
+    total += groups[i].mass * std::exp(shift);
+    ranked[i] = {std::log(groups[i].mass) + shift, groups[i].token};
+  }
+  const double log_total = std::log(total);
+  for (TokenLogProb& item : ranked) item.log_prob -= log_total;  // step 3
+  out.log_total_mass = nearest / options.temperature + log_total;
+  OrderAndCut(std::move(ranked), options.top_m, out);
+  return out;
+}
+
+void TargetLogProbs(const ScoredTokens& neighbours, double temperature, absl::Span<const uint32_t> ks, Token target,
+                    const std::vector<Token>* allowed, absl::Span<double> out, absl::Span<double> log_total_masses) {
+  const bool target_allowed = IsAllowed(allowed, target);
+  double nearest = 0.0;         // of all allowed neighbours
+  double total = 0.0;           // relative to it; 0: none yet
+  double target_nearest = 0.0;  // of those that hold the target
+  double target_mass = 0.0;     // relative to it
+  size_t i = 0;
+  for (size_t j = 0; j < ks.size(); ++j) {
+    for (const size_t k = std::min<size_t>(ks[j], neighbours.scores.size()); i < k; ++i) {
+      const bool is_target = neighbours.tokens[i] == target;
+      if (is_target ? !target_allowed : !IsAllowed(allowed, neighbours.tokens[i])) continue;
+      const double score = neighbours.scores[i];
+      const double weight = WeightOf(neighbours, i);
+      if (total == 0.0) nearest = score;
+      total += weight * std::exp((score - nearest) / temperature);
+      if (!is_target) continue;
+      if (target_mass == 0.0) target_nearest = score;
+      target_mass += weight * std::exp((score - target_nearest) / temperature);
+    }
+    const double log_total = std::log(total);
+    out[j] = target_mass == 0.0 ? kNever : std::log(target_mass) + (target_nearest - nearest) / temperature - log_total;
+    if (!log_total_masses.empty()) log_total_masses[j] = total == 0.0 ? kNever : nearest / temperature + log_total;
+  }
+}
+
+double MixLogProbs(double log_knn, double log_lm, double knn_weight) {
+  if (knn_weight <= 0.0) return log_lm;
+  if (knn_weight >= 1.0) return log_knn;
+  const double knn = log_knn + std::log(knn_weight);
+  const double lm = log_lm + std::log1p(-knn_weight);
+  const double greater = std::max(knn, lm);
+  if (greater == kNever) return kNever;
+  return greater + std::log1p(std::exp(std::min(knn, lm) - greater));
+}
+
+TokenDistribution MixDistribution(const TokenDistribution& knn, absl::Span<const float> lm_log_probs,
+                                  double knn_weight, uint32_t top_m, const std::vector<Token>* allowed) {
+  TokenDistribution out;
+  out.log_total_mass = knn.log_total_mass;
+  const double lm_mass = LogMassOfAllowed(lm_log_probs, allowed);
+  if (knn.tokens.empty()) knn_weight = 0.0;
+  if (lm_mass == kNever && !knn.tokens.empty()) knn_weight = 1.0;
+  const std::vector<TokenLogProb> neighbours = ByToken(knn);
+  std::vector<TokenLogProb> ranked;
+  ranked.reserve(allowed == nullptr ? lm_log_probs.size() : allowed->size());
+  auto neighbour = neighbours.begin();
+  const auto visit = [&](Token token, double lm) {
+    double log_knn = kNever;
+    if (neighbour != neighbours.end() && neighbour->token == token) log_knn = (neighbour++)->log_prob;
+    const double mixed = MixLogProbs(log_knn, lm - lm_mass, knn_weight);
+    if (mixed != kNever) ranked.push_back({mixed, token});
+  };
+  if (allowed == nullptr) {
+    for (Token token = 0; token < lm_log_probs.size(); ++token) visit(token, lm_log_probs[token]);
+    while (neighbour != neighbours.end()) visit(neighbour->token, kNever);
+  } else {
+    for (const Token token : *allowed) visit(token, token < lm_log_probs.size() ? lm_log_probs[token] : kNever);
+  }
+  OrderAndCut(std::move(ranked), top_m, out);
+  return out;
+}
+
+void DistinctCounts(absl::Span<const Token> tokens, absl::Span<uint32_t> out) {
+  TokenNumbers numbers(tokens.size());
+  for (size_t i = 0; i < tokens.size(); ++i) {
+    numbers.NumberOf(tokens[i]);
+    out[i] = numbers.size();
+  }
+}
+
+}  // namespace mneme
