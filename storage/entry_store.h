@@ -29,6 +29,7 @@ struct PartitionHead {
   PartitionKey key;
   Row next_row = 0;        // rows [0, next_row) were given
   uint64_t live_rows = 0;  // of which so many are alive
+  EntryId id_bound = 0;    // every mapped id is below it: ascending ids need no look-up
 };
 
 // An index file that covers rows [first_row, end_row) of a partition; file names derive from the number.

@@ -1,0 +1,183 @@
+// What can be asked of a deployment, and what it answers. Plain data, validated by who builds it: shapes, finite
+// components, token and id ranges are checked at the edge, where a field has a name.
+#ifndef MNEME_ENGINE_COMMANDS_H_
+#define MNEME_ENGINE_COMMANDS_H_
+
+#include <atomic>
+#include <chrono>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "common/aligned_buffer.h"
+#include "common/columns.h"
+#include "common/types.h"
+#include "index/row_filter.h"
+#include "storage/catalogue_store.h"
+
+namespace mneme {
+
+// A memory that was found by name; stays valid (and answers NOT_FOUND once dropped) for as long as it is held.
+using MemoryHandle = std::shared_ptr<const MemoryRecord>;
+
+// Which parts of a memory a read covers. None named and not all: partition 0.
+struct PartitionSelection {
+  std::vector<PartitionId> partitions;
+  bool all = false;
+};
+
+// A position in the history of every shard that a write touched or a read saw (I1).
+struct Version {
+  MemoryNumber memory = 0;
+  struct Part {
+    uint32_t shard = 0;
+    Sequence sequence = 0;
+  };
+  std::vector<Part> parts;  // ascending by shard
+};
+
+// When to give up. Checked while waiting, between blocks of rows and between shards.
+struct CallLimits {
+  std::chrono::steady_clock::time_point deadline = std::chrono::steady_clock::time_point::max();
+  std::shared_ptr<const std::atomic<bool>> cancelled;  // may be null
+
+  // DEADLINE_EXCEEDED or CANCELLED when it is time to stop.
+  absl::Status Check() const;
+};
+
+struct InsertCommand {
+  PartitionId partition = 0;
+  EntryColumns entries;    // keys in the stored dtype; ids empty: the server gives them
+  std::string request_id;  // empty: no exactly-once
+  Durability durability = Durability::kSync;
+};
+
+struct InsertOutcome {
+  uint64_t inserted = 0;
+  uint64_t replaced = 0;
+  std::vector<EntryId> given_ids;
+  Version version;
+  bool replayed = false;
+};
+
+struct DeleteCommand {
+  PartitionSelection partitions;
+  // Exactly one of the three.
+  std::optional<std::vector<EntryId>> ids;
+  std::optional<RowFilter> filter;
+  bool everything = false;
+
+  bool dry_run = false;
+  std::string request_id;
+  Durability durability = Durability::kSync;
+};
+
+struct DeleteOutcome {
+  uint64_t deleted = 0;
+  uint64_t absent = 0;
+  int64_t deleted_at_ms = 0;
+  Version version;
+  bool replayed = false;
+};
+
+struct QueryCommand {
+  PartitionSelection partitions;
+  AlignedBuffer queries;  // [count x dimension] f32
+  size_t count = 0;
+  uint32_t k = 0;         // 0 only with extra candidates
+  bool exact = false;
+  double recall_target = 0.95;
+  uint32_t probes = 0;    // 0: by recall_target
+  RowFilter filter;       // stamp_ms is set by the deployment
+  std::vector<EntryId> exclude_ids;       // [count] or empty
+  std::vector<uint64_t> exclude_sources;  // [count] or empty
+  // Extra candidates of query i: [extra_offsets[i], extra_offsets[i + 1]); one partition only.
+  std::vector<size_t> extra_offsets;
+  std::vector<EntryId> extra_ids;
+  std::vector<uint64_t> extra_sources;  // as long as extra_ids, or empty: any source
+  bool with_keys = false;
+  bool with_successors = false;
+  Version at_least;  // no parts: whatever is there
+  CallLimits limits;
+};
+
+struct Coverage {
+  uint32_t shards_total = 0;
+  uint32_t shards_answered = 0;
+  std::vector<uint32_t> missing_shards;
+};
+
+struct QueryOutcome {
+  NeighbourColumns neighbours;  // the k nearest and the extra candidates, in the order of I4
+  std::vector<EntryId> successors;      // [neighbours.size()] where asked for
+  std::vector<uint8_t> has_successor;   // [neighbours.size()] where asked for
+  SearchStatistics statistics;
+  Coverage coverage;
+  Version version;
+  uint64_t queue_us = 0;
+  uint64_t search_us = 0;
+};
+
+// Where a scan goes on. Opaque outside the engine (see version.h for its encoding).
+struct ScanPosition {
+  MemoryNumber memory = 0;
+  uint32_t shard = 0;
+  PartitionId partition = 0;
+  Row row = 0;
+};
+
+struct ScanCommand {
+  PartitionSelection partitions;
+  RowFilter filter;
+  bool with_keys = false;
+  size_t page_size = 0;
+  std::optional<ScanPosition> from;
+  Version at_least;
+  CallLimits limits;
+};
+
+struct ScanPage {
+  EntryColumns entries;
+  std::vector<PartitionId> partitions;  // [entries.count]
+  std::optional<ScanPosition> next;     // absent on the last page
+};
+
+struct MemoryStatistics {
+  uint64_t entries = 0;
+  uint64_t dead_rows = 0;
+  uint64_t partitions = 0;
+  uint64_t tail_rows = 0;
+  uint64_t segments = 0;
+  uint64_t codebooks = 0;
+  uint64_t index_bytes = 0;
+  uint64_t tail_ram_bytes = 0;
+  uint64_t unsealed_partitions = 0;  // whose tail is long enough to be sealed
+  uint64_t benefit_tokens = 0;
+  double benefit_nats = 0.0;
+
+  void Add(const MemoryStatistics& other);
+};
+
+struct DeploymentStatistics {
+  MemoryStatistics memories;
+  uint64_t memory_count = 0;
+  uint64_t store_bytes = 0;
+  uint64_t queued_searches = 0;
+  uint64_t queued_write_bytes = 0;
+  bool maintenance_busy = false;
+  absl::Status write_status;  // not OK: writes are refused, and why
+};
+
+struct BuildProgress {
+  const char* stage = "reading";  // "reading", "training", "writing", "done"
+  uint64_t rows_done = 0;
+  uint64_t rows_total = 0;
+};
+
+}  // namespace mneme
+
+#endif  // MNEME_ENGINE_COMMANDS_H_

@@ -1,0 +1,98 @@
+// Deployment: the shards and the catalogue of one process, and the routing between them. What a front end calls.
+//
+// 1. Writes are split by owner shard (docs/formats.md, "Routing"), logged, applied and acknowledged by the shards.
+// 2. Reads go to the shards that hold the partitions asked for; their answers merge in the order of I4.
+// Searches run on a fixed pool of threads; callbacks are called on threads of the deployment and must not block long.
+#ifndef MNEME_ENGINE_DEPLOYMENT_H_
+#define MNEME_ENGINE_DEPLOYMENT_H_
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "common/clock.h"
+#include "engine/commands.h"
+
+namespace mneme {
+
+// An event worth a log line: {"event": name, key: value, ...}. Called from any thread.
+using EventSink = std::function<void(std::string_view event, std::string_view detail)>;
+
+struct DeploymentOptions {
+  std::string data_dir;
+  uint32_t shards = 0;          // 0: as stored, or 1 when new
+  uint32_t search_threads = 0;  // 0: one per core
+  uint64_t ram_limit_bytes = 0; // of tails and queued writes; 0: half of the machine's
+  bool accept_truncated_log = false;
+  const Clock* clock = nullptr; // borrowed; null: the machine's
+  EventSink events;             // may be empty
+};
+
+// Thread-safe.
+class Deployment {
+ public:
+  // Opens or creates. FAILED_PRECONDITION and DATA_LOSS as DataDirectory and OpenRocksDbEntryStore say.
+  static absl::StatusOr<std::unique_ptr<Deployment>> Open(DeploymentOptions options);
+  // Finishes accepted writes, then stops.
+  ~Deployment();
+
+  uint32_t shards() const;
+
+  // --- Catalogue ---
+  // ALREADY_EXISTS when the name is taken; RESOURCE_EXHAUSTED beyond kMaxMemories.
+  absl::StatusOr<MemoryHandle> CreateMemory(const MemorySpec& spec);
+  // NOT_FOUND.
+  absl::StatusOr<MemoryHandle> FindMemory(std::string_view name) const;
+  std::vector<MemoryHandle> ListMemories() const;  // by name
+  // NOT_FOUND. The name is free when it returns; data goes in the background.
+  absl::Status DropMemory(std::string_view name);
+
+  // --- Writes ---
+  // `visible` (may be null) is called when the next query will see the write; `done` when it is as durable as asked.
+  // `done` is called exactly once: RESOURCE_EXHAUSTED when queues, ram or disk are full; FAILED_PRECONDITION when the
+  // request id was used with other content; NOT_FOUND when the memory was dropped. Nothing of a failed write is applied
+  // on the shard that failed it.
+  void Insert(MemoryHandle memory, InsertCommand command, std::function<void()> visible,
+              std::function<void(absl::StatusOr<InsertOutcome>)> done);
+  void Delete(MemoryHandle memory, DeleteCommand command, std::function<void(absl::StatusOr<DeleteOutcome>)> done);
+
+  // --- Reads ---
+  // `done` is called exactly once, on a search thread unless the queue is full (RESOURCE_EXHAUSTED).
+  void Query(MemoryHandle memory, QueryCommand command, std::function<void(absl::StatusOr<QueryOutcome>)> done);
+  // Entries by id in the order asked for; found[i] tells which are there (entries holds only those).
+  absl::StatusOr<EntryColumns> Get(const MemoryHandle& memory, PartitionId partition, const std::vector<EntryId>& ids,
+                                   bool with_keys, const Version& at_least, const CallLimits& limits,
+                                   std::vector<bool>& found) const;
+  absl::StatusOr<ScanPage> Scan(const MemoryHandle& memory, const ScanCommand& command) const;
+  absl::StatusOr<uint64_t> Count(const MemoryHandle& memory, const PartitionSelection& partitions,
+                                 const RowFilter& filter, const Version& at_least, const CallLimits& limits) const;
+
+  // --- Index and statistics ---
+  // Seals tails and brings the index of every partition up to date. CANCELLED when `progress` returns false.
+  absl::Status BuildIndex(const MemoryHandle& memory, bool retrain, std::function<bool(const BuildProgress&)> progress);
+  absl::StatusOr<MemoryStatistics> Statistics(const MemoryHandle& memory) const;
+  DeploymentStatistics Statistics() const;
+  // Adds to the benefit that was counted for a memory.
+  void CountBenefit(const MemoryHandle& memory, uint64_t tokens, double nats);
+
+  // Opaque bytes of a version, and back. INVALID_ARGUMENT when malformed; FAILED_PRECONDITION when it is of another
+  // deployment or of a memory that was dropped.
+  std::string EncodeVersion(const Version& version) const;
+  absl::StatusOr<Version> DecodeVersion(const MemoryHandle& memory, std::string_view bytes) const;
+  std::string EncodeScanPosition(const ScanPosition& position) const;
+  absl::StatusOr<ScanPosition> DecodeScanPosition(const MemoryHandle& memory, std::string_view bytes) const;
+
+ private:
+  struct State;
+  explicit Deployment(std::unique_ptr<State> state);
+  std::unique_ptr<State> state_;
+};
+
+}  // namespace mneme
+
+#endif  // MNEME_ENGINE_DEPLOYMENT_H_
