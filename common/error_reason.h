@@ -1,0 +1,32 @@
+// ErrorReason: the machine-readable reason that an absl::Status carries to the edge, beside its code and message.
+#ifndef MNEME_COMMON_ERROR_REASON_H_
+#define MNEME_COMMON_ERROR_REASON_H_
+
+#include <string>
+#include <string_view>
+
+#include "absl/status/status.h"
+
+namespace mneme {
+
+namespace reason {
+inline constexpr std::string_view kQueueFull = "QUEUE_FULL";
+inline constexpr std::string_view kMemoryLimit = "MEMORY_LIMIT";
+inline constexpr std::string_view kStorageFull = "STORAGE_FULL";
+inline constexpr std::string_view kReplicaLagging = "REPLICA_LAGGING";
+inline constexpr std::string_view kChecksumMismatch = "CHECKSUM_MISMATCH";
+inline constexpr std::string_view kRequestIdReused = "REQUEST_ID_REUSED";
+inline constexpr std::string_view kForeignVersion = "FOREIGN_VERSION";
+inline constexpr std::string_view kMemoryNotFound = "MEMORY_NOT_FOUND";
+inline constexpr std::string_view kMemoryExists = "MEMORY_EXISTS";
+}  // namespace reason
+
+// `status` with `reason` attached; an OK status stays OK.
+absl::Status WithReason(absl::Status status, std::string_view reason);
+
+// The reason attached to `status`; empty when there is none.
+std::string ReasonOf(const absl::Status& status);
+
+}  // namespace mneme
+
+#endif  // MNEME_COMMON_ERROR_REASON_H_

@@ -1,0 +1,28 @@
+#include "engine/routing.h"
+
+#include <algorithm>
+#include <numeric>
+
+namespace mneme {
+
+std::vector<uint32_t> Routing::OwnersOf(const MemoryRecord& memory, const PartitionSelection& selection) const {
+  std::vector<uint32_t> owners;
+  const std::vector<PartitionId> defaults = {0};
+  const auto& partitions = selection.partitions.empty() ? defaults : selection.partitions;
+  bool everywhere = selection.all && memory.spec.spread != Spread::kOne;
+  for (size_t i = 0; i < partitions.size() && !everywhere; ++i) {
+    const auto owner = OwnerOfPartition(memory, partitions[i]);
+    everywhere = !owner.has_value();
+    if (owner.has_value()) owners.push_back(*owner);
+  }
+  if (everywhere) {
+    owners.resize(shards_);
+    std::iota(owners.begin(), owners.end(), 0U);
+    return owners;
+  }
+  std::sort(owners.begin(), owners.end());
+  owners.erase(std::unique(owners.begin(), owners.end()), owners.end());
+  return owners;
+}
+
+}  // namespace mneme
