@@ -85,6 +85,13 @@ void OrderAndCut(std::vector<TokenLogProb> ranked, uint32_t top_m, TokenDistribu
   }
 }
 
+// ln(exp(a) + exp(b)); exact where either is -infinity, which is how weights 0 and 1 need no case of their own.
+double LogAdd(double a, double b) {
+  const double greater = std::max(a, b);
+  if (greater == kNever) return kNever;
+  return greater + std::log1p(std::exp(std::min(a, b) - greater));
+}
+
 // ln of the model's mass on the allowed tokens; 0 without a mask, since p_LM is then taken as given.
 double LogMassOfAllowed(absl::Span<const float> lm_log_probs, const std::vector<Token>* allowed) {
   if (allowed == nullptr) return 0.0;
@@ -157,13 +164,7 @@ void TargetLogProbs(const ScoredTokens& neighbours, double temperature, absl::Sp
 }
 
 double MixLogProbs(double log_knn, double log_lm, double knn_weight) {
-  if (knn_weight <= 0.0) return log_lm;
-  if (knn_weight >= 1.0) return log_knn;
-  const double knn = log_knn + std::log(knn_weight);
-  const double lm = log_lm + std::log1p(-knn_weight);
-  const double greater = std::max(knn, lm);
-  if (greater == kNever) return kNever;
-  return greater + std::log1p(std::exp(std::min(knn, lm) - greater));
+  return LogAdd(log_knn + std::log(knn_weight), log_lm + std::log1p(-knn_weight));
 }
 
 TokenDistribution MixDistribution(const TokenDistribution& knn, absl::Span<const float> lm_log_probs,
@@ -171,16 +172,20 @@ TokenDistribution MixDistribution(const TokenDistribution& knn, absl::Span<const
   TokenDistribution out;
   out.log_total_mass = knn.log_total_mass;
   const double lm_mass = LogMassOfAllowed(lm_log_probs, allowed);
+  if (lm_mass == kNever && knn.tokens.empty()) return out;
   if (knn.tokens.empty()) knn_weight = 0.0;
-  if (lm_mass == kNever && !knn.tokens.empty()) knn_weight = 1.0;
+  if (lm_mass == kNever) knn_weight = 1.0;
+  const double knn_shift = std::log(knn_weight);
+  const double lm_shift = lm_mass == kNever ? kNever : std::log1p(-knn_weight) - lm_mass;
   const std::vector<TokenLogProb> neighbours = ByToken(knn);
   std::vector<TokenLogProb> ranked;
-  ranked.reserve(allowed == nullptr ? lm_log_probs.size() : allowed->size());
+  ranked.reserve((allowed == nullptr ? lm_log_probs.size() : allowed->size()) + neighbours.size());
   auto neighbour = neighbours.begin();
-  const auto visit = [&](Token token, double lm) {
-    double log_knn = kNever;
-    if (neighbour != neighbours.end() && neighbour->token == token) log_knn = (neighbour++)->log_prob;
-    const double mixed = MixLogProbs(log_knn, lm - lm_mass, knn_weight);
+  const auto visit = [&](Token token, double log_lm) {
+    double mixed = log_lm + lm_shift;
+    if (neighbour != neighbours.end() && neighbour->token == token) {
+      mixed = LogAdd((neighbour++)->log_prob + knn_shift, mixed);
+    }
     if (mixed != kNever) ranked.push_back({mixed, token});
   };
   if (allowed == nullptr) {
