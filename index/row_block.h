@@ -8,13 +8,14 @@
 
 #include "common/columns.h"
 #include "common/types.h"
+#include "index/index_spec.h"
 
 namespace mneme {
 
 // A borrowed run of `count` rows as columns. A null optional column means that every row has the default.
 struct RowBlock {
   size_t count = 0;
-  const char* keys = nullptr;              // [count x key_bytes], stored dtype; 64-byte aligned at row 0
+  const char* keys = nullptr;              // [count x key_bytes], stored dtype
   const EntryId* ids = nullptr;            // [count]
   const Row* rows = nullptr;               // [count]; null: rows are first_row + i
   Row first_row = 0;
@@ -29,6 +30,30 @@ struct RowBlock {
   const int64_t* created_ms = nullptr;
   // An upper bound of the Euclidean norm of every key of the block: turns relative f32 error into absolute (I4).
   double max_norm = 0.0;
+  // Cosine only: [count] 1 / |key| rounded to f32; NaN where the norm is too small for f32 (InverseNorm in
+  // key_norms.h), so that such a row always reaches the exact pass.
+  const float* inverse_norms = nullptr;
+
+  // Entries [first, first + length) of this block, with the bound of the whole.
+  RowBlock Slice(size_t first, size_t length, const IndexSpec& spec) const {
+    RowBlock slice = *this;
+    slice.count = length;
+    slice.keys += first * spec.KeyBytes();
+    slice.ids += first;
+    if (rows != nullptr) slice.rows += first;
+    slice.first_row += first;
+    slice.values += first * spec.value_bytes;
+    if (value_offsets != nullptr) slice.value_offsets += first;
+    if (weights != nullptr) slice.weights += first;
+    if (scores != nullptr) slice.scores += first;
+    if (labels != nullptr) slice.labels += first;
+    if (sources != nullptr) slice.sources += first;
+    if (positions != nullptr) slice.positions += first;
+    if (expiries_ms != nullptr) slice.expiries_ms += first;
+    if (created_ms != nullptr) slice.created_ms += first;
+    if (inverse_norms != nullptr) slice.inverse_norms += first;
+    return slice;
+  }
 
   Row RowAt(size_t i) const { return rows != nullptr ? rows[i] : first_row + i; }
   std::string_view ValueAt(size_t i, size_t value_bytes) const {

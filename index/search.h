@@ -5,6 +5,9 @@
 // 2. Candidates are scored again in f64 in one fixed order of virtual lanes (index/kernels/exact_distance.h), the same
 //    on every instruction set, and ordered by (score descending, id ascending, partition ascending): invariant I4.
 // So an exact answer depends on the stored keys alone, not on segments, shards or machines.
+//
+// An approximate search does the same over the lists that lie nearest to the query, and over the whole tail. While it
+// has found fewer than k it probes more lists: fewer than k found means that fewer match.
 #ifndef MNEME_INDEX_SEARCH_H_
 #define MNEME_INDEX_SEARCH_H_
 
@@ -16,30 +19,14 @@
 #include "absl/status/statusor.h"
 #include "absl/types/span.h"
 #include "common/columns.h"
-#include "index/codebook.h"
-#include "index/dead_rows.h"
+#include "index/index_version.h"
 #include "index/row_filter.h"
-#include "index/segment.h"
-#include "index/tail.h"
 
 namespace mneme {
 
-// An immutable version of the index of one partition (I3): segments ascending by row without overlap, then the tail
-// from `tail_from` on.
-struct IndexVersion {
-  PartitionId partition = 0;
-  std::vector<std::shared_ptr<const Segment>> segments;
-  std::shared_ptr<const Codebook> codebook;  // of all the segments; null when there are none
-  Tail::Snapshot tail;
-  Row tail_from = 0;  // rows of the tail below it are in segments
-  DeadRows dead;
-
-  uint64_t rows() const;  // live and dead
-};
-
 struct SearchRequest {
   IndexSpec spec;
-  const float* queries = nullptr;  // [query_count x dimension] f32, 64-byte aligned
+  const float* queries = nullptr;  // [query_count x dimension] f32
   size_t query_count = 0;
   uint32_t k = 0;
   bool exact = true;
@@ -59,11 +46,13 @@ struct SearchResult {
 };
 
 // Searches `versions` (one per partition asked for) as one collection. Holds no lock. Not an error: fewer than k found.
+// Returns INVALID_ARGUMENT for a k of 0 or a recall target outside of (0, 1]; what `stop` returned when it was not OK.
 absl::StatusOr<SearchResult> Search(absl::Span<const std::shared_ptr<const IndexVersion>> versions,
                                     const SearchRequest& request);
 
-// Exact scores of given rows: query i against rows[offsets[i], offsets[i+1]) (for extra candidates). Dead, expired and
-// filtered rows are left out; the answer has the order of I4.
+// Exact scores of given rows: query i against rows[offsets[i], offsets[i+1]) (for extra candidates). Rows that are
+// repeated, dead, expired, filtered or not in `versions` are left out, `k` is not asked; the answer has the order of I4.
+// `offsets` has query_count + 1 elements.
 struct RowReference {
   PartitionId partition = 0;
   Row row = 0;

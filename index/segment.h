@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 
 #include "absl/status/statusor.h"
@@ -33,6 +34,8 @@ class Segment {
   uint32_t lists() const;
   RowBlock List(uint32_t list) const;  // may be empty
   RowBlock All() const;
+  // Where `row` stands in All(); nullopt when the file does not hold it.
+  std::optional<size_t> PositionOf(Row row) const;
 
  private:
   struct State;

@@ -6,6 +6,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <string_view>
 #include <vector>
 
 #include "common/columns.h"
@@ -14,11 +15,11 @@
 
 namespace mneme {
 
-// One append-only run of rows with a published length. One writer, any number of readers. Small partitions stay small:
-// chunks start at a few rows and double up to kMaxChunkRows. A Tail never shrinks: sealing replaces the list of tails
-// that a version holds.
 class TailChunk;
 
+// An append-only run of rows in chunks that never move. One writer; any number of readers, each through a snapshot that
+// the writer took and handed over with a lock of its own. Small partitions stay small: chunks start at a few rows and
+// double up to kMaxChunkRows.
 class Tail {
  public:
   static constexpr size_t kMaxChunkRows = 4096;
@@ -30,10 +31,11 @@ class Tail {
   // that Snapshot() took afterwards.
   void Append(const EntryColumns& columns, size_t begin, size_t end);
 
+  // The oldest row still held, and one past the newest. Writer only.
   Row first_row() const { return first_row_; }
-  // One past the newest row. Writer only.
-  Row end_row() const;
-  uint64_t ram_bytes() const;
+  Row end_row() const { return end_row_; }
+  // Bytes allocated. Any thread.
+  uint64_t ram_bytes() const { return ram_bytes_.load(std::memory_order_relaxed); }
 
   // What a version holds: the chunks with the number of rows that are published in each.
   struct Snapshot {
@@ -52,8 +54,13 @@ class Tail {
   void DropBelow(Row row);
 
  private:
-  IndexSpec spec_;
+  // The chunk that takes `value` as the next row's.
+  TailChunk& ChunkFor(std::string_view value, size_t rows_to_come);
+
+  const IndexSpec spec_;
   Row first_row_;
+  Row end_row_;
+  std::atomic<uint64_t> ram_bytes_{0};
   std::vector<std::shared_ptr<TailChunk>> chunks_;
 };
 

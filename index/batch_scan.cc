@@ -1,0 +1,163 @@
+#include "index/batch_scan.h"
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+
+#include "common/status_macros.h"
+#include "index/kernels/scan_distance.h"
+
+namespace mneme {
+namespace {
+
+// Keys of one piece: they stay in the second-level cache while every group of queries passes over them.
+constexpr size_t kPieceBytes = 128 * 1024;
+constexpr size_t kMinPieceRows = 16;
+constexpr size_t kMaxPieceRows = 1024;
+// Distances between two questions whether to stop: about a tenth of a millisecond.
+constexpr size_t kPairsBetweenStops = 65'536;
+
+size_t PieceRows(size_t key_bytes) {
+  return std::clamp(kPieceBytes / std::max<size_t>(key_bytes, 1), kMinPieceRows, kMaxPieceRows);
+}
+
+std::vector<float> UnitQueries(const SearchRequest& request) {
+  const size_t d = request.spec.dimension;
+  const KeyShape f32{Metric::kCosine, Dtype::kF32, d};
+  std::vector<float> unit(request.queries, request.queries + request.query_count * d);
+  for (size_t q = 0; q < request.query_count; ++q) {
+    const double norm = ExactNorm(f32, reinterpret_cast<const char*>(request.queries + q * d));
+    if (norm == 0.0) continue;
+    for (size_t i = 0; i < d; ++i) unit[q * d + i] = static_cast<float>(unit[q * d + i] / norm);
+  }
+  return unit;
+}
+
+}  // namespace
+
+bool RowMayAnswer(const SearchRequest& request, const IndexVersion& version, const RowBlock& rows, size_t position,
+                  size_t query) {
+  if (version.dead.count() != 0 && version.dead.Contains(rows.RowAt(position))) return false;
+  if (!request.exclude_ids.empty() && rows.ids[position] == request.exclude_ids[query]) return false;
+  if (!request.exclude_sources.empty()) {
+    const uint64_t source = rows.sources == nullptr ? Attributes().source : rows.sources[position];
+    if (source == request.exclude_sources[query]) return false;
+  }
+  return request.filter == nullptr || request.filter->Accepts(rows, position);
+}
+
+BatchScan::BatchScan(const SearchRequest& request, double max_norm)
+    : request_(request), shape_{request.spec.metric, request.spec.key_dtype, request.spec.dimension},
+      piece_rows_(PieceRows(request.spec.KeyBytes())), costs_(piece_rows_ * kScanQueries + kScanQueries),
+      selected_(costs_.size()) {
+  if (request.spec.metric == Metric::kCosine) unit_queries_ = UnitQueries(request);
+  collectors_.reserve(request.query_count);
+  for (size_t q = 0; q < request.query_count; ++q) {
+    collectors_.emplace_back(shape_, request.queries + q * request.spec.dimension, request.k, max_norm, blocks_);
+  }
+}
+
+bool BatchScan::Admits(const ScanBlock& block, size_t position, uint32_t query) const {
+  return RowMayAnswer(request_, *block.version, block.rows, position, query);
+}
+
+// Up to kScanQueries queries side by side, filled up to a width of the kernel by repeating the last.
+struct BatchScan::Group {
+  const float* vectors[kScanQueries];
+  float cuts[kScanQueries];  // cut of query i % width; fillers accept nothing
+  size_t taken;
+  size_t width;
+
+  Group(absl::Span<const uint32_t> queries, const float* all, size_t dimension,
+        const std::vector<CandidateCollector>& collectors)
+      : taken(queries.size()), width(ScanWidth(queries.size())) {
+    for (size_t i = 0; i < kScanQueries; ++i) {
+      const size_t q = i % width;
+      vectors[i] = all + size_t{queries[std::min(q, taken - 1)]} * dimension;
+      cuts[i] = q < taken ? collectors[queries[q]].cut() : -std::numeric_limits<float>::infinity();
+    }
+  }
+};
+
+void BatchScan::ScanPiece(uint32_t block_number, size_t first, size_t count, absl::Span<const uint32_t> queries) {
+  const ScanBlock& block = blocks_[block_number];
+  const float* vectors = unit_queries_.empty() ? request_.queries : unit_queries_.data();
+  const char* keys = block.rows.keys + first * shape_.KeyBytes();
+  const float* inverse_norms = block.rows.inverse_norms == nullptr ? nullptr : block.rows.inverse_norms + first;
+  for (size_t start = 0; start < queries.size(); start += kScanQueries) {
+    const absl::Span<const uint32_t> members = queries.subspan(start, kScanQueries);
+    const Group group(members, vectors, shape_.dimension, collectors_);
+    ScanCosts(shape_, group.vectors, group.width, keys, count, inverse_norms, costs_.data());
+    const size_t costs = count * group.width;
+    const size_t padded = (costs + kScanQueries - 1) / kScanQueries * kScanQueries;
+    std::fill(costs_.begin() + static_cast<ptrdiff_t>(costs), costs_.begin() + static_cast<ptrdiff_t>(padded),
+              std::numeric_limits<float>::max());
+    const size_t found = SelectWithin(costs_.data(), padded, group.cuts, selected_.data());
+    for (size_t s = 0; s < found; ++s) {
+      const size_t q = selected_[s] % group.width;
+      if (q >= group.taken || selected_[s] >= costs) continue;
+      CandidateCollector& collector = collectors_[members[q]];
+      const float cost = costs_[selected_[s]];
+      const size_t position = first + selected_[s] / group.width;
+      // The cut may have fallen since the group began; only then ask what costs memory accesses.
+      if (collector.Wants(cost) && Admits(block, position, members[q])) collector.Offer(cost, block_number, position);
+    }
+  }
+}
+
+absl::Status BatchScan::AskToStop(size_t pairs) {
+  pairs_since_asked_ += pairs;
+  if (pairs_since_asked_ < kPairsBetweenStops) return absl::OkStatus();
+  pairs_since_asked_ = 0;
+  return request_.stop ? request_.stop() : absl::OkStatus();
+}
+
+absl::Status BatchScan::Scan(const IndexVersion& version, const RowBlock& rows, absl::Span<const uint32_t> queries) {
+  if (rows.count == 0 || queries.empty()) return absl::OkStatus();
+  const uint32_t number = static_cast<uint32_t>(blocks_.size());
+  blocks_.push_back({rows, &version});
+  for (size_t first = 0; first < rows.count; first += piece_rows_) {
+    const size_t count = std::min(piece_rows_, rows.count - first);
+    RETURN_IF_ERROR(AskToStop(count * queries.size()));
+    ScanPiece(number, first, count, queries);
+  }
+  rows_scanned_ += rows.count * queries.size();
+  return absl::OkStatus();
+}
+
+void AppendNeighbours(const std::vector<RankedRow>& ranked, const std::vector<ScanBlock>& blocks,
+                      const SearchRequest& request, NeighbourColumns& out) {
+  for (const RankedRow& row : ranked) {
+    const RowBlock& rows = blocks[row.block].rows;
+    const Attributes attributes = rows.AttributesAt(row.position);
+    out.scores.push_back(row.score);
+    out.ids.push_back(row.id);
+    out.partitions.push_back(row.partition);
+    out.values.Append(rows.ValueAt(row.position, request.spec.value_bytes));
+    out.weights.push_back(attributes.weight);
+    out.labels.push_back(attributes.label);
+    out.sources.push_back(attributes.source);
+    out.positions.push_back(attributes.position);
+    if (request.with_keys) {
+      const char* key = rows.keys + row.position * request.spec.KeyBytes();
+      out.keys.insert(out.keys.end(), key, key + request.spec.KeyBytes());
+    }
+  }
+  out.offsets.push_back(out.ids.size());
+}
+
+SearchResult BatchScan::Finish() {
+  SearchResult result;
+  result.neighbours.values.width = request_.spec.value_bytes;
+  if (request_.with_keys) result.neighbours.key_bytes = request_.spec.KeyBytes();
+  for (CandidateCollector& collector : collectors_) {
+    AppendNeighbours(collector.Finish(), blocks_, request_, result.neighbours);
+    result.statistics.rows_reranked += collector.reranked();
+  }
+  if (!collectors_.empty()) {
+    result.statistics.rows_scanned = (rows_scanned_ + collectors_.size() / 2) / collectors_.size();
+  }
+  return result;
+}
+
+}  // namespace mneme

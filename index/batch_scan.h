@@ -1,0 +1,60 @@
+// BatchScan: one batch of queries on its way over blocks of rows, each block read once for all queries that want it.
+#ifndef MNEME_INDEX_BATCH_SCAN_H_
+#define MNEME_INDEX_BATCH_SCAN_H_
+
+#include <cstddef>
+#include <cstdint>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/types/span.h"
+#include "index/candidate_collector.h"
+#include "index/search.h"
+
+namespace mneme {
+
+// Not thread-safe. The request and the versions whose blocks it is given must outlive it.
+class BatchScan {
+ public:
+  // `max_norm` bounds the norm of every key that will be scanned.
+  BatchScan(const SearchRequest& request, double max_norm);
+
+  // Scans one block for the queries of these numbers. Returns what the request's `stop` returned when it was not OK.
+  absl::Status Scan(const IndexVersion& version, const RowBlock& rows, absl::Span<const uint32_t> queries);
+
+  // Rows that this query has taken so far; at least min(k, rows that match it among those scanned).
+  uint64_t Offered(uint32_t query) const { return collectors_[query].offered(); }
+  uint64_t rows_scanned() const { return rows_scanned_; }  // summed over queries
+
+  // Ends the scan: the answer of each query in the order of I4, and the statistics that only the scan knows.
+  SearchResult Finish();
+
+ private:
+  struct Group;
+  void ScanPiece(uint32_t block, size_t first, size_t count, absl::Span<const uint32_t> queries);
+  bool Admits(const ScanBlock& block, size_t position, uint32_t query) const;
+  absl::Status AskToStop(size_t pairs);
+
+  const SearchRequest& request_;
+  const KeyShape shape_;
+  size_t piece_rows_;
+  std::vector<float> unit_queries_;  // cosine only: what the fast pass compares
+  std::vector<ScanBlock> blocks_;
+  std::vector<CandidateCollector> collectors_;  // one per query
+  std::vector<float> costs_;
+  std::vector<uint32_t> selected_;
+  uint64_t rows_scanned_ = 0;
+  size_t pairs_since_asked_ = 0;
+};
+
+// True when `version` has the row, alive, and the request's filter and exclusions let it answer `query`.
+bool RowMayAnswer(const SearchRequest& request, const IndexVersion& version, const RowBlock& rows, size_t position,
+                  size_t query);
+
+// Writes ranked rows as columns.
+void AppendNeighbours(const std::vector<RankedRow>& ranked, const std::vector<ScanBlock>& blocks,
+                      const SearchRequest& request, NeighbourColumns& out);
+
+}  // namespace mneme
+
+#endif  // MNEME_INDEX_BATCH_SCAN_H_

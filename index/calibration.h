@@ -1,0 +1,23 @@
+// Calibration: how many lists must be probed for a wanted recall, measured on keys that the centroids have not seen.
+#ifndef MNEME_INDEX_CALIBRATION_H_
+#define MNEME_INDEX_CALIBRATION_H_
+
+#include <cstdint>
+#include <vector>
+
+#include "absl/types/span.h"
+#include "index/codebook.h"
+
+namespace mneme {
+
+// Measures recall@k for k in {1, 10, 100, 1024} (those below the number of keys) over a grid of probes: the exact
+// neighbours of each of `queries` [m x dimension] f32 among `keys` [count x dimension] f32, and the rank at which the
+// query probes the list of each. `keys` may be a sample of the collection: the k-th neighbour within a sample is a
+// farther one of the whole, so the recall measured is a lower bound of what the collection will show.
+// Points ascend by (k, probes).
+std::vector<Codebook::CalibrationPoint> CalibrateProbes(const Codebook& codebook, const IndexSpec& spec,
+                                                        absl::Span<const float> keys, absl::Span<const float> queries);
+
+}  // namespace mneme
+
+#endif  // MNEME_INDEX_CALIBRATION_H_

@@ -1,0 +1,213 @@
+#include "index/codebook.h"
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+#include <numeric>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "common/aligned_buffer.h"
+#include "common/status_macros.h"
+#include "index/calibration.h"
+#include "index/kmeans.h"
+#include "index/nearest_centroid.h"
+
+namespace mneme {
+namespace {
+
+// Sections of a codebook file. Stored on disk: do not renumber.
+enum CodebookSection : uint32_t { kMeta = 1, kCentroids = 2, kCalibration = 3 };
+
+struct StoredMeta {
+  uint64_t number = 0;
+  uint32_t lists = 0;
+  uint32_t dimension = 0;
+  uint32_t metric = 0;
+  uint32_t reserved = 0;
+};
+
+// Keys held out of the training to measure recall with.
+constexpr size_t kHeldOut = 256;
+
+// Queries of production come from other text than the stored keys, and find their neighbours in more lists: a recall
+// of r is asked for as one that misses this share of 1 - r.
+constexpr double kMissedShare = 0.5;
+
+std::string_view AsBytes(const void* data, size_t bytes) { return {static_cast<const char*>(data), bytes}; }
+
+void Normalise(absl::Span<float> rows, size_t dimension) {
+  for (size_t first = 0; first < rows.size(); first += dimension) {
+    double squares = 0.0;
+    for (size_t i = 0; i < dimension; ++i) squares += double{rows[first + i]} * rows[first + i];
+    if (squares == 0.0) continue;
+    for (size_t i = 0; i < dimension; ++i) {
+      rows[first + i] = static_cast<float>(rows[first + i] / std::sqrt(squares));
+    }
+  }
+}
+
+// Moves every (count / held)-th row of `sample` to `held_out`, the rest to `training`.
+void HoldOut(absl::Span<const float> sample, size_t dimension, std::vector<float>& training,
+             std::vector<float>& held_out) {
+  const size_t count = sample.size() / dimension;
+  const size_t stride = std::max<size_t>(8, (count + kHeldOut - 1) / kHeldOut);
+  for (size_t row = 0; row < count; ++row) {
+    std::vector<float>& target = row % stride == stride - 1 ? held_out : training;
+    target.insert(target.end(), sample.begin() + static_cast<ptrdiff_t>(row * dimension),
+                  sample.begin() + static_cast<ptrdiff_t>((row + 1) * dimension));
+  }
+}
+
+}  // namespace
+
+struct Codebook::State {
+  IndexSpec spec;
+  uint64_t number = 0;
+  uint32_t lists = 0;
+  AlignedBuffer centroids;  // [lists x dimension] f32
+  std::vector<CalibrationPoint> calibration;  // ascending by (k, probes)
+
+  // Keys join a list by Euclidean distance unless only their direction counts.
+  CentroidShape AssignShape() const {
+    return {spec.metric == Metric::kCosine ? Metric::kCosine : Metric::kL2, spec.dimension};
+  }
+  CentroidShape ProbeShape() const { return {spec.metric, spec.dimension}; }
+};
+
+Codebook::Codebook(std::unique_ptr<State> state) : state_(std::move(state)) {}
+Codebook::~Codebook() = default;
+
+uint64_t Codebook::number() const { return state_->number; }
+uint32_t Codebook::lists() const { return state_->lists; }
+
+absl::StatusOr<std::shared_ptr<Codebook>> Codebook::Train(const IndexSpec& spec, uint64_t number,
+                                                          absl::Span<const float> sample, uint32_t lists) {
+  if (spec.dimension == 0 || sample.size() % spec.dimension != 0) {
+    return absl::InvalidArgumentError(absl::StrCat("a sample of ", sample.size(), " components does not hold keys of ",
+                                                   spec.dimension));
+  }
+  std::vector<float> training;
+  std::vector<float> held_out;
+  HoldOut(sample, spec.dimension, training, held_out);
+  if (training.size() / spec.dimension < lists) {
+    training.insert(training.end(), held_out.begin(), held_out.end());
+    held_out.clear();
+  }
+  const bool unit = spec.metric == Metric::kCosine;
+  if (unit) Normalise(absl::MakeSpan(training), spec.dimension);
+
+  auto state = std::make_unique<State>();
+  state->spec = spec;
+  state->number = number;
+  state->lists = lists;
+  ASSIGN_OR_RETURN(state->centroids, TrainCentroids(training, spec.dimension, lists,
+                                                    unit ? CentroidNorm::kUnit : CentroidNorm::kFree));
+  std::shared_ptr<Codebook> codebook(new Codebook(std::move(state)));
+  codebook->SetCalibration(CalibrateProbes(*codebook, spec, training, held_out));
+  return codebook;
+}
+
+void Codebook::Assign(const float* keys, size_t count, uint32_t* lists) const {
+  NearestCentroids(state_->AssignShape(), keys, count, state_->centroids.as<float>(), state_->lists, lists, nullptr);
+}
+
+void Codebook::Probe(const float* queries, size_t count, size_t probes, uint32_t* out) const {
+  // A few queries at a time, so that the costs of one group stay in the cache.
+  constexpr size_t kGroup = 8;
+  const size_t lists = state_->lists;
+  probes = std::min(probes, lists);
+  std::vector<float> costs(kGroup * lists);
+  std::vector<uint32_t> order(lists);
+  for (size_t first = 0; first < count; first += kGroup) {
+    const size_t taken = std::min(kGroup, count - first);
+    CentroidCosts(state_->ProbeShape(), queries + first * state_->spec.dimension, taken,
+                  state_->centroids.as<float>(), lists, costs.data());
+    for (size_t q = 0; q < taken; ++q) {
+      const float* cost = costs.data() + q * lists;
+      const auto nearer = [cost](uint32_t a, uint32_t b) { return cost[a] < cost[b] || (cost[a] == cost[b] && a < b); };
+      std::iota(order.begin(), order.end(), 0U);
+      const auto end = order.begin() + static_cast<ptrdiff_t>(probes);
+      if (probes < lists) std::nth_element(order.begin(), end, order.end(), nearer);
+      std::sort(order.begin(), end, nearer);
+      std::copy(order.begin(), end, out + (first + q) * probes);
+    }
+  }
+}
+
+uint32_t Codebook::ProbesFor(uint32_t k, double target) const {
+  const std::vector<CalibrationPoint>& points = state_->calibration;
+  if (points.empty() || target >= 1.0) return state_->lists;
+  // The curve of the next measured k at or above the wanted one; beyond the last, probes grow with k.
+  uint32_t depth = points.back().k;
+  for (const CalibrationPoint& point : points) {
+    if (point.k >= k) {
+      depth = point.k;
+      break;
+    }
+  }
+  const double required = 1.0 - (1.0 - target) * kMissedShare;
+  for (const CalibrationPoint& point : points) {
+    if (point.k != depth || point.recall < required) continue;
+    const double beyond = std::max(1.0, static_cast<double>(k) / depth);
+    return static_cast<uint32_t>(std::min<double>(std::ceil(point.probes * beyond), state_->lists));
+  }
+  return state_->lists;
+}
+
+void Codebook::SetCalibration(std::vector<CalibrationPoint> points) {
+  std::sort(points.begin(), points.end(), [](const CalibrationPoint& a, const CalibrationPoint& b) {
+    return a.k != b.k ? a.k < b.k : a.probes < b.probes;
+  });
+  state_->calibration = std::move(points);
+}
+
+absl::Status Codebook::Save(const std::string& path, const EnvelopeIdentity& identity) const {
+  ASSIGN_OR_RETURN(std::unique_ptr<EnvelopeWriter> writer, EnvelopeWriter::New(path, EnvelopeKind::kCodebook, identity));
+  const StoredMeta meta{state_->number, state_->lists, state_->spec.dimension,
+                        static_cast<uint32_t>(state_->spec.metric), 0};
+  RETURN_IF_ERROR(writer->AddSection(kMeta, AsBytes(&meta, sizeof(meta))));
+  RETURN_IF_ERROR(writer->AddSection(kCentroids, state_->centroids.view()));
+  RETURN_IF_ERROR(writer->AddSection(
+      kCalibration, AsBytes(state_->calibration.data(), state_->calibration.size() * sizeof(CalibrationPoint))));
+  return writer->Finish().status();
+}
+
+absl::StatusOr<std::shared_ptr<Codebook>> Codebook::Open(const std::string& path, const IndexSpec& spec,
+                                                         const EnvelopeIdentity& identity) {
+  ASSIGN_OR_RETURN(std::unique_ptr<Envelope> file, Envelope::Open(path, EnvelopeKind::kCodebook, identity));
+  const std::string_view meta_bytes = file->Section(kMeta);
+  const std::string_view centroids = file->Section(kCentroids);
+  const std::string_view calibration = file->Section(kCalibration);
+  StoredMeta meta;
+  if (meta_bytes.size() != sizeof(meta)) return absl::DataLossError(absl::StrCat(path, ": has no codebook in it"));
+  std::memcpy(&meta, meta_bytes.data(), sizeof(meta));
+  if (meta.dimension != spec.dimension || meta.metric != static_cast<uint32_t>(spec.metric)) {
+    return absl::DataLossError(absl::StrCat(path, ": dimension is ", meta.dimension, " and metric ", meta.metric,
+                                            "; must be ", spec.dimension, " and ",
+                                            static_cast<uint32_t>(spec.metric)));
+  }
+  if (meta.lists == 0 || centroids.size() != size_t{meta.lists} * meta.dimension * sizeof(float) ||
+      calibration.size() % sizeof(CalibrationPoint) != 0) {
+    return absl::DataLossError(absl::StrCat(path, ": its sections do not fit together"));
+  }
+  auto state = std::make_unique<State>();
+  state->spec = spec;
+  state->number = meta.number;
+  state->lists = meta.lists;
+  state->centroids.Append(centroids);
+  std::vector<CalibrationPoint> points(calibration.size() / sizeof(CalibrationPoint));
+  if (!points.empty()) std::memcpy(points.data(), calibration.data(), calibration.size());
+  std::shared_ptr<Codebook> codebook(new Codebook(std::move(state)));
+  codebook->SetCalibration(std::move(points));
+  return codebook;
+}
+
+uint32_t ListsFor(uint64_t rows) {
+  // More lists scan fewer rows for the same recall but cost more to probe and train; below 64 rows a list k-means
+  // only follows noise.
+  const double wanted = 4.0 * std::sqrt(static_cast<double>(rows));
+  return static_cast<uint32_t>(std::max<uint64_t>(1, std::min<uint64_t>(static_cast<uint64_t>(wanted), rows / 64)));
+}
+
+}  // namespace mneme

@@ -1,0 +1,34 @@
+// IndexVersion: what a query sees of one partition.
+#ifndef MNEME_INDEX_INDEX_VERSION_H_
+#define MNEME_INDEX_INDEX_VERSION_H_
+
+#include <cstdint>
+#include <memory>
+#include <vector>
+
+#include "common/types.h"
+#include "index/codebook.h"
+#include "index/dead_rows.h"
+#include "index/segment.h"
+#include "index/tail.h"
+
+namespace mneme {
+
+// An immutable version of the index of one partition (I3): segments ascending by row without overlap, then the tail
+// from `tail_from` on.
+struct IndexVersion {
+  PartitionId partition = 0;
+  std::vector<std::shared_ptr<const Segment>> segments;
+  std::shared_ptr<const Codebook> codebook;  // of all the segments; null when there are none
+  Tail::Snapshot tail;
+  Row tail_from = 0;  // rows of the tail below it are in segments
+  DeadRows dead;
+
+  // Rows that a search may look at, live and dead.
+  uint64_t rows() const;
+  uint64_t tail_rows() const;
+};
+
+}  // namespace mneme
+
+#endif  // MNEME_INDEX_INDEX_VERSION_H_

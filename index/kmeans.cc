@@ -1,0 +1,85 @@
+#include "index/kmeans.h"
+
+#include <faiss/Clustering.h>
+#include <omp.h>
+
+#include <cstring>
+#include <exception>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "index/nearest_centroid.h"
+
+namespace mneme {
+namespace {
+
+constexpr int kIterations = 10;
+constexpr int kSeed = 20;
+
+// The assignment step of FAISS's k-means with our kernels: Debian's FAISS would go through BLAS, whose threads are a
+// setting of the whole process.
+class CentroidIndex final : public faiss::Index {
+ public:
+  explicit CentroidIndex(uint32_t dimension) : faiss::Index(dimension) {}
+
+  void add(idx_t n, const float* x) override {
+    centroids_.insert(centroids_.end(), x, x + n * d);
+    ntotal += n;
+  }
+  void reset() override {
+    centroids_.clear();
+    ntotal = 0;
+  }
+  void search(idx_t n, const float* x, idx_t /*k is 1*/, float* distances, idx_t* labels,
+              const faiss::SearchParameters* /*params*/) const override {
+    std::vector<uint32_t> nearest(static_cast<size_t>(n));
+    NearestCentroids({Metric::kL2, static_cast<size_t>(d)}, x, nearest.size(), centroids_.data(),
+                     static_cast<size_t>(ntotal), nearest.data(), distances);
+    for (size_t i = 0; i < nearest.size(); ++i) labels[i] = nearest[i];
+  }
+
+ private:
+  std::vector<float> centroids_;
+};
+
+// FAISS starts as many OpenMP threads as this thread would: none but itself while this lives.
+class OneOpenMpThread {
+ public:
+  OneOpenMpThread() : before_(omp_get_max_threads()) { omp_set_num_threads(1); }
+  ~OneOpenMpThread() { omp_set_num_threads(before_); }
+
+ private:
+  const int before_;
+};
+
+AlignedBuffer RunFaiss(absl::Span<const float> sample, uint32_t dimension, uint32_t lists, CentroidNorm norm) {
+  const OneOpenMpThread one_thread;
+  faiss::ClusteringParameters parameters;
+  parameters.niter = kIterations;
+  parameters.seed = kSeed;
+  parameters.spherical = norm == CentroidNorm::kUnit;
+  parameters.min_points_per_centroid = 1;  // fewer would only print a warning
+  parameters.max_points_per_centroid = 1 << 20;  // the caller chose the sample
+  faiss::Clustering clustering(static_cast<int>(dimension), static_cast<int>(lists), parameters);
+  CentroidIndex index(dimension);
+  clustering.train(static_cast<faiss::Index::idx_t>(sample.size() / dimension), sample.data(), index);
+  AlignedBuffer centroids(clustering.centroids.size() * sizeof(float));
+  std::memcpy(centroids.data(), clustering.centroids.data(), centroids.size());
+  return centroids;
+}
+
+}  // namespace
+
+absl::StatusOr<AlignedBuffer> TrainCentroids(absl::Span<const float> sample, uint32_t dimension, uint32_t lists,
+                                             CentroidNorm norm) noexcept {
+  if (dimension == 0 || lists == 0 || sample.size() / dimension < lists) {
+    return absl::InvalidArgumentError(absl::StrCat("lists is ", lists, "; must be in [1, rows of the sample]"));
+  }
+  try {
+    return RunFaiss(sample, dimension, lists, norm);
+  } catch (const std::exception& error) {
+    return absl::InternalError(absl::StrCat("k-means failed: ", error.what()));
+  }
+}
+
+}  // namespace mneme

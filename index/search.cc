@@ -1,0 +1,161 @@
+#include "index/search.h"
+
+#include <algorithm>
+#include <cmath>
+#include <numeric>
+
+#include "absl/strings/str_cat.h"
+#include "common/status_macros.h"
+#include "index/batch_scan.h"
+
+namespace mneme {
+namespace {
+
+using Versions = absl::Span<const std::shared_ptr<const IndexVersion>>;
+
+// While a query has found too few rows, each round probes this many times the lists of the last.
+constexpr uint32_t kWidening = 4;
+
+double MaxNorm(Versions versions) {
+  double norm = 0.0;
+  for (const auto& version : versions) {
+    for (const auto& segment : version->segments) norm = std::max(norm, segment->All().max_norm);
+    for (const auto& part : version->tail.parts) {
+      norm = std::max(norm, BlockOf(part, version->tail_from).max_norm);
+    }
+  }
+  return norm;
+}
+
+// One search under way.
+class SearchRun {
+ public:
+  SearchRun(Versions versions, const SearchRequest& request)
+      : versions_(versions), request_(request), scan_(request, MaxNorm(versions)), everyone_(request.query_count),
+        probes_(versions.size(), 0) {
+    std::iota(everyone_.begin(), everyone_.end(), 0U);
+  }
+
+  absl::StatusOr<SearchResult> Run() {
+    for (size_t v = 0; v < versions_.size(); ++v) {
+      RETURN_IF_ERROR(ScanTail(*versions_[v]));
+      const uint32_t probes = ProbesWanted(*versions_[v]);
+      const uint32_t lists = versions_[v]->codebook == nullptr ? 0 : versions_[v]->codebook->lists();
+      RETURN_IF_ERROR(probes < lists ? ScanLists(v, everyone_, probes) : ScanSegments(*versions_[v]));
+      probes_[v] = std::min(probes, lists);
+      if (probes >= lists) lists_probed_ += uint64_t{lists} * request_.query_count;
+    }
+    RETURN_IF_ERROR(Widen());
+    SearchResult result = scan_.Finish();
+    FillStatistics(result.statistics);
+    return result;
+  }
+
+ private:
+  // Lists that each query probes at first; at least all of them when the whole version is to be scanned.
+  uint32_t ProbesWanted(const IndexVersion& version) const {
+    if (version.codebook == nullptr || request_.exact) return UINT32_MAX;
+    for (const auto& segment : version.segments) {
+      if (segment->lists() != version.codebook->lists()) return UINT32_MAX;
+    }
+    const uint32_t probes =
+        request_.probes != 0 ? request_.probes : version.codebook->ProbesFor(request_.k, request_.recall_target);
+    return std::max(1U, probes);
+  }
+
+  absl::Status ScanTail(const IndexVersion& version) {
+    for (const auto& part : version.tail.parts) {
+      RETURN_IF_ERROR(scan_.Scan(version, BlockOf(part, version.tail_from), everyone_));
+    }
+    return absl::OkStatus();
+  }
+
+  absl::Status ScanSegments(const IndexVersion& version) {
+    for (const auto& segment : version.segments) RETURN_IF_ERROR(scan_.Scan(version, segment->All(), everyone_));
+    return absl::OkStatus();
+  }
+
+  // Scans the lists ranked [probes_[v], probes) of each query, list by list for all the queries that probe it.
+  absl::Status ScanLists(size_t v, const std::vector<uint32_t>& queries, uint32_t probes) {
+    const IndexVersion& version = *versions_[v];
+    const size_t d = request_.spec.dimension;
+    std::vector<float> vectors;
+    vectors.reserve(queries.size() * d);
+    for (const uint32_t q : queries) {
+      vectors.insert(vectors.end(), request_.queries + q * d, request_.queries + (q + 1) * d);
+    }
+    std::vector<uint32_t> ranked(queries.size() * probes);
+    version.codebook->Probe(vectors.data(), queries.size(), probes, ranked.data());
+
+    std::vector<std::vector<uint32_t>> wanted(version.codebook->lists());
+    for (size_t i = 0; i < queries.size(); ++i) {
+      for (uint32_t rank = probes_[v]; rank < probes; ++rank) wanted[ranked[i * probes + rank]].push_back(queries[i]);
+    }
+    for (uint32_t list = 0; list < wanted.size(); ++list) {
+      if (wanted[list].empty()) continue;
+      for (const auto& segment : version.segments) {
+        RETURN_IF_ERROR(scan_.Scan(version, segment->List(list), wanted[list]));
+      }
+    }
+    lists_probed_ += uint64_t{probes - probes_[v]} * queries.size();
+    return absl::OkStatus();
+  }
+
+  // Filters apply before the k nearest are chosen: a query that found fewer than k goes on until it has probed all.
+  absl::Status Widen() {
+    for (;;) {
+      std::vector<uint32_t> hungry;
+      for (const uint32_t q : everyone_) {
+        if (scan_.Offered(q) < request_.k) hungry.push_back(q);
+      }
+      if (hungry.empty()) return absl::OkStatus();
+      bool widened = false;
+      for (size_t v = 0; v < versions_.size(); ++v) {
+        const uint32_t lists = versions_[v]->codebook == nullptr ? 0 : versions_[v]->codebook->lists();
+        if (probes_[v] >= lists) continue;
+        const uint32_t probes = static_cast<uint32_t>(std::min<uint64_t>(lists, uint64_t{probes_[v]} * kWidening));
+        RETURN_IF_ERROR(ScanLists(v, hungry, probes));
+        probes_[v] = probes;
+        widened = true;
+      }
+      if (!widened) return absl::OkStatus();
+    }
+  }
+
+  void FillStatistics(SearchStatistics& statistics) const {
+    for (size_t v = 0; v < versions_.size(); ++v) {
+      statistics.rows_total += versions_[v]->rows();
+      statistics.tail_rows += versions_[v]->tail_rows();
+      statistics.segments += versions_[v]->segments.size();
+    }
+    statistics.lists_probed = (lists_probed_ + request_.query_count - 1) / request_.query_count;
+    statistics.exact = scan_.rows_scanned() == statistics.rows_total * request_.query_count;
+  }
+
+  const Versions versions_;
+  const SearchRequest& request_;
+  BatchScan scan_;
+  std::vector<uint32_t> everyone_;
+  std::vector<uint32_t> probes_;  // lists that the queries still short of k have probed, per version
+  uint64_t lists_probed_ = 0;     // summed over queries
+};
+
+absl::Status CheckRequest(const SearchRequest& request) {
+  if (request.k == 0) return absl::InvalidArgumentError("k is 0; must be at least 1");
+  const bool by_target = !request.exact && request.probes == 0;
+  if (by_target && !(request.recall_target > 0.0 && request.recall_target <= 1.0)) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("recall target is ", request.recall_target, "; must be above 0 and at most 1"));
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+absl::StatusOr<SearchResult> Search(Versions versions, const SearchRequest& request) {
+  RETURN_IF_ERROR(CheckRequest(request));
+  if (request.query_count == 0) return SearchResult();
+  return SearchRun(versions, request).Run();
+}
+
+}  // namespace mneme
