@@ -1,0 +1,58 @@
+"""Client of Mneme, a memory service that neural networks read and write while they run.
+
+m = mneme.connect("127.0.0.1:7171").memory("wiki")
+m.insert(keys, tokens)
+p = m.distribution(q, k=1024, temperature=7).mix(lm_log_probs, 0.3)
+"""
+
+from .client import Client, connect
+from .errors import (
+    Aborted,
+    AlreadyExists,
+    Cancelled,
+    DataLoss,
+    DeadlineExceeded,
+    FailedPrecondition,
+    FingerprintMismatch,
+    InvalidArgument,
+    MnemeError,
+    NotFound,
+    PermissionDenied,
+    ResourceExhausted,
+    Unavailable,
+    Violation,
+)
+from .memory import Memory
+from .requests import Search
+from .results import Deleted, DenseNeighbours, Distributions, Inserted, Neighbours
+from .streams import DecodeStream
+from .wire import Entries, Filter
+
+__all__ = [
+    "Aborted",
+    "AlreadyExists",
+    "Cancelled",
+    "Client",
+    "DataLoss",
+    "DeadlineExceeded",
+    "DecodeStream",
+    "Deleted",
+    "DenseNeighbours",
+    "Distributions",
+    "Entries",
+    "FailedPrecondition",
+    "Filter",
+    "FingerprintMismatch",
+    "Inserted",
+    "InvalidArgument",
+    "Memory",
+    "MnemeError",
+    "Neighbours",
+    "NotFound",
+    "PermissionDenied",
+    "ResourceExhausted",
+    "Search",
+    "Unavailable",
+    "Violation",
+    "connect",
+]

@@ -1,0 +1,70 @@
+"""One place for deadlines and retries: every unary call of the client goes through `Caller.call`."""
+
+from __future__ import annotations
+
+import random
+import time
+import uuid
+from typing import Any, Callable, Optional
+
+import grpc
+
+from . import errors
+
+MAX_MESSAGE_BYTES = 64 * 1024 * 1024
+_FIRST_BACKOFF_S, _MAX_BACKOFF_S = 0.05, 1.0
+
+
+def open_channel(address: str) -> grpc.Channel:
+    """A channel to HOST:PORT or unix:PATH. Opening it sends nothing."""
+    return grpc.insecure_channel(
+        address,
+        options=[
+            ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
+            ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
+            ("grpc.enable_retries", 0),  # ours know the request id and the budget
+            ("grpc.initial_reconnect_backoff_ms", 100),
+            ("grpc.max_reconnect_backoff_ms", 2000),
+        ],
+    )
+
+
+def new_request_id() -> str:
+    """An id under which a retry is applied once."""
+    return uuid.uuid4().hex
+
+
+class Caller:
+    """Calls with a deadline for all attempts together. Thread-safe."""
+
+    def __init__(self, timeout: float, attempts: int) -> None:
+        if timeout <= 0 or attempts < 1:
+            raise ValueError(f"timeout is {timeout} and attempts {attempts}; both must be positive")
+        self.timeout = timeout
+        self.attempts = attempts
+        self._random = random.Random()
+
+    def call(self, method: Callable[..., Any], request: Any, timeout: Optional[float] = None) -> Any:
+        """The answer, or a MnemeError. Retries UNAVAILABLE, and RESOURCE_EXHAUSTED when the server says when."""
+        end = time.monotonic() + (self.timeout if timeout is None else timeout)
+        attempt = 0
+        while True:
+            attempt += 1
+            try:
+                return method(request, timeout=max(end - time.monotonic(), 0.001))
+            except grpc.RpcError as rpc_error:
+                error = errors.from_rpc_error(rpc_error)
+            pause = self._pause(error, attempt)
+            if pause is None or time.monotonic() + pause >= end:
+                raise error
+            time.sleep(pause)
+
+    def _pause(self, error: errors.MnemeError, attempt: int) -> Optional[float]:
+        if attempt >= self.attempts:
+            return None
+        if isinstance(error, errors.Unavailable):
+            backoff = min(_FIRST_BACKOFF_S * 2 ** (attempt - 1), _MAX_BACKOFF_S)
+            return max(error.retry_after or 0.0, backoff * self._random.uniform(0.5, 1.0))
+        if isinstance(error, errors.ResourceExhausted):
+            return error.retry_after
+        return None

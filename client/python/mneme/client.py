@@ -1,0 +1,100 @@
+"""A connection to a deployment: its memories and its state."""
+
+from __future__ import annotations
+
+import time
+from types import TracebackType
+from typing import Any, Mapping, Optional, Type
+
+from . import calls, errors, wire
+from ._proto import admin_pb2, admin_pb2_grpc, memory_pb2_grpc, types_pb2
+from .memory import Memory
+
+
+class Client:
+    """Thread-safe. Holds one channel; close it, or use it in a `with` block."""
+
+    def __init__(self, address: str, timeout: float, attempts: int) -> None:
+        self._channel = calls.open_channel(address)
+        self._caller = calls.Caller(timeout, attempts)
+        self._data = memory_pb2_grpc.MemoryServiceStub(self._channel)
+        self._admin = admin_pb2_grpc.AdminServiceStub(self._channel)
+
+    def __enter__(self) -> "Client":
+        return self
+
+    def __exit__(
+        self, kind: Optional[Type[BaseException]], error: Optional[BaseException], trace: Optional[TracebackType]
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        self._channel.close()
+
+    def memory(self, name: str) -> Memory:
+        """A handle to a memory; asks the server nothing."""
+        return Memory(name, self._caller, self._data, self._admin)
+
+    def create_memory(
+        self,
+        name: str,
+        dim: int,
+        *,
+        metric: str = "l2",
+        value: str = "token",
+        vocab_size: int = 0,
+        value_dim: int = 0,
+        key_dtype: str = "f32",
+        spread: str = "all",
+        fingerprint: Optional[Mapping[str, Any]] = None,
+        exist_ok: bool = False,
+    ) -> Memory:
+        """Creates a memory. AlreadyExists when the name is taken, unless exist_ok."""
+        description = admin_pb2.MemoryDescription(
+            name=name,
+            dimension=dim,
+            metric=wire.choice("metric", metric, wire.METRICS),
+            key_dtype=wire.choice("key_dtype", key_dtype, {"f32": types_pb2.DTYPE_F32, "f16": types_pb2.DTYPE_F16}),
+            value_kind=wire.choice("value", value, wire.VALUE_KINDS),
+            vocabulary_size=vocab_size,
+            value_dimension=value_dim,
+            spread=wire.choice("spread", spread, wire.SPREADS),
+            fingerprint=wire.fingerprint(fingerprint),
+        )
+        try:
+            self._caller.call(self._admin.CreateMemory, admin_pb2.CreateMemoryRequest(memory=description))
+        except errors.AlreadyExists:
+            if not exist_ok:
+                raise
+        return self.memory(name)
+
+    def memories(self) -> list[admin_pb2.MemoryDescription]:
+        """All memories, by name."""
+        found: list[Any] = []
+        token = ""
+        while True:
+            page = self._caller.call(self._admin.ListMemories, admin_pb2.ListMemoriesRequest(page_token=token))
+            found += page.memories
+            token = page.next_page_token
+            if not token:
+                return found
+
+    def drop_memory(self, name: str) -> None:
+        """Drops a memory; its name is free when this returns."""
+        self._caller.call(self._admin.DropMemory, admin_pb2.DropMemoryRequest(memory=name))
+
+    def statistics(self) -> admin_pb2.GetStatisticsResponse:
+        """The whole deployment in numbers."""
+        return self._caller.call(self._admin.GetStatistics, admin_pb2.GetStatisticsRequest())
+
+    def ping(self, timeout: Optional[float] = None) -> float:
+        """Seconds that an empty call takes."""
+        start = time.perf_counter()
+        self._caller.call(self._admin.Ping, admin_pb2.PingRequest(), timeout)
+        return time.perf_counter() - start
+
+
+def connect(address: str, *, timeout: float = 60.0, attempts: int = 5) -> Client:
+    """A client of HOST:PORT or unix:PATH. `timeout` (seconds) bounds each call with all its attempts; a call retries only
+    when the server is unavailable, or says when to come back."""
+    return Client(address, timeout, attempts)

@@ -1,0 +1,376 @@
+"""One memory of a deployment: write entries, read entries, ask what it knows of a hidden state."""
+
+from __future__ import annotations
+
+from typing import Any, Callable, Iterable, Iterator, Mapping, Optional, Sequence, Union
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from . import calls, errors, requests, results, streams, wire
+from ._proto import admin_pb2, memory_pb2
+from .requests import Search
+
+_BATCH_BYTES = 4 * 1024 * 1024
+_BATCH_ENTRIES = 16_384
+Partitions = Union[None, int, str, Sequence[int]]
+
+
+class Memory:
+    """Thread-safe. Keeps nothing but the name: a memory that was dropped answers NotFound."""
+
+    def __init__(self, name: str, caller: calls.Caller, data: Any, admin: Any) -> None:
+        self.name = name
+        self._caller = caller
+        self._data = data
+        self._admin = admin
+
+    # --- write ---
+
+    def insert(
+        self,
+        keys: ArrayLike,
+        values: wire.Values,
+        *,
+        ids: Optional[ArrayLike] = None,
+        partition: int = 0,
+        request_id: Optional[str] = None,
+        durability: str = "sync",
+        fingerprint: Optional[Mapping[str, Any]] = None,
+        timeout: Optional[float] = None,
+        **columns: Any,
+    ) -> results.Inserted:
+        """Writes one batch, at most 65,536 entries and 64 MiB. Without ids the server gives them.
+
+        values: integers are tokens, floating-point rows vectors, a sequence of bytes or str bytes. columns: weights,
+        scores, labels, sources, positions, expiries_ms, each an array or one number for all. A retry (also one of yours,
+        with the same request_id) is applied once.
+        """
+        request = self._batch(keys, values, {"ids": ids, **columns}, partition, durability, fingerprint)
+        request.request_id = request_id or calls.new_request_id()
+        got = self._caller.call(self._data.Insert, request, timeout)
+        return results.Inserted(
+            got.inserted,
+            got.replaced,
+            np.frombuffer(got.ids, "<u8"),
+            got.version,
+            results.durability_name(got.durability),
+            got.replayed,
+        )
+
+    def insert_stream(
+        self,
+        batches: Iterable[Mapping[str, Any]],
+        *,
+        partition: int = 0,
+        durability: str = "sync",
+        fingerprint: Optional[Mapping[str, Any]] = None,
+        timeout: Optional[float] = None,
+    ) -> Iterator[results.Inserted]:
+        """Writes batches, each the arguments of `insert` as a mapping, in order; yields the acknowledgements.
+
+        The server's window bounds what is in flight, so that an endless iterator is fine.
+        """
+
+        def messages() -> Iterator[memory_pb2.InsertRequest]:
+            for batch in batches:
+                columns = {name: given for name, given in batch.items() if name not in ("keys", "values", "tokens")}
+                values = batch["values"] if "values" in batch else batch["tokens"]
+                yield self._batch(batch["keys"], values, columns, partition, durability, fingerprint)
+
+        return streams.insert_all(self._data.InsertStream, messages(), timeout)
+
+    def import_rows(
+        self,
+        keys: ArrayLike,
+        values: wire.Values,
+        *,
+        ids: Optional[ArrayLike] = None,
+        first_id: int = 0,
+        partition: int = 0,
+        durability: str = "sync",
+        fingerprint: Optional[Mapping[str, Any]] = None,
+        progress: Optional[Callable[[int, int], None]] = None,
+        **columns: Any,
+    ) -> results.Inserted:
+        """Writes any number of rows over one stream. Ids are first_id, first_id + 1, ... unless given, so that the same
+        import can be run again. `progress(done, total)` is called at each acknowledgement."""
+        rows = np.atleast_2d(np.asarray(keys))
+        total = len(rows)
+        if len(values) != total:  # type: ignore[arg-type]
+            raise ValueError(f"{total} keys and {len(values)} values")  # type: ignore[arg-type]
+        given = np.arange(first_id, first_id + total, dtype=np.uint64) if ids is None else np.asarray(ids)
+        step = max(1, min(_BATCH_ENTRIES, _BATCH_BYTES // max(1, rows[:1].nbytes)))
+
+        def batches() -> Iterator[dict[str, Any]]:
+            for start in range(0, total, step):
+                cut = slice(start, min(start + step, total))
+                part = {name: column if np.ndim(column) == 0 else column[cut] for name, column in columns.items()}
+                yield {"keys": rows[cut], "values": values[cut], "ids": given[cut], **part}  # type: ignore[index]
+
+        inserted, replaced, version = 0, 0, b""
+        for ack in self.insert_stream(batches(), partition=partition, durability=durability, fingerprint=fingerprint):
+            inserted, replaced, version = inserted + ack.inserted, replaced + ack.replaced, ack.version
+            if progress:
+                progress(inserted, total)
+        return results.Inserted(inserted, replaced, np.empty(0, "<u8"), version, durability)
+
+    def delete(
+        self,
+        *,
+        ids: Optional[ArrayLike] = None,
+        sources: Optional[ArrayLike] = None,
+        labels: Optional[ArrayLike] = None,
+        filter: Optional[wire.Filter] = None,
+        everything: bool = False,
+        partitions: Partitions = None,
+        dry_run: bool = False,
+        request_id: Optional[str] = None,
+        durability: str = "sync",
+        timeout: Optional[float] = None,
+    ) -> results.Deleted:
+        """Deletes by ids, by what matches (sources, labels or a Filter), or everything in the partitions named.
+
+        Deleted entries never appear after this returns. With dry_run it only counts.
+        """
+        request = memory_pb2.DeleteRequest(
+            memory=self.name,
+            partitions=wire.partition_selection(partitions),
+            dry_run=dry_run,
+            request_id=request_id or calls.new_request_id(),
+            durability=wire.choice("durability", durability, wire.DURABILITIES),
+        )
+        by_filter = filter or (
+            wire.Filter(labels=labels, sources=sources) if labels is not None or sources is not None else None
+        )
+        if (ids is not None) + (by_filter is not None) + everything != 1:
+            raise ValueError("delete() takes one of: ids; sources, labels or filter; everything=True")
+        if ids is not None:
+            request.ids = wire.column(ids, "<u8", "ids")
+        elif by_filter is not None:
+            request.filter.CopyFrom(by_filter.message())
+        else:
+            request.everything = True
+        got = self._caller.call(self._data.Delete, request, timeout)
+        receipt = got.receipt
+        return results.Deleted(receipt.deleted, receipt.absent, receipt.deleted_at_ms, receipt.dry_run, got.version)
+
+    # --- read ---
+
+    def get(
+        self,
+        ids: ArrayLike,
+        *,
+        partition: int = 0,
+        with_keys: bool = False,
+        allow_missing: bool = False,
+        version: bytes = b"",
+        timeout: Optional[float] = None,
+    ) -> wire.Entries:
+        """Entries in the order asked for. NotFound when one is not there, unless allow_missing leaves it out."""
+        request = memory_pb2.GetRequest(
+            memory=self.name,
+            partition=partition,
+            ids=wire.column(ids, "<u8", "ids"),
+            with_keys=with_keys,
+            allow_missing=allow_missing,
+            at_least_version=version,
+        )
+        return wire.read_entries(self._caller.call(self._data.Get, request, timeout).entries)
+
+    def scan(
+        self,
+        *,
+        filter: Optional[wire.Filter] = None,
+        partitions: Partitions = None,
+        with_keys: bool = False,
+        page_size: int = 0,
+        version: bytes = b"",
+        timeout: Optional[float] = None,
+    ) -> Iterator[wire.Entries]:
+        """All entries that match, in stored order, page by page."""
+        request = memory_pb2.ScanRequest(
+            memory=self.name,
+            partitions=wire.partition_selection(partitions),
+            filter=filter.message() if filter else None,
+            with_keys=with_keys,
+            page_size=page_size,
+            at_least_version=version,
+        )
+        try:
+            for page in self._data.Scan(request, timeout=timeout):
+                yield wire.read_entries(page.entries, page.partitions)
+        except errors.grpc.RpcError as error:
+            raise errors.from_rpc_error(error) from None
+
+    def count(
+        self,
+        *,
+        filter: Optional[wire.Filter] = None,
+        partitions: Partitions = None,
+        version: bytes = b"",
+        timeout: Optional[float] = None,
+    ) -> int:
+        """Live entries that match."""
+        request = memory_pb2.CountRequest(
+            memory=self.name,
+            partitions=wire.partition_selection(partitions),
+            filter=filter.message() if filter else None,
+            at_least_version=version,
+        )
+        return int(self._caller.call(self._data.Count, request, timeout).count)
+
+    # --- ask ---
+
+    def query(
+        self,
+        keys: ArrayLike,
+        k: int = 10,
+        *,
+        with_keys: bool = False,
+        with_successors: bool = False,
+        with_values: bool = True,
+        with_attributes: bool = False,
+        timeout: Optional[float] = None,
+        budget_ms: Optional[float] = None,
+        on_error: str = "raise",
+        **search: Any,
+    ) -> results.Neighbours:
+        """The k nearest entries of each key. `search` are the fields of `mneme.Search` (exact=True, filter=, ...).
+
+        budget_ms is a hard bound on the time this takes, retries included; with on_error="empty" a call that fails or runs
+        out of it gives an empty answer whose `error` says why, so that a decode loop never stalls on its memory.
+        """
+        how = Search(**search)
+        request = requests.query(self.name, keys, k, how)
+        request.neighbours.CopyFrom(
+            memory_pb2.NeighboursReadOut(
+                with_keys=with_keys,
+                with_successors=with_successors,
+                without_values=not with_values,
+                with_attributes=with_attributes,
+            )
+        )
+        response, error = self._ask(request, timeout, budget_ms, on_error)
+        return results.read_neighbours(response, requests.rows_of(request.keys), how.precision == "single", error)
+
+    def distribution(
+        self,
+        keys: ArrayLike,
+        k: int = 1024,
+        temperature: Union[float, Sequence[float]] = 1.0,
+        *,
+        ks: Optional[Sequence[int]] = None,
+        targets: Optional[ArrayLike] = None,
+        allowed: Optional[ArrayLike] = None,
+        top_m: int = 0,
+        mix: Optional[tuple[ArrayLike, float]] = None,
+        features: bool = False,
+        timeout: Optional[float] = None,
+        budget_ms: Optional[float] = None,
+        on_error: str = "raise",
+        **search: Any,
+    ) -> results.Distributions:
+        """p_kNN(y | key) over the values of the k nearest, in natural logarithms (Khandelwal et al. 2020).
+
+        Several temperatures and ks cost one search. targets: only ln p of one token per row. allowed: only these tokens.
+        top_m: the most likely m, with the mass left out. mix: (ln p_LM, knn_weight), mixed by the server. budget_ms,
+        on_error and `search` as in `query`.
+        """
+        how = Search(**search)
+        request = requests.query(self.name, keys, k, how)
+        request.distribution.CopyFrom(requests.distribution(temperature, ks, targets, allowed, top_m, mix, features))
+        response, error = self._ask(request, timeout, budget_ms, on_error)
+        return results.read_distributions(
+            response, requests.rows_of(request.keys), request.distribution, k, how.precision == "single", error
+        )
+
+    def decode_stream(
+        self,
+        k: int = 1024,
+        temperature: Union[float, Sequence[float]] = 1.0,
+        *,
+        ks: Optional[Sequence[int]] = None,
+        allowed: Optional[ArrayLike] = None,
+        top_m: int = 0,
+        partition: int = 0,
+        durability: str = "written",
+        timeout: Optional[float] = None,
+        **search: Any,
+    ) -> streams.DecodeStream:
+        """The decode loop over one connection: `with m.decode_stream(k=1024, temperature=7) as s: s.step(q)`."""
+        return streams.DecodeStream(
+            self._data.QueryStream,
+            self.name,
+            k,
+            Search(**search),
+            requests.distribution(temperature, ks, None, allowed, top_m),
+            partition,
+            durability,
+            timeout,
+        )
+
+    # --- manage ---
+
+    def describe(self) -> admin_pb2.MemoryDescription:
+        """The memory as it was created."""
+        return self._caller.call(self._admin.GetMemory, admin_pb2.GetMemoryRequest(memory=self.name)).memory
+
+    def build(
+        self,
+        retrain: bool = False,
+        progress: Optional[Callable[[str, int, int], None]] = None,
+        timeout: Optional[float] = None,
+    ) -> None:
+        """Seals the tail and brings the index up to date; returns when it is. `progress(stage, done, total)`."""
+        try:
+            request = admin_pb2.BuildIndexRequest(memory=self.name, retrain=retrain)
+            for step in self._admin.BuildIndex(request, timeout=timeout):
+                if progress:
+                    progress(step.stage, step.rows_done, step.rows_total)
+        except errors.grpc.RpcError as error:
+            raise errors.from_rpc_error(error) from None
+
+    def statistics(self) -> admin_pb2.GetStatisticsResponse:
+        """Entries, tail, segments, bytes, colour and the benefit counted."""
+        return self._caller.call(self._admin.GetStatistics, admin_pb2.GetStatisticsRequest(memory=self.name))
+
+    def probe_recall(
+        self, k: int = 10, keys: Optional[ArrayLike] = None, sample: int = 0, timeout: Optional[float] = None
+    ) -> admin_pb2.ProbeRecallResponse:
+        """Recall of the approximate search against the exact one, on these keys or on a sample of the stored ones."""
+        request = admin_pb2.ProbeRecallRequest(
+            memory=self.name, k=k, sample=sample, keys=None if keys is None else wire.vectors(keys)
+        )
+        return self._caller.call(self._admin.ProbeRecall, request, timeout)
+
+    def _batch(
+        self,
+        keys: ArrayLike,
+        values: wire.Values,
+        columns: Mapping[str, Any],
+        partition: int,
+        durability: str,
+        fingerprint: Optional[Mapping[str, Any]],
+    ) -> memory_pb2.InsertRequest:
+        return memory_pb2.InsertRequest(
+            memory=self.name,
+            partition=partition,
+            entries=wire.entries(keys, values, columns),
+            durability=wire.choice("durability", durability, wire.DURABILITIES),
+            fingerprint=wire.fingerprint(fingerprint),
+        )
+
+    def _ask(
+        self, request: memory_pb2.QueryRequest, timeout: Optional[float], budget_ms: Optional[float], on_error: str
+    ) -> tuple[memory_pb2.QueryResponse, Optional[errors.MnemeError]]:
+        if on_error not in ("raise", "empty"):
+            raise ValueError(f'on_error is {on_error!r}; must be "raise" or "empty"')
+        limit = timeout if budget_ms is None else budget_ms / 1000
+        try:
+            return self._caller.call(self._data.Query, request, limit), None
+        except errors.MnemeError as error:
+            # What the caller did wrong stays an error: failing open is for a memory that is away, slow or full.
+            if on_error == "raise" or isinstance(error, (errors.InvalidArgument, errors.FingerprintMismatch)):
+                raise
+            return memory_pb2.QueryResponse(), error

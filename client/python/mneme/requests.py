@@ -1,0 +1,107 @@
+"""Builds the messages of queries from plain arguments; the wire is seen in no other public signature."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any, Mapping, Optional, Sequence, Union
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from . import wire
+from ._proto import memory_pb2, types_pb2
+
+_PRECISIONS = {"double": memory_pb2.PRECISION_DOUBLE, "single": memory_pb2.PRECISION_SINGLE}
+
+
+@dataclasses.dataclass(frozen=True)
+class Search:
+    """How and among what to search; every field has the server's default.
+
+    exact | recall | nprobe: at most one. `extra` is (offsets, ids) or (offsets, ids, sources) of candidates to score in
+    addition, usually the successors of the last step. `version` is one that a write returned, to read that write.
+    """
+
+    exact: bool = False
+    recall: Optional[float] = None
+    nprobe: Optional[int] = None
+    filter: Optional[wire.Filter] = None
+    partitions: Union[None, int, str, Sequence[int]] = None
+    exclude_ids: Optional[ArrayLike] = None
+    exclude_sources: Optional[ArrayLike] = None
+    extra: Optional[tuple[ArrayLike, ...]] = None
+    sequence_ids: Optional[ArrayLike] = None
+    version: bytes = b""
+    fingerprint: Optional[Mapping[str, Any]] = None
+    precision: str = "double"
+
+
+def _accuracy(search: Search) -> memory_pb2.SearchParams:
+    given = [name for name in ("exact", "recall", "nprobe") if getattr(search, name) not in (None, False)]
+    if len(given) > 1:
+        raise ValueError(f"{' and '.join(given)} are given; at most one of exact, recall, nprobe")
+    if search.exact:
+        return memory_pb2.SearchParams(exact=True)
+    if search.recall is not None:
+        return memory_pb2.SearchParams(recall_target=search.recall)
+    return memory_pb2.SearchParams() if search.nprobe is None else memory_pb2.SearchParams(nprobe=search.nprobe)
+
+
+def query(memory: str, keys: ArrayLike, k: int, search: Search) -> memory_pb2.QueryRequest:
+    """A query without its read-out."""
+    request = memory_pb2.QueryRequest(
+        memory=memory,
+        keys=wire.vectors(keys),
+        k=k,
+        search=_accuracy(search),
+        partitions=wire.partition_selection(search.partitions),
+        filter=search.filter.message() if search.filter else None,
+        exclude_ids=wire.column(search.exclude_ids, "<u8", "exclude_ids"),
+        exclude_sources=wire.column(search.exclude_sources, "<u8", "exclude_sources"),
+        sequence_ids=wire.column(search.sequence_ids, "<u8", "sequence_ids"),
+        at_least_version=search.version,
+        fingerprint=wire.fingerprint(search.fingerprint),
+        precision=wire.choice("precision", search.precision, _PRECISIONS),
+    )
+    if search.extra is not None:
+        offsets, ids, *sources = search.extra
+        request.extra.CopyFrom(
+            memory_pb2.ExtraCandidates(
+                offsets=wire.column(offsets, "<u8", "offsets"),
+                ids=wire.column(ids, "<u8", "ids"),
+                sources=wire.column(sources[0], "<u8", "sources") if sources else b"",
+            )
+        )
+    return request
+
+
+def rows_of(keys: types_pb2.Vectors) -> int:
+    """Rows of packed vectors."""
+    width = keys.dimension * (4 if keys.dtype == types_pb2.DTYPE_F32 else 2)
+    return len(keys.data) // width if width else 0
+
+
+def distribution(
+    temperature: Union[float, Sequence[float]] = 1.0,
+    ks: Optional[Sequence[int]] = None,
+    targets: Optional[ArrayLike] = None,
+    allowed: Optional[ArrayLike] = None,
+    top_m: int = 0,
+    mix: Optional[tuple[ArrayLike, float]] = None,
+    features: bool = False,
+) -> memory_pb2.DistributionReadOut:
+    """The kNN-LM read-out; `mix` is (natural log-probabilities of the model, knn_weight)."""
+    read_out = memory_pb2.DistributionReadOut(
+        temperatures=[float(each) for each in np.atleast_1d(temperature)],
+        ks=[int(each) for each in ks or ()],
+        targets=wire.column(targets, "<u4", "targets"),
+        allowed_tokens=wire.column(allowed, "<u4", "allowed"),
+        top_m=top_m,
+        with_features=features,
+    )
+    if mix is not None:
+        lm_log_probs, knn_weight = mix
+        read_out.mix.CopyFrom(
+            memory_pb2.ModelMix(knn_weight=knn_weight, lm_log_probs=wire.column(lm_log_probs, "<f4", "lm_log_probs"))
+        )
+    return read_out

@@ -1,0 +1,249 @@
+"""Answers as numpy columns. Row i of a query owns the slice offsets[i]:offsets[i + 1] (CSR)."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any, Optional, Sequence, Union
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from . import wire
+from ._proto import memory_pb2, types_pb2
+from .errors import MnemeError
+from .wire import Array
+
+
+@dataclasses.dataclass(frozen=True)
+class Answer:
+    """What every answer says of itself. `error` is set only where a call was asked to fail open and did."""
+
+    coverage: types_pb2.Coverage
+    statistics: types_pb2.SearchStatistics
+    version: bytes
+    sequence_ids: Array
+    error: Optional[MnemeError]
+
+    @property
+    def ok(self) -> bool:
+        """False when this is the empty answer of a call that failed open."""
+        return self.error is None
+
+
+def _answer(response: memory_pb2.QueryResponse, error: Optional[MnemeError]) -> dict[str, Any]:
+    return {
+        "coverage": response.coverage,
+        "statistics": response.statistics,
+        "version": response.version,
+        "sequence_ids": np.frombuffer(response.sequence_ids, "<u8"),
+        "error": error,
+    }
+
+
+def _optional(data: bytes, dtype: str) -> Optional[Array]:
+    return np.frombuffer(data, dtype) if data else None
+
+
+@dataclasses.dataclass(frozen=True)
+class DenseNeighbours:
+    """[rows, k] arrays; where `mask` is False there is no neighbour (id 0, distance NaN)."""
+
+    ids: Array
+    distances: Array
+    values: Optional[Array]
+    mask: Array
+
+
+@dataclasses.dataclass(frozen=True)
+class Neighbours(Answer):
+    """The k nearest entries of each row, nearest first, equal scores by id."""
+
+    offsets: Array
+    ids: Array
+    distances: Array
+    values: Union[Array, list[bytes]]
+    partitions: Optional[Array]
+    keys: Optional[Array]
+    successors: Optional[Array]
+    has_successor: Optional[Array]
+    weights: Optional[Array]
+    labels: Optional[Array]
+    sources: Optional[Array]
+    positions: Optional[Array]
+
+    @property
+    def found(self) -> Array:
+        """Neighbours of each row."""
+        return np.diff(self.offsets)
+
+    def row(self, index: int) -> slice:
+        """The slice of one row, for every column."""
+        return slice(int(self.offsets[index]), int(self.offsets[index + 1]))
+
+    def dense(self) -> DenseNeighbours:
+        """Padded to the longest row; the mask tells what is there."""
+        found = self.found.astype(np.int64)
+        mask = np.arange(int(found.max(initial=0)))[None, :] < found[:, None]
+        ids, distances = np.zeros(mask.shape, "<u8"), np.full(mask.shape, np.nan)
+        ids[mask], distances[mask] = self.ids, self.distances
+        values = None
+        if isinstance(self.values, np.ndarray) and len(self.values) == len(self.ids):
+            values = np.zeros(mask.shape + self.values.shape[1:], self.values.dtype)
+            values[mask] = self.values
+        return DenseNeighbours(ids, distances, values, mask)
+
+
+def read_neighbours(
+    response: memory_pb2.QueryResponse, rows: int, single: bool, error: Optional[MnemeError] = None
+) -> Neighbours:
+    """Views into the bytes of an answer."""
+    got = response.neighbours
+    offsets = np.frombuffer(got.offsets, "<u8").astype(np.int64) if got.offsets else np.zeros(rows + 1, np.int64)
+    return Neighbours(
+        **_answer(response, error),
+        offsets=offsets,
+        ids=np.frombuffer(got.ids, "<u8"),
+        distances=np.frombuffer(got.distances, "<f4" if single else "<f8"),
+        values=wire.read_values(got.values),
+        partitions=_optional(got.partitions, "<u8"),
+        keys=wire.read_vectors(got.keys) if got.HasField("keys") else None,
+        successors=_optional(got.successors, "<u8"),
+        has_successor=_optional(got.has_successor, "u1"),
+        weights=_optional(got.weights, "<f4"),
+        labels=_optional(got.labels, "<i8"),
+        sources=_optional(got.sources, "<u8"),
+        positions=_optional(got.positions, "<u8"),
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class Distributions(Answer):
+    """p_kNN of each row, for each cell (temperature, k): cell c of row i is at i * cells + t * len(ks) + j.
+
+    `target_log_probs` is [rows], or [rows, temperatures, ks] where several were asked for.
+    """
+
+    temperatures: tuple[float, ...]
+    ks: tuple[int, ...]
+    offsets: Array
+    tokens: Array
+    log_probs: Array
+    target_log_probs: Optional[Array]
+    left_out: Optional[Array]
+    found: Array
+    min_distances: Array
+    log_total_mass: Array
+    feature_offsets: Optional[Array]
+    feature_distances: Optional[Array]
+    feature_distinct: Optional[Array]
+    mixed: bool
+
+    @property
+    def cells(self) -> int:
+        return len(self.temperatures) * len(self.ks)
+
+    def row(self, index: int, temperature: int = 0, k: int = 0) -> slice:
+        """The slice of one row's tokens and log_probs, in one cell (by the index of its temperature and of its k)."""
+        at = index * self.cells + temperature * len(self.ks) + k
+        return slice(int(self.offsets[at]), int(self.offsets[at + 1]))
+
+    def mix(self, lm_log_probs: ArrayLike, knn_weight: float, temperature: int = 0, k: int = 0) -> Array:
+        """ln(knn_weight p_kNN + (1 - knn_weight) p_LM) in float64; a row without neighbours is p_LM alone.
+
+        lm_log_probs is [rows, vocabulary] of natural logarithms, or [rows] (those of the targets) where targets were given.
+        """
+        if not 0.0 <= knn_weight <= 1.0:
+            raise ValueError(f"knn_weight is {knn_weight}; must be in [0, 1]")
+        if self.mixed:
+            raise ValueError("the server has mixed this answer already (mix= of the request)")
+        lm = np.array(lm_log_probs, np.float64)
+        rows = len(self.found)
+        targets = self.target_log_probs is not None
+        if lm.shape[:1] != (rows,) or lm.ndim != (1 if targets else 2):
+            raise ValueError(f"lm_log_probs has shape {lm.shape}; must be [{rows}{'' if targets else ', vocabulary'}]")
+        with np.errstate(divide="ignore"):
+            ln_knn, ln_lm = np.log(knn_weight), np.log1p(-knn_weight)
+        if self.target_log_probs is not None:
+            of_target = self.target_log_probs.reshape(rows, len(self.temperatures), len(self.ks))[:, temperature, k]
+            return np.where(self.found > 0, np.logaddexp(ln_knn + of_target, ln_lm + lm), lm)
+        for index in np.flatnonzero(self.found):
+            here = self.row(int(index), temperature, k)
+            tokens, ln_p = self.tokens[here], self.log_probs[here]
+            out = ln_lm + lm[index]
+            out[tokens] = np.logaddexp(out[tokens], ln_knn + ln_p)
+            lm[index] = out
+        return lm
+
+    def dense(self, vocabulary_size: int, temperature: int = 0, k: int = 0) -> Array:
+        """ln p_kNN as [rows, vocabulary]; -inf where no neighbour has the token."""
+        out = np.full((len(self.found), vocabulary_size), -np.inf)
+        for index in range(len(self.found)):
+            here = self.row(index, temperature, k)
+            out[index, self.tokens[here]] = self.log_probs[here]
+        return out
+
+
+def read_distributions(
+    response: memory_pb2.QueryResponse,
+    rows: int,
+    read_out: memory_pb2.DistributionReadOut,
+    k: int,
+    single: bool,
+    error: Optional[MnemeError] = None,
+) -> Distributions:
+    """Views into the bytes of an answer; `read_out` and `k` are what was asked."""
+    got, real = response.distribution, "<f4" if single else "<f8"
+    temperatures: Sequence[float] = tuple(read_out.temperatures) or (1.0,)
+    ks: Sequence[int] = tuple(read_out.ks) or (k,)
+    cells = rows * len(temperatures) * len(ks)
+    shape = (rows,) if len(temperatures) * len(ks) == 1 else (rows, len(temperatures), len(ks))
+
+    def reals(data: bytes, count: int, default: float) -> Array:
+        return np.frombuffer(data, real) if data else np.full(count, default)
+
+    targets = reals(got.target_log_probs, cells, -np.inf).reshape(shape) if read_out.targets else None
+    return Distributions(
+        **_answer(response, error),
+        temperatures=tuple(temperatures),
+        ks=tuple(ks),
+        offsets=np.frombuffer(got.offsets, "<u8").astype(np.int64) if got.offsets else np.zeros(cells + 1, np.int64),
+        tokens=np.frombuffer(got.tokens, "<u4"),
+        log_probs=np.frombuffer(got.log_probs, real),
+        target_log_probs=targets,
+        left_out=reals(got.left_out, cells, 0.0).reshape(shape) if read_out.top_m else None,
+        found=np.frombuffer(got.found, "<u4") if got.found else np.zeros(rows, "<u4"),
+        min_distances=reals(got.min_distances, rows, np.nan),
+        log_total_mass=reals(got.log_total_mass, cells, -np.inf).reshape(shape),
+        feature_offsets=_optional(got.feature_offsets, "<u8"),
+        feature_distances=_optional(got.feature_distances, real),
+        feature_distinct=_optional(got.feature_distinct, "<u4"),
+        mixed=read_out.HasField("mix"),
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class Inserted:
+    """What an acknowledgement says. `ids` are those that the server gave, else empty."""
+
+    inserted: int
+    replaced: int
+    ids: Array
+    version: bytes
+    durability: str
+    replayed: bool = False
+
+
+@dataclasses.dataclass(frozen=True)
+class Deleted:
+    """The receipt of a deletion."""
+
+    deleted: int
+    absent: int
+    deleted_at_ms: int
+    dry_run: bool
+    version: bytes
+
+
+def durability_name(number: int) -> str:
+    """The word of an acknowledged durability."""
+    return next((word for word, value in wire.DURABILITIES.items() if value == number), "unspecified")
