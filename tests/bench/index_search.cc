@@ -1,0 +1,149 @@
+// Recall, rows scanned and time per query of the index on real data, beside the exact search of the same batch.
+//
+//   index_search [wiki|words] [l2|ip|cosine] [lists, 0: ListsFor] [queries]
+#include <chrono>
+#include <cstdio>
+#include <cstdlib>
+#include <filesystem>
+#include <string>
+#include <unordered_set>
+
+#include "index/search.h"
+#include "tests/index/shared_data.h"
+
+namespace mneme {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+double Seconds(Clock::time_point since) { return std::chrono::duration<double>(Clock::now() - since).count(); }
+
+struct Collection {
+  IndexSpec spec;
+  std::vector<uint16_t> keys;
+  std::vector<float> queries;
+};
+
+Collection Load(const std::string& name, Metric metric, size_t queries) {
+  const std::string root = testing::SharedData().value_or("");
+  Collection collection;
+  const bool wiki = name == "wiki";
+  collection.spec = {wiki ? 128U : 100U, metric, Dtype::kF16, sizeof(Token)};
+  collection.keys = testing::ReadNpy<uint16_t>(root + (wiki ? "/knnlm_wiki/store_keys.npy" : "/ann_words/base.npy"));
+  const auto all = testing::ToFloats(
+      testing::ReadNpy<uint16_t>(root + (wiki ? "/knnlm_wiki/dev/query_keys.npy" : "/ann_words/query.npy")));
+  // Every n-th query, so that all articles take part.
+  const size_t count = all.size() / collection.spec.dimension;
+  queries = std::min(queries, count);
+  for (size_t i = 0; i < queries; ++i) {
+    const auto first = all.begin() + static_cast<ptrdiff_t>(i * count / queries * collection.spec.dimension);
+    collection.queries.insert(collection.queries.end(), first, first + collection.spec.dimension);
+  }
+  return collection;
+}
+
+std::shared_ptr<const IndexVersion> Build(const Collection& c, uint32_t lists) {
+  const size_t d = c.spec.dimension;
+  const size_t rows = c.keys.size() / d;
+  if (lists == 0) lists = ListsFor(rows);
+  const size_t sample_rows = std::min(rows, size_t{lists} * 64);
+  std::vector<float> sample(sample_rows * d);
+  for (size_t i = 0; i < sample_rows; ++i) {
+    DecodeVector(Dtype::kF16, reinterpret_cast<const char*>(c.keys.data() + i * rows / sample_rows * d), d,
+                 sample.data() + i * d);
+  }
+  auto start = Clock::now();
+  const std::shared_ptr<Codebook> codebook = Codebook::Train(c.spec, 1, sample, lists).value();
+  std::printf("train: %u lists of %zu rows, %.2f s\n", lists, sample_rows, Seconds(start));
+  start = Clock::now();
+  SegmentBuilder builder(c.spec, codebook, 0, rows);
+  for (Row row = 0; row < rows; ++row) {
+    EntryView entry;
+    const uint32_t token = static_cast<uint32_t>(row);
+    entry.id = row;
+    entry.key = {reinterpret_cast<const char*>(c.keys.data() + row * d), c.spec.KeyBytes()};
+    entry.value = {reinterpret_cast<const char*>(&token), sizeof(token)};
+    builder.Add(row, entry);
+  }
+  const std::string path = std::filesystem::temp_directory_path() / "mneme_index_search_bench.seg";
+  if (const absl::Status status = builder.Write(path, {}, {}); !status.ok()) {
+    std::fprintf(stderr, "%s\n", status.ToString().c_str());
+    std::exit(1);
+  }
+  std::printf("segment: %.2f s\n", Seconds(start));
+  start = Clock::now();
+  auto version = std::make_shared<IndexVersion>();
+  version->codebook = codebook;
+  version->segments.push_back(Segment::Open(path, c.spec, {}).value());
+  version->tail_from = rows;
+  std::printf("open: %.3f s, %.1f bytes per row\n", Seconds(start),
+              static_cast<double>(version->segments[0]->file_bytes()) / static_cast<double>(rows));
+  std::filesystem::remove(path);
+  return version;
+}
+
+double Recall(const NeighbourColumns& exact, const NeighbourColumns& found) {
+  double hits = 0;
+  for (size_t q = 0; q < exact.queries(); ++q) {
+    const std::unordered_set<EntryId> truth(exact.ids.begin() + static_cast<ptrdiff_t>(exact.offsets[q]),
+                                            exact.ids.begin() + static_cast<ptrdiff_t>(exact.offsets[q + 1]));
+    for (size_t i = found.offsets[q]; i < found.offsets[q + 1]; ++i) hits += truth.count(found.ids[i]) != 0 ? 1 : 0;
+  }
+  return hits / static_cast<double>(exact.size());
+}
+
+void Measure(const Collection& c, const std::shared_ptr<const IndexVersion>& version, uint32_t k, uint32_t probes,
+             const SearchResult& exact, double exact_seconds) {
+  SearchRequest request;
+  request.spec = c.spec;
+  request.queries = c.queries.data();
+  request.query_count = c.queries.size() / c.spec.dimension;
+  request.k = k;
+  request.exact = false;
+  request.probes = probes;
+  request.recall_target = 0.95;
+  const auto start = Clock::now();
+  const SearchResult found = Search({&version, 1}, request).value();
+  const double seconds = Seconds(start);
+  const double rows = static_cast<double>(found.statistics.rows_total);
+  std::printf("k %4u probes %4lu%s: recall %.4f, scanned %5.2f %%, %.3f ms/query (exact %.3f ms: x%.1f), rerank %.0f\n", k,
+              static_cast<unsigned long>(found.statistics.lists_probed), probes == 0 ? " (0.95)" : "       ",
+              Recall(exact.neighbours, found.neighbours),
+              100.0 * static_cast<double>(found.statistics.rows_scanned) / rows,
+              1e3 * seconds / static_cast<double>(request.query_count),
+              1e3 * exact_seconds / static_cast<double>(request.query_count), exact_seconds / seconds,
+              static_cast<double>(found.statistics.rows_reranked) / static_cast<double>(request.query_count));
+}
+
+int Run(int argc, char** argv) {
+  if (!testing::SharedData()) {
+    std::printf("shared data is absent: nothing measured\n");
+    return 0;
+  }
+  const std::string name = argc > 1 ? argv[1] : "wiki";
+  const std::string metric_name = argc > 2 ? argv[2] : "l2";
+  const Metric metric = metric_name == "ip"       ? Metric::kInnerProduct
+                        : metric_name == "cosine" ? Metric::kCosine
+                                                  : Metric::kL2;
+  const uint32_t lists = argc > 3 ? static_cast<uint32_t>(std::atoi(argv[3])) : 0;
+  const Collection c = Load(name, metric, argc > 4 ? static_cast<size_t>(std::atoi(argv[4])) : 2000);
+  const std::shared_ptr<const IndexVersion> version = Build(c, lists);
+  for (const uint32_t k : {10U, 100U, 1024U}) {
+    SearchRequest request;
+    request.spec = c.spec;
+    request.queries = c.queries.data();
+    request.query_count = c.queries.size() / c.spec.dimension;
+    request.k = k;
+    const auto start = Clock::now();
+    const SearchResult exact = Search({&version, 1}, request).value();
+    const double seconds = Seconds(start);
+    Measure(c, version, k, 0, exact, seconds);
+    for (const uint32_t probes : {16U, 32U, 64U, 128U, 256U}) Measure(c, version, k, probes, exact, seconds);
+  }
+  return 0;
+}
+
+}  // namespace
+}  // namespace mneme
+
+int main(int argc, char** argv) { return mneme::Run(argc, argv); }
