@@ -90,6 +90,8 @@ inline constexpr int64_t kRememberedRequestMs = 10 * 60 * 1000;
 inline constexpr uint64_t kFlatRows = 20'000;
 // Rows of a tail that wake the sealer.
 inline constexpr uint64_t kSealRows = 16'384;
+// Below this an index is not even built on request: k-means on fewer rows says nothing.
+inline constexpr uint64_t kMinIndexedRows = 256;
 // Segments of one partition before they are merged into one.
 inline constexpr size_t kMaxSegments = 6;
 // Rows sampled to train a codebook, per centroid: FAISS's own upper bound.

@@ -10,6 +10,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "absl/status/statusor.h"
@@ -20,6 +21,9 @@
 #include "storage/catalogue_store.h"
 
 namespace mneme {
+
+// An event worth a log line, with what it is about. Called from any thread.
+using EventSink = std::function<void(std::string_view event, std::string_view detail)>;
 
 // A memory that was found by name; stays valid (and answers NOT_FOUND once dropped) for as long as it is held.
 using MemoryHandle = std::shared_ptr<const MemoryRecord>;

@@ -20,9 +20,6 @@
 
 namespace mneme {
 
-// An event worth a log line: {"event": name, key: value, ...}. Called from any thread.
-using EventSink = std::function<void(std::string_view event, std::string_view detail)>;
-
 struct DeploymentOptions {
   std::string data_dir;
   uint32_t shards = 0;          // 0: as stored, or 1 when new

@@ -1,0 +1,99 @@
+// 1. Without a codebook: one pass over the store samples rows by a hash of the row, so that a rebuild trains on the same
+//    sample; k-means; calibration on held-out rows.
+// 2. One pass over the store adds every row to the builder, which assigns lists and writes the file.
+#include "engine/index_builder.h"
+
+#include <algorithm>
+#include <utility>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "common/limits.h"
+#include "common/status_macros.h"
+#include "common/vector_codec.h"
+#include "index/calibration.h"
+
+namespace mneme {
+namespace {
+
+// Rows held out of the training sample, on which the relation of probes to recall is measured.
+constexpr uint64_t kCalibrationQueries = 256;
+constexpr uint64_t kProgressRows = 8192;
+
+class Build {
+ public:
+  explicit Build(const BuildRequest& request) : request_(request) {}
+
+  absl::StatusOr<BuiltSegment> Run() {
+    BuiltSegment built;
+    built.codebook = request_.codebook;
+    if (built.codebook == nullptr) {
+      ASSIGN_OR_RETURN(built.codebook, Train());
+    }
+    SegmentBuilder builder(request_.spec, built.codebook, request_.first_row, request_.end_row);
+    RETURN_IF_ERROR(Scan("reading", [&](Row row, const EntryView& entry) { builder.Add(row, entry); }));
+    built.installed.record = {.key = request_.key,
+                              .file_number = request_.files->NextNumber(),
+                              .codebook_number = built.codebook->number(),
+                              .first_row = request_.first_row,
+                              .end_row = request_.end_row};
+    const uint64_t number = built.installed.record.file_number;
+    RETURN_IF_ERROR(builder.Write(request_.files->SegmentPath(number), request_.files->Identity(request_.key, number),
+                                  [this] { return !Report("writing", request_.live_rows); }));
+    ASSIGN_OR_RETURN(built.installed.segment, request_.files->OpenSegment(built.installed.record, request_.spec));
+    return built;
+  }
+
+ private:
+  bool Report(const char* stage, uint64_t rows_done) const {
+    return request_.progress == nullptr || request_.progress({stage, rows_done, request_.live_rows});
+  }
+
+  // Visits every row; CANCELLED when the progress says so.
+  template <typename Visit>
+  absl::Status Scan(const char* stage, const Visit& visit) const {
+    uint64_t rows = 0;
+    bool cancelled = false;
+    RETURN_IF_ERROR(request_.store->ScanRows(request_.key, request_.first_row, request_.end_row,
+                                             [&](Row row, const EntryView& entry) {
+                                               visit(row, entry);
+                                               if (++rows % kProgressRows == 0) cancelled = !Report(stage, rows);
+                                               return !cancelled;
+                                             }));
+    return cancelled ? absl::CancelledError("the index build was cancelled") : absl::OkStatus();
+  }
+
+  absl::StatusOr<std::shared_ptr<const Codebook>> Train() const {
+    const uint64_t rows = std::max<uint64_t>(request_.live_rows, 1);
+    const uint32_t lists = ListsFor(rows);
+    const uint64_t sample_rows = uint64_t{lists} * limits::kTrainingRowsPerCentroid;
+    const size_t dimension = request_.spec.dimension;
+    std::vector<float> sample;
+    std::vector<float> queries;
+    RETURN_IF_ERROR(Scan("training", [&](Row row, const EntryView& entry) {
+      const bool is_query = Mix64(~row) % rows < kCalibrationQueries && queries.size() < kCalibrationQueries * dimension;
+      const bool is_sample = Mix64(row) % rows < sample_rows;
+      if (!is_query && !is_sample) return;
+      auto& target = is_query ? queries : sample;
+      target.resize(target.size() + dimension);
+      DecodeVector(request_.spec.key_dtype, entry.key.data(), dimension, target.data() + target.size() - dimension);
+    }));
+    if (sample.size() / dimension < lists) {
+      return absl::FailedPreconditionError(absl::StrCat("too few rows to train on: ", sample.size() / dimension));
+    }
+    const uint64_t number = request_.files->NextNumber();
+    ASSIGN_OR_RETURN(const std::shared_ptr<Codebook> codebook, Codebook::Train(request_.spec, number, sample, lists));
+    if (!Report("training", request_.live_rows)) return absl::CancelledError("the index build was cancelled");
+    codebook->SetCalibration(CalibrateProbes(*codebook, request_.spec, sample, queries));
+    RETURN_IF_ERROR(codebook->Save(request_.files->CodebookPath(number), request_.files->Identity(request_.key, number)));
+    return std::shared_ptr<const Codebook>(codebook);
+  }
+
+  const BuildRequest& request_;
+};
+
+}  // namespace
+
+absl::StatusOr<BuiltSegment> BuildSegment(const BuildRequest& request) { return Build(request).Run(); }
+
+}  // namespace mneme

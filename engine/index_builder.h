@@ -1,0 +1,40 @@
+// IndexBuilder: makes segments (and codebooks) from the store, the one path for sealing, merging, retraining and repair.
+#ifndef MNEME_ENGINE_INDEX_BUILDER_H_
+#define MNEME_ENGINE_INDEX_BUILDER_H_
+
+#include <functional>
+#include <memory>
+
+#include "absl/status/statusor.h"
+#include "engine/commands.h"
+#include "engine/index_files.h"
+#include "engine/partition_index.h"
+#include "storage/entry_store.h"
+
+namespace mneme {
+
+struct BuildRequest {
+  const EntryStore* store = nullptr;
+  IndexFiles* files = nullptr;
+  PartitionKey key;
+  IndexSpec spec;
+  Row first_row = 0;
+  Row end_row = 0;
+  uint64_t live_rows = 0;                      // about how many of them are alive
+  std::shared_ptr<const Codebook> codebook;    // null: train one on these rows
+  std::function<bool(const BuildProgress&)> progress;  // may be empty; false cancels
+};
+
+struct BuiltSegment {
+  InstalledSegment installed;
+  std::shared_ptr<const Codebook> codebook;
+};
+
+// Reads the rows, trains where asked, writes and syncs the files, and opens them. The files are not referenced until an
+// InstallOperation is committed. CANCELLED when `progress` says so; FAILED_PRECONDITION when there are too few live rows
+// to train on.
+absl::StatusOr<BuiltSegment> BuildSegment(const BuildRequest& request);
+
+}  // namespace mneme
+
+#endif  // MNEME_ENGINE_INDEX_BUILDER_H_

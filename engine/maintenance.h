@@ -1,0 +1,63 @@
+// Maintenance: seals, merges and retrains in the background, one partition at a time.
+//
+// - Seal: the tail becomes a segment of the partition's codebook. Older segments that are at most twice as long as what
+//   is written with them are merged in, so that lengths stay geometric and their number logarithmic.
+// - Retrain: when a partition has grown so that it wants twice the lists (four times the rows), a new codebook is
+//   trained and all rows go into one segment.
+// Crash-safe at every step: files are referenced only by the InstallOperation that the shard's writer commits.
+#ifndef MNEME_ENGINE_MAINTENANCE_H_
+#define MNEME_ENGINE_MAINTENANCE_H_
+
+#include <atomic>
+#include <functional>
+#include <set>
+#include <thread>
+#include <utility>
+#include <vector>
+
+#include "absl/base/thread_annotations.h"
+#include "absl/status/status.h"
+#include "absl/synchronization/mutex.h"
+#include "engine/commands.h"
+#include "engine/shard.h"
+
+namespace mneme {
+
+// Thread-safe.
+class Maintenance {
+ public:
+  // `shards` are borrowed and must outlive it. `find_spec` returns nullptr for a dropped memory.
+  Maintenance(std::vector<Shard*> shards, std::function<MemoryHandle(MemoryNumber)> find_memory, EventSink events);
+  // Cancels what is being built.
+  ~Maintenance();
+
+  // Looks at a partition soon.
+  void Wake(uint32_t shard, const PartitionKey& key);
+  bool busy() const { return busy_.load(); }
+
+  // Brings one partition up to date in the caller's thread: its tail is sealed whatever its length, unless it is empty or
+  // too short to be worth an index. CANCELLED when `progress` returns false; ABORTED when it was emptied meanwhile.
+  absl::Status Build(Shard& shard, const PartitionKey& key, bool retrain,
+                     const std::function<bool(const BuildProgress&)>& progress) ABSL_LOCKS_EXCLUDED(build_mutex_);
+
+ private:
+  void Run();
+  void BuildIfDue(Shard& shard, const PartitionKey& key);
+
+  const std::vector<Shard*> shards_;
+  const std::function<MemoryHandle(MemoryNumber)> find_memory_;
+  const EventSink events_;
+  std::atomic<bool> busy_{false};
+  std::atomic<bool> cancelled_{false};
+
+  absl::Mutex build_mutex_;  // one build at a time; held during I/O, never by a query or a write
+
+  absl::Mutex mutex_;
+  std::set<std::pair<uint32_t, PartitionKey>> due_ ABSL_GUARDED_BY(mutex_);
+  bool stopping_ ABSL_GUARDED_BY(mutex_) = false;
+  std::thread thread_;
+};
+
+}  // namespace mneme
+
+#endif  // MNEME_ENGINE_MAINTENANCE_H_

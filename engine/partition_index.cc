@@ -1,0 +1,72 @@
+#include "engine/partition_index.h"
+
+#include <algorithm>
+#include <numeric>
+
+namespace mneme {
+
+PartitionIndex::PartitionIndex(const IndexSpec& spec, const PartitionHead& head)
+    : spec_(spec), head_(head), tail_(std::make_unique<Tail>(spec, Row{0})) {}
+
+void PartitionIndex::AppendGap(uint64_t count) {
+  EntryColumns blank;
+  blank.count = std::min<uint64_t>(count, Tail::kMaxChunkRows);
+  blank.key_bytes = spec_.KeyBytes();
+  blank.keys.Resize(blank.count * blank.key_bytes);
+  std::fill_n(blank.keys.data(), blank.keys.size(), '\0');
+  blank.ids.assign(blank.count, 0);
+  blank.values.width = spec_.value_bytes;
+  blank.values.bytes.assign(blank.count * spec_.value_bytes, '\0');
+  if (spec_.value_bytes == 0) blank.values.offsets.assign(blank.count + 1, 0);
+  while (count > 0) {
+    const size_t rows = std::min<uint64_t>(count, blank.count);
+    std::vector<Row> dead(rows);
+    std::iota(dead.begin(), dead.end(), tail_->end_row());
+    tail_->Append(blank, 0, rows);
+    MarkDead(dead);
+    count -= rows;
+  }
+}
+
+void PartitionIndex::StartTailAt(Row row) {
+  tail_ = std::make_unique<Tail>(spec_, row);
+  tail_from_ = row;
+}
+
+void PartitionIndex::Clear() {
+  ++generation_;
+  segments_.clear();
+  codebook_.reset();
+  StartTailAt(head_.next_row);
+  dead_ = DeadRows();
+}
+
+void PartitionIndex::Install(InstalledSegment added, std::shared_ptr<const Codebook> codebook) {
+  const Row first = added.record.first_row;
+  const Row end = added.record.end_row;
+  std::erase_if(segments_, [&](const InstalledSegment& old) {
+    return old.record.first_row >= first && old.record.end_row <= end;
+  });
+  const auto at = std::find_if(segments_.begin(), segments_.end(),
+                               [&](const InstalledSegment& old) { return old.record.first_row > first; });
+  segments_.insert(at, std::move(added));
+  codebook_ = std::move(codebook);
+  if (end > tail_from_) {
+    tail_from_ = end;
+    tail_->DropBelow(end);
+  }
+}
+
+std::shared_ptr<const IndexVersion> PartitionIndex::MakeVersion() const {
+  auto version = std::make_shared<IndexVersion>();
+  version->partition = head_.key.partition;
+  version->segments.reserve(segments_.size());
+  for (const InstalledSegment& installed : segments_) version->segments.push_back(installed.segment);
+  version->codebook = codebook_;
+  version->tail = tail_->TakeSnapshot();
+  version->tail_from = tail_from_;
+  version->dead = dead_;
+  return version;
+}
+
+}  // namespace mneme

@@ -1,0 +1,69 @@
+// PartitionIndex: the writer's side of the index of one partition. Readers only ever see the immutable versions that it
+// makes (I3).
+#ifndef MNEME_ENGINE_PARTITION_INDEX_H_
+#define MNEME_ENGINE_PARTITION_INDEX_H_
+
+#include <cstdint>
+#include <memory>
+#include <utility>
+#include <vector>
+
+#include "common/columns.h"
+#include "index/index_spec.h"
+#include "index/search.h"
+#include "index/segment.h"
+#include "index/tail.h"
+#include "storage/entry_store.h"
+
+namespace mneme {
+
+// A segment with the record that names its file.
+struct InstalledSegment {
+  SegmentRecord record;
+  std::shared_ptr<const Segment> segment;
+};
+
+// Not thread-safe: used by the shard's writer alone (and by the thread that opens the shard, before there is a writer).
+class PartitionIndex {
+ public:
+  PartitionIndex(const IndexSpec& spec, const PartitionHead& head);
+
+  const IndexSpec& spec() const { return spec_; }
+  PartitionHead& head() { return head_; }
+  const PartitionHead& head() const { return head_; }
+  // Raised when the partition is emptied whole: background work that began before must be thrown away.
+  uint64_t generation() const { return generation_; }
+  const std::vector<InstalledSegment>& segments() const { return segments_; }
+  const std::shared_ptr<const Codebook>& codebook() const { return codebook_; }
+  uint64_t tail_rows() const { return tail_->end_row() - tail_from_; }
+  uint64_t tail_ram_bytes() const { return tail_->ram_bytes(); }
+
+  // Appends columns[begin, end) as the next rows.
+  void Append(const EntryColumns& columns, size_t begin, size_t end) { tail_->Append(columns, begin, end); }
+  // Appends `count` rows that are dead already: a gap that deletions left in the store. `count` is bounded by a tail.
+  void AppendGap(uint64_t count);
+  // The first row that the (empty) tail will take; rows before it that no segment holds are gone.
+  void StartTailAt(Row row);
+  void MarkDead(const std::vector<Row>& rows) { dead_ = dead_.With(rows); }
+  // Forgets all rows; the next row stays where it is, so that no row is given twice.
+  void Clear();
+  // Puts `added` in the place of the segments whose rows it covers, and takes those rows from the tail.
+  void Install(InstalledSegment added, std::shared_ptr<const Codebook> codebook);
+
+  // An immutable version of what is there now.
+  std::shared_ptr<const IndexVersion> MakeVersion() const;
+
+ private:
+  IndexSpec spec_;
+  PartitionHead head_;
+  uint64_t generation_ = 0;
+  std::vector<InstalledSegment> segments_;  // ascending by row
+  std::shared_ptr<const Codebook> codebook_;
+  std::unique_ptr<Tail> tail_;
+  Row tail_from_ = 0;
+  DeadRows dead_;
+};
+
+}  // namespace mneme
+
+#endif  // MNEME_ENGINE_PARTITION_INDEX_H_

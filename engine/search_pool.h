@@ -1,0 +1,41 @@
+// SearchPool: the fixed set of threads on which searches run, one per core by default. Nothing else computes distances.
+#ifndef MNEME_ENGINE_SEARCH_POOL_H_
+#define MNEME_ENGINE_SEARCH_POOL_H_
+
+#include <cstddef>
+#include <cstdint>
+#include <deque>
+#include <functional>
+#include <thread>
+#include <vector>
+
+#include "absl/base/thread_annotations.h"
+#include "absl/status/status.h"
+#include "absl/synchronization/mutex.h"
+
+namespace mneme {
+
+// Thread-safe. Tasks run in the order of their arrival.
+class SearchPool {
+ public:
+  explicit SearchPool(size_t threads);
+  // Runs what waits, then stops.
+  ~SearchPool();
+
+  size_t threads() const { return threads_.size(); }
+  // Queues all of `tasks` or none: RESOURCE_EXHAUSTED when more than kMaxQueuedSearches would wait.
+  absl::Status Submit(std::vector<std::function<void()>> tasks);
+  size_t queued() const;
+
+ private:
+  void Run();
+
+  mutable absl::Mutex mutex_;
+  std::deque<std::function<void()>> tasks_ ABSL_GUARDED_BY(mutex_);
+  bool stopping_ ABSL_GUARDED_BY(mutex_) = false;
+  std::vector<std::thread> threads_;
+};
+
+}  // namespace mneme
+
+#endif  // MNEME_ENGINE_SEARCH_POOL_H_

@@ -1,0 +1,364 @@
+// The writer's round:
+// 1. Take everything that waits (bounded), in order.
+// 2. Plan it into groups; operations that must read the published index (filters, whole partitions, installed segments)
+//    close the group before them.
+// 3. Commit the group to the store (I7), apply it to tails and dead sets, publish the new versions under a mutex held
+//    for the swap of pointers (I3).
+// 4. Tell who waits: `visible` now, WRITTEN now, SYNC after the syncer's next sync (I1).
+#include "engine/shard.h"
+
+#include <algorithm>
+#include <optional>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "common/error_reason.h"
+#include "common/limits.h"
+#include "common/status_macros.h"
+#include "engine/shard_loader.h"
+#include "engine/visible_rows.h"
+
+namespace mneme {
+namespace {
+
+// Bytes that one group commits at most: more would only delay the first of it.
+constexpr uint64_t kGroupBytes = 8 * 1024 * 1024;
+// Remembered requests dropped in one round once the window is full.
+constexpr size_t kForgetBatch = 1024;
+
+std::shared_ptr<const PublishedPartition> MakePublished(const PartitionIndex& partition) {
+  auto published = std::make_shared<PublishedPartition>();
+  published->version = partition.MakeVersion();
+  published->live_rows = partition.head().live_rows;
+  published->generation = partition.generation();
+  published->tail_rows = partition.tail_rows();
+  published->tail_ram_bytes = partition.tail_ram_bytes();
+  for (const InstalledSegment& installed : partition.segments()) published->segments.push_back(installed.record);
+  return published;
+}
+
+absl::Status DroppedError() {
+  return WithReason(absl::NotFoundError("the memory was dropped"), reason::kMemoryNotFound);
+}
+
+}  // namespace
+
+Shard::Shard(ShardOptions options)
+    : number_(options.number), store_(std::move(options.store)), files_(std::move(options.files)),
+      sealable_(std::move(options.sealable)) {}
+
+absl::StatusOr<std::unique_ptr<Shard>> Shard::Open(ShardOptions options, const std::vector<MemoryHandle>& memories) {
+  const EventSink events = options.events;
+  std::unique_ptr<Shard> shard(new Shard(std::move(options)));
+  RETURN_IF_ERROR(shard->Load(memories, events));
+  shard->writer_ = std::thread([raw = shard.get()] { raw->RunWriter(); });
+  shard->syncer_ = std::thread([raw = shard.get()] { raw->RunSyncer(); });
+  return shard;
+}
+
+absl::Status Shard::Load(const std::vector<MemoryHandle>& memories, const EventSink& events) {
+  ASSIGN_OR_RETURN(partitions_, LoadPartitions(*store_, *files_, memories, events));
+  ASSIGN_OR_RETURN(remembered_, store_->CountRequests());
+  sequence_ = store_->applied();
+  std::vector<PartitionKey> keys;
+  for (const auto& [key, partition] : partitions_) keys.push_back(key);
+  Publish(keys, sequence_);
+  return absl::OkStatus();
+}
+
+Shard::~Shard() {
+  {
+    absl::MutexLock lock(&queue_mutex_);
+    stopping_ = true;
+  }
+  if (writer_.joinable()) writer_.join();
+  {
+    absl::MutexLock lock(&sync_mutex_);
+    writer_done_ = true;
+  }
+  if (syncer_.joinable()) syncer_.join();
+  absl::MutexLock lock(&versions_mutex_);
+  for (auto& [sequence, waiter] : waiters_) waiter.then(absl::UnavailableError("the server is shutting down"));
+}
+
+absl::Status Shard::Submit(WriteOperation operation) {
+  const uint64_t bytes = BytesOf(operation);
+  absl::MutexLock lock(&queue_mutex_);
+  if (stopping_) return absl::UnavailableError("the server is shutting down");
+  RETURN_IF_ERROR(write_status_);
+  if (queued_bytes_ + bytes > limits::kMaxQueuedWriteBytes) {
+    return WithReason(absl::ResourceExhaustedError(absl::StrCat("shard ", number_, " has ", queued_bytes_,
+                                                                " bytes of writes waiting; the bound is ",
+                                                                limits::kMaxQueuedWriteBytes)),
+                      reason::kQueueFull);
+  }
+  queued_bytes_ += bytes;
+  queue_.push_back(std::move(operation));
+  return absl::OkStatus();
+}
+
+void Shard::RunWriter() {
+  std::deque<WriteOperation> operations;
+  while (true) {
+    uint64_t bytes = 0;
+    {
+      absl::MutexLock lock(&queue_mutex_);
+      queue_mutex_.Await(absl::Condition(
+          +[](Shard* shard) ABSL_EXCLUSIVE_LOCKS_REQUIRED(shard->queue_mutex_) {
+            return !shard->queue_.empty() || shard->stopping_;
+          },
+          this));
+      if (queue_.empty()) return;
+      while (!queue_.empty() && (operations.empty() || bytes < kGroupBytes)) {
+        bytes += BytesOf(queue_.front());
+        operations.push_back(std::move(queue_.front()));
+        queue_.pop_front();
+      }
+    }
+    Apply(operations);
+    operations.clear();
+    absl::MutexLock lock(&queue_mutex_);
+    queued_bytes_ -= std::min(bytes, queued_bytes_);
+  }
+}
+
+void Shard::RunSyncer() {
+  while (true) {
+    std::vector<Unsynced> waiting;
+    {
+      absl::MutexLock lock(&sync_mutex_);
+      sync_mutex_.Await(absl::Condition(
+          +[](Shard* shard) ABSL_EXCLUSIVE_LOCKS_REQUIRED(shard->sync_mutex_) {
+            return !shard->unsynced_.empty() || shard->writer_done_;
+          },
+          this));
+      if (unsynced_.empty()) return;
+      waiting.swap(unsynced_);
+    }
+    const absl::Status synced = store_->Sync().status();
+    if (!synced.ok()) Refuse(synced);
+    for (Unsynced& one : waiting) one.done(synced);
+  }
+}
+
+void Shard::Refuse(const absl::Status& status) {
+  absl::MutexLock lock(&queue_mutex_);
+  if (write_status_.ok()) write_status_ = status;
+}
+
+absl::Status Shard::write_status() const {
+  absl::MutexLock lock(&queue_mutex_);
+  return write_status_;
+}
+
+uint64_t Shard::queued_bytes() const {
+  absl::MutexLock lock(&queue_mutex_);
+  return queued_bytes_;
+}
+
+struct Shard::Round {
+  struct Planned {
+    WriteTicket* ticket;
+    absl::StatusOr<WriteResult> result;
+  };
+  std::unique_ptr<WriteGroup> group;
+  std::vector<Planned> planned;
+};
+
+void Shard::Apply(std::deque<WriteOperation>& operations) {
+  Round round;
+  NewGroup(round);
+  for (WriteOperation& operation : operations) {
+    if (auto* insert = std::get_if<InsertOperation>(&operation)) {
+      const bool dropped = dropped_.contains(insert->ticket.memory->number);
+      auto result = dropped ? DroppedError() : round.group->PlanInsert(*insert);
+      round.planned.push_back({&insert->ticket, std::move(result)});
+    } else if (auto* erase = std::get_if<DeleteOperation>(&operation)) {
+      ApplyDelete(round, *erase);
+    } else if (auto* install = std::get_if<InstallOperation>(&operation)) {
+      Close(round);
+      install->done(Install(*install));
+    } else if (auto* drop = std::get_if<DropMemoryOperation>(&operation)) {
+      Close(round);
+      drop->done(DropMemory(drop->memory));
+    }
+  }
+  Close(round);
+}
+
+void Shard::NewGroup(Round& round) {
+  round.group = std::make_unique<WriteGroup>(*store_, partitions_, number_, sequence_ + 1);
+  round.planned.clear();
+}
+
+void Shard::ApplyDelete(Round& round, DeleteOperation& operation) {
+  if (dropped_.contains(operation.ticket.memory->number)) {
+    round.planned.push_back({&operation.ticket, DroppedError()});
+    return;
+  }
+  if (operation.all_partitions) {
+    operation.partitions.clear();
+    Close(round);
+    for (const PartitionKey& key : KeysOf(operation.ticket.memory->number)) {
+      operation.partitions.push_back(key.partition);
+    }
+  }
+  if (operation.ids.has_value()) {
+    auto result = round.group->PlanDeleteById(operation);
+    round.planned.push_back({&operation.ticket, std::move(result)});
+    return;
+  }
+  Close(round);
+  auto result = PlanWide(*round.group, operation);
+  round.planned.push_back({&operation.ticket, std::move(result)});
+  Close(round);
+}
+
+absl::StatusOr<WriteResult> Shard::PlanWide(WriteGroup& group, const DeleteOperation& operation) {
+  std::vector<PartitionKey> keys;
+  for (const PartitionId partition : operation.partitions) {
+    const PartitionKey key{operation.ticket.memory->number, partition};
+    if (partitions_.contains(key)) keys.push_back(key);
+  }
+  if (operation.everything) {
+    auto result = group.PlanDropPartitions(operation, keys);
+    return result;
+  }
+  std::vector<WriteGroup::FoundRow> rows;
+  for (const PartitionKey& key : keys) {
+    ForEachVisibleRow(*PublishedOf(key)->version, *operation.filter, [&](const RowBlock& block, size_t i) {
+      rows.push_back({key, block.RowAt(i), block.ids[i]});
+      return true;
+    });
+  }
+  return group.PlanDeleteRows(operation, rows);
+}
+
+void Shard::Close(Round& round) {
+  absl::Status committed;
+  const bool changes = !round.group->empty();
+  std::vector<SegmentRecord> orphaned;
+  if (changes) {
+    ForgetOldRequests(round);
+    std::vector<PartitionKey> changed;
+    committed = write_status();
+    if (committed.ok()) {
+      committed = round.group->Commit(changed, orphaned);
+      if (committed.ok()) {
+        sequence_ = round.group->last_sequence();
+        Publish(changed, sequence_);
+      } else {
+        Refuse(committed);
+      }
+    }
+  }
+  for (const SegmentRecord& record : orphaned) RemoveFiles(record);
+  for (Round::Planned& planned : round.planned) {
+    Finish(*planned.ticket, committed.ok() ? std::move(planned.result) : absl::StatusOr<WriteResult>(committed));
+  }
+  NewGroup(round);
+}
+
+void Shard::Finish(WriteTicket& ticket, absl::StatusOr<WriteResult> result) {
+  if (result.ok() && ticket.visible != nullptr) ticket.visible();
+  if (!result.ok() || ticket.durability == Durability::kWritten) {
+    ticket.done(std::move(result));
+    return;
+  }
+  absl::MutexLock lock(&sync_mutex_);
+  unsynced_.push_back({[done = std::move(ticket.done), result = *std::move(result)](const absl::Status& synced) {
+    synced.ok() ? done(result) : done(synced);
+  }});
+}
+
+void Shard::ForgetOldRequests(Round& round) {
+  remembered_ += round.group->requests();
+  if (remembered_ <= limits::kRememberedRequests) return;
+  auto oldest = store_->OldestRequests(kForgetBatch);
+  if (!oldest.ok() || oldest->empty()) return;  // tried again with the next group
+  const int64_t now_ms = round.planned.back().ticket->stamp_ms;
+  std::erase_if(*oldest, [&](const RememberedRequest& request) {
+    return request.stamp_ms > now_ms - limits::kRememberedRequestMs;
+  });
+  remembered_ -= oldest->size();
+  round.group->Forget(*std::move(oldest));
+}
+
+absl::Status Shard::Install(InstallOperation& operation) {
+  const PartitionKey key = operation.added.record.key;
+  const auto partition = partitions_.find(key);
+  if (dropped_.contains(operation.memory) || partition == partitions_.end() ||
+      partition->second->generation() != operation.generation) {
+    return absl::AbortedError("the partition was emptied while its index was built");
+  }
+  StoreBatch batch;
+  batch.sequence = sequence_;
+  const uint64_t old_codebook = partition->second->codebook() != nullptr ? partition->second->codebook()->number() : 0;
+  for (const InstalledSegment& old : partition->second->segments()) {
+    const bool covered = old.record.first_row >= operation.added.record.first_row &&
+                         old.record.end_row <= operation.added.record.end_row;
+    if (covered) batch.removed_segments.push_back(old.record);
+  }
+  batch.added_segments.push_back(operation.added.record);
+  for (const Row row : operation.cleared_marks) batch.cleared_marks.push_back({.key = key, .row = row});
+  RETURN_IF_ERROR(write_status());
+  if (absl::Status committed = store_->Commit(batch); !committed.ok()) {
+    Refuse(committed);
+    return committed;
+  }
+  partition->second->Install(std::move(operation.added), std::move(operation.codebook));
+  Publish({key}, sequence_);
+  for (const SegmentRecord& old : batch.removed_segments) files_->RemoveSegment(old.file_number);
+  if (old_codebook != 0 && old_codebook != partition->second->codebook()->number()) files_->RemoveCodebook(old_codebook);
+  return absl::OkStatus();
+}
+
+absl::Status Shard::DropMemory(MemoryNumber memory) {
+  dropped_.insert(memory);
+  std::vector<SegmentRecord> records;
+  for (const PartitionKey& key : KeysOf(memory)) {
+    for (const InstalledSegment& installed : partitions_[key]->segments()) records.push_back(installed.record);
+    partitions_.erase(key);
+  }
+  {
+    absl::MutexLock lock(&versions_mutex_);
+    published_.erase(published_.lower_bound({memory, 0}), published_.lower_bound({memory + 1, 0}));
+  }
+  RETURN_IF_ERROR(store_->DropMemory(memory));
+  for (const SegmentRecord& record : records) RemoveFiles(record);
+  return absl::OkStatus();
+}
+
+void Shard::RemoveFiles(const SegmentRecord& record) {
+  files_->RemoveSegment(record.file_number);
+  files_->RemoveCodebook(record.codebook_number);
+}
+
+std::vector<PartitionKey> Shard::KeysOf(MemoryNumber memory) const {
+  std::vector<PartitionKey> keys;
+  for (auto at = partitions_.lower_bound({memory, 0}); at != partitions_.end() && at->first.memory == memory; ++at) {
+    keys.push_back(at->first);
+  }
+  return keys;
+}
+
+void Shard::Publish(const std::vector<PartitionKey>& changed, Sequence sequence) {
+  std::vector<std::shared_ptr<const PublishedPartition>> published;
+  published.reserve(changed.size());
+  for (const PartitionKey& key : changed) published.push_back(MakePublished(*partitions_.at(key)));
+  std::vector<Waiter> ready;
+  {
+    absl::MutexLock lock(&versions_mutex_);
+    for (size_t i = 0; i < changed.size(); ++i) published_[changed[i]] = published[i];
+    visible_ = sequence;
+    const auto end = waiters_.upper_bound(sequence);
+    for (auto at = waiters_.begin(); at != end; ++at) ready.push_back(std::move(at->second));
+    waiters_.erase(waiters_.begin(), end);
+  }
+  for (Waiter& waiter : ready) waiter.then(absl::OkStatus());
+  for (size_t i = 0; i < changed.size(); ++i) {
+    if (published[i]->tail_rows >= limits::kSealRows && sealable_ != nullptr) sealable_(number_, changed[i]);
+  }
+}
+
+}  // namespace mneme

@@ -1,0 +1,156 @@
+// Shard: keeps the store and the index of its entries consistent. One writer applies a log of operations in order; any
+// number of readers see immutable versions.
+//
+// - Writer thread: takes everything that waits, plans it as one group, commits it to the store, publishes new versions.
+// - Syncer thread: one sync covers everyone who waits for Durability::kSync, while the writer goes on.
+// After a failed commit or sync nothing more is acknowledged: every later write gets that error (I1).
+#ifndef MNEME_ENGINE_SHARD_H_
+#define MNEME_ENGINE_SHARD_H_
+
+#include <cstdint>
+#include <deque>
+#include <functional>
+#include <map>
+#include <memory>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "absl/base/thread_annotations.h"
+#include "absl/container/flat_hash_set.h"
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/synchronization/mutex.h"
+#include "common/clock.h"
+#include "engine/index_files.h"
+#include "engine/partition_index.h"
+#include "engine/write_group.h"
+#include "engine/write_operations.h"
+#include "index/search.h"
+#include "storage/entry_store.h"
+
+namespace mneme {
+
+struct ShardOptions {
+  uint32_t number = 0;
+  std::unique_ptr<EntryStore> store;
+  std::unique_ptr<IndexFiles> files;
+  // Called by the writer when the tail of a partition has become long enough to be sealed.
+  std::function<void(uint32_t shard, const PartitionKey& key)> sealable;
+  EventSink events;  // may be empty
+};
+
+// A partition as readers see it.
+struct PublishedPartition {
+  std::shared_ptr<const IndexVersion> version;
+  uint64_t live_rows = 0;
+  uint64_t generation = 0;
+  uint64_t tail_rows = 0;
+  uint64_t tail_ram_bytes = 0;
+  std::vector<SegmentRecord> segments;
+};
+
+// Thread-safe.
+class Shard {
+ public:
+  // Loads the partitions of `memories`; partitions of other memories were dropped and are removed. Index files that are
+  // missing or damaged are rebuilt from the store before it returns (I2).
+  static absl::StatusOr<std::unique_ptr<Shard>> Open(ShardOptions options, const std::vector<MemoryHandle>& memories);
+  // Applies what was accepted, then stops.
+  ~Shard();
+
+  uint32_t number() const { return number_; }
+  const EntryStore& store() const { return *store_; }
+  IndexFiles& files() const { return *files_; }
+
+  // Queues an operation; its callbacks are called on the shard's threads. RESOURCE_EXHAUSTED (and no callback) when too
+  // many bytes wait.
+  absl::Status Submit(WriteOperation operation);
+
+  // The versions of one moment (I3); partitions that do not exist are left out.
+  std::vector<std::shared_ptr<const IndexVersion>> Versions(MemoryNumber memory,
+                                                            const PartitionSelection& selection) const;
+  std::map<PartitionKey, std::shared_ptr<const PublishedPartition>> Published(MemoryNumber memory) const;
+  std::map<PartitionKey, std::shared_ptr<const PublishedPartition>> PublishedAll() const;
+  std::shared_ptr<const PublishedPartition> PublishedOf(const PartitionKey& key) const;
+
+  // The sequence up to which writes are visible.
+  Sequence visible() const;
+  // Calls `then` when `sequence` is visible (at once when it is), or with DEADLINE_EXCEEDED at the deadline.
+  void WhenVisible(Sequence sequence, const CallLimits& limits, std::function<void(absl::Status)> then);
+  // The blocking form.
+  absl::Status AwaitVisible(Sequence sequence, const CallLimits& limits) const;
+  // Gives up the waiters whose time is over. Called now and then.
+  void ExpireWaiters();
+
+  uint64_t queued_bytes() const;
+  // OK, or why writes are refused.
+  absl::Status write_status() const;
+
+ private:
+  struct Waiter {
+    CallLimits limits;
+    std::function<void(absl::Status)> then;
+  };
+  struct Unsynced {
+    std::function<void(absl::Status)> done;
+  };
+
+  explicit Shard(ShardOptions options);
+
+  // A group with the tickets that were planned into it.
+  struct Round;
+
+  absl::Status Load(const std::vector<MemoryHandle>& memories, const EventSink& events);
+  void RunWriter();
+  void RunSyncer();
+  void Apply(std::deque<WriteOperation>& operations);
+  void ApplyDelete(Round& round, DeleteOperation& operation);
+  // Plans a delete by filter or of whole partitions; the group is empty.
+  absl::StatusOr<WriteResult> PlanWide(WriteGroup& group, const DeleteOperation& operation);
+  void NewGroup(Round& round);
+  // Commits the round's group, publishes, tells who waits, and begins the next group.
+  void Close(Round& round);
+  void Finish(WriteTicket& ticket, absl::StatusOr<WriteResult> result);
+  void ForgetOldRequests(Round& round);
+  absl::Status Install(InstallOperation& operation);
+  absl::Status DropMemory(MemoryNumber memory);
+  void RemoveFiles(const SegmentRecord& record);
+  void Publish(const std::vector<PartitionKey>& changed, Sequence sequence);
+  void Refuse(const absl::Status& status);
+  std::vector<PartitionKey> KeysOf(MemoryNumber memory) const;
+
+  // Constant after construction.
+  const uint32_t number_;
+  const std::unique_ptr<EntryStore> store_;  // synchronises itself; Commit is called by the writer, Sync by the syncer
+  const std::unique_ptr<IndexFiles> files_;
+  const std::function<void(uint32_t, const PartitionKey&)> sealable_;
+
+  // The writer's own.
+  PartitionMap partitions_;
+  Sequence sequence_ = 0;
+  absl::flat_hash_set<MemoryNumber> dropped_;
+  uint64_t remembered_ = 0;
+
+  mutable absl::Mutex queue_mutex_;
+  std::deque<WriteOperation> queue_ ABSL_GUARDED_BY(queue_mutex_);
+  uint64_t queued_bytes_ ABSL_GUARDED_BY(queue_mutex_) = 0;
+  bool stopping_ ABSL_GUARDED_BY(queue_mutex_) = false;
+  absl::Status write_status_ ABSL_GUARDED_BY(queue_mutex_);
+
+  absl::Mutex sync_mutex_;
+  std::vector<Unsynced> unsynced_ ABSL_GUARDED_BY(sync_mutex_);
+  bool writer_done_ ABSL_GUARDED_BY(sync_mutex_) = false;
+
+  mutable absl::Mutex versions_mutex_;
+  std::map<PartitionKey, std::shared_ptr<const PublishedPartition>> published_ ABSL_GUARDED_BY(versions_mutex_);
+  Sequence visible_ ABSL_GUARDED_BY(versions_mutex_) = 0;
+  std::multimap<Sequence, Waiter> waiters_ ABSL_GUARDED_BY(versions_mutex_);
+
+  std::thread writer_;
+  std::thread syncer_;
+};
+
+}  // namespace mneme
+
+#endif  // MNEME_ENGINE_SHARD_H_

@@ -1,0 +1,168 @@
+// 1. Heads say which partitions there are; those of unknown memories go.
+// 2. Segments open against their records. A damaged one is rebuilt from its rows with the same codebook; a damaged
+//    codebook is trained anew, and all segments of the partition become one.
+// 3. Rows above the last segment are read into the tail; gaps that deletions left are filled with dead rows.
+#include "engine/shard_loader.h"
+
+#include <algorithm>
+#include <map>
+#include <set>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "common/limits.h"
+#include "common/status_macros.h"
+#include "engine/index_builder.h"
+
+namespace mneme {
+namespace {
+
+// Rows of the store that are copied into the tail at once.
+constexpr size_t kTailBatch = 1024;
+
+class Loader {
+ public:
+  Loader(EntryStore& store, IndexFiles& files, const EventSink& events)
+      : store_(store), files_(files), events_(events) {}
+
+  absl::StatusOr<PartitionMap> Run(const std::vector<MemoryHandle>& memories) {
+    std::map<MemoryNumber, MemoryHandle> by_number;
+    for (const MemoryHandle& memory : memories) by_number[memory->number] = memory;
+    ASSIGN_OR_RETURN(const std::vector<SegmentRecord> records, store_.ReadSegments());
+    std::map<PartitionKey, std::vector<SegmentRecord>> records_of;
+    for (const SegmentRecord& record : records) {
+      files_.ReserveThrough(std::max(record.file_number, record.codebook_number));
+      records_of[record.key].push_back(record);
+    }
+    ASSIGN_OR_RETURN(const std::vector<PartitionHead> heads, store_.ReadHeads());
+    PartitionMap partitions;
+    std::set<MemoryNumber> unknown;
+    for (const PartitionHead& head : heads) {
+      const auto memory = by_number.find(head.key.memory);
+      if (memory == by_number.end()) {
+        unknown.insert(head.key.memory);
+        continue;
+      }
+      auto partition = std::make_unique<PartitionIndex>(MakeIndexSpec(memory->second->spec), head);
+      RETURN_IF_ERROR(LoadSegments(*partition, records_of[head.key]));
+      RETURN_IF_ERROR(LoadTail(*partition));
+      ASSIGN_OR_RETURN(const std::vector<Row> marks, store_.ReadDeadMarks(head.key));
+      partition->MarkDead(marks);
+      partitions.emplace(head.key, std::move(partition));
+    }
+    for (const MemoryNumber memory : unknown) RETURN_IF_ERROR(store_.DropMemory(memory));
+    RemoveOrphans(partitions);
+    return partitions;
+  }
+
+ private:
+  void Tell(std::string_view event, const std::string& detail) const {
+    if (events_ != nullptr) events_(event, detail);
+  }
+
+  absl::Status LoadSegments(PartitionIndex& partition, std::vector<SegmentRecord> records) {
+    if (records.empty()) return absl::OkStatus();
+    std::sort(records.begin(), records.end(),
+              [](const SegmentRecord& a, const SegmentRecord& b) { return a.first_row < b.first_row; });
+    const PartitionKey key = partition.head().key;
+    auto codebook = files_.OpenCodebook(key, records.front().codebook_number, partition.spec());
+    if (!codebook.ok()) {
+      Tell("index_codebook_rebuilt", std::string(codebook.status().message()));
+      return Rebuild(partition, records, records.front().first_row, records.back().end_row, nullptr);
+    }
+    for (const SegmentRecord& record : records) {
+      auto segment = files_.OpenSegment(record, partition.spec());
+      if (segment.ok()) {
+        partition.Install({record, *std::move(segment)}, *codebook);
+        continue;
+      }
+      Tell("index_segment_rebuilt", std::string(segment.status().message()));
+      RETURN_IF_ERROR(Rebuild(partition, {record}, record.first_row, record.end_row, *codebook));
+    }
+    return absl::OkStatus();
+  }
+
+  // Builds [first, end) anew in the place of `damaged`. When there are too few rows left to train on, they are simply
+  // unsealed: the tail takes them.
+  absl::Status Rebuild(PartitionIndex& partition, const std::vector<SegmentRecord>& damaged, Row first, Row end,
+                       std::shared_ptr<const Codebook> codebook) {
+    StoreBatch batch;
+    batch.sequence = store_.applied();
+    batch.removed_segments = damaged;
+    auto built = BuildSegment({.store = &store_,
+                               .files = &files_,
+                               .key = partition.head().key,
+                               .spec = partition.spec(),
+                               .first_row = first,
+                               .end_row = end,
+                               .live_rows = std::min(partition.head().live_rows, end - first),
+                               .codebook = std::move(codebook),
+                               .progress = nullptr});
+    if (absl::IsFailedPrecondition(built.status())) return store_.Commit(batch);
+    RETURN_IF_ERROR(built.status());
+    batch.added_segments.push_back(built->installed.record);
+    RETURN_IF_ERROR(store_.Commit(batch));
+    partition.Install(std::move(built->installed), std::move(built->codebook));
+    return absl::OkStatus();
+  }
+
+  absl::Status LoadTail(PartitionIndex& partition) {
+    const PartitionHead& head = partition.head();
+    const Row from = partition.segments().empty() ? 0 : partition.segments().back().record.end_row;
+    EntryColumns batch;
+    Row next = 0;
+    bool started = false;
+    const auto flush = [&] {
+      if (batch.count != 0) partition.Append(batch, 0, batch.count);
+      batch = EntryColumns();
+      batch.values.width = partition.spec().value_bytes;
+    };
+    flush();
+    RETURN_IF_ERROR(store_.ScanRows(head.key, from, head.next_row, [&](Row row, const EntryView& entry) {
+      if (!started) {
+        partition.StartTailAt(row);
+        started = true;
+        next = row;
+      }
+      if (row != next) {
+        flush();
+        partition.AppendGap(row - next);
+      }
+      batch.Append(entry);
+      if (batch.count == kTailBatch) flush();
+      next = row + 1;
+      return true;
+    }));
+    flush();
+    if (!started) {
+      partition.StartTailAt(head.next_row);
+    } else if (next < head.next_row) {
+      partition.AppendGap(head.next_row - next);
+    }
+    return absl::OkStatus();
+  }
+
+  void RemoveOrphans(const PartitionMap& partitions) const {
+    std::set<uint64_t> referenced;
+    for (const auto& [key, partition] : partitions) {
+      for (const InstalledSegment& installed : partition->segments()) {
+        referenced.insert(installed.record.file_number);
+        referenced.insert(installed.record.codebook_number);
+      }
+    }
+    files_.RemoveAllBut(referenced);
+  }
+
+  EntryStore& store_;
+  IndexFiles& files_;
+  const EventSink& events_;
+};
+
+}  // namespace
+
+absl::StatusOr<PartitionMap> LoadPartitions(EntryStore& store, IndexFiles& files,
+                                            const std::vector<MemoryHandle>& memories, const EventSink& events) {
+  return Loader(store, files, events).Run(memories);
+}
+
+}  // namespace mneme

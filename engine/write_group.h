@@ -1,0 +1,91 @@
+// WriteGroup: plans a run of writes as one atomic batch (group commit), each seeing the effects of those before it.
+#ifndef MNEME_ENGINE_WRITE_GROUP_H_
+#define MNEME_ENGINE_WRITE_GROUP_H_
+
+#include <cstdint>
+#include <map>
+#include <optional>
+#include <vector>
+
+#include "absl/container/flat_hash_map.h"
+#include "absl/container/flat_hash_set.h"
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "engine/partition_index.h"
+#include "engine/write_operations.h"
+#include "storage/entry_store.h"
+
+namespace mneme {
+
+using PartitionMap = std::map<PartitionKey, std::unique_ptr<PartitionIndex>>;
+
+// Nothing is changed until Commit(): a group that fails leaves the shard as it was. Not thread-safe. The operations that
+// were planned must live until Commit() returns (their columns are borrowed).
+class WriteGroup {
+ public:
+  WriteGroup(EntryStore& store, PartitionMap& partitions, uint32_t shard, Sequence first_sequence);
+
+  // Plans one operation and returns what it will have done. FAILED_PRECONDITION when its request id was used with other
+  // content; other errors are the store's. A failed plan leaves the group as it was before it.
+  absl::StatusOr<WriteResult> PlanInsert(InsertOperation& operation);
+  absl::StatusOr<WriteResult> PlanDeleteById(const DeleteOperation& operation);
+  // Given rows (of a filter, found in the published version) or whole partitions; the group must be empty before.
+  struct FoundRow {
+    PartitionKey key;
+    Row row = 0;
+    EntryId id = 0;
+  };
+  absl::StatusOr<WriteResult> PlanDeleteRows(const DeleteOperation& operation, const std::vector<FoundRow>& rows);
+  absl::StatusOr<WriteResult> PlanDropPartitions(const DeleteOperation& operation,
+                                                 const std::vector<PartitionKey>& keys);
+
+  // Forgets remembered requests that are past their window.
+  void Forget(std::vector<RememberedRequest> requests) { batch_.forgotten_requests = std::move(requests); }
+
+  bool empty() const { return sequence_ == first_sequence_ - 1; }
+  Sequence last_sequence() const { return sequence_; }
+  size_t requests() const { return batch_.requests.size(); }
+  // Commits to the store, then applies to the partitions. Tells which partitions changed, and which segments belong to
+  // partitions that were emptied.
+  absl::Status Commit(std::vector<PartitionKey>& changed, std::vector<SegmentRecord>& orphaned);
+
+ private:
+  // What the group does to one partition.
+  struct Change {
+    PartitionHead head;
+    struct Run {
+      const EntryColumns* columns = nullptr;
+      size_t count = 0;
+    };
+    std::vector<Run> runs;
+    std::vector<Row> dead;
+    bool cleared = false;
+    // Ids that this group mapped or unmapped.
+    absl::flat_hash_map<EntryId, std::optional<Row>> mapped;
+    absl::flat_hash_set<Row> dead_set;
+  };
+
+  Change& ChangeOf(const PartitionKey& key, const MemorySpec& spec);
+  // The remembered result when the request was applied before.
+  absl::StatusOr<std::optional<WriteResult>> FindReplay(const WriteTicket& ticket);
+  void Remember(const WriteTicket& ticket, const WriteResult& result, Row first_row);
+  absl::StatusOr<std::vector<std::optional<Row>>> FindRows(const PartitionKey& key, const Change& change,
+                                                           const std::vector<EntryId>& ids) const;
+  absl::StatusOr<bool> IsAliveServerRow(const PartitionKey& key, const Change& change, EntryId id) const;
+  void MapAgain(const PartitionKey& key, EntryId id);
+  void Kill(const PartitionKey& key, Change& change, Row row, EntryId id, bool unmap);
+
+  EntryStore& store_;
+  PartitionMap& partitions_;
+  const uint32_t shard_;
+  const Sequence first_sequence_;
+  Sequence sequence_;
+  StoreBatch batch_;
+  std::map<PartitionKey, Change> changes_;
+  std::map<PartitionKey, IndexSpec> specs_;
+  absl::flat_hash_map<uint64_t, size_t> request_of_hash_;  // low half of the hash -> position in batch_.requests
+};
+
+}  // namespace mneme
+
+#endif  // MNEME_ENGINE_WRITE_GROUP_H_

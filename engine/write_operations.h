@@ -1,0 +1,84 @@
+// What a shard's writer applies, in order: inserts, deletes, installed segments, dropped memories.
+#ifndef MNEME_ENGINE_WRITE_OPERATIONS_H_
+#define MNEME_ENGINE_WRITE_OPERATIONS_H_
+
+#include <cstdint>
+#include <functional>
+#include <optional>
+#include <variant>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "common/checksum.h"
+#include "common/columns.h"
+#include "engine/commands.h"
+#include "engine/partition_index.h"
+#include "index/row_filter.h"
+#include "storage/entry_store.h"
+
+namespace mneme {
+
+// Exactly-once: the hash of memory and request id, and a checksum of what is asked.
+struct RequestIdentity {
+  Hash128 id;
+  uint64_t content = 0;
+};
+
+// What a shard did with a write.
+struct WriteResult {
+  uint64_t count = 0;  // inserted, or deleted
+  uint64_t other = 0;  // replaced, or absent
+  std::vector<EntryId> given_ids;
+  Sequence sequence = 0;
+  bool replayed = false;
+};
+
+// Common to all writes of clients. `visible` may be null; `done` is called exactly once.
+struct WriteTicket {
+  MemoryHandle memory;
+  std::optional<RequestIdentity> request;
+  Durability durability = Durability::kSync;
+  int64_t stamp_ms = 0;
+  std::function<void()> visible;
+  std::function<void(absl::StatusOr<WriteResult>)> done;
+};
+
+struct InsertOperation {
+  WriteTicket ticket;
+  PartitionId partition = 0;
+  EntryColumns entries;
+};
+
+struct DeleteOperation {
+  WriteTicket ticket;
+  std::vector<PartitionId> partitions;  // of this shard; resolved when `all_partitions`
+  bool all_partitions = false;
+  std::optional<std::vector<EntryId>> ids;
+  std::optional<RowFilter> filter;
+  bool everything = false;
+};
+
+// The outcome of background work: a segment file that is to take the place of the rows it covers.
+struct InstallOperation {
+  MemoryNumber memory = 0;
+  InstalledSegment added;
+  std::shared_ptr<const Codebook> codebook;
+  uint64_t generation = 0;            // of the partition when the work began
+  std::vector<Row> cleared_marks;     // dead rows that the new segment does not hold
+  // ABORTED when the partition was emptied meanwhile; the file is then of no use.
+  std::function<void(absl::Status)> done;
+};
+
+struct DropMemoryOperation {
+  MemoryNumber memory = 0;
+  std::function<void(absl::Status)> done;
+};
+
+using WriteOperation = std::variant<InsertOperation, DeleteOperation, InstallOperation, DropMemoryOperation>;
+
+// Bytes that an operation holds while it waits.
+uint64_t BytesOf(const WriteOperation& operation);
+
+}  // namespace mneme
+
+#endif  // MNEME_ENGINE_WRITE_OPERATIONS_H_
