@@ -51,7 +51,8 @@ struct RememberedRequest {
   std::string result;     // opaque to storage
 };
 
-// One atomic change of a shard. Borrowed columns must live until Commit() returns.
+// One atomic change of a shard. Borrowed columns must live until Commit() returns. Its parts take effect in this order:
+// dropped partitions, runs, deaths, heads, forgotten requests, requests, removed segments, added segments, cleared marks.
 struct StoreBatch {
   // Entries columns[begin, end) become rows first_row, first_row + 1, ...
   struct Run {
@@ -69,16 +70,19 @@ struct StoreBatch {
     bool unmap_id = false;  // false for an overwrite: the id maps to its new row in the same batch
   };
 
-  Sequence sequence = 0;  // stored with the batch: what was applied and its position are one write (I7)
-  std::vector<PartitionKey> dropped_partitions;  // everything of them goes, before the runs are applied
-  std::vector<Run> runs;
-  std::vector<Death> deaths;  // the row goes, and a dead mark stays for segments that still hold it
-  std::vector<PartitionHead> heads;
-  std::vector<RememberedRequest> requests;
-  std::vector<RememberedRequest> forgotten_requests;  // only id and sequence are read
-  std::vector<SegmentRecord> removed_segments;
-  std::vector<SegmentRecord> added_segments;
-  std::vector<Death> cleared_marks;  // dead marks that no segment needs any more; only key and row are read
+  // Stored with the batch: what was applied and its position are one write (I7). At least applied(): housekeeping that
+  // no client waits for may repeat it.
+  Sequence sequence = 0;
+  std::vector<PartitionKey> dropped_partitions = {};  // everything of them goes, before the runs are applied
+  std::vector<Run> runs = {};
+  std::vector<Death> deaths = {};  // the row goes, and a dead mark stays for segments that still hold it
+  std::vector<PartitionHead> heads = {};
+  std::vector<RememberedRequest> requests = {};
+  std::vector<RememberedRequest> forgotten_requests = {};  // only id and sequence are read;
+                                                    // one remembered anew at another sequence stays
+  std::vector<SegmentRecord> removed_segments = {};
+  std::vector<SegmentRecord> added_segments = {};
+  std::vector<Death> cleared_marks = {};  // dead marks that no segment needs any more; only key and row are read
 };
 
 // One shard's store. Commit() and Sync() may be called by different threads at once; each by one thread at a time.

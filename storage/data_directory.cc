@@ -1,0 +1,119 @@
+#include "storage/data_directory.h"
+
+#include <fcntl.h>
+#include <sys/file.h>
+#include <sys/random.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <filesystem>
+#include <utility>
+
+#include "absl/cleanup/cleanup.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
+#include "common/limits.h"
+#include "common/status_macros.h"
+#include "storage/files.h"
+#include "storage/format.h"
+
+namespace mneme {
+namespace {
+
+// A FORMAT file has about 100 bytes.
+constexpr size_t kMaxFormatBytes = 4096;
+
+absl::Status MakeDirectory(const std::string& path) {
+  std::error_code error;
+  const std::filesystem::path parent = std::filesystem::path(path).parent_path();
+  if (!parent.empty()) std::filesystem::create_directories(parent, error);
+  if (::mkdir(path.c_str(), 0700) == 0) return SyncDirectory(parent.string());
+  if (errno != EEXIST) return ErrnoStatus("create", path);
+  return absl::OkStatus();
+}
+
+// Takes the lock for as long as the returned descriptor is open.
+absl::StatusOr<int> TakeLock(const std::string& path) {
+  const std::string lock = path + "/LOCK";
+  const int fd = ::open(lock.c_str(), O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+  if (fd < 0) return ErrnoStatus("open", lock);
+  if (::flock(fd, LOCK_EX | LOCK_NB) == 0) return fd;
+  const absl::Status status =
+      errno == EWOULDBLOCK
+          ? absl::FailedPreconditionError(absl::StrCat("another process holds the data directory ", path))
+          : ErrnoStatus("lock", lock);
+  ::close(fd);
+  return status;
+}
+
+absl::StatusOr<uint64_t> RandomDeployment() {
+  uint64_t number = 0;
+  while (number == 0) {
+    if (::getrandom(&number, sizeof(number), 0) != sizeof(number)) return ErrnoStatus("read", "random bytes");
+  }
+  return number;
+}
+
+// What a directory without FORMAT must not hold: the files of a deployment whose FORMAT was lost.
+bool HoldsStores(const std::string& path) {
+  std::error_code error;
+  return std::filesystem::exists(path + "/catalogue", error) || std::filesystem::exists(path + "/shard-000", error);
+}
+
+absl::StatusOr<format::DirectoryFormat> ReadOrCreateFormat(const std::string& path, uint32_t shards) {
+  const std::string file = path + "/FORMAT";
+  ASSIGN_OR_RETURN(const std::optional<std::string> text, ReadSmallFile(file, kMaxFormatBytes));
+  if (text.has_value()) return format::DecodeDirectoryFormat(*text);
+  if (HoldsStores(path)) return absl::DataLossError(absl::StrCat(file, " is missing, but ", path, " holds data"));
+  format::DirectoryFormat created;
+  ASSIGN_OR_RETURN(created.deployment, RandomDeployment());
+  created.shards = shards == 0 ? 1 : shards;
+  RETURN_IF_ERROR(ReplaceFile(file, format::EncodeDirectoryFormat(created)));
+  return created;
+}
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<DataDirectory>> DataDirectory::Open(std::string path, uint32_t shards) {
+  if (path.empty()) return absl::InvalidArgumentError("the data directory's path is empty");
+  if (shards > limits::kMaxShards) {
+    return absl::InvalidArgumentError(absl::StrCat("shards is ", shards, "; must be in [1, ", limits::kMaxShards, "]"));
+  }
+  while (path.size() > 1 && path.back() == '/') path.pop_back();
+  RETURN_IF_ERROR(MakeDirectory(path));
+  ASSIGN_OR_RETURN(const int lock_fd, TakeLock(path));
+  absl::Cleanup release = [lock_fd] { ::close(lock_fd); };
+  // Vectors can be inverted to text: nobody else may read them.
+  if (::chmod(path.c_str(), 0700) != 0) return ErrnoStatus("protect", path);
+  ASSIGN_OR_RETURN(const format::DirectoryFormat stored, ReadOrCreateFormat(path, shards));
+  if (shards != 0 && shards != stored.shards) {
+    return absl::FailedPreconditionError(absl::StrCat("shards is ", shards, ", but ", path, " was created with ",
+                                                      stored.shards, "; the number cannot change"));
+  }
+  std::unique_ptr<DataDirectory> directory(
+      new DataDirectory(std::move(path), stored.shards, stored.deployment, lock_fd));
+  std::move(release).Cancel();
+  for (uint32_t shard = 0; shard < directory->shards(); ++shard) {
+    RETURN_IF_ERROR(MakeDirectory(std::filesystem::path(directory->StorePath(shard)).parent_path().string()));
+    RETURN_IF_ERROR(MakeDirectory(directory->IndexPath(shard)));
+  }
+  return directory;
+}
+
+DataDirectory::DataDirectory(std::string path, uint32_t shards, uint64_t deployment, int lock_fd)
+    : path_(std::move(path)), shards_(shards), deployment_(deployment), lock_fd_(lock_fd) {}
+
+DataDirectory::~DataDirectory() { ::close(lock_fd_); }
+
+std::string DataDirectory::CataloguePath() const { return path_ + "/catalogue"; }
+
+std::string DataDirectory::StorePath(uint32_t shard) const {
+  return absl::StrFormat("%s/shard-%03u/db", path_, shard);
+}
+
+std::string DataDirectory::IndexPath(uint32_t shard) const {
+  return absl::StrFormat("%s/shard-%03u/index", path_, shard);
+}
+
+}  // namespace mneme

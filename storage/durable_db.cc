@@ -1,0 +1,213 @@
+// Order of opening:
+// 1. Read the watermark: damage is refused before anything is touched.
+// 2. Open RocksDB; WriteChain looks for holes in the log while it recovers.
+// 3. Read the state record and compare: a log that ends before the watermark has lost acknowledged writes.
+// 4. Create or open the watermark for writing.
+#include "storage/durable_db.h"
+
+#include <algorithm>
+#include <filesystem>
+#include <system_error>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "common/status_macros.h"
+#include "storage/rocksdb_status.h"
+
+namespace mneme {
+namespace {
+
+rocksdb::ReadOptions Verified() {
+  rocksdb::ReadOptions options;
+  options.verify_checksums = true;
+  return options;
+}
+
+// The bytes under `key` in the meta family; nullopt when there are none.
+absl::StatusOr<std::optional<std::string>> ReadMeta(rocksdb::DB& db, const char* key) {
+  std::string value;
+  const rocksdb::Status status = db.Get(Verified(), key, &value);
+  if (status.IsNotFound()) return std::optional<std::string>();
+  RETURN_IF_ERROR(FromRocksDb(status, "read its state"));
+  return std::optional<std::string>(std::move(value));
+}
+
+absl::Status EnsureDirectory(const std::string& path) {
+  std::error_code error;
+  std::filesystem::create_directories(path, error);
+  if (!error) return absl::OkStatus();
+  return absl::UnavailableError(absl::StrCat("could not create ", path, ": ", error.message()));
+}
+
+}  // namespace
+
+DurableDb::DurableDb(const DurableDbOptions& options) : path_(options.path) {
+  if (options.file_system != nullptr) env_ = rocksdb::NewCompositeEnv(options.file_system);
+}
+
+absl::StatusOr<std::unique_ptr<DurableDb>> DurableDb::Open(DurableDbOptions options) {
+  std::unique_ptr<DurableDb> store(new DurableDb(options));
+  RETURN_IF_ERROR(EnsureDirectory(options.path));
+  ASSIGN_OR_RETURN(const std::optional<Sequence> watermark, store->ReadWatermark(options.accept_truncated_log));  // 1
+  RETURN_IF_ERROR(store->OpenDb(options, watermark.value_or(0)));                                                // 2
+  RETURN_IF_ERROR(store->ReadState());                                                                           // 3
+  RETURN_IF_ERROR(store->OpenWatermark(watermark, options.accept_truncated_log));                                // 3, 4
+  return store;
+}
+
+DurableDb::~DurableDb() {
+  // A clean end needs no sync for what was acknowledged; it spares the rest a power loss soon after.
+  if (watermark_ != nullptr) (void)Sync();
+  for (rocksdb::ColumnFamilyHandle* family : families_) (void)db_->DestroyColumnFamilyHandle(family);
+  if (db_ != nullptr) (void)db_->Close();
+}
+
+std::string DurableDb::WatermarkPath() const { return path_ + "/" + format::kWatermarkFile; }
+
+absl::StatusOr<std::optional<Sequence>> DurableDb::ReadWatermark(bool accept_damage) const {
+  absl::StatusOr<std::optional<Sequence>> watermark = CommitWatermark::Read(WatermarkPath());
+  if (accept_damage && absl::IsDataLoss(watermark.status())) return std::optional<Sequence>();
+  RETURN_IF_ERROR(watermark.status());
+  // RocksDB would create an empty database here: the log of one that acknowledged writes is gone.
+  std::error_code error;
+  if (watermark->value_or(0) > 0 && !accept_damage && !std::filesystem::exists(path_ + "/CURRENT", error)) {
+    return absl::DataLossError(absl::StrCat(path_, " holds no database, but writes up to ", **watermark,
+                                            " were acknowledged as durable; restore from a backup"));
+  }
+  return *watermark;
+}
+
+absl::Status DurableDb::CheckFamilies(const DurableDbOptions& options, const rocksdb::DBOptions& db_options) const {
+  std::error_code error;
+  if (!std::filesystem::exists(path_ + "/CURRENT", error)) return absl::OkStatus();
+  std::vector<std::string> stored;
+  RETURN_IF_ERROR(FromRocksDb(rocksdb::DB::ListColumnFamilies(db_options, path_, &stored), "open"));
+  for (const std::string& name : stored) {
+    const bool known = name == format::kMetaFamily ||
+                       std::any_of(options.families.begin(), options.families.end(),
+                                   [&](const DurableDbOptions::Family& family) { return family.name == name; });
+    if (!known) {
+      return absl::FailedPreconditionError(
+          absl::StrCat(path_, " holds the column family ", name, ", which this program does not know; use a newer one"));
+    }
+  }
+  return absl::OkStatus();
+}
+
+absl::Status DurableDb::OpenDb(const DurableDbOptions& options, Sequence watermark) {
+  chain_ = std::make_unique<WriteChain>(watermark, options.accept_truncated_log);
+  rocksdb::DBOptions db_options = DatabaseOptions(*options.resources);
+  if (env_ != nullptr) db_options.env = env_.get();
+  db_options.wal_filter = chain_.get();
+  if (options.accept_truncated_log) {
+    db_options.wal_recovery_mode = rocksdb::WALRecoveryMode::kPointInTimeRecovery;
+    db_options.track_and_verify_wals_in_manifest = false;
+  }
+  RETURN_IF_ERROR(CheckFamilies(options, db_options));
+
+  rocksdb::ColumnFamilyOptions meta = FamilyOptions(*options.resources, FamilyUse::kOrdered);
+  meta.table_properties_collector_factories.push_back(NewWriteNumberCollectorFactory());
+  meta.disable_auto_compactions = true;  // until CheckLogFollowsTables() has seen the tables as they were
+  std::vector<rocksdb::ColumnFamilyDescriptor> families = {{format::kMetaFamily, meta}};
+  for (const DurableDbOptions::Family& family : options.families) {
+    families.emplace_back(family.name, FamilyOptions(*options.resources, family.use));
+  }
+  rocksdb::DB* db = nullptr;
+  RETURN_IF_ERROR(FromRocksDb(rocksdb::DB::Open(db_options, path_, families, &families_, &db), "open"));
+  db_.reset(db);
+  if (!options.accept_truncated_log) RETURN_IF_ERROR(CheckLogFollowsTables(*db_, *chain_));
+  return FromRocksDb(db_->EnableAutoCompaction({families_[0]}), "start compactions");
+}
+
+absl::Status DurableDb::ReadState() {
+  ASSIGN_OR_RETURN(const std::optional<std::string> version, ReadMeta(*db_, format::kFormatKey));
+  ASSIGN_OR_RETURN(const std::optional<std::string> state, ReadMeta(*db_, format::kStateKey));
+  if (!version.has_value() && !state.has_value()) {
+    rocksdb::WriteBatch batch;
+    batch.Put(families_[0], format::kFormatKey, format::EncodeStoreFormat(format::kStoreFormat));
+    return Write(batch, std::nullopt, 0);
+  }
+  if (!version.has_value() || !state.has_value()) return absl::DataLossError(absl::StrCat(path_, " lacks its state"));
+  ASSIGN_OR_RETURN(const uint32_t stored, format::DecodeStoreFormat(*version));
+  if (stored != format::kStoreFormat) {
+    return absl::FailedPreconditionError(absl::StrCat(path_, " has store format ", stored,
+                                                      "; this program reads format ", format::kStoreFormat));
+  }
+  absl::MutexLock lock(&mu_);
+  ASSIGN_OR_RETURN(state_, format::DecodeState(*state));
+  return absl::OkStatus();
+}
+
+absl::Status DurableDb::OpenWatermark(std::optional<Sequence> watermark, bool accept_truncated_log) {
+  const Sequence applied = state().applied;
+  const bool fresh = !watermark.has_value() && applied == 0;
+  if (!fresh && !accept_truncated_log) {
+    // The file is synced into place before the first write is acknowledged, so with writes there must be one.
+    if (!watermark.has_value()) {
+      return absl::DataLossError(absl::StrCat(WatermarkPath(), " is missing, so the log cannot be checked; restore it, or "
+                                              "open with accept_truncated_log"));
+    }
+    if (applied < *watermark) {
+      return absl::DataLossError(absl::StrCat("the log ends at sequence ", applied, ", but writes up to ", *watermark,
+                                              " were acknowledged as durable; restore from a backup, or open with "
+                                              "accept_truncated_log"));
+    }
+  }
+  if (fresh || accept_truncated_log) {
+    // What is stored now becomes the truth: it must be durable before the file says so.
+    RETURN_IF_ERROR(FromRocksDb(db_->SyncWAL(), "sync"));
+    ASSIGN_OR_RETURN(watermark_, CommitWatermark::Create(WatermarkPath(), applied));
+    return absl::OkStatus();
+  }
+  ASSIGN_OR_RETURN(watermark_, CommitWatermark::Open(WatermarkPath()));
+  return absl::OkStatus();
+}
+
+format::StoreState DurableDb::state() const {
+  absl::MutexLock lock(&mu_);
+  return state_;
+}
+
+absl::Status DurableDb::Write(rocksdb::WriteBatch& batch, std::optional<Sequence> applied, int64_t counter_change) {
+  absl::MutexLock lock(&mu_);
+  RETURN_IF_ERROR(failure_);
+  format::StoreState next = state_;
+  next.applied = applied.value_or(state_.applied);
+  next.writes += 1;
+  next.counter += static_cast<uint64_t>(counter_change);
+  if (next.applied < state_.applied) {
+    failure_ = absl::InternalError(
+        absl::StrCat("sequence is ", next.applied, "; must be at least ", state_.applied, ", which was applied"));
+    return failure_;
+  }
+  rocksdb::Status status = batch.Put(families_[0], format::kStateKey, format::EncodeState(next));
+  rocksdb::WriteOptions options;
+  options.sync = false;
+  if (status.ok()) status = db_->Write(options, &batch);
+  failure_ = FromRocksDb(status, "commit");
+  RETURN_IF_ERROR(failure_);
+  state_ = next;
+  return absl::OkStatus();
+}
+
+absl::StatusOr<Sequence> DurableDb::Sync() {
+  Sequence applied;
+  {
+    absl::MutexLock lock(&mu_);
+    RETURN_IF_ERROR(failure_);
+    applied = state_.applied;
+  }
+  // After a failed sync the kernel may have thrown the pages away and report success next time: no second try.
+  absl::Status status = FromRocksDb(db_->SyncWAL(), "sync");
+  if (status.ok()) status = watermark_->Advance(applied);
+  if (!status.ok()) return Fail(std::move(status));
+  return applied;
+}
+
+absl::Status DurableDb::Fail(absl::Status status) {
+  absl::MutexLock lock(&mu_);
+  if (failure_.ok()) failure_ = std::move(status);
+  return failure_;
+}
+
+}  // namespace mneme

@@ -1,0 +1,90 @@
+// DurableDb: one RocksDB whose every write carries where the store stands, with a commit watermark beside it.
+//
+// What the entry store and the catalogue share: opening with all checks, one way to write, one way to sync, and no way
+// on after a failure.
+#ifndef MNEME_STORAGE_DURABLE_DB_H_
+#define MNEME_STORAGE_DURABLE_DB_H_
+
+#include <rocksdb/db.h>
+#include <rocksdb/env.h>
+#include <rocksdb/file_system.h>
+
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "absl/base/thread_annotations.h"
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/synchronization/mutex.h"
+#include "storage/commit_watermark.h"
+#include "storage/format.h"
+#include "storage/rocksdb_options.h"
+#include "storage/write_chain.h"
+
+namespace mneme {
+
+struct DurableDbOptions {
+  struct Family {
+    const char* name;
+    FamilyUse use;
+  };
+  std::string path;
+  const StoreResources::State* resources = nullptr;
+  std::shared_ptr<rocksdb::FileSystem> file_system;  // null: the machine's
+  bool accept_truncated_log = false;
+  std::vector<Family> families;  // beside meta
+};
+
+// Thread-safe, but for Sync(), which one thread calls at a time. `resources` must outlive it.
+class DurableDb {
+ public:
+  // Errors as OpenRocksDbEntryStore().
+  static absl::StatusOr<std::unique_ptr<DurableDb>> Open(DurableDbOptions options);
+  // Syncs what was written, unless a failure came before.
+  ~DurableDb();
+
+  rocksdb::DB& db() const { return *db_; }
+  // In the order of DurableDbOptions::families.
+  rocksdb::ColumnFamilyHandle* family(size_t i) const { return families_[i + 1]; }
+  const std::string& path() const { return path_; }
+
+  format::StoreState state() const ABSL_LOCKS_EXCLUDED(mu_);
+
+  // Writes `batch` atomically together with the new state: `applied` when given, and `counter_change` added to the
+  // counter. After an error every later Write() and Sync() returns that error.
+  absl::Status Write(rocksdb::WriteBatch& batch, std::optional<Sequence> applied, int64_t counter_change)
+      ABSL_LOCKS_EXCLUDED(mu_);
+  // Syncs the log up to the last write, then raises the watermark; returns the sequence that is now durable.
+  absl::StatusOr<Sequence> Sync() ABSL_LOCKS_EXCLUDED(mu_);
+  // Fails every later write and sync with `status`; the first failure stays.
+  absl::Status Fail(absl::Status status) ABSL_LOCKS_EXCLUDED(mu_);
+
+ private:
+  explicit DurableDb(const DurableDbOptions& options);
+  absl::StatusOr<std::optional<Sequence>> ReadWatermark(bool accept_damage) const;
+  absl::Status CheckFamilies(const DurableDbOptions& options, const rocksdb::DBOptions& db_options) const;
+  absl::Status OpenDb(const DurableDbOptions& options, Sequence watermark);
+  absl::Status ReadState() ABSL_LOCKS_EXCLUDED(mu_);
+  absl::Status OpenWatermark(std::optional<Sequence> watermark, bool accept_truncated_log) ABSL_LOCKS_EXCLUDED(mu_);
+  std::string WatermarkPath() const;
+
+  // Constant after Open().
+  const std::string path_;
+  std::unique_ptr<rocksdb::Env> env_;
+  std::unique_ptr<WriteChain> chain_;  // RocksDB keeps a pointer to it
+  std::unique_ptr<rocksdb::DB> db_;
+  std::vector<rocksdb::ColumnFamilyHandle*> families_;  // meta first
+
+  // Used by Sync() alone.
+  std::unique_ptr<CommitWatermark> watermark_;
+
+  mutable absl::Mutex mu_;  // held while RocksDB writes, so that numbers enter the log in order
+  format::StoreState state_ ABSL_GUARDED_BY(mu_);
+  absl::Status failure_ ABSL_GUARDED_BY(mu_);
+};
+
+}  // namespace mneme
+
+#endif  // MNEME_STORAGE_DURABLE_DB_H_

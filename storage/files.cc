@@ -1,0 +1,81 @@
+#include "storage/files.h"
+
+#include <fcntl.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstdio>
+#include <cstring>
+#include <filesystem>
+#include <system_error>
+
+#include "absl/cleanup/cleanup.h"
+#include "absl/strings/str_cat.h"
+#include "common/status_macros.h"
+
+namespace mneme {
+namespace {
+
+absl::Status WriteAll(int fd, std::string_view bytes, const std::string& path) {
+  while (!bytes.empty()) {
+    const ssize_t written = ::write(fd, bytes.data(), bytes.size());
+    if (written < 0 && errno == EINTR) continue;
+    if (written < 0) return ErrnoStatus("write", path);
+    bytes.remove_prefix(static_cast<size_t>(written));
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+absl::Status ErrnoStatus(const char* doing, const std::string& path) {
+  const int error = errno;
+  const std::string reason = std::generic_category().message(error);
+  const std::string message = absl::StrCat("could not ", doing, " ", path, ": ", reason);
+  if (error == ENOSPC || error == EDQUOT) return absl::ResourceExhaustedError(message);
+  if (error == EACCES || error == EPERM || error == EROFS) return absl::PermissionDeniedError(message);
+  return absl::UnavailableError(message);
+}
+
+absl::StatusOr<std::optional<std::string>> ReadSmallFile(const std::string& path, size_t bound) {
+  const int fd = ::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+  if (fd < 0 && errno == ENOENT) return std::optional<std::string>();
+  if (fd < 0) return ErrnoStatus("open", path);
+  const absl::Cleanup close = [fd] { ::close(fd); };
+  std::string bytes(bound + 1, '\0');
+  size_t size = 0;
+  while (size < bytes.size()) {
+    const ssize_t got = ::read(fd, bytes.data() + size, bytes.size() - size);
+    if (got < 0 && errno == EINTR) continue;
+    if (got < 0) return ErrnoStatus("read", path);
+    if (got == 0) break;
+    size += static_cast<size_t>(got);
+  }
+  if (size > bound) return absl::DataLossError(absl::StrCat(path, " is larger than ", bound, " bytes"));
+  bytes.resize(size);
+  return std::optional<std::string>(std::move(bytes));
+}
+
+absl::Status ReplaceFile(const std::string& path, std::string_view bytes) {
+  const std::string temporary = path + ".tmp";
+  const int fd = ::open(temporary.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0600);
+  if (fd < 0) return ErrnoStatus("create", temporary);
+  absl::Cleanup close = [fd] { ::close(fd); };
+  RETURN_IF_ERROR(WriteAll(fd, bytes, temporary));
+  if (::fsync(fd) != 0) return ErrnoStatus("sync", temporary);
+  std::move(close).Cancel();
+  if (::close(fd) != 0) return ErrnoStatus("close", temporary);
+  if (::rename(temporary.c_str(), path.c_str()) != 0) return ErrnoStatus("rename", temporary);
+  return SyncDirectory(std::filesystem::path(path).parent_path().string());
+}
+
+absl::Status SyncDirectory(const std::string& path) {
+  const std::string directory = path.empty() ? "." : path;
+  const int fd = ::open(directory.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+  if (fd < 0) return ErrnoStatus("open", directory);
+  const absl::Cleanup close = [fd] { ::close(fd); };
+  if (::fsync(fd) != 0) return ErrnoStatus("sync", directory);
+  return absl::OkStatus();
+}
+
+}  // namespace mneme

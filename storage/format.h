@@ -1,0 +1,144 @@
+// Format: every byte that storage/ writes, in one place. docs/formats.md is its twin, with grammar and worked examples.
+//
+// Keys of RocksDB are big endian, so that key order is number order and rows of a partition lie in insertion order.
+// Everything else is little endian. Every decoder checks bounds, refuses unknown versions, unknown flags, overlong
+// numbers and trailing bytes, and so accepts exactly the bytes that its encoder writes. Pure functions; thread-safe.
+#ifndef MNEME_STORAGE_FORMAT_H_
+#define MNEME_STORAGE_FORMAT_H_
+
+#include <cstddef>
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "common/checksum.h"
+#include "common/types.h"
+#include "storage/catalogue_store.h"
+#include "storage/entry_store.h"
+
+namespace mneme::format {
+
+// Stored on disk: raise it when bytes change so that an older program would misread them.
+inline constexpr uint32_t kStoreFormat = 1;
+inline constexpr uint32_t kDirectoryFormat = 1;
+
+// Column families of a shard's RocksDB. Stored on disk: do not rename. `meta` is RocksDB's own "default".
+inline constexpr char kMetaFamily[] = "default";
+inline constexpr char kRowsFamily[] = "rows";
+inline constexpr char kIdsFamily[] = "ids";
+inline constexpr char kDeadFamily[] = "dead";
+inline constexpr char kHeadsFamily[] = "heads";
+inline constexpr char kSegmentsFamily[] = "segments";
+inline constexpr char kRequestsFamily[] = "requests";
+inline constexpr char kStatesFamily[] = "states";  // kept for working memory
+// The column family of the catalogue's RocksDB, beside meta.
+inline constexpr char kMemoriesFamily[] = "memories";
+
+// Keys of the meta column family.
+inline constexpr char kFormatKey[] = "format";
+inline constexpr char kStateKey[] = "state";
+
+// --- Keys ---------------------------------------------------------------------------------------------------------
+
+inline constexpr size_t kMemoryPrefixBytes = 4;
+inline constexpr size_t kPartitionPrefixBytes = 12;
+inline constexpr size_t kRowKeyBytes = 20;
+
+// memory u32
+std::string MemoryPrefix(MemoryNumber memory);
+// memory u32 | partition u64: the key of a head, and the prefix of everything in a partition
+std::string PartitionPrefix(const PartitionKey& key);
+// memory u32 | partition u64 | number u64: rows and dead marks (by row), ids (by id), segments (by file number)
+std::string NumberedKey(const PartitionKey& key, uint64_t number);
+// The smallest key after every key that starts with `prefix`.
+std::string PrefixEnd(std::string prefix);
+
+struct ParsedKey {
+  PartitionKey partition;
+  uint64_t number = 0;
+};
+absl::StatusOr<PartitionKey> ParsePartitionKey(std::string_view bytes);
+absl::StatusOr<ParsedKey> ParseNumberedKey(std::string_view bytes);
+
+// 'h' | hash: a request by its id. 's' | sequence u64 | hash: the same by age.
+inline constexpr char kRequestByAgePrefix[] = "s";
+std::string RequestKey(const Hash128& id);
+std::string RequestByAgeKey(Sequence sequence, const Hash128& id);
+struct ParsedRequestAge {
+  Sequence sequence = 0;
+  Hash128 id;
+};
+absl::StatusOr<ParsedRequestAge> ParseRequestByAgeKey(std::string_view bytes);
+
+// --- Records ------------------------------------------------------------------------------------------------------
+
+// A row. There is no checksum of its own: RocksDB checks every block of a table (XXH3) and every record of its log
+// (CRC32C), and all reads ask for that; a second sum would guard only the bytes between a verified block and this call.
+void AppendRow(const EntryView& entry, std::string& out);
+// The views of the result borrow from `record`.
+absl::StatusOr<EntryView> DecodeRow(std::string_view record);
+
+// A u64: the row that an id maps to.
+std::string EncodeNumber(uint64_t number);
+absl::StatusOr<uint64_t> DecodeNumber(std::string_view record);
+
+std::string EncodeHead(const PartitionHead& head);
+absl::StatusOr<PartitionHead> DecodeHead(const PartitionKey& key, std::string_view record);
+
+std::string EncodeSegment(const SegmentRecord& segment);
+absl::StatusOr<SegmentRecord> DecodeSegment(const ParsedKey& key, std::string_view record);
+
+std::string EncodeRequest(const RememberedRequest& request);
+absl::StatusOr<RememberedRequest> DecodeRequest(const Hash128& id, std::string_view record);
+// What is kept beside a request's key by age: its stamp and content, so that pruning reads nothing else.
+std::string EncodeRequestAge(const RememberedRequest& request);
+absl::StatusOr<RememberedRequest> DecodeRequestAge(const ParsedRequestAge& key, std::string_view record);
+
+std::string EncodeMemory(const MemoryRecord& memory);
+absl::StatusOr<MemoryRecord> DecodeMemory(MemoryNumber number, std::string_view record);
+absl::StatusOr<MemoryNumber> ParseMemoryKey(std::string_view bytes);
+
+// Where a store stands; written with every batch (I7).
+struct StoreState {
+  Sequence applied = 0;  // of the last batch
+  uint64_t writes = 0;   // batches ever written: consecutive in the log, so that a hole in it is seen
+  uint64_t counter = 0;  // entries: remembered requests; catalogue: the next memory's number
+
+  friend bool operator==(const StoreState&, const StoreState&) = default;
+};
+std::string EncodeState(const StoreState& state);
+absl::StatusOr<StoreState> DecodeState(std::string_view record);
+
+std::string EncodeStoreFormat(uint32_t version);
+absl::StatusOr<uint32_t> DecodeStoreFormat(std::string_view record);
+
+// --- Files --------------------------------------------------------------------------------------------------------
+
+// One slot of the watermark file: magic | sequence | checksum. Two slots, a page apart so that one torn or misdirected
+// write cannot take both.
+inline constexpr char kWatermarkFile[] = "WATERMARK";
+inline constexpr size_t kWatermarkSlotBytes = 24;
+inline constexpr size_t kWatermarkSlotStride = 4096;
+inline constexpr size_t kWatermarkFileBytes = 2 * kWatermarkSlotStride;
+std::string EncodeWatermarkSlot(Sequence sequence);
+// nullopt when the slot is damaged.
+std::optional<Sequence> DecodeWatermarkSlot(std::string_view slot);
+
+// The FORMAT file of a data directory.
+struct DirectoryFormat {
+  uint32_t version = kDirectoryFormat;
+  uint64_t deployment = 0;
+  uint32_t shards = 0;
+
+  friend bool operator==(const DirectoryFormat&, const DirectoryFormat&) = default;
+};
+std::string EncodeDirectoryFormat(const DirectoryFormat& format);
+// DATA_LOSS when damaged; FAILED_PRECONDITION when whole but of a newer version.
+absl::StatusOr<DirectoryFormat> DecodeDirectoryFormat(std::string_view text);
+
+}  // namespace mneme::format
+
+#endif  // MNEME_STORAGE_FORMAT_H_

@@ -1,0 +1,251 @@
+#include "storage/rocksdb_entry_store.h"
+
+#include <algorithm>
+#include <filesystem>
+#include <system_error>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "common/status_macros.h"
+#include "storage/batch_encoder.h"
+#include "storage/durable_db.h"
+#include "storage/request_ledger.h"
+#include "storage/rocksdb_status.h"
+
+namespace mneme {
+namespace {
+
+// Ids looked up in one MultiGet: enough to share blocks and hide latency, small enough for arrays on the stack's scale.
+constexpr size_t kMultiGetIds = 1024;
+// From so many rows on a scan reads ahead and leaves the block cache alone.
+constexpr uint64_t kLongScanRows = 4096;
+constexpr size_t kScanReadaheadBytes = 2 * 1024 * 1024;
+
+// Order of DurableDbOptions::families.
+enum FamilyIndex { kRows, kIds, kDead, kHeads, kSegments, kRequests, kStates };
+
+std::vector<DurableDbOptions::Family> Families() {
+  return {{format::kRowsFamily, FamilyUse::kRows},         {format::kIdsFamily, FamilyUse::kLookup},
+          {format::kDeadFamily, FamilyUse::kOrdered},      {format::kHeadsFamily, FamilyUse::kOrdered},
+          {format::kSegmentsFamily, FamilyUse::kOrdered},  {format::kRequestsFamily, FamilyUse::kLookup},
+          {format::kStatesFamily, FamilyUse::kLookup}};
+}
+
+class RocksDbEntryStore final : public EntryStore {
+ public:
+  explicit RocksDbEntryStore(std::unique_ptr<DurableDb> store)
+      : store_(std::move(store)),
+        families_{store_->family(kRows),  store_->family(kIds),      store_->family(kDead),
+                  store_->family(kHeads), store_->family(kSegments), store_->family(kRequests)},
+        requests_(store_->db(), families_.requests) {}
+
+  absl::Status Commit(const StoreBatch& batch) override;
+  absl::StatusOr<Sequence> Sync() override { return store_->Sync(); }
+  Sequence applied() const override { return store_->state().applied; }
+
+  absl::Status ScanRows(const PartitionKey& key, Row first_row, Row end_row,
+                        const std::function<bool(Row, const EntryView&)>& visit) const override;
+  absl::StatusOr<std::optional<Row>> FindRow(const PartitionKey& key, EntryId id) const override;
+  absl::StatusOr<std::vector<std::optional<Row>>> FindRows(const PartitionKey& key,
+                                                           absl::Span<const EntryId> ids) const override;
+  absl::StatusOr<bool> ReadRow(const PartitionKey& key, Row row, EntryColumns& out) const override;
+
+  absl::StatusOr<std::optional<RememberedRequest>> FindRequest(const Hash128& id) const override {
+    return requests_.Find(id);
+  }
+  absl::StatusOr<std::vector<RememberedRequest>> OldestRequests(size_t limit) const override {
+    return requests_.Oldest(limit);
+  }
+  absl::StatusOr<uint64_t> CountRequests() const override { return store_->state().counter; }
+
+  absl::StatusOr<std::vector<PartitionHead>> ReadHeads() const override;
+  absl::StatusOr<std::vector<SegmentRecord>> ReadSegments() const override;
+  absl::StatusOr<std::vector<Row>> ReadDeadMarks(const PartitionKey& key) const override;
+
+  absl::Status DropMemory(MemoryNumber memory) override;
+  uint64_t DiskBytes() const override;
+  absl::Status Compact() override;
+
+ private:
+  using Visitor = std::function<absl::StatusOr<bool>(std::string_view key, std::string_view value)>;
+  // Calls `visit` for each key of [begin, end) in one snapshot until it returns false.
+  absl::Status Scan(rocksdb::ColumnFamilyHandle* family, const std::string& begin, const std::string& end,
+                    bool long_scan, const Visitor& visit) const;
+  absl::Status FindSomeRows(const PartitionKey& key, absl::Span<const EntryId> ids,
+                            std::vector<std::optional<Row>>& rows) const;
+
+  const std::unique_ptr<DurableDb> store_;
+  const EntryFamilies families_;
+  const RequestLedger requests_;
+};
+
+absl::Status RocksDbEntryStore::Commit(const StoreBatch& batch) {
+  rocksdb::WriteBatch writes(EncodedBytes(batch));
+  // A batch that could not be put together is a failure as good as one that could not be written.
+  const rocksdb::Status encoded = EncodeBatch(batch, families_, writes);
+  if (!encoded.ok()) return store_->Fail(FromRocksDb(encoded, "commit"));
+  const absl::StatusOr<int64_t> requests = requests_.Encode(batch, writes);
+  if (!requests.ok()) return store_->Fail(requests.status());
+  return store_->Write(writes, batch.sequence, *requests);
+}
+
+absl::Status RocksDbEntryStore::Scan(rocksdb::ColumnFamilyHandle* family, const std::string& begin,
+                                     const std::string& end, bool long_scan, const Visitor& visit) const {
+  const rocksdb::Slice lower(begin);
+  const rocksdb::Slice upper(end);
+  rocksdb::ReadOptions options;
+  options.verify_checksums = true;
+  options.iterate_lower_bound = &lower;
+  options.iterate_upper_bound = &upper;
+  options.fill_cache = !long_scan;
+  if (long_scan) options.readahead_size = kScanReadaheadBytes;
+  const std::unique_ptr<rocksdb::Iterator> it(store_->db().NewIterator(options, family));
+  for (it->Seek(lower); it->Valid(); it->Next()) {
+    ASSIGN_OR_RETURN(const bool go_on, visit(ToView(it->key()), ToView(it->value())));
+    if (!go_on) return absl::OkStatus();
+  }
+  return FromRocksDb(it->status(), "scan");
+}
+
+absl::Status RocksDbEntryStore::ScanRows(const PartitionKey& key, Row first_row, Row end_row,
+                                         const std::function<bool(Row, const EntryView&)>& visit) const {
+  if (first_row >= end_row) return absl::OkStatus();
+  return Scan(families_.rows, format::NumberedKey(key, first_row), format::NumberedKey(key, end_row),
+              end_row - first_row >= kLongScanRows,
+              [&](std::string_view row_key, std::string_view record) -> absl::StatusOr<bool> {
+                ASSIGN_OR_RETURN(const format::ParsedKey parsed, format::ParseNumberedKey(row_key));
+                ASSIGN_OR_RETURN(const EntryView entry, format::DecodeRow(record));
+                return visit(parsed.number, entry);
+              });
+}
+
+absl::StatusOr<std::optional<Row>> RocksDbEntryStore::FindRow(const PartitionKey& key, EntryId id) const {
+  std::vector<std::optional<Row>> rows(1);
+  RETURN_IF_ERROR(FindSomeRows(key, absl::MakeConstSpan(&id, 1), rows));
+  return rows[0];
+}
+
+absl::StatusOr<std::vector<std::optional<Row>>> RocksDbEntryStore::FindRows(const PartitionKey& key,
+                                                                            absl::Span<const EntryId> ids) const {
+  std::vector<std::optional<Row>> rows;
+  rows.reserve(ids.size());
+  std::vector<std::optional<Row>> some;
+  for (size_t at = 0; at < ids.size(); at += kMultiGetIds) {
+    const absl::Span<const EntryId> part = ids.subspan(at, kMultiGetIds);
+    some.assign(part.size(), std::nullopt);
+    RETURN_IF_ERROR(FindSomeRows(key, part, some));
+    rows.insert(rows.end(), some.begin(), some.end());
+  }
+  return rows;
+}
+
+absl::Status RocksDbEntryStore::FindSomeRows(const PartitionKey& key, absl::Span<const EntryId> ids,
+                                             std::vector<std::optional<Row>>& rows) const {
+  std::vector<std::string> keys;
+  keys.reserve(ids.size());
+  for (const EntryId id : ids) keys.push_back(format::NumberedKey(key, id));
+  const std::vector<rocksdb::Slice> slices(keys.begin(), keys.end());
+  std::vector<rocksdb::PinnableSlice> records(ids.size());
+  std::vector<rocksdb::Status> statuses(ids.size());
+  store_->db().MultiGet(rocksdb::ReadOptions(), families_.ids, ids.size(), slices.data(), records.data(),
+                        statuses.data());
+  for (size_t i = 0; i < ids.size(); ++i) {
+    if (statuses[i].IsNotFound()) continue;
+    RETURN_IF_ERROR(FromRocksDb(statuses[i], "look up an id"));
+    ASSIGN_OR_RETURN(rows[i], format::DecodeNumber(ToView(records[i])));
+  }
+  return absl::OkStatus();
+}
+
+absl::StatusOr<bool> RocksDbEntryStore::ReadRow(const PartitionKey& key, Row row, EntryColumns& out) const {
+  rocksdb::PinnableSlice record;
+  const rocksdb::Status status =
+      store_->db().Get(rocksdb::ReadOptions(), families_.rows, format::NumberedKey(key, row), &record);
+  if (status.IsNotFound()) return false;
+  RETURN_IF_ERROR(FromRocksDb(status, "read a row"));
+  ASSIGN_OR_RETURN(const EntryView entry, format::DecodeRow(ToView(record)));
+  out.Append(entry);
+  return true;
+}
+
+absl::StatusOr<std::vector<PartitionHead>> RocksDbEntryStore::ReadHeads() const {
+  std::vector<PartitionHead> heads;
+  RETURN_IF_ERROR(Scan(families_.heads, "", format::PrefixEnd(""), false,
+                       [&](std::string_view key, std::string_view record) -> absl::StatusOr<bool> {
+                         ASSIGN_OR_RETURN(const PartitionKey partition, format::ParsePartitionKey(key));
+                         ASSIGN_OR_RETURN(const PartitionHead head, format::DecodeHead(partition, record));
+                         heads.push_back(head);
+                         return true;
+                       }));
+  return heads;
+}
+
+absl::StatusOr<std::vector<SegmentRecord>> RocksDbEntryStore::ReadSegments() const {
+  std::vector<SegmentRecord> segments;
+  RETURN_IF_ERROR(Scan(families_.segments, "", format::PrefixEnd(""), false,
+                       [&](std::string_view key, std::string_view record) -> absl::StatusOr<bool> {
+                         ASSIGN_OR_RETURN(const format::ParsedKey parsed, format::ParseNumberedKey(key));
+                         ASSIGN_OR_RETURN(const SegmentRecord segment, format::DecodeSegment(parsed, record));
+                         segments.push_back(segment);
+                         return true;
+                       }));
+  return segments;
+}
+
+absl::StatusOr<std::vector<Row>> RocksDbEntryStore::ReadDeadMarks(const PartitionKey& key) const {
+  std::vector<Row> rows;
+  const std::string prefix = format::PartitionPrefix(key);
+  RETURN_IF_ERROR(Scan(families_.dead, prefix, format::PrefixEnd(prefix), false,
+                       [&](std::string_view mark, std::string_view) -> absl::StatusOr<bool> {
+                         ASSIGN_OR_RETURN(const format::ParsedKey parsed, format::ParseNumberedKey(mark));
+                         rows.push_back(parsed.number);
+                         return true;
+                       }));
+  return rows;
+}
+
+absl::Status RocksDbEntryStore::DropMemory(MemoryNumber memory) {
+  rocksdb::WriteBatch writes;
+  const rocksdb::Status encoded = EncodeDrop(format::MemoryPrefix(memory), families_, writes);
+  if (!encoded.ok()) return store_->Fail(FromRocksDb(encoded, "drop a memory"));
+  return store_->Write(writes, std::nullopt, 0);
+}
+
+uint64_t RocksDbEntryStore::DiskBytes() const {
+  uint64_t bytes = 0;
+  std::error_code error;
+  // Files come and go meanwhile: one that is gone counts nothing.
+  for (auto it = std::filesystem::directory_iterator(store_->path(), error);
+       !error && it != std::filesystem::directory_iterator(); it.increment(error)) {
+    std::error_code gone;
+    const uintmax_t size = it->file_size(gone);
+    if (!gone) bytes += size;
+  }
+  return bytes;
+}
+
+absl::Status RocksDbEntryStore::Compact() {
+  std::vector<rocksdb::ColumnFamilyHandle*> families = {store_->db().DefaultColumnFamily()};
+  for (int i = kRows; i <= kStates; ++i) families.push_back(store_->family(static_cast<size_t>(i)));
+  RETURN_IF_ERROR(FromRocksDb(store_->db().Flush(rocksdb::FlushOptions(), families), "flush"));
+  for (rocksdb::ColumnFamilyHandle* family : families) {
+    RETURN_IF_ERROR(FromRocksDb(
+        store_->db().CompactRange(rocksdb::CompactRangeOptions(), family, nullptr, nullptr), "compact"));
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<EntryStore>> OpenRocksDbEntryStore(RocksDbEntryStoreOptions options) {
+  DurableDbOptions db_options;
+  db_options.path = std::move(options.path);
+  db_options.resources = &options.resources->state();
+  db_options.file_system = std::move(options.file_system);
+  db_options.accept_truncated_log = options.accept_truncated_log;
+  db_options.families = Families();
+  ASSIGN_OR_RETURN(std::unique_ptr<DurableDb> store, DurableDb::Open(std::move(db_options)));
+  return std::unique_ptr<EntryStore>(std::make_unique<RocksDbEntryStore>(std::move(store)));
+}
+
+}  // namespace mneme

@@ -1,0 +1,253 @@
+// What every EntryStore does, whatever it is made of.
+#include "storage/entry_store.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <functional>
+#include <memory>
+#include <random>
+
+#include "storage/memory_entry_store.h"
+#include "storage/rocksdb_entry_store.h"
+#include "tests/storage/store_model.h"
+#include "tests/storage/temporary_directory.h"
+#include "tests/storage/test_scale.h"
+
+namespace mneme {
+namespace {
+
+using ::testing::ElementsAre;
+using ::testing::IsEmpty;
+using ::testing::Optional;
+
+constexpr PartitionKey kKey{7, 0};
+
+enum class Kind { kMemory, kRocksDb };
+
+class EntryStoreTest : public ::testing::TestWithParam<Kind> {
+ protected:
+  void SetUp() override { Reopen(); }
+
+  // Closes and opens again what outlives a process; does nothing to a store in ram.
+  void Reopen() {
+    if (GetParam() == Kind::kMemory) {
+      if (store_ == nullptr) store_ = NewMemoryEntryStore();
+      return;
+    }
+    store_.reset();
+    auto opened = OpenRocksDbEntryStore({directory_ / "db", &resources_, nullptr});
+    ASSERT_TRUE(opened.ok()) << opened.status();
+    store_ = *std::move(opened);
+  }
+
+  absl::Status Commit(StoreBatch batch) {
+    batch.sequence = store_->applied() + 1;
+    return store_->Commit(batch);
+  }
+  static EntryColumns Columns(std::vector<EntryId> ids) {
+    EntryColumns columns;
+    for (const EntryId id : ids) columns.Append({id, "key!", "value", {}});
+    return columns;
+  }
+  absl::Status Insert(const PartitionKey& key, Row first_row, const EntryColumns& columns) {
+    return Commit({.runs = {{key, first_row, &columns, 0, columns.count, true}},
+                   .heads = {{key, first_row + columns.count, columns.count}}});
+  }
+  std::vector<Row> Rows(const PartitionKey& key, Row first = 0, Row end = UINT64_MAX) {
+    std::vector<Row> rows;
+    EXPECT_TRUE(store_->ScanRows(key, first, end, [&](Row row, const EntryView&) {
+      rows.push_back(row);
+      return true;
+    }).ok());
+    return rows;
+  }
+
+  TemporaryDirectory directory_;
+  StoreResources resources_{8 << 20, 64 << 20};
+  std::unique_ptr<EntryStore> store_;
+};
+
+TEST_P(EntryStoreTest, IsEmptyAtFirst) {
+  EXPECT_EQ(store_->applied(), 0U);
+  EXPECT_EQ(store_->Sync().value(), 0U);
+  EXPECT_EQ(DumpStore(*store_).value(), StoreModel().Dump());
+}
+
+TEST_P(EntryStoreTest, GivesBackAnEntryWithAllItsAttributes) {
+  const Attributes attributes{.weight = 0.5F, .score = -2.5, .label = -3, .source = 4, .position = UINT64_MAX,
+                              .expiry_ms = 6, .created_ms = 1'717'000'000'123};
+  EntryColumns columns;
+  columns.Append({42, "abcd", std::string_view("\0v", 2), attributes});
+  ASSERT_TRUE(Insert(kKey, 9, columns).ok());
+  Reopen();
+  EntryColumns out;
+  ASSERT_TRUE(store_->ReadRow(kKey, 9, out).value());
+  ASSERT_EQ(out.count, 1U);
+  const EntryView entry = out.At(0);
+  EXPECT_EQ(entry.id, 42U);
+  EXPECT_EQ(entry.key, "abcd");
+  EXPECT_EQ(entry.value, std::string_view("\0v", 2));
+  EXPECT_EQ(entry.attributes, attributes);
+  EXPECT_FALSE(store_->ReadRow(kKey, 8, out).value());
+  EXPECT_FALSE(store_->ReadRow({7, 1}, 9, out).value());
+  EXPECT_EQ(out.count, 1U);
+}
+
+TEST_P(EntryStoreTest, ScansExactlyTheRowsOfARange) {
+  ASSERT_TRUE(Insert(kKey, 0, Columns({1, 2, 3, 4, 5})).ok());
+  ASSERT_TRUE(Insert({7, 1}, 0, Columns({1})).ok());
+  EXPECT_THAT(Rows(kKey, 1, 4), ElementsAre(1, 2, 3));
+  EXPECT_THAT(Rows(kKey, 4), ElementsAre(4));
+  EXPECT_THAT(Rows(kKey, 3, 3), IsEmpty());
+  EXPECT_THAT(Rows(kKey, 4, 2), IsEmpty());
+  EXPECT_THAT(Rows({8, 0}), IsEmpty());
+}
+
+TEST_P(EntryStoreTest, StopsAScanWhenAskedTo) {
+  ASSERT_TRUE(Insert(kKey, 0, Columns({1, 2, 3})).ok());
+  size_t seen = 0;
+  ASSERT_TRUE(store_->ScanRows(kKey, 0, 3, [&](Row, const EntryView&) { return ++seen < 2; }).ok());
+  EXPECT_EQ(seen, 2U);
+}
+
+TEST_P(EntryStoreTest, AScanKeepsTheSnapshotThatItBeganWith) {
+  ASSERT_TRUE(Insert(kKey, 0, Columns({1, 2})).ok());
+  size_t seen = 0;
+  ASSERT_TRUE(store_->ScanRows(kKey, 0, 100, [&](Row row, const EntryView&) {
+    EXPECT_TRUE(Commit({.deaths = {{kKey, 1, 2, true}}}).ok());
+    EXPECT_TRUE(Insert(kKey, 2 + row, Columns({9})).ok());
+    return ++seen < 10;
+  }).ok());
+  EXPECT_EQ(seen, 2U);
+}
+
+TEST_P(EntryStoreTest, AnOverwriteMapsTheIdToItsNewRow) {
+  ASSERT_TRUE(Insert(kKey, 0, Columns({5})).ok());
+  const EntryColumns again = Columns({5});
+  ASSERT_TRUE(Commit({.runs = {{kKey, 1, &again, 0, 1, true}}, .deaths = {{kKey, 0, 5, false}}}).ok());
+  EXPECT_THAT(store_->FindRow(kKey, 5).value(), Optional(1U));
+  EXPECT_THAT(Rows(kKey), ElementsAre(1));
+  EXPECT_THAT(store_->ReadDeadMarks(kKey).value(), ElementsAre(0));
+}
+
+TEST_P(EntryStoreTest, ADeleteUnmapsTheId) {
+  ASSERT_TRUE(Insert(kKey, 0, Columns({5, 6})).ok());
+  ASSERT_TRUE(Commit({.deaths = {{kKey, 0, 5, true}}}).ok());
+  EXPECT_THAT(store_->FindRows(kKey, {5, 6, 7}).value(), ElementsAre(std::nullopt, Optional(1U), std::nullopt));
+  ASSERT_TRUE(Commit({.cleared_marks = {{kKey, 0, 0, false}}}).ok());
+  EXPECT_THAT(store_->ReadDeadMarks(kKey).value(), IsEmpty());
+}
+
+TEST_P(EntryStoreTest, DoesNotMapIdsThatTheServerGave) {
+  const EntryColumns columns = Columns({5});
+  ASSERT_TRUE(Commit({.runs = {{kKey, 0, &columns, 0, 1, false}}}).ok());
+  EXPECT_EQ(store_->FindRow(kKey, 5).value(), std::nullopt);
+  EXPECT_THAT(Rows(kKey), ElementsAre(0));
+}
+
+TEST_P(EntryStoreTest, FindsThousandsOfIdsInTheirOrder) {
+  std::vector<EntryId> ids;
+  for (EntryId id = 0; id < 3000; ++id) ids.push_back((id * 7919) % 3001);
+  ASSERT_TRUE(Insert(kKey, 0, Columns(ids)).ok());
+  const std::vector<std::optional<Row>> rows = store_->FindRows(kKey, ids).value();
+  ASSERT_EQ(rows.size(), ids.size());
+  for (size_t i = 0; i < ids.size(); ++i) ASSERT_THAT(rows[i], Optional(i));
+}
+
+TEST_P(EntryStoreTest, DropsAPartitionAndFillsItAnewInOneBatch) {
+  ASSERT_TRUE(Insert(kKey, 0, Columns({1, 2})).ok());
+  ASSERT_TRUE(Insert({7, 1}, 0, Columns({1})).ok());
+  const EntryColumns fresh = Columns({2});
+  ASSERT_TRUE(Commit({.dropped_partitions = {kKey}, .runs = {{kKey, 0, &fresh, 0, 1, true}}, .heads = {{kKey, 1, 1}}})
+                  .ok());
+  EXPECT_THAT(Rows(kKey), ElementsAre(0));
+  EXPECT_THAT(store_->FindRows(kKey, {1, 2}).value(), ElementsAre(std::nullopt, Optional(0U)));
+  EXPECT_THAT(Rows({7, 1}), ElementsAre(0));
+}
+
+TEST_P(EntryStoreTest, DropsAMemoryAndNothingBesideIt) {
+  for (const MemoryNumber memory : {6U, 7U, 8U, UINT32_MAX}) {
+    for (const PartitionId partition : {PartitionId{0}, UINT64_MAX}) {
+      ASSERT_TRUE(Insert({memory, partition}, 0, Columns({1})).ok());
+    }
+  }
+  const Sequence before = store_->applied();
+  ASSERT_TRUE(store_->DropMemory(7).ok());
+  ASSERT_TRUE(store_->DropMemory(UINT32_MAX).ok());
+  ASSERT_TRUE(store_->DropMemory(7).ok());
+  Reopen();
+  EXPECT_EQ(store_->applied(), before);
+  EXPECT_THAT(Rows({7, 0}), IsEmpty());
+  EXPECT_THAT(Rows({UINT32_MAX, UINT64_MAX}), IsEmpty());
+  EXPECT_THAT(Rows({6, UINT64_MAX}), ElementsAre(0));
+  EXPECT_THAT(Rows({8, 0}), ElementsAre(0));
+  EXPECT_EQ(store_->ReadHeads().value().size(), 4U);
+}
+
+TEST_P(EntryStoreTest, RemembersRequestsByAge) {
+  const Hash128 a{1, 9};
+  const Hash128 b{2, 8};
+  ASSERT_TRUE(Commit({.requests = {{a, 11, 1, 100, "first"}}}).ok());
+  ASSERT_TRUE(Commit({.requests = {{b, 22, 2, 200, "second"}}}).ok());
+  Reopen();
+  EXPECT_EQ(store_->CountRequests().value(), 2U);
+  EXPECT_EQ(store_->FindRequest(b).value()->result, "second");
+  EXPECT_EQ(store_->FindRequest({1, 8}).value(), std::nullopt);
+  const std::vector<RememberedRequest> oldest = store_->OldestRequests(1).value();
+  ASSERT_EQ(oldest.size(), 1U);
+  EXPECT_EQ(oldest[0].id, a);
+  EXPECT_EQ(oldest[0].stamp_ms, 100);
+  ASSERT_TRUE(Commit({.forgotten_requests = oldest}).ok());
+  EXPECT_EQ(store_->FindRequest(a).value(), std::nullopt);
+  EXPECT_EQ(store_->CountRequests().value(), 1U);
+}
+
+TEST_P(EntryStoreTest, ForgettingAnOldRequestSparesItsSuccessor) {
+  const Hash128 id{1, 9};
+  ASSERT_TRUE(Commit({.requests = {{id, 11, 1, 100, "first"}}}).ok());
+  ASSERT_TRUE(Commit({.requests = {{id, 11, 2, 200, "second"}}}).ok());
+  ASSERT_TRUE(Commit({.forgotten_requests = {{id, 0, 1, 0, ""}}}).ok());
+  EXPECT_EQ(store_->FindRequest(id).value()->result, "second");
+  EXPECT_EQ(store_->CountRequests().value(), 1U);
+  EXPECT_EQ(store_->OldestRequests(5).value().size(), 1U);
+}
+
+TEST_P(EntryStoreTest, RefusesASequenceThatFallsBackAndEveryWriteAfterIt) {
+  ASSERT_TRUE(store_->Commit({.sequence = 5}).ok());
+  EXPECT_TRUE(store_->Commit({.sequence = 5}).ok());
+  const absl::Status refused = store_->Commit({.sequence = 4});
+  EXPECT_EQ(refused.code(), absl::StatusCode::kInternal);
+  EXPECT_EQ(store_->Commit({.sequence = 6}), refused);
+  EXPECT_EQ(store_->Sync().status(), refused);
+  EXPECT_EQ(store_->DropMemory(1), refused);
+  EXPECT_EQ(store_->applied(), 5U);
+}
+
+TEST_P(EntryStoreTest, AgreesWithItsModelOverRandomBatches) {
+  std::mt19937_64 random(TestSeed());
+  const int batches = FullTests() ? 5000 : 400;
+  StoreModel model;
+  for (int i = 0; i < batches; ++i) {
+    const OwnedBatch next = model.RandomBatch(random);
+    ASSERT_TRUE(store_->Commit(next.batch).ok());
+    model.Apply(next.batch);
+    if (random() % 8 == 0) ASSERT_EQ(store_->Sync().value(), model.applied());
+    if (random() % 40 == 0) {
+      const MemoryNumber memory = 1 + random() % 2;
+      ASSERT_TRUE(store_->DropMemory(memory).ok());
+      model.DropMemory(memory);
+    }
+    if (random() % 25 == 0) Reopen();
+    if (random() % 60 == 0) ASSERT_TRUE(store_->Compact().ok());
+    if (random() % 4 == 0) ASSERT_EQ(DumpStore(*store_).value(), model.Dump()) << "after batch " << i;
+  }
+  Reopen();
+  EXPECT_EQ(DumpStore(*store_).value(), model.Dump());
+}
+
+INSTANTIATE_TEST_SUITE_P(All, EntryStoreTest, ::testing::Values(Kind::kMemory, Kind::kRocksDb),
+                         [](const auto& info) { return info.param == Kind::kMemory ? "Memory" : "RocksDb"; });
+
+}  // namespace
+}  // namespace mneme
