@@ -1,9 +1,10 @@
 // How a distribution is made:
-//   1. group the neighbours by token; a group's mass is relative to its nearest neighbour, so that it is at least the
-//      weight of that one and never underflows, whatever the temperature;
-//   2. sum the groups relative to the nearest neighbour of all;
-//   3. ln p of a group is ln mass + (its nearest - the nearest) / T - ln total;
-//   4. order by ln p descending, then token ascending, and cut to top_m.
+//   1. keep the first k neighbours, and of them the allowed ones;
+//   2. take w exp((s - nearest) / T) of each, relative to the nearest of all, and sum them into their tokens' masses;
+//   3. tokens so far from the nearest that their terms vanish are summed again, relative to their own nearest: their
+//      probability is 0 in a double, but its logarithm is not -infinity;
+//   4. ln p of a token is ln mass (+ what step 3 took out) - ln total;
+//   5. order by ln p descending, then token ascending, and cut to top_m.
 // Differences of scores are taken before dividing by T: they are exact where the quotients would have lost their digits.
 // Weights need no part in choosing the reference: over the whole range of f32 they span e^177 and exp covers e^709.
 #include "readout/distribution.h"
@@ -11,6 +12,8 @@
 #include <algorithm>
 #include <cmath>
 #include <cstddef>
+#include <optional>
+#include <utility>
 
 #include "readout/token_numbers.h"
 
@@ -19,12 +22,14 @@ namespace {
 
 constexpr double kNever = -std::numeric_limits<double>::infinity();
 
+// Below this exponent a term is summed relative to its token's own nearest: e^-500 has all its digits for any weight.
+constexpr double kVanishing = -500.0;
+
 // The neighbours of one token.
 struct TokenGroup {
   Token token = 0;
-  bool allowed = true;
   double nearest = 0.0;  // the score of its nearest neighbour
-  double mass = 0.0;     // sum of w exp((s - nearest) / T)
+  double mass = 0.0;     // sum of w exp((s - reference) / T); the reference is its own nearest if that vanishes
 };
 
 struct TokenLogProb {
@@ -44,28 +49,59 @@ double WeightOf(const ScoredTokens& neighbours, size_t i) {
   return neighbours.weights.empty() ? 1.0 : static_cast<double>(neighbours.weights[i]);
 }
 
-// Step 1: in order of each token's nearest neighbour; groups that are not allowed are dropped.
-std::vector<TokenGroup> GroupByToken(const ScoredTokens& neighbours, size_t k, const DistributionOptions& options) {
+// Step 1, where there is a mask. Owns the columns that are kept.
+struct AllowedNeighbours {
+  AllowedNeighbours(const ScoredTokens& all, const std::vector<Token>& allowed) {
+    for (size_t i = 0; i < all.tokens.size(); ++i) {
+      if (!IsAllowed(&allowed, all.tokens[i])) continue;
+      scores.push_back(all.scores[i]);
+      tokens.push_back(all.tokens[i]);
+      if (!all.weights.empty()) weights.push_back(all.weights[i]);
+    }
+  }
+  std::vector<double> scores;
+  std::vector<Token> tokens;
+  std::vector<float> weights;
+};
+
+// Step 3: `group_of` numbers the group of each neighbour; being ordered, the vanishing groups are the last ones.
+void SumVanishingGroups(const ScoredTokens& neighbours, double temperature, const std::vector<uint32_t>& group_of,
+                        std::vector<TokenGroup>& groups) {
+  size_t first = groups.size();
+  while (first > 0 && (groups[first - 1].nearest - neighbours.scores[0]) / temperature < kVanishing) --first;
+  if (first == groups.size()) return;
+  for (size_t g = first; g < groups.size(); ++g) groups[g].mass = 0.0;
+  for (size_t i = 0; i < group_of.size(); ++i) {
+    if (group_of[i] < first) continue;
+    TokenGroup& group = groups[group_of[i]];
+    group.mass += WeightOf(neighbours, i) * std::exp((neighbours.scores[i] - group.nearest) / temperature);
+  }
+}
+
+// Steps 2 and 3: the groups in order of their nearest neighbours. The exponentials have a loop of their own: beside
+// the unpredictable branches of the table they take three times as long.
+std::vector<TokenGroup> GroupByToken(const ScoredTokens& neighbours, double temperature) {
+  const size_t k = neighbours.scores.size();
+  std::vector<double> terms(k);
+  for (size_t i = 0; i < k; ++i) terms[i] = std::exp((neighbours.scores[i] - neighbours.scores[0]) / temperature);
+  if (!neighbours.weights.empty()) {
+    for (size_t i = 0; i < k; ++i) terms[i] *= static_cast<double>(neighbours.weights[i]);
+  }
   TokenNumbers numbers(k);
   std::vector<TokenGroup> groups;
   groups.reserve(k);
+  std::vector<uint32_t> group_of(k);
   for (size_t i = 0; i < k; ++i) {
-    const Token token = neighbours.tokens[i];
-    const uint32_t number = numbers.NumberOf(token);
-    const double weight = WeightOf(neighbours, i);
-    if (number == groups.size()) {
-      groups.push_back({token, IsAllowed(options.allowed, token), neighbours.scores[i], weight});
-      continue;
-    }
-    TokenGroup& group = groups[number];
-    if (!group.allowed) continue;
-    group.mass += weight * std::exp((neighbours.scores[i] - group.nearest) / options.temperature);
+    const uint32_t number = numbers.NumberOf(neighbours.tokens[i]);
+    if (number == groups.size()) groups.push_back({neighbours.tokens[i], neighbours.scores[i], 0.0});
+    groups[number].mass += terms[i];
+    group_of[i] = number;
   }
-  if (options.allowed != nullptr) std::erase_if(groups, [](const TokenGroup& group) { return !group.allowed; });
+  SumVanishingGroups(neighbours, temperature, group_of, groups);
   return groups;
 }
 
-// Step 4: moves the most likely into `out`; what is cut is summed in the order of `ranked` before it was ordered.
+// Step 5: moves the most likely into `out`; what is cut is summed in the order of `ranked` before it was ordered.
 void OrderAndCut(std::vector<TokenLogProb> ranked, uint32_t top_m, TokenDistribution& out) {
   if (top_m != 0 && top_m < ranked.size()) {
     std::vector<TokenLogProb> kept(top_m);
@@ -120,19 +156,25 @@ std::vector<TokenLogProb> ByToken(const TokenDistribution& knn) {
 TokenDistribution Distribution(const ScoredTokens& neighbours, const DistributionOptions& options) {
   TokenDistribution out;
   const size_t k = std::min<size_t>(options.k, neighbours.scores.size());
-  const std::vector<TokenGroup> groups = GroupByToken(neighbours, k, options);
-  if (groups.empty()) return out;
-  const double nearest = groups.front().nearest;
-  double total = 0.0;  // step 2
-  std::vector<TokenLogProb> ranked(groups.size());
-  for (size_t i = 0; i < groups.size(); ++i) {
-    const double shift = (groups[i].nearest - nearest) / options.temperature;
-    total += groups[i].mass * std::exp(shift);
-    ranked[i] = {std::log(groups[i].mass) + shift, groups[i].token};
+  ScoredTokens used = {neighbours.scores.first(k), neighbours.tokens.first(k),
+                       neighbours.weights.empty() ? neighbours.weights : neighbours.weights.first(k)};
+  std::optional<AllowedNeighbours> kept;
+  if (options.allowed != nullptr) {
+    kept.emplace(used, *options.allowed);
+    used = {kept->scores, kept->tokens, kept->weights};
+  }
+  if (used.scores.empty()) return out;
+  std::vector<TokenLogProb> ranked;
+  double total = 0.0;
+  for (const TokenGroup& group : GroupByToken(used, options.temperature)) {
+    const double shift = (group.nearest - used.scores[0]) / options.temperature;
+    const bool vanishing = shift < kVanishing;
+    if (!vanishing) total += group.mass;
+    ranked.push_back({std::log(group.mass) + (vanishing ? shift : 0.0), group.token});
   }
   const double log_total = std::log(total);
-  for (TokenLogProb& item : ranked) item.log_prob -= log_total;  // step 3
-  out.log_total_mass = nearest / options.temperature + log_total;
+  for (TokenLogProb& item : ranked) item.log_prob -= log_total;  // step 4
+  out.log_total_mass = used.scores[0] / options.temperature + log_total;
   OrderAndCut(std::move(ranked), options.top_m, out);
   return out;
 }
@@ -140,18 +182,20 @@ TokenDistribution Distribution(const ScoredTokens& neighbours, const Distributio
 void TargetLogProbs(const ScoredTokens& neighbours, double temperature, absl::Span<const uint32_t> ks, Token target,
                     const std::vector<Token>* allowed, absl::Span<double> out, absl::Span<double> log_total_masses) {
   const bool target_allowed = IsAllowed(allowed, target);
-  double nearest = 0.0;         // of all allowed neighbours
-  double total = 0.0;           // relative to it; 0: none yet
-  double target_nearest = 0.0;  // of those that hold the target
-  double target_mass = 0.0;     // relative to it
   size_t i = 0;
+  while (i < neighbours.scores.size() && !IsAllowed(allowed, neighbours.tokens[i])) ++i;
+  const size_t first = i;
+  // Found before the loop: were it chosen inside, each exp would wait for the one before it.
+  const double nearest = first < neighbours.scores.size() ? neighbours.scores[first] : 0.0;
+  double total = 0.0;           // relative to it
+  double target_nearest = 0.0;  // of the neighbours that hold the target
+  double target_mass = 0.0;     // relative to it; 0: none yet
   for (size_t j = 0; j < ks.size(); ++j) {
     for (const size_t k = std::min<size_t>(ks[j], neighbours.scores.size()); i < k; ++i) {
       const bool is_target = neighbours.tokens[i] == target;
       if (is_target ? !target_allowed : !IsAllowed(allowed, neighbours.tokens[i])) continue;
       const double score = neighbours.scores[i];
       const double weight = WeightOf(neighbours, i);
-      if (total == 0.0) nearest = score;
       total += weight * std::exp((score - nearest) / temperature);
       if (!is_target) continue;
       if (target_mass == 0.0) target_nearest = score;
