@@ -29,6 +29,14 @@ std::vector<uint32_t> ProbeRanks(const Codebook& codebook, const float* query) {
   return ranks;
 }
 
+// `reached`: neighbours found by each query, of `depth`.
+double RecallOfHarderHalf(std::vector<uint32_t> reached, uint32_t depth) {
+  const size_t half = (reached.size() + 1) / 2;
+  std::nth_element(reached.begin(), reached.begin() + static_cast<ptrdiff_t>(half) - 1, reached.end());
+  const uint64_t found = std::accumulate(reached.begin(), reached.begin() + static_cast<ptrdiff_t>(half), uint64_t{0});
+  return static_cast<double>(found) / (static_cast<double>(depth) * static_cast<double>(half));
+}
+
 }  // namespace
 
 std::vector<Codebook::CalibrationPoint> CalibrateProbes(const Codebook& codebook, const IndexSpec& spec,
@@ -39,9 +47,12 @@ std::vector<Codebook::CalibrationPoint> CalibrateProbes(const Codebook& codebook
   std::vector<uint32_t> list_of(count);
   codebook.Assign(keys.data(), count, list_of.data());
 
-  // found[depth][rank]: neighbours within that depth whose list is probed at that rank, over all queries.
-  std::array<std::vector<uint64_t>, kDepths.size()> found;
-  for (auto& by_rank : found) by_rank.assign(codebook.lists(), 0);
+  const std::vector<uint32_t> grid = ProbeGrid(codebook.lists());
+  // found[depth][query][step]: of the neighbours within that depth, those that the query reaches at that step of the
+  // grid and not before.
+  using Steps = std::vector<uint32_t>;
+  std::array<std::vector<Steps>, kDepths.size()> found;
+  for (auto& by_query : found) by_query.assign(query_count, Steps(grid.size(), 0));
   std::vector<float> costs(count);
   std::vector<uint32_t> order(count);
   const size_t deepest = std::min<size_t>(kDepths.back(), count);
@@ -54,19 +65,19 @@ std::vector<Codebook::CalibrationPoint> CalibrateProbes(const Codebook& codebook
     std::sort(order.begin(), order.begin() + static_cast<ptrdiff_t>(deepest), nearer);
     const std::vector<uint32_t> ranks = ProbeRanks(codebook, query);
     for (size_t depth = 0; depth < kDepths.size() && kDepths[depth] <= count; ++depth) {
-      for (size_t i = 0; i < kDepths[depth]; ++i) ++found[depth][ranks[list_of[order[i]]]];
+      for (size_t i = 0; i < kDepths[depth]; ++i) {
+        const auto step = std::upper_bound(grid.begin(), grid.end(), ranks[list_of[order[i]]]) - grid.begin();
+        ++found[depth][q][static_cast<size_t>(step)];
+      }
     }
   }
 
   std::vector<Codebook::CalibrationPoint> points;
-  const std::vector<uint32_t> grid = ProbeGrid(codebook.lists());
   for (size_t depth = 0; depth < kDepths.size() && kDepths[depth] <= count; ++depth) {
-    const double all = static_cast<double>(kDepths[depth]) * static_cast<double>(query_count);
-    uint64_t reached = 0;
-    size_t rank = 0;
-    for (const uint32_t probes : grid) {
-      for (; rank < probes; ++rank) reached += found[depth][rank];
-      points.push_back({kDepths[depth], probes, static_cast<double>(reached) / all});
+    std::vector<uint32_t> reached(query_count, 0);
+    for (size_t step = 0; step < grid.size(); ++step) {
+      for (size_t q = 0; q < query_count; ++q) reached[q] += found[depth][q][step];
+      points.push_back({kDepths[depth], grid[step], RecallOfHarderHalf(reached, kDepths[depth])});
     }
   }
   return points;

@@ -12,8 +12,9 @@ namespace mneme {
 
 // Measures recall@k for k in {1, 10, 100, 1024} (those below the number of keys) over a grid of probes: the exact
 // neighbours of each of `queries` [m x dimension] f32 among `keys` [count x dimension] f32, and the rank at which the
-// query probes the list of each. `keys` may be a sample of the collection: the k-th neighbour within a sample is a
-// farther one of the whole, so the recall measured is a lower bound of what the collection will show.
+// query probes the list of each. The recall is that of the harder half of the queries: those of production come from
+// other text than the stored keys, and are harder on the whole. `keys` may be a sample of the collection: the k-th neighbour within a sample is a
+// farther one of the whole, so the recall measured is below that of the collection.
 // Points ascend by (k, probes).
 std::vector<Codebook::CalibrationPoint> CalibrateProbes(const Codebook& codebook, const IndexSpec& spec,
                                                         absl::Span<const float> keys, absl::Span<const float> queries);
