@@ -86,6 +86,7 @@ class Deployment {
 
  private:
   struct State;
+  absl::StatusOr<DeleteOutcome> DryRun(const MemoryHandle& memory, const DeleteCommand& command) const;
   explicit Deployment(std::unique_ptr<State> state);
   std::unique_ptr<State> state_;
 };

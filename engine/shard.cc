@@ -322,7 +322,10 @@ absl::Status Shard::DropMemory(MemoryNumber memory) {
   }
   {
     absl::MutexLock lock(&versions_mutex_);
-    published_.erase(published_.lower_bound({memory, 0}), published_.lower_bound({memory + 1, 0}));
+    const auto end = published_.lower_bound({memory + 1, 0});
+    for (auto at = published_.lower_bound({memory, 0}); at != end; at = published_.erase(at)) {
+      tail_ram_bytes_ -= at->second->tail_ram_bytes;
+    }
   }
   RETURN_IF_ERROR(store_->DropMemory(memory));
   for (const SegmentRecord& record : records) RemoveFiles(record);
@@ -349,7 +352,11 @@ void Shard::Publish(const std::vector<PartitionKey>& changed, Sequence sequence)
   std::vector<Waiter> ready;
   {
     absl::MutexLock lock(&versions_mutex_);
-    for (size_t i = 0; i < changed.size(); ++i) published_[changed[i]] = published[i];
+    for (size_t i = 0; i < changed.size(); ++i) {
+      auto& slot = published_[changed[i]];
+      tail_ram_bytes_ += published[i]->tail_ram_bytes - (slot != nullptr ? slot->tail_ram_bytes : 0);
+      slot = published[i];
+    }
     visible_ = sequence;
     const auto end = waiters_.upper_bound(sequence);
     for (auto at = waiters_.begin(); at != end; ++at) ready.push_back(std::move(at->second));

@@ -7,6 +7,7 @@
 #ifndef MNEME_ENGINE_SHARD_H_
 #define MNEME_ENGINE_SHARD_H_
 
+#include <atomic>
 #include <cstdint>
 #include <deque>
 #include <functional>
@@ -50,6 +51,9 @@ struct PublishedPartition {
   std::vector<SegmentRecord> segments;
 };
 
+// What a partition counts, for statistics.
+MemoryStatistics StatisticsOf(const PublishedPartition& partition);
+
 // Thread-safe.
 class Shard {
  public:
@@ -84,6 +88,8 @@ class Shard {
   void ExpireWaiters();
 
   uint64_t queued_bytes() const;
+  // Ram of all tails.
+  uint64_t tail_ram_bytes() const { return tail_ram_bytes_.load(); }
   // OK, or why writes are refused.
   absl::Status write_status() const;
 
@@ -146,6 +152,7 @@ class Shard {
   std::map<PartitionKey, std::shared_ptr<const PublishedPartition>> published_ ABSL_GUARDED_BY(versions_mutex_);
   Sequence visible_ ABSL_GUARDED_BY(versions_mutex_) = 0;
   std::multimap<Sequence, Waiter> waiters_ ABSL_GUARDED_BY(versions_mutex_);
+  std::atomic<uint64_t> tail_ram_bytes_{0};
 
   std::thread writer_;
   std::thread syncer_;

@@ -1,10 +1,12 @@
 // The readers' side of a shard: versions, and waiting for a sequence to become visible.
+#include <algorithm>
 #include <chrono>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "absl/time/time.h"
 #include "common/error_reason.h"
+#include "common/limits.h"
 #include "common/status_macros.h"
 #include "engine/shard.h"
 
@@ -18,6 +20,21 @@ absl::Status LaggingError(uint32_t shard, Sequence asked, Sequence visible) {
 }
 
 }  // namespace
+
+MemoryStatistics StatisticsOf(const PublishedPartition& partition) {
+  const IndexVersion& version = *partition.version;
+  MemoryStatistics statistics;
+  statistics.entries = partition.live_rows;
+  statistics.partitions = 1;
+  statistics.tail_rows = partition.tail_rows;
+  statistics.segments = version.segments.size();
+  statistics.codebooks = version.codebook != nullptr ? 1 : 0;
+  for (const auto& segment : version.segments) statistics.index_bytes += segment->file_bytes();
+  statistics.dead_rows = version.rows() - std::min(version.rows(), partition.live_rows);
+  statistics.tail_ram_bytes = partition.tail_ram_bytes;
+  statistics.unsealed_partitions = partition.tail_rows >= limits::kSealRows ? 1 : 0;
+  return statistics;
+}
 
 std::vector<std::shared_ptr<const IndexVersion>> Shard::Versions(MemoryNumber memory,
                                                                  const PartitionSelection& selection) const {

@@ -1,0 +1,209 @@
+#include "engine/candidates.h"
+
+#include <algorithm>
+#include <limits>
+#include <map>
+#include <tuple>
+#include <utility>
+
+#include "common/limits.h"
+#include "common/status_macros.h"
+
+namespace mneme {
+namespace {
+
+// An entry to look up for a query row, and the source it must have.
+struct Wanted {
+  size_t query = 0;
+  PartitionId partition = 0;
+  EntryId id = 0;
+  std::optional<uint64_t> source;
+};
+
+template <typename T>
+void AppendColumn(std::vector<T>& to, const std::vector<T>& from) {
+  to.insert(to.end(), from.begin(), from.end());
+}
+
+// Keeps the neighbours for which `keep` says so.
+NeighbourColumns Select(const NeighbourColumns& all, const std::vector<bool>& keep) {
+  NeighbourColumns kept;
+  kept.key_bytes = all.key_bytes;
+  kept.values.width = all.values.width;
+  for (size_t query = 0; query < all.queries(); ++query) {
+    for (size_t i = all.offsets[query]; i < all.offsets[query + 1]; ++i) {
+      if (!keep[i]) continue;
+      kept.scores.push_back(all.scores[i]);
+      kept.ids.push_back(all.ids[i]);
+      kept.partitions.push_back(all.partitions[i]);
+      kept.values.Append(all.values.At(i));
+      kept.weights.push_back(all.weights[i]);
+      kept.labels.push_back(all.labels[i]);
+      kept.sources.push_back(all.sources[i]);
+      kept.positions.push_back(all.positions[i]);
+      const char* key = all.keys.data() + i * all.key_bytes;
+      if (!all.keys.empty()) kept.keys.insert(kept.keys.end(), key, key + all.key_bytes);
+    }
+    kept.offsets.push_back(kept.ids.size());
+  }
+  return kept;
+}
+
+// The rows of `wanted` (all of one shard and partition) in the store; absent ones are nullopt.
+absl::StatusOr<std::vector<std::optional<Row>>> RowsOf(const Shard& shard, const PartitionKey& key,
+                                                       const std::vector<const Wanted*>& wanted) {
+  std::vector<EntryId> mapped;
+  for (const Wanted* one : wanted) {
+    if (!IsServerId(one->id)) mapped.push_back(one->id);
+  }
+  ASSIGN_OR_RETURN(const auto found, shard.store().FindRows(key, mapped));
+  std::vector<std::optional<Row>> rows;
+  size_t next = 0;
+  for (const Wanted* one : wanted) {
+    if (!IsServerId(one->id)) {
+      rows.push_back(found[next++]);
+    } else if (ShardOfServerId(one->id) == shard.number()) {
+      rows.push_back(RowOfServerId(one->id));
+    } else {
+      rows.push_back(std::nullopt);
+    }
+  }
+  return rows;
+}
+
+// Scores what one shard holds of `wanted` (ascending by query), less what has another id or source than was wanted.
+absl::StatusOr<NeighbourColumns> ScoreOn(const Shard& shard, const CandidateContext& context,
+                                         const SearchRequest& request, const std::vector<const Wanted*>& wanted) {
+  std::map<PartitionId, std::vector<const Wanted*>> by_partition;
+  for (const Wanted* one : wanted) by_partition[one->partition].push_back(one);
+  std::vector<std::vector<RowReference>> rows_of_query(request.query_count);
+  std::map<std::tuple<size_t, PartitionId, EntryId>, std::optional<uint64_t>> source_of;
+  PartitionSelection selection;
+  for (const auto& [partition, of_partition] : by_partition) {
+    selection.partitions.push_back(partition);
+    ASSIGN_OR_RETURN(const auto rows, RowsOf(shard, {context.memory.number, partition}, of_partition));
+    for (size_t i = 0; i < rows.size(); ++i) {
+      const Wanted& one = *of_partition[i];
+      if (!rows[i].has_value()) continue;
+      if (!source_of.emplace(std::tuple(one.query, partition, one.id), one.source).second) continue;
+      rows_of_query[one.query].push_back({partition, *rows[i]});
+    }
+  }
+  std::vector<size_t> offsets = {0};
+  std::vector<RowReference> rows;
+  for (const auto& of_query : rows_of_query) {
+    rows.insert(rows.end(), of_query.begin(), of_query.end());
+    offsets.push_back(rows.size());
+  }
+  // Versions are taken after the rows were found: what was found is visible in them, or was overwritten meanwhile.
+  const auto versions = shard.Versions(context.memory.number, selection);
+  ASSIGN_OR_RETURN(SearchResult scored, ScoreRows(versions, request, offsets, rows));
+  const NeighbourColumns& all = scored.neighbours;
+  std::vector<bool> keep(all.size());
+  for (size_t query = 0; query < all.queries(); ++query) {
+    for (size_t i = all.offsets[query]; i < all.offsets[query + 1]; ++i) {
+      const auto source = source_of.find({query, all.partitions[i], all.ids[i]});
+      keep[i] = source != source_of.end() && (!source->second.has_value() || *source->second == all.sources[i]);
+    }
+  }
+  return Select(all, keep);
+}
+
+// Scores `wanted` on all the shards that own them; one answer per shard.
+absl::StatusOr<std::vector<NeighbourColumns>> ScoreEverywhere(const CandidateContext& context,
+                                                              const SearchRequest& request,
+                                                              const std::vector<Wanted>& wanted) {
+  std::map<uint32_t, std::vector<const Wanted*>> by_shard;
+  for (const Wanted& one : wanted) {
+    const uint32_t owner = context.routing.OwnerOfEntry(context.memory, one.partition, one.id);
+    by_shard[owner].push_back(&one);
+  }
+  std::vector<NeighbourColumns> answers;
+  for (const auto& [shard, of_shard] : by_shard) {
+    ASSIGN_OR_RETURN(NeighbourColumns answer, ScoreOn(*context.shards[shard], context, request, of_shard));
+    answers.push_back(std::move(answer));
+  }
+  return answers;
+}
+
+}  // namespace
+
+absl::Status AddExtraCandidates(const CandidateContext& context, const SearchRequest& request,
+                                NeighbourColumns& neighbours) {
+  const QueryCommand& command = context.command;
+  const PartitionId partition = command.partitions.partitions.empty() ? 0 : command.partitions.partitions[0];
+  std::vector<Wanted> wanted;
+  for (size_t query = 0; query < command.count; ++query) {
+    for (size_t i = command.extra_offsets[query]; i < command.extra_offsets[query + 1]; ++i) {
+      Wanted one{query, partition, command.extra_ids[i], std::nullopt};
+      if (!command.extra_sources.empty()) one.source = command.extra_sources[i];
+      wanted.push_back(one);
+    }
+  }
+  ASSIGN_OR_RETURN(const auto answers, ScoreEverywhere(context, request, wanted));
+  std::vector<const NeighbourColumns*> parts = {&neighbours};
+  for (const NeighbourColumns& answer : answers) parts.push_back(&answer);
+  neighbours = MergeNeighbours(parts, std::numeric_limits<uint32_t>::max());
+  return absl::OkStatus();
+}
+
+absl::Status FindSuccessors(const CandidateContext& context, const SearchRequest& request, QueryOutcome& outcome) {
+  const NeighbourColumns& found = outcome.neighbours;
+  outcome.successors.resize(found.size());
+  outcome.has_successor.assign(found.size(), 0);
+  std::vector<Wanted> wanted;
+  for (size_t query = 0; query < found.queries(); ++query) {
+    for (size_t i = found.offsets[query]; i < found.offsets[query + 1]; ++i) {
+      outcome.successors[i] = SuccessorOf(found.ids[i]);
+      wanted.push_back({query, found.partitions[i], outcome.successors[i], found.sources[i]});
+    }
+  }
+  SearchRequest plain = request;
+  plain.with_keys = false;
+  plain.exclude_ids = {};
+  plain.exclude_sources = {};
+  ASSIGN_OR_RETURN(const auto answers, ScoreEverywhere(context, plain, wanted));
+  std::vector<std::tuple<size_t, PartitionId, EntryId>> present;
+  for (const NeighbourColumns& answer : answers) {
+    for (size_t query = 0; query < answer.queries(); ++query) {
+      for (size_t i = answer.offsets[query]; i < answer.offsets[query + 1]; ++i) {
+        present.emplace_back(query, answer.partitions[i], answer.ids[i]);
+      }
+    }
+  }
+  std::sort(present.begin(), present.end());
+  size_t i = 0;
+  for (const Wanted& one : wanted) {
+    const bool there =
+        std::binary_search(present.begin(), present.end(), std::tuple(one.query, one.partition, one.id));
+    outcome.has_successor[i++] = there ? 1 : 0;
+  }
+  return absl::OkStatus();
+}
+
+NeighbourColumns Concatenate(std::vector<NeighbourColumns> parts) {
+  NeighbourColumns all = std::move(parts.front());
+  for (size_t p = 1; p < parts.size(); ++p) {
+    const NeighbourColumns& part = parts[p];
+    const size_t base = all.size();
+    for (size_t q = 1; q < part.offsets.size(); ++q) all.offsets.push_back(base + part.offsets[q]);
+    AppendColumn(all.scores, part.scores);
+    AppendColumn(all.ids, part.ids);
+    AppendColumn(all.partitions, part.partitions);
+    AppendColumn(all.weights, part.weights);
+    AppendColumn(all.labels, part.labels);
+    AppendColumn(all.sources, part.sources);
+    AppendColumn(all.positions, part.positions);
+    AppendColumn(all.keys, part.keys);
+    if (part.key_bytes != 0) all.key_bytes = part.key_bytes;
+    if (part.values.width != 0 || all.values.width != 0) {
+      all.values.width = std::max(all.values.width, part.values.width);
+      AppendColumn(all.values.bytes, part.values.bytes);
+    } else {
+      for (size_t i = 0; i < part.size(); ++i) all.values.Append(part.values.At(i));
+    }
+  }
+  return all;
+}
+
+}  // namespace mneme

@@ -1,0 +1,365 @@
+#include "engine/deployment.h"
+
+#include <unistd.h>
+
+#include <algorithm>
+#include <map>
+#include <thread>
+#include <utility>
+
+#include "absl/base/thread_annotations.h"
+#include "absl/strings/str_cat.h"
+#include "absl/synchronization/mutex.h"
+#include "common/error_reason.h"
+#include "common/limits.h"
+#include "common/status_macros.h"
+#include "engine/catalogue.h"
+#include "engine/maintenance.h"
+#include "engine/query_execution.h"
+#include "engine/routing.h"
+#include "engine/scan.h"
+#include "engine/search_pool.h"
+#include "engine/shard.h"
+#include "engine/version.h"
+#include "engine/visible_rows.h"
+#include "engine/write_fanout.h"
+#include "storage/data_directory.h"
+#include "storage/rocksdb_entry_store.h"
+
+namespace mneme {
+namespace {
+
+// Shares of the process's RAM limit for RocksDB; the tails get what the limit says.
+constexpr size_t kBlockCacheBytes = size_t{256} << 20;
+constexpr size_t kWriteBufferBytes = size_t{256} << 20;
+
+uint64_t HalfOfRam() {
+  return static_cast<uint64_t>(sysconf(_SC_PHYS_PAGES)) * static_cast<uint64_t>(sysconf(_SC_PAGE_SIZE)) / 2;
+}
+
+}  // namespace
+
+struct Deployment::State {
+  explicit State(uint32_t shard_count) : routing(shard_count) {}
+
+  SystemClock system_clock;
+  const Clock* clock = nullptr;
+  uint64_t ram_limit_bytes = 0;
+  Routing routing;
+  std::unique_ptr<DataDirectory> directory;
+  std::unique_ptr<StoreResources> resources;
+  std::unique_ptr<Catalogue> catalogue;
+  std::vector<std::unique_ptr<Shard>> shards;
+  std::unique_ptr<WriteFanout> fanout;
+  std::unique_ptr<Maintenance> maintenance;  // before the shards in destruction
+  std::unique_ptr<SearchPool> pool;
+  QueryContext query_context;
+
+  mutable absl::Mutex benefit_mutex;
+  std::map<MemoryNumber, std::pair<uint64_t, double>> benefit ABSL_GUARDED_BY(benefit_mutex);
+
+  // Set once the shards are open; until then nothing is sealable.
+  std::atomic<Maintenance*> sealer{nullptr};
+
+  std::vector<Shard*> ShardPointers() const {
+    std::vector<Shard*> pointers;
+    for (const auto& shard : shards) pointers.push_back(shard.get());
+    return pointers;
+  }
+  absl::Status CheckRam() const;
+  absl::Status Await(const Version& version, const CallLimits& limits) const;
+  MemoryHandle FindByNumber(MemoryNumber number) const;
+  void RemoveData(MemoryNumber number);
+};
+
+absl::Status Deployment::State::CheckRam() const {
+  uint64_t bytes = 0;
+  for (const auto& shard : shards) bytes += shard->tail_ram_bytes() + shard->queued_bytes();
+  if (bytes <= ram_limit_bytes) return absl::OkStatus();
+  return WithReason(absl::ResourceExhaustedError(absl::StrCat("unsealed entries and waiting writes hold ", bytes,
+                                                              " bytes of ram; the limit is ", ram_limit_bytes)),
+                    reason::kMemoryLimit);
+}
+
+absl::Status Deployment::State::Await(const Version& version, const CallLimits& limits) const {
+  for (const Version::Part& part : version.parts) {
+    if (part.shard >= shards.size()) {
+      return absl::InvalidArgumentError("at_least_version names a shard that does not exist");
+    }
+    RETURN_IF_ERROR(shards[part.shard]->AwaitVisible(part.sequence, limits));
+  }
+  return absl::OkStatus();
+}
+
+MemoryHandle Deployment::State::FindByNumber(MemoryNumber number) const {
+  for (const MemoryHandle& memory : catalogue->List()) {
+    if (memory->number == number) return memory;
+  }
+  return nullptr;
+}
+
+// Every shard removes its part; the catalogue forgets the memory after the last. A crash in between is made good when
+// the deployment opens.
+void Deployment::State::RemoveData(MemoryNumber number) {
+  auto left = std::make_shared<std::atomic<size_t>>(shards.size());
+  for (const auto& shard : shards) {
+    DropMemoryOperation drop{number, [this, number, left](const absl::Status& status) {
+                               if (status.ok() && left->fetch_sub(1) == 1) (void)catalogue->Forget(number);
+                             }};
+    (void)shard->Submit(std::move(drop));  // a shard that takes no writes is cleaned when it opens again
+  }
+}
+
+Deployment::Deployment(std::unique_ptr<State> state) : state_(std::move(state)) {}
+
+Deployment::~Deployment() {
+  state_->sealer = nullptr;
+  state_->maintenance.reset();
+  state_->shards.clear();
+  state_->pool.reset();
+}
+
+absl::StatusOr<std::unique_ptr<Deployment>> Deployment::Open(DeploymentOptions options) {
+  ASSIGN_OR_RETURN(auto directory, DataDirectory::Open(options.data_dir, options.shards));
+  auto owned = std::make_unique<State>(directory->shards());
+  State* state = owned.get();
+  state->clock = options.clock != nullptr ? options.clock : &state->system_clock;
+  state->ram_limit_bytes = options.ram_limit_bytes != 0 ? options.ram_limit_bytes : HalfOfRam();
+  state->directory = std::move(directory);
+  state->resources = std::make_unique<StoreResources>(kBlockCacheBytes, kWriteBufferBytes);
+  ASSIGN_OR_RETURN(auto catalogue_store,
+                   OpenCatalogueStore(state->directory->CataloguePath(), state->resources.get()));
+  ASSIGN_OR_RETURN(state->catalogue, Catalogue::Open(std::move(catalogue_store)));
+  for (uint32_t number = 0; number < state->directory->shards(); ++number) {
+    ShardOptions shard;
+    shard.number = number;
+    ASSIGN_OR_RETURN(shard.store, OpenRocksDbEntryStore({.path = state->directory->StorePath(number),
+                                                         .resources = state->resources.get(),
+                                                         .file_system = nullptr,
+                                                         .accept_truncated_log = options.accept_truncated_log}));
+    ASSIGN_OR_RETURN(shard.files, IndexFiles::Open(state->directory->IndexPath(number), state->directory->deployment()));
+    shard.sealable = [state](uint32_t which, const PartitionKey& key) {
+      if (Maintenance* sealer = state->sealer.load()) sealer->Wake(which, key);
+    };
+    shard.events = options.events;
+    ASSIGN_OR_RETURN(auto opened, Shard::Open(std::move(shard), state->catalogue->List()));
+    state->shards.push_back(std::move(opened));
+  }
+  // Shards remove the entries of memories that they do not know: those drops are finished now.
+  for (const MemoryNumber number : state->catalogue->Dropped()) RETURN_IF_ERROR(state->catalogue->Forget(number));
+
+  const uint32_t threads = options.search_threads != 0 ? options.search_threads
+                                                       : std::max(1U, std::thread::hardware_concurrency());
+  state->pool = std::make_unique<SearchPool>(threads);
+  state->fanout = std::make_unique<WriteFanout>(state->ShardPointers(), &state->routing);
+  state->query_context = {state->ShardPointers(), &state->routing, state->pool.get()};
+  state->maintenance = std::make_unique<Maintenance>(
+      state->ShardPointers(), [state](MemoryNumber number) { return state->FindByNumber(number); }, options.events);
+  state->sealer = state->maintenance.get();
+  for (const auto& shard : state->shards) {
+    for (const auto& [key, published] : shard->PublishedAll()) {
+      if (published->tail_rows >= limits::kSealRows) state->maintenance->Wake(shard->number(), key);
+    }
+  }
+  return std::unique_ptr<Deployment>(new Deployment(std::move(owned)));
+}
+
+uint32_t Deployment::shards() const { return state_->routing.shards(); }
+
+absl::StatusOr<MemoryHandle> Deployment::CreateMemory(const MemorySpec& spec) {
+  return state_->catalogue->Create(spec, state_->clock->NowMs());
+}
+
+absl::StatusOr<MemoryHandle> Deployment::FindMemory(std::string_view name) const {
+  return state_->catalogue->Find(name);
+}
+
+std::vector<MemoryHandle> Deployment::ListMemories() const { return state_->catalogue->List(); }
+
+absl::Status Deployment::DropMemory(std::string_view name) {
+  ASSIGN_OR_RETURN(const MemoryHandle dropped, state_->catalogue->Drop(name));
+  {
+    absl::MutexLock lock(&state_->benefit_mutex);
+    state_->benefit.erase(dropped->number);
+  }
+  state_->RemoveData(dropped->number);
+  return absl::OkStatus();
+}
+
+void Deployment::Insert(MemoryHandle memory, InsertCommand command, std::function<void()> visible,
+                        std::function<void(absl::StatusOr<InsertOutcome>)> done) {
+  if (absl::Status status = state_->CheckRam(); !status.ok()) return done(status);
+  state_->fanout->Insert(std::move(memory), std::move(command), state_->clock->NowMs(), std::move(visible),
+                         std::move(done));
+}
+
+void Deployment::Delete(MemoryHandle memory, DeleteCommand command,
+                        std::function<void(absl::StatusOr<DeleteOutcome>)> done) {
+  const int64_t now_ms = state_->clock->NowMs();
+  if (command.filter.has_value()) command.filter->stamp_ms = now_ms;
+  if (!command.dry_run) return state_->fanout->Delete(std::move(memory), std::move(command), now_ms, std::move(done));
+  auto outcome = DryRun(memory, command);
+  if (outcome.ok()) outcome->deleted_at_ms = now_ms;
+  done(std::move(outcome));
+}
+
+absl::StatusOr<DeleteOutcome> Deployment::DryRun(const MemoryHandle& memory, const DeleteCommand& command) const {
+  DeleteOutcome outcome;
+  outcome.version.memory = memory->number;
+  if (!command.ids.has_value()) {
+    RowFilter filter = command.filter.value_or(RowFilter{});
+    ASSIGN_OR_RETURN(outcome.deleted, Count(memory, command.partitions, filter, {}, {}));
+    return outcome;
+  }
+  const std::vector<PartitionId> defaults = {0};
+  std::vector<PartitionId> partitions = command.partitions.partitions.empty() ? defaults : command.partitions.partitions;
+  if (command.partitions.all) {
+    partitions.clear();
+    for (const auto& shard : state_->shards) {
+      for (const auto& [key, published] : shard->Published(memory->number)) partitions.push_back(key.partition);
+    }
+    std::sort(partitions.begin(), partitions.end());
+    partitions.erase(std::unique(partitions.begin(), partitions.end()), partitions.end());
+  }
+  for (const PartitionId partition : partitions) {
+    std::vector<bool> found;
+    RETURN_IF_ERROR(Get(memory, partition, *command.ids, /*with_keys=*/false, {}, {}, found).status());
+    outcome.deleted += static_cast<uint64_t>(std::count(found.begin(), found.end(), true));
+  }
+  outcome.absent = command.ids->size() - std::min<uint64_t>(command.ids->size(), outcome.deleted);
+  return outcome;
+}
+
+void Deployment::Query(MemoryHandle memory, QueryCommand command,
+                       std::function<void(absl::StatusOr<QueryOutcome>)> done) {
+  command.filter.stamp_ms = state_->clock->NowMs();
+  ExecuteQuery(state_->query_context, std::move(memory), std::move(command), std::move(done));
+}
+
+absl::StatusOr<EntryColumns> Deployment::Get(const MemoryHandle& memory, PartitionId partition,
+                                             const std::vector<EntryId>& ids, bool with_keys, const Version& at_least,
+                                             const CallLimits& limits, std::vector<bool>& found) const {
+  RETURN_IF_ERROR(state_->Await(at_least, limits));
+  RowFilter visible;
+  visible.stamp_ms = state_->clock->NowMs();
+  const PartitionKey key{memory->number, partition};
+  EntryColumns entries;
+  entries.values.width = memory->spec.ValueBytes();
+  found.assign(ids.size(), false);
+  for (size_t i = 0; i < ids.size(); ++i) {
+    const uint32_t owner = state_->routing.OwnerOfEntry(*memory, partition, ids[i]);
+    if (IsServerId(ids[i]) && ShardOfServerId(ids[i]) != owner) continue;
+    const EntryStore& store = state_->shards[owner]->store();
+    std::optional<Row> row;
+    if (IsServerId(ids[i])) {
+      row = RowOfServerId(ids[i]);
+    } else {
+      ASSIGN_OR_RETURN(row, store.FindRow(key, ids[i]));
+    }
+    if (!row.has_value()) continue;
+    EntryColumns one;
+    one.values.width = entries.values.width;
+    ASSIGN_OR_RETURN(const bool there, store.ReadRow(key, *row, one));
+    if (!there || one.ids[0] != ids[i] || !visible.Accepts(one.ids[0], one.At(0).attributes)) continue;
+    EntryView entry = one.At(0);
+    if (!with_keys) entry.key = {};
+    entries.Append(entry);
+    found[i] = true;
+  }
+  return entries;
+}
+
+absl::StatusOr<ScanPage> Deployment::Scan(const MemoryHandle& memory, const ScanCommand& command) const {
+  RETURN_IF_ERROR(state_->Await(command.at_least, command.limits));
+  ScanCommand stamped = command;
+  stamped.filter.stamp_ms = state_->clock->NowMs();
+  return ScanEntries(state_->query_context.shards, state_->routing, *memory, stamped);
+}
+
+absl::StatusOr<uint64_t> Deployment::Count(const MemoryHandle& memory, const PartitionSelection& partitions,
+                                           const RowFilter& filter, const Version& at_least,
+                                           const CallLimits& limits) const {
+  constexpr uint64_t kCheckRows = 65'536;
+  RETURN_IF_ERROR(state_->Await(at_least, limits));
+  RowFilter stamped = filter;
+  stamped.stamp_ms = state_->clock->NowMs();
+  uint64_t count = 0;
+  absl::Status status;
+  for (const uint32_t owner : state_->routing.OwnersOf(*memory, partitions)) {
+    for (const auto& version : state_->shards[owner]->Versions(memory->number, partitions)) {
+      ForEachVisibleRow(*version, stamped, [&](const RowBlock&, size_t) {
+        if (++count % kCheckRows == 0) status = limits.Check();
+        return status.ok();
+      });
+      RETURN_IF_ERROR(status);
+    }
+  }
+  return count;
+}
+
+absl::Status Deployment::BuildIndex(const MemoryHandle& memory, bool retrain,
+                                    std::function<bool(const BuildProgress&)> progress) {
+  for (const auto& shard : state_->shards) {
+    for (const auto& [key, published] : shard->Published(memory->number)) {
+      const absl::Status status = state_->maintenance->Build(*shard, key, retrain, progress);
+      // Emptied while it was built: there is nothing to index.
+      if (!status.ok() && !absl::IsAborted(status)) return status;
+    }
+  }
+  return absl::OkStatus();
+}
+
+absl::StatusOr<MemoryStatistics> Deployment::Statistics(const MemoryHandle& memory) const {
+  MemoryStatistics sum;
+  for (const auto& shard : state_->shards) {
+    for (const auto& [key, published] : shard->Published(memory->number)) sum.Add(StatisticsOf(*published));
+  }
+  absl::MutexLock lock(&state_->benefit_mutex);
+  const auto benefit = state_->benefit.find(memory->number);
+  if (benefit != state_->benefit.end()) std::tie(sum.benefit_tokens, sum.benefit_nats) = benefit->second;
+  return sum;
+}
+
+DeploymentStatistics Deployment::Statistics() const {
+  DeploymentStatistics sum;
+  sum.memory_count = state_->catalogue->List().size();
+  for (const auto& shard : state_->shards) {
+    for (const auto& [key, published] : shard->PublishedAll()) sum.memories.Add(StatisticsOf(*published));
+    sum.store_bytes += shard->store().DiskBytes();
+    sum.queued_write_bytes += shard->queued_bytes();
+    if (sum.write_status.ok()) sum.write_status = shard->write_status();
+  }
+  sum.queued_searches = state_->pool->queued();
+  sum.maintenance_busy = state_->maintenance->busy();
+  absl::MutexLock lock(&state_->benefit_mutex);
+  for (const auto& [number, benefit] : state_->benefit) {
+    sum.memories.benefit_tokens += benefit.first;
+    sum.memories.benefit_nats += benefit.second;
+  }
+  return sum;
+}
+
+void Deployment::CountBenefit(const MemoryHandle& memory, uint64_t tokens, double nats) {
+  absl::MutexLock lock(&state_->benefit_mutex);
+  auto& [sum_tokens, sum_nats] = state_->benefit[memory->number];
+  sum_tokens += tokens;
+  sum_nats += nats;
+}
+
+std::string Deployment::EncodeVersion(const Version& version) const {
+  return mneme::EncodeVersion(state_->directory->deployment(), version);
+}
+
+absl::StatusOr<Version> Deployment::DecodeVersion(const MemoryHandle& memory, std::string_view bytes) const {
+  return mneme::DecodeVersion(state_->directory->deployment(), memory->number, bytes);
+}
+
+std::string Deployment::EncodeScanPosition(const ScanPosition& position) const {
+  return mneme::EncodeScanPosition(state_->directory->deployment(), position);
+}
+
+absl::StatusOr<ScanPosition> Deployment::DecodeScanPosition(const MemoryHandle& memory, std::string_view bytes) const {
+  return mneme::DecodeScanPosition(state_->directory->deployment(), memory->number, bytes);
+}
+
+}  // namespace mneme

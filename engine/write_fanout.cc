@@ -1,0 +1,218 @@
+#include "engine/write_fanout.h"
+
+#include <algorithm>
+#include <map>
+#include <memory>
+#include <utility>
+
+#include "absl/base/thread_annotations.h"
+#include "absl/strings/str_cat.h"
+#include "absl/synchronization/mutex.h"
+#include "common/checksum.h"
+#include "common/status_macros.h"
+
+namespace mneme {
+namespace {
+
+// Collects the answers of the shards; the last one calls `done`.
+class Join {
+ public:
+  struct Answer {
+    uint32_t shard = 0;
+    absl::StatusOr<WriteResult> result = WriteResult{};
+  };
+  Join(size_t shards, std::function<void()> visible, std::function<void(std::vector<Answer>)> done)
+      : not_visible_(shards), not_done_(shards), visible_(std::move(visible)), done_(std::move(done)) {}
+
+  void Visible() {
+    {
+      absl::MutexLock lock(&mutex_);
+      if (--not_visible_ != 0) return;
+    }
+    visible_();
+  }
+  void Done(uint32_t shard, absl::StatusOr<WriteResult> result) {
+    std::vector<Answer> answers;
+    {
+      absl::MutexLock lock(&mutex_);
+      answers_.push_back({shard, std::move(result)});
+      if (--not_done_ != 0) return;
+      answers.swap(answers_);
+    }
+    std::sort(answers.begin(), answers.end(), [](const Answer& a, const Answer& b) { return a.shard < b.shard; });
+    done_(std::move(answers));
+  }
+
+ private:
+  absl::Mutex mutex_;
+  size_t not_visible_ ABSL_GUARDED_BY(mutex_);
+  size_t not_done_ ABSL_GUARDED_BY(mutex_);
+  std::vector<Answer> answers_ ABSL_GUARDED_BY(mutex_);
+  const std::function<void()> visible_;
+  const std::function<void(std::vector<Answer>)> done_;
+};
+
+// Sums the answers into result and version; the error of the first shard that failed.
+absl::StatusOr<WriteResult> Sum(const MemoryRecord& memory, std::vector<Join::Answer>& answers, Version& version) {
+  WriteResult sum;
+  sum.replayed = true;
+  version.memory = memory.number;
+  for (Join::Answer& answer : answers) {
+    RETURN_IF_ERROR(answer.result.status());
+    sum.count += answer.result->count;
+    sum.other += answer.result->other;
+    sum.replayed = sum.replayed && answer.result->replayed;
+    if (sum.given_ids.empty()) sum.given_ids = std::move(answer.result->given_ids);
+    version.parts.push_back({answer.shard, answer.result->sequence});
+  }
+  return sum;
+}
+
+// One checksum of everything a request asks, so that a reused request id is noticed.
+class ContentHash {
+ public:
+  void Add(std::string_view bytes) { hash_ = Checksum64(bytes, hash_ + 1); }
+  template <typename T>
+  void Add(const std::vector<T>& column) {
+    Add(std::string_view(reinterpret_cast<const char*>(column.data()), column.size() * sizeof(T)));
+  }
+  void Add(uint64_t number) { Add(std::string_view(reinterpret_cast<const char*>(&number), sizeof(number))); }
+  uint64_t value() const { return hash_; }
+
+ private:
+  uint64_t hash_ = 0;
+};
+
+uint64_t ContentOf(PartitionId partition, const EntryColumns& entries) {
+  ContentHash hash;
+  hash.Add(partition);
+  hash.Add(entries.keys.view());
+  hash.Add(std::string_view(entries.values.bytes.data(), entries.values.bytes.size()));
+  hash.Add(entries.values.offsets);
+  hash.Add(entries.ids);
+  hash.Add(entries.weights);
+  hash.Add(entries.scores);
+  hash.Add(entries.labels);
+  hash.Add(entries.sources);
+  hash.Add(entries.positions);
+  hash.Add(entries.expiries_ms);
+  return hash.value();
+}
+
+uint64_t ContentOf(const DeleteCommand& command) {
+  ContentHash hash;
+  hash.Add(command.partitions.partitions);
+  hash.Add(static_cast<uint64_t>(command.partitions.all) * 2 + static_cast<uint64_t>(command.everything));
+  if (command.ids.has_value()) hash.Add(*command.ids);
+  if (command.filter.has_value()) {
+    const RowFilter& filter = *command.filter;
+    hash.Add(filter.ids.value_or(std::vector<EntryId>{}));
+    hash.Add(filter.labels.value_or(std::vector<int64_t>{}));
+    hash.Add(filter.sources.value_or(std::vector<uint64_t>{}));
+    hash.Add(static_cast<uint64_t>(filter.created_from_ms.value_or(0)));
+    hash.Add(static_cast<uint64_t>(filter.created_to_ms.value_or(0)));
+  }
+  return hash.value();
+}
+
+WriteTicket MakeTicket(const MemoryHandle& memory, const std::string& request_id, uint64_t content,
+                       Durability durability, int64_t stamp_ms) {
+  WriteTicket ticket;
+  ticket.memory = memory;
+  if (!request_id.empty()) {
+    ticket.request = RequestIdentity{Checksum128(absl::StrCat(memory->number, "/", request_id)), content};
+  }
+  ticket.durability = durability;
+  ticket.stamp_ms = stamp_ms;
+  return ticket;
+}
+
+// Hands `operation` to the shard; a refusal is an answer too.
+template <typename Operation>
+void SubmitTo(Shard& shard, Operation operation, const std::shared_ptr<Join>& join, bool wants_visible) {
+  if (wants_visible) operation.ticket.visible = [join] { join->Visible(); };
+  operation.ticket.done = [join, number = shard.number()](absl::StatusOr<WriteResult> result) {
+    join->Done(number, std::move(result));
+  };
+  const absl::Status submitted = shard.Submit(std::move(operation));
+  if (!submitted.ok()) join->Done(shard.number(), submitted);
+}
+
+}  // namespace
+
+void WriteFanout::Insert(MemoryHandle memory, InsertCommand command, int64_t stamp_ms, std::function<void()> visible,
+                         std::function<void(absl::StatusOr<InsertOutcome>)> done) const {
+  const uint64_t content = command.request_id.empty() ? 0 : ContentOf(command.partition, command.entries);
+  std::map<uint32_t, EntryColumns> by_shard;
+  const auto owner = routing_->OwnerOfPartition(*memory, command.partition);
+  if (command.entries.ids.empty()) {
+    by_shard.emplace(routing_->OwnerOfBatch(*memory, command.partition, command.request_id),
+                     std::move(command.entries));
+  } else if (owner.has_value()) {
+    by_shard.emplace(*owner, std::move(command.entries));
+  } else {
+    for (size_t i = 0; i < command.entries.count; ++i) {
+      const EntryView entry = command.entries.At(i);
+      EntryColumns& part = by_shard[routing_->OwnerOfEntry(*memory, command.partition, entry.id)];
+      part.values.width = command.entries.values.width;
+      part.Append(entry);
+    }
+  }
+  const bool wants_visible = visible != nullptr;
+  auto join = std::make_shared<Join>(by_shard.size(), std::move(visible),
+                                     [memory, done = std::move(done)](std::vector<Join::Answer> answers) {
+                                       InsertOutcome outcome;
+                                       auto sum = Sum(*memory, answers, outcome.version);
+                                       if (!sum.ok()) return done(sum.status());
+                                       outcome.inserted = sum->count;
+                                       outcome.replaced = sum->other;
+                                       outcome.given_ids = std::move(sum->given_ids);
+                                       outcome.replayed = sum->replayed;
+                                       done(std::move(outcome));
+                                     });
+  for (auto& [shard, entries] : by_shard) {
+    InsertOperation operation;
+    operation.ticket = MakeTicket(memory, command.request_id, content, command.durability, stamp_ms);
+    operation.partition = command.partition;
+    operation.entries = std::move(entries);
+    SubmitTo(*shards_[shard], std::move(operation), join, wants_visible);
+  }
+}
+
+void WriteFanout::Delete(MemoryHandle memory, DeleteCommand command, int64_t stamp_ms,
+                         std::function<void(absl::StatusOr<DeleteOutcome>)> done) const {
+  const uint64_t content = command.request_id.empty() ? 0 : ContentOf(command);
+  const std::vector<uint32_t> owners = routing_->OwnersOf(*memory, command.partitions);
+  const uint64_t distinct = [&] {
+    if (!command.ids.has_value()) return uint64_t{0};
+    std::sort(command.ids->begin(), command.ids->end());
+    command.ids->erase(std::unique(command.ids->begin(), command.ids->end()), command.ids->end());
+    return uint64_t{command.ids->size()};
+  }();
+  auto join = std::make_shared<Join>(
+      owners.size(), nullptr,
+      [memory, stamp_ms, distinct, done = std::move(done)](std::vector<Join::Answer> answers) {
+        DeleteOutcome outcome;
+        auto sum = Sum(*memory, answers, outcome.version);
+        if (!sum.ok()) return done(sum.status());
+        outcome.deleted = sum->count;
+        // Every shard was asked for every id; an id in two partitions may be deleted twice.
+        outcome.absent = distinct - std::min(distinct, sum->count);
+        outcome.deleted_at_ms = stamp_ms;
+        outcome.replayed = sum->replayed;
+        done(std::move(outcome));
+      });
+  for (const uint32_t owner : owners) {
+    DeleteOperation operation;
+    operation.ticket = MakeTicket(memory, command.request_id, content, command.durability, stamp_ms);
+    operation.partitions = command.partitions.partitions;
+    if (operation.partitions.empty()) operation.partitions = {0};
+    operation.all_partitions = command.partitions.all;
+    operation.ids = command.ids;
+    operation.filter = command.filter;
+    operation.everything = command.everything;
+    SubmitTo(*shards_[owner], std::move(operation), join, /*wants_visible=*/false);
+  }
+}
+
+}  // namespace mneme

@@ -1,0 +1,35 @@
+// WriteFanout: splits a write over the shards that own its entries and joins their answers into one.
+#ifndef MNEME_ENGINE_WRITE_FANOUT_H_
+#define MNEME_ENGINE_WRITE_FANOUT_H_
+
+#include <functional>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "engine/commands.h"
+#include "engine/routing.h"
+#include "engine/shard.h"
+
+namespace mneme {
+
+// Thread-compatible. Borrows the shards.
+class WriteFanout {
+ public:
+  WriteFanout(std::vector<Shard*> shards, const Routing* routing) : shards_(std::move(shards)), routing_(routing) {}
+
+  // `done` once every shard has answered; `visible` (may be null) once every shard has published. When some shards fail,
+  // the error of the first is answered: the others' parts stay applied, and a retry with the same request id completes
+  // the write exactly once.
+  void Insert(MemoryHandle memory, InsertCommand command, int64_t stamp_ms, std::function<void()> visible,
+              std::function<void(absl::StatusOr<InsertOutcome>)> done) const;
+  void Delete(MemoryHandle memory, DeleteCommand command, int64_t stamp_ms,
+              std::function<void(absl::StatusOr<DeleteOutcome>)> done) const;
+
+ private:
+  std::vector<Shard*> shards_;
+  const Routing* routing_;
+};
+
+}  // namespace mneme
+
+#endif  // MNEME_ENGINE_WRITE_FANOUT_H_
