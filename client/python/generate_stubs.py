@@ -43,14 +43,16 @@ def generate() -> None:
         out = pathlib.Path(scratch)
         flag = "--grpc_python_out=" + str(out)
         subprocess.run(
-            [*protoc, f"-I{PROTO}", *grpc_flags, f"--python_out={out}", flag, *SERVICES], check=True, cwd=PROTO
+            [*protoc, f"-I{PROTO}", *grpc_flags, f"--python_out={out}", f"--pyi_out={out}", flag, *SERVICES],
+            check=True,
+            cwd=PROTO,
         )
         subprocess.run(
             [*protoc, f"-I{PROTO}", "--include_imports", f"--descriptor_set_out={out}/error_details.binpb", *DETAILS],
             check=True,
             cwd=PROTO,
         )
-        for module in (out / "mneme/v1").glob("*.py"):
+        for module in (out / "mneme/v1").glob("*.py*"):
             text = re.sub(r"^from mneme\.v1 import", "from . import", module.read_text(), flags=re.M)
             (out / module.name).write_text(text)
         shutil.rmtree(out / "mneme")

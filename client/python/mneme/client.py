@@ -95,6 +95,6 @@ class Client:
 
 
 def connect(address: str, *, timeout: float = 60.0, attempts: int = 5) -> Client:
-    """A client of HOST:PORT or unix:PATH. `timeout` (seconds) bounds each call with all its attempts; a call retries only
-    when the server is unavailable, or says when to come back."""
+    """A client of HOST:PORT or unix:PATH. `timeout` (seconds) bounds each call with all its attempts; a call retries
+    only when the server is unavailable, or says when to come back."""
     return Client(address, timeout, attempts)

@@ -43,8 +43,8 @@ class Memory:
         """Writes one batch, at most 65,536 entries and 64 MiB. Without ids the server gives them.
 
         values: integers are tokens, floating-point rows vectors, a sequence of bytes or str bytes. columns: weights,
-        scores, labels, sources, positions, expiries_ms, each an array or one number for all. A retry (also one of yours,
-        with the same request_id) is applied once.
+        scores, labels, sources, positions, expiries_ms, each an array or one number for all. A retry (also one of
+        yours, with the same request_id) is applied once.
         """
         request = self._batch(keys, values, {"ids": ids, **columns}, partition, durability, fingerprint)
         request.request_id = request_id or calls.new_request_id()
@@ -97,8 +97,8 @@ class Memory:
         import can be run again. `progress(done, total)` is called at each acknowledgement."""
         rows = np.atleast_2d(np.asarray(keys))
         total = len(rows)
-        if len(values) != total:  # type: ignore[arg-type]
-            raise ValueError(f"{total} keys and {len(values)} values")  # type: ignore[arg-type]
+        if len(values) != total:
+            raise ValueError(f"{total} keys and {len(values)} values")
         given = np.arange(first_id, first_id + total, dtype=np.uint64) if ids is None else np.asarray(ids)
         step = max(1, min(_BATCH_ENTRIES, _BATCH_BYTES // max(1, rows[:1].nbytes)))
 
@@ -106,7 +106,7 @@ class Memory:
             for start in range(0, total, step):
                 cut = slice(start, min(start + step, total))
                 part = {name: column if np.ndim(column) == 0 else column[cut] for name, column in columns.items()}
-                yield {"keys": rows[cut], "values": values[cut], "ids": given[cut], **part}  # type: ignore[index]
+                yield {"keys": rows[cut], "values": values[cut], "ids": given[cut], **part}
 
         inserted, replaced, version = 0, 0, b""
         for ack in self.insert_stream(batches(), partition=partition, durability=durability, fingerprint=fingerprint):
@@ -238,8 +238,8 @@ class Memory:
     ) -> results.Neighbours:
         """The k nearest entries of each key. `search` are the fields of `mneme.Search` (exact=True, filter=, ...).
 
-        budget_ms is a hard bound on the time this takes, retries included; with on_error="empty" a call that fails or runs
-        out of it gives an empty answer whose `error` says why, so that a decode loop never stalls on its memory.
+        budget_ms is a hard bound on the time this takes, retries included; with on_error="empty" a call that fails or
+        runs out of it gives an empty answer whose `error` says why, so that a decode loop never stalls on its memory.
         """
         how = Search(**search)
         request = requests.query(self.name, keys, k, how)
@@ -273,9 +273,9 @@ class Memory:
     ) -> results.Distributions:
         """p_kNN(y | key) over the values of the k nearest, in natural logarithms (Khandelwal et al. 2020).
 
-        Several temperatures and ks cost one search. targets: only ln p of one token per row. allowed: only these tokens.
-        top_m: the most likely m, with the mass left out. mix: (ln p_LM, knn_weight), mixed by the server. budget_ms,
-        on_error and `search` as in `query`.
+        Several temperatures and ks cost one search. targets: only ln p of one token per row. allowed: only these
+        tokens. top_m: the most likely m, with the mass left out. mix: (ln p_LM, knn_weight), mixed by the server.
+        budget_ms, on_error and `search` as in `query`.
         """
         how = Search(**search)
         request = requests.query(self.name, keys, k, how)

@@ -150,7 +150,7 @@ class Distributions(Answer):
     def mix(self, lm_log_probs: ArrayLike, knn_weight: float, temperature: int = 0, k: int = 0) -> Array:
         """ln(knn_weight p_kNN + (1 - knn_weight) p_LM) in float64; a row without neighbours is p_LM alone.
 
-        lm_log_probs is [rows, vocabulary] of natural logarithms, or [rows] (those of the targets) where targets were given.
+        lm_log_probs is [rows, vocabulary] of natural logarithms, or [rows] (of the targets) where targets were given.
         """
         if not 0.0 <= knn_weight <= 1.0:
             raise ValueError(f"knn_weight is {knn_weight}; must be in [0, 1]")
@@ -223,7 +223,8 @@ def read_distributions(
 
 @dataclasses.dataclass(frozen=True)
 class Inserted:
-    """What an acknowledgement says. `ids` are those that the server gave, else empty."""
+    """What an acknowledgement says. `ids` are those that the server gave, else empty; `sequence` is that of a stream:
+    so many batches are acknowledged, without gaps."""
 
     inserted: int
     replaced: int
@@ -231,6 +232,7 @@ class Inserted:
     version: bytes
     durability: str
     replayed: bool = False
+    sequence: int = 0
 
 
 @dataclasses.dataclass(frozen=True)

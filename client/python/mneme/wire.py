@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any, Mapping, Optional, Sequence, Union
+from typing import Any, Mapping, Optional, Sequence, TypeVar, Union
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -11,7 +11,8 @@ from numpy.typing import ArrayLike
 from ._proto import types_pb2
 
 Array = np.ndarray
-Values = Union[ArrayLike, Sequence[bytes], Sequence[str]]
+Values = Union[np.ndarray, Sequence[Any]]
+_Word = TypeVar("_Word")
 
 METRICS = {"l2": types_pb2.METRIC_L2, "ip": types_pb2.METRIC_INNER_PRODUCT, "cosine": types_pb2.METRIC_COSINE}
 VALUE_KINDS = {
@@ -25,7 +26,7 @@ _NUMPY_OF = {types_pb2.DTYPE_F32: "<f4", types_pb2.DTYPE_F16: "<f2", types_pb2.D
 DTYPES = {"f32": types_pb2.DTYPE_F32, "f16": types_pb2.DTYPE_F16, "bf16": types_pb2.DTYPE_BF16}
 
 
-def choice(name: str, given: str, known: Mapping[str, int]) -> int:
+def choice(name: str, given: str, known: Mapping[str, _Word]) -> _Word:
     """The enum number of a word; ValueError names the words there are."""
     if given not in known:
         raise ValueError(f"{name} is {given!r}; must be one of {', '.join(sorted(known))}")
@@ -69,8 +70,8 @@ def column(values: Optional[ArrayLike], dtype: str, name: str) -> bytes:
 
 def values_of(values: Values) -> types_pb2.Values:
     """Integers are TOKENs, floating-point rows VECTORs, and a sequence of bytes or str BYTES."""
-    if not isinstance(values, np.ndarray) and len(values) and isinstance(values[0], (bytes, str)):  # type: ignore[arg-type]
-        blobs = [each.encode() if isinstance(each, str) else each for each in values]  # type: ignore[union-attr]
+    if not isinstance(values, np.ndarray) and len(values) and isinstance(values[0], (bytes, str)):
+        blobs = [each.encode() if isinstance(each, str) else each for each in values]
         offsets = np.concatenate([[0], np.cumsum([len(each) for each in blobs])])
         return types_pb2.Values(
             blobs=types_pb2.BytesColumn(data=b"".join(blobs), offsets=offsets.astype("<u8").tobytes())
@@ -111,7 +112,7 @@ _COLUMNS = {
 def entries(keys: Optional[ArrayLike], values: Values, columns: Mapping[str, Any]) -> types_pb2.Entries:
     """A batch; a column given as one number holds for every entry."""
     message = types_pb2.Entries(values=values_of(values))
-    count = len(values)  # type: ignore[arg-type]
+    count = len(values)
     if keys is not None:
         message.keys.CopyFrom(vectors(keys))
     for name, given in columns.items():
