@@ -1,0 +1,119 @@
+#include "client/admin_client.h"
+
+#include <grpcpp/generic/generic_stub.h>
+#include <grpcpp/grpcpp.h>
+
+#include <future>
+
+#include "client/retry.h"
+#include "client/rpc_status.h"
+#include "common/status_macros.h"
+#include "grpc/health/v1/health.pb.h"
+#include "mneme/v1/admin.grpc.pb.h"
+
+namespace mneme {
+
+using Service = v1::AdminService;
+
+struct AdminClient::Stub {
+  std::shared_ptr<grpc::Channel> channel;
+  std::unique_ptr<Service::Stub> service;
+};
+
+namespace {
+
+template <typename Response, typename Request>
+using UnaryMethod = grpc::Status (Service::Stub::*)(grpc::ClientContext*, const Request&, Response*);
+
+template <typename Response, typename Request>
+absl::StatusOr<Response> Call(Service::Stub& service, const ClientOptions& options,
+                              UnaryMethod<Response, Request> method, const Request& request) {
+  Response response;
+  RETURN_IF_ERROR(CallWithRetry(
+      options, [&](grpc::ClientContext& context) { return (service.*method)(&context, request, &response); }));
+  return response;
+}
+
+}  // namespace
+
+AdminClient::AdminClient(std::shared_ptr<grpc::Channel> channel, ClientOptions options)
+    : stub_(std::make_unique<Stub>(Stub{channel, Service::NewStub(channel)})), options_(options) {}
+
+AdminClient::~AdminClient() = default;
+
+absl::StatusOr<v1::MemoryDescription> AdminClient::CreateMemory(const v1::MemoryDescription& memory) {
+  v1::CreateMemoryRequest request;
+  *request.mutable_memory() = memory;
+  ASSIGN_OR_RETURN(v1::CreateMemoryResponse response,
+                   Call(*stub_->service, options_, &Service::Stub::CreateMemory, request));
+  return std::move(*response.mutable_memory());
+}
+
+absl::StatusOr<v1::MemoryDescription> AdminClient::GetMemory(const std::string& name) {
+  v1::GetMemoryRequest request;
+  request.set_memory(name);
+  ASSIGN_OR_RETURN(v1::GetMemoryResponse response,
+                   Call(*stub_->service, options_, &Service::Stub::GetMemory, request));
+  return std::move(*response.mutable_memory());
+}
+
+absl::StatusOr<std::vector<v1::MemoryDescription>> AdminClient::ListMemories() {
+  std::vector<v1::MemoryDescription> memories;
+  v1::ListMemoriesRequest request;
+  do {
+    ASSIGN_OR_RETURN(v1::ListMemoriesResponse page,
+                     Call(*stub_->service, options_, &Service::Stub::ListMemories, request));
+    for (auto& memory : *page.mutable_memories()) memories.push_back(std::move(memory));
+    request.set_page_token(page.next_page_token());
+  } while (!request.page_token().empty());
+  return memories;
+}
+
+absl::Status AdminClient::DropMemory(const std::string& name) {
+  v1::DropMemoryRequest request;
+  request.set_memory(name);
+  return Call(*stub_->service, options_, &Service::Stub::DropMemory, request).status();
+}
+
+absl::Status AdminClient::BuildIndex(const v1::BuildIndexRequest& request,
+                                     const std::function<bool(const v1::BuildIndexResponse&)>& progress) {
+  grpc::ClientContext context;
+  auto reader = stub_->service->BuildIndex(&context, request);
+  v1::BuildIndexResponse response;
+  while (reader->Read(&response)) {
+    if (!progress(response)) context.TryCancel();
+  }
+  return ToAbslStatus(reader->Finish());
+}
+
+absl::StatusOr<v1::GetStatisticsResponse> AdminClient::GetStatistics(const std::string& name) {
+  v1::GetStatisticsRequest request;
+  request.set_memory(name);
+  return Call(*stub_->service, options_, &Service::Stub::GetStatistics, request);
+}
+
+absl::StatusOr<v1::ProbeRecallResponse> AdminClient::ProbeRecall(const v1::ProbeRecallRequest& request) {
+  return Call(*stub_->service, options_, &Service::Stub::ProbeRecall, request);
+}
+
+absl::StatusOr<v1::PingResponse> AdminClient::Ping() {
+  return Call(*stub_->service, options_, &Service::Stub::Ping, v1::PingRequest());
+}
+
+absl::StatusOr<bool> AdminClient::IsServing(const std::string& service) {
+  using grpc::health::v1::HealthCheckRequest;
+  using grpc::health::v1::HealthCheckResponse;
+  grpc::TemplatedGenericStub<HealthCheckRequest, HealthCheckResponse> stub(stub_->channel);
+  HealthCheckRequest request;
+  request.set_service(service);
+  HealthCheckResponse response;
+  RETURN_IF_ERROR(CallWithRetry(options_, [&](grpc::ClientContext& context) {
+    std::promise<grpc::Status> done;
+    stub.UnaryCall(&context, "/grpc.health.v1.Health/Check", grpc::StubOptions(), &request, &response,
+                   [&done](grpc::Status status) { done.set_value(std::move(status)); });
+    return done.get_future().get();
+  }));
+  return response.status() == HealthCheckResponse::SERVING;
+}
+
+}  // namespace mneme

@@ -1,0 +1,50 @@
+// AdminClient: mneme.v1.AdminService and grpc.health.v1.Health as C++ methods.
+#ifndef MNEME_CLIENT_ADMIN_CLIENT_H_
+#define MNEME_CLIENT_ADMIN_CLIENT_H_
+
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "client/channel.h"
+#include "mneme/v1/admin.pb.h"
+
+namespace mneme {
+
+// The control plane of one server, one method per RPC; deadlines, retries and errors as in MemoryClient. Thread-safe.
+class AdminClient {
+ public:
+  explicit AdminClient(std::shared_ptr<grpc::Channel> channel, ClientOptions options = {});
+  ~AdminClient();
+
+  // Returns ALREADY_EXISTS if the name is taken. A retry of a create whose answer was lost says so too.
+  absl::StatusOr<v1::MemoryDescription> CreateMemory(const v1::MemoryDescription& memory);
+  // Returns NOT_FOUND if there is no such memory.
+  absl::StatusOr<v1::MemoryDescription> GetMemory(const std::string& name);
+  // All memories, by name, however many pages that takes.
+  absl::StatusOr<std::vector<v1::MemoryDescription>> ListMemories();
+  absl::Status DropMemory(const std::string& name);
+
+  // Builds, telling `progress` as it goes; that returning false cancels the work (CANCELLED). Has no deadline.
+  absl::Status BuildIndex(const v1::BuildIndexRequest& request,
+                          const std::function<bool(const v1::BuildIndexResponse&)>& progress);
+  // Of one memory; of the whole deployment when `name` is empty.
+  absl::StatusOr<v1::GetStatisticsResponse> GetStatistics(const std::string& name);
+  absl::StatusOr<v1::ProbeRecallResponse> ProbeRecall(const v1::ProbeRecallRequest& request);
+  absl::StatusOr<v1::PingResponse> Ping();
+
+  // grpc.health.v1.Health/Check: true when `service` (empty: the server) is SERVING.
+  absl::StatusOr<bool> IsServing(const std::string& service);
+
+ private:
+  struct Stub;  // keeps gRPC out of this header
+  const std::unique_ptr<Stub> stub_;
+  const ClientOptions options_;
+};
+
+}  // namespace mneme
+
+#endif  // MNEME_CLIENT_ADMIN_CLIENT_H_

@@ -1,0 +1,64 @@
+#include "client/retry.h"
+
+#include <grpcpp/grpcpp.h>
+
+#include <algorithm>
+#include <array>
+#include <cmath>
+#include <random>
+
+#include "absl/strings/escaping.h"
+#include "absl/time/clock.h"
+#include "client/rpc_status.h"
+
+namespace mneme {
+namespace {
+
+double Jitter() {
+  thread_local std::minstd_rand generator(std::random_device{}());
+  return std::uniform_real_distribution<double>(0.0, 1.0)(generator);
+}
+
+}  // namespace
+
+std::optional<absl::Duration> NextDelay(const RetryPolicy& policy, const absl::Status& status, int attempt,
+                                        double jitter) {
+  if (attempt >= policy.attempts) return std::nullopt;
+  const std::optional<absl::Duration> asked = RetryDelay(status);
+  const bool repeatable = status.code() == absl::StatusCode::kUnavailable ||
+                          (status.code() == absl::StatusCode::kResourceExhausted && asked.has_value());
+  if (!repeatable) return std::nullopt;
+  absl::Duration delay = policy.first_delay * std::ldexp(1.0, attempt - 1);
+  delay = std::min(delay, policy.max_delay) * (0.5 + jitter);
+  // Never before the server asked to be tried again.
+  return asked.has_value() ? std::max(delay, *asked) : delay;
+}
+
+absl::Status CallWithRetry(const ClientOptions& options,
+                           const std::function<grpc::Status(grpc::ClientContext& context)>& call) {
+  const bool bounded = options.timeout > absl::ZeroDuration();
+  const absl::Time deadline = bounded ? absl::Now() + options.timeout : absl::InfiniteFuture();
+  for (int attempt = 1;; ++attempt) {
+    grpc::ClientContext context;
+    if (bounded) context.set_deadline(absl::ToChronoTime(deadline));
+    const absl::Status status = ToAbslStatus(call(context));
+    if (status.ok()) return status;
+    const std::optional<absl::Duration> delay = NextDelay(options.retry, status, attempt, Jitter());
+    // A wait that ends after the deadline would only hide the reason behind DEADLINE_EXCEEDED.
+    if (!delay.has_value() || absl::Now() + *delay >= deadline) return status;
+    absl::SleepFor(*delay);
+  }
+}
+
+void SetDeadline(const ClientOptions& options, grpc::ClientContext& context) {
+  if (options.timeout > absl::ZeroDuration()) context.set_deadline(absl::ToChronoTime(absl::Now() + options.timeout));
+}
+
+std::string NewRequestId() {
+  std::random_device entropy;
+  std::array<uint32_t, 4> words;
+  for (uint32_t& word : words) word = entropy();
+  return absl::BytesToHexString(std::string(reinterpret_cast<const char*>(words.data()), sizeof(words)));
+}
+
+}  // namespace mneme

@@ -1,0 +1,84 @@
+#include "client/rpc_status.h"
+
+#include <grpcpp/grpcpp.h>
+
+#include "absl/strings/cord.h"
+#include "absl/strings/str_cat.h"
+#include "google/rpc/error_details.pb.h"
+#include "google/rpc/status.pb.h"
+
+namespace mneme {
+namespace {
+
+constexpr char kFromCall[] = "mneme.client/from_call";
+constexpr char kReason[] = "mneme.client/reason";
+constexpr char kRetryDelayNs[] = "mneme.client/retry_delay_ns";
+
+// What the details add to a status.
+struct Details {
+  std::string violation;  // "field: description" of the first
+  std::string description;
+  std::string reason;
+  std::optional<absl::Duration> retry_delay;
+};
+
+Details ReadDetails(const std::string& packed) {
+  Details details;
+  google::rpc::Status status;
+  if (packed.empty() || !status.ParseFromString(packed)) return details;
+  for (const auto& any : status.details()) {
+    google::rpc::BadRequest bad_request;
+    google::rpc::ErrorInfo error_info;
+    google::rpc::RetryInfo retry_info;
+    if (any.UnpackTo(&bad_request) && bad_request.field_violations_size() > 0 && details.violation.empty()) {
+      const auto& first = bad_request.field_violations(0);
+      details.description = first.description();
+      details.violation = first.field().empty() ? first.description() : first.field() + ": " + first.description();
+    } else if (any.UnpackTo(&error_info)) {
+      details.reason = error_info.reason();
+    } else if (any.UnpackTo(&retry_info)) {
+      details.retry_delay =
+          absl::Seconds(retry_info.retry_delay().seconds()) + absl::Nanoseconds(retry_info.retry_delay().nanos());
+    }
+  }
+  return details;
+}
+
+std::string Message(const std::string& message, const Details& details) {
+  if (message.empty()) return !details.violation.empty() ? details.violation : details.reason;
+  if (!details.description.empty() && message.find(details.description) == std::string::npos) {
+    return absl::StrCat(message, " (", details.violation, ")");
+  }
+  return message;
+}
+
+}  // namespace
+
+absl::Status ToAbslStatus(const grpc::Status& status) {
+  if (status.ok()) return absl::OkStatus();
+  const Details details = ReadDetails(status.error_details());
+  // The two enumerations share their numbers by definition.
+  absl::Status converted(static_cast<absl::StatusCode>(status.error_code()),
+                         Message(status.error_message(), details));
+  converted.SetPayload(kFromCall, absl::Cord("1"));
+  if (!details.reason.empty()) converted.SetPayload(kReason, absl::Cord(details.reason));
+  if (details.retry_delay.has_value()) {
+    converted.SetPayload(kRetryDelayNs, absl::Cord(absl::StrCat(absl::ToInt64Nanoseconds(*details.retry_delay))));
+  }
+  return converted;
+}
+
+bool IsRpcError(const absl::Status& status) { return status.GetPayload(kFromCall).has_value(); }
+
+std::string ErrorReason(const absl::Status& status) {
+  const auto reason = status.GetPayload(kReason);
+  return reason.has_value() ? std::string(*reason) : std::string();
+}
+
+std::optional<absl::Duration> RetryDelay(const absl::Status& status) {
+  const auto delay = status.GetPayload(kRetryDelayNs);
+  if (!delay.has_value()) return std::nullopt;
+  return absl::Nanoseconds(std::stoll(std::string(*delay)));
+}
+
+}  // namespace mneme
