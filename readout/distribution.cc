@@ -5,8 +5,8 @@
 //      probability is 0 in a double, but its logarithm is not -infinity;
 //   4. ln p of a token is ln mass (+ what step 3 took out) - ln total;
 //   5. order by ln p descending, then token ascending, and cut to top_m.
-// Differences of scores are taken before dividing by T: they are exact where the quotients would have lost their digits.
-// Weights need no part in choosing the reference: over the whole range of f32 they span e^177 and exp covers e^709.
+// Differences of scores are taken before dividing by T: they are exact where the quotients would have lost digits.
+// Weights need no part in choosing the reference: over the whole range of f32 they span e^192 and exp covers e^709.
 #include "readout/distribution.h"
 
 #include <algorithm>
@@ -164,9 +164,11 @@ TokenDistribution Distribution(const ScoredTokens& neighbours, const Distributio
     used = {kept->scores, kept->tokens, kept->weights};
   }
   if (used.scores.empty()) return out;
+  const std::vector<TokenGroup> groups = GroupByToken(used, options.temperature);
   std::vector<TokenLogProb> ranked;
+  ranked.reserve(groups.size());
   double total = 0.0;
-  for (const TokenGroup& group : GroupByToken(used, options.temperature)) {
+  for (const TokenGroup& group : groups) {
     const double shift = (group.nearest - used.scores[0]) / options.temperature;
     const bool vanishing = shift < kVanishing;
     if (!vanishing) total += group.mass;

@@ -1,8 +1,8 @@
 // Distribution: kNN-LM's read-out, p_kNN(y | x), over the k nearest neighbours.
 //
-// Khandelwal et al. 2020, eq. 2: p_kNN(y) is proportional to the sum over neighbours i with v_i = y of w_i exp(s_i / T),
-// where s_i = -squared L2 distance (or the similarity), T the temperature and w_i the entry's weight (ln w_i stands
-// outside the division by T). Eq. 3: p = lambda p_kNN + (1 - lambda) p_LM, computed in log space.
+// Khandelwal et al. 2020, eq. 2: p_kNN(y) is proportional to the sum over neighbours i with v_i = y of
+// w_i exp(s_i / T), where s_i = -squared L2 distance (or the similarity), T the temperature and w_i the entry's weight
+// (ln w_i stands outside the division by T). Eq. 3: p = lambda p_kNN + (1 - lambda) p_LM, computed in log space.
 //
 // A read-out over the top k: defined on the global top k in the order of I4, so the answer is the same to the byte for
 // any number of shards. Pure: no I/O, double accumulators, deterministic order of summation (neighbours of a token in

@@ -235,7 +235,9 @@ absl::Status NpyWriter::Finish() {
   const std::string header = FormatNpyHeader(dtype_, ShapeOf(rows, columns_), kReservedHeaderBytes);
   if (!WriteAt(file_, header, 0)) return SystemError(PartialPath(path_), "write the header of");
   if (::fsync(file_) != 0) return SystemError(PartialPath(path_), "sync");
-  if (std::rename(PartialPath(path_).c_str(), path_.c_str()) != 0) return SystemError(path_, "rename the whole file to");
+  if (std::rename(PartialPath(path_).c_str(), path_.c_str()) != 0) {
+    return SystemError(path_, "rename the whole file to");
+  }
   ::close(std::exchange(file_, -1));
   return absl::OkStatus();
 }

@@ -48,10 +48,11 @@ std::map<Token, long double> BruteForce(const Neighbours& neighbours, size_t k, 
   std::map<Token, long double> mass;
   long double total = 0;
   for (size_t i = 0; i < std::min(k, neighbours.scores.size()); ++i) {
-    if (allowed != nullptr && std::find(allowed->begin(), allowed->end(), neighbours.tokens[i]) == allowed->end()) continue;
+    const Token token = neighbours.tokens[i];
+    if (allowed != nullptr && std::find(allowed->begin(), allowed->end(), token) == allowed->end()) continue;
     const long double weight = neighbours.weights.empty() ? 1.0F : neighbours.weights[i];
     const long double term = weight * std::exp((static_cast<long double>(neighbours.scores[i])) / temperature);
-    mass[neighbours.tokens[i]] += term;
+    mass[token] += term;
     total += term;
   }
   for (auto& [token, value] : mass) value /= total;
@@ -69,6 +70,12 @@ Neighbours RandomNeighbours(std::mt19937& random, size_t count, uint32_t vocabul
     if (random() % 3 != 0) score -= step(random);  // a third are ties
   }
   return out;
+}
+
+// Equal to 1e-12, or both -infinity.
+void ExpectSame(double actual, double expected) {
+  if (actual == expected) return;
+  EXPECT_NEAR(actual, expected, 1e-12 * (1.0 + std::abs(expected)));
 }
 
 const Neighbours kGolden = {{0, -1, -1, -4}, {7, 7, 3, 9}, {}};
@@ -129,6 +136,16 @@ TEST(DistributionTest, AtATinyTemperatureTheNearestShareAllAndTheOthersStayFinit
   EXPECT_NEAR(std::exp(answer.log_probs[1]), 1.0 / 3.0, 1e-15);
   EXPECT_NEAR(answer.log_probs[2], -1e9, 10.0);
   EXPECT_TRUE(std::isfinite(answer.log_probs[3]));
+}
+
+TEST(DistributionTest, TokensTooFarForADoubleKeepTheirLogarithms) {
+  const Neighbours far = {{0, -499, -1000, -1000, -1001, -1002}, {1, 4, 2, 3, 2, 1}, {1, 1, 1, 4, 1, 1}};
+  const TokenDistribution answer = Distribution(far, Options(1.0));
+  EXPECT_THAT(answer.tokens, ElementsAre(1, 4, 3, 2));
+  EXPECT_NEAR(answer.log_probs[0], 0.0, 1e-15);
+  EXPECT_NEAR(answer.log_probs[1], -499.0, 1e-12);
+  EXPECT_NEAR(answer.log_probs[2], -1000.0 + std::log(4.0), 1e-12);
+  EXPECT_NEAR(answer.log_probs[3], -1000.0 + std::log1p(std::exp(-1.0)), 1e-12);
 }
 
 TEST(DistributionTest, LargeNearlyEqualScoresKeepTheirDifferences) {
@@ -200,7 +217,7 @@ TEST(DistributionTest, AgreesWithTheDefinitionOnRandomNeighbours) {
     ASSERT_EQ(answer.tokens.size(), expected.size()) << "seed " << seed << ", round " << round;
     for (size_t i = 0; i < answer.tokens.size(); ++i) {
       const double p = static_cast<double>(expected.at(answer.tokens[i]));
-      ASSERT_NEAR(answer.log_probs[i], std::log(p), 1e-12 * (1.0 - std::log(p))) << "seed " << seed << ", round " << round;
+      ASSERT_NEAR(answer.log_probs[i], std::log(p), 1e-12 * (1.0 - std::log(p))) << "seed " << seed << ", " << round;
       if (i == 0) continue;
       ASSERT_TRUE(answer.log_probs[i - 1] > answer.log_probs[i] ||
                   (answer.log_probs[i - 1] == answer.log_probs[i] && answer.tokens[i - 1] < answer.tokens[i]));
@@ -226,9 +243,9 @@ TEST(TargetLogProbsTest, EveryKAgreesWithTheWholeDistributionOfThatK) {
       const TokenDistribution whole = Distribution(neighbours, Options(0.7, ks[j], 0, allowed));
       const auto found = std::find(whole.tokens.begin(), whole.tokens.end(), target);
       const double expected = found == whole.tokens.end() ? kNever : whole.log_probs[found - whole.tokens.begin()];
-      ASSERT_TRUE(log_probs[j] == expected || std::abs(log_probs[j] - expected) < 1e-12 * (1.0 + std::abs(expected)))
-          << "seed " << seed << ", round " << round << ", k " << ks[j] << ": " << log_probs[j] << " against " << expected;
-      ASSERT_TRUE(masses[j] == whole.log_total_mass || std::abs(masses[j] - whole.log_total_mass) < 1e-12 * (1.0 + std::abs(masses[j])));
+      ExpectSame(log_probs[j], expected);
+      ExpectSame(masses[j], whole.log_total_mass);
+      ASSERT_FALSE(HasFailure()) << "seed " << seed << ", round " << round << ", k " << ks[j];
     }
   }
 }
@@ -263,7 +280,9 @@ class MixDistributionTest : public ::testing::Test {
   // p_LM over ten tokens; token 4 is impossible.
   static std::vector<float> Lm() {
     std::vector<float> lm;
-    for (const double p : {.30, .20, .10, .10, .0, .05, .05, .10, .05, .05}) lm.push_back(static_cast<float>(std::log(p)));
+    for (const double p : {.30, .20, .10, .10, .0, .05, .05, .10, .05, .05}) {
+      lm.push_back(static_cast<float>(std::log(p)));
+    }
     return lm;
   }
   const std::vector<float> lm_ = Lm();
@@ -277,7 +296,8 @@ TEST_F(MixDistributionTest, EveryTokenIsMixedAndOrdered) {
   ASSERT_EQ(mixed.tokens.size(), 9U);
   EXPECT_EQ(p.count(4), 0U);
   for (const auto& [token, probability] : p) {
-    const double expected = (knn.count(token) != 0 ? 0.3 * knn.at(token) : 0.0) + 0.7 * std::exp(static_cast<double>(lm_[token]));
+    const double p_knn = knn.count(token) != 0 ? knn.at(token) : 0.0;
+    const double expected = 0.3 * p_knn + 0.7 * std::exp(static_cast<double>(lm_[token]));
     EXPECT_NEAR(probability, expected, 1e-15) << token;
   }
   EXPECT_THAT(mixed.tokens, ElementsAre(7, 0, 1, 3, 2, 9, 5, 6, 8));
@@ -309,7 +329,9 @@ TEST_F(MixDistributionTest, WithoutNeighboursTheModelStandsAloneWhateverLambda) 
   for (const double lambda : {0.0, 0.3, 1.0}) {
     const auto p = Probabilities(MixDistribution({}, lm_, lambda, 0, nullptr));
     ASSERT_EQ(p.size(), 9U) << lambda;
-    for (const auto& [token, probability] : p) EXPECT_DOUBLE_EQ(probability, std::exp(static_cast<double>(lm_[token])));
+    for (const auto& [token, probability] : p) {
+      EXPECT_DOUBLE_EQ(probability, std::exp(static_cast<double>(lm_[token])));
+    }
   }
 }
 

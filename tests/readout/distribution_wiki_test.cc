@@ -63,8 +63,8 @@ class DistributionWikiTest : public ::testing::Test {
 
   static std::optional<std::string> SharedDirectory() {
     const char* given = std::getenv("MNEME_SHARED_DATA");
-    const std::string root = given != nullptr ? given : std::string(std::getenv("MNEME_SOURCE_DIR")) + "/../shared/data";
-    const std::string directory = root + "/knnlm_wiki/";
+    const std::string beside = std::string(std::getenv("MNEME_SOURCE_DIR")) + "/../shared/data";
+    const std::string directory = (given != nullptr ? given : beside) + "/knnlm_wiki/";
     if (std::filesystem::exists(directory + "store_values.npy")) return directory;
     return std::nullopt;
   }
@@ -78,13 +78,14 @@ class DistributionWikiTest : public ::testing::Test {
     set.scores = Numbers(OpenArray(directory + "dev/golden_top1024_dist.npy"));
     for (double& score : set.scores) score = -score;
     for (size_t i = 0; i < set.scores.size(); ++i) {
-      set.tokens.push_back(static_cast<Token>(values.IntegerAt(static_cast<uint64_t>(ids.IntegerAt(i)))));
+      const auto entry = static_cast<uint64_t>(ids.IntegerAt(i));
+      set.tokens.push_back(static_cast<Token>(values.IntegerAt(entry)));
     }
     return set;
   }
 
-  // Every row's distribution equals the aggregate of this name to 1e-9, in its order except where two probabilities are
-  // equal to rounding.
+  // Every row's distribution equals the aggregate of this name to 1e-9, in its order except where two probabilities
+  // are equal to rounding.
   static void ExpectAggregates(const GoldenSet& set, const std::string& name, uint32_t k, double temperature) {
     const NpyFile offsets = OpenArray(set.aggregates + "agg_" + name + "_offsets.npy");
     const NpyFile tokens = OpenArray(set.aggregates + "agg_" + name + "_tokens.npy");
@@ -96,7 +97,7 @@ class DistributionWikiTest : public ::testing::Test {
       ASSERT_EQ(answer.tokens.size(), offsets.IntegerAt(row + 1) - offsets.IntegerAt(row)) << name << " row " << row;
       for (size_t i = 0; i < answer.tokens.size(); ++i) {
         const double p = std::exp(answer.log_probs[i]);
-        ASSERT_NEAR(p, probs.NumberAt(first + i), 1e-9 * std::max(p, 1e-3)) << name << " row " << row << " place " << i;
+        ASSERT_NEAR(p, probs.NumberAt(first + i), 1e-9 * std::max(p, 1e-3)) << name << " row " << row << ", " << i;
         if (answer.tokens[i] == tokens.IntegerAt(first + i)) continue;
         const auto found = std::find(answer.tokens.begin(), answer.tokens.end(), tokens.IntegerAt(first + i));
         ASSERT_NE(found, answer.tokens.end());
@@ -147,7 +148,7 @@ TEST_F(DistributionWikiTest, TheSliceInTheRepositoryHasTheGoldenProbabilitiesOfW
 TEST_F(DistributionWikiTest, AllTwoHundredQueriesHaveTheGoldenNumbers) {
   const auto directory = SharedDirectory();
   if (!directory) {
-    GTEST_SKIP() << "the full data set is absent (set MNEME_SHARED_DATA): only the 50 queries of tests/data were checked";
+    GTEST_SKIP() << "the full data set is absent (set MNEME_SHARED_DATA): only 50 queries, of tests/data, were checked";
   }
   const GoldenSet set = Whole(*directory);
   ASSERT_EQ(set.queries, 200U);
@@ -157,14 +158,18 @@ TEST_F(DistributionWikiTest, AllTwoHundredQueriesHaveTheGoldenNumbers) {
 
 TEST_F(DistributionWikiTest, MixingTheModelsWholeDistributionGivesTheGoldenMixture) {
   const auto directory = SharedDirectory();
-  if (!directory) GTEST_SKIP() << "the full data set is absent (set MNEME_SHARED_DATA): p_LM over the vocabulary is not in tests/data";
+  if (!directory) {
+    GTEST_SKIP() << "the full data set is absent (set MNEME_SHARED_DATA): tests/data has no p_LM over the vocabulary";
+  }
   const GoldenSet set = Whole(*directory);
   const NpyFile lm = OpenArray(*directory + "dev/golden_lm_logdist.npy");
   const NpyFile gold = OpenArray(SliceDirectory() + "gold.npy");
   const NpyFile p_mixed = OpenArray(SliceDirectory() + "p_mixed_gold.npy");
   for (size_t i = 0; i < lm.rows(); ++i) {
     std::vector<float> log_probs(lm.row_items());
-    for (size_t j = 0; j < log_probs.size(); ++j) log_probs[j] = static_cast<float>(lm.NumberAt(i * log_probs.size() + j));
+    for (size_t j = 0; j < log_probs.size(); ++j) {
+      log_probs[j] = static_cast<float>(lm.NumberAt(i * log_probs.size() + j));
+    }
     const TokenDistribution knn = Distribution(set.Row(2 * i), {7.0, 1024, 0, nullptr});
     const TokenDistribution mixed = MixDistribution(knn, log_probs, 0.3, 0, nullptr);
     const auto target = static_cast<Token>(gold.IntegerAt(2 * i));
@@ -192,8 +197,12 @@ TEST_F(DistributionWikiTest, PrintsTheTimeOfARealRow) {
     std::printf("%-40s %7.2f us\n", what, elapsed_us / static_cast<double>(kRounds * set.queries));
     EXPECT_TRUE(std::isfinite(checksum));
   };
-  time("distribution, k 1024, all tokens", [](const ScoredTokens& row) { return Distribution(row, {7.0, 1024, 0, nullptr}).log_probs[0]; });
-  time("distribution, k 1024, top 10", [](const ScoredTokens& row) { return Distribution(row, {7.0, 1024, 10, nullptr}).left_out; });
+  time("distribution, k 1024, all tokens", [](const ScoredTokens& row) {
+    return Distribution(row, {7.0, 1024, 0, nullptr}).log_probs[0];
+  });
+  time("distribution, k 1024, top 10", [](const ScoredTokens& row) {
+    return Distribution(row, {7.0, 1024, 10, nullptr}).left_out;
+  });
   time("one target, five k up to 1024", [](const ScoredTokens& row) {
     double out[5];
     TargetLogProbs(row, 7.0, {8, 64, 256, 512, 1024}, row.tokens[0], nullptr, absl::MakeSpan(out));

@@ -1,6 +1,7 @@
 // make_shakespeare TEXT DIRECTORY: writes the experiment's keys.npy, values.npy, queries.npy, targets.npy and
 // lm_logprobs.npy, which `mneme import` and `mneme evaluate` read, and ids_later_first.npy: ids that descend, so that
-// a memory which orders ties by id keeps the later entries, as the published figures for k = 1024 do. See shakespeare.h.
+// a memory which orders ties by id keeps the later entries, as the published figures for k = 1024 do. See
+// shakespeare.h.
 #include <fstream>
 #include <iostream>
 #include <iterator>

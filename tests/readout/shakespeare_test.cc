@@ -56,7 +56,7 @@ struct Cell {
 };
 constexpr double kLambdas[] = {0.25, 0.5, 0.75};
 
-// Runs the experiment with the 1,024 nearest of each query and expects the perplexity of every cell to the third decimal.
+// Runs the experiment with the 1,024 nearest of each query; expects every cell's perplexity to the third decimal.
 void ExpectPerplexities(const Shakespeare& experiment, Shakespeare::Ties ties, const std::vector<Cell>& cells) {
   const std::vector<Token> values = experiment.StoreValues();
   const std::vector<Token> targets = experiment.QueryTargets();

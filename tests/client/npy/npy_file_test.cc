@@ -71,7 +71,8 @@ TEST_F(NpyFileTest, ReadsAMatrixOfEveryFormatVersion) {
 
 TEST_F(NpyFileTest, ReadsEveryNumberTypeAtItsExtremes) {
   const auto one = [&](const std::string& descr, const std::string& bytes) {
-    auto file = NpyFile::Open(Write(File("{'descr': '" + descr + "', 'fortran_order': False, 'shape': (1,), }", bytes)));
+    const std::string header = "{'descr': '" + descr + "', 'fortran_order': False, 'shape': (1,), }";
+    auto file = NpyFile::Open(Write(File(header, bytes)));
     EXPECT_TRUE(file.ok()) << file.status();
     return *std::move(file);
   };
@@ -101,25 +102,37 @@ TEST_F(NpyFileTest, AcceptsKeysInAnyOrderScalarsEmptyArraysAndOneDimensionInFort
   EXPECT_TRUE(line.ok()) << line.status();
 }
 
-TEST_F(NpyFileTest, RefusesWhatItDoesNotReadAndNamesFieldAndValue) {
-  EXPECT_THAT(ErrorOf("{'descr': '>f4', 'fortran_order': False, 'shape': (3, 2), }"), HasSubstr("descr of the NumPy header is '>f4'"));
-  EXPECT_THAT(ErrorOf("{'descr': '|O', 'fortran_order': False, 'shape': (3, 2), }"), HasSubstr("'|O'"));
-  EXPECT_THAT(ErrorOf("{'descr': '<U4', 'fortran_order': False, 'shape': (3, 2), }"), HasSubstr("'<U4'"));
-  EXPECT_THAT(ErrorOf("{'descr': '|f4', 'fortran_order': False, 'shape': (3, 2), }"), HasSubstr("'|f4'"));
-  EXPECT_THAT(ErrorOf("{'descr': [('a', '<f4')], 'fortran_order': False, 'shape': (3, 2), }"), HasSubstr("structures are not"));
+TEST_F(NpyFileTest, RefusesDtypesThatItDoesNotReadAndNamesThem) {
+  for (const std::string descr : {">f4", "|O", "<U4", "|f4", "<c8", "<f3", "<M8[ns]", "", "<"}) {
+    EXPECT_THAT(ErrorOf("{'descr': '" + descr + "', 'fortran_order': False, 'shape': (3, 2), }"),
+                HasSubstr("descr of the NumPy header is '" + descr + "'; must be a little-endian number"));
+  }
+  EXPECT_THAT(ErrorOf("{'descr': [('a', '<f4')], 'fortran_order': False, 'shape': (3, 2), }"),
+              HasSubstr("structures are not accepted"));
+}
+
+TEST_F(NpyFileTest, RefusesShapesThatAreNotTuplesOfExtentsThatFit) {
+  for (const std::string shape : {"(6)", "(-6,)", "(3 2)", "(,)", "(3, 2", "[3, 2]", "6", "(99999999999999999999,)"}) {
+    EXPECT_THAT(ErrorOf("{'descr': '<f4', 'fortran_order': False, 'shape': " + shape + "}"),
+                HasSubstr("must be a tuple of at most 32 whole numbers"));
+  }
+  for (const std::string shape : {"(4294967296, 4294967296)", "(0, 4294967296, 4294967296)"}) {
+    EXPECT_THAT(ErrorOf("{'descr': '<f4', 'fortran_order': False, 'shape': " + shape + "}"), HasSubstr("2^63"));
+  }
+}
+
+TEST_F(NpyFileTest, RefusesOtherDictionariesAndNamesTheKey) {
+  const std::string whole = "'descr': '<f4', 'fortran_order': False, 'shape': (3, 2), ";
   EXPECT_THAT(ErrorOf("{'descr': '<f4', 'fortran_order': True, 'shape': (3, 2), }"), HasSubstr("ascontiguousarray"));
   EXPECT_THAT(ErrorOf("{'descr': '<f4', 'fortran_order': 0, 'shape': (3, 2), }"), HasSubstr("must be True or False"));
-  EXPECT_THAT(ErrorOf("{'descr': '<f4', 'fortran_order': False, 'shape': (6)}"), HasSubstr("must be a tuple"));
-  EXPECT_THAT(ErrorOf("{'descr': '<f4', 'fortran_order': False, 'shape': (-6,)}"), HasSubstr("must be a tuple"));
-  EXPECT_THAT(ErrorOf("{'descr': '<f4', 'fortran_order': False, 'shape': (3 2)}"), HasSubstr("must be a tuple"));
-  EXPECT_THAT(ErrorOf("{'descr': '<f4', 'fortran_order': False, 'shape': (99999999999999999999,)}"), HasSubstr("must be a tuple"));
-  EXPECT_THAT(ErrorOf("{'descr': '<f4', 'fortran_order': False, 'shape': (4294967296, 4294967296)}"), HasSubstr("2^63"));
-  EXPECT_THAT(ErrorOf("{'descr': '<f4', 'fortran_order': False, 'shape': (0, 4294967296, 4294967296)}"), HasSubstr("2^63"));
   EXPECT_THAT(ErrorOf("{'descr': '<f4', 'shape': (3, 2), }"), HasSubstr("descr, fortran_order and shape"));
-  EXPECT_THAT(ErrorOf("{'descr': '<f4', 'descr': '<f4', 'fortran_order': False, 'shape': (3, 2), }"), HasSubstr("each once"));
-  EXPECT_THAT(ErrorOf("{'descr': '<f4', 'fortran_order': False, 'shape': (3, 2), 'x': 1}"), HasSubstr("'x'"));
-  EXPECT_THAT(ErrorOf("{'descr': '<f4', 'fortran_order': False, 'shape': (3, 2), } 1"), HasSubstr("follows the dictionary"));
+  EXPECT_THAT(ErrorOf("{" + whole + "'descr': '<f4'}"), HasSubstr("each once"));
+  EXPECT_THAT(ErrorOf("{" + whole + "'x': 1}"), HasSubstr("'x'"));
+  EXPECT_THAT(ErrorOf("{" + whole + "} 1"), HasSubstr("follows the dictionary"));
   EXPECT_THAT(ErrorOf("__import__('os')"), HasSubstr("must be a dictionary"));
+}
+
+TEST_F(NpyFileTest, RefusesUnknownVersionsHugeHeadersAndWhatIsNoFile) {
   EXPECT_THAT(ErrorOfFile(std::string("\x93NUMPY\x04\0", 8)), HasSubstr("version of the NumPy header is 4.0"));
   EXPECT_THAT(ErrorOfFile(std::string("\x93NUMPY\x02\0\xFF\xFF\xFF\x7F", 12)), HasSubstr("must be at most 10000"));
   EXPECT_THAT(NpyFile::Open(directory_).status().message(), HasSubstr("not a regular file"));
