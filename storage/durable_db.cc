@@ -1,6 +1,8 @@
 // Order of opening:
 // 1. Read the watermark: damage is refused before anything is touched.
-// 2. Open RocksDB; WriteChain looks for holes in the log while it recovers.
+// 2. Open RocksDB; WriteChain looks for holes in the log while it recovers. Nothing is moved from the log to tables
+//    before the whole was looked at; at a hole behind all that was acknowledged, RocksDB is opened a second time, to
+//    recover up to the hole only and to discard the rest.
 // 3. Read the state record and compare: a log that ends before the watermark has lost acknowledged writes.
 // 4. Create or open the watermark for writing.
 #include "storage/durable_db.h"
@@ -49,7 +51,7 @@ absl::StatusOr<std::unique_ptr<DurableDb>> DurableDb::Open(DurableDbOptions opti
   std::unique_ptr<DurableDb> store(new DurableDb(options));
   RETURN_IF_ERROR(EnsureDirectory(options.path));
   ASSIGN_OR_RETURN(const std::optional<Sequence> watermark, store->ReadWatermark(options.accept_truncated_log));  // 1
-  RETURN_IF_ERROR(store->OpenDb(options, watermark.value_or(0)));                                                // 2
+  RETURN_IF_ERROR(store->Recover(options, watermark.value_or(0)));                                               // 2
   RETURN_IF_ERROR(store->ReadState());                                                                           // 3
   RETURN_IF_ERROR(store->OpenWatermark(watermark, options.accept_truncated_log));                                // 3, 4
   return store;
@@ -58,8 +60,14 @@ absl::StatusOr<std::unique_ptr<DurableDb>> DurableDb::Open(DurableDbOptions opti
 DurableDb::~DurableDb() {
   // A clean end needs no sync for what was acknowledged; it spares the rest a power loss soon after.
   if (watermark_ != nullptr) (void)Sync();
+  CloseDb();
+}
+
+void DurableDb::CloseDb() {
   for (rocksdb::ColumnFamilyHandle* family : families_) (void)db_->DestroyColumnFamilyHandle(family);
+  families_.clear();
   if (db_ != nullptr) (void)db_->Close();
+  db_.reset();
 }
 
 std::string DurableDb::WatermarkPath() const { return path_ + "/" + format::kWatermarkFile; }
@@ -94,11 +102,13 @@ absl::Status DurableDb::CheckFamilies(const DurableDbOptions& options, const roc
   return absl::OkStatus();
 }
 
-absl::Status DurableDb::OpenDb(const DurableDbOptions& options, Sequence watermark) {
-  chain_ = std::make_unique<WriteChain>(watermark, options.accept_truncated_log);
+absl::Status DurableDb::OpenDb(const DurableDbOptions& options, Sequence watermark,
+                               std::optional<format::StoreState> tables) {
+  chain_ = std::make_unique<WriteChain>(watermark, options.accept_truncated_log, tables);
   rocksdb::DBOptions db_options = DatabaseOptions(*options.resources);
   if (env_ != nullptr) db_options.env = env_.get();
   db_options.wal_filter = chain_.get();
+  db_options.avoid_flush_during_recovery = !tables.has_value();
   if (options.accept_truncated_log) {
     db_options.wal_recovery_mode = rocksdb::WALRecoveryMode::kPointInTimeRecovery;
     db_options.track_and_verify_wals_in_manifest = false;
@@ -106,8 +116,8 @@ absl::Status DurableDb::OpenDb(const DurableDbOptions& options, Sequence waterma
   RETURN_IF_ERROR(CheckFamilies(options, db_options));
 
   rocksdb::ColumnFamilyOptions meta = FamilyOptions(*options.resources, FamilyUse::kOrdered);
-  meta.table_properties_collector_factories.push_back(NewWriteNumberCollectorFactory());
-  meta.disable_auto_compactions = true;  // until CheckLogFollowsTables() has seen the tables as they were
+  meta.table_properties_collector_factories.push_back(NewStateCollectorFactory());
+  meta.disable_auto_compactions = true;  // until StateInTables() has seen the tables as they were
   std::vector<rocksdb::ColumnFamilyDescriptor> families = {{format::kMetaFamily, meta}};
   for (const DurableDbOptions::Family& family : options.families) {
     families.emplace_back(family.name, FamilyOptions(*options.resources, family.use));
@@ -115,7 +125,34 @@ absl::Status DurableDb::OpenDb(const DurableDbOptions& options, Sequence waterma
   rocksdb::DB* db = nullptr;
   RETURN_IF_ERROR(FromRocksDb(rocksdb::DB::Open(db_options, path_, families, &families_, &db), "open"));
   db_.reset(db);
-  if (!options.accept_truncated_log) RETURN_IF_ERROR(CheckLogFollowsTables(*db_, *chain_));
+  return absl::OkStatus();
+}
+
+absl::Status DurableDb::Recover(const DurableDbOptions& options, Sequence watermark) {
+  RETURN_IF_ERROR(OpenDb(options, watermark, std::nullopt));
+  ASSIGN_OR_RETURN(const format::StoreState tables, StateInTables(*db_));
+  const uint64_t first = chain_->first_write();
+  const bool hole_first = first > tables.writes + 1;
+  if (!hole_first && !chain_->stopped()) return FlushRecovered();
+  if (hole_first && !options.accept_truncated_log && tables.applied < watermark) {
+    return absl::DataLossError(absl::StrCat("the log of ", path_, " begins at write ", first, ", but the tables end at ",
+                                            tables.writes, "; restore from a backup"));
+  }
+  CloseDb();
+  RETURN_IF_ERROR(OpenDb(options, watermark, tables));
+  ASSIGN_OR_RETURN(const format::StoreState tables_again, StateInTables(*db_));
+  if (hole_first && tables_again != tables) {
+    return absl::DataLossError(absl::StrCat("the log of ", path_, " has a hole before write ", first,
+                                            " that was seen too late; restore from a backup"));
+  }
+  return FlushRecovered();
+}
+
+absl::Status DurableDb::FlushRecovered() {
+  // RocksDB syncs the log that it writes, never one that it has read: what was recovered becomes durable as tables.
+  if (chain_->first_write() != 0) {
+    RETURN_IF_ERROR(FromRocksDb(db_->Flush(rocksdb::FlushOptions(), families_), "flush"));
+  }
   return FromRocksDb(db_->EnableAutoCompaction({families_[0]}), "start compactions");
 }
 

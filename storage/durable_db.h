@@ -65,7 +65,11 @@ class DurableDb {
   explicit DurableDb(const DurableDbOptions& options);
   absl::StatusOr<std::optional<Sequence>> ReadWatermark(bool accept_damage) const;
   absl::Status CheckFamilies(const DurableDbOptions& options, const rocksdb::DBOptions& db_options) const;
-  absl::Status OpenDb(const DurableDbOptions& options, Sequence watermark);
+  // Opens RocksDB once; `tables` as for WriteChain. Without it what was recovered stays in the log for now.
+  absl::Status OpenDb(const DurableDbOptions& options, Sequence watermark, std::optional<format::StoreState> tables);
+  absl::Status Recover(const DurableDbOptions& options, Sequence watermark);
+  absl::Status FlushRecovered();
+  void CloseDb();
   absl::Status ReadState() ABSL_LOCKS_EXCLUDED(mu_);
   absl::Status OpenWatermark(std::optional<Sequence> watermark, bool accept_truncated_log) ABSL_LOCKS_EXCLUDED(mu_);
   std::string WatermarkPath() const;

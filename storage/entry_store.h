@@ -78,8 +78,8 @@ struct StoreBatch {
   std::vector<Death> deaths = {};  // the row goes, and a dead mark stays for segments that still hold it
   std::vector<PartitionHead> heads = {};
   std::vector<RememberedRequest> requests = {};
-  std::vector<RememberedRequest> forgotten_requests = {};  // only id and sequence are read;
-                                                    // one remembered anew at another sequence stays
+  // Only id and sequence are read; a request remembered anew at another sequence stays.
+  std::vector<RememberedRequest> forgotten_requests = {};
   std::vector<SegmentRecord> removed_segments = {};
   std::vector<SegmentRecord> added_segments = {};
   std::vector<Death> cleared_marks = {};  // dead marks that no segment needs any more; only key and row are read

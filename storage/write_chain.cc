@@ -1,9 +1,7 @@
 #include "storage/write_chain.h"
 
-#include <algorithm>
 #include <optional>
 
-#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "common/status_macros.h"
 #include "storage/format.h"
@@ -12,7 +10,8 @@
 namespace mneme {
 namespace {
 
-constexpr char kWriteNumberProperty[] = "mneme.writes";
+// Stored in tables: do not rename.
+constexpr char kStateProperty[] = "mneme.state";
 // RocksDB gives its default column family, our meta, this id.
 constexpr uint32_t kMetaFamilyId = 0;
 
@@ -35,14 +34,14 @@ class StateFinder final : public rocksdb::WriteBatch::Handler {
   void LogData(const rocksdb::Slice&) override {}
 };
 
-class WriteNumberCollector final : public rocksdb::TablePropertiesCollector {
+class StateCollector final : public rocksdb::TablePropertiesCollector {
  public:
   rocksdb::Status AddUserKey(const rocksdb::Slice& key, const rocksdb::Slice& value, rocksdb::EntryType type,
                              rocksdb::SequenceNumber, uint64_t) override {
     if (type != rocksdb::kEntryPut || ToView(key) != format::kStateKey) return rocksdb::Status::OK();
     const absl::StatusOr<format::StoreState> state = format::DecodeState(ToView(value));
     if (!state.ok()) return rocksdb::Status::Corruption(state.status().ToString());
-    writes_ = std::max(writes_, state->writes);
+    if (state->writes > state_.writes) state_ = *state;
     return rocksdb::Status::OK();
   }
   rocksdb::Status Finish(rocksdb::UserCollectedProperties* properties) override {
@@ -50,20 +49,20 @@ class WriteNumberCollector final : public rocksdb::TablePropertiesCollector {
     return rocksdb::Status::OK();
   }
   rocksdb::UserCollectedProperties GetReadableProperties() const override {
-    return {{kWriteNumberProperty, absl::StrCat(writes_)}};
+    return {{kStateProperty, format::EncodeState(state_)}};
   }
-  const char* Name() const override { return "mneme.WriteNumberCollector"; }
+  const char* Name() const override { return "mneme.StateCollector"; }
 
  private:
-  uint64_t writes_ = 0;
+  format::StoreState state_;
 };
 
-class WriteNumberCollectorFactory final : public rocksdb::TablePropertiesCollectorFactory {
+class StateCollectorFactory final : public rocksdb::TablePropertiesCollectorFactory {
  public:
   rocksdb::TablePropertiesCollector* CreateTablePropertiesCollector(Context) override {
-    return new WriteNumberCollector;  // RocksDB owns it
+    return new StateCollector;  // RocksDB owns it
   }
-  const char* Name() const override { return "mneme.WriteNumberCollectorFactory"; }
+  const char* Name() const override { return "mneme.StateCollectorFactory"; }
 };
 
 }  // namespace
@@ -74,39 +73,39 @@ rocksdb::WalFilter::WalProcessingOption WriteChain::LogRecordFound(unsigned long
   StateFinder finder;
   if (!batch.Iterate(&finder).ok() || !finder.state.has_value()) return WalProcessingOption::kCorruptedRecord;
   const format::StoreState& state = *finder.state;
-  if (last_write_ != 0 && state.writes != last_write_ + 1) {
-    return accept_gap_ || applied_ >= watermark_ ? WalProcessingOption::kStopReplay
-                                                 : WalProcessingOption::kCorruptedRecord;
+  if (!first_.has_value()) first_ = state;
+  // The log may begin with writes that are in tables already, so its first is compared with an upper bound alone.
+  const bool gap = last_.has_value() ? state.writes != last_->writes + 1
+                                     : tables_.has_value() && state.writes > tables_->writes + 1;
+  if (gap) {
+    const Sequence applied = last_.has_value() ? last_->applied : tables_->applied;
+    stopped_ = accept_gap_ || applied >= watermark_;
+    return stopped_ ? WalProcessingOption::kStopReplay : WalProcessingOption::kCorruptedRecord;
   }
-  if (first_write_ == 0) first_write_ = state.writes;
-  last_write_ = state.writes;
-  applied_ = state.applied;
+  last_ = state;
   return WalProcessingOption::kContinueProcessing;
 }
 
-std::shared_ptr<rocksdb::TablePropertiesCollectorFactory> NewWriteNumberCollectorFactory() {
-  return std::make_shared<WriteNumberCollectorFactory>();
+std::shared_ptr<rocksdb::TablePropertiesCollectorFactory> NewStateCollectorFactory() {
+  return std::make_shared<StateCollectorFactory>();
 }
 
-absl::Status CheckLogFollowsTables(rocksdb::DB& db, const WriteChain& chain) {
+absl::StatusOr<format::StoreState> StateInTables(rocksdb::DB& db) {
   std::string session;
   RETURN_IF_ERROR(FromRocksDb(db.GetDbSessionId(session), "read its session"));
   rocksdb::TablePropertiesCollection tables;
   RETURN_IF_ERROR(FromRocksDb(db.GetPropertiesOfAllTables(db.DefaultColumnFamily(), &tables), "read table properties"));
-  uint64_t in_tables = 0;
+  format::StoreState latest;
   for (const auto& [name, properties] : tables) {
-    // Tables of this session were just made of the log itself.
-    if (properties->db_session_id == session) continue;
-    const auto found = properties->user_collected_properties.find(kWriteNumberProperty);
-    uint64_t writes = 0;
-    if (found == properties->user_collected_properties.end() || !absl::SimpleAtoi(found->second, &writes)) {
-      return absl::DataLossError(absl::StrCat("table ", name, " lacks its ", kWriteNumberProperty, " property"));
+    if (properties->db_session_id == session) continue;  // made of the log while recovering
+    const auto found = properties->user_collected_properties.find(kStateProperty);
+    if (found == properties->user_collected_properties.end()) {
+      return absl::DataLossError(absl::StrCat("table ", name, " lacks its property ", kStateProperty));
     }
-    in_tables = std::max(in_tables, writes);
+    ASSIGN_OR_RETURN(const format::StoreState state, format::DecodeState(found->second));
+    if (state.writes > latest.writes) latest = state;
   }
-  if (chain.first_write() <= in_tables + 1) return absl::OkStatus();
-  return absl::DataLossError(absl::StrCat("the log begins at write ", chain.first_write(), ", but the tables end at write ",
-                                          in_tables, "; restore from a backup"));
+  return latest;
 }
 
 }  // namespace mneme

@@ -12,42 +12,49 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 
-#include "absl/status/status.h"
+#include "absl/status/statusor.h"
 #include "common/types.h"
+#include "storage/format.h"
 
 namespace mneme {
 
 // Looks at every recovered record. At a gap it ends the recovery when all that was acknowledged lies before the gap (what
-// follows was never promised), and fails it otherwise, before RocksDB removes anything. Used by one thread, in DB::Open.
+// follows was never promised: a disk may write a newer file before an older one), and fails it otherwise, before RocksDB
+// removes anything. Used by one thread, in DB::Open.
 class WriteChain final : public rocksdb::WalFilter {
  public:
-  // `accept_gap`: end the recovery at a gap wherever it is.
-  WriteChain(Sequence watermark, bool accept_gap) : watermark_(watermark), accept_gap_(accept_gap) {}
+  // `accept_gap`: end the recovery at a gap wherever it is. `tables`: where the tables stand, once that is known.
+  WriteChain(Sequence watermark, bool accept_gap, std::optional<format::StoreState> tables)
+      : watermark_(watermark), accept_gap_(accept_gap), tables_(tables) {}
 
   WalProcessingOption LogRecordFound(unsigned long long log_number, const std::string& log_file_name,
                                      const rocksdb::WriteBatch& batch, rocksdb::WriteBatch* new_batch,
                                      bool* batch_changed) override;
   const char* Name() const override { return "mneme.WriteChain"; }
 
-  // Number of the first recovered write; 0 when the log was empty.
-  uint64_t first_write() const { return first_write_; }
+  // Number of the first recovered write; 0 when there was none.
+  uint64_t first_write() const { return first_.has_value() ? first_->writes : 0; }
+  // Whether it ended the recovery.
+  bool stopped() const { return stopped_; }
 
  private:
   const Sequence watermark_;
   const bool accept_gap_;
-  uint64_t first_write_ = 0;
-  uint64_t last_write_ = 0;
-  Sequence applied_ = 0;
+  const std::optional<format::StoreState> tables_;
+  std::optional<format::StoreState> first_;
+  std::optional<format::StoreState> last_;
+  bool stopped_ = false;
 };
 
-// Notes in each table of the meta family the highest write in it. Thread-safe.
-std::shared_ptr<rocksdb::TablePropertiesCollectorFactory> NewWriteNumberCollectorFactory();
+// Notes in each table of the meta family the latest state in it. Thread-safe.
+std::shared_ptr<rocksdb::TablePropertiesCollectorFactory> NewStateCollectorFactory();
 
-// Called after DB::Open, with compactions still off: DATA_LOSS when the log begins later than the tables of earlier
-// sessions end, which is a hole that WriteChain cannot see while recovering.
-absl::Status CheckLogFollowsTables(rocksdb::DB& db, const WriteChain& chain);
+// Where the tables stood before this session of RocksDB: the log must go on from there, which WriteChain cannot know while
+// it recovers for the first time. Called with compactions of the meta family still off.
+absl::StatusOr<format::StoreState> StateInTables(rocksdb::DB& db);
 
 }  // namespace mneme
 

@@ -232,22 +232,28 @@ TEST_P(EntryStoreTest, AgreesWithItsModelOverRandomBatches) {
     const OwnedBatch next = model.RandomBatch(random);
     ASSERT_TRUE(store_->Commit(next.batch).ok());
     model.Apply(next.batch);
-    if (random() % 8 == 0) ASSERT_EQ(store_->Sync().value(), model.applied());
+    if (random() % 8 == 0) {
+      ASSERT_EQ(store_->Sync().value(), model.applied());
+    }
     if (random() % 40 == 0) {
       const MemoryNumber memory = 1 + random() % 2;
       ASSERT_TRUE(store_->DropMemory(memory).ok());
       model.DropMemory(memory);
     }
     if (random() % 25 == 0) Reopen();
-    if (random() % 60 == 0) ASSERT_TRUE(store_->Compact().ok());
-    if (random() % 4 == 0) ASSERT_EQ(DumpStore(*store_).value(), model.Dump()) << "after batch " << i;
+    if (random() % 60 == 0) {
+      ASSERT_TRUE(store_->Compact().ok());
+    }
+    if (random() % 4 == 0) {
+      ASSERT_EQ(DumpStore(*store_).value(), model.Dump()) << "after batch " << i;
+    }
   }
   Reopen();
   EXPECT_EQ(DumpStore(*store_).value(), model.Dump());
 }
 
 INSTANTIATE_TEST_SUITE_P(All, EntryStoreTest, ::testing::Values(Kind::kMemory, Kind::kRocksDb),
-                         [](const auto& info) { return info.param == Kind::kMemory ? "Memory" : "RocksDb"; });
+                         [](const auto& test) { return test.param == Kind::kMemory ? "Memory" : "RocksDb"; });
 
 }  // namespace
 }  // namespace mneme
