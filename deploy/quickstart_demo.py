@@ -1,4 +1,4 @@
-"""The demonstration behind deploy/quickstart: an empty memory reads ten articles, survives kill -9, forgets one article.
+"""The demonstration behind deploy/quickstart: an empty memory reads ten articles, survives kill -9, forgets one.
 
 The data are 22,062 hidden states of a small language model and the tokens that followed them (tests/data/wiki_stream).
 Every number is computed here, from what the server answers; the golden perplexities are checked at the end.
@@ -86,9 +86,8 @@ class Server:
         port = ""
         while not port.strip() and time.monotonic() < end:
             if self.process.poll() is not None:
-                sys.exit(
-                    f"mneme-server ended with {self.process.returncode}:\n{(self.folder / 'server.log').read_text()[-2000:]}"
-                )
+                log_tail = (self.folder / "server.log").read_text()[-2000:]
+                sys.exit(f"mneme-server ended with {self.process.returncode}:\n{log_tail}")
             with contextlib.suppress(FileNotFoundError):
                 port = port_file.read_text()
             time.sleep(0.01)
@@ -135,13 +134,11 @@ def perplexity(nats):
 def show_moment(text, memory, position, p_without, p_with):
     """Why the memory helped here: the nearest things it has read, as text."""
     near = memory.query(text.keys[position], 3, exact=True, exclude_ids=[position])
-    say(
-        f"    “…{text.before(position)} {BOLD}{text.word(text.tokens[position])}{PLAIN}”  p {p_without:.3f} -> {p_with:.3f}"
-    )
+    word = f"{BOLD}{text.word(text.tokens[position])}{PLAIN}"
+    say(f"    “…{text.before(position)} {word}”  p {p_without:.3f} -> {p_with:.3f}")
     for entry_id, distance, token in zip(near.ids.tolist(), near.distances.tolist(), near.values.tolist()):
-        say(
-            f"    {DIM}  read before, distance {distance:5.1f}:  …{text.before(entry_id, 6)} [{text.word(token)}]{PLAIN}"
-        )
+        context = f"…{text.before(entry_id, 6)} [{text.word(token)}]"
+        say(f"    {DIM}  read before, distance {distance:5.1f}:  {context}{PLAIN}")
 
 
 def read_articles(text, memory):
@@ -203,9 +200,8 @@ def kill_and_restart(text, server, memory):
     server.start()
     memory = server.client.memory("reading")
     same = answers(text, memory) == before and memory.count() == count
-    say(
-        f"  kill -9 {pid}; started again in {time.monotonic() - start:.2f} s; {memory.count():,} of {count:,} entries are there"
-    )
+    seconds = time.monotonic() - start
+    say(f"  kill -9 {pid}; up again in {seconds:.2f} s; {memory.count():,} of {count:,} entries are there")
     say(f"  Answers to 50 probes: {len(before):,} bytes, {'identical' if same else 'DIFFERENT'}")
     if not same:
         sys.exit("The answers after the restart differ from those before it.")
@@ -243,28 +239,23 @@ def forget_an_article(text, memory):
     if article in second.sources.tolist():
         sys.exit("An entry of the deleted article was found.")
     say(
-        f"  That article read once more: perplexity {before:.2f} while the memory holds it, {GREEN}{after:.2f}{PLAIN} after the "
-        f"deletion, {perplexity(text.ln_lm[rows]):.2f} without any memory"
+        f"  That article read once more: perplexity {before:.2f} while the memory holds it, "
+        f"{GREEN}{after:.2f}{PLAIN} after the deletion, {perplexity(text.ln_lm[rows]):.2f} without any memory"
     )
 
 
 def closing_words(server, keep, ln_p):
     title("What kind of gain this is")
-    say(
-        "  Adaptation to the text being read: names, phrases and topics that come back. The memory was empty, the model was"
-    )
-    say(
-        "  not trained, and nothing was known of these articles beforehand. It is not knowledge of other text; for that,"
-    )
-    say("  fill a memory with a corpus of your own first (import) and tune k, temperature and weight on held-out text.")
+    say("  Adaptation to the text being read: names, phrases and topics that come back. The memory was empty, the")
+    say("  model was not trained, and nothing was known of these articles beforehand. It is not knowledge of other")
+    say("  text; for that, fill a memory with a corpus of your own first (import), and tune k, temperature and weight")
+    say("  on held-out text.")
     title("What to try next")
     if keep:
         say(f"  The server runs on {server.address} (pid {server.process.pid}, data in {server.folder}). Talk to it:")
         say(f"    build/release/bin/mneme --server {server.address} info reading")
-        say(
-            f"    build/release/bin/mneme --server {server.address} query reading --keys tests/data/wiki_stream/query_keys.npy \\"
-        )
-        say("      -k 3 --vocab tests/data/wiki_stream/vocab.txt")
+        say(f"    build/release/bin/mneme --server {server.address} query reading -k 3 \\")
+        say("      --keys tests/data/wiki_stream/query_keys.npy --vocab tests/data/wiki_stream/vocab.txt")
         say(f"    kill {server.process.pid}      # a clean stop")
     else:
         say("  deploy/quickstart --keep          the same, and the server stays for you to talk to")

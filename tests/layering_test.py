@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
-"""The arrows of the house, as a test: which folder may include which, where third-party libraries may appear, how long a
-file may be. System headers all sit in one include path, so the build itself cannot stop a wrong include."""
+"""The arrows of the house, as a test: which folder may include which, where third-party libraries may appear, how long
+a file may be. System headers all sit in one include path, so the build itself cannot stop a wrong include."""
 
 import pathlib
 import re
@@ -31,7 +31,7 @@ LIBRARIES = {
 }
 # Includes of these are generated from proto/.
 WIRE = ("mneme/v1/", "google/rpc/")
-MAX_LINES, MAX_WIDTH = 600, 120
+MAX_LINES = 600
 INCLUDE = re.compile(r'^\s*#\s*include\s*[<"]([^">]+)[">]', re.M)
 
 
@@ -51,6 +51,8 @@ def includes_of(path):
 
 
 class Layering(unittest.TestCase):
+    maxDiff = None
+
     @classmethod
     def setUpClass(cls):
         cls.sources = [path for path in tracked(".h", ".cc") if path.parts[0] in MAY_INCLUDE]
@@ -118,18 +120,12 @@ class Layering(unittest.TestCase):
                 visit(header, [])
         self.assertEqual(circles, [])
 
-    def test_files_are_short_and_lines_fit(self):
+    def test_files_are_short(self):
         wrong = []
         for path in tracked(".h", ".cc", ".py", ".proto"):
             lines = (ROOT / path).read_text(errors="replace").splitlines()
             if len(lines) > MAX_LINES and path.parts[:2] != ("proto", "google"):
                 wrong.append(f"{path} has {len(lines)} lines; at most {MAX_LINES}")
-            if path.parts[0] != "proto":
-                wrong += [
-                    f"{path}:{number} is {len(line)} wide; at most {MAX_WIDTH}"
-                    for number, line in enumerate(lines, 1)
-                    if len(line) > MAX_WIDTH
-                ]
         self.assertEqual(wrong, [])
 
 

@@ -1,4 +1,4 @@
-"""Default search of the sealed real store: recall, share of the rows scanned (from the answer's own statistics) and perplexity."""
+"""Default search of the sealed real store: recall, perplexity, and the share of the rows that were scanned."""
 
 import json
 

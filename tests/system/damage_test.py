@@ -1,5 +1,5 @@
-"""Damaged index files: flipped, truncated, swapped, deleted. Each is caught, the index is rebuilt from the store, and the
-answers are the same."""
+"""Damaged index files: flipped, truncated, swapped, deleted. Each is caught, the index is rebuilt from the store, and
+the answers are the same."""
 
 import harness
 import numpy as np

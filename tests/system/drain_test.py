@@ -58,7 +58,7 @@ class Drain(harness.SystemTest):
         again = server.client.memory("drain").get(acknowledged[-65_000:])
         self.assertEqual(len(again), min(len(acknowledged), 65_000))
         harness.note(
-            f"drained in {took:.2f} s with {len(acknowledged)} entries acknowledged and {len(answered)} queries answered"
+            f"drained in {took:.2f} s after {len(acknowledged)} entries and {len(answered)} queries"
         )
 
 

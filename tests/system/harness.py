@@ -48,6 +48,7 @@ class Server:
         self.data_dir, self.flags = pathlib.Path(data_dir), flags
         self.log = self.data_dir.parent / (self.data_dir.name + ".log")
         self.address = ""
+        self.listen = "127.0.0.1:0"
         self._process: Optional[subprocess.Popen[bytes]] = None
         self._client: Optional[mneme.Client] = None
         self.start()
@@ -71,7 +72,7 @@ class Server:
             "--data-dir",
             str(self.data_dir),
             "--listen",
-            "127.0.0.1:0",
+            self.listen,
             "--port-file",
             str(port_file),
             *self.flags,

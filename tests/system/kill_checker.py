@@ -44,7 +44,8 @@ def main():
         unfindable = int((found.ids != np.asarray(sample, np.uint64)).sum() + (found.distances != 0).sum())
     first_free = max(promised, default=-1) + 1
     print(
-        f"entries {len(stored)} lost {lost} altered {altered} duplicated {duplicated} unfindable {unfindable} next {first_free}"
+        f"entries {len(stored)} lost {lost} altered {altered} duplicated {duplicated} "
+        f"unfindable {unfindable} next {first_free}"
     )
     sys.exit(0 if lost + altered + duplicated + unfindable == 0 else 1)
 

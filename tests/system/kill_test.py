@@ -47,7 +47,7 @@ class Kill(harness.SystemTest):
             self.assertEqual(checker.returncode, 0, verdict)
             first = int(verdict.split()[-1])
         harness.note(
-            f"{ROUNDS} kills, {sum(acknowledged):,} entries acknowledged, median {statistics.median(acknowledged):,.0f} "
+            f"{ROUNDS} kills, {sum(acknowledged):,} acknowledged, median {statistics.median(acknowledged):,.0f} "
             f"a round; 0 lost, altered or duplicated; slowest recovery {max(recoveries):.2f} s"
         )
         self.assertGreaterEqual(statistics.median(acknowledged), 2_000 if harness.FULL else 500)

@@ -1,4 +1,4 @@
-"""Tiny Shakespeare from raw text by the project's own code: import, then the golden perplexities by `mneme evaluate`."""
+"""Tiny Shakespeare from raw text by the project's own code: import, then `mneme evaluate`."""
 
 import subprocess
 

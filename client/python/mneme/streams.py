@@ -88,8 +88,8 @@ class DecodeStream:
     `step(q)` answers for the keys of this step; `learn(tokens, ...)` then says what followed them and rides on the next
     step's message, which is answered first: predict, then learn, one round trip. Where the token is known when asking
     (evaluation, reading a text), `step(q, learn=tokens)` predicts and learns in that one message, and the next step
-    sees it. `wait()` sends what is still to be learned and returns when all of it is acknowledged; leaving the `with` block
-    does the same.
+    sees it. `wait()` sends what is still to be learned and returns when all of it is acknowledged; leaving the `with`
+    block does the same.
     """
 
     def __init__(

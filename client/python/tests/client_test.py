@@ -1,0 +1,374 @@
+"""The Python client against a real server: what goes in comes out, errors have types, budgets hold, streams learn."""
+
+import pathlib
+import socket
+import sys
+import threading
+import time
+import unittest
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[3] / "tests" / "system"))
+import harness  # noqa: E402
+import mneme  # noqa: E402
+import numpy as np  # noqa: E402
+
+DIMENSION = 16
+
+
+class ClientCase(harness.SystemTest):
+    """One server for a class; a memory of its own for each test."""
+
+    @classmethod
+    def setUpClass(cls):
+        import tempfile
+
+        cls.folder = tempfile.TemporaryDirectory(prefix="mneme-client-")
+        cls.server = harness.Server(pathlib.Path(cls.folder.name) / "data", "--shards", "2")
+
+    @classmethod
+    def tearDownClass(cls):
+        cls.server.kill()
+        cls.folder.cleanup()
+
+    def setUp(self):
+        super().setUp()
+        self.client = self.server.client
+        self.name = self.id().split(".")[-1][:100].lower()
+
+    def memory(self, **options):
+        return self.client.create_memory(self.name, DIMENSION, **{"vocab_size": 100, **options})
+
+    def filled(self, count=500, **options):
+        memory = self.memory(**options)
+        keys = self.random.normal(size=(count, DIMENSION)).astype(np.float32)
+        memory.insert(
+            keys,
+            np.arange(count) % 100,
+            ids=np.arange(count),
+            sources=np.arange(count) // 50,
+            labels=np.arange(count) % 7,
+            positions=np.arange(count),
+        )
+        return memory, keys
+
+
+class Writing(ClientCase):
+    def test_entries_come_back_as_they_were_written(self):
+        memory, keys = self.filled()
+        got = memory.get([7, 3, 499], with_keys=True)
+        np.testing.assert_array_equal(got.ids, [7, 3, 499])
+        np.testing.assert_array_equal(got.keys, keys[[7, 3, 499]])
+        np.testing.assert_array_equal(got.values, [7, 3, 99])
+        np.testing.assert_array_equal(got.sources, [0, 0, 9])
+        np.testing.assert_array_equal(got.labels, [0, 3, 2])
+        self.assertTrue((got.created_ms > 1_500_000_000_000).all())
+        self.assertEqual(memory.count(), 500)
+        self.assertEqual(memory.count(filter=mneme.Filter(sources=[1, 2])), 100)
+
+    def test_the_server_gives_ids_and_a_retry_with_the_same_request_id_gets_the_same(self):
+        memory = self.memory()
+        keys, tokens = np.ones((3, DIMENSION), np.float32), [1, 2, 3]
+        first = memory.insert(keys, tokens, request_id="once")
+        again = memory.insert(keys, tokens, request_id="once")
+        self.assertFalse(first.replayed)
+        self.assertTrue(again.replayed)
+        np.testing.assert_array_equal(first.ids, again.ids)
+        self.assertTrue((first.ids >= 2**62).all())
+        self.assertEqual(memory.count(), 3)
+        with self.assertRaises(mneme.FailedPrecondition):
+            memory.insert(keys, [4, 5, 6], request_id="once")
+
+    def test_an_import_numbers_rows_and_can_be_run_again(self):
+        memory = self.memory()
+        keys = self.random.normal(size=(40_000, DIMENSION)).astype(np.float16)
+        seen = []
+        for _ in range(2):
+            done = memory.import_rows(
+                keys, np.arange(40_000) % 100, sources=5, progress=lambda at, of: seen.append((at, of))
+            )
+        self.assertEqual((done.inserted, done.replaced), (40_000, 40_000))
+        self.assertEqual(seen[-1], (40_000, 40_000))
+        self.assertEqual(memory.count(version=done.version), 40_000)
+        np.testing.assert_array_equal(memory.get([39_999], with_keys=True).keys[0], keys[39_999].astype(np.float32))
+
+    def test_an_endless_stream_is_held_back_by_the_servers_window(self):
+        memory = self.memory()
+        batch = np.zeros((2_000, DIMENSION), np.float32)
+        made = 0
+
+        def batches():
+            nonlocal made
+            for made in range(1, 401):
+                yield {"keys": batch, "values": np.zeros(2_000, np.uint32), "ids": np.arange(2_000)}
+
+        stream = memory.insert_stream(batches(), durability="written")
+        first = next(stream)
+        self.assertLess(made - first.sequence, 400, "everything was sent before the first acknowledgement")
+        self.assertEqual([first, *stream][-1].sequence, 400)
+
+    def test_vectors_and_bytes_are_values_too(self):
+        vectors = self.client.create_memory(self.name + ".v", DIMENSION, value="vector", value_dim=3)
+        residuals = self.random.normal(size=(5, 3)).astype(np.float32)
+        keys = self.random.normal(size=(5, DIMENSION)).astype(np.float32)
+        vectors.insert(keys, residuals, ids=range(5))
+        np.testing.assert_array_equal(vectors.query(keys[2], 1, exact=True).values, residuals[2:3])
+        blobs = self.client.create_memory(self.name + ".b", DIMENSION, value="bytes")
+        blobs.insert(keys, ["a", "", "größer", b"\x00\xff", "e"], ids=range(5))
+        self.assertEqual(blobs.get(range(5)).values, [b"a", b"", "größer".encode(), b"\x00\xff", b"e"])
+        self.assertEqual(blobs.query(keys[2], 1, exact=True).values, ["größer".encode()])
+
+    def test_deletes_by_id_source_label_and_partition_and_says_what_went(self):
+        memory, keys = self.filled()
+        self.assertEqual(memory.delete(sources=[0], dry_run=True).deleted, 50)
+        self.assertEqual(memory.count(), 500)
+        self.assertEqual(memory.delete(sources=[0]).deleted, 50)
+        receipt = memory.delete(ids=[60, 61, 0])
+        self.assertEqual((receipt.deleted, receipt.absent), (2, 1))
+        self.assertEqual(
+            memory.delete(filter=mneme.Filter(labels=[3], sources=[1])).deleted,
+            sum(1 for each in range(50, 100) if each % 7 == 3 and each not in (60, 61)),
+        )
+        memory.insert(keys[:4], [1, 2, 3, 4], ids=range(4), partition=9)
+        self.assertEqual(memory.count(partitions=9), 4)
+        memory.delete(everything=True, partitions=[9])
+        self.assertEqual(memory.count(partitions="all"), memory.count())
+        self.assertNotIn(0, np.concatenate([page.sources for page in memory.scan()]))
+        with self.assertRaises(ValueError):
+            memory.delete()
+
+    def test_scan_gives_every_entry_once(self):
+        memory, keys = self.filled()
+        pages = list(memory.scan(page_size=64, with_keys=True))
+        ids = np.concatenate([page.ids for page in pages])
+        self.assertGreater(len(pages), 4)
+        np.testing.assert_array_equal(np.sort(ids), np.arange(500))
+        np.testing.assert_array_equal(np.concatenate([page.keys for page in pages]), keys[ids.astype(int)])
+
+
+class Asking(ClientCase):
+    def test_neighbours_are_those_of_brute_force(self):
+        for metric in ("l2", "ip", "cosine"):
+            with self.subTest(metric):
+                memory = self.client.create_memory(f"{self.name}.{metric}", DIMENSION, metric=metric)
+                keys = self.random.normal(size=(300, DIMENSION)).astype(np.float32)
+                memory.insert(keys, np.arange(300), ids=np.arange(300))
+                queries = self.random.normal(size=(5, DIMENSION)).astype(np.float32)
+                got = memory.query(queries, 20, exact=True).dense()
+                ids, distances = harness.brute_force(keys, queries, 20, metric)
+                np.testing.assert_array_equal(got.ids, ids)
+                np.testing.assert_allclose(got.distances, distances, rtol=1e-6 if metric == "cosine" else 1e-12)
+                np.testing.assert_array_equal(got.values, ids)
+
+    def test_filters_exclusions_and_few_neighbours(self):
+        memory, keys = self.filled()
+        got = memory.query(keys[:3], 100, exact=True, filter=mneme.Filter(sources=[2]), exclude_ids=[120, 0, 0])
+        np.testing.assert_array_equal(got.found, [49, 50, 50])
+        self.assertTrue(((got.ids >= 100) & (got.ids < 150)).all())
+        dense = got.dense()
+        self.assertEqual(dense.ids.shape, (3, 50))
+        self.assertFalse(dense.mask[0, 49])
+        self.assertTrue(np.isnan(dense.distances[0, 49]))
+        nothing = memory.query(keys[:2], 5, filter=mneme.Filter(sources=[77]))
+        np.testing.assert_array_equal(nothing.found, [0, 0])
+        self.assertEqual(memory.query(keys[0], 5, exact=True, exclude_sources=[0]).ids.min() >= 50, True)
+
+    def test_successors_come_back_and_go_in_as_candidates(self):
+        memory, keys = self.filled()
+        got = memory.query(keys[10], 1, exact=True, with_successors=True, with_attributes=True, with_keys=True)
+        self.assertEqual((got.ids[0], got.successors[0], got.has_successor[0], got.sources[0]), (10, 11, 1, 0))
+        np.testing.assert_array_equal(got.keys[0], keys[10])
+        with_extra = memory.query(keys[10], 1, exact=True, extra=([0, 1], [11]))
+        self.assertEqual(set(with_extra.ids.tolist()), {10, 11})
+
+    def test_a_distribution_is_that_of_the_formula(self):
+        memory, keys = self.filled()
+        queries = self.random.normal(size=(4, DIMENSION)).astype(np.float32)
+        got = memory.distribution(queries, 50, temperature=2.5, exact=True)
+        ids, distances = harness.brute_force(keys, queries, 50)
+        for row in range(4):
+            weights = np.exp(-(distances[row] - distances[row, 0]) / 2.5)
+            expected = np.bincount(ids[row] % 100, weights, 100) / weights.sum()
+            here = got.row(row)
+            np.testing.assert_allclose(np.exp(got.log_probs[here]), expected[got.tokens[here]], rtol=1e-12)
+            self.assertEqual(len(got.tokens[here]), np.count_nonzero(expected))
+        np.testing.assert_array_equal(got.found, 50)
+        np.testing.assert_allclose(got.min_distances, distances[:, 0], rtol=1e-12)
+        np.testing.assert_allclose(np.exp(got.dense(100)).sum(1), 1, rtol=1e-12)
+
+    def test_targets_cells_and_features(self):
+        memory, keys = self.filled()
+        targets = [5, 6]
+        got = memory.distribution(
+            keys[:2] + np.float32(0.3), 64, [1, 10], ks=[8, 64], targets=targets, features=True, exact=True
+        )
+        self.assertEqual(got.target_log_probs.shape, (2, 2, 2))
+        for t, temperature in enumerate((1, 10)):
+            for j, k in enumerate((8, 64)):
+                alone = memory.distribution(keys[:2] + np.float32(0.3), k, temperature, targets=targets, exact=True)
+                np.testing.assert_allclose(got.target_log_probs[:, t, j], alone.target_log_probs, rtol=1e-12)
+        self.assertEqual(got.feature_distances.shape, (128,))
+        self.assertTrue((np.diff(got.feature_distinct[:64].astype(int)) >= 0).all())
+
+    def test_top_m_says_what_it_left_out_and_allowed_tokens_renormalise(self):
+        memory, keys = self.filled()
+        whole = memory.distribution(keys[0], 100, 5, exact=True)
+        top = memory.distribution(keys[0], 100, 5, top_m=3, exact=True)
+        self.assertEqual(len(top.tokens), 3)
+        np.testing.assert_array_equal(top.tokens, whole.tokens[:3])
+        self.assertAlmostEqual(float(top.left_out[0]), float(np.exp(whole.log_probs[3:]).sum()), places=12)
+        allowed = whole.tokens[[1, 4]]
+        only = memory.distribution(keys[0], 100, 5, allowed=allowed, exact=True)
+        self.assertEqual(set(only.tokens.tolist()), set(allowed.tolist()))
+        self.assertAlmostEqual(float(np.exp(only.log_probs).sum()), 1, places=12)
+
+    def test_the_client_mixes_as_the_server_does(self):
+        memory, keys = self.filled()
+        lm = np.log(self.random.dirichlet(np.ones(100), 3)).astype(np.float32)
+        queries = keys[:3] + np.float32(0.2)
+        by_client = memory.distribution(queries, 32, 3, exact=True).mix(lm, 0.3)
+        self.assertEqual(by_client.dtype, np.float64)
+        by_server = memory.distribution(queries, 32, 3, exact=True, mix=(lm, 0.3)).dense(100)
+        np.testing.assert_allclose(by_client, by_server, rtol=1e-9)
+        np.testing.assert_allclose(np.exp(by_client).sum(1), 1, rtol=1e-6)
+        targets = [1, 2, 3]
+        of_targets = memory.distribution(queries, 32, 3, exact=True, targets=targets).mix(lm[range(3), targets], 0.3)
+        np.testing.assert_allclose(of_targets, by_client[range(3), targets], rtol=1e-12)
+
+    def test_an_empty_memory_leaves_the_model_alone(self):
+        memory = self.memory()
+        lm = np.log(np.full((1, 100), 0.01))
+        got = memory.distribution(np.zeros(DIMENSION, np.float32), 8)
+        self.assertEqual(got.found[0], 0)
+        np.testing.assert_array_equal(got.mix(lm, 0.5), lm)
+
+    def test_single_precision_halves_the_columns(self):
+        memory, keys = self.filled()
+        single = memory.query(keys[:2], 10, exact=True, precision="single")
+        double = memory.query(keys[:2], 10, exact=True)
+        self.assertEqual((single.distances.dtype, double.distances.dtype), (np.float32, np.float64))
+        np.testing.assert_allclose(single.distances, double.distances, rtol=1e-6)
+
+
+class Decoding(ClientCase):
+    def test_a_step_predicts_before_it_learns_and_the_next_one_sees_it(self):
+        memory = self.memory()
+        key = np.ones(DIMENSION, np.float32)
+        with memory.decode_stream(k=4, temperature=1, exact=True) as stream:
+            self.assertEqual(stream.step(key, learn=42, ids=1).found[0], 0)
+            second = stream.step(key)
+            self.assertEqual((second.found[0], second.tokens[0]), (1, 42))
+        self.assertEqual(memory.count(), 1)
+
+    def test_what_was_learned_after_a_step_rides_on_the_next_message(self):
+        memory = self.memory()
+        keys = self.random.normal(size=(4, DIMENSION)).astype(np.float32)
+        with memory.decode_stream(k=4, temperature=1, exact=True, durability="sync") as stream:
+            for step, key in enumerate(keys):
+                stream.step(key)
+                stream.learn([step + 10], lm_log_probs=[-2.0], knn_weight=0.3, sources=3)
+            version = stream.wait()
+            self.assertEqual(memory.count(version=version), 4)
+            self.assertEqual(stream.benefit_tokens, 4)
+        got = memory.query(keys, 1, exact=True)
+        np.testing.assert_array_equal(got.values, [10, 11, 12, 13])
+        np.testing.assert_array_equal(got.distances, 0)
+        self.assertEqual(memory.count(filter=mneme.Filter(sources=[3])), 4)
+
+    def test_beams_are_rows_of_one_step(self):
+        memory = self.memory()
+        keys = self.random.normal(size=(3, DIMENSION)).astype(np.float32)
+        with memory.decode_stream(k=1, temperature=1, exact=True) as stream:
+            stream.step(keys, learn=[1, 2, 3], ids=[0, 1, 2])
+            np.testing.assert_array_equal(stream.step(keys).tokens, [1, 2, 3])
+
+    def test_a_wrong_step_is_a_typed_error(self):
+        memory = self.memory()
+        with self.assertRaises(mneme.InvalidArgument):
+            with memory.decode_stream(k=1) as stream:
+                stream.step(np.ones(DIMENSION + 1, np.float32))
+
+
+class Errors(ClientCase):
+    def test_each_refusal_has_its_type_and_names_the_field(self):
+        memory, keys = self.filled()
+        with self.assertRaises(mneme.NotFound) as caught:
+            self.client.memory("nowhere").count()
+        self.assertTrue(caught.exception.reason)
+        with self.assertRaises(mneme.AlreadyExists):
+            self.memory()
+        with self.assertRaises(mneme.InvalidArgument) as caught:
+            memory.query(keys[0], 5_000)
+        self.assertIn("4096", str(caught.exception))
+        self.assertEqual(caught.exception.violations[0].field, "k")
+        with self.assertRaises(mneme.InvalidArgument):
+            memory.query(np.ones(DIMENSION - 1, np.float32), 1)
+        with self.assertRaises(mneme.InvalidArgument):
+            memory.insert(np.full((1, DIMENSION), np.nan, np.float32), [1])
+        with self.assertRaises(mneme.InvalidArgument):
+            memory.insert(keys[:1], [100])
+        with self.assertRaises(mneme.NotFound):
+            memory.get([10**9])
+        self.assertEqual(len(memory.get([10**9, 3], allow_missing=True)), 1)
+
+    def test_keys_of_another_model_are_refused(self):
+        memory = self.memory(fingerprint={"model": "gpt2", "layer": "h.11"})
+        key = np.ones((1, DIMENSION), np.float32)
+        memory.insert(key, [1], fingerprint={"model": "gpt2"})
+        with self.assertRaises(mneme.FingerprintMismatch) as caught:
+            memory.insert(key, [1], fingerprint={"model": "llama"})
+        self.assertIn("gpt2", str(caught.exception))
+        self.assertIn("llama", str(caught.exception))
+        with self.assertRaises(mneme.FingerprintMismatch):
+            memory.distribution(key, 1, fingerprint={"layer": "h.3"}, on_error="empty")
+
+    def test_integers_that_do_not_fit_are_refused_before_they_are_sent(self):
+        memory = self.memory()
+        with self.assertRaises(ValueError):
+            memory.insert(np.ones((1, DIMENSION), np.float32), [-1])
+        with self.assertRaises(TypeError):
+            memory.insert(np.ones((1, DIMENSION), np.float32), [1], ids=[0.5])
+        with self.assertRaises(TypeError):
+            memory.insert(np.ones((1, DIMENSION), np.float32), [1], colour=3)
+
+    def test_dropping_frees_the_name(self):
+        memory = self.memory()
+        self.assertIn(self.name, [each.name for each in self.client.memories()])
+        self.client.drop_memory(self.name)
+        with self.assertRaises(mneme.NotFound):
+            memory.count()
+        self.memory()
+
+
+class Budgets(harness.SystemTest):
+    def test_a_budget_holds_when_nobody_answers_and_the_answer_is_empty_and_says_so(self):
+        deaf = socket.create_server(("127.0.0.1", 0))  # accepts, and never speaks
+        self.addCleanup(deaf.close)
+        memory = mneme.connect(f"127.0.0.1:{deaf.getsockname()[1]}").memory("wiki")
+        lm = np.log(np.full((2, 7), 1 / 7))
+        start = time.monotonic()
+        got = memory.distribution(np.ones((2, 3), np.float32), 8, budget_ms=60, on_error="empty")
+        self.assertLess(time.monotonic() - start, 1.0)
+        self.assertFalse(got.ok)
+        self.assertIsInstance(got.error, (mneme.DeadlineExceeded, mneme.Unavailable))
+        np.testing.assert_array_equal(got.found, [0, 0])
+        np.testing.assert_array_equal(got.mix(lm, 0.3), lm)
+        with self.assertRaises(mneme.MnemeError):
+            memory.query(np.ones(3, np.float32), 1, budget_ms=60)
+
+    def test_a_call_outlives_a_restart_of_the_server(self):
+        server = self.serve()
+        memory = server.client.create_memory("wiki", 4)
+        address, client = server.address, mneme.connect(server.address, timeout=60, attempts=50)
+        memory.insert(np.eye(4, dtype=np.float32), [1, 2, 3, 4], ids=range(4))
+        server.kill()
+        server.listen = address
+        counted = []
+        waiting = threading.Thread(target=lambda: counted.append(client.memory("wiki").count()))
+        waiting.start()
+        server.start()
+        waiting.join(60)
+        self.assertEqual(counted, [4])
+
+
+if __name__ == "__main__":
+    harness.main()

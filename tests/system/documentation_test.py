@@ -1,0 +1,53 @@
+"""The examples in the documentation run: every ```python and ```bash block of docs/api.md and README.md that is marked to be
+run is executed, in order, against one server. A block is marked by the comment <!-- run --> on the line before it."""
+
+import os
+import re
+import subprocess
+import sys
+
+import harness
+
+BLOCK = re.compile(r"<!-- run -->\n```(python|bash)\n(.*?)```", re.S)
+
+
+class Documentation(harness.SystemTest):
+    def test_examples_run_as_they_stand(self):
+        for name, least in (("docs/api.md", 12), ("README.md", 1)):
+            with self.subTest(name):
+                self._run(name, least)
+
+    def _run(self, name, least):
+        blocks = BLOCK.findall((harness.ROOT / name).read_text())
+        self.assertGreaterEqual(len(blocks), least)
+        server = self.serve(name.replace("/", "-"))
+        folder = self.scratch / (name.replace("/", "-") + ".work")
+        folder.mkdir()
+        environment = {
+            **os.environ,
+            "PATH": f"{harness.BIN}:{os.environ['PATH']}",
+            "PYTHONPATH": str(harness.ROOT / "client" / "python"),
+        }
+        python, shell = [], 0
+        for number, (language, code) in enumerate(blocks, 1):
+            code = code.replace("127.0.0.1:7171", server.address)
+            if language == "python":
+                # One program: a later block may use what an earlier one made.
+                python.append(code)
+                command = [sys.executable, "-c", "\n".join(python)]
+                if any(other == "bash" for other, _ in blocks[number:number + 1]) or number == len(blocks):
+                    self._execute(command, folder, environment, f"{name}, Python up to block {number}")
+                    python.clear()
+            else:
+                shell += 1
+                self._execute(["bash", "-euo", "pipefail", "-c", code], folder, environment, f"{name}, block {number}")
+        harness.note(f"{name}: {len(blocks)} examples ran")
+
+    def _execute(self, command, folder, environment, what):
+        done = subprocess.run(command, cwd=folder, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                              stderr=subprocess.STDOUT, timeout=300)
+        self.assertEqual(done.returncode, 0, f"{what}:\n{command[-1]}\n{done.stdout.decode()[-3000:]}")
+
+
+if __name__ == "__main__":
+    harness.main()
