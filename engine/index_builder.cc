@@ -16,8 +16,10 @@
 namespace mneme {
 namespace {
 
-// Rows held out of the training sample, on which the relation of probes to recall is measured.
+// Rows held out of the training sample, on which the relation of probes to recall is measured: at most so many, and at
+// most this share.
 constexpr uint64_t kCalibrationQueries = 256;
+constexpr uint64_t kCalibrationShare = 8;
 constexpr uint64_t kProgressRows = 8192;
 
 class Build {
@@ -67,11 +69,12 @@ class Build {
     const uint64_t rows = std::max<uint64_t>(request_.live_rows, 1);
     const uint32_t lists = ListsFor(rows);
     const uint64_t sample_rows = uint64_t{lists} * limits::kTrainingRowsPerCentroid;
+    const uint64_t query_rows = std::min(kCalibrationQueries, rows / kCalibrationShare);
     const size_t dimension = request_.spec.dimension;
     std::vector<float> sample;
     std::vector<float> queries;
     RETURN_IF_ERROR(Scan("training", [&](Row row, const EntryView& entry) {
-      const bool is_query = Mix64(~row) % rows < kCalibrationQueries && queries.size() < kCalibrationQueries * dimension;
+      const bool is_query = Mix64(~row) % rows < query_rows && queries.size() < query_rows * dimension;
       const bool is_sample = Mix64(row) % rows < sample_rows;
       if (!is_query && !is_sample) return;
       auto& target = is_query ? queries : sample;

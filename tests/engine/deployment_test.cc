@@ -1,0 +1,346 @@
+// What a deployment promises, told one promise at a time, for one shard and for several.
+#include <algorithm>
+#include <fstream>
+#include <numeric>
+
+#include "common/error_reason.h"
+#include "common/limits.h"
+#include "engine/routing.h"
+#include "tests/engine/deployment_fixture.h"
+
+namespace mneme {
+namespace {
+
+using testing::ColumnsOf;
+using testing::ExactQuery;
+using testing::PlainEntry;
+using testing::TestDeployment;
+using testing::TokenMemory;
+
+class DeploymentTest : public ::testing::TestWithParam<uint32_t> {
+ protected:
+  DeploymentTest() : deployment_(GetParam()) { memory_ = deployment_.Create(TokenMemory("wiki", 2)); }
+
+  void Put(std::vector<PlainEntry> entries, PartitionId partition = 0) {
+    const auto outcome = deployment_.Insert(memory_, ColumnsOf(memory_->spec, entries), partition);
+    ASSERT_TRUE(outcome.ok()) << outcome.status();
+    EXPECT_EQ(outcome->inserted, entries.size());
+  }
+  std::vector<EntryId> Nearest(std::vector<float> key, uint32_t k, PartitionSelection partitions = {}) {
+    QueryCommand command = ExactQuery(key, 1, k);
+    command.partitions = std::move(partitions);
+    const auto outcome = deployment_.Query(memory_, std::move(command));
+    EXPECT_TRUE(outcome.ok()) << outcome.status();
+    return outcome.ok() ? outcome->neighbours.ids : std::vector<EntryId>{};
+  }
+
+  TestDeployment deployment_;
+  MemoryHandle memory_;
+};
+
+using Ids = std::vector<EntryId>;
+
+TEST_P(DeploymentTest, AnEmptyMemoryAnswersWithNoNeighbours) {
+  EXPECT_EQ(Nearest({0, 0}, 5), Ids{});
+  EXPECT_EQ(deployment_.Count(memory_), 0U);
+}
+
+TEST_P(DeploymentTest, NeighboursComeNearestFirstAndTiesById) {
+  Put({{7, {1, 0}, 1}, {3, {0, 1}, 2}, {5, {-1, 0}, 3}, {9, {3, 0}, 4}});
+  EXPECT_EQ(Nearest({0, 0}, 3), (Ids{3, 5, 7}));
+  EXPECT_EQ(Nearest({0, 0}, 10), (Ids{3, 5, 7, 9}));
+}
+
+TEST_P(DeploymentTest, AnUpsertReplacesTheEntryAndTheLastOfEqualIdsWins) {
+  Put({{1, {0, 0}, 1}, {2, {5, 5}, 2}});
+  const auto outcome = deployment_.Insert(
+      memory_, ColumnsOf(memory_->spec, {{1, {9, 9}, 10}, {4, {1, 1}, 4}, {1, {8, 8}, 11}}));
+  ASSERT_TRUE(outcome.ok()) << outcome.status();
+  EXPECT_EQ(outcome->replaced, 2U);
+  EXPECT_EQ(deployment_.Count(memory_), 3U);
+  EXPECT_EQ(Nearest({8, 8}, 1), Ids{1});
+  EXPECT_EQ(Nearest({0, 0}, 3), (Ids{4, 2, 1}));
+}
+
+TEST_P(DeploymentTest, ADeletedEntryIsGoneFromEveryReadAndCanComeBack) {
+  Put({{1, {0, 0}, 1}, {2, {1, 1}, 2}});
+  const auto outcome = deployment_.DeleteIds(memory_, {1, 77});
+  ASSERT_TRUE(outcome.ok()) << outcome.status();
+  EXPECT_EQ(outcome->deleted, 1U);
+  EXPECT_EQ(outcome->absent, 1U);
+  EXPECT_EQ(Nearest({0, 0}, 5), Ids{2});
+  std::vector<bool> found;
+  ASSERT_TRUE(deployment_->Get(memory_, 0, {1, 2}, true, {}, {}, found).ok());
+  EXPECT_EQ(found, (std::vector<bool>{false, true}));
+  Put({{1, {0, 0}, 3}});
+  EXPECT_EQ(Nearest({0, 0}, 5), (Ids{1, 2}));
+  deployment_.Restart();
+  memory_ = deployment_.Find("wiki");
+  EXPECT_EQ(Nearest({0, 0}, 5), (Ids{1, 2}));
+  EXPECT_EQ(deployment_.Count(memory_), 2U);
+}
+
+TEST_P(DeploymentTest, ServerGivenIdsAreUniqueAndSurviveARestart) {
+  const auto first = deployment_.Insert(memory_, ColumnsOf(memory_->spec, {{0, {0, 0}, 1}, {0, {1, 1}, 2}}, false), 0, "r1");
+  const auto second = deployment_.Insert(memory_, ColumnsOf(memory_->spec, {{0, {2, 2}, 3}}, false), 0, "r2");
+  ASSERT_TRUE(first.ok() && second.ok());
+  ASSERT_EQ(first->given_ids.size(), 2U);
+  EXPECT_TRUE(IsServerId(first->given_ids[0]));
+  EXPECT_NE(first->given_ids[0], second->given_ids[0]);
+  deployment_.Restart();
+  memory_ = deployment_.Find("wiki");
+  EXPECT_EQ(Nearest({0, 0}, 3), (Ids{first->given_ids[0], first->given_ids[1], second->given_ids[0]}));
+  const auto outcome = deployment_.DeleteIds(memory_, first->given_ids);
+  ASSERT_TRUE(outcome.ok()) << outcome.status();
+  EXPECT_EQ(outcome->deleted, 2U);
+  EXPECT_EQ(Nearest({0, 0}, 3), Ids{second->given_ids[0]});
+}
+
+TEST_P(DeploymentTest, ARetryWithTheSameRequestIdIsAppliedOnceAndAnsweredAlike) {
+  const auto columns = [&] { return ColumnsOf(memory_->spec, {{0, {0, 0}, 1}, {0, {1, 1}, 2}}, false); };
+  const auto first = deployment_.Insert(memory_, columns(), 0, "once");
+  ASSERT_TRUE(first.ok());
+  for (int round = 0; round < 2; ++round) {
+    const auto again = deployment_.Insert(memory_, columns(), 0, "once");
+    ASSERT_TRUE(again.ok()) << again.status();
+    EXPECT_TRUE(again->replayed);
+    EXPECT_EQ(again->given_ids, first->given_ids);
+    EXPECT_EQ(deployment_.Count(memory_), 2U);
+    deployment_.Restart();
+    memory_ = deployment_.Find("wiki");
+  }
+}
+
+TEST_P(DeploymentTest, ARequestIdWithOtherContentIsRefused) {
+  ASSERT_TRUE(deployment_.Insert(memory_, ColumnsOf(memory_->spec, {{0, {0, 0}, 1}}, false), 0, "r").ok());
+  const auto other = deployment_.Insert(memory_, ColumnsOf(memory_->spec, {{0, {0, 0}, 2}}, false), 0, "r");
+  EXPECT_EQ(other.status().code(), absl::StatusCode::kFailedPrecondition);
+  EXPECT_EQ(ReasonOf(other.status()), reason::kRequestIdReused);
+  EXPECT_EQ(deployment_.Count(memory_), 1U);
+}
+
+TEST_P(DeploymentTest, PartitionsAreApartAndCanBeAskedTogether) {
+  Put({{1, {0, 0}, 1}});
+  Put({{1, {1, 1}, 2}, {2, {2, 2}, 3}}, 42);
+  Put({{1, {3, 3}, 4}}, 43);
+  EXPECT_EQ(Nearest({0, 0}, 5), Ids{1});
+  EXPECT_EQ(Nearest({0, 0}, 5, {.partitions = {42}}), (Ids{1, 2}));
+  EXPECT_EQ(Nearest({0, 0}, 5, {.partitions = {42, 43}}), (Ids{1, 2, 1}));
+  EXPECT_EQ(Nearest({0, 0}, 5, {.partitions = {}, .all = true}), (Ids{1, 1, 2, 1}));
+  EXPECT_EQ(Nearest({0, 0}, 5, {.partitions = {99}}), Ids{});
+}
+
+TEST_P(DeploymentTest, AWholePartitionIsDroppedAtOnceAndStaysUsable) {
+  Put({{1, {1, 1}, 2}, {2, {2, 2}, 3}}, 42);
+  DeleteCommand command;
+  command.partitions.partitions = {42};
+  command.everything = true;
+  const auto outcome = deployment_.Delete(memory_, command);
+  ASSERT_TRUE(outcome.ok()) << outcome.status();
+  EXPECT_EQ(outcome->deleted, 2U);
+  EXPECT_EQ(Nearest({0, 0}, 5, {.partitions = {42}}), Ids{});
+  Put({{2, {5, 5}, 3}}, 42);
+  deployment_.Restart();
+  memory_ = deployment_.Find("wiki");
+  EXPECT_EQ(Nearest({0, 0}, 5, {.partitions = {42}}), Ids{2});
+}
+
+TEST_P(DeploymentTest, FiltersDeleteAndCountWhatTheyMatch) {
+  Put({{1, {0, 0}, 1, {.label = 5, .source = 10}}, {2, {1, 0}, 2, {.label = 5, .source = 11}}, {3, {2, 0}, 3, {.source = 10}}});
+  RowFilter filter;
+  filter.sources = std::vector<uint64_t>{10};
+  EXPECT_EQ(deployment_.Count(memory_, {}, filter), 2U);
+  DeleteCommand command;
+  command.filter = filter;
+  command.dry_run = true;
+  EXPECT_EQ(deployment_.Delete(memory_, command)->deleted, 2U);
+  EXPECT_EQ(deployment_.Count(memory_), 3U);
+  command.dry_run = false;
+  EXPECT_EQ(deployment_.Delete(memory_, command)->deleted, 2U);
+  EXPECT_EQ(Nearest({0, 0}, 5), Ids{2});
+  // A deleted client id is free again.
+  Put({{1, {0, 0}, 1}});
+  EXPECT_EQ(Nearest({0, 0}, 5), (Ids{1, 2}));
+}
+
+TEST_P(DeploymentTest, ExpiredEntriesAreHiddenFromEveryRead) {
+  Put({{1, {0, 0}, 1, {.expiry_ms = 1'000'500}}, {2, {1, 0}, 2}});
+  EXPECT_EQ(Nearest({0, 0}, 5), (Ids{1, 2}));
+  deployment_.clock().Advance(500);
+  EXPECT_EQ(Nearest({0, 0}, 5), Ids{2});
+  EXPECT_EQ(deployment_.Count(memory_), 1U);
+  std::vector<bool> found;
+  ASSERT_TRUE(deployment_->Get(memory_, 0, {1}, false, {}, {}, found).ok());
+  EXPECT_FALSE(found[0]);
+}
+
+TEST_P(DeploymentTest, AScanVisitsEveryEntryOncePageByPage) {
+  std::vector<PlainEntry> entries;
+  for (uint64_t i = 0; i < 100; ++i) entries.push_back({i, {static_cast<float>(i), 0}, static_cast<Token>(i)});
+  Put(entries);
+  Put({{7, {0, 0}, 1}}, 3);
+  ScanCommand command;
+  command.partitions.all = true;
+  command.page_size = 9;
+  Ids seen;
+  do {
+    const auto page = deployment_->Scan(memory_, command);
+    ASSERT_TRUE(page.ok()) << page.status();
+    EXPECT_LE(page->entries.count, 9U);
+    seen.insert(seen.end(), page->entries.ids.begin(), page->entries.ids.end());
+    command.from = page->next;
+  } while (command.from.has_value());
+  std::sort(seen.begin(), seen.end());
+  Ids expected(100);
+  std::iota(expected.begin(), expected.end(), 0);
+  expected.insert(expected.begin() + 7, 7);
+  EXPECT_EQ(seen, expected);
+}
+
+TEST_P(DeploymentTest, AVersionOfTheFutureMakesAReadWaitUntilItsDeadline) {
+  const auto outcome = deployment_.Insert(memory_, ColumnsOf(memory_->spec, {{1, {0, 0}, 1}}));
+  ASSERT_TRUE(outcome.ok());
+  QueryCommand now = ExactQuery({0, 0}, 1, 1);
+  now.at_least = outcome->version;
+  EXPECT_EQ(deployment_.Query(memory_, std::move(now))->neighbours.ids, Ids{1});
+  QueryCommand future = ExactQuery({0, 0}, 1, 1);
+  future.at_least = outcome->version;
+  future.at_least.parts[0].sequence += 1000;
+  future.limits.deadline = std::chrono::steady_clock::now() + std::chrono::milliseconds(50);
+  const auto late = deployment_.Query(memory_, std::move(future));
+  EXPECT_EQ(late.status().code(), absl::StatusCode::kDeadlineExceeded);
+  EXPECT_EQ(ReasonOf(late.status()), reason::kReplicaLagging);
+}
+
+TEST_P(DeploymentTest, VersionsOfOtherMemoriesAndDeploymentsAreRefused) {
+  const MemoryHandle other = deployment_.Create(TokenMemory("other", 2));
+  const std::string bytes = deployment_->EncodeVersion({.memory = memory_->number, .parts = {{0, 1}}});
+  EXPECT_TRUE(deployment_->DecodeVersion(memory_, bytes).ok());
+  EXPECT_EQ(deployment_->DecodeVersion(other, bytes).status().code(), absl::StatusCode::kFailedPrecondition);
+  TestDeployment elsewhere(1);
+  EXPECT_EQ(elsewhere->DecodeVersion(memory_, bytes).status().code(), absl::StatusCode::kFailedPrecondition);
+  for (size_t cut = 0; cut < bytes.size(); ++cut) {
+    if (cut == 13) continue;  // the head alone is a version without parts
+    const auto decoded = deployment_->DecodeVersion(memory_, bytes.substr(0, cut));
+    EXPECT_EQ(decoded.status().code(), absl::StatusCode::kInvalidArgument) << cut;
+  }
+}
+
+TEST_P(DeploymentTest, ADroppedMemoryIsGoneAtOnceAndItsNameIsFree) {
+  Put({{1, {0, 0}, 1}});
+  ASSERT_TRUE(deployment_->DropMemory("wiki").ok());
+  EXPECT_EQ(deployment_->FindMemory("wiki").status().code(), absl::StatusCode::kNotFound);
+  EXPECT_EQ(deployment_->DropMemory("wiki").code(), absl::StatusCode::kNotFound);
+  const MemoryHandle fresh = deployment_.Create(TokenMemory("wiki", 3));
+  EXPECT_NE(fresh->number, memory_->number);
+  EXPECT_EQ(deployment_.Count(fresh), 0U);
+  // A write through the old handle comes after the drop in the log of its shard, and is refused.
+  const auto late = deployment_.Insert(memory_, ColumnsOf(memory_->spec, {{2, {0, 0}, 1}}));
+  EXPECT_EQ(late.status().code(), absl::StatusCode::kNotFound);
+  deployment_.Restart();
+  EXPECT_EQ(deployment_.Count(deployment_.Find("wiki")), 0U);
+}
+
+TEST_P(DeploymentTest, ANameIsTakenOnce) {
+  EXPECT_EQ(deployment_->CreateMemory(TokenMemory("wiki", 8)).status().code(), absl::StatusCode::kAlreadyExists);
+}
+
+TEST_P(DeploymentTest, SuccessorsAreTheNextIdOfTheSameSource) {
+  Put({{1, {0, 0}, 1, {.source = 1}}, {2, {1, 0}, 2, {.source = 1}}, {3, {2, 0}, 3, {.source = 2}}});
+  QueryCommand command = ExactQuery({0, 0}, 1, 3);
+  command.with_successors = true;
+  const auto outcome = deployment_.Query(memory_, std::move(command));
+  ASSERT_TRUE(outcome.ok()) << outcome.status();
+  EXPECT_EQ(outcome->neighbours.ids, (Ids{1, 2, 3}));
+  EXPECT_EQ(outcome->has_successor, (std::vector<uint8_t>{1, 0, 0}));
+  EXPECT_EQ(outcome->successors[0], 2U);
+}
+
+TEST_P(DeploymentTest, ExtraCandidatesAreScoredOnceAndOnlyWhereTheyExist) {
+  Put({{1, {0, 0}, 1, {.source = 1}}, {2, {1, 0}, 2, {.source = 1}}, {3, {2, 0}, 3, {.source = 2}}, {4, {9, 0}, 4}});
+  ASSERT_TRUE(deployment_.DeleteIds(memory_, {4}).ok());
+  QueryCommand command = ExactQuery({0, 0}, 1, 1);
+  command.extra_offsets = {0, 5};
+  command.extra_ids = {3, 3, 1, 4, 2};
+  command.extra_sources = {2, 2, 1, 0, 7};  // 4 was deleted; 2 has another source
+  const auto outcome = deployment_.Query(memory_, std::move(command));
+  ASSERT_TRUE(outcome.ok()) << outcome.status();
+  EXPECT_EQ(outcome->neighbours.ids, (Ids{1, 3}));
+  EXPECT_EQ(outcome->neighbours.scores, (std::vector<double>{0.0, -4.0}));
+}
+
+TEST_P(DeploymentTest, AnIndexThatIsBuiltAnswersExactlyAsBefore) {
+  std::vector<PlainEntry> entries;
+  for (uint64_t i = 0; i < 2000; ++i) {
+    const float x = static_cast<float>(Mix64(i) % 1000) / 10;
+    entries.push_back({i, {x, static_cast<float>(Mix64(i + 5000) % 1000) / 10}, static_cast<Token>(i % 1000)});
+  }
+  Put(entries);
+  const Ids before = Nearest({50, 50}, 100);
+  ASSERT_TRUE(deployment_.Build(memory_).ok());
+  EXPECT_EQ((*deployment_->Statistics(memory_)).segments, GetParam());
+  EXPECT_EQ((*deployment_->Statistics(memory_)).tail_rows, 0U);
+  EXPECT_EQ(Nearest({50, 50}, 100), before);
+  // Deletes reach sealed rows, and stay after a restart and after a retrain.
+  const Ids some(before.begin(), before.begin() + 10);
+  ASSERT_EQ(deployment_.DeleteIds(memory_, some)->deleted, 10U);
+  const Ids rest(before.begin() + 10, before.end());
+  EXPECT_EQ(Nearest({50, 50}, 90), rest);
+  deployment_.Restart();
+  memory_ = deployment_.Find("wiki");
+  EXPECT_EQ(Nearest({50, 50}, 90), rest);
+  ASSERT_TRUE(deployment_.Build(memory_, /*retrain=*/true).ok());
+  EXPECT_EQ(Nearest({50, 50}, 90), rest);
+  deployment_.Restart();
+  memory_ = deployment_.Find("wiki");
+  EXPECT_EQ(Nearest({50, 50}, 90), rest);
+}
+
+TEST_P(DeploymentTest, IndexFilesThatAreDeletedOrDamagedAreRebuilt) {
+  std::vector<PlainEntry> entries;
+  for (uint64_t i = 0; i < 3000; ++i) entries.push_back({i, {static_cast<float>(Mix64(i) % 777), 1}, 0});
+  Put(entries);
+  ASSERT_TRUE(deployment_.Build(memory_).ok());
+  const Ids before = Nearest({300, 0}, 200);
+  for (const std::string ending : {".segment", ".codebook", ""}) {
+    deployment_.Close();
+    for (uint32_t shard = 0; shard < GetParam(); ++shard) {
+      const std::string index = deployment_.path("shard-00" + std::to_string(shard) + "/index");
+      for (const auto& file : std::filesystem::directory_iterator(index)) {
+        if (ending.empty()) {
+          std::fstream(file.path(), std::ios::in | std::ios::out | std::ios::binary).seekp(200).put('\x5a');
+        } else if (file.path().extension() == ending) {
+          std::filesystem::remove(file.path());
+        }
+      }
+    }
+    deployment_.Open();
+    memory_ = deployment_.Find("wiki");
+    EXPECT_EQ(Nearest({300, 0}, 200), before) << ending;
+    EXPECT_EQ((*deployment_->Statistics(memory_)).segments, GetParam()) << ending;
+  }
+}
+
+TEST_P(DeploymentTest, ATailThatGrowsIsSealedInTheBackground) {
+  const size_t rows = (limits::kFlatRows + limits::kSealRows) * GetParam();
+  std::vector<PlainEntry> batch;
+  for (uint64_t i = 0; i < rows; ++i) {
+    batch.push_back({i, {static_cast<float>(Mix64(i) % 9973), static_cast<float>(Mix64(~i) % 9973)}, 0});
+    if (batch.size() == 8192 || i + 1 == rows) {
+      Put(batch);
+      batch.clear();
+    }
+  }
+  const auto deadline = std::chrono::steady_clock::now() + std::chrono::seconds(120);
+  while ((*deployment_->Statistics(memory_)).segments < GetParam() && std::chrono::steady_clock::now() < deadline) {
+    std::this_thread::yield();
+  }
+  EXPECT_GE((*deployment_->Statistics(memory_)).segments, GetParam());
+  EXPECT_EQ(deployment_.Count(memory_), rows);
+}
+
+INSTANTIATE_TEST_SUITE_P(Shards, DeploymentTest, ::testing::Values(1U, 3U),
+                         [](const auto& shards) { return "Shards" + std::to_string(shards.param); });
+
+}  // namespace
+}  // namespace mneme
