@@ -1,0 +1,97 @@
+#include "storage/catalogue_store.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <atomic>
+#include <random>
+
+#include "absl/strings/match.h"
+#include "tests/storage/fault_file_system.h"
+#include "tests/storage/temporary_directory.h"
+
+namespace mneme {
+namespace {
+
+using ::testing::ElementsAre;
+using ::testing::IsEmpty;
+
+MemoryRecord Record(MemoryNumber number, const std::string& name) {
+  MemoryRecord record;
+  record.number = number;
+  record.created_ms = 1'717'000'000'000;
+  record.spec.name = name;
+  record.spec.dimension = 128;
+  record.spec.metric = Metric::kCosine;
+  record.spec.key_dtype = Dtype::kF16;
+  record.spec.value_kind = ValueKind::kVector;
+  record.spec.vocabulary_size = 32'000;
+  record.spec.value_dimension = 7;
+  record.spec.spread = Spread::kOne;
+  record.spec.fingerprint = {"gpt2", "r1", "h.11", "abc", 50'257, "none"};
+  return record;
+}
+
+class CatalogueStoreTest : public ::testing::Test {
+ protected:
+  std::unique_ptr<CatalogueStore> Open(std::shared_ptr<rocksdb::FileSystem> system = nullptr) {
+    auto store = OpenCatalogueStore(directory_ / "catalogue", &resources_, std::move(system));
+    EXPECT_TRUE(store.ok()) << store.status();
+    return *std::move(store);
+  }
+  TemporaryDirectory directory_;
+  StoreResources resources_{4 << 20, 64 << 20};
+};
+
+TEST_F(CatalogueStoreTest, IsEmptyAtFirst) {
+  const auto store = Open();
+  EXPECT_THAT(store->Read().value(), IsEmpty());
+  EXPECT_EQ(store->NextNumber().value(), 1U);
+}
+
+TEST_F(CatalogueStoreTest, KeepsRecordsInTheOrderOfTheirNumbers) {
+  MemoryRecord dropped = Record(2, "b");
+  {
+    const auto store = Open();
+    ASSERT_TRUE(store->Put(Record(300, "c")).ok());
+    ASSERT_TRUE(store->Put(Record(2, "b")).ok());
+    ASSERT_TRUE(store->Put(Record(1, "a")).ok());
+    dropped.dropped = true;
+    ASSERT_TRUE(store->Put(dropped).ok());
+  }
+  EXPECT_THAT(Open()->Read().value(), ElementsAre(Record(1, "a"), dropped, Record(300, "c")));
+}
+
+TEST_F(CatalogueStoreTest, NeverGivesANumberTwice) {
+  {
+    const auto store = Open();
+    ASSERT_TRUE(store->Put(Record(1, "a")).ok());
+    ASSERT_TRUE(store->Put(Record(2, "b")).ok());
+    ASSERT_TRUE(store->Remove(2).ok());
+    ASSERT_TRUE(store->Remove(77).ok());
+    EXPECT_EQ(store->NextNumber().value(), 3U);
+  }
+  const auto store = Open();
+  EXPECT_THAT(store->Read().value(), ElementsAre(Record(1, "a")));
+  EXPECT_EQ(store->NextNumber().value(), 3U);
+  ASSERT_TRUE(store->Put(Record(1, "renamed")).ok());
+  EXPECT_EQ(store->NextNumber().value(), 3U);
+}
+
+TEST_F(CatalogueStoreTest, SyncsEveryWrite) {
+  std::atomic<bool> fail{false};
+  auto system = std::make_shared<FaultFileSystem>([&](FileOperation operation, const std::string& path) {
+    const bool hit = operation == FileOperation::kSync && absl::EndsWith(path, ".log") && fail;
+    return hit ? rocksdb::IOStatus::IOError("injected") : rocksdb::IOStatus::OK();
+  });
+  const auto store = Open(system);
+  ASSERT_TRUE(store->Put(Record(1, "a")).ok());
+  fail = true;
+  const absl::Status failed = store->Put(Record(2, "b"));
+  EXPECT_EQ(failed.code(), absl::StatusCode::kUnavailable);
+  fail = false;
+  EXPECT_EQ(store->Remove(1), failed);
+}
+
+}  // namespace
+}  // namespace mneme
