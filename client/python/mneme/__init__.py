@@ -1,6 +1,6 @@
 """Client of Mneme, a memory service that neural networks read and write while they run.
 
-m = mneme.connect("127.0.0.1:7171").memory("wiki")
+m = mneme.connect("127.0.0.1:7700").memory("wiki")
 m.insert(keys, tokens)
 p = m.distribution(q, k=1024, temperature=7).mix(lm_log_probs, 0.3)
 """

@@ -124,6 +124,7 @@ class DecodeStream:
         try:
             if kind is None:
                 self.wait()
+                self._finish()
         finally:
             self.close()
 
@@ -198,6 +199,15 @@ class DecodeStream:
             self._exchange(None)
         return self.version
 
+    def _finish(self) -> None:
+        """Half-closes and reads to the end, so that the stream ends with OK rather than as cancelled."""
+        self._outbox.close()
+        try:
+            for response in self._call:
+                self._note(response)
+        except grpc.RpcError as error:
+            raise errors.from_rpc_error(error) from None
+
     def close(self) -> None:
         """Ends the stream; what was learned and not yet sent is not sent."""
         self._outbox.close()
@@ -221,8 +231,11 @@ class DecodeStream:
             raise errors.from_rpc_error(error) from None
         except StopIteration:
             raise errors.Unavailable(grpc.StatusCode.UNAVAILABLE, "the server ended the stream") from None
+        self._note(response)
+        return response
+
+    def _note(self, response: memory_pb2.QueryStreamResponse) -> None:
         if response.acknowledged_step > self.acknowledged_step:
             self.acknowledged_step, self.version = response.acknowledged_step, response.acknowledged_version
         if response.HasField("benefit"):
             self.benefit_tokens, self.benefit_nats = response.benefit.tokens, response.benefit.nats
-        return response
