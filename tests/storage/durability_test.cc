@@ -196,7 +196,7 @@ TEST_F(DurabilityTest, AFullDiskIsSaidAndLosesNothingAcknowledged) {
 TEST_F(DurabilityTest, TheNthFailedOperationNeverLosesAnAcknowledgedBatch) {
   const uint64_t seed = TestSeed();
   const uint64_t operations = FullTests() ? 600 : 300;
-  const uint64_t stride = FullTests() ? 1 : 7;
+  const uint64_t stride = FullTests() ? 1 : 17;
   int failures = 0;
   for (uint64_t n = 1; n <= operations; n += stride) {
     SCOPED_TRACE(absl::StrCat("operation ", n, " fails"));

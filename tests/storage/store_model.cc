@@ -38,7 +38,8 @@ std::string SegmentText(const SegmentRecord& s) {
 }
 
 std::string HeadText(const PartitionHead& head) {
-  return absl::StrCat("head ", head.key.memory, "/", head.key.partition, " ", head.next_row, " ", head.live_rows, "\n");
+  return absl::StrCat("head ", head.key.memory, "/", head.key.partition, " ", head.next_row, " ", head.live_rows, " ",
+                      head.id_bound, "\n");
 }
 
 std::string RequestText(const RememberedRequest& r, bool with_result) {
@@ -118,6 +119,7 @@ void StoreModel::Apply(const StoreBatch& batch) {
     partition.has_head = true;
     partition.next_row = head.next_row;
     partition.live_rows = head.live_rows;
+    partition.id_bound = head.id_bound;
   }
   for (const RememberedRequest& request : batch.forgotten_requests) {
     const auto it = requests_.find(request.id.high);
@@ -171,7 +173,7 @@ void StoreModel::AddRun(std::mt19937_64& random, const PartitionKey& key, size_t
     live.erase(row);
   }
   out.batch.runs.push_back({key, partition.next_row, columns.get(), padding, padding + count, map_ids});
-  out.batch.heads.push_back({key, partition.next_row + count, live.size()});
+  out.batch.heads.push_back({key, partition.next_row + count, live.size(), random() >> Below(random, 64)});
   out.columns.push_back(std::move(columns));
 }
 
@@ -208,7 +210,8 @@ OwnedBatch StoreModel::RandomBatch(std::mt19937_64& random, size_t entries, size
 std::string StoreModel::Dump() const {
   std::string text = absl::StrCat("applied ", applied_, "\n");
   for (const auto& [key, partition] : partitions_) {
-    if (partition.has_head) absl::StrAppend(&text, HeadText({key, partition.next_row, partition.live_rows}));
+    if (!partition.has_head) continue;
+    absl::StrAppend(&text, HeadText({key, partition.next_row, partition.live_rows, partition.id_bound}));
   }
   for (const auto& [key, partition] : partitions_) {
     for (const auto& [number, segment] : partition.segments) absl::StrAppend(&text, SegmentText(segment));

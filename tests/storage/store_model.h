@@ -44,6 +44,7 @@ class StoreModel {
     Row next_row = 0;
     bool has_head = false;
     uint64_t live_rows = 0;
+    EntryId id_bound = 0;
   };
   const Partition& At(const PartitionKey& key) const;
   void AddRun(std::mt19937_64& random, const PartitionKey& key, size_t entries, size_t value_bytes,
