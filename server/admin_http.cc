@@ -1,0 +1,79 @@
+#include "server/admin_http.h"
+
+#include <httplib.h>
+
+#include <thread>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "server/version.h"
+
+namespace mneme {
+namespace {
+
+constexpr char kText[] = "text/plain; charset=utf-8";
+constexpr char kJson[] = "application/json";
+// The version of Prometheus' text form.
+constexpr char kMetricsText[] = "text/plain; version=0.0.4; charset=utf-8";
+constexpr size_t kThreads = 2;
+constexpr size_t kMaxBody = 4096;  // nothing here takes one
+constexpr time_t kSeconds = 5;
+
+}  // namespace
+
+struct AdminHttp::Server {
+  httplib::Server http;
+  AdminPages pages;
+  int port = 0;
+  std::thread thread;
+
+  void Route() {
+    http.Get("/healthz", [](const httplib::Request&, httplib::Response& out) { out.set_content("ok\n", kText); });
+    http.Get("/readyz", [this](const httplib::Request&, httplib::Response& out) {
+      const bool ready = pages.ready();
+      out.status = ready ? 200 : 503;
+      out.set_content(ready ? "ok\n" : "not serving\n", kText);
+    });
+    http.Get("/metrics", [this](const httplib::Request&, httplib::Response& out) {
+      out.set_content(pages.metrics(), kMetricsText);
+    });
+    http.Get("/version", [](const httplib::Request&, httplib::Response& out) {
+      out.set_content(absl::StrCat("{\"version\":\"", kVersion, "\"}\n"), kJson);
+    });
+    http.Get("/config", [this](const httplib::Request&, httplib::Response& out) {
+      out.set_content(absl::StrCat(pages.config, "\n"), kJson);
+    });
+  }
+};
+
+AdminHttp::AdminHttp(std::unique_ptr<Server> server) : server_(std::move(server)) {}
+
+absl::StatusOr<std::unique_ptr<AdminHttp>> AdminHttp::Start(const std::string& host, int port, AdminPages pages) {
+  auto server = std::make_unique<Server>();
+  server->pages = std::move(pages);
+  server->http.new_task_queue = [] { return new httplib::ThreadPool(kThreads); };
+  server->http.set_payload_max_length(kMaxBody);
+  server->http.set_read_timeout(kSeconds);
+  server->http.set_write_timeout(kSeconds);
+  server->http.set_keep_alive_timeout(kSeconds);
+  server->Route();
+  if (port == 0) {
+    server->port = server->http.bind_to_any_port(host);
+  } else if (server->http.bind_to_port(host, port)) {
+    server->port = port;
+  }
+  if (server->port <= 0) return absl::UnavailableError(absl::StrCat("cannot listen on ", host, ":", port));
+  server->thread = std::thread([raw = server.get()] { raw->http.listen_after_bind(); });
+  // stop() does nothing before the loop runs.
+  while (!server->http.is_running()) std::this_thread::yield();
+  return std::unique_ptr<AdminHttp>(new AdminHttp(std::move(server)));
+}
+
+AdminHttp::~AdminHttp() {
+  server_->http.stop();
+  server_->thread.join();
+}
+
+int AdminHttp::port() const { return server_->port; }
+
+}  // namespace mneme

@@ -1,0 +1,89 @@
+#include "mneme/v1/admin.grpc.pb.h"
+#include "server/admin_handlers.h"
+#include "server/build_stream.h"
+#include "server/probe_recall.h"
+#include "server/services.h"
+#include "server/unary_call.h"
+
+namespace mneme {
+namespace {
+
+using v1::AdminService;
+
+template <typename Next>
+using RawMemories = AdminService::WithRawCallbackMethod_CreateMemory<AdminService::WithRawCallbackMethod_GetMemory<
+    AdminService::WithRawCallbackMethod_ListMemories<AdminService::WithRawCallbackMethod_DropMemory<Next>>>>;
+template <typename Next>
+using RawState = AdminService::WithRawCallbackMethod_BuildIndex<AdminService::WithRawCallbackMethod_GetStatistics<
+    AdminService::WithRawCallbackMethod_ProbeRecall<AdminService::WithRawCallbackMethod_Ping<Next>>>>;
+
+constexpr char kService[] = "mneme.v1.AdminService";
+
+class RawAdminService final : public RawMemories<RawState<AdminService::Service>> {
+ public:
+  explicit RawAdminService(FrontEnd& front_end) : front_end_(front_end) {}
+
+  grpc::ServerUnaryReactor* CreateMemory(grpc::CallbackServerContext* context, const grpc::ByteBuffer* in,
+                                         grpc::ByteBuffer* out) override {
+    return Blocking<v1::CreateMemoryRequest, v1::CreateMemoryResponse>(create_, context, in, out, HandleCreateMemory);
+  }
+  grpc::ServerUnaryReactor* GetMemory(grpc::CallbackServerContext* context, const grpc::ByteBuffer* in,
+                                      grpc::ByteBuffer* out) override {
+    return Blocking<v1::GetMemoryRequest, v1::GetMemoryResponse>(get_, context, in, out, HandleGetMemory);
+  }
+  grpc::ServerUnaryReactor* ListMemories(grpc::CallbackServerContext* context, const grpc::ByteBuffer* in,
+                                         grpc::ByteBuffer* out) override {
+    return Blocking<v1::ListMemoriesRequest, v1::ListMemoriesResponse>(list_, context, in, out, HandleListMemories);
+  }
+  grpc::ServerUnaryReactor* DropMemory(grpc::CallbackServerContext* context, const grpc::ByteBuffer* in,
+                                       grpc::ByteBuffer* out) override {
+    return Blocking<v1::DropMemoryRequest, v1::DropMemoryResponse>(drop_, context, in, out, HandleDropMemory);
+  }
+  grpc::ServerWriteReactor<grpc::ByteBuffer>* BuildIndex(grpc::CallbackServerContext* context,
+                                                         const grpc::ByteBuffer* in) override {
+    return BuildStream::Start(front_end_, build_, context, in);
+  }
+  grpc::ServerUnaryReactor* GetStatistics(grpc::CallbackServerContext* context, const grpc::ByteBuffer* in,
+                                          grpc::ByteBuffer* out) override {
+    return Blocking<v1::GetStatisticsRequest, v1::GetStatisticsResponse>(statistics_, context, in, out,
+                                                                         HandleGetStatistics);
+  }
+  grpc::ServerUnaryReactor* ProbeRecall(grpc::CallbackServerContext* context, const grpc::ByteBuffer* in,
+                                        grpc::ByteBuffer* out) override {
+    return StartBlocking<v1::ProbeRecallRequest, v1::ProbeRecallResponse>(front_end_, probe_, context, in, out,
+                                                                          HandleProbeRecall, front_end_.long_calls());
+  }
+  grpc::ServerUnaryReactor* Ping(grpc::CallbackServerContext* context, const grpc::ByteBuffer* in,
+                                 grpc::ByteBuffer* out) override {
+    return StartUnary<v1::PingRequest, v1::PingResponse>(front_end_, ping_, context, in, out, HandlePing);
+  }
+
+ private:
+  template <typename Request, typename Response>
+  grpc::ServerUnaryReactor* Blocking(const RpcMethod& method, grpc::CallbackServerContext* context,
+                                     const grpc::ByteBuffer* in, grpc::ByteBuffer* out,
+                                     BlockingHandler<Request, Response> handler) {
+    return StartBlocking<Request, Response>(front_end_, method, context, in, out, handler, front_end_.calls());
+  }
+  RpcMethod Add(const char* name, const char* type) {
+    return {kService, name, front_end_.metrics().AddMethod(kService, name, type)};
+  }
+
+  FrontEnd& front_end_;
+  const RpcMethod create_ = Add("CreateMemory", "unary");
+  const RpcMethod get_ = Add("GetMemory", "unary");
+  const RpcMethod list_ = Add("ListMemories", "unary");
+  const RpcMethod drop_ = Add("DropMemory", "unary");
+  const RpcMethod build_ = Add("BuildIndex", "server_stream");
+  const RpcMethod statistics_ = Add("GetStatistics", "unary");
+  const RpcMethod probe_ = Add("ProbeRecall", "unary");
+  const RpcMethod ping_ = Add("Ping", "unary");
+};
+
+}  // namespace
+
+std::unique_ptr<grpc::Service> MakeAdminService(FrontEnd& front_end) {
+  return std::make_unique<RawAdminService>(front_end);
+}
+
+}  // namespace mneme

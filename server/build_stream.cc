@@ -1,0 +1,90 @@
+#include "server/build_stream.h"
+
+#include <string_view>
+
+#include "common/status_macros.h"
+#include "server/find_memory.h"
+#include "server/raw_message.h"
+
+namespace mneme {
+
+BuildStream* BuildStream::Start(FrontEnd& front_end, const RpcMethod& method, grpc::CallbackServerContext* context,
+                                const grpc::ByteBuffer* request) {
+  const auto stream = std::make_shared<BuildStream>(front_end, method, context);
+  stream->self_ = stream;
+  const absl::Status status = Guard([&]() -> absl::Status {
+    RETURN_IF_ERROR(stream->Prepare(*request));
+    return front_end.long_calls().Submit([stream] { stream->Build(); });
+  });
+  if (!status.ok()) {
+    absl::MutexLock lock(&stream->mutex_);
+    stream->built_ = status;
+    stream->Advance();
+  }
+  return stream.get();
+}
+
+BuildStream::BuildStream(FrontEnd& front_end, const RpcMethod& method, grpc::CallbackServerContext* context)
+    : limits_(LimitsOf(*context, cancelled_)), front_end_(front_end), record_(front_end, method) {}
+
+absl::Status BuildStream::Prepare(const grpc::ByteBuffer& bytes) {
+  RETURN_IF_ERROR(limits_.Check());
+  RETURN_IF_ERROR(ParseMessage(bytes, &request_));
+  ASSIGN_OR_RETURN(deployment_, front_end_.deployment());
+  ASSIGN_OR_RETURN(memory_, FindMemory(*deployment_, request_.memory()));
+  return absl::OkStatus();
+}
+
+void BuildStream::Build() {
+  const absl::Status status = Guard([this]() -> absl::Status {
+    RETURN_IF_ERROR(limits_.Check());
+    const absl::Status built = deployment_->BuildIndex(
+        memory_, request_.retrain(), [this](const BuildProgress& progress) { return OnProgress(progress); });
+    // "Cancelled" by a deadline is a deadline.
+    if (absl::IsCancelled(built)) RETURN_IF_ERROR(limits_.Check());
+    return WithMemory(built, *memory_);
+  });
+  absl::MutexLock lock(&mutex_);
+  if (status.ok() && (!latest_.has_value() || std::string_view(latest_->stage) != "done")) {
+    latest_ = BuildProgress{"done", 1, 1};
+  }
+  built_ = status;
+  Advance();
+}
+
+bool BuildStream::OnProgress(const BuildProgress& progress) {
+  if (!limits_.Check().ok() || front_end_.draining()) return false;
+  absl::MutexLock lock(&mutex_);
+  latest_ = progress;
+  Advance();
+  return true;
+}
+
+void BuildStream::OnWriteDone(bool ok) {
+  const std::shared_ptr<BuildStream> keep = shared_from_this();  // beyond the lock
+  absl::MutexLock lock(&mutex_);
+  writing_ = false;
+  if (!ok) cancelled_->store(true, std::memory_order_relaxed);
+  Advance();
+}
+
+void BuildStream::Advance() {
+  if (writing_ || finished_) return;
+  const bool gone = cancelled_->load(std::memory_order_relaxed);
+  if (latest_.has_value() && !gone) {
+    v1::BuildIndexResponse response;
+    response.set_stage(latest_->stage);
+    response.set_rows_done(latest_->rows_done);
+    response.set_rows_total(latest_->rows_total);
+    latest_.reset();
+    if (SerializeMessage(response, &outgoing_).ok()) {
+      writing_ = true;
+      return StartWrite(&outgoing_);
+    }
+  }
+  if (!built_.has_value()) return;
+  finished_ = true;
+  Finish(record_.Finish(*built_));
+}
+
+}  // namespace mneme

@@ -1,0 +1,39 @@
+#include "server/find_memory.h"
+
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "common/status_macros.h"
+#include "server/convert_memory.h"
+#include "server/request_error.h"
+
+namespace mneme {
+namespace {
+
+constexpr char kMemoryType[] = "mneme.v1.Memory";
+
+}  // namespace
+
+absl::StatusOr<MemoryHandle> FindMemory(const Deployment& deployment, const std::string& name) {
+  RETURN_IF_ERROR(CheckMemoryName("memory", name));
+  absl::StatusOr<MemoryHandle> memory = deployment.FindMemory(name);
+  if (memory.ok()) return memory;
+  if (!absl::IsNotFound(memory.status())) return memory.status();
+  const absl::Status error = absl::NotFoundError(absl::StrCat("there is no memory \"", name, "\""));
+  return WithResource(WithReason(error, reason::kMemoryNotFound), kMemoryType, name);
+}
+
+absl::StatusOr<Version> ReadVersion(const Deployment& deployment, const MemoryHandle& memory,
+                                    const std::string& bytes) {
+  if (bytes.empty()) return Version{};
+  absl::StatusOr<Version> version = deployment.DecodeVersion(memory, bytes);
+  if (version.ok() || !absl::IsInvalidArgument(version.status())) return version;
+  return FieldError("at_least_version", "is not a version that this deployment gave");
+}
+
+absl::Status WithMemory(absl::Status status, const MemoryRecord& memory) {
+  if (!absl::IsNotFound(status)) return status;
+  return WithResource(WithReason(std::move(status), reason::kMemoryNotFound), kMemoryType, memory.spec.name);
+}
+
+}  // namespace mneme

@@ -1,0 +1,23 @@
+// Finding what a request names.
+#ifndef MNEME_SERVER_FIND_MEMORY_H_
+#define MNEME_SERVER_FIND_MEMORY_H_
+
+#include <string>
+
+#include "absl/status/statusor.h"
+#include "engine/deployment.h"
+
+namespace mneme {
+
+// INVALID_ARGUMENT when `name` is no name; NOT_FOUND (MEMORY_NOT_FOUND, with ResourceInfo) when there is no such memory.
+absl::StatusOr<MemoryHandle> FindMemory(const Deployment& deployment, const std::string& name);
+
+// The version that a read must see; no parts when `bytes` are empty. Errors as Deployment::DecodeVersion.
+absl::StatusOr<Version> ReadVersion(const Deployment& deployment, const MemoryHandle& memory, const std::string& bytes);
+
+// Names the memory in a NOT_FOUND that came from the engine while the memory was being dropped.
+absl::Status WithMemory(absl::Status status, const MemoryRecord& memory);
+
+}  // namespace mneme
+
+#endif  // MNEME_SERVER_FIND_MEMORY_H_

@@ -1,0 +1,61 @@
+#include "server/front_end.h"
+
+#include <algorithm>
+#include <chrono>
+#include <utility>
+
+#include "common/limits.h"
+#include "server/request_error.h"
+
+namespace mneme {
+namespace {
+
+constexpr int kErrorLinesPerSecond = 50;
+
+}  // namespace
+
+FrontEnd::FrontEnd(Log* log, Metrics* metrics)
+    : log_(log),
+      metrics_(metrics),
+      calls_(limits::kCallWorkers, limits::kMaxQueuedCalls),
+      long_calls_(limits::kLongCallWorkers, limits::kMaxQueuedLongCalls) {}
+
+absl::StatusOr<Deployment*> FrontEnd::deployment() const {
+  Deployment* deployment = deployment_.load(std::memory_order_acquire);
+  if (deployment != nullptr) return deployment;
+  return WithRetry(WithReason(absl::UnavailableError("the server is opening its data; try again"), reason::kStarting),
+                   absl::Seconds(1));
+}
+
+void FrontEnd::StartDraining() {
+  draining_.store(true, std::memory_order_release);
+  std::vector<std::weak_ptr<DrainListener>> streams;
+  {
+    absl::MutexLock lock(&streams_mutex_);
+    streams = streams_;
+  }
+  for (const auto& weak : streams) {
+    if (const auto stream = weak.lock()) stream->OnDrain();
+  }
+}
+
+void FrontEnd::AddStream(std::weak_ptr<DrainListener> stream) {
+  absl::MutexLock lock(&streams_mutex_);
+  if (streams_.size() >= prune_at_) {
+    std::erase_if(streams_, [](const auto& weak) { return weak.expired(); });
+    prune_at_ = std::max<size_t>(64, 2 * streams_.size());
+  }
+  streams_.push_back(std::move(stream));
+}
+
+bool FrontEnd::TakeErrorLine() {
+  const int64_t second =
+      std::chrono::duration_cast<std::chrono::seconds>(std::chrono::steady_clock::now().time_since_epoch()).count();
+  // Two threads that see a new second may both reset the count: a few lines more, no harm.
+  if (error_second_.exchange(second, std::memory_order_relaxed) != second) {
+    error_lines_.store(0, std::memory_order_relaxed);
+  }
+  return error_lines_.fetch_add(1, std::memory_order_relaxed) < kErrorLinesPerSecond;
+}
+
+}  // namespace mneme

@@ -1,0 +1,65 @@
+// FrontEnd: what every call of a server shares: the deployment once it is open, worker pools, metrics and the log.
+#ifndef MNEME_SERVER_FRONT_END_H_
+#define MNEME_SERVER_FRONT_END_H_
+
+#include <atomic>
+#include <cstdint>
+#include <memory>
+#include <vector>
+
+#include "absl/base/thread_annotations.h"
+#include "absl/status/statusor.h"
+#include "absl/synchronization/mutex.h"
+#include "engine/deployment.h"
+#include "server/call_pool.h"
+#include "server/drain_listener.h"
+#include "server/log.h"
+#include "server/metrics.h"
+
+namespace mneme {
+
+// Answers UNAVAILABLE (STARTING) until the deployment is there, so that a server can listen while it recovers.
+// Outlived by the log and the metrics, outlives every call. Thread-safe.
+class FrontEnd {
+ public:
+  FrontEnd(Log* log, Metrics* metrics);
+
+  // UNAVAILABLE (STARTING) before Serve().
+  absl::StatusOr<Deployment*> deployment() const;
+  // Calls go to `deployment` from now on; it must outlive them.
+  void Serve(Deployment* deployment) { deployment_.store(deployment, std::memory_order_release); }
+  // Streams end with UNAVAILABLE (DRAINING) once what they accepted is done.
+  void StartDraining();
+  bool draining() const { return draining_.load(std::memory_order_acquire); }
+  // Streams register when they begin; a stream that is gone is forgotten.
+  void AddStream(std::weak_ptr<DrainListener> stream);
+
+  size_t queued_calls() const { return calls_.queued() + long_calls_.queued(); }
+  CallPool& calls() { return calls_; }
+  CallPool& long_calls() { return long_calls_; }
+  Metrics& metrics() { return *metrics_; }
+  Log& log() { return *log_; }
+
+  // True for one successful call in a thousand.
+  bool SampleAccess() { return accesses_.fetch_add(1, std::memory_order_relaxed) % 1000 == 0; }
+  // False once a second's worth of error lines has been written: a flood of bad requests must not fill the disk.
+  bool TakeErrorLine();
+
+ private:
+  Log* const log_;
+  Metrics* const metrics_;
+  std::atomic<Deployment*> deployment_{nullptr};
+  std::atomic<bool> draining_{false};
+  std::atomic<uint64_t> accesses_{0};
+  std::atomic<int64_t> error_second_{0};
+  std::atomic<int> error_lines_{0};
+  absl::Mutex streams_mutex_;
+  std::vector<std::weak_ptr<DrainListener>> streams_ ABSL_GUARDED_BY(streams_mutex_);
+  size_t prune_at_ ABSL_GUARDED_BY(streams_mutex_) = 64;
+  CallPool calls_;
+  CallPool long_calls_;
+};
+
+}  // namespace mneme
+
+#endif  // MNEME_SERVER_FRONT_END_H_

@@ -1,0 +1,84 @@
+#include "server/grpc_status.h"
+
+#include <grpcpp/support/error_details.h>
+
+#include <string>
+
+#include "absl/strings/cord.h"
+#include "common/limits.h"
+#include "google/rpc/error_details.pb.h"
+#include "google/rpc/status.pb.h"
+#include "server/request_error.h"
+
+namespace mneme {
+namespace {
+
+constexpr char kErrorInfoUrl[] = "type.googleapis.com/google.rpc.ErrorInfo";
+constexpr char kRetryInfoUrl[] = "type.googleapis.com/google.rpc.RetryInfo";
+// A message shares the peer's metadata limit with the details, percent-encoded (up to three bytes for one).
+constexpr size_t kMaxMessageText = 1024;
+
+grpc::StatusCode CodeOf(absl::StatusCode code) {
+  switch (code) {
+    case absl::StatusCode::kOk: return grpc::StatusCode::OK;
+    case absl::StatusCode::kCancelled: return grpc::StatusCode::CANCELLED;
+    case absl::StatusCode::kInvalidArgument: return grpc::StatusCode::INVALID_ARGUMENT;
+    case absl::StatusCode::kDeadlineExceeded: return grpc::StatusCode::DEADLINE_EXCEEDED;
+    case absl::StatusCode::kNotFound: return grpc::StatusCode::NOT_FOUND;
+    case absl::StatusCode::kAlreadyExists: return grpc::StatusCode::ALREADY_EXISTS;
+    case absl::StatusCode::kPermissionDenied: return grpc::StatusCode::PERMISSION_DENIED;
+    case absl::StatusCode::kResourceExhausted: return grpc::StatusCode::RESOURCE_EXHAUSTED;
+    case absl::StatusCode::kFailedPrecondition: return grpc::StatusCode::FAILED_PRECONDITION;
+    case absl::StatusCode::kAborted: return grpc::StatusCode::ABORTED;
+    case absl::StatusCode::kOutOfRange: return grpc::StatusCode::OUT_OF_RANGE;
+    case absl::StatusCode::kUnimplemented: return grpc::StatusCode::UNIMPLEMENTED;
+    case absl::StatusCode::kUnavailable: return grpc::StatusCode::UNAVAILABLE;
+    case absl::StatusCode::kDataLoss: return grpc::StatusCode::DATA_LOSS;
+    case absl::StatusCode::kUnauthenticated: return grpc::StatusCode::UNAUTHENTICATED;
+    case absl::StatusCode::kUnknown:
+    case absl::StatusCode::kInternal: return grpc::StatusCode::INTERNAL;
+    default: return grpc::StatusCode::INTERNAL;
+  }
+}
+
+// Adds what every error has to carry and this one does not yet.
+absl::Status Complete(absl::Status status) {
+  if (!status.GetPayload(kErrorInfoUrl).has_value()) status = WithReason(status, ReasonOf(status));
+  const bool retry = status.code() == absl::StatusCode::kResourceExhausted ||
+                     status.code() == absl::StatusCode::kUnavailable;
+  if (retry && !status.GetPayload(kRetryInfoUrl).has_value()) status = WithRetry(status, absl::Milliseconds(100));
+  return status;
+}
+
+// ErrorInfo first, so that it survives the cap.
+void AddDetails(const absl::Status& status, google::rpc::Status& out) {
+  const auto add = [&out](const std::string& url, const absl::Cord& value) {
+    if (out.ByteSizeLong() + url.size() + value.size() + 16 > limits::kMaxErrorDetailBytes) return;
+    auto* detail = out.add_details();
+    detail->set_type_url(url);
+    detail->set_value(std::string(value));
+  };
+  if (const auto info = status.GetPayload(kErrorInfoUrl); info.has_value()) add(kErrorInfoUrl, *info);
+  status.ForEachPayload([&add](auto url, const absl::Cord& value) {
+    if (std::string(url) != kErrorInfoUrl) add(std::string(url), value);
+  });
+}
+
+}  // namespace
+
+grpc::Status ToGrpcStatus(const absl::Status& status) {
+  if (status.ok()) return grpc::Status::OK;
+  const grpc::StatusCode code = CodeOf(status.code());
+  const absl::Status told = code == grpc::StatusCode::INTERNAL
+                                ? absl::InternalError("internal error; the server's log says more")
+                                : status;
+  google::rpc::Status details;
+  details.set_code(code);
+  details.set_message(std::string(told.message()).substr(0, kMaxMessageText));
+  AddDetails(Complete(told), details);
+  grpc::Status out;
+  grpc::SetErrorDetails(details, &out);
+  return out;
+}
+
+}  // namespace mneme

@@ -1,0 +1,209 @@
+#include "server/insert_stream.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "common/limits.h"
+#include "common/status_macros.h"
+#include "server/convert_columns.h"
+#include "server/convert_memory.h"
+#include "server/find_memory.h"
+#include "server/merge_version.h"
+#include "server/raw_message.h"
+#include "server/request_error.h"
+#include "server/write_handlers.h"
+
+namespace mneme {
+
+InsertStream* InsertStream::Start(FrontEnd& front_end, const RpcMethod& method, grpc::CallbackServerContext* context) {
+  auto stream = std::make_shared<InsertStream>(front_end, method, context);
+  InsertStream* raw = stream.get();
+  front_end.AddStream(stream);
+  raw->self_ = std::move(stream);
+  const absl::StatusOr<Deployment*> deployment = front_end.deployment();
+  if (deployment.ok()) {
+    raw->deployment_ = *deployment;
+  } else {
+    absl::MutexLock lock(&raw->mutex_);
+    raw->failure_ = deployment.status();
+  }
+  raw->Advance();
+  return raw;
+}
+
+InsertStream::InsertStream(FrontEnd& front_end, const RpcMethod& method, grpc::CallbackServerContext* context)
+    : limits_(LimitsOf(*context, cancelled_)), record_(front_end, method) {}
+
+void InsertStream::OnReadDone(bool ok) {
+  absl::Status status;
+  if (ok) status = Guard([this] { return Accept(incoming_); });
+  {
+    absl::MutexLock lock(&mutex_);
+    reading_ = false;
+    half_closed_ |= !ok;
+    if (failure_.ok()) failure_ = status;
+  }
+  Advance();
+}
+
+void InsertStream::OnWriteDone(bool ok) {
+  {
+    absl::MutexLock lock(&mutex_);
+    writing_ = false;
+    if (!ok) {
+      broken_ = true;
+      if (failure_.ok()) failure_ = absl::CancelledError("the client is gone");
+    }
+  }
+  Advance();
+}
+
+void InsertStream::OnCancel() {
+  cancelled_->store(true, std::memory_order_relaxed);
+  const absl::Status why = limits_.Check();  // a deadline cancels too
+  {
+    absl::MutexLock lock(&mutex_);
+    broken_ = true;
+    if (failure_.ok()) failure_ = why.ok() ? absl::CancelledError("the client cancelled") : why;
+  }
+  Advance();
+}
+
+void InsertStream::OnDone() { self_.reset(); }
+
+void InsertStream::OnDrain() { Advance(); }
+
+void InsertStream::CompleteFromTemplate(v1::InsertRequest& insert) {
+  if (insert.memory().empty()) {
+    insert.set_memory(template_.memory());
+    if (insert.partition() == 0) insert.set_partition(template_.partition());
+    if (insert.durability() == v1::DURABILITY_UNSPECIFIED) insert.set_durability(template_.durability());
+    if (!insert.has_fingerprint() && template_.has_fingerprint()) {
+      *insert.mutable_fingerprint() = template_.fingerprint();
+    }
+    return;
+  }
+  template_.Clear();
+  template_.set_memory(insert.memory());
+  template_.set_partition(insert.partition());
+  template_.set_durability(insert.durability());
+  if (insert.has_fingerprint()) *template_.mutable_fingerprint() = insert.fingerprint();
+}
+
+absl::Status InsertStream::Accept(const grpc::ByteBuffer& bytes) {
+  RETURN_IF_ERROR(limits_.Check());
+  v1::InsertStreamRequest request;
+  RETURN_IF_ERROR(ParseMessage(bytes, &request));
+  if (request.sequence() != sequence_ + 1) {
+    return WithPrecondition(
+        WithReason(absl::FailedPreconditionError(
+                       absl::StrCat("sequence is ", request.sequence(), "; must be ", sequence_ + 1)),
+                   reason::kSequenceGap,
+                   {{"expected", absl::StrCat(sequence_ + 1)}, {"got", absl::StrCat(request.sequence())}}),
+        reason::kSequenceGap, "sequence");
+  }
+  CompleteFromTemplate(*request.mutable_insert());
+  ASSIGN_OR_RETURN(PlannedInsert plan, PlanInsert(*deployment_, request.insert()));
+  const uint64_t sequence = ++sequence_;
+  {
+    absl::MutexLock lock(&mutex_);
+    InFlight& added = in_flight_.emplace_back();
+    added.bytes = bytes.Length();
+    added.durability = plan.command.durability;
+    in_flight_bytes_ += added.bytes;
+  }
+  deployment_->Insert(plan.memory, std::move(plan.command), nullptr,
+                      [self = shared_from_this(), sequence, memory = plan.memory](absl::StatusOr<InsertOutcome> outcome) {
+                        self->OnOutcome(sequence, memory, std::move(outcome));
+                      });
+  return absl::OkStatus();
+}
+
+void InsertStream::OnOutcome(uint64_t sequence, const MemoryHandle& memory, absl::StatusOr<InsertOutcome> outcome) {
+  if (!outcome.ok()) outcome = WithMemory(outcome.status(), *memory);
+  {
+    absl::MutexLock lock(&mutex_);
+    // Outcomes are taken off the front only once they are told or the stream is broken.
+    if (sequence <= acknowledged_ || sequence - acknowledged_ > in_flight_.size()) return;
+    InFlight& entry = in_flight_[sequence - acknowledged_ - 1];
+    entry.done = true;
+    entry.outcome = std::move(outcome);
+    Collect();
+  }
+  Advance();
+}
+
+void InsertStream::Collect() {
+  while (!broken_ && !in_flight_.empty() && in_flight_.front().done) {
+    InFlight& front = in_flight_.front();
+    if (!front.outcome.ok()) {
+      // An earlier message decides the status over a later one that did not validate.
+      broken_ = true;
+      failure_ = front.outcome.status();
+      return;
+    }
+    next_.durability = next_.any ? std::min(next_.durability, front.durability) : front.durability;
+    next_.any = true;
+    next_.inserted += front.outcome->inserted;
+    next_.replaced += front.outcome->replaced;
+    next_.given_ids.insert(next_.given_ids.end(), front.outcome->given_ids.begin(), front.outcome->given_ids.end());
+    MergeVersion(front.outcome->version, version_);
+    in_flight_bytes_ -= front.bytes;
+    ++acknowledged_;
+    in_flight_.pop_front();
+  }
+}
+
+void InsertStream::Advance() {
+  const std::shared_ptr<InsertStream> keep = weak_from_this().lock();
+  absl::MutexLock lock(&mutex_);
+  if (finished_) return;
+  if (MaybeRespond() || MaybeFinish()) return;
+  MaybeRead();
+}
+
+bool InsertStream::MaybeRespond() {
+  if (writing_ || !next_.any || cancelled_->load(std::memory_order_relaxed)) return false;
+  v1::InsertStreamResponse response;
+  response.set_sequence(acknowledged_);
+  response.set_inserted(next_.inserted);
+  response.set_replaced(next_.replaced);
+  WriteColumn(next_.given_ids, response.mutable_ids());
+  response.set_version(deployment_->EncodeVersion(version_));
+  response.set_durability(WriteDurability(next_.durability));
+  response.set_window_bytes(limits::kInsertStreamWindowBytes);
+  next_ = Acknowledgement();
+  const absl::Status status = Guard([&] { return SerializeMessage(response, &outgoing_); });
+  if (!status.ok()) {
+    broken_ = true;
+    failure_ = status;
+    return false;
+  }
+  writing_ = true;
+  StartWrite(&outgoing_);
+  MaybeRead();
+  return true;
+}
+
+bool InsertStream::MaybeFinish() {
+  const bool draining = record_.front_end().draining();
+  const bool closing = half_closed_ || draining || !failure_.ok();
+  if (writing_ || !closing || (!broken_ && !in_flight_.empty())) return false;
+  if (failure_.ok() && !half_closed_) {
+    failure_ = WithReason(absl::UnavailableError("the server is stopping; go on at another"), reason::kDraining);
+  }
+  finished_ = true;
+  Finish(record_.Finish(failure_));
+  return true;
+}
+
+void InsertStream::MaybeRead() {
+  if (reading_ || half_closed_ || finished_ || !failure_.ok() || record_.front_end().draining()) return;
+  if (in_flight_bytes_ >= limits::kInsertStreamWindowBytes) return;
+  reading_ = true;
+  incoming_.Clear();
+  StartRead(&incoming_);
+}
+
+}  // namespace mneme

@@ -1,0 +1,58 @@
+// mneme-server: parse, start, wait for a signal, drain.
+#include <signal.h>
+#include <unistd.h>
+
+#include <cstdio>
+#include <string>
+
+#include "server/log.h"
+#include "server/options.h"
+#include "server/server.h"
+
+namespace {
+
+sigset_t StopSignals() {
+  sigset_t signals;
+  sigemptyset(&signals);
+  sigaddset(&signals, SIGTERM);
+  sigaddset(&signals, SIGINT);
+  return signals;
+}
+
+// From here on a signal ends the process at once.
+void StopAtNextSignal(const sigset_t& signals) {
+  struct sigaction action = {};
+  action.sa_handler = [](int number) { _exit(128 + number); };
+  sigaction(SIGTERM, &action, nullptr);
+  sigaction(SIGINT, &action, nullptr);
+  pthread_sigmask(SIG_UNBLOCK, &signals, nullptr);
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  mneme::ParsedOptions parsed = mneme::ParseOptions(argc, argv);
+  if (!parsed.run) {
+    std::fputs(parsed.text.c_str(), parsed.exit_code == 0 ? stdout : stderr);
+    return parsed.exit_code;
+  }
+  if (parsed.options.check_config) {
+    std::printf("%s\n", mneme::OptionsJson(parsed.options).c_str());
+    return 0;
+  }
+  // Before any thread is started, so that all of them inherit the mask and the signal waits for sigwait.
+  const sigset_t signals = StopSignals();
+  pthread_sigmask(SIG_BLOCK, &signals, nullptr);
+  mneme::Log log(parsed.options.log_format, parsed.options.log_level);
+  log.Write(mneme::LogLevel::kInfo, "server", "starting", {{"config", mneme::OptionsJson(parsed.options)}});
+  auto server = mneme::Server::Start(parsed.options, &log);
+  if (!server.ok()) {
+    log.Write(mneme::LogLevel::kError, "server", "cannot start", {{"error", server.status().ToString()}});
+    return 1;
+  }
+  int signal = 0;
+  sigwait(&signals, &signal);
+  StopAtNextSignal(signals);
+  (*server)->Drain();
+  return 0;
+}

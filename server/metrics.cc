@@ -1,0 +1,179 @@
+#include "server/metrics.h"
+
+#include <prometheus/counter.h>
+#include <prometheus/histogram.h>
+#include <prometheus/registry.h>
+#include <prometheus/text_serializer.h>
+
+#include <array>
+#include <atomic>
+#include <vector>
+
+#include "server/process_metrics.h"
+#include "server/version.h"
+
+namespace mneme {
+namespace {
+
+using prometheus::Counter;
+using prometheus::Family;
+using prometheus::Histogram;
+using prometheus::MetricFamily;
+using prometheus::MetricType;
+
+constexpr int kCodes = 17;
+constexpr const char* kCodeNames[kCodes] = {
+    "OK",           "Canceled",           "Unknown",          "InvalidArgument", "DeadlineExceeded",
+    "NotFound",     "AlreadyExists",      "PermissionDenied", "ResourceExhausted", "FailedPrecondition",
+    "Aborted",      "OutOfRange",         "Unimplemented",    "Internal",        "Unavailable",
+    "DataLoss",     "Unauthenticated"};
+
+// 50 us to 10 s: from an empty call to a recall probe.
+const Histogram::BucketBoundaries& Seconds() {
+  static const Histogram::BucketBoundaries boundaries = {5e-5, 1e-4, 2.5e-4, 5e-4, 1e-3, 2.5e-3, 5e-3, 1e-2,
+                                                         2.5e-2, 5e-2, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0};
+  return boundaries;
+}
+
+MetricFamily Gauge(const std::string& name, const std::string& help, double value, const std::string& label = "",
+                   const std::string& label_value = "") {
+  MetricFamily family{name, help, MetricType::Gauge, {}};
+  prometheus::ClientMetric metric;
+  if (!label.empty()) metric.label.push_back({label, label_value});
+  metric.gauge.value = value;
+  family.metric.push_back(metric);
+  return family;
+}
+
+MetricFamily Count(const std::string& name, const std::string& help, double value) {
+  MetricFamily family{name, help, MetricType::Counter, {}};
+  prometheus::ClientMetric metric;
+  metric.counter.value = value;
+  family.metric.push_back(metric);
+  return family;
+}
+
+void AddTo(MetricFamily& family, const std::string& label, const std::string& value, double number) {
+  prometheus::ClientMetric metric;
+  metric.label.push_back({label, value});
+  metric.gauge.value = number;
+  family.metric.push_back(metric);
+}
+
+void AppendState(const MetricsState& state, std::vector<MetricFamily>& out) {
+  const DeploymentStatistics& deployment = state.deployment;
+  const MemoryStatistics& memories = deployment.memories;
+  const auto number = [](uint64_t value) { return static_cast<double>(value); };
+  out.push_back(Gauge("mneme_memories", "Memories.", number(deployment.memory_count)));
+  out.push_back(Gauge("mneme_entries", "Live entries.", number(memories.entries)));
+  out.push_back(Gauge("mneme_dead_rows", "Deleted or overwritten rows not merged away yet.", number(memories.dead_rows)));
+  out.push_back(Gauge("mneme_partitions", "Partitions.", number(memories.partitions)));
+  out.push_back(Gauge("mneme_tail_rows", "Rows not sealed into a segment yet.", number(memories.tail_rows)));
+  out.push_back(Gauge("mneme_segments", "Sealed segments.", number(memories.segments)));
+  MetricFamily queues = Gauge("mneme_queue_depth", "Work that waits.", number(deployment.queued_searches), "queue",
+                              "search");
+  AddTo(queues, "queue", "call", number(state.queued_calls));
+  out.push_back(queues);
+  out.push_back(Gauge("mneme_queued_write_bytes", "Bytes of writes that wait for a shard's writer.",
+                      number(deployment.queued_write_bytes)));
+  MetricFamily bytes =
+      Gauge("mneme_memory_bytes", "Bytes held, in ram and on disk.", number(memories.tail_ram_bytes), "kind", "tail_ram");
+  AddTo(bytes, "kind", "index", number(memories.index_bytes));
+  AddTo(bytes, "kind", "store", number(deployment.store_bytes));
+  out.push_back(bytes);
+  out.push_back(Gauge("mneme_writes_refused", "1 while writes are refused.", deployment.write_status.ok() ? 0 : 1));
+  out.push_back(Gauge("mneme_maintenance_busy", "1 while background work runs.", deployment.maintenance_busy ? 1 : 0));
+  out.push_back(Count("mneme_benefit_tokens_total", "Tokens for which the benefit was counted.",
+                      number(memories.benefit_tokens)));
+  // A sum of logarithms may fall, so that it is no counter: untyped.
+  MetricFamily nats{"mneme_benefit_nats_total", "Sum of ln p_mix - ln p_LM of those tokens.", MetricType::Untyped, {}};
+  nats.metric.emplace_back().untyped.value = memories.benefit_nats;
+  out.push_back(nats);
+}
+
+}  // namespace
+
+class Metrics::Method {
+ public:
+  prometheus::Labels labels;  // service, method, type
+  Counter* started = nullptr;
+  Histogram* seconds = nullptr;
+  std::array<std::atomic<Counter*>, kCodes> handled{};
+};
+
+struct Metrics::Families {
+  prometheus::Registry registry;
+  Family<Counter>& started = prometheus::BuildCounter()
+                                 .Name("grpc_server_started_total")
+                                 .Help("Calls that began.")
+                                 .Register(registry);
+  Family<Counter>& handled = prometheus::BuildCounter()
+                                 .Name("grpc_server_handled_total")
+                                 .Help("Calls that ended, by status code.")
+                                 .Register(registry);
+  Family<Histogram>& seconds = prometheus::BuildHistogram()
+                                   .Name("grpc_server_handling_seconds")
+                                   .Help("Time from the arrival of a call to its status.")
+                                   .Register(registry);
+  Family<Histogram>& search = prometheus::BuildHistogram()
+                                  .Name("mneme_search_seconds")
+                                  .Help("Time of a query, by stage.")
+                                  .Register(registry);
+  Family<Counter>& rejected = prometheus::BuildCounter()
+                                  .Name("mneme_rejected_total")
+                                  .Help("Calls refused because something was full.")
+                                  .Register(registry);
+  Histogram& queue = search.Add({{"stage", "queue"}}, Seconds());
+  Histogram& scan = search.Add({{"stage", "search"}}, Seconds());
+  Histogram& read_out = search.Add({{"stage", "read_out"}}, Seconds());
+  std::vector<std::unique_ptr<Method>> methods;
+};
+
+Metrics::Metrics() : families_(std::make_unique<Families>()) {}
+Metrics::~Metrics() = default;
+
+Metrics::Method* Metrics::AddMethod(const std::string& service, const std::string& method, const std::string& type) {
+  auto added = std::make_unique<Method>();
+  added->labels = {{"grpc_service", service}, {"grpc_method", method}, {"grpc_type", type}};
+  added->started = &families_->started.Add(added->labels);
+  added->seconds = &families_->seconds.Add(added->labels, Seconds());
+  families_->methods.push_back(std::move(added));
+  return families_->methods.back().get();
+}
+
+void Metrics::Started(Method* method) { method->started->Increment(); }
+
+void Metrics::Handled(Method* method, int code, double seconds) {
+  const int index = code >= 0 && code < kCodes ? code : 2;
+  Counter* counter = method->handled[index].load(std::memory_order_acquire);
+  if (counter == nullptr) {
+    prometheus::Labels labels = method->labels;
+    labels["grpc_code"] = kCodeNames[index];
+    counter = &families_->handled.Add(labels);  // the same one, whoever adds it first
+    method->handled[index].store(counter, std::memory_order_release);
+  }
+  counter->Increment();
+  method->seconds->Observe(seconds);
+}
+
+void Metrics::Searched(uint64_t queue_us, uint64_t search_us) {
+  families_->queue.Observe(static_cast<double>(queue_us) * 1e-6);
+  families_->scan.Observe(static_cast<double>(search_us) * 1e-6);
+}
+
+void Metrics::ReadOut(double seconds) { families_->read_out.Observe(seconds); }
+
+void Metrics::Rejected(const std::string& reason) { families_->rejected.Add({{"reason", reason}}).Increment(); }
+
+std::string Metrics::Expose(const MetricsState* state) const {
+  std::vector<MetricFamily> families = families_->registry.Collect();
+  if (state != nullptr) AppendState(*state, families);
+  families.push_back(Gauge("mneme_build_info", "1; the version is in the label.", 1, "version", kVersion));
+  for (const ProcessMetric& metric : ReadProcessMetrics()) {
+    families.push_back(metric.counter ? Count(metric.name, metric.help, metric.value)
+                                      : Gauge(metric.name, metric.help, metric.value));
+  }
+  return prometheus::TextSerializer().prometheus::Serializer::Serialize(families);
+}
+
+}  // namespace mneme

@@ -1,0 +1,49 @@
+// Metrics: what the server counts, in Prometheus' text form.
+#ifndef MNEME_SERVER_METRICS_H_
+#define MNEME_SERVER_METRICS_H_
+
+#include <cstdint>
+#include <memory>
+#include <string>
+
+#include "engine/commands.h"
+
+namespace mneme {
+
+// State that is read when somebody scrapes, rather than counted as it happens.
+struct MetricsState {
+  DeploymentStatistics deployment;
+  uint64_t queued_calls = 0;
+};
+
+// Counters and histograms of one server. Names of calls are those of go-grpc-prometheus, so that public dashboards
+// work. Thread-safe.
+class Metrics {
+ public:
+  // The series of one RPC; stays valid as long as the Metrics.
+  class Method;
+
+  Metrics();
+  ~Metrics();
+
+  Method* AddMethod(const std::string& service, const std::string& method, const std::string& type);
+  void Started(Method* method);
+  // `code` is the gRPC status code.
+  void Handled(Method* method, int code, double seconds);
+
+  void Searched(uint64_t queue_us, uint64_t search_us);
+  void ReadOut(double seconds);
+  // A call refused with RESOURCE_EXHAUSTED.
+  void Rejected(const std::string& reason);
+
+  // The whole text of /metrics; `state` is null before the deployment is open.
+  std::string Expose(const MetricsState* state) const;
+
+ private:
+  struct Families;
+  std::unique_ptr<Families> families_;
+};
+
+}  // namespace mneme
+
+#endif  // MNEME_SERVER_METRICS_H_

@@ -1,0 +1,191 @@
+#include "server/options.h"
+
+#include <CLI/CLI.hpp>
+#include <map>
+#include <nlohmann/json.hpp>
+
+#include "absl/strings/match.h"
+#include "absl/strings/numbers.h"
+#include "absl/strings/str_cat.h"
+#include "common/limits.h"
+#include "common/status_macros.h"
+#include "server/version.h"
+
+namespace mneme {
+namespace {
+
+constexpr int kUsageError = 2;
+constexpr absl::Duration kMaxDrainDelay = absl::Minutes(5);
+constexpr uint64_t kMinRamLimit = uint64_t{64} << 20;
+constexpr uint32_t kMaxSearchThreads = 1'024;
+
+constexpr char kFooter[] =
+    "\nEvery option may come from the environment: --data-dir from MNEME_DATA_DIR, and so on. A flag wins.\n"
+    "\nExamples:\n"
+    "  mneme-server --data-dir /var/lib/mneme\n"
+    "  mneme-server --data-dir ./data --listen 127.0.0.1:0 --port-file ./port --admin-listen off\n"
+    "  mneme-server --data-dir ./data --listen 0.0.0.0:7700 --insecure-listen --log-format json\n";
+
+struct RawOptions {
+  ServerOptions* options = nullptr;
+  std::string role = "all";
+  std::string drain_delay = "0s";
+  std::string log_format = "auto";
+  std::string log_level = "info";
+};
+
+std::string EnvironmentName(const std::string& flag) {
+  std::string name = "MNEME_";
+  for (const char c : flag.substr(2)) name.push_back(c == '-' ? '_' : static_cast<char>(std::toupper(c)));
+  return name;
+}
+
+template <typename T>
+CLI::Option* Add(CLI::App& app, const std::string& flag, T& value, const std::string& help) {
+  return app.add_option(flag, value, help)->envname(EnvironmentName(flag))->capture_default_str();
+}
+
+void AddFlag(CLI::App& app, const std::string& flag, bool& value, const std::string& help) {
+  app.add_flag(flag, value, help)->envname(EnvironmentName(flag));
+}
+
+void Declare(CLI::App& app, RawOptions& raw) {
+  ServerOptions& options = *raw.options;
+  Add(app, "--data-dir", options.data_dir, "Where everything is kept; made when missing")->required();
+  Add(app, "--listen", options.listen, "HOST:PORT for gRPC, several times if need be; port 0 takes a free one")
+      ->take_all();
+  Add(app, "--listen-unix", options.listen_unix, "PATH of a Unix socket for gRPC")->take_all();
+  Add(app, "--port-file", options.port_file, "FILE that gets the port once the server serves");
+  Add(app, "--admin-listen", options.admin_listen, "HOST:PORT for /metrics and /healthz, or off");
+  Add(app, "--admin-port-file", options.admin_port_file, "FILE that gets the admin port");
+  Add(app, "--role", raw.role, "What this process is")->check(CLI::IsMember({"all"}));
+  Add(app, "--shards", options.shards, "Shards of a new deployment; 0: 1, or as stored")
+      ->check(CLI::Range(uint32_t{0}, limits::kMaxShards));
+  Add(app, "--search-threads", options.search_threads, "Threads that search; 0: one per core")
+      ->check(CLI::Range(uint32_t{0}, kMaxSearchThreads));
+  Add(app, "--ram-limit", options.ram_limit_bytes, "Ram for unsealed rows and queued writes (4GiB); 0: half of it")
+      ->transform(CLI::AsSizeValue(false));
+  Add(app, "--drain-delay", raw.drain_delay, "Time between NOT_SERVING and the end (5s) after SIGTERM");
+  Add(app, "--log-format", raw.log_format, "json, text, or auto: text on a terminal")
+      ->check(CLI::IsMember({"json", "text", "auto"}));
+  Add(app, "--log-level", raw.log_level, "Least level written")
+      ->check(CLI::IsMember({"debug", "info", "warning", "error"}));
+  AddFlag(app, "--accept-truncated-log", options.accept_truncated_log,
+          "Open although the log ends before what was acknowledged");
+  AddFlag(app, "--insecure-listen", options.insecure_listen, "Allow an address that is not of this machine, unencrypted");
+  AddFlag(app, "--check-config", options.check_config, "Check the options and exit");
+}
+
+absl::Status Interpret(const RawOptions& raw) {
+  ServerOptions& options = *raw.options;
+  const std::map<std::string, LogLevel> levels = {{"debug", LogLevel::kDebug},
+                                                  {"info", LogLevel::kInfo},
+                                                  {"warning", LogLevel::kWarning},
+                                                  {"error", LogLevel::kError}};
+  options.log_level = levels.at(raw.log_level);
+  const bool text = raw.log_format == "text" || (raw.log_format == "auto" && isatty(STDERR_FILENO) != 0);
+  options.log_format = text ? LogFormat::kText : LogFormat::kJson;
+  if (!absl::ParseDuration(raw.drain_delay, &options.drain_delay)) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("--drain-delay is \"", raw.drain_delay, "\"; must be a duration such as 5s or 500ms"));
+  }
+  return CheckOptions(options);
+}
+
+bool IsLoopback(const std::string& host) {
+  return host == "localhost" || host == "::1" || absl::StartsWith(host, "127.");
+}
+
+absl::Status CheckAddress(const char* key, const std::string& address, bool insecure) {
+  const auto parts = SplitAddress(address);
+  if (!parts.ok()) {
+    return absl::InvalidArgumentError(absl::StrCat(key, " is \"", address, "\"; ", std::string(parts.status().message())));
+  }
+  if (insecure || IsLoopback(parts->first)) return absl::OkStatus();
+  return absl::InvalidArgumentError(absl::StrCat(key, " is \"", address,
+                                                 "\"; must be of this machine (127.0.0.1, ::1, localhost) unless "
+                                                 "--insecure-listen is given, since nothing is encrypted"));
+}
+
+}  // namespace
+
+absl::StatusOr<std::pair<std::string, int>> SplitAddress(const std::string& address) {
+  const size_t colon = address.rfind(':');
+  const absl::Status error = absl::InvalidArgumentError("must be HOST:PORT with a port in [0, 65535]");
+  if (colon == std::string::npos || colon == 0) return error;
+  int port = -1;
+  if (!absl::SimpleAtoi(address.substr(colon + 1), &port) || port < 0 || port > 65'535) return error;
+  std::string host = address.substr(0, colon);
+  if (host.size() > 2 && host.front() == '[' && host.back() == ']') host = host.substr(1, host.size() - 2);
+  return std::make_pair(host, port);
+}
+
+absl::Status CheckOptions(const ServerOptions& options) {
+  if (options.data_dir.empty()) return absl::InvalidArgumentError("--data-dir is empty; must name a directory");
+  if (options.listen.empty() && options.listen_unix.empty()) {
+    return absl::InvalidArgumentError("--listen is empty; must give an address, here or as --listen-unix");
+  }
+  for (const std::string& address : options.listen) {
+    RETURN_IF_ERROR(CheckAddress("--listen", address, options.insecure_listen));
+  }
+  if (options.admin_listen != "off") {
+    RETURN_IF_ERROR(CheckAddress("--admin-listen", options.admin_listen, options.insecure_listen));
+  }
+  if (options.ram_limit_bytes != 0 && options.ram_limit_bytes < kMinRamLimit) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("--ram-limit is ", options.ram_limit_bytes, "; must be 0 or at least ", kMinRamLimit));
+  }
+  if (options.drain_delay < absl::ZeroDuration() || options.drain_delay > kMaxDrainDelay) {
+    return absl::InvalidArgumentError(absl::StrCat("--drain-delay is ", absl::FormatDuration(options.drain_delay),
+                                                   "; must be in [0s, ", absl::FormatDuration(kMaxDrainDelay), "]"));
+  }
+  return absl::OkStatus();
+}
+
+ParsedOptions ParseOptions(int argc, const char* const* argv) {
+  ParsedOptions parsed;
+  RawOptions raw;
+  raw.options = &parsed.options;
+  CLI::App app("mneme-server: a memory that neural networks read and write while they run", "mneme-server");
+  app.footer(kFooter);
+  app.set_version_flag("--version", absl::StrCat("mneme-server ", kVersion));
+  Declare(app, raw);
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::ParseError& error) {
+    std::ostringstream out;
+    std::ostringstream complaint;
+    const bool asked = app.exit(error, out, complaint) == 0;
+    parsed.exit_code = asked ? 0 : kUsageError;
+    parsed.text = asked ? out.str() : absl::StrCat("mneme-server: ", error.what(), "\n");
+    return parsed;
+  }
+  const absl::Status status = Interpret(raw);
+  parsed.run = status.ok();
+  if (!status.ok()) {
+    parsed.exit_code = kUsageError;
+    parsed.text = absl::StrCat("mneme-server: ", std::string(status.message()), "\n");
+  }
+  return parsed;
+}
+
+std::string OptionsJson(const ServerOptions& options) {
+  const nlohmann::json json = {{"role", "all"},
+                               {"data_dir", options.data_dir},
+                               {"listen", options.listen},
+                               {"listen_unix", options.listen_unix},
+                               {"admin_listen", options.admin_listen},
+                               {"shards", options.shards},
+                               {"search_threads", options.search_threads},
+                               {"ram_limit_bytes", options.ram_limit_bytes},
+                               {"drain_delay", absl::FormatDuration(options.drain_delay)},
+                               {"accept_truncated_log", options.accept_truncated_log},
+                               {"insecure_listen", options.insecure_listen},
+                               {"max_message_bytes", limits::kMaxMessageBytes},
+                               {"max_k", limits::kMaxK},
+                               {"max_query_rows", limits::kMaxQueryRows},
+                               {"max_insert_entries", limits::kMaxInsertEntries}};
+  return json.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
+}
+
+}  // namespace mneme

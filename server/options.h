@@ -1,0 +1,56 @@
+// ServerOptions: what an operator decides. Flag before environment (MNEME_*) before default.
+#ifndef MNEME_SERVER_OPTIONS_H_
+#define MNEME_SERVER_OPTIONS_H_
+
+#include <cstdint>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "absl/time/time.h"
+#include "server/log.h"
+
+namespace mneme {
+
+struct ServerOptions {
+  std::string data_dir;
+  std::vector<std::string> listen = {"127.0.0.1:7700"};  // HOST:PORT; port 0: any that is free
+  std::vector<std::string> listen_unix;                  // paths of Unix sockets
+  std::string port_file;                                 // gets the port of the first `listen`
+  std::string admin_listen = "127.0.0.1:7701";           // or "off"
+  std::string admin_port_file;
+  uint32_t shards = 0;           // 0: as stored, or 1 when new
+  uint32_t search_threads = 0;   // 0: one per core
+  uint64_t ram_limit_bytes = 0;  // 0: half of the machine's
+  LogFormat log_format = LogFormat::kJson;
+  LogLevel log_level = LogLevel::kInfo;
+  absl::Duration drain_delay = absl::ZeroDuration();
+  bool accept_truncated_log = false;
+  bool insecure_listen = false;
+  bool check_config = false;
+};
+
+// What parsing came to: options to run with, or something to print and an exit code (help and version: 0).
+struct ParsedOptions {
+  ServerOptions options;
+  bool run = false;
+  int exit_code = 0;
+  std::string text;
+};
+
+// An error is exit code 2, with key, value and bound in the text.
+ParsedOptions ParseOptions(int argc, const char* const* argv);
+
+// INVALID_ARGUMENT naming key, value and bound: addresses, a non-loopback address without insecure_listen, and so on.
+absl::Status CheckOptions(const ServerOptions& options);
+
+// "HOST:PORT" or "[V6]:PORT" in its parts. INVALID_ARGUMENT otherwise.
+absl::StatusOr<std::pair<std::string, int>> SplitAddress(const std::string& address);
+
+// The effective options as a JSON object, for the log and /config. Holds no secrets, since there are none.
+std::string OptionsJson(const ServerOptions& options);
+
+}  // namespace mneme
+
+#endif  // MNEME_SERVER_OPTIONS_H_

@@ -1,0 +1,153 @@
+// 1. Take the keys of the request, or stored keys from evenly spread positions of every shard.
+// 2. Ask for the k nearest of each, exactly and as the request says.
+// 3. A neighbour is recalled when it is no farther than the k-th of the exact answer: ties are as good.
+#include "server/probe_recall.h"
+
+#include <algorithm>
+#include <set>
+#include <utility>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "absl/synchronization/notification.h"
+#include "common/limits.h"
+#include "common/status_macros.h"
+#include "common/vector_codec.h"
+#include "server/convert_keys.h"
+#include "server/find_memory.h"
+#include "server/query_plan.h"
+#include "server/request_error.h"
+
+namespace mneme {
+namespace {
+
+constexpr uint32_t kDefaultSample = 100;
+
+absl::StatusOr<QueryOutcome> QueryAndWait(Deployment& deployment, const MemoryHandle& memory, QueryCommand command) {
+  absl::Notification answered;
+  absl::StatusOr<QueryOutcome> out = absl::UnknownError("not answered");
+  deployment.Query(memory, std::move(command), [&](absl::StatusOr<QueryOutcome> outcome) {
+    out = std::move(outcome);
+    answered.Notify();
+  });
+  answered.WaitForNotification();
+  return out;
+}
+
+// Appends the first entry at or after a position of a shard, unless it was taken before.
+absl::Status TakeEntry(const CallContext& call, const MemoryHandle& memory, const ScanPosition& position,
+                       std::set<EntryId>& taken, QueryCommand& command) {
+  ScanCommand scan;
+  scan.with_keys = true;
+  scan.page_size = 1;
+  scan.from = position;
+  scan.limits = call.limits;
+  ASSIGN_OR_RETURN(const ScanPage page, call.deployment.Scan(memory, scan));
+  if (page.entries.count == 0 || !taken.insert(page.entries.ids[0]).second) return absl::OkStatus();
+  const MemorySpec& spec = memory->spec;
+  const size_t old = command.queries.size();
+  command.queries.Resize(old + spec.dimension * sizeof(float));
+  DecodeVector(spec.key_dtype, page.entries.keys.data(), spec.dimension,
+               command.queries.as<float>() + old / sizeof(float));
+  command.exclude_ids.push_back(page.entries.ids[0]);
+  ++command.count;
+  return absl::OkStatus();
+}
+
+absl::Status SampleKeys(const CallContext& call, const MemoryHandle& memory, uint32_t sample, QueryCommand& command) {
+  ASSIGN_OR_RETURN(const MemoryStatistics statistics, call.deployment.Statistics(memory));
+  const uint32_t shards = call.deployment.shards();
+  // A memory on one shard has all its rows there; positions past the end of a shard go on in the next.
+  const uint64_t rows = (statistics.entries + statistics.dead_rows) / (memory->spec.spread == Spread::kOne ? 1 : shards);
+  std::set<EntryId> taken;
+  for (uint32_t i = 0; i < sample; ++i) {
+    RETURN_IF_ERROR(call.limits.Check());
+    ScanPosition position;
+    position.memory = memory->number;
+    position.shard = i % shards;
+    position.row = rows * (i / shards) / (sample / shards + 1);
+    RETURN_IF_ERROR(TakeEntry(call, memory, position, taken, command));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status ReadProbe(const CallContext& call, const v1::ProbeRecallRequest& request, const MemoryHandle& memory,
+                       QueryCommand& command) {
+  command.k = request.k();
+  if (command.k == 0 || command.k > limits::kMaxK) {
+    return FieldError("k", absl::StrCat("is ", command.k, "; must be in [1, ", limits::kMaxK, "]"));
+  }
+  if (request.sample() > limits::kMaxProbeQueries) {
+    return FieldError("sample", absl::StrCat("is ", request.sample(), "; must be at most ", limits::kMaxProbeQueries));
+  }
+  const size_t queries = request.has_keys() ? limits::kMaxProbeQueries : std::max<size_t>(request.sample(), kDefaultSample);
+  if (queries * command.k > limits::kMaxNeighboursPerRequest) {
+    return FieldError("k", absl::StrCat("times up to ", queries, " queries is ", queries * command.k,
+                                        "; must be at most ", limits::kMaxNeighboursPerRequest));
+  }
+  RETURN_IF_ERROR(ReadSearchParams(request.search(), command));
+  command.limits = call.limits;
+  if (request.has_keys()) {
+    return DecodeKeys("keys", request.keys(), memory->spec, limits::kMaxProbeQueries, command.queries, command.count);
+  }
+  return SampleKeys(call, memory, request.sample() == 0 ? kDefaultSample : request.sample(), command);
+}
+
+QueryCommand Copy(const QueryCommand& command, bool exact) {
+  QueryCommand copy;
+  copy.queries = command.queries.Clone();
+  copy.count = command.count;
+  copy.k = command.k;
+  copy.exact = exact;
+  copy.recall_target = command.recall_target;
+  copy.probes = command.probes;
+  copy.exclude_ids = command.exclude_ids;
+  copy.limits = command.limits;
+  return copy;
+}
+
+double RecallOfRow(const NeighbourColumns& exact, const NeighbourColumns& found, size_t row) {
+  const size_t begin = exact.offsets[row];
+  const size_t end = exact.offsets[row + 1];
+  if (begin == end) return 1.0;
+  const double farthest = exact.scores[end - 1];
+  size_t hits = 0;
+  for (size_t i = found.offsets[row]; i < found.offsets[row + 1]; ++i) hits += found.scores[i] >= farthest ? 1 : 0;
+  return std::min(1.0, static_cast<double>(hits) / static_cast<double>(end - begin));
+}
+
+void WriteRecall(const QueryOutcome& exact, const QueryOutcome& found, v1::ProbeRecallResponse* out) {
+  const size_t queries = exact.neighbours.queries();
+  double sum = 0.0;
+  double least = 1.0;
+  for (size_t row = 0; row < queries; ++row) {
+    const double recall = RecallOfRow(exact.neighbours, found.neighbours, row);
+    sum += recall;
+    least = std::min(least, recall);
+  }
+  out->set_mean_recall(queries == 0 ? 1.0 : sum / static_cast<double>(queries));
+  out->set_min_recall(least);
+  out->set_queries(static_cast<uint32_t>(queries));
+  const auto total = static_cast<double>(found.statistics.rows_total);
+  out->set_scanned_share(total == 0.0 ? 0.0 : static_cast<double>(found.statistics.rows_scanned) / total);
+}
+
+}  // namespace
+
+absl::Status HandleProbeRecall(const CallContext& call, const v1::ProbeRecallRequest& request,
+                               v1::ProbeRecallResponse* response) {
+  ASSIGN_OR_RETURN(const MemoryHandle memory, FindMemory(call.deployment, request.memory()));
+  QueryCommand command;
+  RETURN_IF_ERROR(ReadProbe(call, request, memory, command));
+  if (command.count == 0) {  // an empty memory recalls everything
+    response->set_mean_recall(1.0);
+    response->set_min_recall(1.0);
+    return absl::OkStatus();
+  }
+  ASSIGN_OR_RETURN(const QueryOutcome exact, QueryAndWait(call.deployment, memory, Copy(command, true)));
+  ASSIGN_OR_RETURN(const QueryOutcome found, QueryAndWait(call.deployment, memory, Copy(command, command.exact)));
+  WriteRecall(exact, found, response);
+  return absl::OkStatus();
+}
+
+}  // namespace mneme

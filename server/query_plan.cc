@@ -1,0 +1,161 @@
+#include "server/query_plan.h"
+
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "common/limits.h"
+#include "common/status_macros.h"
+#include "server/convert_columns.h"
+#include "server/convert_keys.h"
+#include "server/convert_neighbours.h"
+#include "server/convert_selection.h"
+
+namespace mneme {
+namespace {
+
+absl::Status CheckK(const v1::QueryRequest& request, QueryCommand& command) {
+  command.k = request.k();
+  // k = 0 means something only where extra candidates answer.
+  const uint32_t least = request.extra().ids().empty() ? 1 : 0;
+  if (command.k < least || command.k > limits::kMaxK) {
+    return FieldError("k", absl::StrCat("is ", command.k, "; must be in [", least, ", ", limits::kMaxK, "]"));
+  }
+  const size_t neighbours = command.count * command.k + request.extra().ids().size() / sizeof(EntryId);
+  if (neighbours > limits::kMaxNeighboursPerRequest) {
+    return FieldError("k", absl::StrCat("times ", command.count, " rows is ", neighbours, "; must be at most ",
+                                        limits::kMaxNeighboursPerRequest, " neighbours in one request"));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status ReadExtra(const v1::ExtraCandidates& wire, size_t rows, bool several_partitions, QueryCommand& command) {
+  RETURN_IF_ERROR(ReadList("extra.ids", wire.ids(), rows * limits::kMaxExtraCandidatesPerRow, command.extra_ids));
+  if (command.extra_ids.empty() && wire.offsets().empty()) return absl::OkStatus();
+  RETURN_IF_ERROR(ReadOffsets("extra.offsets", wire.offsets(), rows, command.extra_ids.size(), command.extra_offsets));
+  RETURN_IF_ERROR(ReadColumn("extra.sources", wire.sources(), command.extra_ids.size(), command.extra_sources));
+  for (size_t i = 0; i < rows; ++i) {
+    const size_t count = command.extra_offsets[i + 1] - command.extra_offsets[i];
+    if (count <= limits::kMaxExtraCandidatesPerRow) continue;
+    return FieldError(absl::StrCat("extra.offsets[", i + 1, "]"),
+                      absl::StrCat("gives row ", i, " ", count, " candidates; must be at most ",
+                                   limits::kMaxExtraCandidatesPerRow));
+  }
+  if (several_partitions) return FieldError("extra", "needs a single partition; ids are unique only within one");
+  return absl::OkStatus();
+}
+
+absl::Status ReadRowColumns(const v1::QueryRequest& request, QueryPlan& plan) {
+  QueryCommand& command = plan.command;
+  RETURN_IF_ERROR(ReadColumn("exclude_ids", request.exclude_ids(), command.count, command.exclude_ids));
+  RETURN_IF_ERROR(ReadColumn("exclude_sources", request.exclude_sources(), command.count, command.exclude_sources));
+  std::vector<uint64_t> sequence_ids;
+  RETURN_IF_ERROR(ReadColumn("sequence_ids", request.sequence_ids(), command.count, sequence_ids));
+  plan.sequence_ids = request.sequence_ids();
+  return ReadExtra(request.extra(), command.count, plan.several_partitions, command);
+}
+
+absl::Status ReadPrecision(v1::Precision wire, v1::Precision& out) {
+  switch (wire) {
+    case v1::PRECISION_UNSPECIFIED:
+    case v1::PRECISION_DOUBLE: out = v1::PRECISION_DOUBLE; return absl::OkStatus();
+    case v1::PRECISION_SINGLE: out = v1::PRECISION_SINGLE; return absl::OkStatus();
+    default: break;
+  }
+  return FieldError("precision",
+                    absl::StrCat("is ", static_cast<int>(wire), "; must be PRECISION_DOUBLE or PRECISION_SINGLE"));
+}
+
+// Neighbours with their keys may be larger than a message: refused before the search, not after it.
+absl::Status CheckKeyBytes(const v1::QueryRequest& request, const MemorySpec& spec, QueryCommand& command) {
+  if (!command.with_keys) return absl::OkStatus();
+  const size_t bytes = command.count * request.k() * spec.KeyBytes();
+  if (bytes <= limits::kMaxMessageBytes) return absl::OkStatus();
+  return FieldError("neighbours.with_keys", absl::StrCat("would answer ", bytes, " bytes of keys; must stay within ",
+                                                         limits::kMaxMessageBytes, ": ask for fewer rows or a smaller k"));
+}
+
+absl::Status ReadReadOut(const v1::QueryRequest& request, const MemorySpec& spec, QueryPlan& plan) {
+  if (request.has_distribution()) {
+    plan.distribution.emplace();
+    return ReadDistribution(request.distribution(), spec, plan.command, *plan.distribution);
+  }
+  plan.neighbours = request.neighbours();
+  plan.command.with_keys = plan.neighbours.with_keys();
+  plan.command.with_successors = plan.neighbours.with_successors();
+  return CheckKeyBytes(request, spec, plan.command);
+}
+
+void WriteCoverage(const Coverage& coverage, v1::Coverage* out) {
+  out->set_shards_total(coverage.shards_total);
+  out->set_shards_answered(coverage.shards_answered);
+  out->mutable_missing_shards()->Add(coverage.missing_shards.begin(), coverage.missing_shards.end());
+}
+
+void WriteSearchStatistics(const QueryOutcome& outcome, v1::SearchStatistics* out) {
+  const SearchStatistics& statistics = outcome.statistics;
+  out->set_rows_total(statistics.rows_total);
+  out->set_rows_scanned(statistics.rows_scanned);
+  out->set_lists_probed(statistics.lists_probed);
+  out->set_rows_reranked(statistics.rows_reranked);
+  out->set_segments(statistics.segments);
+  out->set_tail_rows(statistics.tail_rows);
+  out->set_exact(statistics.exact);
+  out->set_queue_us(outcome.queue_us);
+  out->set_search_us(outcome.search_us);
+}
+
+}  // namespace
+
+absl::Status ReadSearchParams(const v1::SearchParams& wire, QueryCommand& command) {
+  switch (wire.accuracy_case()) {
+    case v1::SearchParams::kExact: command.exact = wire.exact(); return absl::OkStatus();
+    case v1::SearchParams::kRecallTarget:
+      command.recall_target = wire.recall_target();
+      if (command.recall_target > 0.0 && command.recall_target <= 1.0) return absl::OkStatus();
+      return FieldError("search.recall_target", absl::StrCat("is ", command.recall_target, "; must be in (0, 1]"));
+    case v1::SearchParams::kNprobe:
+      command.probes = wire.nprobe();
+      if (command.probes >= 1 && command.probes <= limits::kMaxProbes) return absl::OkStatus();
+      return FieldError("search.nprobe",
+                        absl::StrCat("is ", command.probes, "; must be in [1, ", limits::kMaxProbes, "]"));
+    case v1::SearchParams::ACCURACY_NOT_SET: break;
+  }
+  return absl::OkStatus();
+}
+
+absl::Status ReadQuery(const v1::QueryRequest& request, const MemorySpec& spec, QueryPlan& plan) {
+  QueryCommand& command = plan.command;
+  RETURN_IF_ERROR(
+      DecodeKeys("keys", request.keys(), spec, limits::kMaxQueryRows, command.queries, command.count));
+  RETURN_IF_ERROR(CheckK(request, command));
+  RETURN_IF_ERROR(ReadSearchParams(request.search(), command));
+  RETURN_IF_ERROR(ReadPartitions("partitions", request.partitions(), command.partitions));
+  plan.several_partitions = CoversSeveral(command.partitions);
+  RETURN_IF_ERROR(ReadFilter("filter", request.filter(), command.filter));
+  RETURN_IF_ERROR(ReadPrecision(request.precision(), plan.precision));
+  RETURN_IF_ERROR(ReadRowColumns(request, plan));
+  return ReadReadOut(request, spec, plan);
+}
+
+absl::Status WriteQuery(const QueryPlan& plan, const MemorySpec& spec, const CallLimits& call_limits,
+                        const QueryOutcome& outcome, const std::string& version, v1::QueryResponse* out,
+                        BenefitCount& benefit) {
+  if (plan.distribution.has_value()) {
+    RETURN_IF_ERROR(WriteDistribution(*plan.distribution, outcome.neighbours, spec.metric, plan.precision, call_limits,
+                                      out->mutable_distribution(), benefit));
+  } else {
+    WriteNeighbours(plan, spec, outcome, out->mutable_neighbours());
+  }
+  WriteCoverage(outcome.coverage, out->mutable_coverage());
+  WriteSearchStatistics(outcome, out->mutable_statistics());
+  out->set_version(version);
+  out->set_sequence_ids(plan.sequence_ids);
+  const size_t bytes = out->ByteSizeLong();
+  if (bytes <= limits::kMaxMessageBytes) return absl::OkStatus();
+  return WithReason(absl::InvalidArgumentError(absl::StrCat("the answer has ", bytes, " bytes; must have at most ",
+                                                            limits::kMaxMessageBytes,
+                                                            ": ask for fewer rows or a smaller k")),
+                    reason::kResponseTooLarge);
+}
+
+}  // namespace mneme

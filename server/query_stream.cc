@@ -1,0 +1,328 @@
+#include "server/query_stream.h"
+
+#include <utility>
+
+#include "common/limits.h"
+#include "common/status_macros.h"
+#include "server/find_memory.h"
+#include "server/merge_version.h"
+#include "server/query_handler.h"
+#include "server/raw_message.h"
+#include "server/request_error.h"
+
+namespace mneme {
+namespace {
+
+absl::Status DrainingError() {
+  return WithRetry(WithReason(absl::UnavailableError("the server is stopping; go on at another"), reason::kDraining),
+                   absl::Seconds(1));
+}
+
+// What a later append may want to know of a query. `plan` and `outcome` have been read out already.
+std::shared_ptr<const AnsweredQuery> Remember(const MemoryHandle& memory, QueryPlan& plan, AlignedBuffer rows,
+                                              QueryOutcome& outcome) {
+  auto answered = std::make_shared<AnsweredQuery>();
+  answered->memory = memory;
+  answered->rows = std::move(rows);
+  answered->count = outcome.neighbours.queries();
+  if (plan.distribution.has_value()) {
+    DistributionPlan& distribution = *plan.distribution;
+    answered->has_distribution = true;
+    answered->neighbours = std::move(outcome.neighbours);
+    answered->temperature = distribution.temperatures.front();
+    answered->k = distribution.ks.front();
+    answered->allowed = std::move(distribution.allowed);
+    answered->has_allowed = distribution.has_allowed;
+    if (distribution.has_mix) answered->knn_weight = distribution.knn_weight;
+  }
+  return answered;
+}
+
+}  // namespace
+
+QueryStream* QueryStream::Start(FrontEnd& front_end, const RpcMethod& method, grpc::CallbackServerContext* context) {
+  auto stream = std::make_shared<QueryStream>(front_end, method, context);
+  QueryStream* raw = stream.get();
+  front_end.AddStream(stream);
+  const absl::StatusOr<Deployment*> deployment = front_end.deployment();
+  if (deployment.ok()) raw->deployment_ = *deployment;
+  raw->self_ = std::move(stream);
+  if (!deployment.ok()) raw->Fail(deployment.status());
+  {
+    absl::MutexLock lock(&raw->mutex_);
+    raw->MaybeRead();
+  }
+  raw->Pump();
+  return raw;
+}
+
+QueryStream::QueryStream(FrontEnd& front_end, const RpcMethod& method, grpc::CallbackServerContext* context)
+    : limits_(LimitsOf(*context, cancelled_)), record_(front_end, method) {}
+
+void QueryStream::OnReadDone(bool ok) {
+  {
+    absl::MutexLock lock(&mutex_);
+    reading_ = false;
+    if (ok) {
+      waiting_bytes_ += incoming_.Length();
+      waiting_.push_back(std::move(incoming_));
+      incoming_ = grpc::ByteBuffer();
+      MaybeRead();
+    } else {
+      half_closed_ = true;
+    }
+  }
+  Pump();
+}
+
+void QueryStream::OnWriteDone(bool ok) {
+  {
+    absl::MutexLock lock(&mutex_);
+    writing_ = false;
+    if (!ok && failure_.ok()) failure_ = absl::CancelledError("the client is gone");
+  }
+  Pump();
+}
+
+void QueryStream::OnCancel() {
+  cancelled_->store(true, std::memory_order_relaxed);
+  absl::Status why = limits_.Check();  // a deadline cancels too
+  Fail(why.ok() ? absl::CancelledError("the client cancelled") : why);
+  Pump();
+}
+
+void QueryStream::OnDone() { self_.reset(); }
+
+void QueryStream::OnDrain() { Pump(); }
+
+void QueryStream::Fail(const absl::Status& status) {
+  absl::MutexLock lock(&mutex_);
+  if (failure_.ok()) failure_ = status;
+}
+
+void QueryStream::MaybeRead() {
+  if (reading_ || half_closed_ || finished_ || !failure_.ok()) return;
+  if (waiting_.size() >= limits::kMaxWaitingSteps || waiting_bytes_ >= limits::kMaxWaitingStepBytes) return;
+  reading_ = true;
+  StartRead(&incoming_);
+}
+
+void QueryStream::Pump() {
+  const std::shared_ptr<QueryStream> keep = weak_from_this().lock();
+  while (true) {
+    Action action = Action::kNothing;
+    {
+      absl::MutexLock lock(&mutex_);
+      action = NextAction();
+    }
+    if (action == Action::kNothing) return;
+    Perform(action);
+  }
+}
+
+QueryStream::Action QueryStream::NextAction() {
+  if (finished_) return Action::kNothing;
+  if (!failure_.ok()) {
+    if (writing_) return Action::kNothing;
+    finished_ = true;
+    return Action::kFinish;
+  }
+  if (phase_ == Phase::kAnswered && !writing_) {
+    writing_ = true;
+    phase_ = Phase::kAppending;
+    return Action::kRespond;
+  }
+  return phase_ == Phase::kIdle ? NextWhenIdle() : Action::kNothing;
+}
+
+QueryStream::Action QueryStream::NextWhenIdle() {
+  const bool draining = record_.front_end().draining();
+  if (!waiting_.empty() && !draining) {
+    message_ = std::move(waiting_.front());
+    waiting_.pop_front();
+    waiting_bytes_ -= message_.Length();
+    phase_ = Phase::kQuerying;
+    MaybeRead();
+    return Action::kRunStep;
+  }
+  if ((!half_closed_ && !draining) || !pending_.empty() || writing_) return Action::kNothing;
+  if (acknowledged_untold_) {
+    writing_ = true;
+    return Action::kRespondLast;
+  }
+  if (!half_closed_ || !waiting_.empty()) failure_ = DrainingError();
+  finished_ = true;
+  return Action::kFinish;
+}
+
+void QueryStream::Perform(Action action) {
+  switch (action) {
+    case Action::kNothing: return;
+    case Action::kRunStep: return RunStep();
+    case Action::kRespond: return Respond();
+    case Action::kRespondLast: return RespondLast();
+    case Action::kFinish: break;
+  }
+  grpc::Status end;
+  {
+    absl::MutexLock lock(&mutex_);
+    end = record_.Finish(failure_);
+  }
+  Finish(std::move(end));
+}
+
+void QueryStream::RunStep() {
+  const absl::Status status = Guard([this]() -> absl::Status {
+    RETURN_IF_ERROR(limits_.Check());
+    request_.Clear();
+    RETURN_IF_ERROR(ParseMessage(message_, &request_));
+    message_.Clear();
+    response_.Clear();
+    response_.set_step(request_.step());
+    if (request_.has_query()) return BeginQuery();
+    Advance(Phase::kAnswered);
+    return absl::OkStatus();
+  });
+  if (!status.ok()) Fail(status);
+}
+
+absl::Status QueryStream::BeginQuery() {
+  v1::QueryRequest& query = *request_.mutable_query();
+  RETURN_IF_ERROR(template_.Complete(query));
+  ASSIGN_OR_RETURN(const MemoryHandle memory, FindMemory(*deployment_, query.memory()));
+  ASSIGN_OR_RETURN(QueryPlan planned, PlanQuery(*deployment_, memory, query, limits_));
+  const auto plan = std::make_shared<QueryPlan>(std::move(planned));
+  const auto rows = std::make_shared<AlignedBuffer>(plan->command.queries.Clone());
+  deployment_->Query(memory, std::move(plan->command),
+                     [self = shared_from_this(), memory, plan, rows](absl::StatusOr<QueryOutcome> outcome) {
+                       const absl::Status status = Guard([&]() -> absl::Status {
+                         if (!outcome.ok()) return WithMemory(outcome.status(), *memory);
+                         return self->Answer(memory, *plan, std::move(*rows), *outcome);
+                       });
+                       if (!status.ok()) self->Fail(status);
+                       self->Pump();
+                     });
+  return absl::OkStatus();
+}
+
+absl::Status QueryStream::Answer(const MemoryHandle& memory, QueryPlan& plan, AlignedBuffer rows,
+                                 QueryOutcome& outcome) {
+  FrontEnd* front_end = nullptr;
+  {
+    absl::MutexLock lock(&mutex_);
+    if (finished_) return absl::OkStatus();
+    front_end = &record_.front_end();
+  }
+  RETURN_IF_ERROR(
+      AnswerQuery(*front_end, *deployment_, memory, plan, limits_, outcome, response_.mutable_response()));
+  previous_ = std::move(last_);
+  last_ = Remember(memory, plan, std::move(rows), outcome);
+  Advance(Phase::kAnswered);
+  return absl::OkStatus();
+}
+
+void QueryStream::Advance(Phase phase) {
+  absl::MutexLock lock(&mutex_);
+  phase_ = phase;
+}
+
+void QueryStream::FillAcknowledged(v1::QueryStreamResponse& response) {
+  response.set_acknowledged_step(acknowledged_step_);
+  if (!version_.parts.empty()) response.set_acknowledged_version(deployment_->EncodeVersion(version_));
+  if (benefit_.tokens != 0) {
+    response.mutable_benefit()->set_tokens(benefit_.tokens);
+    response.mutable_benefit()->set_nats(benefit_.nats);
+  }
+  acknowledged_untold_ = false;
+}
+
+void QueryStream::Respond() {
+  {
+    absl::MutexLock lock(&mutex_);
+    last_step_ = response_.step();
+    FillAcknowledged(response_);
+  }
+  absl::Status status = Guard([this] { return SerializeMessage(response_, &outgoing_); });
+  if (!status.ok()) {
+    absl::MutexLock lock(&mutex_);
+    writing_ = false;
+    failure_ = status;
+    return;
+  }
+  StartWrite(&outgoing_);
+  status = Guard([this] { return SubmitAppend(); });
+  if (!status.ok()) Fail(status);
+}
+
+void QueryStream::RespondLast() {
+  v1::QueryStreamResponse response;
+  {
+    absl::MutexLock lock(&mutex_);
+    response.set_step(last_step_);
+    FillAcknowledged(response);
+  }
+  const absl::Status status = SerializeMessage(response, &outgoing_);
+  if (status.ok()) return StartWrite(&outgoing_);
+  absl::MutexLock lock(&mutex_);
+  writing_ = false;
+  failure_ = status;
+}
+
+absl::Status QueryStream::SubmitAppend() {
+  if (!request_.has_append()) {
+    Advance(Phase::kIdle);
+    return absl::OkStatus();
+  }
+  if (template_.memory().empty()) {
+    return FieldError("query.memory", "is empty; a message before the first append must name a memory");
+  }
+  ASSIGN_OR_RETURN(const MemoryHandle memory, FindMemory(*deployment_, template_.memory()));
+  ASSIGN_OR_RETURN(PlannedAppend plan, PlanAppend(request_.append(), memory, last_.get(), previous_.get()));
+  step_benefit_ = plan.benefit;
+  uint64_t serial = 0;
+  {
+    absl::MutexLock lock(&mutex_);
+    serial = ++serial_;
+    pending_.push_back({serial, request_.step(), false});
+  }
+  const auto self = shared_from_this();
+  if (plan.benefit.tokens != 0) deployment_->CountBenefit(memory, plan.benefit.tokens, plan.benefit.nats);
+  deployment_->Insert(
+      memory, std::move(plan.command), [self, serial] { self->OnVisible(serial); },
+      [self, serial, memory](absl::StatusOr<InsertOutcome> outcome) { self->OnAcknowledged(serial, memory, outcome); });
+  return absl::OkStatus();
+}
+
+void QueryStream::OnVisible(uint64_t serial) {
+  {
+    absl::MutexLock lock(&mutex_);
+    // A step learns once: whichever of "visible" and "done" comes first moves the stream on.
+    if (serial != serial_ || phase_ != Phase::kAppending) return;
+    benefit_.tokens += step_benefit_.tokens;
+    benefit_.nats += step_benefit_.nats;
+    phase_ = Phase::kIdle;
+  }
+  Pump();
+}
+
+void QueryStream::OnAcknowledged(uint64_t serial, const MemoryHandle& memory,
+                                 const absl::StatusOr<InsertOutcome>& outcome) {
+  if (!outcome.ok()) {
+    Fail(WithMemory(outcome.status(), *memory));
+    return Pump();
+  }
+  OnVisible(serial);
+  {
+    absl::MutexLock lock(&mutex_);
+    MergeVersion(outcome->version, version_);
+    for (PendingAppend& append : pending_) append.acknowledged |= append.serial == serial;
+    while (!pending_.empty() && pending_.front().acknowledged) {
+      acknowledged_step_ = pending_.front().step;
+      acknowledged_untold_ = true;
+      pending_.pop_front();
+    }
+  }
+  Pump();
+}
+
+}  // namespace mneme

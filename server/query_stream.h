@@ -1,0 +1,122 @@
+// QueryStream: the decode loop, predict and then learn, in one round trip per step.
+//
+// One step at a time, in the order of arrival:
+// 1. parse and complete the message from the template;
+// 2. query, and write the response (with what has been acknowledged so far);
+// 3. submit the append; the next step begins when it is visible, before it is durable.
+// After a half-close the stream waits for all acknowledgements and tells them in a last response. An append or a step
+// that fails ends the stream with its status.
+#ifndef MNEME_SERVER_QUERY_STREAM_H_
+#define MNEME_SERVER_QUERY_STREAM_H_
+
+#include <grpcpp/support/byte_buffer.h>
+#include <grpcpp/support/server_callback.h>
+
+#include <atomic>
+#include <deque>
+#include <memory>
+
+#include "absl/base/thread_annotations.h"
+#include "absl/status/status.h"
+#include "absl/synchronization/mutex.h"
+#include "mneme/v1/memory.pb.h"
+#include "server/call_record.h"
+#include "server/query_plan.h"
+#include "server/step_append.h"
+#include "server/step_template.h"
+
+namespace mneme {
+
+// Keeps itself alive until OnDone() and for as long as the deployment holds a callback of it. Thread-safe: every event
+// changes the state under the mutex and then calls Pump(), which does the one thing that is due, outside of it.
+class QueryStream final : public grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::ByteBuffer>,
+                          public DrainListener,
+                          public std::enable_shared_from_this<QueryStream> {
+ public:
+  static QueryStream* Start(FrontEnd& front_end, const RpcMethod& method, grpc::CallbackServerContext* context);
+
+  QueryStream(FrontEnd& front_end, const RpcMethod& method, grpc::CallbackServerContext* context);
+
+  void OnReadDone(bool ok) override;
+  void OnWriteDone(bool ok) override;
+  void OnCancel() override;
+  void OnDone() override;
+  void OnDrain() override;
+
+ private:
+  enum class Phase {
+    kIdle,       // between steps
+    kQuerying,   // a step runs
+    kAnswered,   // its response waits for the writer
+    kAppending,  // its append is not visible yet
+  };
+  enum class Action { kNothing, kRunStep, kRespond, kRespondLast, kFinish };
+  // An append that is not acknowledged yet.
+  struct PendingAppend {
+    uint64_t serial = 0;
+    uint64_t step = 0;
+    bool acknowledged = false;
+  };
+
+  void Pump();
+  Action NextAction() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  Action NextWhenIdle() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void Perform(Action action);
+  void MaybeRead() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  // The first failure decides the status.
+  void Fail(const absl::Status& status);
+
+  // Steps of a step.
+  void RunStep();
+  absl::Status BeginQuery();
+  absl::Status Answer(const MemoryHandle& memory, QueryPlan& plan, AlignedBuffer rows, QueryOutcome& outcome);
+  void Advance(Phase phase);
+  void Respond();
+  void RespondLast();
+  absl::Status SubmitAppend();
+
+  void FillAcknowledged(v1::QueryStreamResponse& response) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void OnVisible(uint64_t serial);
+  void OnAcknowledged(uint64_t serial, const MemoryHandle& memory, const absl::StatusOr<InsertOutcome>& outcome);
+
+  // Constant after construction.
+  const std::shared_ptr<std::atomic<bool>> cancelled_ = std::make_shared<std::atomic<bool>>(false);
+  const CallLimits limits_;
+  Deployment* deployment_ = nullptr;
+
+  // Owned by the step that runs, which is one at a time.
+  grpc::ByteBuffer message_;
+  v1::QueryStreamRequest request_;
+  v1::QueryStreamResponse response_;
+  StepTemplate template_;
+  std::shared_ptr<const AnsweredQuery> last_;
+  std::shared_ptr<const AnsweredQuery> previous_;
+  BenefitCount step_benefit_;
+
+  absl::Mutex mutex_;
+  CallRecord record_ ABSL_GUARDED_BY(mutex_);
+  Phase phase_ ABSL_GUARDED_BY(mutex_) = Phase::kIdle;
+  bool reading_ ABSL_GUARDED_BY(mutex_) = false;
+  bool half_closed_ ABSL_GUARDED_BY(mutex_) = false;
+  bool writing_ ABSL_GUARDED_BY(mutex_) = false;
+  bool finished_ ABSL_GUARDED_BY(mutex_) = false;
+  absl::Status failure_ ABSL_GUARDED_BY(mutex_);  // not OK: the stream ends with it
+  grpc::ByteBuffer incoming_;  // the reader's, while reading_
+  grpc::ByteBuffer outgoing_;  // the writer's, while writing_
+  std::deque<grpc::ByteBuffer> waiting_ ABSL_GUARDED_BY(mutex_);
+  size_t waiting_bytes_ ABSL_GUARDED_BY(mutex_) = 0;
+
+  uint64_t serial_ ABSL_GUARDED_BY(mutex_) = 0;  // of the last append
+  std::deque<PendingAppend> pending_ ABSL_GUARDED_BY(mutex_);
+  uint64_t last_step_ ABSL_GUARDED_BY(mutex_) = 0;
+  uint64_t acknowledged_step_ ABSL_GUARDED_BY(mutex_) = 0;
+  bool acknowledged_untold_ ABSL_GUARDED_BY(mutex_) = false;
+  Version version_ ABSL_GUARDED_BY(mutex_);
+  BenefitCount benefit_ ABSL_GUARDED_BY(mutex_);
+
+  std::shared_ptr<QueryStream> self_;  // until OnDone()
+};
+
+}  // namespace mneme
+
+#endif  // MNEME_SERVER_QUERY_STREAM_H_

@@ -1,0 +1,66 @@
+// Server: one process of role `all`: gRPC in front, a deployment behind, an admin port beside.
+#ifndef MNEME_SERVER_SERVER_H_
+#define MNEME_SERVER_SERVER_H_
+
+#include <grpcpp/server.h>
+
+#include <atomic>
+#include <memory>
+#include <string>
+
+#include "absl/status/statusor.h"
+#include "engine/deployment.h"
+#include "server/admin_http.h"
+#include "server/front_end.h"
+#include "server/log.h"
+#include "server/metrics.h"
+#include "server/options.h"
+
+namespace mneme {
+
+// Listens (NOT_SERVING) before it opens the data, so that a probe can tell a server that recovers from one that is
+// gone; port files are written when it serves. Thread-compatible.
+class Server {
+ public:
+  // UNAVAILABLE when an address is taken; errors of Deployment::Open. `log` must outlive the server.
+  static absl::StatusOr<std::unique_ptr<Server>> Start(ServerOptions options, Log* log);
+  // Drains first, when that has not been done.
+  ~Server();
+
+  // Of the first listen address.
+  int port() const { return port_; }
+  // 0 when off.
+  int admin_port() const { return admin_ == nullptr ? 0 : admin_->port(); }
+  Deployment& deployment() { return *deployment_; }
+
+  // NOT_SERVING at once; after the drain delay streams end, calls in flight get kDrainSeconds, then everything is
+  // flushed and closed.
+  void Drain();
+
+ private:
+  Server(ServerOptions options, Log* log);
+
+  absl::Status StartAdmin();
+  absl::Status Listen();
+  absl::Status OpenDeployment();
+  absl::Status WritePortFiles() const;
+  void SetServing(bool serving);
+  std::string ExposeMetrics() const;
+
+  const ServerOptions options_;
+  Log* const log_;
+  Metrics metrics_;
+  FrontEnd front_end_;
+  std::atomic<bool> ready_{false};
+  std::unique_ptr<AdminHttp> admin_;
+  std::unique_ptr<grpc::Service> memory_service_;
+  std::unique_ptr<grpc::Service> admin_service_;
+  std::unique_ptr<Deployment> deployment_;
+  std::unique_ptr<grpc::Server> grpc_;
+  int port_ = 0;
+  bool drained_ = false;
+};
+
+}  // namespace mneme
+
+#endif  // MNEME_SERVER_SERVER_H_

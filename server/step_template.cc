@@ -1,0 +1,33 @@
+#include "server/step_template.h"
+
+#include "server/request_error.h"
+
+namespace mneme {
+
+absl::Status StepTemplate::Complete(v1::QueryRequest& query) {
+  if (!query.memory().empty()) {
+    query_.Clear();
+    query_.set_memory(query.memory());
+    query_.set_k(query.k());
+    query_.set_precision(query.precision());
+    if (query.has_search()) *query_.mutable_search() = query.search();
+    if (query.has_filter()) *query_.mutable_filter() = query.filter();
+    if (query.has_partitions()) *query_.mutable_partitions() = query.partitions();
+    if (query.has_neighbours()) *query_.mutable_neighbours() = query.neighbours();
+    if (query.has_distribution()) *query_.mutable_distribution() = query.distribution();
+    return absl::OkStatus();
+  }
+  if (query_.memory().empty()) return FieldError("query.memory", "is empty; the first message must name a memory");
+  query.set_memory(query_.memory());
+  if (query.k() == 0) query.set_k(query_.k());
+  if (query.precision() == v1::PRECISION_UNSPECIFIED) query.set_precision(query_.precision());
+  if (!query.has_search() && query_.has_search()) *query.mutable_search() = query_.search();
+  if (!query.has_filter() && query_.has_filter()) *query.mutable_filter() = query_.filter();
+  if (!query.has_partitions() && query_.has_partitions()) *query.mutable_partitions() = query_.partitions();
+  if (query.read_out_case() != v1::QueryRequest::READ_OUT_NOT_SET) return absl::OkStatus();
+  if (query_.has_neighbours()) *query.mutable_neighbours() = query_.neighbours();
+  if (query_.has_distribution()) *query.mutable_distribution() = query_.distribution();
+  return absl::OkStatus();
+}
+
+}  // namespace mneme

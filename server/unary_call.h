@@ -1,0 +1,107 @@
+// UnaryCall: one unary RPC, from bytes to bytes: parse, admit, handle, serialise. Used by every unary method.
+#ifndef MNEME_SERVER_UNARY_CALL_H_
+#define MNEME_SERVER_UNARY_CALL_H_
+
+#include <grpcpp/support/byte_buffer.h>
+#include <grpcpp/support/server_callback.h>
+
+#include <atomic>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <utility>
+
+#include "absl/status/status.h"
+#include "common/status_macros.h"
+#include "server/call_record.h"
+#include "server/raw_message.h"
+
+namespace mneme {
+
+// Ends a call; called exactly once, on any thread. Request, response and context may be gone when it returns.
+using Done = std::function<void(absl::Status)>;
+
+// Starts the work. OK: `done` will be called, or was. Otherwise it never will be, and the status ends the call.
+template <typename Request, typename Response>
+using AsyncHandler = absl::Status (*)(const CallContext& call, const Request& request, Response* response, Done done);
+
+// Does the work, and may block: runs on a CallPool.
+template <typename Request, typename Response>
+using BlockingHandler = absl::Status (*)(const CallContext& call, const Request& request, Response* response);
+
+// Owns itself from Start() to OnDone(). Work that is no longer wanted (deadline past, client gone) is not begun.
+template <typename Request, typename Response>
+class UnaryCall final : public grpc::ServerUnaryReactor {
+ public:
+  UnaryCall(FrontEnd& front_end, const RpcMethod& method, grpc::CallbackServerContext* context, grpc::ByteBuffer* out)
+      : record_(front_end, method), limits_(LimitsOf(*context, cancelled_)), out_(out) {}
+
+  void Run(const grpc::ByteBuffer& bytes, AsyncHandler<Request, Response> handler) {
+    const absl::Status status = Guard([&]() -> absl::Status {
+      RETURN_IF_ERROR(Admit(bytes));
+      return handler(*context_, request_, &response_, [this](absl::Status end) { End(std::move(end)); });
+    });
+    if (!status.ok()) End(status);
+  }
+
+  void RunBlocking(const grpc::ByteBuffer& bytes, BlockingHandler<Request, Response> handler, CallPool& pool) {
+    const absl::Status status = Guard([&]() -> absl::Status {
+      RETURN_IF_ERROR(Admit(bytes));
+      return pool.Submit([this, handler] {
+        End(Guard([&]() -> absl::Status {
+          RETURN_IF_ERROR(limits_.Check());  // it may have waited
+          return handler(*context_, request_, &response_);
+        }));
+      });
+    });
+    if (!status.ok()) End(status);
+  }
+
+  void OnCancel() override { cancelled_->store(true, std::memory_order_relaxed); }
+  void OnDone() override { delete this; }
+
+ private:
+  absl::Status Admit(const grpc::ByteBuffer& bytes) {
+    RETURN_IF_ERROR(limits_.Check());
+    RETURN_IF_ERROR(ParseMessage(bytes, &request_));
+    ASSIGN_OR_RETURN(Deployment * deployment, record_.front_end().deployment());
+    context_.emplace(CallContext{record_.front_end(), *deployment, limits_});
+    return absl::OkStatus();
+  }
+
+  void End(absl::Status status) {
+    if (status.ok()) status = Guard([&] { return SerializeMessage(response_, out_); });
+    Finish(record_.Finish(status));
+  }
+
+  const std::shared_ptr<std::atomic<bool>> cancelled_ = std::make_shared<std::atomic<bool>>(false);
+  CallRecord record_;
+  const CallLimits limits_;
+  grpc::ByteBuffer* const out_;
+  Request request_;
+  Response response_;
+  std::optional<CallContext> context_;
+};
+
+template <typename Request, typename Response>
+grpc::ServerUnaryReactor* StartUnary(FrontEnd& front_end, const RpcMethod& method, grpc::CallbackServerContext* context,
+                                     const grpc::ByteBuffer* in, grpc::ByteBuffer* out,
+                                     AsyncHandler<Request, Response> handler) {
+  auto* call = new UnaryCall<Request, Response>(front_end, method, context, out);
+  call->Run(*in, handler);
+  return call;
+}
+
+template <typename Request, typename Response>
+grpc::ServerUnaryReactor* StartBlocking(FrontEnd& front_end, const RpcMethod& method,
+                                        grpc::CallbackServerContext* context, const grpc::ByteBuffer* in,
+                                        grpc::ByteBuffer* out, BlockingHandler<Request, Response> handler,
+                                        CallPool& pool) {
+  auto* call = new UnaryCall<Request, Response>(front_end, method, context, out);
+  call->RunBlocking(*in, handler, pool);
+  return call;
+}
+
+}  // namespace mneme
+
+#endif  // MNEME_SERVER_UNARY_CALL_H_
