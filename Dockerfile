@@ -28,4 +28,5 @@ STOPSIGNAL SIGTERM
 HEALTHCHECK --interval=10s --timeout=3s --start-period=60s --retries=3 \
   CMD ["mneme", "--server", "127.0.0.1:7700", "health"]
 ENTRYPOINT ["mneme-server", "--data-dir", "/data"]
-CMD ["--listen", "0.0.0.0:7700"]
+# Inside the container; what is published, and to whom, is decided where it is run.
+CMD ["--listen", "0.0.0.0:7700", "--admin-listen", "0.0.0.0:7701", "--insecure-listen"]

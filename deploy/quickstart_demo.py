@@ -78,6 +78,8 @@ class Server:
                 "127.0.0.1:0",
                 "--port-file",
                 port_file,
+                "--admin-listen",
+                "off",
             ]
             self.process = subprocess.Popen(
                 command, stdout=log, stderr=log, stdin=subprocess.DEVNULL, start_new_session=True

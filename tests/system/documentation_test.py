@@ -30,12 +30,12 @@ class Documentation(harness.SystemTest):
         }
         python, shell = [], 0
         for number, (language, code) in enumerate(blocks, 1):
-            code = code.replace("127.0.0.1:7171", server.address)
+            code = code.replace("127.0.0.1:7700", server.address)
             if language == "python":
                 # One program: a later block may use what an earlier one made.
                 python.append(code)
                 command = [sys.executable, "-c", "\n".join(python)]
-                if any(other == "bash" for other, _ in blocks[number:number + 1]) or number == len(blocks):
+                if any(other == "bash" for other, _ in blocks[number : number + 1]) or number == len(blocks):
                     self._execute(command, folder, environment, f"{name}, Python up to block {number}")
                     python.clear()
             else:
@@ -44,8 +44,15 @@ class Documentation(harness.SystemTest):
         harness.note(f"{name}: {len(blocks)} examples ran")
 
     def _execute(self, command, folder, environment, what):
-        done = subprocess.run(command, cwd=folder, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-                              stderr=subprocess.STDOUT, timeout=300)
+        done = subprocess.run(
+            command,
+            cwd=folder,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            timeout=300,
+        )
         self.assertEqual(done.returncode, 0, f"{what}:\n{command[-1]}\n{done.stdout.decode()[-3000:]}")
 
 

@@ -57,9 +57,7 @@ class Drain(harness.SystemTest):
         server.start()
         again = server.client.memory("drain").get(acknowledged[-65_000:])
         self.assertEqual(len(again), min(len(acknowledged), 65_000))
-        harness.note(
-            f"drained in {took:.2f} s after {len(acknowledged)} entries and {len(answered)} queries"
-        )
+        harness.note(f"drained in {took:.2f} s after {len(acknowledged)} entries and {len(answered)} queries")
 
 
 if __name__ == "__main__":

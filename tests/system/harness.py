@@ -75,6 +75,8 @@ class Server:
             self.listen,
             "--port-file",
             str(port_file),
+            "--admin-listen",
+            "127.0.0.1:0",
             *self.flags,
         ]
         with open(self.log, "ab") as log:
