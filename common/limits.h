@@ -76,6 +76,24 @@ inline constexpr size_t kMaxQueuedSearches = 512;
 inline constexpr size_t kMaxQueuedWriteBytes = 256 * 1024 * 1024;
 // Unacknowledged bytes that one insert stream may have in flight (its back-pressure window).
 inline constexpr size_t kInsertStreamWindowBytes = 16 * 1024 * 1024;
+// Steps of one query stream that wait for the step before them, and their bytes: two of the largest messages, or a
+// decode loop that runs well ahead.
+inline constexpr size_t kMaxWaitingSteps = 64;
+inline constexpr size_t kMaxWaitingStepBytes = 2 * kMaxMessageBytes;
+// Workers for calls that block (get, scan, count, catalogue), and calls that wait for one.
+inline constexpr size_t kCallWorkers = 4;
+inline constexpr size_t kMaxQueuedCalls = 256;
+// Workers for calls that may run for minutes (build, recall probe), and calls that wait for one.
+inline constexpr size_t kLongCallWorkers = 2;
+inline constexpr size_t kMaxQueuedLongCalls = 16;
+// Lists that a query may ask to probe in each segment: more than a codebook has.
+inline constexpr uint32_t kMaxProbes = 65'536;
+// Descriptions of one page of memories.
+inline constexpr size_t kMaxMemoriesPage = 1'000;
+// Queries of one recall probe: each is searched exactly as well.
+inline constexpr size_t kMaxProbeQueries = 1'024;
+// Bytes that a scan page aims at when the client names no size.
+inline constexpr size_t kScanPageBytes = 4 * 1024 * 1024;
 // Concurrent streams of one connection.
 inline constexpr int kMaxConcurrentStreams = 256;
 // How long a SIGTERM waits for calls in flight.
