@@ -20,7 +20,7 @@ absl::Status NotFound(std::string_view name) {
 absl::StatusOr<std::unique_ptr<Catalogue>> Catalogue::Open(std::unique_ptr<CatalogueStore> store) {
   ASSIGN_OR_RETURN(std::vector<MemoryRecord> records, store->Read());
   std::unique_ptr<Catalogue> catalogue(new Catalogue(std::move(store)));
-  absl::MutexLock lock(&catalogue->mutex_);
+  MutexLock lock(&catalogue->mutex_);
   for (MemoryRecord& record : records) {
     if (record.dropped) {
       catalogue->dropped_.push_back(record.number);
@@ -33,7 +33,7 @@ absl::StatusOr<std::unique_ptr<Catalogue>> Catalogue::Open(std::unique_ptr<Catal
 }
 
 absl::StatusOr<MemoryHandle> Catalogue::Create(const MemorySpec& spec, int64_t now_ms) {
-  absl::MutexLock lock(&mutex_);
+  MutexLock lock(&mutex_);
   if (by_name_.contains(spec.name)) {
     return WithReason(absl::AlreadyExistsError(absl::StrCat("memory \"", spec.name, "\" exists already")),
                       reason::kMemoryExists);
@@ -53,14 +53,14 @@ absl::StatusOr<MemoryHandle> Catalogue::Create(const MemorySpec& spec, int64_t n
 }
 
 absl::StatusOr<MemoryHandle> Catalogue::Find(std::string_view name) const {
-  absl::ReaderMutexLock lock(&mutex_);
+  MutexLock lock(&mutex_);
   const auto at = by_name_.find(name);
   if (at == by_name_.end()) return NotFound(name);
   return at->second;
 }
 
 std::vector<MemoryHandle> Catalogue::List() const {
-  absl::ReaderMutexLock lock(&mutex_);
+  MutexLock lock(&mutex_);
   std::vector<MemoryHandle> memories;
   memories.reserve(by_name_.size());
   for (const auto& [name, memory] : by_name_) memories.push_back(memory);
@@ -68,7 +68,7 @@ std::vector<MemoryHandle> Catalogue::List() const {
 }
 
 absl::StatusOr<MemoryHandle> Catalogue::Drop(std::string_view name) {
-  absl::MutexLock lock(&mutex_);
+  MutexLock lock(&mutex_);
   const auto at = by_name_.find(name);
   if (at == by_name_.end()) return NotFound(name);
   MemoryRecord record = *at->second;
@@ -81,12 +81,12 @@ absl::StatusOr<MemoryHandle> Catalogue::Drop(std::string_view name) {
 }
 
 std::vector<MemoryNumber> Catalogue::Dropped() const {
-  absl::ReaderMutexLock lock(&mutex_);
+  MutexLock lock(&mutex_);
   return dropped_;
 }
 
 absl::Status Catalogue::Forget(MemoryNumber number) {
-  absl::MutexLock lock(&mutex_);
+  MutexLock lock(&mutex_);
   RETURN_IF_ERROR(store_->Remove(number));
   std::erase(dropped_, number);
   return absl::OkStatus();

@@ -11,7 +11,7 @@
 #include "absl/base/thread_annotations.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
-#include "absl/synchronization/mutex.h"
+#include "common/mutex.h"
 #include "engine/commands.h"
 #include "storage/catalogue_store.h"
 
@@ -37,7 +37,7 @@ class Catalogue {
  private:
   explicit Catalogue(std::unique_ptr<CatalogueStore> store) : store_(std::move(store)) {}
 
-  mutable absl::Mutex mutex_;
+  mutable Mutex mutex_;
   std::unique_ptr<CatalogueStore> store_ ABSL_GUARDED_BY(mutex_);
   std::map<std::string, MemoryHandle, std::less<>> by_name_ ABSL_GUARDED_BY(mutex_);
   std::vector<MemoryNumber> dropped_ ABSL_GUARDED_BY(mutex_);

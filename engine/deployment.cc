@@ -9,7 +9,7 @@
 
 #include "absl/base/thread_annotations.h"
 #include "absl/strings/str_cat.h"
-#include "absl/synchronization/mutex.h"
+#include "common/mutex.h"
 #include "common/error_reason.h"
 #include "common/limits.h"
 #include "common/status_macros.h"
@@ -55,7 +55,7 @@ struct Deployment::State {
   std::unique_ptr<SearchPool> pool;
   QueryContext query_context;
 
-  mutable absl::Mutex benefit_mutex;
+  mutable Mutex benefit_mutex;
   std::map<MemoryNumber, std::pair<uint64_t, double>> benefit ABSL_GUARDED_BY(benefit_mutex);
 
   // Set once the shards are open; until then nothing is sealable.
@@ -179,7 +179,7 @@ std::vector<MemoryHandle> Deployment::ListMemories() const { return state_->cata
 absl::Status Deployment::DropMemory(std::string_view name) {
   ASSIGN_OR_RETURN(const MemoryHandle dropped, state_->catalogue->Drop(name));
   {
-    absl::MutexLock lock(&state_->benefit_mutex);
+    MutexLock lock(&state_->benefit_mutex);
     state_->benefit.erase(dropped->number);
   }
   state_->RemoveData(dropped->number);
@@ -314,7 +314,7 @@ absl::StatusOr<MemoryStatistics> Deployment::Statistics(const MemoryHandle& memo
   for (const auto& shard : state_->shards) {
     for (const auto& [key, published] : shard->Published(memory->number)) sum.Add(StatisticsOf(*published));
   }
-  absl::MutexLock lock(&state_->benefit_mutex);
+  MutexLock lock(&state_->benefit_mutex);
   const auto benefit = state_->benefit.find(memory->number);
   if (benefit != state_->benefit.end()) std::tie(sum.benefit_tokens, sum.benefit_nats) = benefit->second;
   return sum;
@@ -331,7 +331,7 @@ DeploymentStatistics Deployment::Statistics() const {
   }
   sum.queued_searches = state_->pool->queued();
   sum.maintenance_busy = state_->maintenance->busy();
-  absl::MutexLock lock(&state_->benefit_mutex);
+  MutexLock lock(&state_->benefit_mutex);
   for (const auto& [number, benefit] : state_->benefit) {
     sum.memories.benefit_tokens += benefit.first;
     sum.memories.benefit_nats += benefit.second;
@@ -340,7 +340,7 @@ DeploymentStatistics Deployment::Statistics() const {
 }
 
 void Deployment::CountBenefit(const MemoryHandle& memory, uint64_t tokens, double nats) {
-  absl::MutexLock lock(&state_->benefit_mutex);
+  MutexLock lock(&state_->benefit_mutex);
   auto& [sum_tokens, sum_nats] = state_->benefit[memory->number];
   sum_tokens += tokens;
   sum_nats += nats;

@@ -5,10 +5,10 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <chrono>
 #include <future>
 
 #include "absl/strings/str_cat.h"
-#include "absl/time/time.h"
 #include "common/limits.h"
 #include "common/status_macros.h"
 #include "engine/index_builder.h"
@@ -19,7 +19,7 @@ namespace {
 // The background thread yields to searches and writes.
 constexpr int kNice = 10;
 // How often waiting reads are checked for their deadline.
-constexpr absl::Duration kTick = absl::Milliseconds(50);
+constexpr std::chrono::milliseconds kTick(50);
 // A merge takes an older segment in when it is at most this many times what is written with it.
 constexpr uint64_t kMergeRatio = 2;
 
@@ -62,14 +62,14 @@ Maintenance::Maintenance(std::vector<Shard*> shards, std::function<MemoryHandle(
 Maintenance::~Maintenance() {
   cancelled_ = true;
   {
-    absl::MutexLock lock(&mutex_);
+    MutexLock lock(&mutex_);
     stopping_ = true;
   }
   thread_.join();
 }
 
 void Maintenance::Wake(uint32_t shard, const PartitionKey& key) {
-  absl::MutexLock lock(&mutex_);
+  MutexLock lock(&mutex_);
   due_.emplace(shard, key);
 }
 
@@ -79,9 +79,8 @@ void Maintenance::Run() {
   while (true) {
     std::set<std::pair<uint32_t, PartitionKey>> due;
     {
-      absl::MutexLock lock(&mutex_);
-      const auto wanted = [this]() ABSL_SHARED_LOCKS_REQUIRED(mutex_) { return stopping_ || !due_.empty(); };
-      mutex_.AwaitWithTimeout(absl::Condition(&wanted), kTick);
+      MutexLock lock(&mutex_);
+      mutex_.AwaitFor(kTick, [this]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) { return stopping_ || !due_.empty(); });
       if (stopping_) return;
       due.swap(due_);
     }
@@ -111,7 +110,7 @@ void Maintenance::BuildIfDue(Shard& shard, const PartitionKey& key) {
 
 absl::Status Maintenance::Build(Shard& shard, const PartitionKey& key, bool retrain,
                                 const std::function<bool(const BuildProgress&)>& progress) {
-  absl::MutexLock lock(&build_mutex_);
+  MutexLock lock(&build_mutex_);
   const auto partition = shard.PublishedOf(key);
   const MemoryHandle memory = find_memory_(key.memory);
   if (partition == nullptr || memory == nullptr) return absl::OkStatus();

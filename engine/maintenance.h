@@ -17,7 +17,7 @@
 
 #include "absl/base/thread_annotations.h"
 #include "absl/status/status.h"
-#include "absl/synchronization/mutex.h"
+#include "common/mutex.h"
 #include "engine/commands.h"
 #include "engine/shard.h"
 
@@ -50,9 +50,9 @@ class Maintenance {
   std::atomic<bool> busy_{false};
   std::atomic<bool> cancelled_{false};
 
-  absl::Mutex build_mutex_;  // one build at a time; held during I/O, never by a query or a write
+  Mutex build_mutex_;  // one build at a time; held during I/O, never by a query or a write
 
-  absl::Mutex mutex_;
+  Mutex mutex_;
   std::set<std::pair<uint32_t, PartitionKey>> due_ ABSL_GUARDED_BY(mutex_);
   bool stopping_ ABSL_GUARDED_BY(mutex_) = false;
   std::thread thread_;

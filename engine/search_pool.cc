@@ -14,14 +14,14 @@ SearchPool::SearchPool(size_t threads) {
 
 SearchPool::~SearchPool() {
   {
-    absl::MutexLock lock(&mutex_);
+    MutexLock lock(&mutex_);
     stopping_ = true;
   }
   for (std::thread& thread : threads_) thread.join();
 }
 
 absl::Status SearchPool::Submit(std::vector<std::function<void()>> tasks) {
-  absl::MutexLock lock(&mutex_);
+  MutexLock lock(&mutex_);
   if (tasks_.size() + tasks.size() > limits::kMaxQueuedSearches) {
     return WithReason(absl::ResourceExhaustedError(absl::StrCat(tasks_.size(), " searches are waiting; the bound is ",
                                                                 limits::kMaxQueuedSearches)),
@@ -32,7 +32,7 @@ absl::Status SearchPool::Submit(std::vector<std::function<void()>> tasks) {
 }
 
 size_t SearchPool::queued() const {
-  absl::MutexLock lock(&mutex_);
+  MutexLock lock(&mutex_);
   return tasks_.size();
 }
 
@@ -40,12 +40,8 @@ void SearchPool::Run() {
   while (true) {
     std::function<void()> task;
     {
-      absl::MutexLock lock(&mutex_);
-      mutex_.Await(absl::Condition(
-          +[](SearchPool* pool) ABSL_EXCLUSIVE_LOCKS_REQUIRED(pool->mutex_) {
-            return !pool->tasks_.empty() || pool->stopping_;
-          },
-          this));
+      MutexLock lock(&mutex_);
+      mutex_.Await([this]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) { return !tasks_.empty() || stopping_; });
       if (tasks_.empty()) return;
       task = std::move(tasks_.front());
       tasks_.pop_front();

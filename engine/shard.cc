@@ -68,22 +68,22 @@ absl::Status Shard::Load(const std::vector<MemoryHandle>& memories, const EventS
 
 Shard::~Shard() {
   {
-    absl::MutexLock lock(&queue_mutex_);
+    MutexLock lock(&queue_mutex_);
     stopping_ = true;
   }
   if (writer_.joinable()) writer_.join();
   {
-    absl::MutexLock lock(&sync_mutex_);
+    MutexLock lock(&sync_mutex_);
     writer_done_ = true;
   }
   if (syncer_.joinable()) syncer_.join();
-  absl::MutexLock lock(&versions_mutex_);
+  MutexLock lock(&versions_mutex_);
   for (auto& [sequence, waiter] : waiters_) waiter.then(absl::UnavailableError("the server is shutting down"));
 }
 
 absl::Status Shard::Submit(WriteOperation operation) {
   const uint64_t bytes = BytesOf(operation);
-  absl::MutexLock lock(&queue_mutex_);
+  MutexLock lock(&queue_mutex_);
   if (stopping_) return absl::UnavailableError("the server is shutting down");
   RETURN_IF_ERROR(write_status_);
   if (queued_bytes_ + bytes > limits::kMaxQueuedWriteBytes) {
@@ -102,12 +102,9 @@ void Shard::RunWriter() {
   while (true) {
     uint64_t bytes = 0;
     {
-      absl::MutexLock lock(&queue_mutex_);
-      queue_mutex_.Await(absl::Condition(
-          +[](Shard* shard) ABSL_EXCLUSIVE_LOCKS_REQUIRED(shard->queue_mutex_) {
-            return !shard->queue_.empty() || shard->stopping_;
-          },
-          this));
+      MutexLock lock(&queue_mutex_);
+      queue_mutex_.Await(
+          [this]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(queue_mutex_) { return !queue_.empty() || stopping_; });
       if (queue_.empty()) return;
       while (!queue_.empty() && (operations.empty() || bytes < kGroupBytes)) {
         bytes += BytesOf(queue_.front());
@@ -117,7 +114,7 @@ void Shard::RunWriter() {
     }
     Apply(operations);
     operations.clear();
-    absl::MutexLock lock(&queue_mutex_);
+    MutexLock lock(&queue_mutex_);
     queued_bytes_ -= std::min(bytes, queued_bytes_);
   }
 }
@@ -126,12 +123,9 @@ void Shard::RunSyncer() {
   while (true) {
     std::vector<Unsynced> waiting;
     {
-      absl::MutexLock lock(&sync_mutex_);
-      sync_mutex_.Await(absl::Condition(
-          +[](Shard* shard) ABSL_EXCLUSIVE_LOCKS_REQUIRED(shard->sync_mutex_) {
-            return !shard->unsynced_.empty() || shard->writer_done_;
-          },
-          this));
+      MutexLock lock(&sync_mutex_);
+      sync_mutex_.Await(
+          [this]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(sync_mutex_) { return !unsynced_.empty() || writer_done_; });
       if (unsynced_.empty()) return;
       waiting.swap(unsynced_);
     }
@@ -142,17 +136,17 @@ void Shard::RunSyncer() {
 }
 
 void Shard::Refuse(const absl::Status& status) {
-  absl::MutexLock lock(&queue_mutex_);
+  MutexLock lock(&queue_mutex_);
   if (write_status_.ok()) write_status_ = status;
 }
 
 absl::Status Shard::write_status() const {
-  absl::MutexLock lock(&queue_mutex_);
+  MutexLock lock(&queue_mutex_);
   return write_status_;
 }
 
 uint64_t Shard::queued_bytes() const {
-  absl::MutexLock lock(&queue_mutex_);
+  MutexLock lock(&queue_mutex_);
   return queued_bytes_;
 }
 
@@ -265,7 +259,7 @@ void Shard::Finish(WriteTicket& ticket, absl::StatusOr<WriteResult> result) {
     ticket.done(std::move(result));
     return;
   }
-  absl::MutexLock lock(&sync_mutex_);
+  MutexLock lock(&sync_mutex_);
   unsynced_.push_back({[done = std::move(ticket.done), result = *std::move(result)](const absl::Status& synced) {
     synced.ok() ? done(result) : done(synced);
   }});
@@ -321,7 +315,7 @@ absl::Status Shard::DropMemory(MemoryNumber memory) {
     partitions_.erase(key);
   }
   {
-    absl::MutexLock lock(&versions_mutex_);
+    MutexLock lock(&versions_mutex_);
     const auto end = published_.lower_bound({memory + 1, 0});
     for (auto at = published_.lower_bound({memory, 0}); at != end; at = published_.erase(at)) {
       tail_ram_bytes_ -= at->second->tail_ram_bytes;
@@ -351,7 +345,7 @@ void Shard::Publish(const std::vector<PartitionKey>& changed, Sequence sequence)
   for (const PartitionKey& key : changed) published.push_back(MakePublished(*partitions_.at(key)));
   std::vector<Waiter> ready;
   {
-    absl::MutexLock lock(&versions_mutex_);
+    MutexLock lock(&versions_mutex_);
     for (size_t i = 0; i < changed.size(); ++i) {
       auto& slot = published_[changed[i]];
       tail_ram_bytes_ += published[i]->tail_ram_bytes - (slot != nullptr ? slot->tail_ram_bytes : 0);

@@ -21,7 +21,7 @@
 #include "absl/container/flat_hash_set.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
-#include "absl/synchronization/mutex.h"
+#include "common/mutex.h"
 #include "common/clock.h"
 #include "engine/index_files.h"
 #include "engine/partition_index.h"
@@ -138,17 +138,17 @@ class Shard {
   absl::flat_hash_set<MemoryNumber> dropped_;
   uint64_t remembered_ = 0;
 
-  mutable absl::Mutex queue_mutex_;
+  mutable Mutex queue_mutex_;
   std::deque<WriteOperation> queue_ ABSL_GUARDED_BY(queue_mutex_);
   uint64_t queued_bytes_ ABSL_GUARDED_BY(queue_mutex_) = 0;
   bool stopping_ ABSL_GUARDED_BY(queue_mutex_) = false;
   absl::Status write_status_ ABSL_GUARDED_BY(queue_mutex_);
 
-  absl::Mutex sync_mutex_;
+  Mutex sync_mutex_;
   std::vector<Unsynced> unsynced_ ABSL_GUARDED_BY(sync_mutex_);
   bool writer_done_ ABSL_GUARDED_BY(sync_mutex_) = false;
 
-  mutable absl::Mutex versions_mutex_;
+  mutable Mutex versions_mutex_;
   std::map<PartitionKey, std::shared_ptr<const PublishedPartition>> published_ ABSL_GUARDED_BY(versions_mutex_);
   Sequence visible_ ABSL_GUARDED_BY(versions_mutex_) = 0;
   std::multimap<Sequence, Waiter> waiters_ ABSL_GUARDED_BY(versions_mutex_);

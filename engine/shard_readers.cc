@@ -4,7 +4,6 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
-#include "absl/time/time.h"
 #include "common/error_reason.h"
 #include "common/limits.h"
 #include "common/status_macros.h"
@@ -39,7 +38,7 @@ MemoryStatistics StatisticsOf(const PublishedPartition& partition) {
 std::vector<std::shared_ptr<const IndexVersion>> Shard::Versions(MemoryNumber memory,
                                                                  const PartitionSelection& selection) const {
   std::vector<std::shared_ptr<const IndexVersion>> versions;
-  absl::ReaderMutexLock lock(&versions_mutex_);
+  MutexLock lock(&versions_mutex_);
   if (selection.all) {
     for (auto at = published_.lower_bound({memory, 0}); at != published_.end() && at->first.memory == memory; ++at) {
       versions.push_back(at->second->version);
@@ -55,29 +54,29 @@ std::vector<std::shared_ptr<const IndexVersion>> Shard::Versions(MemoryNumber me
 }
 
 std::map<PartitionKey, std::shared_ptr<const PublishedPartition>> Shard::Published(MemoryNumber memory) const {
-  absl::ReaderMutexLock lock(&versions_mutex_);
+  MutexLock lock(&versions_mutex_);
   return {published_.lower_bound({memory, 0}), published_.lower_bound({memory + 1, 0})};
 }
 
 std::map<PartitionKey, std::shared_ptr<const PublishedPartition>> Shard::PublishedAll() const {
-  absl::ReaderMutexLock lock(&versions_mutex_);
+  MutexLock lock(&versions_mutex_);
   return published_;
 }
 
 std::shared_ptr<const PublishedPartition> Shard::PublishedOf(const PartitionKey& key) const {
-  absl::ReaderMutexLock lock(&versions_mutex_);
+  MutexLock lock(&versions_mutex_);
   const auto at = published_.find(key);
   return at == published_.end() ? nullptr : at->second;
 }
 
 Sequence Shard::visible() const {
-  absl::ReaderMutexLock lock(&versions_mutex_);
+  MutexLock lock(&versions_mutex_);
   return visible_;
 }
 
 void Shard::WhenVisible(Sequence sequence, const CallLimits& limits, std::function<void(absl::Status)> then) {
   {
-    absl::MutexLock lock(&versions_mutex_);
+    MutexLock lock(&versions_mutex_);
     if (visible_ < sequence) {
       waiters_.emplace(sequence, Waiter{limits, std::move(then)});
       return;
@@ -88,14 +87,14 @@ void Shard::WhenVisible(Sequence sequence, const CallLimits& limits, std::functi
 
 absl::Status Shard::AwaitVisible(Sequence sequence, const CallLimits& limits) const {
   // Asked again every few milliseconds, so that a cancelled call does not hold its thread.
-  constexpr absl::Duration kPoll = absl::Milliseconds(5);
-  absl::MutexLock lock(&versions_mutex_);
+  constexpr std::chrono::milliseconds kPoll(5);
+  MutexLock lock(&versions_mutex_);
   while (visible_ < sequence) {
     if (absl::Status status = limits.Check(); !status.ok()) {
       return absl::IsCancelled(status) ? status : LaggingError(number_, sequence, visible_);
     }
-    const auto there = [this, sequence]() ABSL_SHARED_LOCKS_REQUIRED(versions_mutex_) { return visible_ >= sequence; };
-    versions_mutex_.AwaitWithTimeout(absl::Condition(&there), kPoll);
+    versions_mutex_.AwaitFor(
+        kPoll, [this, sequence]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(versions_mutex_) { return visible_ >= sequence; });
   }
   return absl::OkStatus();
 }
@@ -103,7 +102,7 @@ absl::Status Shard::AwaitVisible(Sequence sequence, const CallLimits& limits) co
 void Shard::ExpireWaiters() {
   std::vector<std::pair<std::function<void(absl::Status)>, absl::Status>> expired;
   {
-    absl::MutexLock lock(&versions_mutex_);
+    MutexLock lock(&versions_mutex_);
     for (auto at = waiters_.begin(); at != waiters_.end();) {
       const absl::Status status = at->second.limits.Check();
       if (status.ok()) {

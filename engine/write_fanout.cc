@@ -7,7 +7,7 @@
 
 #include "absl/base/thread_annotations.h"
 #include "absl/strings/str_cat.h"
-#include "absl/synchronization/mutex.h"
+#include "common/mutex.h"
 #include "common/checksum.h"
 #include "common/status_macros.h"
 
@@ -26,7 +26,7 @@ class Join {
 
   void Visible() {
     {
-      absl::MutexLock lock(&mutex_);
+      MutexLock lock(&mutex_);
       if (--not_visible_ != 0) return;
     }
     visible_();
@@ -34,7 +34,7 @@ class Join {
   void Done(uint32_t shard, absl::StatusOr<WriteResult> result) {
     std::vector<Answer> answers;
     {
-      absl::MutexLock lock(&mutex_);
+      MutexLock lock(&mutex_);
       answers_.push_back({shard, std::move(result)});
       if (--not_done_ != 0) return;
       answers.swap(answers_);
@@ -44,7 +44,7 @@ class Join {
   }
 
  private:
-  absl::Mutex mutex_;
+  Mutex mutex_;
   size_t not_visible_ ABSL_GUARDED_BY(mutex_);
   size_t not_done_ ABSL_GUARDED_BY(mutex_);
   std::vector<Answer> answers_ ABSL_GUARDED_BY(mutex_);

@@ -170,7 +170,7 @@ absl::Status DurableDb::ReadState() {
     return absl::FailedPreconditionError(absl::StrCat(path_, " has store format ", stored,
                                                       "; this program reads format ", format::kStoreFormat));
   }
-  absl::MutexLock lock(&mu_);
+  MutexLock lock(&mu_);
   ASSIGN_OR_RETURN(state_, format::DecodeState(*state));
   return absl::OkStatus();
 }
@@ -201,12 +201,12 @@ absl::Status DurableDb::OpenWatermark(std::optional<Sequence> watermark, bool ac
 }
 
 format::StoreState DurableDb::state() const {
-  absl::MutexLock lock(&mu_);
+  MutexLock lock(&mu_);
   return state_;
 }
 
 absl::Status DurableDb::Write(rocksdb::WriteBatch& batch, std::optional<Sequence> applied, int64_t counter_change) {
-  absl::MutexLock lock(&mu_);
+  MutexLock lock(&mu_);
   RETURN_IF_ERROR(failure_);
   format::StoreState next = state_;
   next.applied = applied.value_or(state_.applied);
@@ -230,7 +230,7 @@ absl::Status DurableDb::Write(rocksdb::WriteBatch& batch, std::optional<Sequence
 absl::StatusOr<Sequence> DurableDb::Sync() {
   Sequence applied;
   {
-    absl::MutexLock lock(&mu_);
+    MutexLock lock(&mu_);
     RETURN_IF_ERROR(failure_);
     applied = state_.applied;
   }
@@ -242,7 +242,7 @@ absl::StatusOr<Sequence> DurableDb::Sync() {
 }
 
 absl::Status DurableDb::Fail(absl::Status status) {
-  absl::MutexLock lock(&mu_);
+  MutexLock lock(&mu_);
   if (failure_.ok()) failure_ = std::move(status);
   return failure_;
 }

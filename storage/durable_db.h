@@ -17,7 +17,7 @@
 #include "absl/base/thread_annotations.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
-#include "absl/synchronization/mutex.h"
+#include "common/mutex.h"
 #include "storage/commit_watermark.h"
 #include "storage/format.h"
 #include "storage/rocksdb_options.h"
@@ -84,7 +84,7 @@ class DurableDb {
   // Used by Sync() alone.
   std::unique_ptr<CommitWatermark> watermark_;
 
-  mutable absl::Mutex mu_;  // held while RocksDB writes, so that numbers enter the log in order
+  mutable Mutex mu_;  // held while RocksDB writes, so that numbers enter the log in order
   format::StoreState state_ ABSL_GUARDED_BY(mu_);
   absl::Status failure_ ABSL_GUARDED_BY(mu_);
 };

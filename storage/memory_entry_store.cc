@@ -6,7 +6,7 @@
 
 #include "absl/base/thread_annotations.h"
 #include "absl/strings/str_cat.h"
-#include "absl/synchronization/mutex.h"
+#include "common/mutex.h"
 #include "common/status_macros.h"
 
 namespace mneme {
@@ -39,7 +39,7 @@ class MemoryEntryStore final : public EntryStore {
   absl::Status Commit(const StoreBatch& batch) override;
   absl::StatusOr<Sequence> Sync() override;
   Sequence applied() const override {
-    absl::MutexLock lock(&mu_);
+    MutexLock lock(&mu_);
     return applied_;
   }
 
@@ -67,7 +67,7 @@ class MemoryEntryStore final : public EntryStore {
   void ApplyRun(const StoreBatch::Run& run) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   void ApplyRequests(const StoreBatch& batch) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
 
-  mutable absl::Mutex mu_;
+  mutable Mutex mu_;
   Sequence applied_ ABSL_GUARDED_BY(mu_) = 0;
   absl::Status failure_ ABSL_GUARDED_BY(mu_);
   std::map<PartitionKey, Partition> partitions_ ABSL_GUARDED_BY(mu_);
@@ -98,7 +98,7 @@ void MemoryEntryStore::ApplyRequests(const StoreBatch& batch) {
 }
 
 absl::Status MemoryEntryStore::Commit(const StoreBatch& batch) {
-  absl::MutexLock lock(&mu_);
+  MutexLock lock(&mu_);
   RETURN_IF_ERROR(failure_);
   if (batch.sequence < applied_) {
     failure_ = absl::InternalError(
@@ -127,7 +127,7 @@ absl::Status MemoryEntryStore::Commit(const StoreBatch& batch) {
 }
 
 absl::StatusOr<Sequence> MemoryEntryStore::Sync() {
-  absl::MutexLock lock(&mu_);
+  MutexLock lock(&mu_);
   RETURN_IF_ERROR(failure_);
   return applied_;
 }
@@ -137,7 +137,7 @@ absl::Status MemoryEntryStore::ScanRows(const PartitionKey& key, Row first_row, 
   // A copy is the snapshot: `visit` runs without the lock and may call the store.
   std::map<Row, StoredEntry> rows;
   {
-    absl::MutexLock lock(&mu_);
+    MutexLock lock(&mu_);
     const Partition* partition = Find(key);
     if (partition == nullptr || first_row >= end_row) return absl::OkStatus();
     rows.insert(partition->rows.lower_bound(first_row), partition->rows.lower_bound(end_row));
@@ -149,7 +149,7 @@ absl::Status MemoryEntryStore::ScanRows(const PartitionKey& key, Row first_row, 
 }
 
 absl::StatusOr<std::optional<Row>> MemoryEntryStore::FindRow(const PartitionKey& key, EntryId id) const {
-  absl::MutexLock lock(&mu_);
+  MutexLock lock(&mu_);
   const Partition* partition = Find(key);
   if (partition == nullptr) return std::optional<Row>();
   const auto it = partition->ids.find(id);
@@ -167,7 +167,7 @@ absl::StatusOr<std::vector<std::optional<Row>>> MemoryEntryStore::FindRows(const
 }
 
 absl::StatusOr<bool> MemoryEntryStore::ReadRow(const PartitionKey& key, Row row, EntryColumns& out) const {
-  absl::MutexLock lock(&mu_);
+  MutexLock lock(&mu_);
   const Partition* partition = Find(key);
   if (partition == nullptr) return false;
   const auto it = partition->rows.find(row);
@@ -177,13 +177,13 @@ absl::StatusOr<bool> MemoryEntryStore::ReadRow(const PartitionKey& key, Row row,
 }
 
 absl::StatusOr<std::optional<RememberedRequest>> MemoryEntryStore::FindRequest(const Hash128& id) const {
-  absl::MutexLock lock(&mu_);
+  MutexLock lock(&mu_);
   const auto it = requests_.find(KeyOf(id));
   return it == requests_.end() ? std::optional<RememberedRequest>() : std::optional<RememberedRequest>(it->second);
 }
 
 absl::StatusOr<std::vector<RememberedRequest>> MemoryEntryStore::OldestRequests(size_t limit) const {
-  absl::MutexLock lock(&mu_);
+  MutexLock lock(&mu_);
   std::map<std::pair<Sequence, RequestKey>, const RememberedRequest*> by_age;
   for (const auto& [key, request] : requests_) by_age[{request.sequence, key}] = &request;
   std::vector<RememberedRequest> oldest;
@@ -196,12 +196,12 @@ absl::StatusOr<std::vector<RememberedRequest>> MemoryEntryStore::OldestRequests(
 }
 
 absl::StatusOr<uint64_t> MemoryEntryStore::CountRequests() const {
-  absl::MutexLock lock(&mu_);
+  MutexLock lock(&mu_);
   return uint64_t{requests_.size()};
 }
 
 absl::StatusOr<std::vector<PartitionHead>> MemoryEntryStore::ReadHeads() const {
-  absl::MutexLock lock(&mu_);
+  MutexLock lock(&mu_);
   std::vector<PartitionHead> heads;
   for (const auto& [key, partition] : partitions_) {
     if (partition.head.has_value()) heads.push_back(*partition.head);
@@ -210,7 +210,7 @@ absl::StatusOr<std::vector<PartitionHead>> MemoryEntryStore::ReadHeads() const {
 }
 
 absl::StatusOr<std::vector<SegmentRecord>> MemoryEntryStore::ReadSegments() const {
-  absl::MutexLock lock(&mu_);
+  MutexLock lock(&mu_);
   std::vector<SegmentRecord> segments;
   for (const auto& [key, partition] : partitions_) {
     for (const auto& [number, segment] : partition.segments) segments.push_back(segment);
@@ -219,14 +219,14 @@ absl::StatusOr<std::vector<SegmentRecord>> MemoryEntryStore::ReadSegments() cons
 }
 
 absl::StatusOr<std::vector<Row>> MemoryEntryStore::ReadDeadMarks(const PartitionKey& key) const {
-  absl::MutexLock lock(&mu_);
+  MutexLock lock(&mu_);
   const Partition* partition = Find(key);
   if (partition == nullptr) return std::vector<Row>();
   return std::vector<Row>(partition->dead.begin(), partition->dead.end());
 }
 
 absl::Status MemoryEntryStore::DropMemory(MemoryNumber memory) {
-  absl::MutexLock lock(&mu_);
+  MutexLock lock(&mu_);
   RETURN_IF_ERROR(failure_);
   const auto begin = partitions_.lower_bound({memory, 0});
   auto end = begin;
