@@ -12,10 +12,25 @@
 
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "index/kernels/scan_distance.cc"
-// Vectors of unknown length cannot be kept in arrays; such machines use the narrower fixed ones.
-#define HWY_DISABLED_TARGETS (HWY_SVE | HWY_SVE2 | HWY_SVE_256 | HWY_SVE2_128 | HWY_RVV)
+// Vectors of unknown length cannot be kept in arrays; such machines use the narrower fixed ones. Machines with no more
+// than SSSE3 are gone. Under TSan, which makes this file slow to compile, the widest and the plain one suffice.
+#if defined(__SANITIZE_THREAD__)
+#define HWY_DISABLED_TARGETS (HWY_SVE | HWY_SVE2 | HWY_SVE_256 | HWY_SVE2_128 | HWY_RVV | HWY_SSSE3 | HWY_SSE4 | HWY_AVX2)
+#else
+#define HWY_DISABLED_TARGETS (HWY_SVE | HWY_SVE2 | HWY_SVE_256 | HWY_SVE2_128 | HWY_RVV | HWY_SSSE3)
+#endif
 #include "hwy/foreach_target.h"  // IWYU pragma: keep
 #include "hwy/highway.h"
+
+// Running sums live in arrays that full unrolling turns into registers. Under TSan they stay arrays: unrolling
+// them would only take the compiler minutes.
+#ifndef MNEME_UNROLL
+#if HWY_IS_TSAN
+#define MNEME_UNROLL(times)
+#else
+#define MNEME_UNROLL(times) HWY_UNROLL(times)
+#endif
+#endif
 
 HWY_BEFORE_NAMESPACE();
 namespace mneme {
@@ -35,12 +50,12 @@ HWY_INLINE V LoadComponents(const hwy::float16_t* p) {
 
 // Reduces kAccumulators vectors to their sums, in order.
 HWY_INLINE void StoreSums(V* sums, float* out) {
-  HWY_UNROLL(8)
+  MNEME_UNROLL(8)
   for (size_t first = 0; first < kAccumulators; first += kLanes) {
 #if HWY_TARGET != HWY_SCALAR  // whose vectors are sums already
-    HWY_UNROLL(8)
+    MNEME_UNROLL(8)
     for (size_t live = kLanes / 2; live >= 1; live /= 2) {
-      HWY_UNROLL(16)
+      MNEME_UNROLL(16)
       for (size_t i = 0; i < live; ++i) {
         const V low = sums[first + 2 * i];
         const V high = sums[first + 2 * i + 1];
@@ -67,17 +82,17 @@ template <bool kL2, size_t kQueries, typename T>
 HWY_INLINE void Tile(const float* const* queries, const T* const* keys, size_t dimension, float* out) {
   constexpr size_t kKeys = kAccumulators / kQueries;
   V sums[kAccumulators];
-  HWY_UNROLL(16)
+  MNEME_UNROLL(16)
   for (size_t a = 0; a < kAccumulators; ++a) sums[a] = hn::Zero(Tag());
   size_t c = 0;
   for (; c + kLanes <= dimension; c += kLanes) {
     V query[kQueries];
-    HWY_UNROLL(8)
+    MNEME_UNROLL(8)
     for (size_t q = 0; q < kQueries; ++q) query[q] = LoadComponents(queries[q] + c);
-    HWY_UNROLL(16)
+    MNEME_UNROLL(16)
     for (size_t k = 0; k < kKeys; ++k) {
       const V key = LoadComponents(keys[k] + c);
-      HWY_UNROLL(8)
+      MNEME_UNROLL(8)
       for (size_t q = 0; q < kQueries; ++q) {
         sums[k * kQueries + q] = AddTerm<kL2>(query[q], key, sums[k * kQueries + q]);
       }
@@ -87,10 +102,10 @@ HWY_INLINE void Tile(const float* const* queries, const T* const* keys, size_t d
     // The last vector overlaps the one before; its repeated components count as zero.
     const auto repeated = hn::FirstN(Tag(), kLanes - (dimension - c));
     c = dimension - kLanes;
-    HWY_UNROLL(16)
+    MNEME_UNROLL(16)
     for (size_t k = 0; k < kKeys; ++k) {
       const V key = hn::IfThenZeroElse(repeated, LoadComponents(keys[k] + c));
-      HWY_UNROLL(8)
+      MNEME_UNROLL(8)
       for (size_t q = 0; q < kQueries; ++q) {
         const V query = hn::IfThenZeroElse(repeated, LoadComponents(queries[q] + c));
         sums[k * kQueries + q] = AddTerm<kL2>(query, key, sums[k * kQueries + q]);
