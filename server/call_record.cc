@@ -32,7 +32,7 @@ grpc::Status CallRecord::Finish(const absl::Status& status) {
   const std::chrono::duration<double> elapsed = std::chrono::steady_clock::now() - start_;
   const grpc::Status out = ToGrpcStatus(status);
   front_end_.metrics().Handled(method_.metrics, out.error_code(), elapsed.count());
-  if (status.code() == absl::StatusCode::kResourceExhausted) front_end_.metrics().Rejected(ReasonOf(status));
+  if (status.code() == absl::StatusCode::kResourceExhausted) front_end_.metrics().Rejected(ErrorReason(status));
   LogEnd(status, elapsed.count());
   return out;
 }
@@ -45,7 +45,7 @@ void CallRecord::LogEnd(const absl::Status& status, double seconds) {
                                   {"code", absl::StatusCodeToString(status.code())},
                                   {"dur_us", static_cast<int64_t>(seconds * 1e6)}};
   if (!status.ok()) {
-    fields.push_back({"reason", ReasonOf(status)});
+    fields.push_back({"reason", ErrorReason(status)});
     fields.push_back({"error", std::string(status.message())});
   }
   front_end_.log().Write(level, "access", "call", std::move(fields));

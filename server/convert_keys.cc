@@ -52,8 +52,8 @@ absl::Status CheckShape(const std::string& field, const v1::Vectors& vectors, si
   if (vectors.dimension() != dimension) {
     const absl::Status error = FieldError(
         absl::StrCat(field, ".dimension"), absl::StrCat("is ", vectors.dimension(), "; must be ", dimension, owner));
-    return WithReason(error, reason::kInvalidField,
-                      {{"expected", absl::StrCat(dimension)}, {"got", absl::StrCat(vectors.dimension())}});
+    return WithErrorInfo(error, reason::kInvalidField,
+                         {{"expected", absl::StrCat(dimension)}, {"got", absl::StrCat(vectors.dimension())}});
   }
   if (vectors.data().size() % (dimension * width) != 0) {
     return FieldError(absl::StrCat(field, ".data"),

@@ -108,7 +108,7 @@ absl::Status CheckText(const std::string& field, const char* name, const std::st
   const absl::Status error = absl::FailedPreconditionError(
       absl::StrCat(path, " is \"", told, "\"; memory \"", spec.name, "\" was made with \"", stored, "\""));
   return WithPrecondition(
-      WithReason(error, reason::kFingerprintMismatch, {{"field", name}, {"stored", stored}, {"given", told}}),
+      WithErrorInfo(error, reason::kFingerprintMismatch, {{"field", name}, {"stored", stored}, {"given", told}}),
       reason::kFingerprintMismatch, path);
 }
 

@@ -5,6 +5,7 @@
 #include <string>
 
 #include "absl/strings/cord.h"
+#include "absl/strings/match.h"
 #include "common/limits.h"
 #include "google/rpc/error_details.pb.h"
 #include "google/rpc/status.pb.h"
@@ -14,6 +15,7 @@ namespace mneme {
 namespace {
 
 constexpr char kErrorInfoUrl[] = "type.googleapis.com/google.rpc.ErrorInfo";
+constexpr char kDetailPrefix[] = "type.googleapis.com/google.rpc.";
 constexpr char kRetryInfoUrl[] = "type.googleapis.com/google.rpc.RetryInfo";
 // A message shares the peer's metadata limit with the details, percent-encoded (up to three bytes for one).
 constexpr size_t kMaxMessageText = 1024;
@@ -43,7 +45,7 @@ grpc::StatusCode CodeOf(absl::StatusCode code) {
 
 // Adds what every error has to carry and this one does not yet.
 absl::Status Complete(absl::Status status) {
-  if (!status.GetPayload(kErrorInfoUrl).has_value()) status = WithReason(status, ReasonOf(status));
+  if (!status.GetPayload(kErrorInfoUrl).has_value()) status = WithErrorInfo(status, ErrorReason(status), {});
   const bool retry = status.code() == absl::StatusCode::kResourceExhausted ||
                      status.code() == absl::StatusCode::kUnavailable;
   if (retry && !status.GetPayload(kRetryInfoUrl).has_value()) status = WithRetry(status, absl::Milliseconds(100));
@@ -60,7 +62,9 @@ void AddDetails(const absl::Status& status, google::rpc::Status& out) {
   };
   if (const auto info = status.GetPayload(kErrorInfoUrl); info.has_value()) add(kErrorInfoUrl, *info);
   status.ForEachPayload([&add](auto url, const absl::Cord& value) {
-    if (std::string(url) != kErrorInfoUrl) add(std::string(url), value);
+    // Payloads of other kinds are between the rooms of this program.
+    const std::string name(url);
+    if (name != kErrorInfoUrl && absl::StartsWith(name, kDetailPrefix)) add(name, value);
   });
 }
 

@@ -97,10 +97,10 @@ absl::Status InsertStream::Accept(const grpc::ByteBuffer& bytes) {
   RETURN_IF_ERROR(ParseMessage(bytes, &request));
   if (request.sequence() != sequence_ + 1) {
     return WithPrecondition(
-        WithReason(absl::FailedPreconditionError(
-                       absl::StrCat("sequence is ", request.sequence(), "; must be ", sequence_ + 1)),
-                   reason::kSequenceGap,
-                   {{"expected", absl::StrCat(sequence_ + 1)}, {"got", absl::StrCat(request.sequence())}}),
+        WithErrorInfo(absl::FailedPreconditionError(
+                          absl::StrCat("sequence is ", request.sequence(), "; must be ", sequence_ + 1)),
+                      reason::kSequenceGap,
+                      {{"expected", absl::StrCat(sequence_ + 1)}, {"got", absl::StrCat(request.sequence())}}),
         reason::kSequenceGap, "sequence");
   }
   CompleteFromTemplate(*request.mutable_insert());

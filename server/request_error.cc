@@ -1,9 +1,6 @@
 #include "server/request_error.h"
 
-#include <optional>
-
 #include "absl/strings/cord.h"
-#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "common/limits.h"
 #include "google/rpc/error_details.pb.h"
@@ -25,24 +22,17 @@ absl::Status With(absl::Status status, const Detail& detail) {
   return status;
 }
 
-// What the engine reports as RESOURCE_EXHAUSTED without saying more, told apart by the words of its messages.
-const char* ExhaustedReason(const absl::Status& status) {
-  if (absl::StrContains(status.message(), "disk")) return reason::kStorageFull;
-  if (absl::StrContains(status.message(), "ram")) return reason::kMemoryLimit;
-  return reason::kQueueFull;
-}
-
-const char* ImpliedReason(const absl::Status& status) {
+std::string_view ImpliedReason(const absl::Status& status) {
   switch (status.code()) {
     case absl::StatusCode::kInvalidArgument: return reason::kInvalidField;
-    case absl::StatusCode::kNotFound: return reason::kMemoryNotFound;
-    case absl::StatusCode::kAlreadyExists: return reason::kMemoryExists;
+    case absl::StatusCode::kNotFound: return "NOT_FOUND";
+    case absl::StatusCode::kAlreadyExists: return "ALREADY_EXISTS";
     case absl::StatusCode::kFailedPrecondition: return "FAILED_PRECONDITION";
-    case absl::StatusCode::kResourceExhausted: return ExhaustedReason(status);
+    case absl::StatusCode::kResourceExhausted: return "RESOURCE_EXHAUSTED";
     case absl::StatusCode::kUnavailable: return "UNAVAILABLE";
     case absl::StatusCode::kDeadlineExceeded: return "DEADLINE_EXCEEDED";
     case absl::StatusCode::kCancelled: return "CANCELLED";
-    case absl::StatusCode::kDataLoss: return "CHECKSUM_MISMATCH";
+    case absl::StatusCode::kDataLoss: return reason::kChecksumMismatch;
     case absl::StatusCode::kAborted: return "ABORTED";
     case absl::StatusCode::kOutOfRange: return "OUT_OF_RANGE";
     case absl::StatusCode::kUnimplemented: return "UNIMPLEMENTED";
@@ -84,11 +74,12 @@ absl::Status FieldError(const std::string& field, const std::string& what) {
   return errors.ToStatus();
 }
 
-absl::Status WithReason(absl::Status status, const std::string& reason,
-                        const std::map<std::string, std::string>& metadata) {
+absl::Status WithErrorInfo(absl::Status status, std::string_view reason,
+                           const std::map<std::string, std::string>& metadata) {
   if (status.ok()) return status;
+  status = WithReason(std::move(status), reason);
   google::rpc::ErrorInfo info;
-  info.set_reason(reason);
+  info.set_reason(std::string(reason));
   info.set_domain(kDomain);
   info.mutable_metadata()->insert(metadata.begin(), metadata.end());
   return With(std::move(status), info);
@@ -111,25 +102,19 @@ absl::Status WithResource(absl::Status status, const std::string& type, const st
   return With(std::move(status), resource);
 }
 
-absl::Status WithPrecondition(absl::Status status, const std::string& type, const std::string& subject) {
+absl::Status WithPrecondition(absl::Status status, std::string_view type, const std::string& subject) {
   if (status.ok()) return status;
   google::rpc::PreconditionFailure failure;
   auto* violation = failure.add_violations();
-  violation->set_type(type);
+  violation->set_type(std::string(type));
   violation->set_subject(subject);
   violation->set_description(std::string(status.message()));
   return With(std::move(status), failure);
 }
 
-std::string ReasonOf(const absl::Status& status) {
-  const std::optional<absl::Cord> payload = [&]() -> std::optional<absl::Cord> {
-    const auto found = status.GetPayload(UrlOf<google::rpc::ErrorInfo>());
-    if (!found.has_value()) return std::nullopt;
-    return *found;
-  }();
-  google::rpc::ErrorInfo info;
-  if (payload.has_value() && info.ParseFromString(std::string(*payload))) return info.reason();
-  return ImpliedReason(status);
+std::string ErrorReason(const absl::Status& status) {
+  const std::string given = ReasonOf(status);
+  return given.empty() ? std::string(ImpliedReason(status)) : given;
 }
 
 }  // namespace mneme

@@ -1,35 +1,34 @@
 // Errors as a client reads them: an absl::Status whose payloads are the google.rpc details that travel with it.
 //
-// A payload's type URL is the one that google.rpc.Status carries, so grpc_status.h has nothing to interpret. Messages say
+// A detail's payload has the type URL under which google.rpc.Status carries it, so grpc_status.h has little to interpret;
+// a reason alone is attached by common/error_reason.h, which the engine uses too. Messages say
 // what, which and bound ("k is 5000; must be in [1, 4096]") and never repeat a key or a value of an entry.
 #ifndef MNEME_SERVER_REQUEST_ERROR_H_
 #define MNEME_SERVER_REQUEST_ERROR_H_
 
 #include <map>
 #include <string>
+#include <string_view>
 #include <utility>
 #include <vector>
 
 #include "absl/status/status.h"
 #include "absl/time/time.h"
+#include "common/error_reason.h"
 
 namespace mneme {
 
-// Reasons of google.rpc.ErrorInfo, domain "mneme.v1". Clients switch on them: do not rename.
+// Reasons of google.rpc.ErrorInfo, domain "mneme.v1", beside those of common/error_reason.h. Clients switch on them: do
+// not rename.
 namespace reason {
-inline constexpr char kMalformedRequest[] = "MALFORMED_REQUEST";
-inline constexpr char kInvalidField[] = "INVALID_FIELD";
-inline constexpr char kResponseTooLarge[] = "RESPONSE_TOO_LARGE";
-inline constexpr char kMemoryNotFound[] = "MEMORY_NOT_FOUND";
-inline constexpr char kEntryNotFound[] = "ENTRY_NOT_FOUND";
-inline constexpr char kMemoryExists[] = "MEMORY_EXISTS";
-inline constexpr char kFingerprintMismatch[] = "FINGERPRINT_MISMATCH";
-inline constexpr char kSequenceGap[] = "SEQUENCE_GAP";
-inline constexpr char kQueueFull[] = "QUEUE_FULL";
-inline constexpr char kMemoryLimit[] = "MEMORY_LIMIT";
-inline constexpr char kStorageFull[] = "STORAGE_FULL";
-inline constexpr char kStarting[] = "STARTING";
-inline constexpr char kDraining[] = "DRAINING";
+inline constexpr std::string_view kMalformedRequest = "MALFORMED_REQUEST";
+inline constexpr std::string_view kInvalidField = "INVALID_FIELD";
+inline constexpr std::string_view kResponseTooLarge = "RESPONSE_TOO_LARGE";
+inline constexpr std::string_view kEntryNotFound = "ENTRY_NOT_FOUND";
+inline constexpr std::string_view kFingerprintMismatch = "FINGERPRINT_MISMATCH";
+inline constexpr std::string_view kSequenceGap = "SEQUENCE_GAP";
+inline constexpr std::string_view kStarting = "STARTING";
+inline constexpr std::string_view kDraining = "DRAINING";
 }  // namespace reason
 
 // Gathers what is wrong with the fields of one request; keeps the first limits::kMaxViolations. Not thread-safe.
@@ -51,14 +50,14 @@ class FieldErrors {
 absl::Status FieldError(const std::string& field, const std::string& what);
 
 // Attach a detail to an error. An OK status is returned as it is.
-absl::Status WithReason(absl::Status status, const std::string& reason,
-                        const std::map<std::string, std::string>& metadata = {});
+absl::Status WithErrorInfo(absl::Status status, std::string_view reason,
+                           const std::map<std::string, std::string>& metadata);
 absl::Status WithRetry(absl::Status status, absl::Duration delay);
 absl::Status WithResource(absl::Status status, const std::string& type, const std::string& name);
-absl::Status WithPrecondition(absl::Status status, const std::string& type, const std::string& subject);
+absl::Status WithPrecondition(absl::Status status, std::string_view type, const std::string& subject);
 
 // The reason attached to `status`, or the one that its code implies.
-std::string ReasonOf(const absl::Status& status);
+std::string ErrorReason(const absl::Status& status);
 
 }  // namespace mneme
 
