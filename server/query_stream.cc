@@ -296,8 +296,10 @@ absl::Status QueryStream::SubmitAppend() {
 void QueryStream::OnVisible(uint64_t serial) {
   {
     absl::MutexLock lock(&mutex_);
-    // A step learns once: whichever of "visible" and "done" comes first moves the stream on.
-    if (serial != serial_ || phase_ != Phase::kAppending) return;
+    // A step learns once: whichever of "visible" and "done" comes first moves the stream on. The other may come while a
+    // later step without an append is in the same phase.
+    if (serial != serial_ || serial == visible_serial_ || phase_ != Phase::kAppending) return;
+    visible_serial_ = serial;
     benefit_.tokens += step_benefit_.tokens;
     benefit_.nats += step_benefit_.nats;
     phase_ = Phase::kIdle;

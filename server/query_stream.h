@@ -107,6 +107,7 @@ class QueryStream final : public grpc::ServerBidiReactor<grpc::ByteBuffer, grpc:
   size_t waiting_bytes_ ABSL_GUARDED_BY(mutex_) = 0;
 
   uint64_t serial_ ABSL_GUARDED_BY(mutex_) = 0;  // of the last append
+  uint64_t visible_serial_ ABSL_GUARDED_BY(mutex_) = 0;  // of the last append that the next step may see
   std::deque<PendingAppend> pending_ ABSL_GUARDED_BY(mutex_);
   uint64_t last_step_ ABSL_GUARDED_BY(mutex_) = 0;
   uint64_t acknowledged_step_ ABSL_GUARDED_BY(mutex_) = 0;
