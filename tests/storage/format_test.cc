@@ -131,7 +131,8 @@ TEST(FormatTest, EveryExampleComesBackWhole) {
   for (const Decoder& decoder : Decoders()) {
     for (const std::string& example : decoder.examples) EXPECT_EQ(decoder.recode(example), example) << decoder.name;
   }
-  const EntryView full = DecodeRow(Row(kFull)).value();
+  const std::string record = Row(kFull);
+  const EntryView full = DecodeRow(record).value();
   EXPECT_EQ(full.id, kFull.id);
   EXPECT_EQ(full.key, kFull.key);
   EXPECT_EQ(full.value, kFull.value);
