@@ -1,5 +1,5 @@
 // 1. Without a codebook: one pass over the store samples rows by a hash of the row, so that a rebuild trains on the same
-//    sample; k-means; calibration on held-out rows.
+//    sample; k-means and calibration.
 // 2. One pass over the store adds every row to the builder, which assigns lists and writes the file.
 #include "engine/index_builder.h"
 
@@ -11,15 +11,10 @@
 #include "common/limits.h"
 #include "common/status_macros.h"
 #include "common/vector_codec.h"
-#include "index/calibration.h"
 
 namespace mneme {
 namespace {
 
-// Rows held out of the training sample, on which the relation of probes to recall is measured: at most so many, and at
-// most this share.
-constexpr uint64_t kCalibrationQueries = 256;
-constexpr uint64_t kCalibrationShare = 8;
 constexpr uint64_t kProgressRows = 8192;
 
 class Build {
@@ -69,25 +64,20 @@ class Build {
     const uint64_t rows = std::max<uint64_t>(request_.live_rows, 1);
     const uint32_t lists = ListsFor(rows);
     const uint64_t sample_rows = uint64_t{lists} * limits::kTrainingRowsPerCentroid;
-    const uint64_t query_rows = std::min(kCalibrationQueries, rows / kCalibrationShare);
     const size_t dimension = request_.spec.dimension;
     std::vector<float> sample;
-    std::vector<float> queries;
-    RETURN_IF_ERROR(Scan("training", [&](Row row, const EntryView& entry) {
-      const bool is_query = Mix64(~row) % rows < query_rows && queries.size() < query_rows * dimension;
-      const bool is_sample = Mix64(row) % rows < sample_rows;
-      if (!is_query && !is_sample) return;
-      auto& target = is_query ? queries : sample;
-      target.resize(target.size() + dimension);
-      DecodeVector(request_.spec.key_dtype, entry.key.data(), dimension, target.data() + target.size() - dimension);
+    RETURN_IF_ERROR(Scan("reading", [&](Row row, const EntryView& entry) {
+      if (Mix64(row) % rows >= sample_rows) return;
+      sample.resize(sample.size() + dimension);
+      DecodeVector(request_.spec.key_dtype, entry.key.data(), dimension, sample.data() + sample.size() - dimension);
     }));
     if (sample.size() / dimension < lists) {
       return absl::FailedPreconditionError(absl::StrCat("too few rows to train on: ", sample.size() / dimension));
     }
     const uint64_t number = request_.files->NextNumber();
-    ASSIGN_OR_RETURN(const std::shared_ptr<Codebook> codebook, Codebook::Train(request_.spec, number, sample, lists));
-    if (!Report("training", request_.live_rows)) return absl::CancelledError("the index build was cancelled");
-    codebook->SetCalibration(CalibrateProbes(*codebook, request_.spec, sample, queries));
+    const auto cancelled = [this] { return !Report("training", 0); };
+    ASSIGN_OR_RETURN(const std::shared_ptr<Codebook> codebook,
+                     Codebook::Train(request_.spec, number, sample, lists, cancelled));
     RETURN_IF_ERROR(codebook->Save(request_.files->CodebookPath(number), request_.files->Identity(request_.key, number)));
     return std::shared_ptr<const Codebook>(codebook);
   }

@@ -89,7 +89,8 @@ uint64_t Codebook::number() const { return state_->number; }
 uint32_t Codebook::lists() const { return state_->lists; }
 
 absl::StatusOr<std::shared_ptr<Codebook>> Codebook::Train(const IndexSpec& spec, uint64_t number,
-                                                          absl::Span<const float> sample, uint32_t lists) {
+                                                          absl::Span<const float> sample, uint32_t lists,
+                                                          const std::function<bool()>& cancelled) {
   if (spec.dimension == 0 || sample.size() % spec.dimension != 0) {
     return absl::InvalidArgumentError(absl::StrCat("a sample of ", sample.size(), " components does not hold keys of ",
                                                    spec.dimension));
@@ -109,7 +110,7 @@ absl::StatusOr<std::shared_ptr<Codebook>> Codebook::Train(const IndexSpec& spec,
   state->number = number;
   state->lists = lists;
   ASSIGN_OR_RETURN(state->centroids, TrainCentroids(training, spec.dimension, lists,
-                                                    unit ? CentroidNorm::kUnit : CentroidNorm::kFree));
+                                                    unit ? CentroidNorm::kUnit : CentroidNorm::kFree, cancelled));
   std::shared_ptr<Codebook> codebook(new Codebook(std::move(state)));
   codebook->SetCalibration(CalibrateProbes(*codebook, spec, training, held_out));
   return codebook;

@@ -3,6 +3,7 @@
 #define MNEME_INDEX_CODEBOOK_H_
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <string>
 #include <vector>
@@ -18,9 +19,11 @@ namespace mneme {
 class Codebook {
  public:
   // Trains `lists` centroids by k-means (FAISS) on `sample` [count x dimension] f32. Deterministic in the sample.
-  // Cosine: spherical, on unit keys. Inner product: on the keys as they are.
+  // Cosine: spherical, on unit keys. Inner product: on the keys as they are. Calibrates on a part that it holds out.
+  // CANCELLED when `cancelled` (may be empty; asked now and then) says so.
   static absl::StatusOr<std::shared_ptr<Codebook>> Train(const IndexSpec& spec, uint64_t number,
-                                                         absl::Span<const float> sample, uint32_t lists);
+                                                         absl::Span<const float> sample, uint32_t lists,
+                                                         const std::function<bool()>& cancelled = {});
   // DATA_LOSS when the file is missing or damaged.
   static absl::StatusOr<std::shared_ptr<Codebook>> Open(const std::string& path, const IndexSpec& spec,
                                                         const EnvelopeIdentity& identity);

@@ -4,6 +4,7 @@
 #include <omp.h>
 
 #include <cstring>
+#include <algorithm>
 #include <exception>
 #include <vector>
 
@@ -15,12 +16,18 @@ namespace {
 
 constexpr int kIterations = 10;
 constexpr int kSeed = 20;
+// Vectors assigned between two questions whether to go on: some tens of milliseconds.
+constexpr size_t kVectorsBetweenStops = 4096;
+
+// Leaves FAISS's loop when the training was cancelled.
+struct CancelledTraining : std::exception {};
 
 // The assignment step of FAISS's k-means with our kernels: Debian's FAISS would go through BLAS, whose threads are a
 // setting of the whole process.
 class CentroidIndex final : public faiss::Index {
  public:
-  explicit CentroidIndex(uint32_t dimension) : faiss::Index(dimension) {}
+  CentroidIndex(uint32_t dimension, const std::function<bool()>& cancelled)
+      : faiss::Index(dimension), cancelled_(cancelled) {}
 
   void add(idx_t n, const float* x) override {
     centroids_.insert(centroids_.end(), x, x + n * d);
@@ -32,13 +39,19 @@ class CentroidIndex final : public faiss::Index {
   }
   void search(idx_t n, const float* x, idx_t /*k is 1*/, float* distances, idx_t* labels,
               const faiss::SearchParameters* /*params*/) const override {
-    std::vector<uint32_t> nearest(static_cast<size_t>(n));
-    NearestCentroids({Metric::kL2, static_cast<size_t>(d)}, x, nearest.size(), centroids_.data(),
-                     static_cast<size_t>(ntotal), nearest.data(), distances);
+    const size_t count = static_cast<size_t>(n);
+    std::vector<uint32_t> nearest(count);
+    for (size_t first = 0; first < count; first += kVectorsBetweenStops) {
+      if (cancelled_ && cancelled_()) throw CancelledTraining();
+      NearestCentroids({Metric::kL2, static_cast<size_t>(d)}, x + first * d,
+                       std::min(kVectorsBetweenStops, count - first), centroids_.data(), static_cast<size_t>(ntotal),
+                       nearest.data() + first, distances + first);
+    }
     for (size_t i = 0; i < nearest.size(); ++i) labels[i] = nearest[i];
   }
 
  private:
+  const std::function<bool()>& cancelled_;
   std::vector<float> centroids_;
 };
 
@@ -52,7 +65,8 @@ class OneOpenMpThread {
   const int before_;
 };
 
-AlignedBuffer RunFaiss(absl::Span<const float> sample, uint32_t dimension, uint32_t lists, CentroidNorm norm) {
+AlignedBuffer RunFaiss(absl::Span<const float> sample, uint32_t dimension, uint32_t lists, CentroidNorm norm,
+                       const std::function<bool()>& cancelled) {
   const OneOpenMpThread one_thread;
   faiss::ClusteringParameters parameters;
   parameters.niter = kIterations;
@@ -61,7 +75,7 @@ AlignedBuffer RunFaiss(absl::Span<const float> sample, uint32_t dimension, uint3
   parameters.min_points_per_centroid = 1;  // fewer would only print a warning
   parameters.max_points_per_centroid = 1 << 20;  // the caller chose the sample
   faiss::Clustering clustering(static_cast<int>(dimension), static_cast<int>(lists), parameters);
-  CentroidIndex index(dimension);
+  CentroidIndex index(dimension, cancelled);
   clustering.train(static_cast<faiss::Index::idx_t>(sample.size() / dimension), sample.data(), index);
   AlignedBuffer centroids(clustering.centroids.size() * sizeof(float));
   std::memcpy(centroids.data(), clustering.centroids.data(), centroids.size());
@@ -71,12 +85,14 @@ AlignedBuffer RunFaiss(absl::Span<const float> sample, uint32_t dimension, uint3
 }  // namespace
 
 absl::StatusOr<AlignedBuffer> TrainCentroids(absl::Span<const float> sample, uint32_t dimension, uint32_t lists,
-                                             CentroidNorm norm) noexcept {
+                                             CentroidNorm norm, const std::function<bool()>& cancelled) noexcept {
   if (dimension == 0 || lists == 0 || sample.size() / dimension < lists) {
     return absl::InvalidArgumentError(absl::StrCat("lists is ", lists, "; must be in [1, rows of the sample]"));
   }
   try {
-    return RunFaiss(sample, dimension, lists, norm);
+    return RunFaiss(sample, dimension, lists, norm, cancelled);
+  } catch (const CancelledTraining&) {
+    return absl::CancelledError("the training was cancelled");
   } catch (const std::exception& error) {
     return absl::InternalError(absl::StrCat("k-means failed: ", error.what()));
   }

@@ -4,6 +4,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 
 #include "absl/status/statusor.h"
 #include "absl/types/span.h"
@@ -13,10 +14,11 @@ namespace mneme {
 
 // Centroids [lists x dimension] f32 of `sample` [count x dimension] f32, by squared Euclidean distance; `spherical`
 // keeps them at unit length. Deterministic on one machine; uses the calling thread only. Returns INVALID_ARGUMENT when
-// the sample has fewer rows than lists, INTERNAL with FAISS's own words when it fails.
+// the sample has fewer rows than lists, CANCELLED when `cancelled` (may be empty; asked every few thousand vectors) says
+// so, INTERNAL with FAISS's own words when it fails.
 enum class CentroidNorm { kFree, kUnit };
 absl::StatusOr<AlignedBuffer> TrainCentroids(absl::Span<const float> sample, uint32_t dimension, uint32_t lists,
-                                             CentroidNorm norm) noexcept;
+                                             CentroidNorm norm, const std::function<bool()>& cancelled) noexcept;
 
 }  // namespace mneme
 
