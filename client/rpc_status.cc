@@ -2,8 +2,12 @@
 
 #include <grpcpp/grpcpp.h>
 
+#include <string>
+#include <utility>
+
 #include "absl/strings/cord.h"
 #include "absl/strings/str_cat.h"
+#include "common/error_reason.h"
 #include "google/rpc/error_details.pb.h"
 #include "google/rpc/status.pb.h"
 
@@ -11,7 +15,6 @@ namespace mneme {
 namespace {
 
 constexpr char kFromCall[] = "mneme.client/from_call";
-constexpr char kReason[] = "mneme.client/reason";
 constexpr char kRetryDelayNs[] = "mneme.client/retry_delay_ns";
 
 // What the details add to a status.
@@ -61,7 +64,7 @@ absl::Status ToAbslStatus(const grpc::Status& status) {
   absl::Status converted(static_cast<absl::StatusCode>(status.error_code()),
                          Message(status.error_message(), details));
   converted.SetPayload(kFromCall, absl::Cord("1"));
-  if (!details.reason.empty()) converted.SetPayload(kReason, absl::Cord(details.reason));
+  if (!details.reason.empty()) converted = WithReason(std::move(converted), details.reason);
   if (details.retry_delay.has_value()) {
     converted.SetPayload(kRetryDelayNs, absl::Cord(absl::StrCat(absl::ToInt64Nanoseconds(*details.retry_delay))));
   }
@@ -69,11 +72,6 @@ absl::Status ToAbslStatus(const grpc::Status& status) {
 }
 
 bool IsRpcError(const absl::Status& status) { return status.GetPayload(kFromCall).has_value(); }
-
-std::string ErrorReason(const absl::Status& status) {
-  const auto reason = status.GetPayload(kReason);
-  return reason.has_value() ? std::string(*reason) : std::string();
-}
 
 std::optional<absl::Duration> RetryDelay(const absl::Status& status) {
   const auto delay = status.GetPayload(kRetryDelayNs);

@@ -3,7 +3,6 @@
 #define MNEME_CLIENT_RPC_STATUS_H_
 
 #include <optional>
-#include <string>
 
 #include "absl/status/status.h"
 #include "absl/time/time.h"
@@ -15,14 +14,12 @@ class Status;
 namespace mneme {
 
 // The same code and message. The first field violation (BadRequest), or else the reason (ErrorInfo), is added to the
-// message where it says more. The status is marked as having come from a call: see IsRpcError.
+// message where it says more; the reason is attached for ReasonOf (common/error_reason.h). The status is marked as having
+// come from a call: see IsRpcError.
 absl::Status ToAbslStatus(const grpc::Status& status);
 
 // True for a status that ToAbslStatus made: the server, or the way to it, refused; not this side's own checks.
 bool IsRpcError(const absl::Status& status);
-
-// The ErrorInfo.reason that the server gave, in upper snake case; empty if none.
-std::string ErrorReason(const absl::Status& status);
 
 // When the server asks to be tried again (RetryInfo), if it says so.
 std::optional<absl::Duration> RetryDelay(const absl::Status& status);

@@ -1,0 +1,46 @@
+// AnswerWriter: {"queries":[..]} or text, written while the answers come.
+#ifndef MNEME_CLIENT_CLI_ANSWER_H_
+#define MNEME_CLIENT_CLI_ANSWER_H_
+
+#include <cstddef>
+#include <cstdint>
+#include <string>
+
+#include "absl/status/status.h"
+#include "client/cli/describe.h"
+#include "client/cli/session.h"
+#include "mneme/v1/memory.pb.h"
+
+namespace mneme::cli {
+
+// Writes one item for each query, in order, so that an answer of any length needs the ram of one batch. The JSON is
+// closed by Finish only: what an error cut short does not parse, and so cannot be taken for an answer.
+// Not thread-safe.
+class AnswerWriter {
+ public:
+  // `statistics`: also tell what was searched, as "statistics" of the JSON or on stderr. `session` outlives the writer.
+  AnswerWriter(Session& session, bool statistics) : session_(session), statistics_(statistics) {}
+
+  void Add(const Json& query);
+  void Add(const std::string& text) { session_.Print(text); }
+  void AddStatistics(const v1::SearchStatistics& statistics, const v1::Coverage& coverage, uint64_t queries);
+  void Finish();
+
+  // Returns INTERNAL unless `offsets`, a column of u64 of an answer, has `rows` + 1 ascending items.
+  static absl::Status CheckRows(const std::string& offsets, uint64_t rows);
+
+ private:
+  Session& session_;
+  const bool statistics_;
+  bool any_ = false;
+  v1::SearchStatistics last_;
+  v1::Coverage coverage_;
+  uint64_t queries_ = 0;
+  uint64_t scanned_ = 0;   // summed over queries
+  uint64_t reranked_ = 0;  // summed over queries
+  bool exact_ = true;
+};
+
+}  // namespace mneme::cli
+
+#endif  // MNEME_CLIENT_CLI_ANSWER_H_

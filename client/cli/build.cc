@@ -1,0 +1,108 @@
+// `mneme build` and `mneme probe`.
+#include <algorithm>
+#include <memory>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
+#include "client/cli/columns.h"
+#include "client/cli/describe.h"
+#include "client/cli/progress.h"
+#include "client/cli/selection.h"
+#include "client/cli/table.h"
+#include "client/cli/verbs.h"
+#include "common/limits.h"
+#include "common/status_macros.h"
+
+namespace mneme::cli {
+namespace {
+
+absl::Status Build(const v1::BuildIndexRequest& request, Session& session) {
+  Progress progress(session.live(), "build " + request.memory(), "rows", 0);
+  uint64_t rows = 0;
+  RETURN_IF_ERROR(session.admin().BuildIndex(request, [&](const v1::BuildIndexResponse& step) {
+    rows = step.rows_total();
+    progress.SetLine(absl::StrFormat("build %s  %-8s  %s of %s rows  %s", request.memory(), step.stage(),
+                                     HumanCount(step.rows_done()), HumanCount(rows), HumanSeconds(progress.seconds())));
+    return true;
+  }));
+  if (session.json()) {
+    session.PrintJson({{"rows", rows}, {"seconds", progress.seconds()}});
+  } else {
+    session.Note(absl::StrCat("built: ", HumanCount(rows), " rows in ", HumanSeconds(progress.seconds())));
+  }
+  return absl::OkStatus();
+}
+
+struct ProbeOptions {
+  std::string memory;
+  std::string keys;
+  uint32_t k = 10;
+  uint32_t sample = 100;
+  Accuracy accuracy;
+};
+
+absl::Status Probe(const ProbeOptions& options, Session& session) {
+  v1::ProbeRecallRequest request;
+  request.set_memory(options.memory);
+  request.set_k(options.k);
+  *request.mutable_search() = options.accuracy.ToSearchParams();
+  request.set_sample(options.sample);
+  if (!options.keys.empty()) {
+    ASSIGN_OR_RETURN(const v1::MemoryDescription memory, session.admin().GetMemory(options.memory));
+    ASSIGN_OR_RETURN(const NpyFile keys, OpenKeys(options.keys, options.memory, memory.dimension()));
+    *request.mutable_keys() = KeyRows(keys, 0, std::min<uint64_t>(keys.rows(), options.sample));
+  }
+  ASSIGN_OR_RETURN(const v1::ProbeRecallResponse probe, session.admin().ProbeRecall(request));
+  if (session.json()) {
+    session.PrintJson({{"mean_recall", probe.mean_recall()},
+                       {"min_recall", probe.min_recall()},
+                       {"queries", probe.queries()},
+                       {"scanned_share", probe.scanned_share()}});
+    return absl::OkStatus();
+  }
+  Table table({});
+  table.Add({absl::StrCat("mean recall@", options.k), HumanNumber(probe.mean_recall())});
+  table.Add({"least", HumanNumber(probe.min_recall())});
+  table.Add({"queries", HumanCount(probe.queries())});
+  table.Add({"rows scanned", absl::StrFormat("%.2f %%", probe.scanned_share() * 100)});
+  session.Print(table.ToString());
+  return absl::OkStatus();
+}
+
+void AddProbe(CLI::App& app, Action& action) {
+  CLI::App* verb = AddVerb(app, "probe", "Measure the recall of approximate search", kMemories,
+                           "  mneme probe wiki -k 1024 --recall 0.99\n  mneme probe wiki -k 10 --keys queries.npy");
+  auto options = std::make_shared<ProbeOptions>();
+  verb->add_option("memory", options->memory, "The memory's name")->required()->type_name("");
+  verb->add_option("-k", options->k, "Neighbours")->type_name("K")->capture_default_str()
+      ->check(CLI::Range(1U, limits::kMaxK));
+  verb->add_option("--keys", options->keys, "Queries; stored keys without")->type_name("FILE.npy");
+  verb->add_option("--sample", options->sample, "How many queries")->type_name("N")->capture_default_str()
+      ->check(CLI::Range(1U, static_cast<uint32_t>(limits::kMaxQueryRows)));
+  AddAccuracyOptions(*verb, options->accuracy);
+  verb->callback([options, &action] {
+    action = [options](Session& session) { return Probe(*options, session); };
+  });
+}
+
+}  // namespace
+
+void AddBuild(CLI::App& app, Action& action) {
+  CLI::App* verb = AddVerb(app, "build", "Bring the index up to date now", kMemories,
+                           "  mneme build wiki\n  mneme build wiki --retrain");
+  auto name = std::make_shared<std::string>();
+  auto retrain = std::make_shared<bool>(false);
+  verb->add_option("memory", *name, "The memory's name")->required()->type_name("");
+  verb->add_flag("--retrain", *retrain, "Train anew even where nothing asks for it");
+  verb->callback([name, retrain, &action] {
+    action = [name, retrain](Session& session) {
+      v1::BuildIndexRequest request;
+      request.set_memory(*name);
+      request.set_retrain(*retrain);
+      return Build(request, session);
+    };
+  });
+  AddProbe(app, action);
+}
+
+}  // namespace mneme::cli

@@ -1,0 +1,115 @@
+// `mneme create`.
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "absl/strings/numbers.h"
+#include "absl/strings/str_cat.h"
+#include "client/cli/describe.h"
+#include "client/cli/exit_code.h"
+#include "client/cli/verbs.h"
+#include "common/limits.h"
+#include "common/status_macros.h"
+
+namespace mneme::cli {
+namespace {
+
+struct CreateOptions {
+  std::string name;
+  uint32_t dimension = 0;
+  std::string metric;
+  std::string value;
+  uint32_t vocabulary_size = 0;
+  uint32_t value_dimension = 0;
+  std::string key_dtype = "f32";
+  std::string spread = "all";
+  std::vector<std::string> fingerprint;
+};
+
+absl::Status ParseFingerprint(const std::vector<std::string>& parts, v1::Fingerprint& fingerprint) {
+  for (const std::string& part : parts) {
+    const size_t equals = part.find('=');
+    const std::string name = part.substr(0, equals);
+    const std::string text = equals == std::string::npos ? "" : part.substr(equals + 1);
+    uint32_t vocabulary_size = 0;
+    if (text.empty()) return UsageError(absl::StrCat("--fingerprint has \"", part, "\"; must be NAME=VALUE"));
+    if (name == "model") {
+      fingerprint.set_model(text);
+    } else if (name == "revision") {
+      fingerprint.set_revision(text);
+    } else if (name == "layer") {
+      fingerprint.set_layer(text);
+    } else if (name == "tokenizer_hash") {
+      fingerprint.set_tokenizer_hash(text);
+    } else if (name == "normalization" || name == "normalisation") {
+      fingerprint.set_normalization(text);
+    } else if (name == "vocabulary_size" && absl::SimpleAtoi(text, &vocabulary_size)) {
+      fingerprint.set_vocabulary_size(vocabulary_size);
+    } else {
+      return UsageError(absl::StrCat("--fingerprint has \"", part,
+                                     "\"; the names are model, revision, layer, tokenizer_hash, vocabulary_size (a "
+                                     "number) and normalization"));
+    }
+  }
+  return absl::OkStatus();
+}
+
+absl::Status Create(const CreateOptions& options, Session& session) {
+  v1::MemoryDescription memory;
+  memory.set_name(options.name);
+  memory.set_dimension(options.dimension);
+  memory.set_metric(options.metric == "l2"     ? v1::METRIC_L2
+                    : options.metric == "ip" ? v1::METRIC_INNER_PRODUCT
+                                             : v1::METRIC_COSINE);
+  memory.set_value_kind(options.value == "token"    ? v1::VALUE_KIND_TOKEN
+                        : options.value == "vector" ? v1::VALUE_KIND_VECTOR
+                                                    : v1::VALUE_KIND_BYTES);
+  memory.set_key_dtype(options.key_dtype == "f16" ? v1::DTYPE_F16 : v1::DTYPE_F32);
+  memory.set_spread(options.spread == "one" ? v1::SPREAD_ONE : v1::SPREAD_ALL);
+  memory.set_vocabulary_size(options.vocabulary_size);
+  memory.set_value_dimension(options.value_dimension);
+  RETURN_IF_ERROR(ParseFingerprint(options.fingerprint, *memory.mutable_fingerprint()));
+  if (options.value == "vector" && options.value_dimension == 0) {
+    return UsageError("--value vector needs --value-dim M");
+  }
+  ASSIGN_OR_RETURN(const v1::MemoryDescription created, session.admin().CreateMemory(memory));
+  if (session.json()) {
+    session.PrintJson(MemoryJson(created));
+  } else {
+    session.Note(absl::StrCat("created memory \"", created.name(), "\""));
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+void AddCreate(CLI::App& app, Action& action) {
+  CLI::App* verb = AddVerb(app, "create", "Create a memory", kMemories,
+                           "  mneme create wiki --dim 1024 --metric l2 --value token --vocab-size 50257 \\\n"
+                           "      --key-dtype f16 --fingerprint model=gpt2,layer=h.11.ln_2\n"
+                           "  mneme create notes --dim 384 --metric cosine --value bytes");
+  auto options = std::make_shared<CreateOptions>();
+  verb->add_option("name", options->name, "1 to 128 of a-z 0-9 . _ -")->required()->type_name("");
+  verb->add_option("--dim", options->dimension, "Components of a key")->required()->type_name("D")
+      ->check(CLI::Range(1U, limits::kMaxDimension));
+  verb->add_option("--metric", options->metric, "l2 (squared), ip or cosine")->required()->type_name("METRIC")
+      ->check(CLI::IsMember({"l2", "ip", "cosine"}));
+  verb->add_option("--value", options->value, "token, vector or bytes")->required()->type_name("KIND")
+      ->check(CLI::IsMember({"token", "vector", "bytes"}));
+  verb->add_option("--vocab-size", options->vocabulary_size, "token: values are below it (0: any)")->type_name("V")
+      ->check(CLI::Range(0U, limits::kMaxVocabularySize));
+  verb->add_option("--value-dim", options->value_dimension, "vector: components of a value")->type_name("M")
+      ->check(CLI::Range(1U, limits::kMaxValueDimension));
+  verb->add_option("--key-dtype", options->key_dtype, "f32 (default), or f16 at half the bytes")->type_name("DTYPE")
+      ->check(CLI::IsMember({"f32", "f16"}));
+  verb->add_option("--spread", options->spread, "Over all shards (default), or on one")->type_name("all|one")
+      ->check(CLI::IsMember({"all", "one"}));
+  verb->add_option("--fingerprint", options->fingerprint,
+                   "What made the keys: model, revision, layer, tokenizer_hash, vocabulary_size, normalization")
+      ->delimiter(',')->allow_extra_args(false)->type_name("K=V,..");
+  verb->callback([options, &action] {
+    action = [options](Session& session) { return Create(*options, session); };
+  });
+}
+
+}  // namespace mneme::cli

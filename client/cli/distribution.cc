@@ -1,0 +1,117 @@
+// `mneme distribution`: what the neighbours say comes next.
+#include <cmath>
+#include <cstdint>
+#include <memory>
+#include <string>
+
+#include "absl/strings/str_cat.h"
+#include "client/cli/answer.h"
+#include "client/cli/columns.h"
+#include "client/cli/describe.h"
+#include "client/cli/ordered.h"
+#include "client/cli/progress.h"
+#include "client/cli/selection.h"
+#include "client/cli/table.h"
+#include "client/cli/verbs.h"
+#include "common/limits.h"
+#include "common/status_macros.h"
+
+namespace mneme::cli {
+namespace {
+
+struct DistributionOptions {
+  SearchOptions search;
+  uint32_t k = 1024;
+  double temperature = 1;
+  uint32_t top = 0;
+  bool statistics = false;
+};
+
+Json RowJson(const v1::DistributionResult& result, size_t row, const Vocabulary& vocabulary) {
+  Json tokens = Json::array();
+  Json probabilities = Json::array();
+  Json texts = Json::array();
+  const auto last = ColumnItem<uint64_t>(result.offsets(), row + 1);
+  for (auto i = ColumnItem<uint64_t>(result.offsets(), row); i < last; ++i) {
+    const auto token = ColumnItem<uint32_t>(result.tokens(), i);
+    tokens.push_back(token);
+    probabilities.push_back(std::exp(ColumnItem<double>(result.log_probs(), i)));
+    if (!vocabulary.empty()) texts.push_back(vocabulary.Text(token));
+  }
+  Json json = {{"tokens", std::move(tokens)},
+               {"probs", std::move(probabilities)},
+               {"found", ColumnItem<uint32_t>(result.found(), row)}};
+  if (!vocabulary.empty()) json["texts"] = std::move(texts);
+  return json;
+}
+
+std::string RowText(const v1::DistributionResult& result, size_t row, size_t query, const Vocabulary& vocabulary) {
+  std::string text =
+      absl::StrCat("query ", query, ": ", ColumnItem<uint32_t>(result.found(), row), " neighbours found\n");
+  Table table({"  P", "TOKEN"});
+  const auto last = ColumnItem<uint64_t>(result.offsets(), row + 1);
+  for (auto i = ColumnItem<uint64_t>(result.offsets(), row); i < last; ++i) {
+    const auto token = ColumnItem<uint32_t>(result.tokens(), i);
+    table.Add({HumanNumber(std::exp(ColumnItem<double>(result.log_probs(), i))),
+               vocabulary.empty() ? absl::StrCat(token) : vocabulary.Text(token)});
+  }
+  if (!table.empty()) text += table.ToString();
+  const auto left_out = ColumnItem<double>(result.left_out(), row);
+  if (left_out > 0) absl::StrAppend(&text, "  ", HumanNumber(left_out), " on other tokens\n");
+  return text;
+}
+
+absl::Status Distribution(const DistributionOptions& options, Session& session) {
+  const std::string& name = options.search.memory;
+  // A token and its log-probability for each neighbour, at most.
+  constexpr uint64_t kAnswerBytes = sizeof(uint32_t) + sizeof(double);
+  ASSIGN_OR_RETURN(const v1::MemoryDescription memory, session.admin().GetMemory(name));
+  ASSIGN_OR_RETURN(const Vocabulary vocabulary, Vocabulary::Open(options.search.vocabulary));
+  ASSIGN_OR_RETURN(const QueryPlan plan,
+                   QueryPlan::New(options.search, memory.dimension(), options.k, kAnswerBytes));
+  Progress progress(session.live(), "distribution " + name, "queries", plan.rows());
+  AnswerWriter answer(session, options.statistics);
+  const auto fetch = [&](size_t batch) {
+    v1::QueryRequest request = plan.Request(plan.FirstRow(batch), plan.RowCount(batch));
+    request.mutable_distribution()->add_temperatures(options.temperature);
+    request.mutable_distribution()->set_top_m(options.top);
+    return session.memory().Query(request);
+  };
+  RETURN_IF_ERROR(RunInOrder<v1::QueryResponse>(plan.batches(), fetch, [&](size_t batch, v1::QueryResponse response) {
+    const v1::DistributionResult& result = response.distribution();
+    RETURN_IF_ERROR(answer.CheckRows(result.offsets(), plan.RowCount(batch)));
+    for (size_t row = 0; row < plan.RowCount(batch); ++row) {
+      if (session.json()) {
+        answer.Add(RowJson(result, row, vocabulary));
+      } else {
+        answer.Add(RowText(result, row, plan.FirstRow(batch) + row, vocabulary));
+      }
+    }
+    answer.AddStatistics(response.statistics(), response.coverage(), plan.RowCount(batch));
+    progress.Set(plan.FirstRow(batch) + plan.RowCount(batch));
+    return absl::OkStatus();
+  }));
+  answer.Finish();
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+void AddDistribution(CLI::App& app, Action& action) {
+  CLI::App* verb = AddVerb(app, "distribution", "Turn the neighbours into p(next token)", kQuestions,
+                           "  mneme distribution wiki --keys q.npy -k 1024 --temperature 10 --top 5 --vocab vocab.txt\n"
+                           "  mneme distribution wiki --keys q.npy -k 64 --temperature 1 --exact -o json");
+  auto options = std::make_shared<DistributionOptions>();
+  AddSearchOptions(*verb, options->search);
+  verb->add_option("-k", options->k, "Neighbours of each key")->type_name("K")->capture_default_str()
+      ->check(CLI::Range(1U, limits::kMaxK));
+  verb->add_option("--temperature", options->temperature, "T of exp(score / T)")->type_name("T")
+      ->capture_default_str()->check(CLI::Range(limits::kMinTemperature, limits::kMaxTemperature));
+  verb->add_option("--top", options->top, "Only the M most likely tokens")->type_name("M");
+  verb->add_flag("--statistics", options->statistics, "Also tell what was searched");
+  verb->callback([options, &action] {
+    action = [options](Session& session) { return Distribution(*options, session); };
+  });
+}
+
+}  // namespace mneme::cli

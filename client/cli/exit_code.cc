@@ -1,0 +1,42 @@
+#include "client/cli/exit_code.h"
+
+#include <algorithm>
+
+#include "absl/strings/cord.h"
+#include "absl/strings/str_cat.h"
+#include "client/rpc_status.h"
+
+namespace mneme::cli {
+namespace {
+
+constexpr char kUsage[] = "mneme.cli/usage";
+
+}  // namespace
+
+absl::Status UsageError(const std::string& message) {
+  absl::Status status = absl::InvalidArgumentError(message);
+  status.SetPayload(kUsage, absl::Cord("1"));
+  return status;
+}
+
+int ExitCode(const absl::Status& status) {
+  if (status.ok()) return kExitOk;
+  if (status.GetPayload(kUsage).has_value()) return kExitUsage;
+  return IsRpcError(status) ? kExitRpc + static_cast<int>(status.code()) : kExitFailed;
+}
+
+std::string ErrorLine(const absl::Status& status, const std::string& server) {
+  std::string message(status.message().data(), status.message().size());
+  std::replace(message.begin(), message.end(), '\n', ' ');
+  if (!IsRpcError(status)) return "error: " + message;
+  const std::string code = absl::StatusCodeToString(status.code());
+  if (status.code() == absl::StatusCode::kUnavailable) {
+    return absl::StrCat("error: ", server, ": ", message, " (", code, "; is mneme-server running there? see --server)");
+  }
+  if (status.code() == absl::StatusCode::kDeadlineExceeded) {
+    return absl::StrCat("error: ", server, ": ", message, " (", code, "; a longer --timeout may help)");
+  }
+  return absl::StrCat("error: ", message, " (", code, ")");
+}
+
+}  // namespace mneme::cli

@@ -1,0 +1,187 @@
+// `mneme export`: a memory as arrays, which import takes back.
+#include <filesystem>
+#include <fstream>
+#include <memory>
+#include <system_error>
+#include <utility>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "client/cli/columns.h"
+#include "client/cli/describe.h"
+#include "client/cli/progress.h"
+#include "client/cli/selection.h"
+#include "client/cli/table.h"
+#include "client/cli/verbs.h"
+#include "common/status_macros.h"
+
+namespace mneme::cli {
+namespace {
+
+struct ExportOptions {
+  std::string memory;
+  std::string folder;
+  Selection selection;
+};
+
+// The files of one export, filled page by page. Not thread-safe.
+class ExportWriter {
+ public:
+  static absl::StatusOr<ExportWriter> New(const std::string& folder, const v1::MemoryDescription& memory);
+
+  absl::Status Add(const v1::ScanResponse& page);
+  absl::Status Finish();
+  uint64_t rows() const { return rows_; }
+
+ private:
+  ExportWriter() = default;
+  absl::Status Open(const std::string& name, NpyDtype dtype, uint64_t columns = 0);
+  absl::Status AddValues(const v1::Values& values);
+  // Appends `column`, or `count` times `otherwise` where it is empty.
+  template <typename T>
+  absl::Status AddColumn(const std::string& column, size_t count, T otherwise = T());
+
+  std::string folder_;
+  v1::ValueKind kind_ = v1::VALUE_KIND_TOKEN;
+  std::vector<NpyWriter> files_;
+  size_t next_ = 0;          // the file that takes the next column of this page
+  uint64_t rows_ = 0;
+  uint64_t blob_bytes_ = 0;  // of BYTES values so far
+};
+
+absl::Status ExportWriter::Open(const std::string& name, NpyDtype dtype, uint64_t columns) {
+  ASSIGN_OR_RETURN(NpyWriter file, NpyWriter::Create(absl::StrCat(folder_, "/", name, ".npy"), dtype, columns));
+  files_.push_back(std::move(file));
+  return absl::OkStatus();
+}
+
+absl::StatusOr<ExportWriter> ExportWriter::New(const std::string& folder, const v1::MemoryDescription& memory) {
+  ExportWriter writer;
+  writer.folder_ = folder;
+  writer.kind_ = memory.value_kind();
+  // The order is that of Add.
+  const NpyDtype keys = memory.key_dtype() == v1::DTYPE_F16 ? NpyDtype::kF16 : NpyDtype::kF32;
+  RETURN_IF_ERROR(writer.Open("keys", keys, memory.dimension()));
+  RETURN_IF_ERROR(writer.Open("ids", NpyDtype::kU64));
+  RETURN_IF_ERROR(writer.Open("weights", NpyDtype::kF32));
+  RETURN_IF_ERROR(writer.Open("scores", NpyDtype::kF64));
+  RETURN_IF_ERROR(writer.Open("labels", NpyDtype::kI64));
+  RETURN_IF_ERROR(writer.Open("sources", NpyDtype::kU64));
+  RETURN_IF_ERROR(writer.Open("positions", NpyDtype::kU64));
+  RETURN_IF_ERROR(writer.Open("expiries", NpyDtype::kI64));
+  RETURN_IF_ERROR(writer.Open("created_ms", NpyDtype::kI64));
+  RETURN_IF_ERROR(writer.Open("partitions", NpyDtype::kU64));
+  switch (writer.kind_) {
+    case v1::VALUE_KIND_VECTOR: RETURN_IF_ERROR(writer.Open("values", NpyDtype::kF32, memory.value_dimension())); break;
+    case v1::VALUE_KIND_BYTES:
+      RETURN_IF_ERROR(writer.Open("values", NpyDtype::kU8));
+      RETURN_IF_ERROR(writer.Open("values_offsets", NpyDtype::kU64));
+      RETURN_IF_ERROR(writer.files_.back().AppendItems(std::vector<uint64_t>{0}));
+      break;
+    default: RETURN_IF_ERROR(writer.Open("values", NpyDtype::kU32));
+  }
+  return writer;
+}
+
+template <typename T>
+absl::Status ExportWriter::AddColumn(const std::string& column, size_t count, T otherwise) {
+  NpyWriter& file = files_[next_++];
+  if (column.size() == count * sizeof(T)) return file.Append(column);
+  if (column.empty()) return file.AppendItems(std::vector<T>(count, otherwise));
+  return absl::InternalError(
+      absl::StrCat("a column of the page has ", column.size() / sizeof(T), " items; the page has ", count));
+}
+
+absl::Status ExportWriter::AddValues(const v1::Values& values) {
+  NpyWriter& file = files_[next_++];
+  if (kind_ == v1::VALUE_KIND_TOKEN) return file.Append(values.tokens());
+  if (kind_ == v1::VALUE_KIND_VECTOR) {
+    const size_t count = values.vectors().dimension() == 0
+                             ? 0
+                             : values.vectors().data().size() / values.vectors().dimension() /
+                                   (values.vectors().dtype() == v1::DTYPE_F16 ? 2 : 4);
+    for (size_t i = 0; i < count; ++i) RETURN_IF_ERROR(file.AppendItems(VectorAt(values.vectors(), i)));
+    return absl::OkStatus();
+  }
+  RETURN_IF_ERROR(file.Append(values.blobs().data()));
+  std::vector<uint64_t> ends = UnpackColumn<uint64_t>(values.blobs().offsets());
+  if (!ends.empty()) ends.erase(ends.begin());
+  for (uint64_t& end : ends) end += blob_bytes_;
+  blob_bytes_ += values.blobs().data().size();
+  return files_[next_++].AppendItems(ends);
+}
+
+absl::Status ExportWriter::Add(const v1::ScanResponse& page) {
+  const v1::Entries& entries = page.entries();
+  const size_t count = EntryCount(entries);
+  if (count == 0) return absl::OkStatus();
+  next_ = 0;
+  RETURN_IF_ERROR(files_[next_++].Append(entries.keys().data()));
+  RETURN_IF_ERROR(AddColumn<uint64_t>(entries.ids(), count));
+  RETURN_IF_ERROR(AddColumn<float>(entries.weights(), count, 1.0F));
+  RETURN_IF_ERROR(AddColumn<double>(entries.scores(), count));
+  RETURN_IF_ERROR(AddColumn<int64_t>(entries.labels(), count));
+  RETURN_IF_ERROR(AddColumn<uint64_t>(entries.sources(), count));
+  RETURN_IF_ERROR(AddColumn<uint64_t>(entries.positions(), count));
+  RETURN_IF_ERROR(AddColumn<int64_t>(entries.expiries_ms(), count));
+  RETURN_IF_ERROR(AddColumn<int64_t>(entries.created_ms(), count));
+  RETURN_IF_ERROR(AddColumn<uint64_t>(page.partitions(), count));
+  RETURN_IF_ERROR(AddValues(entries.values()));
+  rows_ += count;
+  return absl::OkStatus();
+}
+
+absl::Status ExportWriter::Finish() {
+  for (NpyWriter& file : files_) RETURN_IF_ERROR(file.Finish());
+  return absl::OkStatus();
+}
+
+absl::Status Export(const ExportOptions& options, Session& session) {
+  ASSIGN_OR_RETURN(const v1::MemoryDescription memory, session.admin().GetMemory(options.memory));
+  v1::CountRequest count_request;
+  count_request.set_memory(options.memory);
+  *count_request.mutable_partitions() = options.selection.ToPartitions();
+  if (options.selection.HasFilter()) *count_request.mutable_filter() = options.selection.ToFilter();
+  ASSIGN_OR_RETURN(const v1::CountResponse count, session.memory().Count(count_request));
+  std::error_code error;
+  std::filesystem::create_directories(options.folder, error);
+  if (error) return absl::UnavailableError(absl::StrCat(options.folder, ": ", error.message()));
+  ASSIGN_OR_RETURN(ExportWriter writer, ExportWriter::New(options.folder, memory));
+  Progress progress(session.live(), "export " + options.memory, "rows", count.count());
+  v1::ScanRequest request;
+  request.set_memory(options.memory);
+  *request.mutable_partitions() = count_request.partitions();
+  if (options.selection.HasFilter()) *request.mutable_filter() = count_request.filter();
+  request.set_with_keys(true);
+  RETURN_IF_ERROR(session.memory().Scan(request, [&](v1::ScanResponse& page) {
+    RETURN_IF_ERROR(writer.Add(page));
+    progress.Set(writer.rows());
+    return absl::OkStatus();
+  }));
+  RETURN_IF_ERROR(writer.Finish());
+  std::ofstream(options.folder + "/memory.json") << MemoryJson(memory).dump(2) << "\n";
+  if (session.json()) {
+    session.PrintJson({{"rows", writer.rows()}, {"folder", options.folder}, {"seconds", progress.seconds()}});
+  } else {
+    session.Note(absl::StrCat("exported ", HumanCount(writer.rows()), " rows to ", options.folder));
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+void AddExport(CLI::App& app, Action& action) {
+  CLI::App* verb = AddVerb(app, "export", "Write a memory to arrays that import takes back", kEntries,
+                           "  mneme export wiki --out backup/\n"
+                           "  mneme import copy --keys backup/keys.npy --values backup/values.npy --ids backup/ids.npy");
+  auto options = std::make_shared<ExportOptions>();
+  verb->add_option("memory", options->memory, "The memory's name")->required()->type_name("");
+  verb->add_option("--out", options->folder, "Where keys.npy, values.npy, ids.npy, .. go")
+      ->required()->type_name("FOLDER");
+  AddSelectionOptions(*verb, options->selection);
+  verb->callback([options, &action] {
+    action = [options](Session& session) { return Export(*options, session); };
+  });
+}
+
+}  // namespace mneme::cli

@@ -1,0 +1,228 @@
+// `mneme import`: arrays into a memory over one InsertStream.
+//   1. Open and check every file first: a bad token in the last row is told before the first row is sent.
+//   2. Send batches in order; what is acknowledged is remembered every second (import_state.h).
+//   3. When the connection is lost, go on after the last acknowledged batch; ids make a row sent twice one entry.
+#include <algorithm>
+#include <atomic>
+#include <chrono>
+#include <memory>
+#include <string>
+
+#include "absl/strings/str_cat.h"
+#include "absl/time/clock.h"
+#include "client/cli/describe.h"
+#include "client/cli/exit_code.h"
+#include "client/cli/import_source.h"
+#include "client/cli/import_state.h"
+#include "client/cli/progress.h"
+#include "client/cli/table.h"
+#include "client/cli/verbs.h"
+#include "common/status_macros.h"
+
+namespace mneme::cli {
+namespace {
+
+// Connections that are tried without any progress between them.
+constexpr int kMaxReconnects = 5;
+
+struct ImportOptions {
+  std::string memory;
+  ImportFiles files;
+  uint64_t partition = 0;
+  std::string durability = "sync";
+  bool resume = false;
+};
+
+struct Totals {
+  uint64_t inserted = 0;
+  uint64_t replaced = 0;
+};
+
+// One import under way. Not thread-safe.
+class Import {
+ public:
+  Import(const ImportOptions& options, const ImportSource& source, const ImportState& state, Session& session)
+      : options_(options),
+        source_(source),
+        state_(state),
+        session_(session),
+        progress_(session.live(), "import " + options.memory, "rows", source.rows()),
+        saved_(std::chrono::steady_clock::now()) {}
+
+  // Sends rows [first, rows).
+  absl::Status Run(uint64_t first, std::shared_ptr<std::atomic<uint64_t>> acknowledged);
+  const Totals& totals() const { return totals_; }
+  double seconds() const { return progress_.seconds(); }
+
+ private:
+  absl::Status RunStream(uint64_t first);
+  void Acknowledge(uint64_t rows);
+  v1::InsertRequest Batch(uint64_t first, uint64_t count) const;
+
+  const ImportOptions& options_;
+  const ImportSource& source_;
+  const ImportState& state_;
+  Session& session_;
+  Progress progress_;
+  Totals totals_;
+  std::shared_ptr<std::atomic<uint64_t>> acknowledged_;
+  std::chrono::steady_clock::time_point saved_;
+};
+
+v1::InsertRequest Import::Batch(uint64_t first, uint64_t count) const {
+  v1::InsertRequest request;
+  request.set_memory(options_.memory);
+  request.set_partition(options_.partition);
+  request.set_durability(options_.durability == "written" ? v1::DURABILITY_WRITTEN : v1::DURABILITY_SYNC);
+  *request.mutable_entries() = source_.Batch(first, count);
+  return request;
+}
+
+void Import::Acknowledge(uint64_t rows) {
+  *acknowledged_ = std::max<uint64_t>(*acknowledged_, rows);
+  progress_.Set(*acknowledged_);
+  const auto now = std::chrono::steady_clock::now();
+  if (now - saved_ < std::chrono::seconds(1)) return;
+  saved_ = now;
+  state_.Save(*acknowledged_);
+}
+
+absl::Status Import::RunStream(uint64_t first) {
+  const uint64_t batch_rows = source_.BatchRows();
+  const auto stream = session_.memory().OpenInsertStream();
+  const auto reached = [&](const StreamProgress& progress) {
+    return std::min(source_.rows(), first + progress.sequence * batch_rows);
+  };
+  absl::Status status;
+  for (uint64_t row = first; row < source_.rows() && status.ok(); row += batch_rows) {
+    status = stream->Write(Batch(row, std::min(batch_rows, source_.rows() - row)));
+    Acknowledge(reached(stream->progress()));
+  }
+  if (status.ok()) status = stream->Finish().status();
+  const StreamProgress progress = stream->progress();
+  totals_.inserted += progress.inserted;
+  totals_.replaced += progress.replaced;
+  Acknowledge(reached(progress));
+  return status;
+}
+
+absl::Status Import::Run(uint64_t first, std::shared_ptr<std::atomic<uint64_t>> acknowledged) {
+  acknowledged_ = std::move(acknowledged);
+  *acknowledged_ = first;
+  for (int attempt = 1;; ++attempt) {
+    const uint64_t before = *acknowledged_;
+    const absl::Status status = RunStream(before);
+    if (status.ok()) return status;
+    if (*acknowledged_ > before) attempt = 1;
+    const bool lost = status.code() == absl::StatusCode::kUnavailable;
+    if (!lost || attempt >= kMaxReconnects) {
+      state_.Save(*acknowledged_);
+      return status;
+    }
+    absl::SleepFor(absl::Milliseconds(100 << attempt));
+  }
+}
+
+std::string Interrupted(uint64_t acknowledged, uint64_t rows, const std::string& command) {
+  return absl::StrCat("stopped after ", HumanCount(acknowledged), " of ", HumanCount(rows), " rows; go on with: ",
+                      command, command.find(" --resume") == std::string::npos ? " --resume" : "");
+}
+
+void PrintTotals(const Import& import, uint64_t rows, uint64_t first, Session& session) {
+  const double rate = static_cast<double>(rows - first) / std::max(import.seconds(), 1e-9);
+  if (session.json()) {
+    session.PrintJson({{"rows", rows},
+                       {"resumed_at", first},
+                       {"inserted", import.totals().inserted},
+                       {"replaced", import.totals().replaced},
+                       {"seconds", import.seconds()},
+                       {"rows_per_second", rate}});
+    return;
+  }
+  session.Note(absl::StrCat("imported ", HumanCount(rows - first), " rows in ", HumanSeconds(import.seconds()), " (",
+                            HumanCount(static_cast<uint64_t>(rate)), " rows/s), ",
+                            HumanCount(import.totals().replaced), " of them replaced an entry"));
+}
+
+absl::Status RunImport(const ImportOptions& options, Session& session) {
+  const ImportFiles& files = options.files;
+  if (files.values.raw && (files.raw_dtype.empty() || files.raw_dimension == 0 || files.values.raw_dtype.empty())) {
+    return UsageError("--raw needs --dtype, --dim and --values-dtype: a headerless file does not say them");
+  }
+  if (!files.values.raw && (!files.raw_dtype.empty() || files.raw_dimension != 0 || !files.values.raw_dtype.empty())) {
+    return UsageError("--dtype, --dim and --values-dtype are for --raw; a .npy file says them itself");
+  }
+  ASSIGN_OR_RETURN(const v1::MemoryDescription memory, session.admin().GetMemory(options.memory));
+  ASSIGN_OR_RETURN(const ImportSource source, ImportSource::Open(files, memory));
+  const ImportState state(session.options().server, memory, options.partition, files.keys);
+  const uint64_t first = options.resume ? std::min(state.Load(), source.rows()) : 0;
+  if (first > 0) session.Note(absl::StrCat("resuming at row ", HumanCount(first)));
+  auto acknowledged = std::make_shared<std::atomic<uint64_t>>(first);
+  const std::string command = session.options().command;
+  session.interrupt().OnInterrupt([acknowledged, state, rows = source.rows(), command] {
+    state.Save(*acknowledged);
+    std::fprintf(stderr, "\n%s\n", Interrupted(*acknowledged, rows, command).c_str());
+  });
+  absl::Status status;
+  {
+    Import import(options, source, state, session);
+    status = import.Run(first, acknowledged);
+    if (status.ok()) PrintTotals(import, source.rows(), first, session);
+  }
+  session.interrupt().OnInterrupt({});
+  if (status.ok()) {
+    state.Remove();
+  } else if (*acknowledged > 0) {
+    session.Note(Interrupted(*acknowledged, source.rows(), command));
+  }
+  return status;
+}
+
+void AddColumnOptions(CLI::App& verb, ImportFiles& files) {
+  constexpr char kGroup[] = "Columns, one item for each key";
+  const auto add = [&](const char* name, std::string& path, const char* description) {
+    verb.add_option(name, path, description)->type_name("FILE.npy")->group(kGroup);
+  };
+  add("--ids", files.ids, "Below 2^62; 0 .. n-1 without");
+  add("--sources", files.sources, "What each entry came from (a document)");
+  add("--labels", files.labels, "A class of each entry");
+  add("--positions", files.positions, "Where in its source");
+  add("--weights", files.weights, "Above 0; 1 without");
+  add("--scores", files.scores, "Any number; 0 without");
+  add("--expiries", files.expiries_ms, "Unix milliseconds; 0: never");
+}
+
+}  // namespace
+
+void AddImport(CLI::App& app, Action& action) {
+  CLI::App* verb = AddVerb(app, "import", "Fill a memory from arrays", kEntries,
+                           "  mneme import wiki --keys keys.npy --values values.npy --sources docs.npy\n"
+                           "  mneme import wiki --raw --dtype f16 --dim 1024 --keys dstore_keys.npy \\\n"
+                           "      --values dstore_vals.npy --values-dtype i32\n"
+                           "  mneme import wiki --keys keys.npy --values values.npy --resume");
+  auto options = std::make_shared<ImportOptions>();
+  ImportFiles& files = options->files;
+  verb->add_option("memory", options->memory, "The memory's name")->required()->type_name("");
+  verb->add_option("--keys", files.keys, "[n x dimension] of f16, f32 or f64")->required()->type_name("FILE.npy");
+  verb->add_option("--values", files.values.values,
+                   "Tokens of any integer dtype; vectors; bytes as u8 or as lines of text")
+      ->required()->type_name("FILE");
+  verb->add_option("--values-offsets", files.values.offsets, "Bytes: where each value begins, n + 1")
+      ->type_name("FILE.npy");
+  verb->add_option("--partition", options->partition, "Partition, 0 by default")->type_name("P");
+  verb->add_option("--durability", options->durability, "sync (default) or written")->type_name("LEVEL")
+      ->check(CLI::IsMember({"sync", "written"}));
+  verb->add_flag("--resume", options->resume, "Go on where the same import stopped");
+  AddColumnOptions(*verb, files);
+  constexpr char kRaw[] = "Headerless files (memmaps)";
+  verb->add_flag("--raw", files.values.raw, "Keys and values have no NumPy header")->group(kRaw);
+  verb->add_option("--dtype", files.raw_dtype, "Of the keys: f16, bf16, f32, f64")->type_name("DTYPE")->group(kRaw);
+  verb->add_option("--dim", files.raw_dimension, "Components of a key")->type_name("D")->group(kRaw);
+  verb->add_option("--values-dtype", files.values.raw_dtype, "Of the values: i16, i32, i64, u8, ..")
+      ->type_name("DTYPE")->group(kRaw);
+  verb->callback([options, &action] {
+    action = [options](Session& session) { return RunImport(*options, session); };
+  });
+}
+
+}  // namespace mneme::cli

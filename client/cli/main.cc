@@ -1,0 +1,63 @@
+// `mneme`: the command line of a memory server.
+#include <csignal>
+#include <cstdio>
+#include <string>
+
+#include "client/cli/exit_code.h"
+#include "client/cli/interrupt.h"
+#include "client/cli/parser.h"
+#include "client/cli/session.h"
+
+namespace mneme::cli {
+namespace {
+
+// A word as a shell would take it back.
+std::string ShellWord(const std::string& word) {
+  if (!word.empty() && word.find_first_not_of("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-./:=,@%+") ==
+                           std::string::npos) {
+    return word;
+  }
+  std::string quoted = "'";
+  for (const char c : word) quoted += c == '\'' ? std::string("'\\''") : std::string(1, c);
+  return quoted + "'";
+}
+
+int Fail(const std::string& line, int code) {
+  std::fflush(stdout);
+  std::fprintf(stderr, "%s\n", line.c_str());
+  return code;
+}
+
+int Run(int argc, char** argv) {
+  GlobalOptions options;
+  Action action;
+  const auto parser = NewParser(options, action);
+  for (int i = 0; i < argc; ++i) options.command += (i > 0 ? " " : "") + ShellWord(argv[i]);
+  try {  // how the parser reports everything, --help included
+    parser->parse(argc, argv);
+  } catch (const CLI::Success& asked) {
+    return parser->exit(asked);
+  } catch (const CLI::ParseError& error) {
+    return Fail(UsageLine(*parser, error), kExitUsage);
+  }
+  if (!action) {
+    std::fputs(parser->help().c_str(), stderr);
+    return kExitUsage;
+  }
+  Interrupt interrupt;  // before gRPC starts threads
+  const auto session = Session::New(options, interrupt);
+  if (!session.ok()) return Fail(ErrorLine(session.status(), options.server), kExitUsage);
+  const absl::Status status = action(**session);
+  if (!status.ok()) return Fail(ErrorLine(status, options.server), ExitCode(status));
+  // A full disk or a closed pipe shows itself only here.
+  if (std::fflush(stdout) != 0) return Fail("error: stdout cannot be written", kExitFailed);
+  return kExitOk;
+}
+
+}  // namespace
+}  // namespace mneme::cli
+
+int main(int argc, char** argv) {
+  std::signal(SIGPIPE, SIG_IGN);  // `mneme scan | head` ends with an error, not with a signal
+  return mneme::cli::Run(argc, argv);
+}

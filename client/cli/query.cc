@@ -1,0 +1,113 @@
+// `mneme query`: the neighbours themselves.
+#include <cstdint>
+#include <memory>
+#include <string>
+
+#include "absl/strings/str_cat.h"
+#include "client/cli/answer.h"
+#include "client/cli/columns.h"
+#include "client/cli/describe.h"
+#include "client/cli/ordered.h"
+#include "client/cli/progress.h"
+#include "client/cli/selection.h"
+#include "client/cli/table.h"
+#include "client/cli/verbs.h"
+#include "common/limits.h"
+#include "common/status_macros.h"
+
+namespace mneme::cli {
+namespace {
+
+struct QueryOptions {
+  SearchOptions search;
+  uint32_t k = 10;
+  bool statistics = false;
+};
+
+// Bytes that one neighbour may take in an answer. BYTES values have no common length: most are texts of this order.
+uint64_t AnswerBytes(const v1::MemoryDescription& memory) {
+  constexpr uint64_t kTypicalBlob = 4'096;
+  constexpr uint64_t kIdAndDistance = 16;
+  if (memory.value_kind() == v1::VALUE_KIND_BYTES) return kIdAndDistance + kTypicalBlob;
+  if (memory.value_kind() == v1::VALUE_KIND_VECTOR) return kIdAndDistance + memory.value_dimension() * sizeof(float);
+  return kIdAndDistance + sizeof(uint32_t);
+}
+
+Json RowJson(const v1::NeighboursResult& result, size_t first, size_t last, const Vocabulary& vocabulary) {
+  Json ids = Json::array();
+  Json distances = Json::array();
+  Json values = Json::array();
+  Json texts = Json::array();
+  for (size_t i = first; i < last; ++i) {
+    ids.push_back(ColumnItem<uint64_t>(result.ids(), i));
+    distances.push_back(ColumnItem<double>(result.distances(), i));
+    values.push_back(ValueJson(result.values(), i));
+    if (!vocabulary.empty()) texts.push_back(ValueText(result.values(), i, vocabulary));
+  }
+  Json row = {{"ids", std::move(ids)}, {"distances", std::move(distances)}, {"values", std::move(values)}};
+  if (!vocabulary.empty()) row["texts"] = std::move(texts);
+  return row;
+}
+
+std::string RowText(const v1::NeighboursResult& result, size_t query, size_t first, size_t last,
+                    const Vocabulary& vocabulary) {
+  std::string text = absl::StrCat("query ", query, ": ", last - first, " found\n");
+  Table table({"  RANK", "ID", "DISTANCE", "VALUE"});
+  for (size_t i = first; i < last; ++i) {
+    table.Add({absl::StrCat(i - first + 1), absl::StrCat(ColumnItem<uint64_t>(result.ids(), i)),
+               HumanNumber(ColumnItem<double>(result.distances(), i)), ValueText(result.values(), i, vocabulary)});
+  }
+  return table.empty() ? text : text + table.ToString();
+}
+
+absl::Status Query(const QueryOptions& options, Session& session) {
+  const std::string& name = options.search.memory;
+  ASSIGN_OR_RETURN(const v1::MemoryDescription memory, session.admin().GetMemory(name));
+  ASSIGN_OR_RETURN(const Vocabulary vocabulary, Vocabulary::Open(options.search.vocabulary));
+  ASSIGN_OR_RETURN(const QueryPlan plan,
+                   QueryPlan::New(options.search, memory.dimension(), options.k, AnswerBytes(memory)));
+  Progress progress(session.live(), "query " + name, "queries", plan.rows());
+  AnswerWriter answer(session, options.statistics);
+  const auto fetch = [&](size_t batch) {
+    v1::QueryRequest request = plan.Request(plan.FirstRow(batch), plan.RowCount(batch));
+    request.mutable_neighbours();
+    return session.memory().Query(request);
+  };
+  RETURN_IF_ERROR(RunInOrder<v1::QueryResponse>(plan.batches(), fetch, [&](size_t batch, v1::QueryResponse response) {
+    const v1::NeighboursResult& result = response.neighbours();
+    RETURN_IF_ERROR(answer.CheckRows(result.offsets(), plan.RowCount(batch)));
+    for (size_t row = 0; row < plan.RowCount(batch); ++row) {
+      const auto first = ColumnItem<uint64_t>(result.offsets(), row);
+      const auto last = ColumnItem<uint64_t>(result.offsets(), row + 1);
+      if (session.json()) {
+        answer.Add(RowJson(result, first, last, vocabulary));
+      } else {
+        answer.Add(RowText(result, plan.FirstRow(batch) + row, first, last, vocabulary));
+      }
+    }
+    answer.AddStatistics(response.statistics(), response.coverage(), plan.RowCount(batch));
+    progress.Set(plan.FirstRow(batch) + plan.RowCount(batch));
+    return absl::OkStatus();
+  }));
+  answer.Finish();
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+void AddQuery(CLI::App& app, Action& action) {
+  CLI::App* verb = AddVerb(app, "query", "Find the nearest entries of each key", kQuestions,
+                           "  mneme query wiki --keys q.npy -k 10\n"
+                           "  mneme query wiki --keys q.npy -k 1024 --exact -o json > neighbours.json\n"
+                           "  mneme query wiki --keys q.npy -k 5 --source 1 --source 2 --vocab vocab.txt");
+  auto options = std::make_shared<QueryOptions>();
+  AddSearchOptions(*verb, options->search);
+  verb->add_option("-k", options->k, "Neighbours of each key")->type_name("K")->capture_default_str()
+      ->check(CLI::Range(1U, limits::kMaxK));
+  verb->add_flag("--statistics", options->statistics, "Also tell what was searched");
+  verb->callback([options, &action] {
+    action = [options](Session& session) { return Query(*options, session); };
+  });
+}
+
+}  // namespace mneme::cli

@@ -1,0 +1,137 @@
+#include "client/cli/selection.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "absl/strings/numbers.h"
+#include "absl/strings/str_cat.h"
+#include "client/cli/columns.h"
+#include "client/cli/exit_code.h"
+#include "common/limits.h"
+#include "common/status_macros.h"
+
+namespace mneme::cli {
+namespace {
+
+// Rows of one request: large enough for a batched scan, small enough for a deadline and for progress to move.
+constexpr uint64_t kBatchRows = 256;
+// Half of the message bound: room for offsets, fields and framing.
+constexpr uint64_t kBatchBytes = limits::kMaxMessageBytes / 2;
+
+// Rows that respect every limit of one request.
+uint64_t BatchRows(uint32_t k, uint64_t key_bytes, uint64_t answer_bytes) {
+  uint64_t rows = std::min<uint64_t>(kBatchRows, limits::kMaxNeighboursPerRequest / k);
+  rows = std::min(rows, kBatchBytes / std::max<uint64_t>(1, key_bytes));
+  if (answer_bytes > 0) rows = std::min(rows, kBatchBytes / (answer_bytes * k));
+  return std::max<uint64_t>(1, rows);
+}
+
+absl::StatusOr<std::vector<NpyFile>> OpenOptional(const std::string& path, const std::string& noun, uint64_t rows) {
+  std::vector<NpyFile> files;
+  if (path.empty()) return files;
+  ASSIGN_OR_RETURN(NpyFile file, OpenColumn(path, rows));
+  RETURN_IF_ERROR(CheckRange(file, noun, 0));
+  files.push_back(std::move(file));
+  return files;
+}
+
+}  // namespace
+
+v1::Filter Selection::ToFilter() const {
+  v1::Filter filter;
+  filter.set_labels(PackColumn(labels));
+  filter.set_sources(PackColumn(sources));
+  return filter;
+}
+
+v1::PartitionSelection Selection::ToPartitions() const {
+  v1::PartitionSelection selection;
+  for (const uint64_t partition : partitions) selection.add_partitions(partition);
+  selection.set_all(all_partitions);
+  return selection;
+}
+
+void AddSelectionOptions(CLI::App& verb, Selection& selection) {
+  verb.add_option("--source", selection.sources, "Only entries of this source (repeatable)")
+      ->type_name("S")->delimiter(',')->allow_extra_args(false)->group("Which entries");
+  verb.add_option("--label", selection.labels, "Only entries of this label (repeatable)")
+      ->type_name("L")->delimiter(',')->allow_extra_args(false)->group("Which entries");
+  auto* partition = verb.add_option("--partition", selection.partitions, "Partition, 0 by default (repeatable)")
+      ->type_name("P")->delimiter(',')->allow_extra_args(false)->group("Which entries");
+  verb.add_flag("--all-partitions", selection.all_partitions, "Every partition")
+      ->excludes(partition)->group("Which entries");
+}
+
+v1::SearchParams Accuracy::ToSearchParams() const {
+  v1::SearchParams search;
+  if (exact) search.set_exact(true);
+  if (recall > 0) search.set_recall_target(recall);
+  if (nprobe > 0) search.set_nprobe(nprobe);
+  return search;
+}
+
+void AddAccuracyOptions(CLI::App& verb, Accuracy& accuracy) {
+  auto* exact = verb.add_flag("--exact", accuracy.exact, "Certified exact search")->group("How to search");
+  auto* recall = verb.add_option("--recall", accuracy.recall, "Approximate: mean recall aimed at (default 0.95)")
+      ->type_name("R")->check(CLI::Range(1e-6, 1.0))->excludes(exact)->group("How to search");
+  verb.add_option("--nprobe", accuracy.nprobe, "Approximate: lists to probe in each segment")
+      ->type_name("N")->check(CLI::PositiveNumber)->excludes(exact)->excludes(recall)->group("How to search");
+}
+
+void AddSearchOptions(CLI::App& verb, SearchOptions& options) {
+  verb.add_option("memory", options.memory, "The memory's name")->required()->type_name("");
+  verb.add_option("--keys", options.keys, "Queries: an array [n x dimension] of f16, f32 or f64")
+      ->required()->type_name("FILE.npy");
+  AddAccuracyOptions(verb, options.accuracy);
+  AddSelectionOptions(verb, options.selection);
+  verb.add_option("--exclude-source", options.exclude_source, "No entries of this source")
+      ->type_name("S")->group("Which entries");
+  verb.add_option("--exclude-sources", options.exclude_sources, "For each query, no entries of its source")
+      ->type_name("FILE.npy")->group("Which entries");
+  verb.add_option("--exclude-ids", options.exclude_ids, "For each query, not this id")
+      ->type_name("FILE.npy")->group("Which entries");
+  verb.add_option("--vocab", options.vocabulary, "Show tokens as text: line i + 1 is token i")->type_name("FILE.txt");
+}
+
+absl::StatusOr<QueryPlan> QueryPlan::New(const SearchOptions& options, uint32_t dimension, uint32_t k,
+                                         uint64_t answer_bytes) {
+  if (k < 1 || k > limits::kMaxK) {
+    return UsageError(absl::StrCat("-k is ", k, "; must be in [1, ", limits::kMaxK, "]"));
+  }
+  ASSIGN_OR_RETURN(NpyFile keys, OpenKeys(options.keys, options.memory, dimension));
+  QueryPlan plan(std::move(keys));
+  ASSIGN_OR_RETURN(plan.exclude_sources_, OpenOptional(options.exclude_sources, "source", plan.rows()));
+  ASSIGN_OR_RETURN(plan.exclude_ids_, OpenOptional(options.exclude_ids, "id", plan.rows()));
+  if (!options.exclude_source.empty()) {
+    if (!plan.exclude_sources_.empty()) return UsageError("--exclude-source excludes --exclude-sources");
+    uint64_t source = 0;
+    if (!absl::SimpleAtoi(options.exclude_source, &source)) {
+      return UsageError(absl::StrCat("--exclude-source is ", options.exclude_source, "; must be a number, 0 or more"));
+    }
+    plan.exclude_source_.push_back(source);
+  }
+  plan.common_.set_memory(options.memory);
+  plan.common_.set_k(k);
+  *plan.common_.mutable_search() = options.accuracy.ToSearchParams();
+  *plan.common_.mutable_partitions() = options.selection.ToPartitions();
+  if (options.selection.HasFilter()) *plan.common_.mutable_filter() = options.selection.ToFilter();
+  plan.batch_rows_ = BatchRows(k, uint64_t{dimension} * sizeof(float), answer_bytes);
+  return plan;
+}
+
+uint64_t QueryPlan::RowCount(size_t batch) const { return std::min(batch_rows_, rows() - FirstRow(batch)); }
+
+v1::QueryRequest QueryPlan::Request(uint64_t first, uint64_t count) const {
+  v1::QueryRequest request = common_;
+  *request.mutable_keys() = KeyRows(keys_, first, count);
+  if (!exclude_source_.empty()) {
+    request.set_exclude_sources(PackColumn(std::vector<uint64_t>(count, exclude_source_.front())));
+  }
+  if (!exclude_sources_.empty()) {
+    request.set_exclude_sources(ColumnRows<uint64_t>(exclude_sources_.front(), first, count));
+  }
+  if (!exclude_ids_.empty()) request.set_exclude_ids(ColumnRows<uint64_t>(exclude_ids_.front(), first, count));
+  return request;
+}
+
+}  // namespace mneme::cli

@@ -1,0 +1,38 @@
+#include "client/cli/session.h"
+
+#include <unistd.h>
+
+#include <cstdio>
+#include <nlohmann/json.hpp>
+#include <utility>
+
+#include "client/channel.h"
+#include "common/status_macros.h"
+
+namespace mneme::cli {
+
+absl::StatusOr<std::unique_ptr<Session>> Session::New(const GlobalOptions& options, Interrupt& interrupt) {
+  ASSIGN_OR_RETURN(std::shared_ptr<grpc::Channel> channel, NewChannel(options.server));
+  ClientOptions client;
+  client.timeout = absl::Seconds(options.timeout_seconds);
+  std::unique_ptr<Session> session(new Session(options, interrupt));
+  session->memory_ = std::make_unique<MemoryClient>(channel, client);
+  session->admin_ = std::make_unique<AdminClient>(channel, client);
+  return session;
+}
+
+Session::Session(const GlobalOptions& options, Interrupt& interrupt)
+    : options_(options), interrupt_(interrupt), live_(!options.quiet && isatty(STDERR_FILENO) == 1) {}
+
+void Session::PrintJson(const nlohmann::ordered_json& document) const {
+  // Text that is no UTF-8 (a name from a damaged file) is shown with replacement characters instead of ending the run.
+  Print(document.dump(-1, ' ', false, nlohmann::ordered_json::error_handler_t::replace) + "\n");
+}
+
+void Session::Print(const std::string& text) const { std::fwrite(text.data(), 1, text.size(), stdout); }
+
+void Session::Note(const std::string& line) const {
+  if (!options_.quiet) std::fprintf(stderr, "%s\n", line.c_str());
+}
+
+}  // namespace mneme::cli

@@ -1,0 +1,124 @@
+#include "client/cli/parser.h"
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+
+#include "client/cli/exit_code.h"
+#include "client/cli/table.h"
+
+namespace mneme::cli {
+namespace {
+
+// Parses a command line; holds its error line, or what its options came to.
+class Parsed {
+ public:
+  explicit Parsed(const std::string& line) : parser_(NewParser(options_, action_)) {
+    try {
+      parser_->parse(line, false);
+    } catch (const CLI::ParseError& error) {
+      error_ = UsageLine(*parser_, error);
+    }
+  }
+  const std::string& error() const { return error_; }
+  const GlobalOptions& options() const { return options_; }
+  bool has_action() const { return action_ != nullptr; }
+
+ private:
+  GlobalOptions options_;
+  Action action_;
+  std::unique_ptr<CLI::App> parser_;
+  std::string error_;
+};
+
+TEST(Parser, TakesGlobalOptionsBeforeAndAfterTheVerb) {
+  const Parsed parsed("--server unix:/x query wiki --keys q.npy -k 5 --exact -o json");
+  EXPECT_EQ(parsed.error(), "");
+  EXPECT_TRUE(parsed.has_action());
+  EXPECT_EQ(parsed.options().server, "unix:/x");
+  EXPECT_EQ(parsed.options().output, "json");
+}
+
+TEST(Parser, TakesEveryFormThatScriptsRelyOn) {
+  for (const char* line :
+       {"create w --dim 8 --metric l2 --value token --vocab-size 9 --key-dtype f16 --fingerprint model=a,layer=b",
+        "create w --dim 8 --metric ip --value vector --value-dim 4", "create w --dim 8 --metric cosine --value bytes",
+        "import w --keys k.npy --values v.npy --sources s.npy --positions p.npy --labels l.npy --ids i.npy --partition 4",
+        "import w --raw --dtype f16 --dim 8 --keys K --values V --values-dtype i32",
+        "query w --keys q.npy -k 5 --exact -o json",
+        "distribution w --keys q.npy -k 5 --temperature 7 --exact --top 3 -o json",
+        "evaluate w --keys q.npy --targets t.npy --lm-logprobs lp.npy -k 8,64 --temperature 1,5 --lambda 0.1,0.2 --exact "
+        "--online --out nats.npy -o json",
+        "info w -o json", "list", "get w --id 1 --id 2", "delete w --id 1", "scan w --label -3", "export w --out d",
+        "drop w --yes", "stats", "health", "ping"}) {
+    const Parsed parsed(line);
+    EXPECT_EQ(parsed.error(), "") << line;
+    EXPECT_TRUE(parsed.has_action()) << line;
+  }
+}
+
+TEST(Parser, NamesTheVerbThatWasMeant) {
+  EXPECT_EQ(Parsed("qurey wiki --keys q.npy").error(),
+            "error: there is no verb \"qurey\"; did you mean query?; see: mneme --help");
+}
+
+TEST(Parser, NamesTheOptionThatWasMeantEvenWhereItIsRequired) {
+  EXPECT_EQ(Parsed("create w --dim 8 --metrc l2 --value token").error(),
+            "error: create: there is no option --metrc; did you mean --metric?; see: mneme create --help");
+}
+
+TEST(Parser, SaysWhichOptionIsMissing) {
+  const std::string error = Parsed("create w --metric l2 --value token").error();
+  EXPECT_NE(error.find("--dim"), std::string::npos) << error;
+  EXPECT_EQ(error.find('\n'), std::string::npos);
+}
+
+TEST(Parser, RefusesWhatIsOutOfBounds) {
+  EXPECT_NE(Parsed("query w --keys q.npy -k 5000").error(), "");
+  EXPECT_NE(Parsed("query w --keys q.npy -k 0").error(), "");
+  EXPECT_NE(Parsed("query w --keys q.npy --exact --nprobe 3").error(), "");
+  EXPECT_NE(Parsed("create w --dim 8 --metric hamming --value token").error(), "");
+}
+
+TEST(Parser, EveryHelpFitsOneScreen) {
+  GlobalOptions options;
+  Action action;
+  const auto parser = NewParser(options, action);
+  for (const CLI::App* verb : parser->get_subcommands([](const CLI::App*) { return true; })) {
+    const std::string help = const_cast<CLI::App*>(verb)->help();
+    EXPECT_LE(std::count(help.begin(), help.end(), '\n'), 52) << help;
+    EXPECT_NE(help.find("Examples:"), std::string::npos) << help;
+  }
+  const std::string help = parser->help();
+  EXPECT_LE(std::count(help.begin(), help.end(), '\n'), 52) << help;
+}
+
+TEST(Nearest, FindsTranspositionsAndNothingFarAway) {
+  EXPECT_EQ(Nearest("imprt", {"export", "import"}), "import");
+  EXPECT_EQ(Nearest("sacn", {"scan", "stats"}), "scan");
+  EXPECT_EQ(Nearest("frobnicate", {"scan", "stats"}), "");
+}
+
+TEST(ExitCode, TellsUsageFromFailure) {
+  EXPECT_EQ(ExitCode(absl::OkStatus()), 0);
+  EXPECT_EQ(ExitCode(UsageError("x")), 2);
+  EXPECT_EQ(ExitCode(absl::NotFoundError("a.npy")), 1);
+}
+
+TEST(Table, AlignsNumbersRightAndCountsCodePoints) {
+  Table table({"N", "TEXT"});
+  table.Add({"5", "ä"});
+  table.Add({"123", "b"});
+  EXPECT_EQ(table.ToString(), "  N  TEXT\n  5  ä\n123  b\n");
+}
+
+TEST(Human, NumbersAreReadable) {
+  EXPECT_EQ(HumanCount(0), "0");
+  EXPECT_EQ(HumanCount(1234567), "1,234,567");
+  EXPECT_EQ(HumanBytes(999), "999 B");
+  EXPECT_EQ(HumanBytes(12'300'000), "12.3 MB");
+  EXPECT_EQ(HumanSeconds(65), "1:05 min");
+}
+
+}  // namespace
+}  // namespace mneme::cli
