@@ -6,6 +6,7 @@ Every number is computed here, from what the server answers; the golden perplexi
 
 import argparse
 import contextlib
+import os
 import pathlib
 import shutil
 import signal
@@ -20,6 +21,7 @@ sys.path.insert(0, str(ROOT / "client" / "python"))
 import mneme  # noqa: E402
 import numpy as np  # noqa: E402
 
+BIN = pathlib.Path(os.environ.get("MNEME_BIN_DIR") or ROOT / "build" / "release" / "bin")
 K, TEMPERATURE, WEIGHT = 1024, 7.0, 0.3
 GOLDEN_LM, GOLDEN_MEMORY = 143.988310, 107.102958
 TTY = sys.stdout.isatty()
@@ -71,7 +73,7 @@ class Server:
         port_file.unlink(missing_ok=True)
         with open(self.folder / "server.log", "ab") as log:
             command = [
-                ROOT / "build/release/bin/mneme-server",
+                BIN / "mneme-server",
                 "--data-dir",
                 self.folder / "data",
                 "--listen",
@@ -244,6 +246,7 @@ def forget_an_article(text, memory):
         f"  That article read once more: perplexity {before:.2f} while the memory holds it, "
         f"{GREEN}{after:.2f}{PLAIN} after the deletion, {perplexity(text.ln_lm[rows]):.2f} without any memory"
     )
+    say("  What is left are other articles: they know the language, not this text.")
 
 
 def closing_words(server, keep, ln_p):
@@ -301,6 +304,11 @@ def main():
         closing_words(server, keep, ln_p)
     except KeyboardInterrupt:
         sys.exit(130)
+    except mneme.MnemeError as error:
+        code = server.process.poll() if server else None
+        log_tail = (folder / "server.log").read_text()[-2000:]
+        state = "still runs" if code is None else f"ended with {code}"
+        sys.exit(f"\n{error}\nThe server {state}. The end of its log:\n{log_tail}")
     finally:
         finished = sys.exc_info()[0] is None
         if server is not None and not (keep and finished):
