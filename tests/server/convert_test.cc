@@ -1,0 +1,330 @@
+// Converters, both directions, without a server.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <cstring>
+#include <limits>
+#include <string>
+#include <vector>
+
+#include "google/rpc/error_details.pb.h"
+#include "google/rpc/status.pb.h"
+#include "common/limits.h"
+#include "server/convert_columns.h"
+#include "server/convert_entries.h"
+#include "server/convert_keys.h"
+#include "server/convert_memory.h"
+#include "server/convert_selection.h"
+#include "server/distribution_plan.h"
+#include "server/grpc_status.h"
+#include "server/merge_version.h"
+#include "server/options.h"
+#include "server/query_plan.h"
+#include "server/step_append.h"
+#include "server/step_template.h"
+
+namespace mneme {
+namespace {
+
+template <typename T>
+std::string Column(const std::vector<T>& items) {
+  std::string out;
+  WriteColumn(items, &out);
+  return out;
+}
+
+MemorySpec Spec(uint32_t dimension) {
+  MemorySpec spec;
+  spec.name = "wiki";
+  spec.dimension = dimension;
+  spec.vocabulary_size = 10;
+  return spec;
+}
+
+v1::Vectors F32(const std::vector<float>& components, uint32_t dimension) {
+  v1::Vectors out;
+  out.set_data(Column(components));
+  out.set_dtype(v1::DTYPE_F32);
+  out.set_dimension(dimension);
+  return out;
+}
+
+TEST(ColumnsTest, AnAbsentColumnIsEmptyAndAWrongLengthIsNamed) {
+  std::vector<uint64_t> out = {1};
+  EXPECT_TRUE(ReadColumn("ids", "", 3, out).ok());
+  EXPECT_TRUE(out.empty());
+  EXPECT_TRUE(ReadColumn("ids", Column<uint64_t>({4, 5}), 2, out).ok());
+  EXPECT_EQ(out, (std::vector<uint64_t>{4, 5}));
+  for (size_t size = 1; size < 16; ++size) {
+    const absl::Status status = ReadColumn("ids", std::string(size, 'x'), 2, out);
+    EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument) << size;
+  }
+}
+
+TEST(ColumnsTest, OffsetsAscendFromZeroToTheEnd) {
+  std::vector<size_t> out;
+  EXPECT_TRUE(ReadOffsets("o", Column<uint64_t>({0, 2, 2}), 2, 2, out).ok());
+  EXPECT_FALSE(ReadOffsets("o", Column<uint64_t>({1, 2, 2}), 2, 2, out).ok());
+  EXPECT_FALSE(ReadOffsets("o", Column<uint64_t>({0, 3, 2}), 2, 2, out).ok());
+  EXPECT_FALSE(ReadOffsets("o", Column<uint64_t>({0, 1, 1}), 2, 2, out).ok());
+  EXPECT_FALSE(ReadOffsets("o", "", 2, 0, out).ok());
+}
+
+TEST(ColumnsTest, SinglePrecisionHalvesTheBytes) {
+  std::string out;
+  const std::vector<double> reals = {0.1, -2.0};
+  AppendReals(reals, v1::PRECISION_SINGLE, &out);
+  ASSERT_EQ(out.size(), 8U);
+  float first = 0;
+  std::memcpy(&first, out.data(), sizeof(first));
+  EXPECT_EQ(first, 0.1F);
+}
+
+TEST(KeysTest, EveryDtypeDecodesToTheSameRows) {
+  const std::vector<float> rows = {1.0F, -2.5F, 0.0F, 4.0F};  // exact in every dtype
+  v1::Vectors half;
+  half.set_dimension(2);
+  half.set_dtype(v1::DTYPE_F16);
+  half.set_data(Column<uint16_t>({0x3C00, 0xC100, 0x0000, 0x4400}));
+  v1::Vectors brain = half;
+  brain.set_dtype(v1::DTYPE_BF16);
+  brain.set_data(Column<uint16_t>({0x3F80, 0xC020, 0x0000, 0x4080}));
+  for (const v1::Vectors& wire : {F32(rows, 2), half, brain}) {
+    AlignedBuffer out;
+    size_t count = 0;
+    ASSERT_TRUE(DecodeKeys("keys", wire, Spec(2), 10, out, count).ok());
+    EXPECT_EQ(count, 2U);
+    EXPECT_EQ(0, std::memcmp(out.data(), rows.data(), out.size()));
+  }
+}
+
+TEST(KeysTest, AllOffendingRowsAreNamedUpToTheCap) {
+  std::vector<float> rows(2 * 40, std::numeric_limits<float>::quiet_NaN());
+  AlignedBuffer out;
+  size_t count = 0;
+  const absl::Status status = DecodeKeys("keys", F32(rows, 2), Spec(2), 100, out, count);
+  EXPECT_EQ(std::string(status.message()), "keys[0] has a NaN at component 0 (and 15 more)");
+}
+
+TEST(KeysTest, AKeyThatRoundsToNothingHasNoDirection) {
+  MemorySpec spec = Spec(2);
+  spec.metric = Metric::kCosine;
+  spec.key_dtype = Dtype::kF16;
+  AlignedBuffer rows;
+  size_t count = 0;
+  ASSERT_TRUE(DecodeKeys("keys", F32({1e-9F, 0}, 2), spec, 10, rows, count).ok());
+  AlignedBuffer stored;
+  EXPECT_FALSE(EncodeStoredKeys("keys", std::move(rows), spec, stored).ok());
+}
+
+TEST(EntriesTest, ABatchComesBackAsItWent) {
+  MemorySpec spec = Spec(2);
+  v1::Entries wire;
+  *wire.mutable_keys() = F32({1, 2, 3, 4}, 2);
+  wire.mutable_values()->set_tokens(Column<uint32_t>({3, 9}));
+  wire.set_ids(Column<uint64_t>({5, 6}));
+  wire.set_weights(Column<float>({1, 2}));
+  wire.set_scores(Column<double>({0.5, -1}));
+  wire.set_labels(Column<int64_t>({-1, 1}));
+  wire.set_sources(Column<uint64_t>({1, 2}));
+  wire.set_positions(Column<uint64_t>({3, 4}));
+  wire.set_expiries_ms(Column<int64_t>({0, 77}));
+  EntryColumns columns;
+  ASSERT_TRUE(ReadEntries("entries", wire, spec, columns).ok());
+  v1::Entries back;
+  WriteEntries(columns, spec, &back);
+  EXPECT_EQ(back.SerializeAsString(), wire.SerializeAsString());
+}
+
+TEST(EntriesTest, BytesValuesKeepTheirLengths) {
+  MemorySpec spec = Spec(1);
+  spec.value_kind = ValueKind::kBytes;
+  v1::Entries wire;
+  *wire.mutable_keys() = F32({1, 2}, 1);
+  wire.mutable_values()->mutable_blobs()->set_data("abc");
+  wire.mutable_values()->mutable_blobs()->set_offsets(Column<uint64_t>({0, 0, 3}));
+  EntryColumns columns;
+  ASSERT_TRUE(ReadEntries("entries", wire, spec, columns).ok());
+  EXPECT_EQ(columns.values.At(0), "");
+  EXPECT_EQ(columns.values.At(1), "abc");
+  wire.mutable_values()->mutable_blobs()->set_data(std::string(limits::kMaxValueBytes + 1, 'x'));
+  wire.mutable_values()->mutable_blobs()->set_offsets(Column<uint64_t>({0, 0, limits::kMaxValueBytes + 1}));
+  EXPECT_EQ(std::string(ReadEntries("entries", wire, spec, columns).message()),
+            "entries.values.blobs[1] has 65537 bytes; must have at most 65536");
+}
+
+TEST(SelectionTest, FilterListsAreSortedWithoutRepeatsAndEmptyOnesAcceptEverything) {
+  v1::Filter wire;
+  wire.set_ids(Column<uint64_t>({5, 1, 5}));
+  RowFilter filter;
+  ASSERT_TRUE(ReadFilter("filter", wire, filter).ok());
+  EXPECT_EQ(*filter.ids, (std::vector<uint64_t>{1, 5}));
+  EXPECT_FALSE(filter.labels.has_value());
+}
+
+TEST(MemoryTest, ADescriptionComesBackAsItWent) {
+  v1::MemoryDescription wire;
+  wire.set_name("wiki");
+  wire.set_dimension(8);
+  wire.set_metric(v1::METRIC_COSINE);
+  wire.set_key_dtype(v1::DTYPE_F16);
+  wire.set_value_kind(v1::VALUE_KIND_VECTOR);
+  wire.set_value_dimension(3);
+  wire.set_spread(v1::SPREAD_ONE);
+  wire.mutable_fingerprint()->set_layer("ffn");
+  MemoryRecord record;
+  ASSERT_TRUE(ReadMemory(wire, record.spec).ok());
+  v1::MemoryDescription back;
+  WriteMemory(record, &back);
+  EXPECT_EQ(back.SerializeAsString(), wire.SerializeAsString());
+}
+
+TEST(DistributionPlanTest, CellsFollowTemperaturesThenKs) {
+  MemorySpec spec = Spec(1);
+  QueryCommand command;
+  command.count = 1;
+  command.k = 2;
+  v1::DistributionReadOut wire;
+  wire.add_temperatures(1);
+  wire.add_temperatures(2);
+  wire.add_ks(1);
+  wire.add_ks(2);
+  DistributionPlan plan;
+  ASSERT_TRUE(ReadDistribution(wire, spec, command, plan).ok());
+  NeighbourColumns neighbours;
+  neighbours.offsets = {0, 2};
+  neighbours.scores = {0.0, -2.0};
+  neighbours.values.width = sizeof(Token);
+  neighbours.values.Append(Column<uint32_t>({4}));
+  neighbours.values.Append(Column<uint32_t>({5}));
+  v1::DistributionResult out;
+  BenefitCount benefit;
+  ASSERT_TRUE(
+      WriteDistribution(plan, neighbours, Metric::kL2, v1::PRECISION_DOUBLE, CallLimits{}, &out, benefit).ok());
+  std::vector<double> log_probs;
+  ASSERT_TRUE(ReadList("p", out.log_probs(), 100, log_probs).ok());
+  ASSERT_EQ(log_probs.size(), 6U);
+  EXPECT_EQ(log_probs[0], 0.0);  // T = 1, k = 1
+  EXPECT_NEAR(log_probs[1], -std::log1p(std::exp(-2.0)), 1e-14);  // T = 1, k = 2
+  EXPECT_EQ(log_probs[3], 0.0);  // T = 2, k = 1
+  EXPECT_NEAR(log_probs[4], -std::log1p(std::exp(-1.0)), 1e-14);  // T = 2, k = 2
+  EXPECT_EQ(out.offsets(), Column<uint64_t>({0, 1, 3, 4, 6}));
+}
+
+TEST(DistributionPlanTest, WithoutNeighboursTheMixIsTheModelAlone) {
+  MemorySpec spec = Spec(1);
+  QueryCommand command;
+  command.count = 1;
+  command.k = 2;
+  v1::DistributionReadOut wire;
+  wire.set_targets(Column<uint32_t>({4}));
+  wire.mutable_mix()->set_knn_weight(0.9);
+  wire.mutable_mix()->set_lm_log_probs(Column<float>({-1.5F}));
+  DistributionPlan plan;
+  ASSERT_TRUE(ReadDistribution(wire, spec, command, plan).ok());
+  NeighbourColumns neighbours;
+  neighbours.offsets = {0, 0};
+  v1::DistributionResult out;
+  BenefitCount benefit;
+  ASSERT_TRUE(
+      WriteDistribution(plan, neighbours, Metric::kL2, v1::PRECISION_DOUBLE, CallLimits{}, &out, benefit).ok());
+  EXPECT_EQ(out.target_log_probs(), Column<double>({-1.5}));
+  EXPECT_EQ(benefit.tokens, 1U);
+  EXPECT_EQ(benefit.nats, 0.0);
+}
+
+TEST(StepTemplateTest, WhatIsLeftOutIsAsInTheLastMessageThatNamedAMemory) {
+  StepTemplate step_template;
+  v1::QueryRequest first;
+  EXPECT_FALSE(step_template.Complete(first).ok());
+  first.set_memory("wiki");
+  first.set_k(7);
+  first.mutable_search()->set_exact(true);
+  first.mutable_distribution()->set_top_m(3);
+  ASSERT_TRUE(step_template.Complete(first).ok());
+  v1::QueryRequest second;
+  second.mutable_neighbours();
+  ASSERT_TRUE(step_template.Complete(second).ok());
+  EXPECT_EQ(second.k(), 7U);
+  EXPECT_TRUE(second.search().exact());
+  EXPECT_TRUE(second.has_neighbours());
+  v1::QueryRequest third;
+  third.set_memory("news");
+  ASSERT_TRUE(step_template.Complete(third).ok());
+  v1::QueryRequest fourth;
+  ASSERT_TRUE(step_template.Complete(fourth).ok());
+  EXPECT_EQ(fourth.memory(), "news");
+  EXPECT_EQ(fourth.k(), 0U);
+}
+
+TEST(VersionTest, TheMergedVersionShowsBothWrites) {
+  Version into{1, {{0, 5}, {2, 9}}};
+  MergeVersion({1, {{0, 3}, {1, 4}, {2, 10}}}, into);
+  ASSERT_EQ(into.parts.size(), 3U);
+  EXPECT_EQ(into.parts[0].sequence, 5U);
+  EXPECT_EQ(into.parts[1].sequence, 4U);
+  EXPECT_EQ(into.parts[2].sequence, 10U);
+}
+
+TEST(GrpcStatusTest, EveryErrorCarriesAReasonAndInternalTellsNothing) {
+  for (int code = 1; code <= 16; ++code) {
+    const grpc::Status status = ToGrpcStatus(absl::Status(static_cast<absl::StatusCode>(code), "secret"));
+    google::rpc::Status details;
+    ASSERT_TRUE(details.ParseFromString(status.error_details()));
+    google::rpc::ErrorInfo info;
+    ASSERT_TRUE(details.details_size() > 0 && details.details(0).UnpackTo(&info)) << code;
+    EXPECT_FALSE(info.reason().empty()) << code;
+    EXPECT_EQ(info.domain(), "mneme.v1");
+    const bool hidden = code == 2 || code == 13;
+    EXPECT_EQ(status.error_code(), hidden ? 13 : code);
+    EXPECT_EQ(status.error_message() == "secret", !hidden);
+  }
+}
+
+TEST(GrpcStatusTest, DetailsStayBelowTheirBound) {
+  FieldErrors errors;
+  for (int i = 0; i < 100; ++i) errors.Add(std::string(400, 'f'), std::string(400, 'w'));
+  const grpc::Status status = ToGrpcStatus(errors.ToStatus());
+  EXPECT_LE(status.error_details().size(), limits::kMaxErrorDetailBytes);
+  EXPECT_LE(status.error_message().size(), size_t{1024});
+}
+
+ParsedOptions Parse(std::vector<const char*> flags) {
+  flags.insert(flags.begin(), "mneme-server");
+  return ParseOptions(static_cast<int>(flags.size()), flags.data());
+}
+
+TEST(OptionsTest, WhatIsWrongIsNamedWithItsBoundAndExitsWithTwo) {
+  const std::vector<std::pair<std::vector<const char*>, std::string>> rows = {
+      {{}, "--data-dir"},
+      {{"--data-dir", "d", "--shards", "257"}, "257"},
+      {{"--data-dir", "d", "--listen", "0.0.0.0:7700"}, "--insecure-listen"},
+      {{"--data-dir", "d", "--listen", "127.0.0.1"}, "HOST:PORT"},
+      {{"--data-dir", "d", "--listen", "127.0.0.1:70000"}, "65535"},
+      {{"--data-dir", "d", "--drain-delay", "soon"}, "--drain-delay is \"soon\""},
+      {{"--data-dir", "d", "--ram-limit", "1024"}, "--ram-limit is 1024"},
+      {{"--data-dir", "d", "--role", "shard"}, "--role"},
+      {{"--data-dir", "d", "--nonsense"}, "--nonsense"},
+  };
+  for (const auto& [flags, text] : rows) {
+    const ParsedOptions parsed = Parse(flags);
+    EXPECT_FALSE(parsed.run) << text;
+    EXPECT_EQ(parsed.exit_code, 2) << text;
+    EXPECT_THAT(parsed.text, testing::HasSubstr(text));
+  }
+}
+
+TEST(OptionsTest, AFlagWinsOverTheEnvironment) {
+  setenv("MNEME_SHARDS", "4", 1);
+  EXPECT_EQ(Parse({"--data-dir", "d"}).options.shards, 4U);
+  EXPECT_EQ(Parse({"--data-dir", "d", "--shards", "2"}).options.shards, 2U);
+  unsetenv("MNEME_SHARDS");
+  const ParsedOptions parsed = Parse({"--data-dir", "d", "--listen", "127.0.0.1:0", "--ram-limit", "1GiB"});
+  ASSERT_TRUE(parsed.run) << parsed.text;
+  EXPECT_EQ(parsed.options.listen, std::vector<std::string>{"127.0.0.1:0"});
+  EXPECT_EQ(parsed.options.ram_limit_bytes, uint64_t{1} << 30);
+}
+
+}  // namespace
+}  // namespace mneme

@@ -1,0 +1,287 @@
+// Every row of the error table that this server reaches, over the wire: code, reason and field.
+#include <cmath>
+#include <functional>
+#include <limits>
+#include <map>
+
+#include "tests/server/test_server.h"
+
+namespace mneme {
+namespace {
+
+constexpr float kNan = std::numeric_limits<float>::quiet_NaN();
+
+class ErrorTableTest : public testing::Test {
+ protected:
+  static void SetUpTestSuite() {
+    server_ = new TestServer();
+    ASSERT_TRUE(server_->Create("wiki", 2).ok());
+    ASSERT_TRUE(server_->Create("half", 2, v1::METRIC_L2, v1::VALUE_KIND_TOKEN, 100, v1::DTYPE_F16).ok());
+    ASSERT_TRUE(server_->Create("angle", 2, v1::METRIC_COSINE).ok());
+    ASSERT_TRUE(server_->Create("vectors", 2, v1::METRIC_L2, v1::VALUE_KIND_VECTOR, 3).ok());
+    ASSERT_TRUE(server_->Create("open", 2, v1::METRIC_L2, v1::VALUE_KIND_TOKEN, 0).ok());
+    ASSERT_TRUE(server_->Insert(GoodInsert("wiki")).ok());
+  }
+  static void TearDownTestSuite() {
+    delete server_;
+    server_ = nullptr;
+  }
+
+  static void Expect(const grpc::Status& status, grpc::StatusCode code, const std::string& reason,
+                     const std::string& field, const std::string& what) {
+    const ErrorDetail detail = DetailOf(status);
+    EXPECT_EQ(status.error_code(), code) << what << ": " << status.error_message();
+    EXPECT_EQ(detail.reason, reason) << what << ": " << status.error_message();
+    EXPECT_EQ(detail.domain, "mneme.v1") << what;
+    EXPECT_LE(status.error_details().size(), limits::kMaxErrorDetailBytes) << what;
+    if (!field.empty()) {
+      ASSERT_FALSE(detail.fields.empty()) << what << ": " << status.error_message();
+      EXPECT_EQ(detail.fields.front(), field) << what << ": " << status.error_message();
+    }
+  }
+  static void ExpectInvalid(const grpc::Status& status, const std::string& field) {
+    Expect(status, grpc::StatusCode::INVALID_ARGUMENT, "INVALID_FIELD", field, field);
+  }
+
+  // Each row spoils a good request in one way and names the field that has to be blamed.
+  using InsertRows = std::vector<std::pair<std::string, std::function<void(v1::InsertRequest&)>>>;
+  using QueryRows = std::vector<std::pair<std::string, std::function<void(v1::QueryRequest&)>>>;
+
+  static TestServer* server_;
+};
+
+TestServer* ErrorTableTest::server_ = nullptr;
+
+TEST_F(ErrorTableTest, InsertNamesTheFieldThatIsWrong) {
+  const InsertRows rows = {
+      {"memory", [](auto& r) { r.clear_memory(); }},
+      {"memory", [](auto& r) { r.set_memory("Wiki"); }},
+      {"memory", [](auto& r) { r.set_memory(std::string(129, 'a')); }},
+      {"entries.keys.dimension", [](auto& r) { r.mutable_entries()->mutable_keys()->set_dimension(3); }},
+      {"entries.keys.dtype", [](auto& r) { r.mutable_entries()->mutable_keys()->clear_dtype(); }},
+      {"entries.keys.data", [](auto& r) { r.mutable_entries()->mutable_keys()->mutable_data()->pop_back(); }},
+      {"entries.keys", [](auto& r) { r.mutable_entries()->mutable_keys()->clear_data(); }},
+      {"entries.keys[1]", [](auto& r) { *r.mutable_entries()->mutable_keys() = F32({1, 0, 0, kNan}, 2); }},
+      {"entries.keys[0]", [](auto& r) { *r.mutable_entries()->mutable_keys() = F32({-INFINITY, 0, 0, 1}, 2); }},
+      {"entries.keys[0]", [](auto& r) { *r.mutable_entries()->mutable_keys() = F32({1e17F, 0, 0, 1}, 2); }},
+      {"entries.keys[1]",
+       [](auto& r) { r.set_memory("half"), *r.mutable_entries()->mutable_keys() = F32({1, 0, 70'000, 1}, 2); }},
+      {"entries.keys[1]",
+       [](auto& r) { r.set_memory("angle"), *r.mutable_entries()->mutable_keys() = F32({1, 0, 0, 0}, 2); }},
+      {"entries.values", [](auto& r) { r.mutable_entries()->clear_values(); }},
+      {"entries.values", [](auto& r) { r.set_memory("vectors"); }},
+      {"entries.values.tokens", [](auto& r) { r.mutable_entries()->mutable_values()->set_tokens("abcd"); }},
+      {"entries.values.tokens[1]",
+       [](auto& r) { r.mutable_entries()->mutable_values()->set_tokens(Column<uint32_t>({7, 100})); }},
+      {"entries.ids", [](auto& r) { r.mutable_entries()->set_ids(Column<uint64_t>({1})); }},
+      {"entries.ids[1]", [](auto& r) { r.mutable_entries()->set_ids(Column<uint64_t>({1, uint64_t{1} << 62})); }},
+      {"entries.weights", [](auto& r) { r.mutable_entries()->set_weights("abc"); }},
+      {"entries.weights[0]", [](auto& r) { r.mutable_entries()->set_weights(Column<float>({0, 1})); }},
+      {"entries.weights[1]", [](auto& r) { r.mutable_entries()->set_weights(Column<float>({1, kNan})); }},
+      {"entries.scores[1]", [](auto& r) { r.mutable_entries()->set_scores(Column<double>({1, INFINITY})); }},
+      {"entries.labels", [](auto& r) { r.mutable_entries()->set_labels(Column<int64_t>({1, 2, 3})); }},
+      {"entries.expiries_ms[0]", [](auto& r) { r.mutable_entries()->set_expiries_ms(Column<int64_t>({-1, 0})); }},
+      {"request_id", [](auto& r) { r.set_request_id(std::string(129, 'x')); }},
+      {"durability", [](auto& r) { r.set_durability(static_cast<v1::Durability>(9)); }},
+  };
+  for (const auto& [field, spoil] : rows) {
+    v1::InsertRequest request = GoodInsert("wiki");
+    spoil(request);
+    ExpectInvalid(server_->Insert(request), field);
+  }
+  EXPECT_EQ(server_->Count("wiki"), 2U) << "nothing of a refused batch is kept";
+}
+
+TEST_F(ErrorTableTest, QueryNamesTheFieldThatIsWrong) {
+  const QueryRows rows = {
+      {"keys.dimension", [](auto& r) { *r.mutable_keys() = F32({1, 0, 0}, 3); }},
+      {"keys[0]", [](auto& r) { *r.mutable_keys() = F32({kNan, 0}, 2); }},
+      {"keys", [](auto& r) { r.mutable_keys()->clear_data(); }},
+      {"keys", [](auto& r) { *r.mutable_keys() = F32(std::vector<float>(2 * 1025, 1.0F), 2); }},
+      {"k", [](auto& r) { r.set_k(0); }},
+      {"k", [](auto& r) { r.set_k(5000); }},
+      {"k", [](auto& r) { r.set_k(4096), *r.mutable_keys() = F32(std::vector<float>(2 * 1024, 1.0F), 2); }},
+      {"search.recall_target", [](auto& r) { r.mutable_search()->set_recall_target(1.5); }},
+      {"search.nprobe", [](auto& r) { r.mutable_search()->set_nprobe(0); }},
+      {"partitions.partitions",
+       [](auto& r) { r.mutable_partitions()->set_all(true), r.mutable_partitions()->add_partitions(1); }},
+      {"partitions.partitions",
+       [](auto& r) { r.mutable_partitions()->add_partitions(1), r.mutable_partitions()->add_partitions(1); }},
+      {"filter.labels", [](auto& r) { r.mutable_filter()->set_labels("abc"); }},
+      {"exclude_ids", [](auto& r) { r.set_exclude_ids(Column<uint64_t>({1, 2})); }},
+      {"exclude_sources", [](auto& r) { r.set_exclude_sources("x"); }},
+      {"sequence_ids", [](auto& r) { r.set_sequence_ids("x"); }},
+      {"extra.offsets", [](auto& r) { r.mutable_extra()->set_ids(Column<uint64_t>({1})); }},
+      {"at_least_version", [](auto& r) { r.set_at_least_version("nonsense"); }},
+      {"precision", [](auto& r) { r.set_precision(static_cast<v1::Precision>(7)); }},
+  };
+  for (const auto& [field, spoil] : rows) {
+    v1::QueryRequest request = GoodQuery("wiki");
+    spoil(request);
+    ExpectInvalid(server_->Query(request), field);
+  }
+}
+
+TEST_F(ErrorTableTest, DistributionNamesTheFieldThatIsWrong) {
+  using D = v1::DistributionReadOut;
+  const std::vector<std::pair<std::string, std::function<void(D&)>>> rows = {
+      {"distribution.temperatures[1]", [](D& d) { d.add_temperatures(1), d.add_temperatures(0); }},
+      {"distribution.temperatures[0]", [](D& d) { d.add_temperatures(NAN); }},
+      {"distribution.ks[0]", [](D& d) { d.add_ks(3); }},
+      {"distribution.ks[1]", [](D& d) { d.add_ks(2), d.add_ks(1); }},
+      {"distribution.targets", [](D& d) { d.set_targets(Column<uint32_t>({1, 2})); }},
+      {"distribution.targets[0]", [](D& d) { d.set_targets(Column<uint32_t>({100})); }},
+      {"distribution.allowed_tokens[1]", [](D& d) { d.set_allowed_tokens(Column<uint32_t>({1, 100})); }},
+      {"distribution.mix.knn_weight", [](D& d) { d.mutable_mix()->set_knn_weight(1.5); }},
+      {"distribution.mix.lm_log_probs", [](D& d) { d.mutable_mix()->set_lm_log_probs("abcd"); }},
+      {"distribution.mix.lm_log_probs[0]",
+       [](D& d) {
+         d.set_targets(Column<uint32_t>({1}));
+         d.mutable_mix()->set_lm_log_probs(Column<float>({kNan}));
+       }},
+      {"distribution.mix.lm_log_probs[0]",
+       [](D& d) {
+         d.set_targets(Column<uint32_t>({1}));
+         d.mutable_mix()->set_lm_log_probs(Column<float>({0.5F}));
+       }},
+      {"distribution",
+       [](D& d) {
+         for (int i = 0; i < 257; ++i) d.add_temperatures(i + 1);
+       }},
+  };
+  for (const auto& [field, spoil] : rows) {
+    v1::QueryRequest request = GoodQuery("wiki");
+    spoil(*request.mutable_distribution());
+    ExpectInvalid(server_->Query(request), field);
+  }
+  v1::QueryRequest request = GoodQuery("vectors");
+  request.mutable_distribution();
+  ExpectInvalid(server_->Query(request), "distribution");
+  request = GoodQuery("open");
+  request.mutable_distribution()->mutable_mix();
+  ExpectInvalid(server_->Query(request), "distribution.mix");
+}
+
+TEST_F(ErrorTableTest, CreateNamesEveryFieldThatIsWrong) {
+  v1::CreateMemoryRequest request;
+  request.mutable_memory()->set_name("new");
+  request.mutable_memory()->set_key_dtype(v1::DTYPE_BF16);
+  request.mutable_memory()->mutable_fingerprint()->set_model(std::string(257, 'x'));
+  v1::CreateMemoryResponse response;
+  const grpc::Status status = TestServer::Call(&v1::AdminService::Stub::CreateMemory, *server_->admin, request, &response);
+  ExpectInvalid(status, "memory.dimension");
+  EXPECT_EQ(DetailOf(status).fields,
+            (std::vector<std::string>{"memory.dimension", "memory.metric", "memory.key_dtype", "memory.value_kind",
+                                      "memory.fingerprint.model"}));
+}
+
+TEST_F(ErrorTableTest, MessagesSayWhatWhichAndBound) {
+  v1::QueryRequest request = GoodQuery("wiki");
+  request.set_k(5000);
+  EXPECT_EQ(server_->Query(request).error_message(), "k is 5000; must be in [1, 4096]");
+  request = GoodQuery("wiki");
+  *request.mutable_keys() = F32({1, 0, 0, kNan}, 2);
+  EXPECT_EQ(server_->Query(request).error_message(), "keys[1] has a NaN at component 1");
+}
+
+TEST_F(ErrorTableTest, UnknownThingsAreNotFound) {
+  const grpc::Status status = server_->Query(GoodQuery("nowhere"));
+  Expect(status, grpc::StatusCode::NOT_FOUND, "MEMORY_NOT_FOUND", "", "memory");
+  EXPECT_EQ(DetailOf(status).resource, "nowhere");
+  v1::GetRequest get;
+  get.set_memory("wiki");
+  get.set_ids(Column<uint64_t>({1, 99}));
+  v1::GetResponse response;
+  const grpc::Status missing = TestServer::Call(&v1::MemoryService::Stub::Get, *server_->memory, get, &response);
+  Expect(missing, grpc::StatusCode::NOT_FOUND, "ENTRY_NOT_FOUND", "", "entry");
+  EXPECT_EQ(DetailOf(missing).resource, "wiki/99");
+  get.set_allow_missing(true);
+  EXPECT_TRUE(TestServer::Call(&v1::MemoryService::Stub::Get, *server_->memory, get, &response).ok());
+  EXPECT_EQ(Items<uint64_t>(response.entries().ids()), std::vector<uint64_t>{1});
+}
+
+TEST_F(ErrorTableTest, ANameIsTakenOnce) {
+  const grpc::Status status = server_->Create("wiki", 2);
+  Expect(status, grpc::StatusCode::ALREADY_EXISTS, "MEMORY_EXISTS", "", "create");
+  EXPECT_EQ(DetailOf(status).resource, "wiki");
+}
+
+TEST_F(ErrorTableTest, AForeignFingerprintIsAFailedPrecondition) {
+  v1::QueryRequest request = GoodQuery("wiki");
+  request.mutable_fingerprint()->set_model("bert");
+  const grpc::Status status = server_->Query(request);
+  Expect(status, grpc::StatusCode::FAILED_PRECONDITION, "FINGERPRINT_MISMATCH", "", "fingerprint");
+  EXPECT_EQ(status.error_message(), "fingerprint.model is \"bert\"; memory \"wiki\" was made with \"gpt\"");
+  request.mutable_fingerprint()->set_model("gpt");
+  EXPECT_TRUE(server_->Query(request).ok());
+}
+
+TEST_F(ErrorTableTest, ADeletionNeedsATarget) {
+  v1::DeleteRequest request;
+  request.set_memory("wiki");
+  v1::DeleteResponse response;
+  const auto call = [&] { return TestServer::Call(&v1::MemoryService::Stub::Delete, *server_->memory, request, &response); };
+  ExpectInvalid(call(), "target");
+  request.mutable_filter();
+  ExpectInvalid(call(), "filter");
+  request.set_ids("");
+  ExpectInvalid(call(), "ids");
+  request.set_everything(false);
+  ExpectInvalid(call(), "everything");
+  EXPECT_EQ(server_->Count("wiki"), 2U);
+}
+
+TEST_F(ErrorTableTest, ARequestThatDoesNotParseIsMalformed) {
+  for (const char* method : {"/mneme.v1.MemoryService/Query", "/mneme.v1.MemoryService/Insert",
+                             "/mneme.v1.MemoryService/Count", "/mneme.v1.AdminService/CreateMemory"}) {
+    grpc::ClientContext context;
+    const std::string bytes = "\x0a\xff\xff\xff\xff\x7f";  // a length past the end
+    grpc::Slice slice(bytes);
+    const grpc::ByteBuffer request(&slice, 1);
+    grpc::ByteBuffer response;
+    const grpc::internal::RpcMethod rpc(method, grpc::internal::RpcMethod::NORMAL_RPC);
+    const grpc::Status status = grpc::internal::BlockingUnaryCall<grpc::ByteBuffer, grpc::ByteBuffer>(
+        server_->channel().get(), rpc, &context, request, &response);
+    Expect(status, grpc::StatusCode::INVALID_ARGUMENT, "MALFORMED_REQUEST", "", method);
+  }
+}
+
+TEST_F(ErrorTableTest, ADeadlineThatIsPastDoesNoWork) {
+  v1::InsertRequest request = GoodInsert("wiki");
+  request.mutable_entries()->set_ids(Column<uint64_t>({1001, 1002}));
+  grpc::ClientContext context;
+  context.set_deadline(std::chrono::system_clock::now() - std::chrono::seconds(1));
+  v1::InsertResponse response;
+  EXPECT_EQ(server_->memory->Insert(&context, request, &response).error_code(), grpc::StatusCode::DEADLINE_EXCEEDED);
+  EXPECT_EQ(server_->Count("wiki"), 2U);
+}
+
+TEST_F(ErrorTableTest, AMessageAboveTheLimitIsRefused) {
+  v1::InsertRequest request = GoodInsert("wiki");
+  request.mutable_entries()->mutable_keys()->mutable_data()->resize(limits::kMaxMessageBytes + 1);
+  EXPECT_EQ(server_->Insert(request).error_code(), grpc::StatusCode::RESOURCE_EXHAUSTED);
+}
+
+TEST_F(ErrorTableTest, ARequestIdWithOtherContentIsRefused) {
+  v1::InsertRequest request = GoodInsert("open");
+  request.set_request_id("once");
+  v1::InsertResponse response;
+  ASSERT_TRUE(server_->Insert(request, &response).ok());
+  ASSERT_TRUE(server_->Insert(request, &response).ok());
+  EXPECT_TRUE(response.replayed());
+  request.mutable_entries()->mutable_values()->set_tokens(Column<uint32_t>({9, 9}));
+  Expect(server_->Insert(request), grpc::StatusCode::FAILED_PRECONDITION, "REQUEST_ID_REUSED", "", "request id");
+}
+
+TEST_F(ErrorTableTest, AnEmptyMemoryIsNoError) {
+  v1::QueryResponse response;
+  ASSERT_TRUE(server_->Query(GoodQuery("angle"), &response).ok());
+  EXPECT_EQ(Items<uint64_t>(response.neighbours().offsets()), (std::vector<uint64_t>{0, 0}));
+  v1::QueryRequest request = GoodQuery("half");
+  request.mutable_distribution();
+  ASSERT_TRUE(server_->Query(request, &response).ok());
+  EXPECT_EQ(Items<uint32_t>(response.distribution().found()), std::vector<uint32_t>{0});
+}
+
+}  // namespace
+}  // namespace mneme

@@ -1,0 +1,248 @@
+// Ten thousand requests that no client would send: only documented codes, never UNKNOWN or INTERNAL, no call above a
+// second, and the server answers right afterwards.
+#include <cmath>
+#include <cstdlib>
+#include <iostream>
+#include <limits>
+#include <map>
+#include <random>
+#include <set>
+
+#include "tests/server/test_server.h"
+
+namespace mneme {
+namespace {
+
+constexpr int kRequests = 10'000;
+
+class Generator {
+ public:
+  explicit Generator(uint64_t seed) : random_(seed) {}
+
+  uint64_t Below(uint64_t bound) { return random_() % bound; }
+  bool OneIn(uint64_t n) { return Below(n) == 0; }
+
+  std::string Bytes(size_t most) {
+    std::string out(Below(most + 1), '\0');
+    for (char& c : out) c = static_cast<char>(random_());
+    return out;
+  }
+  uint64_t Number() {
+    const uint64_t edges[] = {0, 1, 2, 1'000, 4'096, 4'097, 65'536, 0x7fffffff, 0xffffffff, uint64_t{1} << 62, ~uint64_t{0}};
+    return OneIn(3) ? random_() : edges[Below(std::size(edges))];
+  }
+  double Real() {
+    const double edges[] = {0.0, -1.0, 1e-300, 1e300, INFINITY, -INFINITY, NAN, 0.5};
+    return edges[Below(std::size(edges))];
+  }
+  std::string Floats(size_t most) {
+    std::vector<float> out(Below(most + 1));
+    for (float& x : out) x = OneIn(8) ? static_cast<float>(Real()) : static_cast<float>(Below(100)) * 0.1F;
+    return Column(out);
+  }
+
+  // Changes one field of a message, or of a message in it, at random.
+  void Spoil(google::protobuf::Message& message) {
+    const auto* descriptor = message.GetDescriptor();
+    if (descriptor->field_count() == 0) return;
+    const auto* field = descriptor->field(static_cast<int>(Below(static_cast<uint64_t>(descriptor->field_count()))));
+    const auto* reflection = message.GetReflection();
+    if (OneIn(5)) return reflection->ClearField(&message, field);
+    if (field->is_repeated()) return SpoilRepeated(message, field);
+    switch (field->cpp_type()) {
+      using F = google::protobuf::FieldDescriptor;
+      case F::CPPTYPE_MESSAGE: return Spoil(*reflection->MutableMessage(&message, field));
+      case F::CPPTYPE_STRING:
+        // Bytes may be anything; text that is not UTF-8 is made by damaging the wire.
+        return reflection->SetString(&message, field,
+                                     field->type() == F::TYPE_BYTES ? (OneIn(2) ? Bytes(64) : Floats(16)) : Text());
+      case F::CPPTYPE_UINT64: return reflection->SetUInt64(&message, field, Number());
+      case F::CPPTYPE_INT64: return reflection->SetInt64(&message, field, static_cast<int64_t>(Number()));
+      case F::CPPTYPE_UINT32: return reflection->SetUInt32(&message, field, static_cast<uint32_t>(Number()));
+      case F::CPPTYPE_INT32: return reflection->SetInt32(&message, field, static_cast<int32_t>(Number()));
+      case F::CPPTYPE_DOUBLE: return reflection->SetDouble(&message, field, Real());
+      case F::CPPTYPE_FLOAT: return reflection->SetFloat(&message, field, static_cast<float>(Real()));
+      case F::CPPTYPE_BOOL: return reflection->SetBool(&message, field, OneIn(2));
+      case F::CPPTYPE_ENUM: return reflection->SetEnumValue(&message, field, static_cast<int>(Below(7)));
+    }
+  }
+
+  // Cuts, flips and splices bytes of a serialised message.
+  std::string Damage(std::string bytes) {
+    if (bytes.empty()) return Bytes(32);
+    if (OneIn(2)) bytes.resize(Below(bytes.size()));
+    for (uint64_t i = Below(4); i > 0 && !bytes.empty(); --i) {
+      bytes[Below(bytes.size())] = static_cast<char>(random_());
+    }
+    if (OneIn(3)) bytes.insert(Below(bytes.size() + 1), Bytes(16));
+    return bytes;
+  }
+
+ private:
+  std::string Text() {
+    const char* texts[] = {"", "spare", "WIKI", "no/pe", "a", "../../etc/passwd", "caf\xc3\xa9"};
+    return OneIn(8) ? std::string(300, 'x') : texts[Below(std::size(texts))];
+  }
+  void SpoilRepeated(google::protobuf::Message& message, const google::protobuf::FieldDescriptor* field) {
+    using F = google::protobuf::FieldDescriptor;
+    const auto* reflection = message.GetReflection();
+    for (uint64_t i = Below(4); i > 0; --i) {
+      if (field->cpp_type() == F::CPPTYPE_DOUBLE) reflection->AddDouble(&message, field, Real());
+      if (field->cpp_type() == F::CPPTYPE_UINT32) reflection->AddUInt32(&message, field, static_cast<uint32_t>(Number()));
+      if (field->cpp_type() == F::CPPTYPE_UINT64) reflection->AddUInt64(&message, field, Number());
+    }
+  }
+
+  std::mt19937_64 random_;
+};
+
+// A valid request of each kind: what the generator starts from.
+struct Call {
+  std::string method;
+  std::unique_ptr<google::protobuf::Message> good;
+};
+
+template <typename Request>
+Call MakeCall(const std::string& method, const Request& request) {
+  return {method, std::make_unique<Request>(request)};
+}
+
+std::vector<Call> Calls() {
+  const std::string memory = "/mneme.v1.MemoryService/";
+  const std::string admin = "/mneme.v1.AdminService/";
+  std::vector<Call> calls;
+  calls.push_back(MakeCall(memory + "Insert", GoodInsert("wiki")));
+  calls.push_back(MakeCall(memory + "Query", GoodQuery("wiki")));
+  v1::QueryRequest distribution = GoodQuery("wiki");
+  distribution.mutable_distribution()->add_temperatures(1);
+  distribution.mutable_distribution()->add_ks(2);
+  distribution.mutable_distribution()->set_targets(Column<uint32_t>({7}));
+  distribution.mutable_distribution()->mutable_mix()->set_lm_log_probs(Column<float>({-1}));
+  calls.push_back(MakeCall(memory + "Query", distribution));
+  v1::QueryRequest extra = GoodQuery("wiki");
+  extra.mutable_extra()->set_offsets(Column<uint64_t>({0, 1}));
+  extra.mutable_extra()->set_ids(Column<uint64_t>({2}));
+  extra.mutable_neighbours()->set_with_successors(true);
+  calls.push_back(MakeCall(memory + "Query", extra));
+  v1::DeleteRequest del;
+  del.set_memory("spare");
+  del.set_ids(Column<uint64_t>({5}));
+  calls.push_back(MakeCall(memory + "Delete", del));
+  v1::GetRequest get;
+  get.set_memory("wiki");
+  get.set_ids(Column<uint64_t>({1}));
+  calls.push_back(MakeCall(memory + "Get", get));
+  v1::CountRequest count;
+  count.set_memory("wiki");
+  calls.push_back(MakeCall(memory + "Count", count));
+  v1::ScanRequest scan;
+  scan.set_memory("wiki");
+  scan.set_page_size(2);
+  calls.push_back(MakeCall(memory + "Scan", scan));
+  v1::InsertStreamRequest insert;
+  insert.set_sequence(1);
+  *insert.mutable_insert() = GoodInsert("spare");
+  calls.push_back(MakeCall(memory + "InsertStream", insert));
+  v1::QueryStreamRequest step;
+  step.set_step(1);
+  *step.mutable_query() = distribution;
+  step.mutable_query()->set_memory("spare");
+  step.mutable_append()->mutable_entries()->mutable_values()->set_tokens(Column<uint32_t>({7}));
+  step.mutable_append()->set_lm_log_probs(Column<float>({-1}));
+  calls.push_back(MakeCall(memory + "QueryStream", step));
+  v1::CreateMemoryRequest create;
+  create.mutable_memory()->set_name("spare");
+  create.mutable_memory()->set_dimension(2);
+  calls.push_back(MakeCall(admin + "CreateMemory", create));
+  v1::GetMemoryRequest get_memory;
+  get_memory.set_memory("wiki");
+  calls.push_back(MakeCall(admin + "GetMemory", get_memory));
+  calls.push_back(MakeCall(admin + "ListMemories", v1::ListMemoriesRequest()));
+  v1::DropMemoryRequest drop;
+  drop.set_memory("nothing");
+  calls.push_back(MakeCall(admin + "DropMemory", drop));
+  calls.push_back(MakeCall(admin + "GetStatistics", v1::GetStatisticsRequest()));
+  v1::ProbeRecallRequest probe;
+  probe.set_memory("wiki");
+  probe.set_k(1);
+  calls.push_back(MakeCall(admin + "ProbeRecall", probe));
+  calls.push_back(MakeCall(admin + "Ping", v1::PingRequest()));
+  return calls;
+}
+
+// Sends one message by whatever kind the method is, reads to the end and returns the status.
+grpc::Status Send(grpc::GenericStub& stub, const std::string& method, const std::string& bytes) {
+  grpc::ClientContext context;
+  context.set_deadline(std::chrono::system_clock::now() + std::chrono::seconds(20));
+  grpc::CompletionQueue queue;
+  const auto wait = [&queue] {
+    void* tag = nullptr;
+    bool ok = false;
+    queue.Next(&tag, &ok);
+    return ok;
+  };
+  auto call = stub.PrepareCall(&context, method, &queue);
+  grpc::Slice slice(bytes);
+  const grpc::ByteBuffer request(&slice, 1);
+  call->StartCall(nullptr);
+  if (wait()) {
+    call->WriteLast(request, grpc::WriteOptions(), nullptr);
+    wait();
+    grpc::ByteBuffer response;
+    do {
+      response.Clear();
+      call->Read(&response, nullptr);
+    } while (wait());
+  }
+  grpc::Status status;
+  call->Finish(&status, nullptr);
+  wait();
+  return status;
+}
+
+TEST(MalformedTest, TenThousandStrangeRequestsGetTheirCodesAndTheServerGoesOn) {
+  const char* given = std::getenv("MNEME_TEST_SEED");
+  const uint64_t seed = given != nullptr ? std::strtoull(given, nullptr, 10) : std::random_device()();
+  std::cout << "seed " << seed << " (MNEME_TEST_SEED repeats it)" << std::endl;
+  Generator generator(seed);
+  TestServer server;
+  ASSERT_TRUE(server.Create("wiki", 2).ok());
+  ASSERT_TRUE(server.Create("spare", 2).ok());
+  ASSERT_TRUE(server.Insert(GoodInsert("wiki")).ok());
+  const std::set<grpc::StatusCode> expected = {
+      grpc::StatusCode::OK,           grpc::StatusCode::INVALID_ARGUMENT,    grpc::StatusCode::NOT_FOUND,
+      grpc::StatusCode::ALREADY_EXISTS, grpc::StatusCode::FAILED_PRECONDITION, grpc::StatusCode::RESOURCE_EXHAUSTED};
+  const std::vector<Call> calls = Calls();
+  grpc::GenericStub stub(server.channel());
+  std::map<int, int> codes;
+  for (int i = 0; i < kRequests; ++i) {
+    const Call& call = calls[generator.Below(calls.size())];
+    std::unique_ptr<google::protobuf::Message> message(call.good->New());
+    message->CopyFrom(*call.good);
+    for (uint64_t n = 1 + generator.Below(3); n > 0; --n) generator.Spoil(*message);
+    std::string bytes = message->SerializeAsString();
+    if (generator.OneIn(3)) bytes = generator.Damage(std::move(bytes));
+    const auto start = std::chrono::steady_clock::now();
+    const grpc::Status status = Send(stub, call.method, bytes);
+    EXPECT_LT(std::chrono::steady_clock::now() - start, std::chrono::seconds(1)) << call.method << " request " << i;
+    ++codes[status.error_code()];
+    ASSERT_TRUE(expected.count(status.error_code()) != 0)
+        << call.method << " request " << i << ": " << status.error_code() << " " << status.error_message() << "\n"
+        << message->ShortDebugString();
+    if (!status.ok()) {
+      ASSERT_FALSE(DetailOf(status).reason.empty()) << call.method << ": " << status.error_message();
+    }
+  }
+  for (const auto& [code, count] : codes) std::cout << "code " << code << ": " << count << std::endl;
+  EXPECT_GT(codes[grpc::StatusCode::INVALID_ARGUMENT], kRequests / 10);
+  EXPECT_GT(codes[grpc::StatusCode::OK], kRequests / 20) << "mutations that stay valid are part of the mix";
+  v1::QueryResponse response;
+  ASSERT_TRUE(server.Create("after", 2).ok());
+  ASSERT_TRUE(server.Insert(GoodInsert("after")).ok());
+  ASSERT_TRUE(server.Query(GoodQuery("after"), &response).ok());
+  EXPECT_EQ(Items<uint64_t>(response.neighbours().ids()), (std::vector<uint64_t>{1, 2}));
+  EXPECT_EQ(Items<double>(response.neighbours().distances()), (std::vector<double>{0.0, 2.0}));
+}
+
+}  // namespace
+}  // namespace mneme

@@ -1,0 +1,291 @@
+// Streams over the wire: order, visibility, acknowledgements, half-close, back-pressure.
+#include <cmath>
+#include <set>
+
+#include "tests/server/test_server.h"
+
+namespace mneme {
+namespace {
+
+class StreamTest : public testing::Test {
+ protected:
+  StreamTest() { EXPECT_TRUE(server_.Create("wiki", 2).ok()); }
+
+  std::unique_ptr<grpc::ClientReaderWriter<v1::QueryStreamRequest, v1::QueryStreamResponse>> OpenQueries() {
+    context_.set_deadline(std::chrono::system_clock::now() + std::chrono::seconds(60));
+    return server_.memory->QueryStream(&context_);
+  }
+  std::unique_ptr<grpc::ClientReaderWriter<v1::InsertStreamRequest, v1::InsertStreamResponse>> OpenInserts() {
+    context_.set_deadline(std::chrono::system_clock::now() + std::chrono::seconds(60));
+    return server_.memory->InsertStream(&context_);
+  }
+  // A step that asks for the distribution at (x, 0) and then learns that `token` came there.
+  static v1::QueryStreamRequest Step(uint64_t step, float x, uint32_t token) {
+    v1::QueryStreamRequest request;
+    request.set_step(step);
+    *request.mutable_query()->mutable_keys() = F32({x, 0}, 2);
+    request.mutable_append()->mutable_entries()->mutable_values()->set_tokens(Column<uint32_t>({token}));
+    request.mutable_append()->set_lm_log_probs(Column<float>({std::log(0.5F)}));
+    request.mutable_append()->set_durability(v1::DURABILITY_WRITTEN);
+    return request;
+  }
+  static v1::QueryStreamRequest FirstStep(float x, uint32_t token) {
+    v1::QueryStreamRequest request = Step(1, x, token);
+    v1::QueryRequest* query = request.mutable_query();
+    query->set_memory("wiki");
+    query->set_k(4);
+    query->mutable_search()->set_exact(true);
+    query->mutable_distribution()->add_temperatures(1.0);
+    return request;
+  }
+
+  TestServer server_;
+  grpc::ClientContext context_;
+};
+
+TEST_F(StreamTest, EveryStepSeesAllThatTheStepsBeforeItAppendedAndNothingElse) {
+  auto stream = OpenQueries();
+  constexpr uint64_t kSteps = 200;
+  // All steps are sent before the first answer is read: order is the server's to keep.
+  ASSERT_TRUE(stream->Write(FirstStep(1.0F, 1)));
+  for (uint64_t step = 2; step <= kSteps; ++step) ASSERT_TRUE(stream->Write(Step(step, static_cast<float>(step), 1)));
+  ASSERT_TRUE(stream->WritesDone());
+  v1::QueryStreamResponse response;
+  uint64_t acknowledged = 0;
+  for (uint64_t step = 1; step <= kSteps; ++step) {
+    ASSERT_TRUE(stream->Read(&response));
+    EXPECT_EQ(response.step(), step);
+    const auto found = Items<uint32_t>(response.response().distribution().found());
+    EXPECT_EQ(found, std::vector<uint32_t>{static_cast<uint32_t>(std::min<uint64_t>(step - 1, 4))});
+    EXPECT_GE(response.acknowledged_step(), acknowledged);
+    acknowledged = response.acknowledged_step();
+  }
+  ASSERT_TRUE(stream->Read(&response)) << "the last acknowledgement is told before the stream ends";
+  EXPECT_EQ(response.acknowledged_step(), kSteps);
+  EXPECT_FALSE(response.acknowledged_version().empty());
+  EXPECT_FALSE(stream->Read(&response));
+  const grpc::Status status = stream->Finish();
+  EXPECT_TRUE(status.ok()) << status.error_message();
+  EXPECT_EQ(server_.Count("wiki"), kSteps);
+}
+
+TEST_F(StreamTest, TheBenefitIsTheGainInLogProbability) {
+  auto stream = OpenQueries();
+  ASSERT_TRUE(stream->Write(FirstStep(1.0F, 3)));       // nothing is known: p = p_LM, a gain of 0
+  ASSERT_TRUE(stream->Write(Step(2, 1.0F, 3)));         // the memory is sure: 0.25 * 1 + 0.75 * 0.5
+  ASSERT_TRUE(stream->Write(Step(3, 1.0F, 4)));         // and wrong: 0.75 * 0.5
+  ASSERT_TRUE(stream->WritesDone());
+  v1::QueryStreamResponse response;
+  v1::Benefit benefit;
+  while (stream->Read(&response)) benefit = response.benefit();
+  ASSERT_TRUE(stream->Finish().ok());
+  EXPECT_EQ(benefit.tokens(), 3U);
+  EXPECT_NEAR(benefit.nats(), std::log(0.625 / 0.5) + std::log(0.375 / 0.5), 1e-6);
+  v1::GetStatisticsRequest request;
+  request.set_memory("wiki");
+  v1::GetStatisticsResponse statistics;
+  ASSERT_TRUE(TestServer::Call(&v1::AdminService::Stub::GetStatistics, *server_.admin, request, &statistics).ok());
+  EXPECT_EQ(statistics.benefit().tokens(), 3U);
+}
+
+TEST_F(StreamTest, AppendedKeysAreTheBytesThatAnInsertStores) {
+  ASSERT_TRUE(server_.Create("half", 2, v1::METRIC_L2, v1::VALUE_KIND_TOKEN, 100, v1::DTYPE_F16).ok());
+  auto stream = OpenQueries();
+  v1::QueryStreamRequest step = FirstStep(0.1F, 7);
+  step.mutable_query()->set_memory("half");
+  step.mutable_append()->mutable_entries()->set_ids(Column<uint64_t>({10}));
+  ASSERT_TRUE(stream->Write(step));
+  ASSERT_TRUE(stream->WritesDone());
+  v1::QueryStreamResponse answer;
+  while (stream->Read(&answer)) {
+  }
+  ASSERT_TRUE(stream->Finish().ok());
+  v1::InsertRequest insert;
+  insert.set_memory("half");
+  *insert.mutable_entries()->mutable_keys() = F32({0.1F, 0}, 2);
+  insert.mutable_entries()->mutable_values()->set_tokens(Column<uint32_t>({7}));
+  insert.mutable_entries()->set_ids(Column<uint64_t>({11}));
+  ASSERT_TRUE(server_.Insert(insert).ok());
+  v1::GetRequest get;
+  get.set_memory("half");
+  get.set_ids(Column<uint64_t>({10, 11}));
+  get.set_with_keys(true);
+  v1::GetResponse response;
+  ASSERT_TRUE(TestServer::Call(&v1::MemoryService::Stub::Get, *server_.memory, get, &response).ok());
+  const std::string keys = response.entries().keys().data();
+  ASSERT_EQ(keys.size(), 8U);
+  EXPECT_EQ(keys.substr(0, 4), keys.substr(4));
+  EXPECT_EQ(response.entries().keys().dtype(), v1::DTYPE_F16);
+}
+
+TEST_F(StreamTest, AnAppendWithoutAMemoryOrAQueryEndsTheStream) {
+  auto stream = OpenQueries();
+  v1::QueryStreamRequest step = Step(1, 0.0F, 1);
+  step.clear_query();
+  ASSERT_TRUE(stream->Write(step));
+  v1::QueryStreamResponse response;
+  while (stream->Read(&response)) {
+  }
+  const grpc::Status status = stream->Finish();
+  EXPECT_EQ(status.error_code(), grpc::StatusCode::INVALID_ARGUMENT);
+  EXPECT_EQ(DetailOf(status).fields, std::vector<std::string>{"query.memory"});
+}
+
+TEST_F(StreamTest, LogProbabilitiesNeedTheRowsOfTheLastQuery) {
+  auto stream = OpenQueries();
+  v1::QueryStreamRequest step = FirstStep(0.0F, 1);
+  *step.mutable_append()->mutable_entries()->mutable_keys() = F32({1, 0, 0, 1}, 2);
+  step.mutable_append()->mutable_entries()->mutable_values()->set_tokens(Column<uint32_t>({1, 2}));
+  step.mutable_append()->set_lm_log_probs(Column<float>({-1, -1}));
+  ASSERT_TRUE(stream->Write(step));
+  v1::QueryStreamResponse response;
+  while (stream->Read(&response)) {
+  }
+  const grpc::Status status = stream->Finish();
+  EXPECT_EQ(DetailOf(status).fields, std::vector<std::string>{"append.lm_log_probs"});
+  EXPECT_EQ(server_.Count("wiki"), 0U);
+}
+
+TEST_F(StreamTest, AMalformedStepEndsTheStreamAndTheServerGoesOn) {
+  auto stream = OpenQueries();
+  v1::QueryStreamRequest step = FirstStep(0.0F, 1);
+  step.mutable_query()->set_k(0);
+  ASSERT_TRUE(stream->Write(step));
+  v1::QueryStreamResponse response;
+  EXPECT_FALSE(stream->Read(&response));
+  const grpc::Status status = stream->Finish();
+  EXPECT_EQ(DetailOf(status).fields, std::vector<std::string>{"k"});
+  EXPECT_TRUE(server_.Query(GoodQuery("wiki")).ok());
+}
+
+TEST_F(StreamTest, InsertsAreAcknowledgedInOrderToTheLast) {
+  auto stream = OpenInserts();
+  constexpr uint64_t kMessages = 300;
+  for (uint64_t sequence = 1; sequence <= kMessages; ++sequence) {
+    v1::InsertStreamRequest request;
+    request.set_sequence(sequence);
+    *request.mutable_insert() = GoodInsert("wiki");
+    request.mutable_insert()->mutable_entries()->set_ids(Column<uint64_t>({2 * sequence, 2 * sequence + 1}));
+    request.mutable_insert()->set_durability(v1::DURABILITY_WRITTEN);
+    if (sequence > 1) {  // the rest is as in the first message
+      request.mutable_insert()->clear_memory();
+      request.mutable_insert()->clear_durability();
+    }
+    ASSERT_TRUE(stream->Write(request));
+  }
+  ASSERT_TRUE(stream->WritesDone());
+  v1::InsertStreamResponse response;
+  uint64_t acknowledged = 0;
+  uint64_t inserted = 0;
+  while (stream->Read(&response)) {
+    EXPECT_GT(response.sequence(), acknowledged);
+    EXPECT_EQ(response.durability(), v1::DURABILITY_WRITTEN);
+    EXPECT_EQ(response.window_bytes(), limits::kInsertStreamWindowBytes);
+    acknowledged = response.sequence();
+    inserted += response.inserted();
+  }
+  const grpc::Status status = stream->Finish();
+  EXPECT_TRUE(status.ok()) << status.error_message();
+  EXPECT_EQ(acknowledged, kMessages);
+  EXPECT_EQ(inserted, 2 * kMessages);
+  EXPECT_EQ(server_.Count("wiki"), 2 * kMessages);
+}
+
+TEST_F(StreamTest, AGapInTheSequenceEndsTheStreamAfterWhatCameBeforeIsAcknowledged) {
+  auto stream = OpenInserts();
+  v1::InsertStreamRequest request;
+  request.set_sequence(1);
+  *request.mutable_insert() = GoodInsert("wiki");
+  ASSERT_TRUE(stream->Write(request));
+  request.set_sequence(3);
+  ASSERT_TRUE(stream->Write(request));
+  v1::InsertStreamResponse response;
+  uint64_t acknowledged = 0;
+  while (stream->Read(&response)) acknowledged = response.sequence();
+  const grpc::Status status = stream->Finish();
+  EXPECT_EQ(acknowledged, 1U);
+  EXPECT_EQ(status.error_code(), grpc::StatusCode::FAILED_PRECONDITION);
+  EXPECT_EQ(status.error_message(), "sequence is 3; must be 2");
+  EXPECT_EQ(DetailOf(status).reason, "SEQUENCE_GAP");
+}
+
+TEST_F(StreamTest, AStreamThatNobodyReadsIsHeldBackAndLosesNothing) {
+  auto stream = OpenInserts();
+  // 40 messages of 1 MiB: more than the window, with no acknowledgement read before the last is sent.
+  constexpr uint64_t kMessages = 40;
+  ASSERT_TRUE(server_.Create("wide", 1024).ok());
+  for (uint64_t sequence = 1; sequence <= kMessages; ++sequence) {
+    v1::InsertStreamRequest request;
+    request.set_sequence(sequence);
+    request.mutable_insert()->set_memory("wide");
+    request.mutable_insert()->set_durability(v1::DURABILITY_WRITTEN);
+    *request.mutable_insert()->mutable_entries()->mutable_keys() = F32(std::vector<float>(256 * 1024, 0.5F), 1024);
+    request.mutable_insert()->mutable_entries()->mutable_values()->set_tokens(
+        Column(std::vector<uint32_t>(256, 1)));
+    ASSERT_TRUE(stream->Write(request));
+  }
+  ASSERT_TRUE(stream->WritesDone());
+  v1::InsertStreamResponse response;
+  size_t ids = 0;
+  while (stream->Read(&response)) ids += Items<uint64_t>(response.ids()).size();
+  EXPECT_TRUE(stream->Finish().ok());
+  EXPECT_EQ(ids, 256 * kMessages);
+  EXPECT_EQ(server_.Count("wide"), 256 * kMessages);
+}
+
+TEST_F(StreamTest, CancelledStreamsLeaveTheServerWell) {
+  for (int i = 0; i < 50; ++i) {
+    grpc::ClientContext context;
+    auto stream = server_.memory->QueryStream(&context);
+    stream->Write(FirstStep(static_cast<float>(i), 1));
+    context.TryCancel();
+    v1::QueryStreamResponse response;
+    while (stream->Read(&response)) {
+    }
+    EXPECT_EQ(stream->Finish().error_code(), grpc::StatusCode::CANCELLED);
+  }
+  EXPECT_TRUE(server_.Query(GoodQuery("wiki")).ok());
+}
+
+TEST_F(StreamTest, ScanPagesGoOnWhereTheLastOneEnded) {
+  v1::InsertRequest insert;
+  insert.set_memory("wiki");
+  *insert.mutable_entries()->mutable_keys() = F32(std::vector<float>(200, 1.0F), 2);
+  insert.mutable_entries()->mutable_values()->set_tokens(Column(std::vector<uint32_t>(100, 1)));
+  ASSERT_TRUE(server_.Insert(insert).ok());
+  v1::ScanRequest request;
+  request.set_memory("wiki");
+  request.set_page_size(7);
+  request.set_page_limit(3);
+  std::set<uint64_t> seen;
+  int calls = 0;
+  do {
+    grpc::ClientContext context;
+    auto reader = server_.memory->Scan(&context, request);
+    v1::ScanResponse page;
+    request.clear_page_token();
+    while (reader->Read(&page)) {
+      for (const uint64_t id : Items<uint64_t>(page.entries().ids())) EXPECT_TRUE(seen.insert(id).second);
+      request.set_page_token(page.next_page_token());
+    }
+    ASSERT_TRUE(reader->Finish().ok());
+    ++calls;
+  } while (!request.page_token().empty());
+  EXPECT_EQ(seen.size(), 100U);
+  EXPECT_GE(calls, 5);
+}
+
+TEST_F(StreamTest, BuildIndexTellsThatItIsDone) {
+  ASSERT_TRUE(server_.Insert(GoodInsert("wiki")).ok());
+  v1::BuildIndexRequest request;
+  request.set_memory("wiki");
+  auto reader = server_.admin->BuildIndex(&context_, request);
+  v1::BuildIndexResponse response;
+  std::string stage;
+  while (reader->Read(&response)) stage = response.stage();
+  EXPECT_TRUE(reader->Finish().ok());
+  EXPECT_EQ(stage, "done");
+}
+
+}  // namespace
+}  // namespace mneme
