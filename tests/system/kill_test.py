@@ -14,6 +14,7 @@ import mneme
 
 HERE = pathlib.Path(__file__).parent
 ROUNDS = 100 if harness.FULL else 8
+FRESH_EVERY = 5
 
 
 class Kill(harness.SystemTest):
@@ -24,6 +25,11 @@ class Kill(harness.SystemTest):
         server.client.create_memory("kill", 32, vocab_size=1_009)
         first, acknowledged, recoveries = 0, [], []
         for number in range(ROUNDS):
+            if number and number % FRESH_EVERY == 0:  # so that checking stays quick; the drop goes on in the background
+                server.client.drop_memory("kill")
+                server.client.create_memory("kill", 32, vocab_size=1_009)
+                log.write_text("")
+                first = 0
             before = self._lines(log)
             writer = self._program(
                 "kill_writer.py", server.address, log, harness.SEED, first, ("sync", "written")[number % 2]
@@ -32,7 +38,7 @@ class Kill(harness.SystemTest):
             builder = self._build_in_background(server) if number % 3 == 0 else None
             time.sleep(self.random.uniform(0.1, 0.6))  # the moment of the kill is the point of this test
             server.kill()
-            writer.wait(60)
+            writer.communicate(timeout=60)
             if builder:
                 builder.join(60)
             acknowledged.append(self._lines(log) - before)

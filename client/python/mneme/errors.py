@@ -144,5 +144,8 @@ def from_rpc_error(error: grpc.RpcError) -> MnemeError:
                 violations += [Violation(each.field, each.description) for each in bad.field_violations]
             elif (retry := _unpack(detail, "RetryInfo")) is not None:
                 retry_after = retry.retry_delay.seconds + retry.retry_delay.nanos * 1e-9
+    if code == grpc.StatusCode.CANCELLED and not reason:
+        # Nobody here cancels calls and awaits them: the server shut down while it was taking this one.
+        code, message = grpc.StatusCode.UNAVAILABLE, "the server closed the connection"
     kind = _BY_REASON.get(reason) or _BY_CODE.get(code, MnemeError)
     return kind(code, message, reason, metadata, tuple(violations), retry_after)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import collections
 import queue
+import threading
 from types import TracebackType
 from typing import Any, Iterable, Iterator, Mapping, Optional, Type
 
@@ -36,34 +37,31 @@ class _Outbox:
 def insert_all(
     method: Any, batches: Iterable[memory_pb2.InsertRequest], timeout: Optional[float]
 ) -> Iterator[results.Inserted]:
-    """Sends batches in order, never more bytes unacknowledged than the server's window; yields each acknowledgement.
-
-    A message and its acknowledgement: an acknowledgement covers every batch up to its sequence.
-    """
+    """Sends batches in order, never more bytes unacknowledged than the server's window; yields each acknowledgement as
+    soon as it is there. An acknowledgement covers every batch up to its sequence."""
     outbox = _Outbox()
     call = method(iter(outbox), timeout=timeout)
+    answers: "queue.SimpleQueue[Any]" = queue.SimpleQueue()
+    # Reads while the caller makes the next batch; ends with the call, which the `finally` below cancels.
+    threading.Thread(target=_forward, args=(call, answers), daemon=True).start()
     pending: "collections.deque[tuple[int, int]]" = collections.deque()  # sequence, bytes
-    window, in_flight, acknowledged = _FIRST_WINDOW_BYTES, 0, 0
+    window, in_flight = _FIRST_WINDOW_BYTES, 0
 
     def receive() -> results.Inserted:
-        nonlocal window, in_flight, acknowledged
-        got = next(call)
-        window, acknowledged = got.window_bytes or window, max(acknowledged, got.sequence)
-        while pending and pending[0][0] <= acknowledged:
+        nonlocal window, in_flight
+        got = answers.get()
+        if isinstance(got, errors.MnemeError):
+            raise got
+        window = got.window_bytes or window
+        while pending and pending[0][0] <= got.sequence:
             in_flight -= pending.popleft()[1]
-        return results.Inserted(
-            got.inserted,
-            got.replaced,
-            np.frombuffer(got.ids, "<u8"),
-            got.version,
-            results.durability_name(got.durability),
-            sequence=got.sequence,
-        )
+        durability, ids = results.durability_name(got.durability), np.frombuffer(got.ids, "<u8")
+        return results.Inserted(got.inserted, got.replaced, ids, got.version, durability, sequence=got.sequence)
 
     try:
         for sequence, batch in enumerate(batches, 1):
             size = batch.ByteSize()
-            while pending and in_flight + size > window:
+            while pending and (in_flight + size > window or not answers.empty()):
                 yield receive()
             outbox.put(memory_pb2.InsertStreamRequest(sequence=sequence, insert=batch))
             pending.append((sequence, size))
@@ -71,15 +69,19 @@ def insert_all(
         outbox.close()
         while pending:
             yield receive()
-    except grpc.RpcError as error:
-        raise errors.from_rpc_error(error) from None
-    except StopIteration:
-        raise errors.Unavailable(
-            grpc.StatusCode.UNAVAILABLE, "the server ended the stream before the last acknowledgement"
-        ) from None
     finally:
         outbox.close()
         call.cancel()
+
+
+def _forward(call: Any, answers: "queue.SimpleQueue[Any]") -> None:
+    """Every message of a call, then the error that ended it."""
+    try:
+        for message in call:
+            answers.put(message)
+        answers.put(errors.Unavailable(grpc.StatusCode.UNAVAILABLE, "the server ended the stream"))
+    except grpc.RpcError as error:
+        answers.put(errors.from_rpc_error(error))
 
 
 class DecodeStream:
