@@ -98,6 +98,8 @@ inline constexpr size_t kScanPageBytes = 4 * 1024 * 1024;
 inline constexpr int kMaxConcurrentStreams = 256;
 // How long a SIGTERM waits for calls in flight.
 inline constexpr int kDrainSeconds = 8;
+// How long a stopping server goes on to refuse new calls by itself before it closes connections.
+inline constexpr int kDrainSettleMs = 200;
 
 // --- Storage and index --------------------------------------------------------------------------------------------
 
