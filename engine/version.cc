@@ -76,7 +76,9 @@ absl::StatusOr<Version> DecodeVersion(uint64_t deployment, MemoryNumber memory, 
   while (!bytes.empty()) {
     uint16_t shard = 0;
     Version::Part part;
-    if (!Take(bytes, shard) || !Take(bytes, part.sequence) || version.parts.size() >= limits::kMaxShards) {
+    const bool whole = Take(bytes, shard) && Take(bytes, part.sequence) && shard < limits::kMaxShards;
+    const bool ascends = version.parts.empty() || version.parts.back().shard < shard;
+    if (!whole || !ascends) {
       return absl::InvalidArgumentError("version is malformed; present the bytes that an answer gave");
     }
     part.shard = shard;
@@ -120,7 +122,7 @@ absl::StatusOr<RememberedOutcome> DecodeOutcome(std::string_view bytes) {
   uint8_t gave_ids = 0;
   RememberedOutcome outcome;
   if (!Take(bytes, format) || format != kOutcomeFormat || !Take(bytes, outcome.count) || !Take(bytes, outcome.other) ||
-      !Take(bytes, outcome.first_row) || !Take(bytes, gave_ids) || !bytes.empty()) {
+      !Take(bytes, outcome.first_row) || !Take(bytes, gave_ids) || gave_ids > 1 || !bytes.empty()) {
     return absl::DataLossError("a remembered outcome is damaged");
   }
   outcome.gave_ids = gave_ids != 0;
