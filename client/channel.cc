@@ -15,6 +15,8 @@ constexpr int kReadChunkBytes = 1 << 20;
 constexpr int kLookaheadBytes = 16 << 20;
 // A server that comes back is found within this time.
 constexpr int kMaxReconnectDelayMs = 2'000;
+// What gRPC calls the least backoff is how long one attempt to connect may take; a busy machine needs its time.
+constexpr int kConnectTimeoutMs = 5'000;
 
 grpc::ChannelArguments TunedArguments() {
   grpc::ChannelArguments arguments;
@@ -26,7 +28,7 @@ grpc::ChannelArguments TunedArguments() {
   arguments.SetInt(GRPC_ARG_TCP_MIN_READ_CHUNK_SIZE, kReadChunkBytes / 16);
   arguments.SetInt(GRPC_ARG_TCP_MAX_READ_CHUNK_SIZE, kReadChunkBytes * 4);
   arguments.SetInt(GRPC_ARG_INITIAL_RECONNECT_BACKOFF_MS, 100);
-  arguments.SetInt(GRPC_ARG_MIN_RECONNECT_BACKOFF_MS, 100);
+  arguments.SetInt(GRPC_ARG_MIN_RECONNECT_BACKOFF_MS, kConnectTimeoutMs);
   arguments.SetInt(GRPC_ARG_MAX_RECONNECT_BACKOFF_MS, kMaxReconnectDelayMs);
   // Retries are ours (retry.h): gRPC's own would repeat calls behind our back.
   arguments.SetInt(GRPC_ARG_ENABLE_RETRIES, 0);

@@ -77,7 +77,7 @@ absl::Status Distribution(const DistributionOptions& options, Session& session) 
     request.mutable_distribution()->set_top_m(options.top);
     return session.memory().Query(request);
   };
-  RETURN_IF_ERROR(RunInOrder<v1::QueryResponse>(plan.batches(), fetch, [&](size_t batch, v1::QueryResponse response) {
+  const auto consume = [&](size_t batch, v1::QueryResponse response) {
     const v1::DistributionResult& result = response.distribution();
     RETURN_IF_ERROR(answer.CheckRows(result.offsets(), plan.RowCount(batch)));
     for (size_t row = 0; row < plan.RowCount(batch); ++row) {
@@ -90,7 +90,8 @@ absl::Status Distribution(const DistributionOptions& options, Session& session) 
     answer.AddStatistics(response.statistics(), response.coverage(), plan.RowCount(batch));
     progress.Set(plan.FirstRow(batch) + plan.RowCount(batch));
     return absl::OkStatus();
-  }));
+  };
+  RETURN_IF_ERROR(RunInOrder<v1::QueryResponse>(plan.batches(), fetch, consume));
   answer.Finish();
   return absl::OkStatus();
 }

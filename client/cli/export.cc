@@ -2,6 +2,7 @@
 #include <filesystem>
 #include <fstream>
 #include <memory>
+#include <string>
 #include <system_error>
 #include <utility>
 #include <vector>
@@ -136,6 +137,14 @@ absl::Status ExportWriter::Finish() {
   return absl::OkStatus();
 }
 
+// What an export that is interrupted leaves behind: files are written under a name of their own until they are whole.
+void RemovePartialFiles(const std::string& folder) {
+  std::error_code error;
+  for (const auto& file : std::filesystem::directory_iterator(folder, error)) {
+    if (file.path().extension() == ".partial") std::filesystem::remove(file.path(), error);
+  }
+}
+
 absl::Status Export(const ExportOptions& options, Session& session) {
   ASSIGN_OR_RETURN(const v1::MemoryDescription memory, session.admin().GetMemory(options.memory));
   v1::CountRequest count_request;
@@ -146,6 +155,7 @@ absl::Status Export(const ExportOptions& options, Session& session) {
   std::error_code error;
   std::filesystem::create_directories(options.folder, error);
   if (error) return absl::UnavailableError(absl::StrCat(options.folder, ": ", error.message()));
+  session.interrupt().OnInterrupt([folder = options.folder] { RemovePartialFiles(folder); });
   ASSIGN_OR_RETURN(ExportWriter writer, ExportWriter::New(options.folder, memory));
   Progress progress(session.live(), "export " + options.memory, "rows", count.count());
   v1::ScanRequest request;
@@ -153,12 +163,14 @@ absl::Status Export(const ExportOptions& options, Session& session) {
   *request.mutable_partitions() = count_request.partitions();
   if (options.selection.HasFilter()) *request.mutable_filter() = count_request.filter();
   request.set_with_keys(true);
-  RETURN_IF_ERROR(session.memory().Scan(request, [&](v1::ScanResponse& page) {
+  const auto add_page = [&](v1::ScanResponse& page) {
     RETURN_IF_ERROR(writer.Add(page));
     progress.Set(writer.rows());
     return absl::OkStatus();
-  }));
+  };
+  RETURN_IF_ERROR(session.memory().Scan(request, add_page));
   RETURN_IF_ERROR(writer.Finish());
+  session.interrupt().OnInterrupt({});
   std::ofstream(options.folder + "/memory.json") << MemoryJson(memory).dump(2) << "\n";
   if (session.json()) {
     session.PrintJson({{"rows", writer.rows()}, {"folder", options.folder}, {"seconds", progress.seconds()}});

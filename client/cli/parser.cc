@@ -14,7 +14,6 @@ class HelpFormatter final : public CLI::Formatter {
     column_width(28);
     label("REQUIRED", "(required)");
     label("TEXT", "");
-    label("Options", "Options");
   }
   // Needs, Excludes and environment names are told by the errors and the overview; here they would take a line each.
   std::string make_option_opts(const CLI::Option* option) const override {
@@ -32,6 +31,12 @@ class HelpFormatter final : public CLI::Formatter {
       usage += option->get_required() ? " " + word : " [" + word + "]";
     }
     return usage + " [options]   (* required)\n";
+  }
+  // What a positional is, the usage line has said; blank lines between groups are one, not two.
+  std::string make_positionals(const CLI::App*) const override { return ""; }
+  std::string make_group(std::string group, bool positional, std::vector<const CLI::Option*> options) const override {
+    std::string text = CLI::Formatter::make_group(std::move(group), positional, std::move(options));
+    return text.empty() ? text : "\n" + text.substr(text.find_first_not_of('\n'));
   }
   std::string make_footer(const CLI::App* app) const override {
     return app->get_footer().empty() ? "" : "\nExamples:\n" + app->get_footer() + "\n";
@@ -86,6 +91,7 @@ CLI::App* AddVerb(CLI::App& app, const std::string& name, const std::string& des
   verb->footer(examples);
   // -o json, --server and the like may stand anywhere.
   verb->fallthrough();
+  verb->set_help_flag("-h,--help", "Print this and exit");
   return verb;
 }
 
@@ -101,7 +107,8 @@ std::unique_ptr<CLI::App> NewParser(GlobalOptions& options, Action& action) {
   app->add_option("--timeout", options.timeout_seconds, "Bound of one call in seconds; 0: none")
       ->type_name("SECONDS")->capture_default_str()->check(CLI::NonNegativeNumber);
   app->add_flag("-q,--quiet", options.quiet, "No progress and no notes");
-  app->set_version_flag("--version", "mneme " + Version());
+  app->set_version_flag("--version", "mneme " + Version(), "Print the version of this program");
+  app->set_help_flag("-h,--help", "Print this and exit");
   AddCreate(*app, action);
   AddInfo(*app, action);
   AddBuild(*app, action);

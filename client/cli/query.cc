@@ -73,7 +73,7 @@ absl::Status Query(const QueryOptions& options, Session& session) {
     request.mutable_neighbours();
     return session.memory().Query(request);
   };
-  RETURN_IF_ERROR(RunInOrder<v1::QueryResponse>(plan.batches(), fetch, [&](size_t batch, v1::QueryResponse response) {
+  const auto consume = [&](size_t batch, v1::QueryResponse response) {
     const v1::NeighboursResult& result = response.neighbours();
     RETURN_IF_ERROR(answer.CheckRows(result.offsets(), plan.RowCount(batch)));
     for (size_t row = 0; row < plan.RowCount(batch); ++row) {
@@ -88,7 +88,8 @@ absl::Status Query(const QueryOptions& options, Session& session) {
     answer.AddStatistics(response.statistics(), response.coverage(), plan.RowCount(batch));
     progress.Set(plan.FirstRow(batch) + plan.RowCount(batch));
     return absl::OkStatus();
-  }));
+  };
+  RETURN_IF_ERROR(RunInOrder<v1::QueryResponse>(plan.batches(), fetch, consume));
   answer.Finish();
   return absl::OkStatus();
 }
