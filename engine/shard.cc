@@ -135,9 +135,10 @@ void Shard::RunSyncer() {
   }
 }
 
-void Shard::Refuse(const absl::Status& status) {
+void Shard::Refuse(absl::Status status) {
+  if (absl::IsResourceExhausted(status)) status = WithReason(std::move(status), reason::kStorageFull);
   MutexLock lock(&queue_mutex_);
-  if (write_status_.ok()) write_status_ = status;
+  if (write_status_.ok()) write_status_ = std::move(status);
 }
 
 absl::Status Shard::write_status() const {
@@ -243,6 +244,7 @@ void Shard::Close(Round& round) {
         Publish(changed, sequence_);
       } else {
         Refuse(committed);
+        committed = write_status();
       }
     }
   }

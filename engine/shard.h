@@ -123,7 +123,7 @@ class Shard {
   absl::Status DropMemory(MemoryNumber memory);
   void RemoveFiles(const SegmentRecord& record);
   void Publish(const std::vector<PartitionKey>& changed, Sequence sequence);
-  void Refuse(const absl::Status& status);
+  void Refuse(absl::Status status);
   std::vector<PartitionKey> KeysOf(MemoryNumber memory) const;
 
   // Constant after construction.
