@@ -9,7 +9,7 @@ COUNT = 22_062 if harness.FULL else 1_000
 
 
 class Approximate(harness.SystemTest):
-    def test_default_search_keeps_recall_and_scans_a_small_share(self):
+    def test_default_search_keeps_recall_and_perplexity_and_scans_a_small_share(self):
         folder = harness.wiki()
         dev = folder / "dev"
         memory = self.serve().client.create_memory("wiki", 128, vocab_size=11_356, key_dtype="f16")
@@ -32,15 +32,9 @@ class Approximate(harness.SystemTest):
             )
             self.assertGreaterEqual(recall, 0.95)
             self.assertLessEqual(share, 0.15)
+        self._check_perplexity(memory, dev)
 
-    def test_default_search_keeps_the_perplexity(self):
-        folder = harness.wiki()
-        dev = folder / "dev"
-        memory = self.serve().client.create_memory("wiki", 128, vocab_size=11_356, key_dtype="f16")
-        memory.import_rows(
-            np.load(folder / "store_keys.npy"), np.load(folder / "store_values.npy"), durability="written"
-        )
-        memory.build()
+    def _check_perplexity(self, memory, dev):
         keys, gold = np.load(dev / "query_keys.npy")[:COUNT], np.load(dev / "query_gold.npy")[:COUNT]
         lm = np.load(dev / "query_lm_logp.npy")[:COUNT]
         nats = {True: [], False: []}
