@@ -20,7 +20,13 @@ FrontEnd::FrontEnd(Log* log, Metrics* metrics)
       calls_(limits::kCallWorkers, limits::kMaxQueuedCalls),
       long_calls_(limits::kLongCallWorkers, limits::kMaxQueuedLongCalls) {}
 
+absl::Status DrainingError() {
+  return WithRetry(WithReason(absl::UnavailableError("the server is stopping; go on at another"), reason::kDraining),
+                   absl::Seconds(1));
+}
+
 absl::StatusOr<Deployment*> FrontEnd::deployment() const {
+  if (draining()) return DrainingError();
   Deployment* deployment = deployment_.load(std::memory_order_acquire);
   if (deployment != nullptr) return deployment;
   return WithRetry(WithReason(absl::UnavailableError("the server is opening its data; try again"), reason::kStarting),

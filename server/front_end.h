@@ -18,17 +18,20 @@
 
 namespace mneme {
 
+// UNAVAILABLE with the reason DRAINING: the same call may succeed at another server.
+absl::Status DrainingError();
+
 // Answers UNAVAILABLE (STARTING) until the deployment is there, so that a server can listen while it recovers.
 // Outlived by the log and the metrics, outlives every call. Thread-safe.
 class FrontEnd {
  public:
   FrontEnd(Log* log, Metrics* metrics);
 
-  // UNAVAILABLE (STARTING) before Serve().
+  // For a call that begins: UNAVAILABLE (STARTING) before Serve(), UNAVAILABLE (DRAINING) after StartDraining().
   absl::StatusOr<Deployment*> deployment() const;
   // Calls go to `deployment` from now on; it must outlive them.
   void Serve(Deployment* deployment) { deployment_.store(deployment, std::memory_order_release); }
-  // Streams end with UNAVAILABLE (DRAINING) once what they accepted is done.
+  // New calls are refused; streams end with UNAVAILABLE (DRAINING) once what they accepted is done.
   void StartDraining();
   bool draining() const { return draining_.load(std::memory_order_acquire); }
   // Streams register when they begin; a stream that is gone is forgotten.

@@ -16,9 +16,9 @@
 
 namespace mneme {
 
-InsertStream* InsertStream::Start(FrontEnd& front_end, const RpcMethod& method, grpc::CallbackServerContext* context) {
-  auto stream = std::make_shared<InsertStream>(front_end, method, context);
-  InsertStream* raw = stream.get();
+InsertStreamCall* InsertStreamCall::Start(FrontEnd& front_end, const RpcMethod& method, grpc::CallbackServerContext* context) {
+  auto stream = std::make_shared<InsertStreamCall>(front_end, method, context);
+  InsertStreamCall* raw = stream.get();
   front_end.AddStream(stream);
   raw->self_ = std::move(stream);
   const absl::StatusOr<Deployment*> deployment = front_end.deployment();
@@ -32,10 +32,10 @@ InsertStream* InsertStream::Start(FrontEnd& front_end, const RpcMethod& method, 
   return raw;
 }
 
-InsertStream::InsertStream(FrontEnd& front_end, const RpcMethod& method, grpc::CallbackServerContext* context)
+InsertStreamCall::InsertStreamCall(FrontEnd& front_end, const RpcMethod& method, grpc::CallbackServerContext* context)
     : limits_(LimitsOf(*context, cancelled_)), record_(front_end, method) {}
 
-void InsertStream::OnReadDone(bool ok) {
+void InsertStreamCall::OnReadDone(bool ok) {
   absl::Status status;
   if (ok) status = Guard([this] { return Accept(incoming_); });
   {
@@ -47,7 +47,7 @@ void InsertStream::OnReadDone(bool ok) {
   Advance();
 }
 
-void InsertStream::OnWriteDone(bool ok) {
+void InsertStreamCall::OnWriteDone(bool ok) {
   {
     absl::MutexLock lock(&mutex_);
     writing_ = false;
@@ -59,7 +59,7 @@ void InsertStream::OnWriteDone(bool ok) {
   Advance();
 }
 
-void InsertStream::OnCancel() {
+void InsertStreamCall::OnCancel() {
   cancelled_->store(true, std::memory_order_relaxed);
   const absl::Status why = limits_.Check();  // a deadline cancels too
   {
@@ -70,11 +70,11 @@ void InsertStream::OnCancel() {
   Advance();
 }
 
-void InsertStream::OnDone() { self_.reset(); }
+void InsertStreamCall::OnDone() { self_.reset(); }
 
-void InsertStream::OnDrain() { Advance(); }
+void InsertStreamCall::OnDrain() { Advance(); }
 
-void InsertStream::CompleteFromTemplate(v1::InsertRequest& insert) {
+void InsertStreamCall::CompleteFromTemplate(v1::InsertRequest& insert) {
   if (insert.memory().empty()) {
     insert.set_memory(template_.memory());
     if (insert.partition() == 0) insert.set_partition(template_.partition());
@@ -91,7 +91,7 @@ void InsertStream::CompleteFromTemplate(v1::InsertRequest& insert) {
   if (insert.has_fingerprint()) *template_.mutable_fingerprint() = insert.fingerprint();
 }
 
-absl::Status InsertStream::Accept(const grpc::ByteBuffer& bytes) {
+absl::Status InsertStreamCall::Accept(const grpc::ByteBuffer& bytes) {
   RETURN_IF_ERROR(limits_.Check());
   v1::InsertStreamRequest request;
   RETURN_IF_ERROR(ParseMessage(bytes, &request));
@@ -120,7 +120,7 @@ absl::Status InsertStream::Accept(const grpc::ByteBuffer& bytes) {
   return absl::OkStatus();
 }
 
-void InsertStream::OnOutcome(uint64_t sequence, const MemoryHandle& memory, absl::StatusOr<InsertOutcome> outcome) {
+void InsertStreamCall::OnOutcome(uint64_t sequence, const MemoryHandle& memory, absl::StatusOr<InsertOutcome> outcome) {
   if (!outcome.ok()) outcome = WithMemory(outcome.status(), *memory);
   {
     absl::MutexLock lock(&mutex_);
@@ -134,7 +134,7 @@ void InsertStream::OnOutcome(uint64_t sequence, const MemoryHandle& memory, absl
   Advance();
 }
 
-void InsertStream::Collect() {
+void InsertStreamCall::Collect() {
   while (!broken_ && !in_flight_.empty() && in_flight_.front().done) {
     InFlight& front = in_flight_.front();
     if (!front.outcome.ok()) {
@@ -155,15 +155,15 @@ void InsertStream::Collect() {
   }
 }
 
-void InsertStream::Advance() {
-  const std::shared_ptr<InsertStream> keep = weak_from_this().lock();
+void InsertStreamCall::Advance() {
+  const std::shared_ptr<InsertStreamCall> keep = weak_from_this().lock();
   absl::MutexLock lock(&mutex_);
   if (finished_) return;
   if (MaybeRespond() || MaybeFinish()) return;
   MaybeRead();
 }
 
-bool InsertStream::MaybeRespond() {
+bool InsertStreamCall::MaybeRespond() {
   if (writing_ || !next_.any || cancelled_->load(std::memory_order_relaxed)) return false;
   v1::InsertStreamResponse response;
   response.set_sequence(acknowledged_);
@@ -186,19 +186,19 @@ bool InsertStream::MaybeRespond() {
   return true;
 }
 
-bool InsertStream::MaybeFinish() {
+bool InsertStreamCall::MaybeFinish() {
   const bool draining = record_.front_end().draining();
   const bool closing = half_closed_ || draining || !failure_.ok();
   if (writing_ || !closing || (!broken_ && !in_flight_.empty())) return false;
   if (failure_.ok() && !half_closed_) {
-    failure_ = WithReason(absl::UnavailableError("the server is stopping; go on at another"), reason::kDraining);
+    failure_ = DrainingError();
   }
   finished_ = true;
   Finish(record_.Finish(failure_));
   return true;
 }
 
-void InsertStream::MaybeRead() {
+void InsertStreamCall::MaybeRead() {
   if (reading_ || half_closed_ || finished_ || !failure_.ok() || record_.front_end().draining()) return;
   if (in_flight_bytes_ >= limits::kInsertStreamWindowBytes) return;
   reading_ = true;

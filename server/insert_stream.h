@@ -1,4 +1,4 @@
-// InsertStream: batches in order, acknowledged in order.
+// InsertStreamCall: batches in order, acknowledged in order.
 //
 // Reads, validates and submits one message after the other while no more than kInsertStreamWindowBytes are not
 // acknowledged. Acknowledgements come in the order of sequence, without gaps, several in one response where the writer
@@ -23,13 +23,13 @@
 namespace mneme {
 
 // Keeps itself alive until OnDone() and for as long as the deployment holds a callback of it. Thread-safe.
-class InsertStream final : public grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::ByteBuffer>,
+class InsertStreamCall final : public grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::ByteBuffer>,
                            public DrainListener,
-                           public std::enable_shared_from_this<InsertStream> {
+                           public std::enable_shared_from_this<InsertStreamCall> {
  public:
-  static InsertStream* Start(FrontEnd& front_end, const RpcMethod& method, grpc::CallbackServerContext* context);
+  static InsertStreamCall* Start(FrontEnd& front_end, const RpcMethod& method, grpc::CallbackServerContext* context);
 
-  InsertStream(FrontEnd& front_end, const RpcMethod& method, grpc::CallbackServerContext* context);
+  InsertStreamCall(FrontEnd& front_end, const RpcMethod& method, grpc::CallbackServerContext* context);
 
   void OnReadDone(bool ok) override;
   void OnWriteDone(bool ok) override;
@@ -90,7 +90,7 @@ class InsertStream final : public grpc::ServerBidiReactor<grpc::ByteBuffer, grpc
   Acknowledgement next_ ABSL_GUARDED_BY(mutex_);
   Version version_ ABSL_GUARDED_BY(mutex_);
 
-  std::shared_ptr<InsertStream> self_;  // until OnDone()
+  std::shared_ptr<InsertStreamCall> self_;  // until OnDone()
 };
 
 }  // namespace mneme

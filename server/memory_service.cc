@@ -51,7 +51,7 @@ class RawMemoryService final : public RawUnary<RawStreams<MemoryService::Service
   }
   grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::ByteBuffer>* InsertStream(
       grpc::CallbackServerContext* context) override {
-    return mneme::InsertStream::Start(front_end_, insert_stream_, context);
+    return InsertStreamCall::Start(front_end_, insert_stream_, context);
   }
   grpc::ServerWriteReactor<grpc::ByteBuffer>* Scan(grpc::CallbackServerContext* context,
                                                    const grpc::ByteBuffer* in) override {
@@ -59,7 +59,7 @@ class RawMemoryService final : public RawUnary<RawStreams<MemoryService::Service
   }
   grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::ByteBuffer>* QueryStream(
       grpc::CallbackServerContext* context) override {
-    return mneme::QueryStream::Start(front_end_, query_stream_, context);
+    return QueryStreamCall::Start(front_end_, query_stream_, context);
   }
 
  private:

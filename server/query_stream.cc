@@ -13,11 +13,6 @@
 namespace mneme {
 namespace {
 
-absl::Status DrainingError() {
-  return WithRetry(WithReason(absl::UnavailableError("the server is stopping; go on at another"), reason::kDraining),
-                   absl::Seconds(1));
-}
-
 // What a later append may want to know of a query. `plan` and `outcome` have been read out already.
 std::shared_ptr<const AnsweredQuery> Remember(const MemoryHandle& memory, QueryPlan& plan, AlignedBuffer rows,
                                               QueryOutcome& outcome) {
@@ -40,9 +35,9 @@ std::shared_ptr<const AnsweredQuery> Remember(const MemoryHandle& memory, QueryP
 
 }  // namespace
 
-QueryStream* QueryStream::Start(FrontEnd& front_end, const RpcMethod& method, grpc::CallbackServerContext* context) {
-  auto stream = std::make_shared<QueryStream>(front_end, method, context);
-  QueryStream* raw = stream.get();
+QueryStreamCall* QueryStreamCall::Start(FrontEnd& front_end, const RpcMethod& method, grpc::CallbackServerContext* context) {
+  auto stream = std::make_shared<QueryStreamCall>(front_end, method, context);
+  QueryStreamCall* raw = stream.get();
   front_end.AddStream(stream);
   const absl::StatusOr<Deployment*> deployment = front_end.deployment();
   if (deployment.ok()) raw->deployment_ = *deployment;
@@ -56,10 +51,10 @@ QueryStream* QueryStream::Start(FrontEnd& front_end, const RpcMethod& method, gr
   return raw;
 }
 
-QueryStream::QueryStream(FrontEnd& front_end, const RpcMethod& method, grpc::CallbackServerContext* context)
+QueryStreamCall::QueryStreamCall(FrontEnd& front_end, const RpcMethod& method, grpc::CallbackServerContext* context)
     : limits_(LimitsOf(*context, cancelled_)), record_(front_end, method) {}
 
-void QueryStream::OnReadDone(bool ok) {
+void QueryStreamCall::OnReadDone(bool ok) {
   {
     absl::MutexLock lock(&mutex_);
     reading_ = false;
@@ -75,7 +70,7 @@ void QueryStream::OnReadDone(bool ok) {
   Pump();
 }
 
-void QueryStream::OnWriteDone(bool ok) {
+void QueryStreamCall::OnWriteDone(bool ok) {
   {
     absl::MutexLock lock(&mutex_);
     writing_ = false;
@@ -84,31 +79,31 @@ void QueryStream::OnWriteDone(bool ok) {
   Pump();
 }
 
-void QueryStream::OnCancel() {
+void QueryStreamCall::OnCancel() {
   cancelled_->store(true, std::memory_order_relaxed);
   absl::Status why = limits_.Check();  // a deadline cancels too
   Fail(why.ok() ? absl::CancelledError("the client cancelled") : why);
   Pump();
 }
 
-void QueryStream::OnDone() { self_.reset(); }
+void QueryStreamCall::OnDone() { self_.reset(); }
 
-void QueryStream::OnDrain() { Pump(); }
+void QueryStreamCall::OnDrain() { Pump(); }
 
-void QueryStream::Fail(const absl::Status& status) {
+void QueryStreamCall::Fail(const absl::Status& status) {
   absl::MutexLock lock(&mutex_);
   if (failure_.ok()) failure_ = status;
 }
 
-void QueryStream::MaybeRead() {
+void QueryStreamCall::MaybeRead() {
   if (reading_ || half_closed_ || finished_ || !failure_.ok()) return;
   if (waiting_.size() >= limits::kMaxWaitingSteps || waiting_bytes_ >= limits::kMaxWaitingStepBytes) return;
   reading_ = true;
   StartRead(&incoming_);
 }
 
-void QueryStream::Pump() {
-  const std::shared_ptr<QueryStream> keep = weak_from_this().lock();
+void QueryStreamCall::Pump() {
+  const std::shared_ptr<QueryStreamCall> keep = weak_from_this().lock();
   while (true) {
     Action action = Action::kNothing;
     {
@@ -120,7 +115,7 @@ void QueryStream::Pump() {
   }
 }
 
-QueryStream::Action QueryStream::NextAction() {
+QueryStreamCall::Action QueryStreamCall::NextAction() {
   if (finished_) return Action::kNothing;
   if (!failure_.ok()) {
     if (writing_) return Action::kNothing;
@@ -135,7 +130,7 @@ QueryStream::Action QueryStream::NextAction() {
   return phase_ == Phase::kIdle ? NextWhenIdle() : Action::kNothing;
 }
 
-QueryStream::Action QueryStream::NextWhenIdle() {
+QueryStreamCall::Action QueryStreamCall::NextWhenIdle() {
   const bool draining = record_.front_end().draining();
   if (!waiting_.empty() && !draining) {
     message_ = std::move(waiting_.front());
@@ -155,7 +150,7 @@ QueryStream::Action QueryStream::NextWhenIdle() {
   return Action::kFinish;
 }
 
-void QueryStream::Perform(Action action) {
+void QueryStreamCall::Perform(Action action) {
   switch (action) {
     case Action::kNothing: return;
     case Action::kRunStep: return RunStep();
@@ -171,7 +166,7 @@ void QueryStream::Perform(Action action) {
   Finish(std::move(end));
 }
 
-void QueryStream::RunStep() {
+void QueryStreamCall::RunStep() {
   const absl::Status status = Guard([this]() -> absl::Status {
     RETURN_IF_ERROR(limits_.Check());
     request_.Clear();
@@ -186,7 +181,7 @@ void QueryStream::RunStep() {
   if (!status.ok()) Fail(status);
 }
 
-absl::Status QueryStream::BeginQuery() {
+absl::Status QueryStreamCall::BeginQuery() {
   v1::QueryRequest& query = *request_.mutable_query();
   RETURN_IF_ERROR(template_.Complete(query));
   ASSIGN_OR_RETURN(const MemoryHandle memory, FindMemory(*deployment_, query.memory()));
@@ -205,7 +200,7 @@ absl::Status QueryStream::BeginQuery() {
   return absl::OkStatus();
 }
 
-absl::Status QueryStream::Answer(const MemoryHandle& memory, QueryPlan& plan, AlignedBuffer rows,
+absl::Status QueryStreamCall::Answer(const MemoryHandle& memory, QueryPlan& plan, AlignedBuffer rows,
                                  QueryOutcome& outcome) {
   FrontEnd* front_end = nullptr;
   {
@@ -221,12 +216,12 @@ absl::Status QueryStream::Answer(const MemoryHandle& memory, QueryPlan& plan, Al
   return absl::OkStatus();
 }
 
-void QueryStream::Advance(Phase phase) {
+void QueryStreamCall::Advance(Phase phase) {
   absl::MutexLock lock(&mutex_);
   phase_ = phase;
 }
 
-void QueryStream::FillAcknowledged(v1::QueryStreamResponse& response) {
+void QueryStreamCall::FillAcknowledged(v1::QueryStreamResponse& response) {
   response.set_acknowledged_step(acknowledged_step_);
   if (!version_.parts.empty()) response.set_acknowledged_version(deployment_->EncodeVersion(version_));
   if (benefit_.tokens != 0) {
@@ -236,7 +231,7 @@ void QueryStream::FillAcknowledged(v1::QueryStreamResponse& response) {
   acknowledged_untold_ = false;
 }
 
-void QueryStream::Respond() {
+void QueryStreamCall::Respond() {
   {
     absl::MutexLock lock(&mutex_);
     last_step_ = response_.step();
@@ -254,7 +249,7 @@ void QueryStream::Respond() {
   if (!status.ok()) Fail(status);
 }
 
-void QueryStream::RespondLast() {
+void QueryStreamCall::RespondLast() {
   v1::QueryStreamResponse response;
   {
     absl::MutexLock lock(&mutex_);
@@ -268,7 +263,7 @@ void QueryStream::RespondLast() {
   failure_ = status;
 }
 
-absl::Status QueryStream::SubmitAppend() {
+absl::Status QueryStreamCall::SubmitAppend() {
   if (!request_.has_append()) {
     Advance(Phase::kIdle);
     return absl::OkStatus();
@@ -293,7 +288,7 @@ absl::Status QueryStream::SubmitAppend() {
   return absl::OkStatus();
 }
 
-void QueryStream::OnVisible(uint64_t serial) {
+void QueryStreamCall::OnVisible(uint64_t serial) {
   {
     absl::MutexLock lock(&mutex_);
     // A step learns once: whichever of "visible" and "done" comes first moves the stream on. The other may come while a
@@ -307,7 +302,7 @@ void QueryStream::OnVisible(uint64_t serial) {
   Pump();
 }
 
-void QueryStream::OnAcknowledged(uint64_t serial, const MemoryHandle& memory,
+void QueryStreamCall::OnAcknowledged(uint64_t serial, const MemoryHandle& memory,
                                  const absl::StatusOr<InsertOutcome>& outcome) {
   if (!outcome.ok()) {
     Fail(WithMemory(outcome.status(), *memory));

@@ -1,4 +1,4 @@
-// QueryStream: the decode loop, predict and then learn, in one round trip per step.
+// QueryStreamCall: the decode loop, predict and then learn, in one round trip per step.
 //
 // One step at a time, in the order of arrival:
 // 1. parse and complete the message from the template;
@@ -29,13 +29,13 @@ namespace mneme {
 
 // Keeps itself alive until OnDone() and for as long as the deployment holds a callback of it. Thread-safe: every event
 // changes the state under the mutex and then calls Pump(), which does the one thing that is due, outside of it.
-class QueryStream final : public grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::ByteBuffer>,
+class QueryStreamCall final : public grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::ByteBuffer>,
                           public DrainListener,
-                          public std::enable_shared_from_this<QueryStream> {
+                          public std::enable_shared_from_this<QueryStreamCall> {
  public:
-  static QueryStream* Start(FrontEnd& front_end, const RpcMethod& method, grpc::CallbackServerContext* context);
+  static QueryStreamCall* Start(FrontEnd& front_end, const RpcMethod& method, grpc::CallbackServerContext* context);
 
-  QueryStream(FrontEnd& front_end, const RpcMethod& method, grpc::CallbackServerContext* context);
+  QueryStreamCall(FrontEnd& front_end, const RpcMethod& method, grpc::CallbackServerContext* context);
 
   void OnReadDone(bool ok) override;
   void OnWriteDone(bool ok) override;
@@ -115,7 +115,7 @@ class QueryStream final : public grpc::ServerBidiReactor<grpc::ByteBuffer, grpc:
   Version version_ ABSL_GUARDED_BY(mutex_);
   BenefitCount benefit_ ABSL_GUARDED_BY(mutex_);
 
-  std::shared_ptr<QueryStream> self_;  // until OnDone()
+  std::shared_ptr<QueryStreamCall> self_;  // until OnDone()
 };
 
 }  // namespace mneme

@@ -1,5 +1,6 @@
 #include "server/server.h"
 
+#include <google/protobuf/stubs/logging.h>
 #include <grpcpp/ext/proto_server_reflection_plugin.h>
 #include <grpcpp/grpcpp.h>
 #include <grpcpp/health_check_service_interface.h>
@@ -98,6 +99,8 @@ absl::Status Server::StartAdmin() {
 
 absl::Status Server::Listen() {
   grpc::EnableDefaultHealthCheckService(true);
+  // Protobuf would print a line for every text that is not UTF-8; the caller is told (MALFORMED_REQUEST), stderr is not.
+  google::protobuf::SetLogHandler(nullptr);
   grpc::reflection::InitProtoReflectionServerBuilderPlugin();
   // The health service is gRPC's own; reflection can describe it only when its compiled file is linked in.
   grpc::health::v1::HealthCheckRequest::descriptor();
@@ -172,6 +175,9 @@ void Server::Drain() {
     log_->Write(LogLevel::kInfo, "server", "draining");
     std::this_thread::sleep_for(absl::ToChronoNanoseconds(options_.drain_delay));
     front_end_.StartDraining();
+    // gRPC answers CANCELLED to what reaches a server that has begun to shut down; ours is UNAVAILABLE, which clients
+    // take elsewhere. Busy clients learn it in this time.
+    std::this_thread::sleep_for(std::chrono::milliseconds(limits::kDrainSettleMs));
     // Always with a deadline: a stream that its client leaves open would block for ever.
     grpc_->Shutdown(std::chrono::system_clock::now() + std::chrono::seconds(limits::kDrainSeconds));
     grpc_->Wait();

@@ -170,36 +170,6 @@ std::vector<Call> Calls() {
   return calls;
 }
 
-// Sends one message by whatever kind the method is, reads to the end and returns the status.
-grpc::Status Send(grpc::GenericStub& stub, const std::string& method, const std::string& bytes) {
-  grpc::ClientContext context;
-  context.set_deadline(std::chrono::system_clock::now() + std::chrono::seconds(20));
-  grpc::CompletionQueue queue;
-  const auto wait = [&queue] {
-    void* tag = nullptr;
-    bool ok = false;
-    queue.Next(&tag, &ok);
-    return ok;
-  };
-  auto call = stub.PrepareCall(&context, method, &queue);
-  grpc::Slice slice(bytes);
-  const grpc::ByteBuffer request(&slice, 1);
-  call->StartCall(nullptr);
-  if (wait()) {
-    call->WriteLast(request, grpc::WriteOptions(), nullptr);
-    wait();
-    grpc::ByteBuffer response;
-    do {
-      response.Clear();
-      call->Read(&response, nullptr);
-    } while (wait());
-  }
-  grpc::Status status;
-  call->Finish(&status, nullptr);
-  wait();
-  return status;
-}
-
 TEST(MalformedTest, TenThousandStrangeRequestsGetTheirCodesAndTheServerGoesOn) {
   const char* given = std::getenv("MNEME_TEST_SEED");
   const uint64_t seed = given != nullptr ? std::strtoull(given, nullptr, 10) : std::random_device()();
@@ -223,7 +193,7 @@ TEST(MalformedTest, TenThousandStrangeRequestsGetTheirCodesAndTheServerGoesOn) {
     std::string bytes = message->SerializeAsString();
     if (generator.OneIn(3)) bytes = generator.Damage(std::move(bytes));
     const auto start = std::chrono::steady_clock::now();
-    const grpc::Status status = Send(stub, call.method, bytes);
+    const grpc::Status status = SendBytes(stub, call.method, bytes);
     EXPECT_LT(std::chrono::steady_clock::now() - start, std::chrono::seconds(1)) << call.method << " request " << i;
     ++codes[status.error_code()];
     ASSERT_TRUE(expected.count(status.error_code()) != 0)

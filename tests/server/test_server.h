@@ -159,6 +159,41 @@ class TestServer {
   std::shared_ptr<grpc::Channel> channel_;
 };
 
+// Sends one message to a method of any kind, reads to the end and returns the status; `last` gets the last response.
+inline grpc::Status SendBytes(grpc::GenericStub& stub, const std::string& method, const std::string& bytes,
+                              std::string* last = nullptr) {
+  grpc::ClientContext context;
+  context.set_deadline(std::chrono::system_clock::now() + std::chrono::seconds(20));
+  grpc::CompletionQueue queue;
+  const auto wait = [&queue] {
+    void* tag = nullptr;
+    bool ok = false;
+    queue.Next(&tag, &ok);
+    return ok;
+  };
+  auto call = stub.PrepareCall(&context, method, &queue);
+  grpc::Slice slice(bytes);
+  const grpc::ByteBuffer request(&slice, 1);
+  call->StartCall(nullptr);
+  if (wait()) {
+    call->WriteLast(request, grpc::WriteOptions(), nullptr);
+    wait();
+    while (true) {
+      grpc::ByteBuffer response;
+      call->Read(&response, nullptr);
+      if (!wait()) break;
+      std::vector<grpc::Slice> slices;
+      if (last == nullptr || !response.Dump(&slices).ok()) continue;
+      last->clear();
+      for (const grpc::Slice& part : slices) last->append(reinterpret_cast<const char*>(part.begin()), part.size());
+    }
+  }
+  grpc::Status status;
+  call->Finish(&status, nullptr);
+  wait();
+  return status;
+}
+
 // Two rows of dimension 2 with tokens 7 and 8, ids 1 and 2: valid for a memory of Create(name, 2).
 inline v1::InsertRequest GoodInsert(const std::string& name) {
   v1::InsertRequest request;
