@@ -5,7 +5,7 @@ import harness
 import numpy as np
 
 ROWS, DIMENSION = 30_000, 24
-ROUNDS, FILES_A_ROUND = (125, 4) if harness.FULL else (6, 2)
+DAMAGED, FILES_A_ROUND = (500, 3) if harness.FULL else (12, 2)
 
 
 class Damage(harness.SystemTest):
@@ -18,13 +18,13 @@ class Damage(harness.SystemTest):
         queries = keys[:32] + np.float32(0.1)
         golden = memory.query(queries, 50, exact=True)
         server.stop()
-        damaged = 0
-        for number in range(ROUNDS):
-            done = []
-            for _ in range(FILES_A_ROUND):
-                files = self._index_files(server.data_dir)
-                self.assertGreater(len(files), 1, "no index files to damage")
-                done.append(self._damage(files))
+        damaged = number = 0
+        while damaged < DAMAGED:
+            number += 1
+            files = self._index_files(server.data_dir)
+            self.assertGreater(len(files), FILES_A_ROUND, "too few index files to damage")
+            chosen = self.random.permutation(len(files))[:FILES_A_ROUND]
+            done = [self._damage(files[i], files) for i in chosen]
             damaged += len(done)
             server.start()
             memory = server.client.memory("damaged")
@@ -40,7 +40,7 @@ class Damage(harness.SystemTest):
             )
             self.assertGreaterEqual(recall, 0.85, f"round {number}: {done}")
             self.assertEqual(server.stop(), 0)
-        harness.note(f"{damaged} index files damaged in {ROUNDS} restarts: every answer equal, every index rebuilt")
+        harness.note(f"{damaged} index files damaged in {number} restarts: every answer equal, every index rebuilt")
 
     @staticmethod
     def _index_files(data_dir):
@@ -48,8 +48,7 @@ class Damage(harness.SystemTest):
             path for path in data_dir.rglob("*") if path.is_file() and "index" in path.relative_to(data_dir).parts[:-1]
         )
 
-    def _damage(self, files):
-        path = files[self.random.integers(len(files))]
+    def _damage(self, path, files):
         how = ("flip", "truncate", "swap", "delete", "zero")[self.random.integers(5)]
         content = bytearray(path.read_bytes())
         at = int(self.random.integers(max(1, len(content))))
@@ -60,7 +59,8 @@ class Damage(harness.SystemTest):
         elif how == "zero":
             content[at : at + 64] = bytes(len(content[at : at + 64]))
         elif how == "swap":
-            other = files[self.random.integers(len(files))]
+            others = [other for other in files if other != path and other.exists()]
+            other = others[self.random.integers(len(others))]
             content, swapped = other.read_bytes(), bytes(content)
             other.write_bytes(swapped)
         if how == "delete":
