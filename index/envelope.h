@@ -1,9 +1,8 @@
 // Envelope: the checksummed container of every index file. A file whose bytes are not those that were written is
 // refused, never read (I2).
 //
-// Layout (docs/formats.md): magic, version, kind, identity, section table, header checksum; then the sections, each
-// padded to 64 bytes and covered by one XXH3-64 per 64 KiB block (the table of block checksums is a section of its own
-// and is covered by the header).
+// Layout (docs/formats.md): a header page with checksum, magic, version, kind, identity and the list of sections; the
+// sections, each padded to 64 bytes; one XXH3-64 per 64 KiB block of them, in a table that the header covers.
 #ifndef MNEME_INDEX_ENVELOPE_H_
 #define MNEME_INDEX_ENVELOPE_H_
 
