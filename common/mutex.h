@@ -1,4 +1,4 @@
-// Mutex: a mutex with thread-safety annotations and conditions, on the standard library's primitives.
+// Mutex and CondVar: a mutex with thread-safety annotations, and conditions, on the standard library's primitives.
 //
 // absl::Mutex would do, but Debian's Abseil is built without ThreadSanitizer's annotations, and TSan then sees a race at
 // every lock. std::mutex is intercepted by it.
@@ -13,52 +13,44 @@
 
 namespace mneme {
 
-// Thread-safe. Conditions are looked at again whenever the mutex is unlocked while somebody waits.
+// Thread-safe.
 class ABSL_LOCKABLE Mutex {
  public:
   void Lock() ABSL_EXCLUSIVE_LOCK_FUNCTION() { mutex_.lock(); }
-  void Unlock() ABSL_UNLOCK_FUNCTION() {
-    const bool somebody_waits = waiting_ != 0;
-    // Notified before unlocking: whoever wakes may destroy this mutex.
-    if (somebody_waits) changed_.notify_all();
-    mutex_.unlock();
-  }
+  void Unlock() ABSL_UNLOCK_FUNCTION() { mutex_.unlock(); }
 
-  // Blocks until `condition()`, which is called with the mutex held, is true.
+ private:
+  friend class CondVar;
+  std::mutex mutex_;
+};
+
+// Wakes threads that wait for a condition on what a Mutex guards. Notify after unlocking, so that whoever wakes finds
+// the mutex free. Thread-safe.
+class CondVar {
+ public:
+  void NotifyOne() { changed_.notify_one(); }
+  void NotifyAll() { changed_.notify_all(); }
+
+  // Blocks until `condition()`, which is called with `mutex` held, is true.
   template <typename Condition>
-  void Await(const Condition& condition) ABSL_EXCLUSIVE_LOCKS_REQUIRED(this) {
-    while (!condition()) {
-      Waiting waiting(*this);
-      changed_.wait(waiting.lock);
-    }
+  void Await(Mutex* mutex, const Condition& condition) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex) {
+    std::unique_lock<std::mutex> lock(mutex->mutex_, std::adopt_lock);
+    changed_.wait(lock, condition);
+    lock.release();
   }
 
   // The same, for at most `timeout`; returns the condition's last value.
   template <typename Condition>
-  bool AwaitFor(std::chrono::nanoseconds timeout, const Condition& condition) ABSL_EXCLUSIVE_LOCKS_REQUIRED(this) {
-    const auto deadline = std::chrono::steady_clock::now() + timeout;
-    while (!condition()) {
-      Waiting waiting(*this);
-      if (changed_.wait_until(waiting.lock, deadline) == std::cv_status::timeout) return condition();
-    }
-    return true;
+  bool AwaitFor(Mutex* mutex, std::chrono::nanoseconds timeout, const Condition& condition)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex) {
+    std::unique_lock<std::mutex> lock(mutex->mutex_, std::adopt_lock);
+    const bool met = changed_.wait_for(lock, timeout, condition);
+    lock.release();
+    return met;
   }
 
  private:
-  // Lends the held mutex to a condition variable.
-  struct Waiting {
-    explicit Waiting(Mutex& owner) : mutex(owner), lock(owner.mutex_, std::adopt_lock) { ++mutex.waiting_; }
-    ~Waiting() {
-      --mutex.waiting_;
-      lock.release();
-    }
-    Mutex& mutex;
-    std::unique_lock<std::mutex> lock;
-  };
-
-  std::mutex mutex_;
   std::condition_variable changed_;
-  int waiting_ = 0;  // guarded by mutex_
 };
 
 // Holds a Mutex for its scope.

@@ -65,12 +65,16 @@ Maintenance::~Maintenance() {
     MutexLock lock(&mutex_);
     stopping_ = true;
   }
+  woken_.NotifyOne();
   thread_.join();
 }
 
 void Maintenance::Wake(uint32_t shard, const PartitionKey& key) {
-  MutexLock lock(&mutex_);
-  due_.emplace(shard, key);
+  {
+    MutexLock lock(&mutex_);
+    due_.emplace(shard, key);
+  }
+  woken_.NotifyOne();
 }
 
 void Maintenance::Run() {
@@ -80,7 +84,7 @@ void Maintenance::Run() {
     std::set<std::pair<uint32_t, PartitionKey>> due;
     {
       MutexLock lock(&mutex_);
-      mutex_.AwaitFor(kTick, [this]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) { return stopping_ || !due_.empty(); });
+      woken_.AwaitFor(&mutex_, kTick, [this]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) { return stopping_ || !due_.empty(); });
       if (stopping_) return;
       due.swap(due_);
     }

@@ -53,6 +53,7 @@ class Maintenance {
   Mutex build_mutex_;  // one build at a time; held during I/O, never by a query or a write
 
   Mutex mutex_;
+  CondVar woken_;
   std::set<std::pair<uint32_t, PartitionKey>> due_ ABSL_GUARDED_BY(mutex_);
   bool stopping_ ABSL_GUARDED_BY(mutex_) = false;
   std::thread thread_;

@@ -5,6 +5,7 @@
 #include "absl/strings/str_cat.h"
 #include "common/error_reason.h"
 #include "common/limits.h"
+#include "common/status_macros.h"
 
 namespace mneme {
 
@@ -17,11 +18,20 @@ SearchPool::~SearchPool() {
     MutexLock lock(&mutex_);
     stopping_ = true;
   }
+  arrived_.NotifyAll();
   for (std::thread& thread : threads_) thread.join();
 }
 
 absl::Status SearchPool::Submit(std::vector<std::function<void()>> tasks) {
-  MutexLock lock(&mutex_);
+  {
+    MutexLock lock(&mutex_);
+    RETURN_IF_ERROR(Enqueue(tasks));
+  }
+  for (size_t i = 0; i < tasks.size(); ++i) arrived_.NotifyOne();
+  return absl::OkStatus();
+}
+
+absl::Status SearchPool::Enqueue(std::vector<std::function<void()>>& tasks) {
   if (tasks_.size() + tasks.size() > limits::kMaxQueuedSearches) {
     return WithReason(absl::ResourceExhaustedError(absl::StrCat(tasks_.size(), " searches are waiting; the bound is ",
                                                                 limits::kMaxQueuedSearches)),
@@ -41,7 +51,7 @@ void SearchPool::Run() {
     std::function<void()> task;
     {
       MutexLock lock(&mutex_);
-      mutex_.Await([this]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) { return !tasks_.empty() || stopping_; });
+      arrived_.Await(&mutex_, [this]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) { return !tasks_.empty() || stopping_; });
       if (tasks_.empty()) return;
       task = std::move(tasks_.front());
       tasks_.pop_front();

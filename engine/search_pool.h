@@ -28,9 +28,11 @@ class SearchPool {
   size_t queued() const;
 
  private:
+  absl::Status Enqueue(std::vector<std::function<void()>>& tasks) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void Run();
 
   mutable Mutex mutex_;
+  CondVar arrived_;
   std::deque<std::function<void()>> tasks_ ABSL_GUARDED_BY(mutex_);
   bool stopping_ ABSL_GUARDED_BY(mutex_) = false;
   std::vector<std::thread> threads_;

@@ -71,11 +71,13 @@ Shard::~Shard() {
     MutexLock lock(&queue_mutex_);
     stopping_ = true;
   }
+  queued_.NotifyOne();
   if (writer_.joinable()) writer_.join();
   {
     MutexLock lock(&sync_mutex_);
     writer_done_ = true;
   }
+  sync_wanted_.NotifyOne();
   if (syncer_.joinable()) syncer_.join();
   MutexLock lock(&versions_mutex_);
   for (auto& [sequence, waiter] : waiters_) waiter.then(absl::UnavailableError("the server is shutting down"));
@@ -83,17 +85,20 @@ Shard::~Shard() {
 
 absl::Status Shard::Submit(WriteOperation operation) {
   const uint64_t bytes = BytesOf(operation);
-  MutexLock lock(&queue_mutex_);
-  if (stopping_) return absl::UnavailableError("the server is shutting down");
-  RETURN_IF_ERROR(write_status_);
-  if (queued_bytes_ + bytes > limits::kMaxQueuedWriteBytes) {
-    return WithReason(absl::ResourceExhaustedError(absl::StrCat("shard ", number_, " has ", queued_bytes_,
-                                                                " bytes of writes waiting; the bound is ",
-                                                                limits::kMaxQueuedWriteBytes)),
-                      reason::kQueueFull);
+  {
+    MutexLock lock(&queue_mutex_);
+    if (stopping_) return absl::UnavailableError("the server is shutting down");
+    RETURN_IF_ERROR(write_status_);
+    if (queued_bytes_ + bytes > limits::kMaxQueuedWriteBytes) {
+      return WithReason(absl::ResourceExhaustedError(absl::StrCat("shard ", number_, " has ", queued_bytes_,
+                                                                  " bytes of writes waiting; the bound is ",
+                                                                  limits::kMaxQueuedWriteBytes)),
+                        reason::kQueueFull);
+    }
+    queued_bytes_ += bytes;
+    queue_.push_back(std::move(operation));
   }
-  queued_bytes_ += bytes;
-  queue_.push_back(std::move(operation));
+  queued_.NotifyOne();
   return absl::OkStatus();
 }
 
@@ -103,8 +108,8 @@ void Shard::RunWriter() {
     uint64_t bytes = 0;
     {
       MutexLock lock(&queue_mutex_);
-      queue_mutex_.Await(
-          [this]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(queue_mutex_) { return !queue_.empty() || stopping_; });
+      queued_.Await(
+          &queue_mutex_, [this]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(queue_mutex_) { return !queue_.empty() || stopping_; });
       if (queue_.empty()) return;
       while (!queue_.empty() && (operations.empty() || bytes < kGroupBytes)) {
         bytes += BytesOf(queue_.front());
@@ -124,8 +129,8 @@ void Shard::RunSyncer() {
     std::vector<Unsynced> waiting;
     {
       MutexLock lock(&sync_mutex_);
-      sync_mutex_.Await(
-          [this]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(sync_mutex_) { return !unsynced_.empty() || writer_done_; });
+      sync_wanted_.Await(
+          &sync_mutex_, [this]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(sync_mutex_) { return !unsynced_.empty() || writer_done_; });
       if (unsynced_.empty()) return;
       waiting.swap(unsynced_);
     }
@@ -249,20 +254,28 @@ void Shard::Close(Round& round) {
     }
   }
   for (const SegmentRecord& record : orphaned) RemoveFiles(record);
+  std::vector<Unsynced> unsynced;
   for (Round::Planned& planned : round.planned) {
-    Finish(*planned.ticket, committed.ok() ? std::move(planned.result) : absl::StatusOr<WriteResult>(committed));
+    Finish(*planned.ticket, committed.ok() ? std::move(planned.result) : absl::StatusOr<WriteResult>(committed),
+           unsynced);
+  }
+  if (!unsynced.empty()) {
+    {
+      MutexLock lock(&sync_mutex_);
+      for (Unsynced& one : unsynced) unsynced_.push_back(std::move(one));
+    }
+    sync_wanted_.NotifyOne();
   }
   NewGroup(round);
 }
 
-void Shard::Finish(WriteTicket& ticket, absl::StatusOr<WriteResult> result) {
+void Shard::Finish(WriteTicket& ticket, absl::StatusOr<WriteResult> result, std::vector<Unsynced>& unsynced) {
   if (result.ok() && ticket.visible != nullptr) ticket.visible();
   if (!result.ok() || ticket.durability == Durability::kWritten) {
     ticket.done(std::move(result));
     return;
   }
-  MutexLock lock(&sync_mutex_);
-  unsynced_.push_back({[done = std::move(ticket.done), result = *std::move(result)](const absl::Status& synced) {
+  unsynced.push_back({[done = std::move(ticket.done), result = *std::move(result)](const absl::Status& synced) {
     synced.ok() ? done(result) : done(synced);
   }});
 }
@@ -358,6 +371,7 @@ void Shard::Publish(const std::vector<PartitionKey>& changed, Sequence sequence)
     for (auto at = waiters_.begin(); at != end; ++at) ready.push_back(std::move(at->second));
     waiters_.erase(waiters_.begin(), end);
   }
+  published_more_.NotifyAll();
   for (Waiter& waiter : ready) waiter.then(absl::OkStatus());
   for (size_t i = 0; i < changed.size(); ++i) {
     if (published[i]->tail_rows >= limits::kSealRows && sealable_ != nullptr) sealable_(number_, changed[i]);

@@ -117,7 +117,8 @@ class Shard {
   void NewGroup(Round& round);
   // Commits the round's group, publishes, tells who waits, and begins the next group.
   void Close(Round& round);
-  void Finish(WriteTicket& ticket, absl::StatusOr<WriteResult> result);
+  // Tells a ticket its outcome, or fills `unsynced` when that waits for the next sync.
+  void Finish(WriteTicket& ticket, absl::StatusOr<WriteResult> result, std::vector<Unsynced>& unsynced);
   void ForgetOldRequests(Round& round);
   absl::Status Install(InstallOperation& operation);
   absl::Status DropMemory(MemoryNumber memory);
@@ -139,16 +140,19 @@ class Shard {
   uint64_t remembered_ = 0;
 
   mutable Mutex queue_mutex_;
+  CondVar queued_;
   std::deque<WriteOperation> queue_ ABSL_GUARDED_BY(queue_mutex_);
   uint64_t queued_bytes_ ABSL_GUARDED_BY(queue_mutex_) = 0;
   bool stopping_ ABSL_GUARDED_BY(queue_mutex_) = false;
   absl::Status write_status_ ABSL_GUARDED_BY(queue_mutex_);
 
   Mutex sync_mutex_;
+  CondVar sync_wanted_;
   std::vector<Unsynced> unsynced_ ABSL_GUARDED_BY(sync_mutex_);
   bool writer_done_ ABSL_GUARDED_BY(sync_mutex_) = false;
 
   mutable Mutex versions_mutex_;
+  mutable CondVar published_more_;
   std::map<PartitionKey, std::shared_ptr<const PublishedPartition>> published_ ABSL_GUARDED_BY(versions_mutex_);
   Sequence visible_ ABSL_GUARDED_BY(versions_mutex_) = 0;
   std::multimap<Sequence, Waiter> waiters_ ABSL_GUARDED_BY(versions_mutex_);

@@ -93,8 +93,8 @@ absl::Status Shard::AwaitVisible(Sequence sequence, const CallLimits& limits) co
     if (absl::Status status = limits.Check(); !status.ok()) {
       return absl::IsCancelled(status) ? status : LaggingError(number_, sequence, visible_);
     }
-    versions_mutex_.AwaitFor(
-        kPoll, [this, sequence]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(versions_mutex_) { return visible_ >= sequence; });
+    published_more_.AwaitFor(
+        &versions_mutex_, kPoll, [this, sequence]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(versions_mutex_) { return visible_ >= sequence; });
   }
   return absl::OkStatus();
 }
