@@ -20,13 +20,17 @@ absl::Status Build(const v1::BuildIndexRequest& request, Session& session) {
   Progress progress(session.live(), "build " + request.memory(), "rows", 0);
   uint64_t rows = 0;
   RETURN_IF_ERROR(session.admin().BuildIndex(request, [&](const v1::BuildIndexResponse& step) {
-    rows = step.rows_total();
+    // The step that says "done" is no work and counts no rows.
+    if (step.stage() != "done") rows = std::max<uint64_t>(rows, step.rows_total());
     progress.SetLine(absl::StrFormat("build %s  %-8s  %s of %s rows  %s", request.memory(), step.stage(),
-                                     HumanCount(step.rows_done()), HumanCount(rows), HumanSeconds(progress.seconds())));
+                                     HumanCount(step.rows_done()), HumanCount(step.rows_total()),
+                                     HumanSeconds(progress.seconds())));
     return true;
   }));
   if (session.json()) {
     session.PrintJson({{"rows", rows}, {"seconds", progress.seconds()}});
+  } else if (rows == 0) {
+    session.Note(absl::StrCat("the index is up to date, after ", HumanSeconds(progress.seconds())));
   } else {
     session.Note(absl::StrCat("built: ", HumanCount(rows), " rows in ", HumanSeconds(progress.seconds())));
   }

@@ -387,6 +387,15 @@ class Memories(CliTest):
         self.assertGreater(probe["mean_recall"], 0.8)
         self.assertEqual(probe["queries"], 20)
 
+    def test_build_says_how_many_rows_it_built(self):
+        rows = 40_000
+        self.create("built", "--spread", "one")
+        np.save(self.folder / "many.npy", np.tile(self.keys, (rows // ROWS + 1, 1))[:rows])
+        np.save(self.folder / "many_tokens.npy", np.tile(self.tokens, rows // ROWS + 1)[:rows])
+        self.cli("import", "built", "--keys", self.folder / "many.npy", "--values", self.folder / "many_tokens.npy")
+        self.cli("build", "built")
+        self.assertEqual(self.cli("build", "built", "--retrain")["rows"], rows)
+
     def test_stats_health_ping_version(self):
         self.assertEqual(self.cli("stats")["shards"], 2)
         self.assertEqual(self.cli("stats", "wiki")["entries"], ROWS)
