@@ -89,7 +89,7 @@ absl::Status Distribution(const DistributionOptions& options, Session& session) 
     }
     answer.AddStatistics(response.statistics(), response.coverage(), plan.RowCount(batch));
     progress.Set(plan.FirstRow(batch) + plan.RowCount(batch));
-    return absl::OkStatus();
+    return session.CheckReader();
   };
   RETURN_IF_ERROR(RunInOrder<v1::QueryResponse>(plan.batches(), fetch, consume));
   answer.Finish();

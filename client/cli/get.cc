@@ -88,6 +88,7 @@ absl::Status Get(const GetOptions& options, Session& session) {
     request.set_allow_missing(options.allow_missing);
     ASSIGN_OR_RETURN(const v1::GetResponse response, session.memory().Get(request));
     printer.Print(response.entries(), "", EntryCount(response.entries()));
+    RETURN_IF_ERROR(session.CheckReader());
   }
   printer.Finish();
   return absl::OkStatus();
@@ -109,6 +110,7 @@ absl::Status Scan(const GetOptions& options, Session& session) {
     const uint64_t count = std::min<uint64_t>(left, EntryCount(page.entries()));
     printer.Print(page.entries(), page.partitions(), count);
     left -= count;
+    RETURN_IF_ERROR(session.CheckReader());
     // Not an error: it only ends the scan.
     return left > 0 ? absl::OkStatus() : absl::OutOfRangeError("the limit is reached");
   });

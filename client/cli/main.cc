@@ -1,4 +1,5 @@
 // `mneme`: the command line of a memory server.
+#include <cerrno>
 #include <csignal>
 #include <cstdio>
 #include <string>
@@ -48,9 +49,13 @@ int Run(int argc, char** argv) {
   const auto session = Session::New(options, interrupt);
   if (!session.ok()) return Fail(ErrorLine(session.status(), options.server), kExitUsage);
   const absl::Status status = action(**session);
+  const bool reader_gone = !(*session)->CheckReader().ok();
+  if (reader_gone && (status.ok() || absl::IsCancelled(status))) return kExitOk;
   if (!status.ok()) return Fail(ErrorLine(status, options.server), ExitCode(status));
-  // A full disk or a closed pipe shows itself only here.
-  if (std::fflush(stdout) != 0) return Fail("error: stdout cannot be written", kExitFailed);
+  // A full disk or a closed pipe may show itself only here. Who closed the pipe wants no more, which is no error.
+  const bool flushed = std::fflush(stdout) == 0;
+  if (!flushed && errno == EPIPE) return kExitOk;
+  if (!flushed || std::ferror(stdout) != 0) return Fail("error: stdout cannot be written", kExitFailed);
   return kExitOk;
 }
 
@@ -58,6 +63,6 @@ int Run(int argc, char** argv) {
 }  // namespace mneme::cli
 
 int main(int argc, char** argv) {
-  std::signal(SIGPIPE, SIG_IGN);  // `mneme scan | head` ends with an error, not with a signal
+  std::signal(SIGPIPE, SIG_IGN);  // `mneme scan | head` ends in order, not with a signal
   return mneme::cli::Run(argc, argv);
 }

@@ -87,7 +87,7 @@ absl::Status Query(const QueryOptions& options, Session& session) {
     }
     answer.AddStatistics(response.statistics(), response.coverage(), plan.RowCount(batch));
     progress.Set(plan.FirstRow(batch) + plan.RowCount(batch));
-    return absl::OkStatus();
+    return session.CheckReader();
   };
   RETURN_IF_ERROR(RunInOrder<v1::QueryResponse>(plan.batches(), fetch, consume));
   answer.Finish();

@@ -2,6 +2,7 @@
 
 #include <unistd.h>
 
+#include <cerrno>
 #include <cstdio>
 #include <nlohmann/json.hpp>
 #include <utility>
@@ -24,12 +25,19 @@ absl::StatusOr<std::unique_ptr<Session>> Session::New(const GlobalOptions& optio
 Session::Session(const GlobalOptions& options, Interrupt& interrupt)
     : options_(options), interrupt_(interrupt), live_(!options.quiet && isatty(STDERR_FILENO) == 1) {}
 
-void Session::PrintJson(const nlohmann::ordered_json& document) const {
+void Session::PrintJson(const nlohmann::ordered_json& document) {
   // Text that is no UTF-8 (a name from a damaged file) is shown with replacement characters instead of ending the run.
   Print(document.dump(-1, ' ', false, nlohmann::ordered_json::error_handler_t::replace) + "\n");
 }
 
-void Session::Print(const std::string& text) const { std::fwrite(text.data(), 1, text.size(), stdout); }
+void Session::Print(const std::string& text) {
+  if (reader_gone_) return;
+  if (std::fwrite(text.data(), 1, text.size(), stdout) < text.size()) reader_gone_ = errno == EPIPE;
+}
+
+absl::Status Session::CheckReader() const {
+  return reader_gone_ ? absl::CancelledError("the reader of stdout is gone") : absl::OkStatus();
+}
 
 void Session::Note(const std::string& line) const {
   if (!options_.quiet) std::fprintf(stderr, "%s\n", line.c_str());

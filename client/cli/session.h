@@ -40,9 +40,11 @@ class Session {
   bool live() const { return live_; }
 
   // Prints a JSON document and a newline to stdout.
-  void PrintJson(const nlohmann::ordered_json& document) const;
-  // Prints text to stdout as it is.
-  void Print(const std::string& text) const;
+  void PrintJson(const nlohmann::ordered_json& document);
+  // Prints text to stdout as it is; does nothing once the reader is gone.
+  void Print(const std::string& text);
+  // Returns CANCELLED once the reader of stdout is gone (`| head`): a long answer ends there, which is no error.
+  absl::Status CheckReader() const;
   // Prints a line to stderr unless -q was given.
   void Note(const std::string& line) const;
 
@@ -52,6 +54,7 @@ class Session {
   const GlobalOptions options_;
   Interrupt& interrupt_;
   bool live_;
+  bool reader_gone_ = false;
   std::unique_ptr<MemoryClient> memory_;
   std::unique_ptr<AdminClient> admin_;
 };

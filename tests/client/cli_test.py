@@ -422,6 +422,20 @@ class Conventions(CliTest):
         done = run("list", "-o", "json", env={"MNEME_SERVER": self.address})
         self.assertIn("wiki", done.stdout)
 
+    def test_a_reader_that_leaves_early_is_no_error_but_a_full_disk_is(self):
+        for output in ("json", "text"):
+            for verb in (["scan", "wiki", "--with-keys"], ["query", "wiki", "--keys", self.at("queries"), "-k", 100]):
+                process = subprocess.Popen([str(BIN / "mneme"), "--server", self.address, *map(str, verb), "-o", output],
+                                           stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+                self.assertEqual(len(process.stdout.read(10)), 10)
+                process.stdout.close()
+                self.assertEqual((process.stderr.read(), process.wait()), (b"", 0))
+                process.stderr.close()
+        with open("/dev/full", "w") as full:
+            done = subprocess.run([str(BIN / "mneme"), "--server", self.address, "scan", "wiki", "-o", "json"],
+                                  stdout=full, stderr=subprocess.PIPE, text=True)
+        self.assertEqual((done.stderr, done.returncode), ("error: stdout cannot be written\n", 1))
+
     def test_data_is_on_stdout_and_nothing_else(self):
         done = run("--server", self.address, "info", "wiki", "-q", "-o", "json")
         self.assertEqual(done.stderr, "")
