@@ -6,6 +6,7 @@ p = m.distribution(q, k=1024, temperature=7).mix(lm_log_probs, 0.3)
 """
 
 from .client import Client, connect
+from .decode import DecodeStream
 from .errors import (
     Aborted,
     AlreadyExists,
@@ -25,7 +26,6 @@ from .errors import (
 from .memory import Memory
 from .requests import Search
 from .results import Deleted, DenseNeighbours, Distributions, Inserted, Neighbours
-from .streams import DecodeStream
 from .wire import Entries, Filter
 
 __all__ = [

@@ -130,6 +130,17 @@ def _unpack(any_message: Any, name: str) -> Any:
     return _MESSAGES[name].FromString(any_message.value)
 
 
+def check_on_error(on_error: str) -> None:
+    """ValueError unless it is one of the two words."""
+    if on_error not in ("raise", "empty"):
+        raise ValueError(f'on_error is {on_error!r}; must be "raise" or "empty"')
+
+
+def is_of_the_caller(error: MnemeError) -> bool:
+    """True for what the caller did wrong: failing open is for a memory that is away, slow or full."""
+    return isinstance(error, (InvalidArgument, FingerprintMismatch))
+
+
 def from_rpc_error(error: grpc.RpcError) -> MnemeError:
     """The typed exception of a failed call, with what its details say."""
     code, message = error.code(), error.details() or ""

@@ -7,7 +7,7 @@ from typing import Any, Callable, Iterable, Iterator, Mapping, Optional, Sequenc
 import numpy as np
 from numpy.typing import ArrayLike
 
-from . import calls, errors, requests, results, streams, wire
+from . import calls, decode, errors, requests, results, streams, wire
 from ._proto import admin_pb2, memory_pb2
 from .requests import Search
 
@@ -296,10 +296,16 @@ class Memory:
         partition: int = 0,
         durability: str = "written",
         timeout: Optional[float] = None,
+        budget_ms: Optional[float] = None,
+        on_error: str = "raise",
         **search: Any,
-    ) -> streams.DecodeStream:
-        """The decode loop over one connection: `with m.decode_stream(k=1024, temperature=7) as s: s.step(q)`."""
-        return streams.DecodeStream(
+    ) -> decode.DecodeStream:
+        """The decode loop over one connection: `with m.decode_stream(k=1024, temperature=7) as s: s.step(q)`.
+
+        timeout (the client's, unless given) bounds each step and `wait`; budget_ms, on_error and `search` as in `query`,
+        for each step.
+        """
+        return decode.DecodeStream(
             self._data.QueryStream,
             self.name,
             k,
@@ -307,7 +313,7 @@ class Memory:
             requests.distribution(temperature, ks, None, allowed, top_m),
             partition,
             durability,
-            timeout,
+            decode.Pace(self._caller.timeout if timeout is None else timeout, budget_ms, on_error),
         )
 
     # --- manage ---
@@ -364,13 +370,11 @@ class Memory:
     def _ask(
         self, request: memory_pb2.QueryRequest, timeout: Optional[float], budget_ms: Optional[float], on_error: str
     ) -> tuple[memory_pb2.QueryResponse, Optional[errors.MnemeError]]:
-        if on_error not in ("raise", "empty"):
-            raise ValueError(f'on_error is {on_error!r}; must be "raise" or "empty"')
+        errors.check_on_error(on_error)
         limit = timeout if budget_ms is None else budget_ms / 1000
         try:
             return self._caller.call(self._data.Query, request, limit), None
         except errors.MnemeError as error:
-            # What the caller did wrong stays an error: failing open is for a memory that is away, slow or full.
-            if on_error == "raise" or isinstance(error, (errors.InvalidArgument, errors.FingerprintMismatch)):
+            if on_error == "raise" or errors.is_of_the_caller(error):
                 raise
             return memory_pb2.QueryResponse(), error

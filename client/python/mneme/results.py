@@ -217,7 +217,7 @@ def read_distributions(
         feature_offsets=_optional(got.feature_offsets, "<u8"),
         feature_distances=_optional(got.feature_distances, real),
         feature_distinct=_optional(got.feature_distinct, "<u4"),
-        mixed=read_out.HasField("mix"),
+        mixed=read_out.HasField("mix") and error is None,
     )
 
 
