@@ -24,7 +24,8 @@ def open_channel(address: str) -> grpc.Channel:
             ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
             ("grpc.enable_retries", 0),  # ours know the request id and the budget
             ("grpc.initial_reconnect_backoff_ms", 100),
-            ("grpc.max_reconnect_backoff_ms", 2000),
+            ("grpc.min_reconnect_backoff_ms", 2000),  # of one attempt: a lost SYN holds it up no longer
+            ("grpc.max_reconnect_backoff_ms", 500),
         ],
     )
 
