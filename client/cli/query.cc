@@ -49,10 +49,13 @@ Json RowJson(const v1::NeighboursResult& result, size_t first, size_t last, cons
   return row;
 }
 
-std::string RowText(const v1::NeighboursResult& result, size_t query, size_t first, size_t last,
+// The title of the column of distances: for the other metrics it holds what is larger for what is nearer.
+std::string DistanceTitle(v1::Metric metric) { return metric == v1::METRIC_L2 ? "DISTANCE" : "SIMILARITY"; }
+
+std::string RowText(const v1::NeighboursResult& result, size_t first, size_t last, const std::string& distance_title,
                     const Vocabulary& vocabulary) {
-  std::string text = absl::StrCat("query ", query, ": ", last - first, " found\n");
-  Table table({"  RANK", "ID", "DISTANCE", "VALUE"});
+  std::string text = absl::StrCat(last - first, " found\n");
+  Table table({"  RANK", "ID", distance_title, "VALUE"});
   for (size_t i = first; i < last; ++i) {
     table.Add({absl::StrCat(i - first + 1), absl::StrCat(ColumnItem<uint64_t>(result.ids(), i)),
                HumanNumber(ColumnItem<double>(result.distances(), i)), ValueText(result.values(), i, vocabulary)});
@@ -82,7 +85,8 @@ absl::Status Query(const QueryOptions& options, Session& session) {
       if (session.json()) {
         answer.Add(RowJson(result, first, last, vocabulary));
       } else {
-        answer.Add(RowText(result, plan.FirstRow(batch) + row, first, last, vocabulary));
+        answer.Add(absl::StrCat("query ", plan.FirstRow(batch) + row, ": ",
+                                RowText(result, first, last, DistanceTitle(memory.metric()), vocabulary)));
       }
     }
     answer.AddStatistics(response.statistics(), response.coverage(), plan.RowCount(batch));

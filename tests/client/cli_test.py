@@ -1,7 +1,7 @@
 """The real `mneme` against the real server: every verb's form, its JSON, its errors and its exit codes.
 
 MNEME_BIN_DIR  where mneme and mneme-server are (default: build/release/bin)
-MNEME_SEED     repeats a run; the seed of each run is printed
+MNEME_TEST_SEED  repeats a run; the seed of each run is printed
 """
 
 import contextlib
@@ -20,7 +20,7 @@ import numpy as np
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 BIN = pathlib.Path(os.environ.get("MNEME_BIN_DIR") or ROOT / "build" / "release" / "bin")
-SEED = int(os.environ.get("MNEME_SEED") or time.time_ns() % 1_000_000)
+SEED = int(os.environ.get("MNEME_TEST_SEED") or time.time_ns() % 1_000_000)
 DIM, ROWS, VOCABULARY = 16, 3000, 50
 START_SECONDS = 60.0
 
@@ -56,7 +56,7 @@ def run(*arguments, check=True, env=None, stdin=subprocess.DEVNULL):
 class CliTest(unittest.TestCase):
     @classmethod
     def setUpClass(cls):
-        print(f"MNEME_SEED={SEED}", file=sys.stderr)
+        print(f"MNEME_TEST_SEED={SEED}", file=sys.stderr)
         cls.folder = pathlib.Path(tempfile.mkdtemp(prefix="mneme-cli-"))
         cls.addClassCleanup(shutil.rmtree, cls.folder)
         cls.server, cls.address = start_server(cls.folder, "--shards", "2")
@@ -134,6 +134,13 @@ class Questions(CliTest):
         text = self.text("query", "wiki", "--keys", self.at("queries"), "-k", 2, "--vocab", self.folder / "vocab.txt")
         self.assertIn("DISTANCE", text)
         self.assertIn("word", text)
+        for metric in ("ip", "cosine"):
+            self.cli("create", f"by-{metric}", "--dim", DIM, "--metric", metric, "--value", "token")
+            self.cli("import", f"by-{metric}", "--keys", self.at("keys"), "--values", self.at("tokens"))
+            asked = ["query", f"by-{metric}", "--keys", self.at("queries"), "-k", 2]
+            self.assertIn("SIMILARITY", self.text(*asked))
+            self.assertNotIn("DISTANCE", self.text(*asked))
+            self.assertIn("distances", self.cli(*asked)["queries"][0])
 
     def test_statistics_say_what_was_searched(self):
         answer = self.cli("query", "wiki", "--keys", self.at("queries"), "-k", 2, "--exact", "--statistics")
