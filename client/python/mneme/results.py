@@ -150,21 +150,28 @@ class Distributions(Answer):
     def mix(self, lm_log_probs: ArrayLike, knn_weight: float, temperature: int = 0, k: int = 0) -> Array:
         """ln(knn_weight p_kNN + (1 - knn_weight) p_LM) in float64; a row without neighbours is p_LM alone.
 
-        lm_log_probs is [rows, vocabulary] of natural logarithms, or [rows] (of the targets) where targets were given.
+        lm_log_probs is [rows, vocabulary] of natural logarithms, or [rows] (of the targets) where targets were given; for
+        a single row also [vocabulary] (or one number), and the result has the shape that was given.
         """
         if not 0.0 <= knn_weight <= 1.0:
             raise ValueError(f"knn_weight is {knn_weight}; must be in [0, 1]")
         if self.mixed:
             raise ValueError("the server has mixed this answer already (mix= of the request)")
-        lm = np.array(lm_log_probs, np.float64)
-        rows = len(self.found)
-        targets = self.target_log_probs is not None
-        if lm.shape[:1] != (rows,) or lm.ndim != (1 if targets else 2):
-            raise ValueError(f"lm_log_probs has shape {lm.shape}; must be [{rows}{'' if targets else ', vocabulary'}]")
+        given = np.array(lm_log_probs, np.float64)
+        rows, dimensions = len(self.found), 2 if self.target_log_probs is None else 1
+        lm = given[None] if rows == 1 and given.ndim == dimensions - 1 else given
+        if lm.ndim != dimensions or len(lm) != rows:
+            expected = f"[{rows}, vocabulary]" if dimensions == 2 else f"[{rows}]"
+            raise ValueError(f"lm_log_probs has shape {given.shape}; must be {expected}")
+        if dimensions == 2:
+            self._check_vocabulary("lm_log_probs", lm.shape[1])
+        return self._mixed(lm, knn_weight, temperature, k).reshape(given.shape)
+
+    def _mixed(self, lm: Array, knn_weight: float, temperature: int, k: int) -> Array:
         with np.errstate(divide="ignore"):
             ln_knn, ln_lm = np.log(knn_weight), np.log1p(-knn_weight)
         if self.target_log_probs is not None:
-            of_target = self.target_log_probs.reshape(rows, len(self.temperatures), len(self.ks))[:, temperature, k]
+            of_target = self.target_log_probs.reshape(len(lm), len(self.temperatures), len(self.ks))[:, temperature, k]
             return np.where(self.found > 0, np.logaddexp(ln_knn + of_target, ln_lm + lm), lm)
         for index in np.flatnonzero(self.found):
             here = self.row(int(index), temperature, k)
@@ -174,8 +181,14 @@ class Distributions(Answer):
             lm[index] = out
         return lm
 
+    def _check_vocabulary(self, name: str, size: int) -> None:
+        largest = int(self.tokens.max(initial=0))
+        if largest >= size:
+            raise ValueError(f"{name} is for a vocabulary of {size}; the memory knows token {largest}: another tokenizer?")
+
     def dense(self, vocabulary_size: int, temperature: int = 0, k: int = 0) -> Array:
         """ln p_kNN as [rows, vocabulary]; -inf where no neighbour has the token."""
+        self._check_vocabulary("vocabulary_size", vocabulary_size)
         out = np.full((len(self.found), vocabulary_size), -np.inf)
         for index in range(len(self.found)):
             here = self.row(index, temperature, k)

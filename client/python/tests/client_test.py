@@ -234,6 +234,31 @@ class Asking(ClientCase):
         of_targets = memory.distribution(queries, 32, 3, exact=True, targets=targets).mix(lm[range(3), targets], 0.3)
         np.testing.assert_allclose(of_targets, by_client[range(3), targets], rtol=1e-12)
 
+    def test_one_row_mixes_with_one_row_of_the_model(self):
+        memory, keys = self.filled()
+        lm = np.log(self.random.dirichlet(np.ones(100)))
+        got = memory.distribution(keys[0] + np.float32(0.2), 32, 3, exact=True)
+        one = got.mix(lm, 0.3)
+        self.assertEqual(one.shape, (100,))
+        np.testing.assert_array_equal(one, got.mix(lm[None], 0.3)[0])
+        self.assertGreater(np.abs(one - lm).max(), 0.01)
+        of_target = memory.distribution(keys[0] + np.float32(0.2), 32, 3, exact=True, targets=[5]).mix(lm[5], 0.3)
+        self.assertEqual(of_target.shape, ())
+        self.assertAlmostEqual(float(of_target), one[5], places=12)
+        with memory.decode_stream(32, 3, exact=True) as stream:
+            np.testing.assert_array_equal(stream.step(keys[0] + np.float32(0.2)).mix(lm, 0.3), one)
+        with self.assertRaisesRegex(ValueError, r"shape \(100,\); must be \[2, vocabulary\]"):
+            memory.distribution(keys[:2], 32).mix(lm, 0.3)
+
+    def test_a_model_of_another_vocabulary_is_named(self):
+        memory, keys = self.filled()
+        got = memory.distribution(keys[99], 1, exact=True)
+        with self.assertRaisesRegex(ValueError, "a vocabulary of 50; the memory knows token 99"):
+            got.mix(np.full(50, np.log(1 / 50)), 0.3)
+        with self.assertRaisesRegex(ValueError, "a vocabulary of 99; the memory knows token 99"):
+            got.dense(99)
+        self.assertEqual(got.mix(np.full(128, np.log(1 / 128)), 0.3).shape, (128,))  # padded for the hardware
+
     def test_an_empty_memory_leaves_the_model_alone(self):
         memory = self.memory()
         lm = np.log(np.full((1, 100), 0.01))
