@@ -5,6 +5,7 @@ m.insert(keys, tokens)
 p = m.distribution(q, k=1024, temperature=7).mix(lm_log_probs, 0.3)
 """
 
+from . import _stubs  # noqa: F401  before what needs the stubs
 from .client import Client, connect
 from .decode import DecodeStream
 from .errors import (

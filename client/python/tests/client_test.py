@@ -1,7 +1,9 @@
 """The Python client against a real server: what goes in comes out, errors have types, budgets hold, streams learn."""
 
 import pathlib
+import shutil
 import socket
+import subprocess
 import sys
 import threading
 import time
@@ -362,6 +364,15 @@ class Errors(ClientCase):
         with self.assertRaises(mneme.NotFound):
             memory.count()
         self.memory()
+
+
+class Importing(harness.SystemTest):
+    def test_without_its_stubs_the_package_says_how_to_make_them(self):
+        source = harness.ROOT / "client" / "python" / "mneme"
+        shutil.copytree(source, self.scratch / "mneme", ignore=shutil.ignore_patterns("_proto", "__pycache__"))
+        command = [sys.executable, "-c", "import mneme"]
+        done = subprocess.run(command, env={"PYTHONPATH": str(self.scratch)}, capture_output=True, text=True)
+        self.assertRegex(done.stderr, r"ImportError: .*client/python/generate_stubs\.py")
 
 
 class Budgets(harness.SystemTest):
