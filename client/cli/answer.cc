@@ -10,10 +10,19 @@
 
 namespace mneme::cli {
 
-void AnswerWriter::Add(const Json& query) {
+void AnswerWriter::Add(const Json& query, uint64_t found) {
   session_.Print(any_ ? "," : "{\"queries\":[");
   session_.Print(query.dump());
   any_ = true;
+  found_ += found;
+}
+
+void AnswerWriter::Add(const std::string& text, uint64_t found) {
+  found_ += found;
+  held_back_ += text;
+  if (found_ == 0) return;
+  session_.Print(held_back_);
+  held_back_.clear();
 }
 
 void AnswerWriter::AddStatistics(const v1::SearchStatistics& statistics, const v1::Coverage& coverage,
@@ -27,6 +36,7 @@ void AnswerWriter::AddStatistics(const v1::SearchStatistics& statistics, const v
 }
 
 void AnswerWriter::Finish() {
+  if (queries_ > 0 && found_ == 0) session_.Note(nothing_found_);
   const double scanned = static_cast<double>(scanned_) / static_cast<double>(std::max<uint64_t>(1, queries_));
   if (session_.json()) {
     session_.Print(any_ ? "]" : "{\"queries\":[]");

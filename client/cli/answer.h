@@ -5,6 +5,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <string>
+#include <utility>
 
 #include "absl/status/status.h"
 #include "client/cli/describe.h"
@@ -19,10 +20,13 @@ namespace mneme::cli {
 class AnswerWriter {
  public:
   // `statistics`: also tell what was searched, as "statistics" of the JSON or on stderr. `session` outlives the writer.
-  AnswerWriter(Session& session, bool statistics) : session_(session), statistics_(statistics) {}
+  // `nothing_found`: the note where no query found anything, in place of the texts of them all.
+  AnswerWriter(Session& session, bool statistics, std::string nothing_found)
+      : session_(session), statistics_(statistics), nothing_found_(std::move(nothing_found)) {}
 
-  void Add(const Json& query);
-  void Add(const std::string& text) { session_.Print(text); }
+  // The next query, which found so many entries.
+  void Add(const Json& query, uint64_t found);
+  void Add(const std::string& text, uint64_t found);
   void AddStatistics(const v1::SearchStatistics& statistics, const v1::Coverage& coverage, uint64_t queries);
   void Finish();
 
@@ -32,7 +36,10 @@ class AnswerWriter {
  private:
   Session& session_;
   const bool statistics_;
+  const std::string nothing_found_;
   bool any_ = false;
+  std::string held_back_;  // texts of queries that found nothing, until one finds something
+  uint64_t found_ = 0;     // summed over queries
   v1::SearchStatistics last_;
   v1::Coverage coverage_;
   uint64_t queries_ = 0;

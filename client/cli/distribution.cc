@@ -70,7 +70,7 @@ absl::Status Distribution(const DistributionOptions& options, Session& session) 
   ASSIGN_OR_RETURN(const QueryPlan plan,
                    QueryPlan::New(options.search, memory.dimension(), options.k, kAnswerBytes));
   Progress progress(session.live(), "distribution " + name, "queries", plan.rows());
-  AnswerWriter answer(session, options.statistics);
+  AnswerWriter answer(session, options.statistics, options.search.NothingFound());
   const auto fetch = [&](size_t batch) {
     v1::QueryRequest request = plan.Request(plan.FirstRow(batch), plan.RowCount(batch));
     request.mutable_distribution()->add_temperatures(options.temperature);
@@ -81,10 +81,11 @@ absl::Status Distribution(const DistributionOptions& options, Session& session) 
     const v1::DistributionResult& result = response.distribution();
     RETURN_IF_ERROR(answer.CheckRows(result.offsets(), plan.RowCount(batch)));
     for (size_t row = 0; row < plan.RowCount(batch); ++row) {
+      const auto found = ColumnItem<uint32_t>(result.found(), row);
       if (session.json()) {
-        answer.Add(RowJson(result, row, vocabulary));
+        answer.Add(RowJson(result, row, vocabulary), found);
       } else {
-        answer.Add(RowText(result, row, plan.FirstRow(batch) + row, vocabulary));
+        answer.Add(RowText(result, row, plan.FirstRow(batch) + row, vocabulary), found);
       }
     }
     answer.AddStatistics(response.statistics(), response.coverage(), plan.RowCount(batch));

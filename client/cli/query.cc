@@ -70,7 +70,7 @@ absl::Status Query(const QueryOptions& options, Session& session) {
   ASSIGN_OR_RETURN(const QueryPlan plan,
                    QueryPlan::New(options.search, memory.dimension(), options.k, AnswerBytes(memory)));
   Progress progress(session.live(), "query " + name, "queries", plan.rows());
-  AnswerWriter answer(session, options.statistics);
+  AnswerWriter answer(session, options.statistics, options.search.NothingFound());
   const auto fetch = [&](size_t batch) {
     v1::QueryRequest request = plan.Request(plan.FirstRow(batch), plan.RowCount(batch));
     request.mutable_neighbours();
@@ -83,10 +83,11 @@ absl::Status Query(const QueryOptions& options, Session& session) {
       const auto first = ColumnItem<uint64_t>(result.offsets(), row);
       const auto last = ColumnItem<uint64_t>(result.offsets(), row + 1);
       if (session.json()) {
-        answer.Add(RowJson(result, first, last, vocabulary));
+        answer.Add(RowJson(result, first, last, vocabulary), last - first);
       } else {
         answer.Add(absl::StrCat("query ", plan.FirstRow(batch) + row, ": ",
-                                RowText(result, first, last, DistanceTitle(memory.metric()), vocabulary)));
+                                RowText(result, first, last, DistanceTitle(memory.metric()), vocabulary)),
+                   last - first);
       }
     }
     answer.AddStatistics(response.statistics(), response.coverage(), plan.RowCount(batch));

@@ -78,6 +78,12 @@ void AddAccuracyOptions(CLI::App& verb, Accuracy& accuracy) {
       ->type_name("N")->check(CLI::PositiveNumber)->excludes(exact)->excludes(recall)->group("How to search");
 }
 
+std::string SearchOptions::NothingFound() const {
+  const bool filter = selection.HasFilter() || !exclude_source.empty() || !exclude_sources.empty() ||
+                      !exclude_ids.empty();
+  return filter ? "no entry matches the filter" : "no entry found: there is none in what was searched";
+}
+
 void AddSearchOptions(CLI::App& verb, SearchOptions& options) {
   verb.add_option("memory", options.memory, "The memory's name")->required()->type_name("");
   verb.add_option("--keys", options.keys, "Queries: an array [n x dimension] of f16, f32 or f64")

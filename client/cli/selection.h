@@ -47,6 +47,9 @@ struct SearchOptions {
   std::string exclude_sources;  // a file
   std::string exclude_ids;      // a file
   std::string vocabulary;       // a file
+
+  // Why no query found anything, for people.
+  std::string NothingFound() const;
 };
 void AddSearchOptions(CLI::App& verb, SearchOptions& options);
 

@@ -1,6 +1,6 @@
 """The real `mneme` against the real server: every verb's form, its JSON, its errors and its exit codes.
 
-MNEME_BIN_DIR  where mneme and mneme-server are (default: build/release/bin)
+MNEME_BIN_DIR    where mneme and mneme-server are (default: build/release/bin)
 MNEME_TEST_SEED  repeats a run; the seed of each run is printed
 """
 
@@ -128,6 +128,22 @@ class Questions(CliTest):
         answer = self.cli("query", "wiki", "--keys", self.at("queries"), "-k", 5, "--exact", "--exclude-source", 0)
         for query, got in zip(self.queries, answer["queries"]):
             self.assertEqual(got["ids"], self.nearest(query, 5, np.arange(100, ROWS))[0].tolist())
+
+    def test_nothing_found_is_one_note_and_no_lines(self):
+        self.create("nothing")
+        for verb in ("query", "distribution"):
+            ask = ["--server", self.address, verb, "wiki", "--keys", self.at("queries"), "-k", 3]
+            done = run(*ask, "--source", 99)
+            self.assertEqual((done.stdout, done.stderr), ("", "no entry matches the filter\n"))
+            done = run(*ask, "--source", 99, "-o", "json")
+            self.assertEqual(done.stderr, "no entry matches the filter\n")
+            self.assertEqual(len(json.loads(done.stdout)["queries"]), 300)
+            self.assertIn("there is none", run(*ask[:3], "nothing", *ask[4:]).stderr)
+            # Some find something: then every query has its line.
+            np.save(self.folder / "mostly.npy", np.where(np.arange(300) == 299, 0, 7))
+            some = run(*ask, "--source", 7, "--exclude-sources", self.folder / "mostly.npy")
+            self.assertIn("query 0: 0 ", some.stdout)
+            self.assertIn("query 299: 3 ", some.stdout)
 
     def test_query_shows_text_for_people(self):
         (self.folder / "vocab.txt").write_text("\n".join(f"word{i}" for i in range(VOCABULARY)))
