@@ -65,13 +65,15 @@ absl::Status ReadPrecision(v1::Precision wire, v1::Precision& out) {
                     absl::StrCat("is ", static_cast<int>(wire), "; must be PRECISION_DOUBLE or PRECISION_SINGLE"));
 }
 
-// Neighbours with their keys may be larger than a message: refused before the search, not after it.
-absl::Status CheckKeyBytes(const v1::QueryRequest& request, const MemorySpec& spec, QueryCommand& command) {
-  if (!command.with_keys) return absl::OkStatus();
-  const size_t bytes = command.count * request.k() * spec.KeyBytes();
+// Neighbours with wide keys or values may be larger than a message: refused before the search, not after it. Values count
+// even where they are left out of the answer, for the search gathers them. BYTES have no width to count with.
+absl::Status CheckAnswerBytes(const MemorySpec& spec, const QueryPlan& plan) {
+  const size_t neighbours = plan.command.count * plan.command.k + plan.command.extra_ids.size();
+  const size_t bytes = neighbours * ((plan.command.with_keys ? spec.KeyBytes() : 0) + spec.ValueBytes());
   if (bytes <= limits::kMaxMessageBytes) return absl::OkStatus();
-  return FieldError("neighbours.with_keys", absl::StrCat("would answer ", bytes, " bytes of keys; must stay within ",
-                                                         limits::kMaxMessageBytes, ": ask for fewer rows or a smaller k"));
+  return FieldError("k", absl::StrCat("is ", plan.command.k, "; with ", plan.command.count, " rows and ",
+                                      plan.command.extra_ids.size(), " extra candidates it gathers ", bytes,
+                                      " bytes of keys and values; must stay within ", limits::kMaxMessageBytes));
 }
 
 absl::Status ReadReadOut(const v1::QueryRequest& request, const MemorySpec& spec, QueryPlan& plan) {
@@ -82,7 +84,7 @@ absl::Status ReadReadOut(const v1::QueryRequest& request, const MemorySpec& spec
   plan.neighbours = request.neighbours();
   plan.command.with_keys = plan.neighbours.with_keys();
   plan.command.with_successors = plan.neighbours.with_successors();
-  return CheckKeyBytes(request, spec, plan.command);
+  return CheckAnswerBytes(spec, plan);
 }
 
 void WriteCoverage(const Coverage& coverage, v1::Coverage* out) {

@@ -26,6 +26,14 @@ absl::Status MissingEntry(const std::vector<EntryId>& ids, const std::vector<boo
                       absl::StrCat(memory.spec.name, "/", id));
 }
 
+// Refused before anything is read; an id may be named many times. BYTES have no width to count with.
+absl::Status CheckAnswerBytes(size_t ids, bool with_keys, const MemorySpec& spec) {
+  const size_t bytes = ids * ((with_keys ? spec.KeyBytes() : 0) + spec.ValueBytes());
+  if (bytes <= limits::kMaxMessageBytes) return absl::OkStatus();
+  return FieldError("ids", absl::StrCat("names ", ids, " entries, which is ", bytes,
+                                        " bytes of keys and values; must stay within ", limits::kMaxMessageBytes));
+}
+
 }  // namespace
 
 absl::Status HandleGet(const CallContext& call, const v1::GetRequest& request, v1::GetResponse* response) {
@@ -33,11 +41,7 @@ absl::Status HandleGet(const CallContext& call, const v1::GetRequest& request, v
   std::vector<EntryId> ids;
   RETURN_IF_ERROR(ReadList("ids", request.ids(), limits::kMaxIds, ids));
   ASSIGN_OR_RETURN(const Version at_least, ReadVersion(call.deployment, memory, request.at_least_version()));
-  const size_t key_bytes = request.with_keys() ? ids.size() * memory->spec.KeyBytes() : 0;
-  if (key_bytes > limits::kMaxMessageBytes) {
-    return FieldError("ids", absl::StrCat("ask for ", key_bytes, " bytes of keys; must stay within ",
-                                          limits::kMaxMessageBytes));
-  }
+  RETURN_IF_ERROR(CheckAnswerBytes(ids.size(), request.with_keys(), memory->spec));
   std::vector<bool> found;
   absl::StatusOr<EntryColumns> entries = call.deployment.Get(memory, request.partition(), ids, request.with_keys(),
                                                              at_least, call.limits, found);

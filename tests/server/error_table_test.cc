@@ -184,6 +184,44 @@ TEST_F(ErrorTableTest, MessagesSayWhatWhichAndBound) {
   EXPECT_EQ(server_->Query(request).error_message(), "keys[1] has a NaN at component 1");
 }
 
+TEST_F(ErrorTableTest, AGetThatCannotFitInAMessageIsRefusedBeforeItIsRead) {
+  ASSERT_TRUE(server_->Create("wide", 2, v1::METRIC_L2, v1::VALUE_KIND_VECTOR, 16'384).ok());
+  v1::GetRequest request;
+  request.set_memory("wide");
+  request.set_allow_missing(true);
+  v1::GetResponse response;
+  const auto get = [&](size_t ids) {
+    request.set_ids(Column(std::vector<uint64_t>(ids, 1)));
+    return TestServer::Call(&v1::MemoryService::Stub::Get, *server_->memory, request, &response);
+  };
+  EXPECT_TRUE(get(1024).ok()) << "64 KiB each: just fits";
+  const grpc::Status status = get(1025);
+  ExpectInvalid(status, "ids");
+  EXPECT_EQ(status.error_message(),
+            "ids names 1025 entries, which is 67174400 bytes of keys and values; must stay within 67108864");
+  request.set_with_keys(true);
+  ExpectInvalid(get(1024), "ids");
+}
+
+TEST_F(ErrorTableTest, AQueryWhoseAnswerCannotFitInAMessageIsRefusedBeforeTheSearch) {
+  ASSERT_TRUE(server_->Create("wide_values", 2, v1::METRIC_L2, v1::VALUE_KIND_VECTOR, 16'384).ok());
+  v1::QueryRequest request = GoodQuery("wide_values");
+  *request.mutable_keys() = F32(std::vector<float>(2 * 4, 1.0F), 2);
+  request.set_k(256);
+  EXPECT_TRUE(server_->Query(request).ok()) << "4 rows x 256 x 64 KiB: just fits";
+  request.mutable_neighbours()->set_with_keys(true);
+  ExpectInvalid(server_->Query(request), "k");
+  request.mutable_neighbours()->set_without_values(true);
+  ExpectInvalid(server_->Query(request), "k");
+  request.clear_neighbours();
+  request.mutable_extra()->set_ids(Column<uint64_t>({1}));
+  request.mutable_extra()->set_offsets(Column<uint64_t>({0, 1, 1, 1, 1}));
+  const grpc::Status status = server_->Query(request);
+  ExpectInvalid(status, "k");
+  EXPECT_EQ(status.error_message(), "k is 256; with 4 rows and 1 extra candidates it gathers 67174400 bytes of keys and "
+                                    "values; must stay within 67108864");
+}
+
 TEST_F(ErrorTableTest, UnknownThingsAreNotFound) {
   const grpc::Status status = server_->Query(GoodQuery("nowhere"));
   Expect(status, grpc::StatusCode::NOT_FOUND, "MEMORY_NOT_FOUND", "", "memory");
