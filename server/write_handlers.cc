@@ -35,6 +35,19 @@ void WriteDeleteOutcome(const Deployment& deployment, const DeleteOutcome& outco
   response->set_replayed(outcome.replayed);
 }
 
+absl::Status StartDelete(const CallContext& call, const v1::DeleteRequest& request, v1::DeleteResponse* response,
+                         Done done) {
+  ASSIGN_OR_RETURN(const MemoryHandle memory, FindMemory(call.deployment, request.memory()));
+  DeleteCommand command;
+  RETURN_IF_ERROR(ReadDelete(request, command));
+  call.deployment.Delete(memory, std::move(command),
+                         [&call, memory, &request, response, done](absl::StatusOr<DeleteOutcome> outcome) {
+                           if (outcome.ok()) WriteDeleteOutcome(call.deployment, *outcome, request, response);
+                           done(WithMemory(outcome.status(), *memory));
+                         });
+  return absl::OkStatus();
+}
+
 }  // namespace
 
 absl::StatusOr<PlannedInsert> PlanInsert(const Deployment& deployment, const v1::InsertRequest& request) {
@@ -60,15 +73,15 @@ absl::Status HandleInsert(const CallContext& call, const v1::InsertRequest& requ
 
 absl::Status HandleDelete(const CallContext& call, const v1::DeleteRequest& request, v1::DeleteResponse* response,
                           Done done) {
-  ASSIGN_OR_RETURN(const MemoryHandle memory, FindMemory(call.deployment, request.memory()));
-  DeleteCommand command;
-  RETURN_IF_ERROR(ReadDelete(request, command));
-  call.deployment.Delete(memory, std::move(command),
-                         [&call, memory, &request, response, done](absl::StatusOr<DeleteOutcome> outcome) {
-                           if (outcome.ok()) WriteDeleteOutcome(call.deployment, *outcome, request, response);
-                           done(WithMemory(outcome.status(), *memory));
-                         });
-  return absl::OkStatus();
+  if (!request.dry_run()) return StartDelete(call, request, response, std::move(done));
+  // A dry run counts by scanning, where a deletion only queues: that may not hold up a gRPC thread.
+  return call.front_end.calls().Submit([&call, &request, response, done = std::move(done)] {
+    const absl::Status status = Guard([&]() -> absl::Status {
+      RETURN_IF_ERROR(call.limits.Check());  // it may have waited
+      return StartDelete(call, request, response, done);
+    });
+    if (!status.ok()) done(status);
+  });
 }
 
 }  // namespace mneme
