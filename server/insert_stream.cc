@@ -108,6 +108,8 @@ absl::Status InsertStreamCall::Accept(const grpc::ByteBuffer& bytes) {
   const uint64_t sequence = ++sequence_;
   {
     absl::MutexLock lock(&mutex_);
+    // The stream may have ended while this message was on its way: nobody would be told that it was applied.
+    if (finished_ || !failure_.ok()) return absl::OkStatus();
     InFlight& added = in_flight_.emplace_back();
     added.bytes = bytes.Length();
     added.durability = plan.command.durability;
