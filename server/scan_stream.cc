@@ -87,9 +87,16 @@ absl::Status ScanStream::ReadPage() {
   RETURN_IF_ERROR(command_.limits.Check());
   v1::ScanResponse response;
   RETURN_IF_ERROR(ReadFittingPage(response));
+  RETURN_IF_ERROR(CheckStillThere());
   ++pages_;
   last_page_ = response.next_page_token().empty() || pages_ == request_.page_limit();
   return SerializeMessage(response, &outgoing_);
+}
+
+absl::Status ScanStream::CheckStillThere() const {
+  ASSIGN_OR_RETURN(const MemoryHandle current, FindMemory(*deployment_, memory_->spec.name));
+  if (current->number == memory_->number) return absl::OkStatus();
+  return absl::NotFoundError(absl::StrCat("memory \"", memory_->spec.name, "\" was dropped and made anew meanwhile"));
 }
 
 absl::Status ScanStream::ReadFittingPage(v1::ScanResponse& response) {
