@@ -281,14 +281,13 @@ absl::Status QueryStreamCall::SubmitAppend() {
     pending_.push_back({serial, request_.step(), false});
   }
   const auto self = shared_from_this();
-  if (plan.benefit.tokens != 0) deployment_->CountBenefit(memory, plan.benefit.tokens, plan.benefit.nats);
   deployment_->Insert(
-      memory, std::move(plan.command), [self, serial] { self->OnVisible(serial); },
+      memory, std::move(plan.command), [self, serial, memory] { self->OnVisible(serial, memory); },
       [self, serial, memory](absl::StatusOr<InsertOutcome> outcome) { self->OnAcknowledged(serial, memory, outcome); });
   return absl::OkStatus();
 }
 
-void QueryStreamCall::OnVisible(uint64_t serial) {
+void QueryStreamCall::OnVisible(uint64_t serial, const MemoryHandle& memory) {
   {
     absl::MutexLock lock(&mutex_);
     // A step learns once: whichever of "visible" and "done" comes first moves the stream on. The other may come while a
@@ -297,6 +296,8 @@ void QueryStreamCall::OnVisible(uint64_t serial) {
     visible_serial_ = serial;
     benefit_.tokens += step_benefit_.tokens;
     benefit_.nats += step_benefit_.nats;
+    // Only now, for an append that fails teaches nothing; under the lock, so that it is counted when the stream ends.
+    if (step_benefit_.tokens != 0) deployment_->CountBenefit(memory, step_benefit_.tokens, step_benefit_.nats);
     phase_ = Phase::kIdle;
   }
   Pump();
@@ -308,7 +309,7 @@ void QueryStreamCall::OnAcknowledged(uint64_t serial, const MemoryHandle& memory
     Fail(WithMemory(outcome.status(), *memory));
     return Pump();
   }
-  OnVisible(serial);
+  OnVisible(serial, memory);
   {
     absl::MutexLock lock(&mutex_);
     MergeVersion(outcome->version, version_);

@@ -76,7 +76,7 @@ class QueryStreamCall final : public grpc::ServerBidiReactor<grpc::ByteBuffer, g
   absl::Status SubmitAppend();
 
   void FillAcknowledged(v1::QueryStreamResponse& response) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
-  void OnVisible(uint64_t serial);
+  void OnVisible(uint64_t serial, const MemoryHandle& memory);
   void OnAcknowledged(uint64_t serial, const MemoryHandle& memory, const absl::StatusOr<InsertOutcome>& outcome);
 
   // Constant after construction.
