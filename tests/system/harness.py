@@ -2,7 +2,7 @@
 
 MNEME_BIN_DIR    where mneme-server and mneme are (default: build/release/bin)
 MNEME_TEST_FULL  1: the big sizes
-MNEME_SEED       repeats a run; the seed of each run is printed
+MNEME_TEST_SEED  repeats a run; the seed of each run is printed
 MNEME_SHARED_DATA  where knnlm_wiki is (default: shared/data beside the repository)
 """
 
@@ -34,7 +34,7 @@ import numpy as np  # noqa: E402
 
 BIN = pathlib.Path(os.environ.get("MNEME_BIN_DIR") or ROOT / "build" / "release" / "bin")
 FULL = os.environ.get("MNEME_TEST_FULL") == "1"
-SEED = int(os.environ.get("MNEME_SEED") or time.time_ns() % 1_000_000)
+SEED = int(os.environ.get("MNEME_TEST_SEED") or time.time_ns() % 1_000_000)
 SHARED = pathlib.Path(os.environ.get("MNEME_SHARED_DATA") or ROOT.parent / "shared" / "data")
 STREAM = ROOT / "tests" / "data" / "wiki_stream"
 # A sanitizer's server is ten times slower; nothing here measures time, so patience costs nothing.
@@ -207,5 +207,5 @@ def brute_force(keys: Any, queries: Any, k: int, metric: str = "l2") -> tuple[An
 
 
 def main() -> None:
-    print(f"seed {SEED}{', full size' if FULL else ''} (repeat with MNEME_SEED={SEED})", flush=True)
+    print(f"seed {SEED}{', full size' if FULL else ''} (repeat with MNEME_TEST_SEED={SEED})", flush=True)
     unittest.main(verbosity=2)
