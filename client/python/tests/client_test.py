@@ -371,7 +371,7 @@ class Importing(harness.SystemTest):
         source = harness.ROOT / "client" / "python" / "mneme"
         shutil.copytree(source, self.scratch / "mneme", ignore=shutil.ignore_patterns("_proto", "__pycache__"))
         command = [sys.executable, "-c", "import mneme"]
-        done = subprocess.run(command, env={"PYTHONPATH": str(self.scratch)}, capture_output=True, text=True)
+        done = subprocess.run(command, cwd=self.scratch, env={}, capture_output=True, text=True)
         self.assertRegex(done.stderr, r"ImportError: .*client/python/generate_stubs\.py")
 
 
