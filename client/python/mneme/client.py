@@ -15,6 +15,7 @@ class Client:
     """Thread-safe. Holds one channel; close it, or use it in a `with` block."""
 
     def __init__(self, address: str, timeout: float, attempts: int) -> None:
+        self._address = address
         self._channel = calls.open_channel(address)
         self._caller = calls.Caller(timeout, attempts)
         self._data = memory_pb2_grpc.MemoryServiceStub(self._channel)
@@ -28,12 +29,15 @@ class Client:
     ) -> None:
         self.close()
 
+    def __repr__(self) -> str:
+        return f"Client({self._address!r})"
+
     def close(self) -> None:
         self._channel.close()
 
-    def memory(self, name: str) -> Memory:
-        """A handle to a memory; asks the server nothing."""
-        return Memory(name, self._caller, self._data, self._admin)
+    def memory(self, name: str, *, fingerprint: Optional[Mapping[str, Any]] = None) -> Memory:
+        """A handle to a memory; asks the server nothing. Each request presents the fingerprint unless it brings one."""
+        return Memory(name, self._caller, self._data, self._admin, fingerprint)
 
     def create_memory(
         self,
@@ -49,7 +53,7 @@ class Client:
         fingerprint: Optional[Mapping[str, Any]] = None,
         exist_ok: bool = False,
     ) -> Memory:
-        """Creates a memory. AlreadyExists when the name is taken, unless exist_ok."""
+        """Creates a memory, whose handle presents the fingerprint. AlreadyExists when the name is taken, unless exist_ok."""
         description = admin_pb2.MemoryDescription(
             name=name,
             dimension=dim,
@@ -66,7 +70,7 @@ class Client:
         except errors.AlreadyExists:
             if not exist_ok:
                 raise
-        return self.memory(name)
+        return self.memory(name, fingerprint=fingerprint)
 
     def memories(self) -> list[admin_pb2.MemoryDescription]:
         """All memories, by name."""

@@ -9,7 +9,6 @@ from numpy.typing import ArrayLike
 
 from . import calls, decode, errors, requests, results, streams, wire
 from ._proto import admin_pb2, memory_pb2
-from .requests import Search
 
 _BATCH_BYTES = 4 * 1024 * 1024
 _BATCH_ENTRIES = 16_384
@@ -17,13 +16,20 @@ Partitions = Union[None, int, str, Sequence[int]]
 
 
 class Memory:
-    """Thread-safe. Keeps nothing but the name: a memory that was dropped answers NotFound."""
+    """Thread-safe. Keeps nothing but the name, and the fingerprint that each request presents unless it brings its own:
+    a memory that was dropped answers NotFound."""
 
-    def __init__(self, name: str, caller: calls.Caller, data: Any, admin: Any) -> None:
+    def __init__(
+        self, name: str, caller: calls.Caller, data: Any, admin: Any, fingerprint: Optional[Mapping[str, Any]] = None
+    ) -> None:
         self.name = name
+        self._fingerprint = fingerprint
         self._caller = caller
         self._data = data
         self._admin = admin
+
+    def __repr__(self) -> str:
+        return f"Memory({self.name!r})"
 
     # --- write ---
 
@@ -69,11 +75,13 @@ class Memory:
     ) -> Iterator[results.Inserted]:
         """Writes batches, each the arguments of `insert` as a mapping, in order; yields the acknowledgements.
 
+        insert_stream({"keys": keys, "values": tokens, "sources": 3} for keys, tokens in source).
         The server's window bounds what is in flight, so that an endless iterator is fine.
         """
 
         def messages() -> Iterator[memory_pb2.InsertRequest]:
             for batch in batches:
+                _check_batch(batch)
                 columns = {name: given for name, given in batch.items() if name not in ("keys", "values", "tokens")}
                 values = batch["values"] if "values" in batch else batch["tokens"]
                 yield self._batch(batch["keys"], values, columns, partition, durability, fingerprint)
@@ -140,15 +148,15 @@ class Memory:
             request_id=request_id or calls.new_request_id(),
             durability=wire.choice("durability", durability, wire.DURABILITIES),
         )
-        by_filter = filter or (
-            wire.Filter(labels=labels, sources=sources) if labels is not None or sources is not None else None
-        )
+        by_filter = filter
+        if filter is None and (labels is not None or sources is not None):
+            by_filter = wire.Filter(labels=labels, sources=sources)
         if (ids is not None) + (by_filter is not None) + everything != 1:
             raise ValueError("delete() takes one of: ids; sources, labels or filter; everything=True")
         if ids is not None:
             request.ids = wire.column(ids, "<u8", "ids")
         elif by_filter is not None:
-            request.filter.CopyFrom(by_filter.message())
+            request.filter.CopyFrom(wire.filter_message(by_filter))
         else:
             request.everything = True
         got = self._caller.call(self._data.Delete, request, timeout)
@@ -192,7 +200,7 @@ class Memory:
         request = memory_pb2.ScanRequest(
             memory=self.name,
             partitions=wire.partition_selection(partitions),
-            filter=filter.message() if filter else None,
+            filter=wire.filter_message(filter),
             with_keys=with_keys,
             page_size=page_size,
             at_least_version=version,
@@ -215,7 +223,7 @@ class Memory:
         request = memory_pb2.CountRequest(
             memory=self.name,
             partitions=wire.partition_selection(partitions),
-            filter=filter.message() if filter else None,
+            filter=wire.filter_message(filter),
             at_least_version=version,
         )
         return int(self._caller.call(self._data.Count, request, timeout).count)
@@ -241,7 +249,7 @@ class Memory:
         budget_ms is a hard bound on the time this takes, retries included; with on_error="empty" a call that fails or
         runs out of it gives an empty answer whose `error` says why, so that a decode loop never stalls on its memory.
         """
-        how = Search(**search)
+        how = requests.search("query", search, self._fingerprint)
         request = requests.query(self.name, keys, k, how)
         request.neighbours.CopyFrom(
             memory_pb2.NeighboursReadOut(
@@ -277,7 +285,7 @@ class Memory:
         tokens. top_m: the most likely m, with the mass left out. mix: (ln p_LM, knn_weight), mixed by the server.
         budget_ms, on_error and `search` as in `query`.
         """
-        how = Search(**search)
+        how = requests.search("distribution", search, self._fingerprint)
         request = requests.query(self.name, keys, k, how)
         request.distribution.CopyFrom(requests.distribution(temperature, ks, targets, allowed, top_m, mix, features))
         response, error = self._ask(request, timeout, budget_ms, on_error)
@@ -309,7 +317,7 @@ class Memory:
             self._data.QueryStream,
             self.name,
             k,
-            Search(**search),
+            requests.search("decode_stream", search, self._fingerprint),
             requests.distribution(temperature, ks, None, allowed, top_m),
             partition,
             durability,
@@ -364,7 +372,7 @@ class Memory:
             partition=partition,
             entries=wire.entries(keys, values, columns),
             durability=wire.choice("durability", durability, wire.DURABILITIES),
-            fingerprint=wire.fingerprint(fingerprint),
+            fingerprint=wire.fingerprint(self._fingerprint if fingerprint is None else fingerprint),
         )
 
     def _ask(
@@ -378,3 +386,13 @@ class Memory:
             if on_error == "raise" or errors.is_of_the_caller(error):
                 raise
             return memory_pb2.QueryResponse(), error
+
+
+def _check_batch(batch: Any) -> None:
+    if not isinstance(batch, Mapping):
+        raise TypeError(
+            f"a batch of insert_stream is a {type(batch).__name__}; must be a mapping of arguments of insert, like "
+            '{"keys": keys, "values": tokens}'
+        )
+    if "keys" not in batch or not ("values" in batch or "tokens" in batch):
+        raise TypeError(f"a batch of insert_stream has {', '.join(map(str, batch)) or 'nothing'}; needs keys and values")

@@ -36,6 +36,15 @@ class Search:
     precision: str = "double"
 
 
+def search(call: str, given: Mapping[str, Any], fingerprint: Optional[Mapping[str, Any]]) -> Search:
+    """The search that keyword arguments of `call` describe, with this fingerprint unless they name one."""
+    known = [field.name for field in dataclasses.fields(Search)]
+    for name in given:
+        if name not in known:
+            raise TypeError(f"{call}() got an unknown argument {name!r}; of a search it takes {', '.join(known)}")
+    return Search(**{"fingerprint": fingerprint, **given})
+
+
 def _accuracy(search: Search) -> memory_pb2.SearchParams:
     given = [name for name in ("exact", "recall", "nprobe") if getattr(search, name) not in (None, False)]
     if len(given) > 1:
@@ -55,7 +64,7 @@ def query(memory: str, keys: ArrayLike, k: int, search: Search) -> memory_pb2.Qu
         k=k,
         search=_accuracy(search),
         partitions=wire.partition_selection(search.partitions),
-        filter=search.filter.message() if search.filter else None,
+        filter=wire.filter_message(search.filter),
         exclude_ids=wire.column(search.exclude_ids, "<u8", "exclude_ids"),
         exclude_sources=wire.column(search.exclude_sources, "<u8", "exclude_sources"),
         sequence_ids=wire.column(search.sequence_ids, "<u8", "sequence_ids"),

@@ -186,6 +186,15 @@ class Filter:
         )
 
 
+def filter_message(given: Optional[Filter]) -> Optional[types_pb2.Filter]:
+    """None is no filter; TypeError for what is not one."""
+    if given is None:
+        return None
+    if not isinstance(given, Filter):
+        raise TypeError(f"filter is a {type(given).__name__}; must be a mneme.Filter, like mneme.Filter(sources=[3, 4])")
+    return given.message()
+
+
 def partition_selection(partitions: Union[None, int, str, Sequence[int]]) -> Optional[types_pb2.PartitionSelection]:
     """None: partition 0; a number, several, or "all"."""
     if partitions is None:

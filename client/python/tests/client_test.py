@@ -357,6 +357,38 @@ class Errors(ClientCase):
         with self.assertRaises(TypeError):
             memory.insert(np.ones((1, DIMENSION), np.float32), [1], colour=3)
 
+    def test_a_wrong_argument_is_named_with_the_call_it_was_given_to(self):
+        memory, keys = self.filled()
+        with self.assertRaisesRegex(TypeError, r"query\(\) got an unknown argument 'kk'"):
+            memory.query(keys[0], kk=3)
+        with self.assertRaisesRegex(TypeError, r"distribution\(\) got an unknown argument 'temprature'"):
+            memory.distribution(keys[0], temprature=3)
+        for call in (memory.count, memory.delete, lambda **given: memory.query(keys[0], **given)):
+            for wrong in ({"sources": [1]}, {}):
+                with self.assertRaisesRegex(TypeError, r"filter is a dict; must be a mneme.Filter"):
+                    call(filter=wrong)
+        with self.assertRaisesRegex(TypeError, "is a tuple; must be a mapping"):
+            list(memory.insert_stream([(keys, np.arange(500))]))
+        with self.assertRaisesRegex(TypeError, "has keys; needs keys and values"):
+            list(memory.insert_stream([{"keys": keys}]))
+
+    def test_a_handle_presents_its_fingerprint_with_every_request(self):
+        key = np.ones((1, DIMENSION), np.float32)
+        self.memory(fingerprint={"model": "gpt2"}).insert(key, [1])
+        memory = self.client.memory(self.name, fingerprint={"model": "llama"})
+        requests = (
+            lambda: memory.insert(key, [1]),
+            lambda: list(memory.insert_stream([{"keys": key, "values": [1]}])),
+            lambda: memory.import_rows(key, [1]),
+            lambda: memory.query(key, 1),
+            lambda: memory.distribution(key, 1),
+            lambda: memory.decode_stream(1).step(key),
+        )
+        for number, request in enumerate(requests):
+            with self.subTest(number), self.assertRaises(mneme.FingerprintMismatch):
+                request()
+        self.assertEqual(memory.query(key, 1, fingerprint={"model": "gpt2"}).found[0], 1)
+
     def test_dropping_frees_the_name(self):
         memory = self.memory()
         self.assertIn(self.name, [each.name for each in self.client.memories()])
