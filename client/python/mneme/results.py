@@ -29,6 +29,10 @@ class Answer:
         """False when this is the empty answer of a call that failed open."""
         return self.error is None
 
+    @property
+    def _state(self) -> str:
+        return "ok" if self.error is None else f"error={self.error.code.name}"
+
 
 def _answer(response: memory_pb2.QueryResponse, error: Optional[MnemeError]) -> dict[str, Any]:
     return {
@@ -53,6 +57,9 @@ class DenseNeighbours:
     values: Optional[Array]
     mask: Array
 
+    def __repr__(self) -> str:
+        return f"DenseNeighbours({list(self.mask.shape)}, found={int(self.mask.sum())})"
+
 
 @dataclasses.dataclass(frozen=True)
 class Neighbours(Answer):
@@ -70,6 +77,9 @@ class Neighbours(Answer):
     labels: Optional[Array]
     sources: Optional[Array]
     positions: Optional[Array]
+
+    def __repr__(self) -> str:
+        return f"Neighbours(rows={len(self.offsets) - 1}, found={len(self.ids)}, {self._state})"
 
     @property
     def found(self) -> Array:
@@ -137,6 +147,10 @@ class Distributions(Answer):
     feature_distances: Optional[Array]
     feature_distinct: Optional[Array]
     mixed: bool
+
+    def __repr__(self) -> str:
+        cells = f"temperatures={self.temperatures}, ks={self.ks}"
+        return f"Distributions(rows={len(self.found)}, {cells}, tokens={len(self.tokens)}, {self._state})"
 
     @property
     def cells(self) -> int:
@@ -247,6 +261,10 @@ class Inserted:
     replayed: bool = False
     sequence: int = 0
 
+    def __repr__(self) -> str:
+        counts = f"inserted={self.inserted}, replaced={self.replaced}, ids_given={len(self.ids)}"
+        return f"Inserted({counts}, durability={self.durability!r}, replayed={self.replayed}, sequence={self.sequence})"
+
 
 @dataclasses.dataclass(frozen=True)
 class Deleted:
@@ -257,6 +275,9 @@ class Deleted:
     deleted_at_ms: int
     dry_run: bool
     version: bytes
+
+    def __repr__(self) -> str:
+        return f"Deleted(deleted={self.deleted}, absent={self.absent}, dry_run={self.dry_run})"
 
 
 def durability_name(number: int) -> str:

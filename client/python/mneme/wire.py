@@ -140,6 +140,10 @@ class Entries:
     created_ms: Array
     partitions: Array
 
+    def __repr__(self) -> str:
+        keys = "none" if self.keys is None else list(self.keys.shape)
+        return f"Entries({len(self)}, keys={keys})"
+
     def __len__(self) -> int:
         return len(self.ids)
 

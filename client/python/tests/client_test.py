@@ -236,6 +236,19 @@ class Asking(ClientCase):
         of_targets = memory.distribution(queries, 32, 3, exact=True, targets=targets).mix(lm[range(3), targets], 0.3)
         np.testing.assert_allclose(of_targets, by_client[range(3), targets], rtol=1e-12)
 
+    def test_everything_shows_itself_in_one_short_line(self):
+        memory, keys = self.filled()
+        one, got = memory.query(keys[:2], 3), memory.distribution(keys[:2], 8, [1, 7])
+        self.assertEqual(repr(one), "Neighbours(rows=2, found=6, ok)")
+        self.assertEqual(repr(one.dense()), "DenseNeighbours([2, 3], found=6)")
+        self.assertIn("Distributions(rows=2, temperatures=(1.0, 7.0), ks=(8,)", repr(got))
+        self.assertEqual(repr(memory.get([1, 2], with_keys=True)), f"Entries(2, keys=[2, {DIMENSION}])")
+        self.assertIn("Inserted(inserted=2, replaced=0, ids_given=2, durability='sync'", repr(memory.insert(keys[:2], [1, 2])))
+        self.assertEqual(repr(memory.delete(ids=[0, 10**9])), "Deleted(deleted=1, absent=1, dry_run=False)")
+        self.assertEqual((repr(memory), repr(self.client)), (f"Memory('{self.name}')", f"Client('{self.server.address}')"))
+        gone = mneme.connect("127.0.0.1:9").memory("wiki").query(keys[0], 1, budget_ms=50, on_error="empty")
+        self.assertRegex(repr(gone), r"Neighbours\(rows=1, found=0, error=(UNAVAILABLE|DEADLINE_EXCEEDED)\)")
+
     def test_one_row_mixes_with_one_row_of_the_model(self):
         memory, keys = self.filled()
         lm = np.log(self.random.dirichlet(np.ones(100)))
