@@ -94,6 +94,8 @@ inline constexpr size_t kMaxMemoriesPage = 1'000;
 inline constexpr size_t kMaxProbeQueries = 1'024;
 // Bytes that a scan page aims at when the client names no size.
 inline constexpr size_t kScanPageBytes = 4 * 1024 * 1024;
+// Queries of one shard that wait for a version: each holds its keys.
+inline constexpr size_t kMaxWaitingReads = 1'024;
 // Concurrent streams of one connection.
 inline constexpr int kMaxConcurrentStreams = 256;
 // How long a SIGTERM waits for calls in flight.

@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <limits>
 #include <map>
+#include <set>
+#include <thread>
 #include <tuple>
 #include <utility>
 
@@ -71,6 +73,39 @@ absl::StatusOr<std::vector<std::optional<Row>>> RowsOf(const Shard& shard, const
   return rows;
 }
 
+using Versions = std::vector<std::shared_ptr<const IndexVersion>>;
+
+bool IsVisible(const Versions& versions, PartitionId partition, Row row) {
+  return std::any_of(versions.begin(), versions.end(), [&](const auto& version) {
+    return version->partition == partition && row < version->tail.end_row && !version->dead.Contains(row);
+  });
+}
+
+// The rows of `wanted` by partition, with versions in which every mapped one is visible. An upsert is in the store a
+// moment before it is published: between the two, its id names a row that no version has yet, so it is looked up again.
+absl::StatusOr<Versions> FindVisibleRows(const Shard& shard, MemoryNumber memory,
+                                         const std::map<PartitionId, std::vector<const Wanted*>>& wanted,
+                                         std::map<PartitionId, std::vector<std::optional<Row>>>& rows) {
+  constexpr int kAttempts = 16;
+  PartitionSelection selection;
+  for (const auto& [partition, of_partition] : wanted) selection.partitions.push_back(partition);
+  for (int attempt = 1;; ++attempt) {
+    for (const auto& [partition, of_partition] : wanted) {
+      ASSIGN_OR_RETURN(rows[partition], RowsOf(shard, {memory, partition}, of_partition));
+    }
+    Versions versions = shard.Versions(memory, selection);
+    bool settled = true;
+    for (const auto& [partition, of_partition] : wanted) {
+      for (size_t i = 0; i < of_partition.size() && settled; ++i) {
+        const std::optional<Row>& row = rows[partition][i];
+        settled = IsServerId(of_partition[i]->id) || !row.has_value() || IsVisible(versions, partition, *row);
+      }
+    }
+    if (settled || attempt == kAttempts) return versions;
+    std::this_thread::yield();
+  }
+}
+
 // Scores what one shard holds of `wanted` (ascending by query), less what has another id or source than was wanted.
 absl::StatusOr<NeighbourColumns> ScoreOn(const Shard& shard, const CandidateContext& context,
                                          const SearchRequest& request, const std::vector<const Wanted*>& wanted) {
@@ -78,10 +113,11 @@ absl::StatusOr<NeighbourColumns> ScoreOn(const Shard& shard, const CandidateCont
   for (const Wanted* one : wanted) by_partition[one->partition].push_back(one);
   std::vector<std::vector<RowReference>> rows_of_query(request.query_count);
   std::map<std::tuple<size_t, PartitionId, EntryId>, std::optional<uint64_t>> source_of;
-  PartitionSelection selection;
+  std::map<PartitionId, std::vector<std::optional<Row>>> rows_of_partition;
+  ASSIGN_OR_RETURN(const Versions versions,
+                   FindVisibleRows(shard, context.memory.number, by_partition, rows_of_partition));
   for (const auto& [partition, of_partition] : by_partition) {
-    selection.partitions.push_back(partition);
-    ASSIGN_OR_RETURN(const auto rows, RowsOf(shard, {context.memory.number, partition}, of_partition));
+    const std::vector<std::optional<Row>>& rows = rows_of_partition[partition];
     for (size_t i = 0; i < rows.size(); ++i) {
       const Wanted& one = *of_partition[i];
       if (!rows[i].has_value()) continue;
@@ -95,8 +131,6 @@ absl::StatusOr<NeighbourColumns> ScoreOn(const Shard& shard, const CandidateCont
     rows.insert(rows.end(), of_query.begin(), of_query.end());
     offsets.push_back(rows.size());
   }
-  // Versions are taken after the rows were found: what was found is visible in them, or was overwritten meanwhile.
-  const auto versions = shard.Versions(context.memory.number, selection);
   ASSIGN_OR_RETURN(SearchResult scored, ScoreRows(versions, request, offsets, rows));
   const NeighbourColumns& all = scored.neighbours;
   std::vector<bool> keep(all.size());
@@ -140,6 +174,14 @@ absl::Status AddExtraCandidates(const CandidateContext& context, const SearchReq
       wanted.push_back(one);
     }
   }
+  // What the search found stays as it was found: its version may be older than what is scored now (I3).
+  std::set<std::tuple<size_t, PartitionId, EntryId>> found;
+  for (size_t query = 0; query < neighbours.queries(); ++query) {
+    for (size_t i = neighbours.offsets[query]; i < neighbours.offsets[query + 1]; ++i) {
+      found.emplace(query, neighbours.partitions[i], neighbours.ids[i]);
+    }
+  }
+  std::erase_if(wanted, [&](const Wanted& one) { return found.contains({one.query, one.partition, one.id}); });
   ASSIGN_OR_RETURN(const auto answers, ScoreEverywhere(context, request, wanted));
   std::vector<const NeighbourColumns*> parts = {&neighbours};
   for (const NeighbourColumns& answer : answers) parts.push_back(&answer);

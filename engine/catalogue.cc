@@ -33,14 +33,17 @@ absl::StatusOr<std::unique_ptr<Catalogue>> Catalogue::Open(std::unique_ptr<Catal
 }
 
 absl::StatusOr<MemoryHandle> Catalogue::Create(const MemorySpec& spec, int64_t now_ms) {
-  MutexLock lock(&mutex_);
-  if (by_name_.contains(spec.name)) {
-    return WithReason(absl::AlreadyExistsError(absl::StrCat("memory \"", spec.name, "\" exists already")),
-                      reason::kMemoryExists);
-  }
-  if (by_name_.size() >= limits::kMaxMemories) {
-    return absl::ResourceExhaustedError(absl::StrCat("there are ", by_name_.size(), " memories; the bound is ",
-                                                     limits::kMaxMemories));
+  MutexLock order(&store_mutex_);
+  {
+    MutexLock lock(&mutex_);
+    if (by_name_.contains(spec.name)) {
+      return WithReason(absl::AlreadyExistsError(absl::StrCat("memory \"", spec.name, "\" exists already")),
+                        reason::kMemoryExists);
+    }
+    if (by_name_.size() >= limits::kMaxMemories) {
+      return absl::ResourceExhaustedError(
+          absl::StrCat("there are ", by_name_.size(), " memories; the bound is ", limits::kMaxMemories));
+    }
   }
   ASSIGN_OR_RETURN(const MemoryNumber number, store_->NextNumber());
   auto record = std::make_shared<MemoryRecord>();
@@ -48,8 +51,14 @@ absl::StatusOr<MemoryHandle> Catalogue::Create(const MemorySpec& spec, int64_t n
   record->spec = spec;
   record->created_ms = now_ms;
   RETURN_IF_ERROR(store_->Put(*record));
+  MutexLock lock(&mutex_);
   by_name_[spec.name] = record;
   return MemoryHandle(record);
+}
+
+absl::StatusOr<MemoryNumber> Catalogue::NextNumber() const {
+  MutexLock order(&store_mutex_);
+  return store_->NextNumber();
 }
 
 absl::StatusOr<MemoryHandle> Catalogue::Find(std::string_view name) const {
@@ -68,14 +77,13 @@ std::vector<MemoryHandle> Catalogue::List() const {
 }
 
 absl::StatusOr<MemoryHandle> Catalogue::Drop(std::string_view name) {
-  MutexLock lock(&mutex_);
-  const auto at = by_name_.find(name);
-  if (at == by_name_.end()) return NotFound(name);
-  MemoryRecord record = *at->second;
+  MutexLock order(&store_mutex_);
+  ASSIGN_OR_RETURN(MemoryHandle dropped, Find(name));
+  MemoryRecord record = *dropped;
   record.dropped = true;
   RETURN_IF_ERROR(store_->Put(record));
-  MemoryHandle dropped = at->second;
-  by_name_.erase(at);
+  MutexLock lock(&mutex_);
+  by_name_.erase(record.spec.name);
   dropped_.push_back(record.number);
   return dropped;
 }
@@ -86,8 +94,9 @@ std::vector<MemoryNumber> Catalogue::Dropped() const {
 }
 
 absl::Status Catalogue::Forget(MemoryNumber number) {
-  MutexLock lock(&mutex_);
+  MutexLock order(&store_mutex_);
   RETURN_IF_ERROR(store_->Remove(number));
+  MutexLock lock(&mutex_);
   std::erase(dropped_, number);
   return absl::OkStatus();
 }

@@ -17,7 +17,8 @@
 
 namespace mneme {
 
-// Thread-safe. I/O happens under its mutex: creating and dropping are rare, and must be in one order.
+// Thread-safe. Changes are in one order under a mutex of their own, which is held during I/O; finding a memory never waits
+// for it.
 class Catalogue {
  public:
   static absl::StatusOr<std::unique_ptr<Catalogue>> Open(std::unique_ptr<CatalogueStore> store);
@@ -29,6 +30,8 @@ class Catalogue {
   std::vector<MemoryHandle> List() const;  // by name
   // Durable when it returns: the name is NOT_FOUND from now on. Returns what was dropped.
   absl::StatusOr<MemoryHandle> Drop(std::string_view name);
+  // No memory has or had this number or a higher one.
+  absl::StatusOr<MemoryNumber> NextNumber() const;
   // Numbers of dropped memories whose data may still be there.
   std::vector<MemoryNumber> Dropped() const;
   // Its data is gone from every shard.
@@ -37,8 +40,10 @@ class Catalogue {
  private:
   explicit Catalogue(std::unique_ptr<CatalogueStore> store) : store_(std::move(store)) {}
 
-  mutable Mutex mutex_;
-  std::unique_ptr<CatalogueStore> store_ ABSL_GUARDED_BY(mutex_);
+  mutable Mutex store_mutex_;  // taken before mutex_
+  std::unique_ptr<CatalogueStore> store_ ABSL_GUARDED_BY(store_mutex_);
+
+  mutable Mutex mutex_;  // held for look-ups in the maps only
   std::map<std::string, MemoryHandle, std::less<>> by_name_ ABSL_GUARDED_BY(mutex_);
   std::vector<MemoryNumber> dropped_ ABSL_GUARDED_BY(mutex_);
 };

@@ -37,6 +37,21 @@ uint64_t HalfOfRam() {
   return static_cast<uint64_t>(sysconf(_SC_PHYS_PAGES)) * static_cast<uint64_t>(sysconf(_SC_PAGE_SIZE)) / 2;
 }
 
+// Appends the entry of `id`; false when there is none.
+absl::StatusOr<bool> ReadEntry(const EntryStore& store, const PartitionKey& key, EntryId id, EntryColumns& out) {
+  if (IsServerId(id)) {
+    ASSIGN_OR_RETURN(const bool there, store.ReadRow(key, RowOfServerId(id), out));
+    return there && out.ids[0] == id;
+  }
+  // Between the look-ups an upsert may move the id to another row; a deletion unmaps it, so this ends.
+  while (true) {
+    ASSIGN_OR_RETURN(const std::optional<Row> row, store.FindRow(key, id));
+    if (!row.has_value()) return false;
+    ASSIGN_OR_RETURN(const bool there, store.ReadRow(key, *row, out));
+    if (there) return true;
+  }
+}
+
 }  // namespace
 
 struct Deployment::State {
@@ -113,9 +128,11 @@ void Deployment::State::RemoveData(MemoryNumber number) {
 Deployment::Deployment(std::unique_ptr<State> state) : state_(std::move(state)) {}
 
 Deployment::~Deployment() {
-  state_->sealer = nullptr;
-  state_->maintenance.reset();
+  // Searches read shards, and writers wake maintenance and searches: both stop before the shards go, and go after them.
+  state_->maintenance->Stop();
+  state_->pool->Stop();
   state_->shards.clear();
+  state_->maintenance.reset();
   state_->pool.reset();
 }
 
@@ -130,6 +147,7 @@ absl::StatusOr<std::unique_ptr<Deployment>> Deployment::Open(DeploymentOptions o
   ASSIGN_OR_RETURN(auto catalogue_store,
                    OpenCatalogueStore(state->directory->CataloguePath(), state->resources.get()));
   ASSIGN_OR_RETURN(state->catalogue, Catalogue::Open(std::move(catalogue_store)));
+  ASSIGN_OR_RETURN(const MemoryNumber next_number, state->catalogue->NextNumber());
   for (uint32_t number = 0; number < state->directory->shards(); ++number) {
     ShardOptions shard;
     shard.number = number;
@@ -142,7 +160,7 @@ absl::StatusOr<std::unique_ptr<Deployment>> Deployment::Open(DeploymentOptions o
       if (Maintenance* sealer = state->sealer.load()) sealer->Wake(which, key);
     };
     shard.events = options.events;
-    ASSIGN_OR_RETURN(auto opened, Shard::Open(std::move(shard), state->catalogue->List()));
+    ASSIGN_OR_RETURN(auto opened, Shard::Open(std::move(shard), state->catalogue->List(), next_number));
     state->shards.push_back(std::move(opened));
   }
   // Shards remove the entries of memories that they do not know: those drops are finished now.
@@ -154,7 +172,8 @@ absl::StatusOr<std::unique_ptr<Deployment>> Deployment::Open(DeploymentOptions o
   state->fanout = std::make_unique<WriteFanout>(state->ShardPointers(), &state->routing);
   state->query_context = {state->ShardPointers(), &state->routing, state->pool.get()};
   state->maintenance = std::make_unique<Maintenance>(
-      state->ShardPointers(), [state](MemoryNumber number) { return state->FindByNumber(number); }, options.events);
+      state->ShardPointers(), [state](MemoryNumber number) { return state->FindByNumber(number); },
+      state->ram_limit_bytes / 2, options.events);
   state->sealer = state->maintenance.get();
   for (const auto& shard : state->shards) {
     for (const auto& [key, published] : shard->PublishedAll()) {
@@ -196,7 +215,6 @@ void Deployment::Insert(MemoryHandle memory, InsertCommand command, std::functio
 void Deployment::Delete(MemoryHandle memory, DeleteCommand command,
                         std::function<void(absl::StatusOr<DeleteOutcome>)> done) {
   const int64_t now_ms = state_->clock->NowMs();
-  if (command.filter.has_value()) command.filter->stamp_ms = now_ms;
   if (!command.dry_run) return state_->fanout->Delete(std::move(memory), std::move(command), now_ms, std::move(done));
   auto outcome = DryRun(memory, command);
   if (outcome.ok()) outcome->deleted_at_ms = now_ms;
@@ -207,8 +225,9 @@ absl::StatusOr<DeleteOutcome> Deployment::DryRun(const MemoryHandle& memory, con
   DeleteOutcome outcome;
   outcome.version.memory = memory->number;
   if (!command.ids.has_value()) {
-    RowFilter filter = command.filter.value_or(RowFilter{});
-    ASSIGN_OR_RETURN(outcome.deleted, Count(memory, command.partitions, filter, {}, {}));
+    // Expired entries are deleted too: nothing is hidden.
+    ASSIGN_OR_RETURN(outcome.deleted,
+                     CountMatching(memory, command.partitions, command.filter.value_or(RowFilter{}), command.limits));
     return outcome;
   }
   const std::vector<PartitionId> defaults = {0};
@@ -223,7 +242,7 @@ absl::StatusOr<DeleteOutcome> Deployment::DryRun(const MemoryHandle& memory, con
   }
   for (const PartitionId partition : partitions) {
     std::vector<bool> found;
-    RETURN_IF_ERROR(Get(memory, partition, *command.ids, /*with_keys=*/false, {}, {}, found).status());
+    RETURN_IF_ERROR(Get(memory, partition, *command.ids, /*with_keys=*/false, {}, command.limits, found).status());
     outcome.deleted += static_cast<uint64_t>(std::count(found.begin(), found.end(), true));
   }
   outcome.absent = command.ids->size() - std::min<uint64_t>(command.ids->size(), outcome.deleted);
@@ -250,21 +269,19 @@ absl::StatusOr<EntryColumns> Deployment::Get(const MemoryHandle& memory, Partiti
     const uint32_t owner = state_->routing.OwnerOfEntry(*memory, partition, ids[i]);
     if (IsServerId(ids[i]) && ShardOfServerId(ids[i]) != owner) continue;
     const EntryStore& store = state_->shards[owner]->store();
-    std::optional<Row> row;
-    if (IsServerId(ids[i])) {
-      row = RowOfServerId(ids[i]);
-    } else {
-      ASSIGN_OR_RETURN(row, store.FindRow(key, ids[i]));
-    }
-    if (!row.has_value()) continue;
     EntryColumns one;
     one.values.width = entries.values.width;
-    ASSIGN_OR_RETURN(const bool there, store.ReadRow(key, *row, one));
-    if (!there || one.ids[0] != ids[i] || !visible.Accepts(one.ids[0], one.At(0).attributes)) continue;
+    ASSIGN_OR_RETURN(const bool there, ReadEntry(store, key, ids[i], one));
+    if (!there || !visible.Accepts(one.ids[0], one.At(0).attributes)) continue;
     EntryView entry = one.At(0);
     if (!with_keys) entry.key = {};
     entries.Append(entry);
     found[i] = true;
+    if (entries.keys.size() + entries.values.bytes.size() > limits::kMaxMessageBytes) {
+      return absl::ResourceExhaustedError(absl::StrCat("the entries asked for exceed ", limits::kMaxMessageBytes,
+                                                       " bytes; ask for fewer ids"));
+    }
+    RETURN_IF_ERROR(limits.Check());
   }
   return entries;
 }
@@ -279,19 +296,18 @@ absl::StatusOr<ScanPage> Deployment::Scan(const MemoryHandle& memory, const Scan
 absl::StatusOr<uint64_t> Deployment::Count(const MemoryHandle& memory, const PartitionSelection& partitions,
                                            const RowFilter& filter, const Version& at_least,
                                            const CallLimits& limits) const {
-  constexpr uint64_t kCheckRows = 65'536;
   RETURN_IF_ERROR(state_->Await(at_least, limits));
   RowFilter stamped = filter;
   stamped.stamp_ms = state_->clock->NowMs();
+  return CountMatching(memory, partitions, stamped, limits);
+}
+
+absl::StatusOr<uint64_t> Deployment::CountMatching(const MemoryHandle& memory, const PartitionSelection& partitions,
+                                                   const RowFilter& filter, const CallLimits& limits) const {
   uint64_t count = 0;
-  absl::Status status;
   for (const uint32_t owner : state_->routing.OwnersOf(*memory, partitions)) {
     for (const auto& version : state_->shards[owner]->Versions(memory->number, partitions)) {
-      ForEachVisibleRow(*version, stamped, [&](const RowBlock&, size_t) {
-        if (++count % kCheckRows == 0) status = limits.Check();
-        return status.ok();
-      });
-      RETURN_IF_ERROR(status);
+      RETURN_IF_ERROR(ForEachVisibleRow(*version, filter, limits, [&](const RowBlock&, size_t) { ++count; }));
     }
   }
   return count;

@@ -86,6 +86,8 @@ class Deployment {
 
  private:
   struct State;
+  absl::StatusOr<uint64_t> CountMatching(const MemoryHandle& memory, const PartitionSelection& partitions,
+                                         const RowFilter& filter, const CallLimits& limits) const;
   absl::StatusOr<DeleteOutcome> DryRun(const MemoryHandle& memory, const DeleteCommand& command) const;
   explicit Deployment(std::unique_ptr<State> state);
   std::unique_ptr<State> state_;

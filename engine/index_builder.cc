@@ -15,6 +15,10 @@
 namespace mneme {
 namespace {
 
+// A sample takes every row of a partition below this.
+constexpr uint64_t kMinSampleRows = 4096;
+// Fewer rows of the sample than this for each list would make lists of single rows.
+constexpr uint64_t kMinRowsPerList = 16;
 constexpr uint64_t kProgressRows = 8192;
 
 class Build {
@@ -22,11 +26,17 @@ class Build {
   explicit Build(const BuildRequest& request) : request_(request) {}
 
   absl::StatusOr<BuiltSegment> Run() {
+    if (request_.codebook != nullptr) return Write(request_.codebook);
+    ASSIGN_OR_RETURN(const std::shared_ptr<const Codebook> trained, Train());
+    absl::StatusOr<BuiltSegment> built = Write(trained);
+    if (!built.ok()) request_.files->RemoveCodebook(trained->number());
+    return built;
+  }
+
+ private:
+  absl::StatusOr<BuiltSegment> Write(const std::shared_ptr<const Codebook>& codebook) const {
     BuiltSegment built;
-    built.codebook = request_.codebook;
-    if (built.codebook == nullptr) {
-      ASSIGN_OR_RETURN(built.codebook, Train());
-    }
+    built.codebook = codebook;
     SegmentBuilder builder(request_.spec, built.codebook, request_.first_row, request_.end_row);
     RETURN_IF_ERROR(Scan("reading", [&](Row row, const EntryView& entry) { builder.Add(row, entry); }));
     built.installed.record = {.key = request_.key,
@@ -41,7 +51,6 @@ class Build {
     return built;
   }
 
- private:
   bool Report(const char* stage, uint64_t rows_done) const {
     return request_.progress == nullptr || request_.progress({stage, rows_done, request_.live_rows});
   }
@@ -62,8 +71,8 @@ class Build {
 
   absl::StatusOr<std::shared_ptr<const Codebook>> Train() const {
     const uint64_t rows = std::max<uint64_t>(request_.live_rows, 1);
-    const uint32_t lists = ListsFor(rows);
-    const uint64_t sample_rows = uint64_t{lists} * limits::kTrainingRowsPerCentroid;
+    const uint32_t wanted = ListsFor(rows);
+    const uint64_t sample_rows = std::max(uint64_t{wanted} * limits::kTrainingRowsPerCentroid, kMinSampleRows);
     const size_t dimension = request_.spec.dimension;
     std::vector<float> sample;
     RETURN_IF_ERROR(Scan("reading", [&](Row row, const EntryView& entry) {
@@ -71,9 +80,10 @@ class Build {
       sample.resize(sample.size() + dimension);
       DecodeVector(request_.spec.key_dtype, entry.key.data(), dimension, sample.data() + sample.size() - dimension);
     }));
-    if (sample.size() / dimension < lists) {
-      return absl::FailedPreconditionError(absl::StrCat("too few rows to train on: ", sample.size() / dimension));
-    }
+    const uint64_t sampled = sample.size() / dimension;
+    if (sampled == 0) return absl::FailedPreconditionError("no row is left to train on");
+    // Rows that are overwritten all the time may be gone by now.
+    const uint32_t lists = static_cast<uint32_t>(std::clamp<uint64_t>(sampled / kMinRowsPerList, 1, wanted));
     const uint64_t number = request_.files->NextNumber();
     const auto cancelled = [this] { return !Report("training", 0); };
     ASSIGN_OR_RETURN(const std::shared_ptr<Codebook> codebook,

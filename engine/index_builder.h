@@ -31,8 +31,8 @@ struct BuiltSegment {
 };
 
 // Reads the rows, trains where asked, writes and syncs the files, and opens them. The files are not referenced until an
-// InstallOperation is committed. CANCELLED when `progress` says so; FAILED_PRECONDITION when there are too few live rows
-// to train on.
+// InstallOperation is committed. CANCELLED when `progress` says so; FAILED_PRECONDITION when there is no live row to
+// train on.
 absl::StatusOr<BuiltSegment> BuildSegment(const BuildRequest& request);
 
 }  // namespace mneme

@@ -20,6 +20,12 @@ namespace {
 constexpr int kNice = 10;
 // How often waiting reads are checked for their deadline.
 constexpr std::chrono::milliseconds kTick(50);
+// A tail this long is sealed even when few of its rows are alive: what was overwritten must not stay in ram.
+constexpr uint64_t kLongTailRows = 4 * limits::kFlatRows;
+// A build that failed is not tried again before this.
+constexpr std::chrono::seconds kRetryDelay(10);
+// Rows of a merge are held in ram while it is written.
+constexpr uint64_t kMaxMergeBytes = uint64_t{2} << 30;
 // A merge takes an older segment in when it is at most this many times what is written with it.
 constexpr uint64_t kMergeRatio = 2;
 
@@ -30,7 +36,7 @@ struct Plan {
   std::shared_ptr<const Codebook> codebook;
 };
 
-Plan MakePlan(const PublishedPartition& partition, bool retrain) {
+Plan MakePlan(const PublishedPartition& partition, size_t key_bytes, bool retrain) {
   const IndexVersion& version = *partition.version;
   Plan plan;
   plan.end = version.tail.end_row;
@@ -44,8 +50,9 @@ Plan MakePlan(const PublishedPartition& partition, bool retrain) {
   uint64_t rows = plan.end - plan.first;
   for (size_t i = version.segments.size(); i-- > 0;) {
     const Segment& older = *version.segments[i];
+    const bool small = (rows + older.rows()) * key_bytes <= kMaxMergeBytes;
     const bool merge = older.rows() <= kMergeRatio * rows || i + 1 >= limits::kMaxSegments;
-    if (!merge) break;
+    if (!merge || !small) break;
     plan.first = older.first_row();
     rows += older.rows();
   }
@@ -55,18 +62,21 @@ Plan MakePlan(const PublishedPartition& partition, bool retrain) {
 }  // namespace
 
 Maintenance::Maintenance(std::vector<Shard*> shards, std::function<MemoryHandle(MemoryNumber)> find_memory,
-                         EventSink events)
-    : shards_(std::move(shards)), find_memory_(std::move(find_memory)), events_(std::move(events)),
+                         uint64_t tail_ram_bytes, EventSink events)
+    : shards_(std::move(shards)), find_memory_(std::move(find_memory)), tail_ram_bytes_(tail_ram_bytes),
+      events_(std::move(events)),
       thread_([this] { Run(); }) {}
 
-Maintenance::~Maintenance() {
+Maintenance::~Maintenance() { Stop(); }
+
+void Maintenance::Stop() {
   cancelled_ = true;
   {
     MutexLock lock(&mutex_);
     stopping_ = true;
   }
   woken_.NotifyOne();
-  thread_.join();
+  if (thread_.joinable()) thread_.join();
 }
 
 void Maintenance::Wake(uint32_t shard, const PartitionKey& key) {
@@ -88,28 +98,59 @@ void Maintenance::Run() {
       if (stopping_) return;
       due.swap(due_);
     }
-    for (Shard* shard : shards_) shard->ExpireWaiters();
+    ExpireWaiters();
     for (const auto& [shard, key] : due) {
       if (!cancelled_) BuildIfDue(*shards_[shard], key);
     }
+    if (!cancelled_) RelievePressure();
   }
+}
+
+void Maintenance::ExpireWaiters() const {
+  for (Shard* shard : shards_) shard->ExpireWaiters();
 }
 
 void Maintenance::BuildIfDue(Shard& shard, const PartitionKey& key) {
   const auto partition = shard.PublishedOf(key);
   if (partition == nullptr || partition->tail_rows < limits::kSealRows) return;
   const bool flat = partition->version->codebook == nullptr && partition->live_rows < limits::kFlatRows &&
-                    partition->tail_rows < 4 * limits::kFlatRows;
-  if (flat) return;
+                    partition->tail_rows < kLongTailRows;
+  if (!flat) BuildInBackground(shard, key);
+}
+
+void Maintenance::BuildInBackground(Shard& shard, const PartitionKey& key) {
+  const auto now = std::chrono::steady_clock::now();
+  const auto failed = failed_.find({shard.number(), key});
+  if (failed != failed_.end() && now < failed->second) return;
   busy_ = true;
-  const absl::Status status = Build(shard, key, /*retrain=*/false, [this](const BuildProgress&) {
-    for (Shard* each : shards_) each->ExpireWaiters();
-    return !cancelled_.load();
-  });
+  const absl::Status status =
+      Build(shard, key, /*retrain=*/false, [this](const BuildProgress&) { return !cancelled_.load(); });
   busy_ = false;
-  if (!status.ok() && !absl::IsCancelled(status) && !absl::IsAborted(status) && events_ != nullptr) {
-    events_("index_build_failed", status.ToString());
+  if (status.ok() || absl::IsCancelled(status) || absl::IsAborted(status)) {
+    failed_.erase({shard.number(), key});
+    return;
   }
+  failed_[{shard.number(), key}] = now + kRetryDelay;
+  if (events_ != nullptr) events_("index_build_failed", status.ToString());
+}
+
+void Maintenance::RelievePressure() {
+  uint64_t bytes = 0;
+  for (const Shard* shard : shards_) bytes += shard->tail_ram_bytes();
+  if (bytes <= tail_ram_bytes_) return;
+  Shard* largest_shard = nullptr;
+  PartitionKey largest_key;
+  uint64_t largest_bytes = 0;
+  for (Shard* shard : shards_) {
+    for (const auto& [key, partition] : shard->PublishedAll()) {
+      const bool worth_it = partition->live_rows >= limits::kMinIndexedRows && partition->tail_rows >= limits::kMinIndexedRows;
+      if (!worth_it || partition->tail_ram_bytes <= largest_bytes || failed_.contains({shard->number(), key})) continue;
+      largest_shard = shard;
+      largest_key = key;
+      largest_bytes = partition->tail_ram_bytes;
+    }
+  }
+  if (largest_shard != nullptr) BuildInBackground(*largest_shard, largest_key);
 }
 
 absl::Status Maintenance::Build(Shard& shard, const PartitionKey& key, bool retrain,
@@ -119,42 +160,59 @@ absl::Status Maintenance::Build(Shard& shard, const PartitionKey& key, bool retr
   const MemoryHandle memory = find_memory_(key.memory);
   if (partition == nullptr || memory == nullptr) return absl::OkStatus();
   const bool worth_it = partition->tail_rows > 0 || retrain;
-  if (!worth_it || partition->live_rows < limits::kMinIndexedRows) return absl::OkStatus();
+  const bool long_tail = partition->tail_rows >= kLongTailRows && partition->live_rows > 0;
+  if (!worth_it || (partition->live_rows < limits::kMinIndexedRows && !long_tail)) return absl::OkStatus();
 
-  const Plan plan = MakePlan(*partition, retrain);
+  const Plan plan = MakePlan(*partition, memory->spec.KeyBytes(), retrain);
   // Marks are read before the rows: a row that dies in between is in both, and stays marked.
   ASSIGN_OR_RETURN(std::vector<Row> marks, shard.store().ReadDeadMarks(key));
   std::erase_if(marks, [&](Row row) { return row < plan.first || row >= plan.end; });
-  ASSIGN_OR_RETURN(BuiltSegment built,
-                   BuildSegment({.store = &shard.store(),
-                                 .files = &shard.files(),
-                                 .key = key,
-                                 .spec = MakeIndexSpec(memory->spec),
-                                 .first_row = plan.first,
-                                 .end_row = plan.end,
-                                 .live_rows = std::min<uint64_t>(partition->live_rows, plan.end - plan.first),
-                                 .codebook = plan.codebook,
-                                 .progress = progress}));
+  absl::StatusOr<BuiltSegment> built =
+      BuildSegment({.store = &shard.store(),
+                    .files = &shard.files(),
+                    .key = key,
+                    .spec = MakeIndexSpec(memory->spec),
+                    .first_row = plan.first,
+                    .end_row = plan.end,
+                    .live_rows = std::min<uint64_t>(partition->live_rows, plan.end - plan.first),
+                    .codebook = plan.codebook,
+                    // Reads that wait for a version keep their deadlines while this takes its time.
+                    .progress = [&](const BuildProgress& done) {
+                      ExpireWaiters();
+                      return progress(done);
+                    }});
+  // Everything in the tail was overwritten or deleted: there is nothing to index, only ram to give back.
+  const bool all_gone = absl::IsFailedPrecondition(built.status()) && partition->version->segments.empty();
+  if (all_gone) {
+    built = BuiltSegment{};
+    built->installed.record = {.key = key, .first_row = plan.first, .end_row = plan.end};
+  }
+  RETURN_IF_ERROR(built.status());
+  return InstallAndWait(shard, *std::move(built), partition->generation, std::move(marks), plan.codebook == nullptr);
+}
+
+absl::Status Maintenance::InstallAndWait(Shard& shard, BuiltSegment built, uint64_t generation, std::vector<Row> marks,
+                                         bool trained) {
   const SegmentRecord record = built.installed.record;
   auto done = std::make_shared<std::promise<absl::Status>>();
   std::future<absl::Status> installed = done->get_future();
-  InstallOperation install{.memory = key.memory,
+  InstallOperation install{.memory = record.key.memory,
                            .added = std::move(built.installed),
                            .codebook = std::move(built.codebook),
-                           .generation = partition->generation,
+                           .generation = generation,
                            .cleared_marks = std::move(marks),
                            .done = [done](const absl::Status& status) { done->set_value(status); }};
   absl::Status status = shard.Submit(std::move(install));
   if (status.ok()) status = installed.get();
   if (!status.ok()) {
     shard.files().RemoveSegment(record.file_number);
-    if (plan.codebook == nullptr) shard.files().RemoveCodebook(record.codebook_number);
+    if (trained) shard.files().RemoveCodebook(record.codebook_number);
     return status;
   }
   if (events_ != nullptr) {
-    events_("index_segment_installed", absl::StrCat("shard=", shard.number(), " memory=", key.memory, " partition=",
-                                                    key.partition, " rows=[", record.first_row, ",", record.end_row,
-                                                    ") trained=", plan.codebook == nullptr ? "yes" : "no"));
+    events_("index_segment_installed",
+            absl::StrCat("shard=", shard.number(), " memory=", record.key.memory, " partition=", record.key.partition,
+                         " rows=[", record.first_row, ",", record.end_row, ") trained=", trained ? "yes" : "no"));
   }
   return absl::OkStatus();
 }

@@ -9,6 +9,8 @@
 #define MNEME_ENGINE_MAINTENANCE_H_
 
 #include <atomic>
+#include <chrono>
+#include <map>
 #include <functional>
 #include <set>
 #include <thread>
@@ -19,6 +21,7 @@
 #include "absl/status/status.h"
 #include "common/mutex.h"
 #include "engine/commands.h"
+#include "engine/index_builder.h"
 #include "engine/shard.h"
 
 namespace mneme {
@@ -26,10 +29,13 @@ namespace mneme {
 // Thread-safe.
 class Maintenance {
  public:
-  // `shards` are borrowed and must outlive it. `find_spec` returns nullptr for a dropped memory.
-  Maintenance(std::vector<Shard*> shards, std::function<MemoryHandle(MemoryNumber)> find_memory, EventSink events);
-  // Cancels what is being built.
+  // `shards` are borrowed and must live until Stop(). `find_memory` returns nullptr for a dropped memory. When tails hold
+  // more than `tail_ram_bytes`, the largest is sealed before its time.
+  Maintenance(std::vector<Shard*> shards, std::function<MemoryHandle(MemoryNumber)> find_memory,
+              uint64_t tail_ram_bytes, EventSink events);
   ~Maintenance();
+  // Cancels what is being built and ends the thread; Wake() has no effect any more.
+  void Stop();
 
   // Looks at a partition soon.
   void Wake(uint32_t shard, const PartitionKey& key);
@@ -42,10 +48,16 @@ class Maintenance {
 
  private:
   void Run();
+  absl::Status InstallAndWait(Shard& shard, BuiltSegment built, uint64_t generation, std::vector<Row> marks,
+                              bool trained);
   void BuildIfDue(Shard& shard, const PartitionKey& key);
+  void BuildInBackground(Shard& shard, const PartitionKey& key);
+  void RelievePressure();
+  void ExpireWaiters() const;
 
   const std::vector<Shard*> shards_;
   const std::function<MemoryHandle(MemoryNumber)> find_memory_;
+  const uint64_t tail_ram_bytes_;
   const EventSink events_;
   std::atomic<bool> busy_{false};
   std::atomic<bool> cancelled_{false};
@@ -56,6 +68,8 @@ class Maintenance {
   CondVar woken_;
   std::set<std::pair<uint32_t, PartitionKey>> due_ ABSL_GUARDED_BY(mutex_);
   bool stopping_ ABSL_GUARDED_BY(mutex_) = false;
+  // The background thread's own: partitions whose build failed, and when it may be tried again.
+  std::map<std::pair<uint32_t, PartitionKey>, std::chrono::steady_clock::time_point> failed_;
   std::thread thread_;
 };
 

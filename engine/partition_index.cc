@@ -57,6 +57,13 @@ void PartitionIndex::Install(InstalledSegment added, std::shared_ptr<const Codeb
   }
 }
 
+bool PartitionIndex::DiscardTail(Row end) {
+  if (end <= tail_from_ || dead_.CountIn(tail_from_, end) != end - tail_from_) return false;
+  tail_from_ = end;
+  tail_->DropBelow(end);
+  return true;
+}
+
 std::shared_ptr<const IndexVersion> PartitionIndex::MakeVersion() const {
   auto version = std::make_shared<IndexVersion>();
   version->partition = head_.key.partition;

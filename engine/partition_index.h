@@ -50,6 +50,9 @@ class PartitionIndex {
   // Puts `added` in the place of the segments whose rows it covers, and takes those rows from the tail.
   void Install(InstalledSegment added, std::shared_ptr<const Codebook> codebook);
 
+  // Gives up rows of the tail below `end`, of which none is alive. False when one is.
+  bool DiscardTail(Row end);
+
   // An immutable version of what is there now.
   std::shared_ptr<const IndexVersion> MakeVersion() const;
 

@@ -3,8 +3,10 @@
 #include <algorithm>
 #include <atomic>
 #include <chrono>
+#include <new>
 #include <utility>
 
+#include "common/error_reason.h"
 #include "common/status_macros.h"
 #include "engine/candidates.h"
 
@@ -26,7 +28,8 @@ class QueryExecution : public std::enable_shared_from_this<QueryExecution> {
                  std::function<void(absl::StatusOr<QueryOutcome>)> done)
       : context_(context), memory_(std::move(memory)), command_(std::move(command)), done_(std::move(done)),
         owners_(context_.routing->OwnersOf(*memory_, command_.partitions)) {
-    const size_t slices = std::clamp<size_t>(command_.count / kSliceRows, 1, context_.pool->threads());
+    const size_t busy = std::max<size_t>(1, 2 * context_.pool->threads() / std::max<size_t>(owners_.size(), 1));
+    const size_t slices = std::clamp<size_t>(command_.count / kSliceRows, 1, std::min(busy, context_.pool->threads()));
     for (size_t i = 0; i <= slices; ++i) slice_begins_.push_back(command_.count * i / slices);
     parts_.resize(owners_.size() * slices);
   }
@@ -54,6 +57,10 @@ class QueryExecution : public std::enable_shared_from_this<QueryExecution> {
   void Enqueue() {
     enqueued_ = Steady::now();
     pending_ = parts_.size();
+    // One version of each shard for all rows of the batch (I3).
+    for (const uint32_t owner : owners_) {
+      snapshots_.push_back(context_.shards[owner]->TakeSnapshot(memory_->number, command_.partitions));
+    }
     std::vector<std::function<void()>> tasks;
     for (size_t i = 0; i < parts_.size(); ++i) {
       tasks.push_back([self = shared_from_this(), i] { self->RunPart(i); });
@@ -65,17 +72,20 @@ class QueryExecution : public std::enable_shared_from_this<QueryExecution> {
   // Step 2.
   void RunPart(size_t i) {
     if (!started_.exchange(true)) queue_us_ = MicrosSince(enqueued_);
-    parts_[i] = SearchPart(owners_[i / slices()], i % slices());
+    try {
+      parts_[i] = SearchPart(i / slices(), i % slices());
+    } catch (const std::bad_alloc&) {
+      parts_[i] = WithReason(absl::ResourceExhaustedError("out of ram while searching"), reason::kMemoryLimit);
+    }
     if (pending_.fetch_sub(1) == 1) Complete();
   }
 
-  absl::StatusOr<SearchResult> SearchPart(uint32_t shard, size_t slice) {
+  absl::StatusOr<SearchResult> SearchPart(size_t owner, size_t slice) {
     RETURN_IF_ERROR(command_.limits.Check());
     const size_t begin = slice_begins_[slice];
     const SearchRequest request = MakeRequest(begin, slice_begins_[slice + 1] - begin);
-    const auto versions = context_.shards[shard]->Versions(memory_->number, command_.partitions);
     if (request.k == 0) return EmptyAnswer(request.query_count);
-    return Search(versions, request);
+    return Search(snapshots_[owner].versions, request);
   }
 
   SearchRequest MakeRequest(size_t begin, size_t count) const {
@@ -105,12 +115,20 @@ class QueryExecution : public std::enable_shared_from_this<QueryExecution> {
 
   // Step 3.
   void Complete() {
-    auto outcome = Merge();
+    auto outcome = GuardedMerge();
     if (outcome.ok()) {
       outcome->queue_us = queue_us_;
       outcome->search_us = MicrosSince(enqueued_) - std::min(queue_us_, MicrosSince(enqueued_));
     }
     done_(std::move(outcome));
+  }
+
+  absl::StatusOr<QueryOutcome> GuardedMerge() {
+    try {
+      return Merge();
+    } catch (const std::bad_alloc&) {
+      return WithReason(absl::ResourceExhaustedError("out of ram while merging answers"), reason::kMemoryLimit);
+    }
   }
 
   absl::StatusOr<QueryOutcome> Merge() {
@@ -138,8 +156,8 @@ class QueryExecution : public std::enable_shared_from_this<QueryExecution> {
       RETURN_IF_ERROR(FindSuccessors(candidates, MakeRequest(0, command_.count), outcome));
     }
     outcome.version.memory = memory_->number;
-    for (const uint32_t owner : owners_) {
-      outcome.version.parts.push_back({owner, context_.shards[owner]->visible()});
+    for (size_t owner = 0; owner < owners_.size(); ++owner) {
+      outcome.version.parts.push_back({owners_[owner], snapshots_[owner].sequence});
     }
     outcome.coverage.shards_total = static_cast<uint32_t>(owners_.size());
     outcome.coverage.shards_answered = outcome.coverage.shards_total;
@@ -165,6 +183,7 @@ class QueryExecution : public std::enable_shared_from_this<QueryExecution> {
   const QueryCommand command_;
   const std::function<void(absl::StatusOr<QueryOutcome>)> done_;
   const std::vector<uint32_t> owners_;
+  std::vector<Shard::Snapshot> snapshots_;  // [owner]
   std::vector<size_t> slice_begins_;
   std::vector<absl::StatusOr<SearchResult>> parts_;  // [owner][slice]; each written by one task
   std::atomic<size_t> pending_{0};

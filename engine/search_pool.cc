@@ -13,13 +13,17 @@ SearchPool::SearchPool(size_t threads) {
   for (size_t i = 0; i < threads; ++i) threads_.emplace_back([this] { Run(); });
 }
 
-SearchPool::~SearchPool() {
+SearchPool::~SearchPool() { Stop(); }
+
+void SearchPool::Stop() {
   {
     MutexLock lock(&mutex_);
     stopping_ = true;
   }
   arrived_.NotifyAll();
-  for (std::thread& thread : threads_) thread.join();
+  for (std::thread& thread : threads_) {
+    if (thread.joinable()) thread.join();
+  }
 }
 
 absl::Status SearchPool::Submit(std::vector<std::function<void()>> tasks) {
@@ -32,7 +36,9 @@ absl::Status SearchPool::Submit(std::vector<std::function<void()>> tasks) {
 }
 
 absl::Status SearchPool::Enqueue(std::vector<std::function<void()>>& tasks) {
-  if (tasks_.size() + tasks.size() > limits::kMaxQueuedSearches) {
+  if (stopping_) return absl::UnavailableError("the server is shutting down");
+  // What comes to an idle pool is taken whole, however many shards it has.
+  if (!tasks_.empty() && tasks_.size() + tasks.size() > limits::kMaxQueuedSearches) {
     return WithReason(absl::ResourceExhaustedError(absl::StrCat(tasks_.size(), " searches are waiting; the bound is ",
                                                                 limits::kMaxQueuedSearches)),
                       reason::kQueueFull);

@@ -19,11 +19,14 @@ namespace mneme {
 class SearchPool {
  public:
   explicit SearchPool(size_t threads);
-  // Runs what waits, then stops.
   ~SearchPool();
 
+  // Runs what waits, then stops; later tasks are UNAVAILABLE. Called once at most, before the destructor calls it again.
+  void Stop();
+
   size_t threads() const { return threads_.size(); }
-  // Queues all of `tasks` or none: RESOURCE_EXHAUSTED when more than kMaxQueuedSearches would wait.
+  // Queues all of `tasks` or none: RESOURCE_EXHAUSTED when some wait already and more than
+  // kMaxQueuedSearches would.
   absl::Status Submit(std::vector<std::function<void()>> tasks);
   size_t queued() const;
 

@@ -23,6 +23,8 @@ namespace {
 
 // Bytes that one group commits at most: more would only delay the first of it.
 constexpr uint64_t kGroupBytes = 8 * 1024 * 1024;
+// Rows that a delete by filter removes in one atomic batch.
+constexpr size_t kDeleteGroupRows = 65'536;
 // Remembered requests dropped in one round once the window is full.
 constexpr size_t kForgetBatch = 1024;
 
@@ -47,17 +49,19 @@ Shard::Shard(ShardOptions options)
     : number_(options.number), store_(std::move(options.store)), files_(std::move(options.files)),
       sealable_(std::move(options.sealable)) {}
 
-absl::StatusOr<std::unique_ptr<Shard>> Shard::Open(ShardOptions options, const std::vector<MemoryHandle>& memories) {
+absl::StatusOr<std::unique_ptr<Shard>> Shard::Open(ShardOptions options, const std::vector<MemoryHandle>& memories,
+                                                   MemoryNumber next_number) {
   const EventSink events = options.events;
   std::unique_ptr<Shard> shard(new Shard(std::move(options)));
-  RETURN_IF_ERROR(shard->Load(memories, events));
+  RETURN_IF_ERROR(shard->Load(memories, next_number, events));
   shard->writer_ = std::thread([raw = shard.get()] { raw->RunWriter(); });
   shard->syncer_ = std::thread([raw = shard.get()] { raw->RunSyncer(); });
   return shard;
 }
 
-absl::Status Shard::Load(const std::vector<MemoryHandle>& memories, const EventSink& events) {
-  ASSIGN_OR_RETURN(partitions_, LoadPartitions(*store_, *files_, memories, events));
+absl::Status Shard::Load(const std::vector<MemoryHandle>& memories, MemoryNumber next_number,
+                         const EventSink& events) {
+  ASSIGN_OR_RETURN(partitions_, LoadPartitions(*store_, *files_, memories, next_number, events));
   ASSIGN_OR_RETURN(remembered_, store_->CountRequests());
   sequence_ = store_->applied();
   std::vector<PartitionKey> keys;
@@ -89,7 +93,10 @@ absl::Status Shard::Submit(WriteOperation operation) {
     MutexLock lock(&queue_mutex_);
     if (stopping_) return absl::UnavailableError("the server is shutting down");
     RETURN_IF_ERROR(write_status_);
-    if (queued_bytes_ + bytes > limits::kMaxQueuedWriteBytes) {
+    // Background work must get through under overload: it is what frees ram.
+    const bool of_client =
+        std::holds_alternative<InsertOperation>(operation) || std::holds_alternative<DeleteOperation>(operation);
+    if (of_client && queued_bytes_ + bytes > limits::kMaxQueuedWriteBytes) {
       return WithReason(absl::ResourceExhaustedError(absl::StrCat("shard ", number_, " has ", queued_bytes_,
                                                                   " bytes of writes waiting; the bound is ",
                                                                   limits::kMaxQueuedWriteBytes)),
@@ -126,7 +133,7 @@ void Shard::RunWriter() {
 
 void Shard::RunSyncer() {
   while (true) {
-    std::vector<Unsynced> waiting;
+    std::vector<std::function<void(absl::Status)>> waiting;
     {
       MutexLock lock(&sync_mutex_);
       sync_wanted_.Await(
@@ -134,9 +141,12 @@ void Shard::RunSyncer() {
       if (unsynced_.empty()) return;
       waiting.swap(unsynced_);
     }
-    const absl::Status synced = store_->Sync().status();
-    if (!synced.ok()) Refuse(synced);
-    for (Unsynced& one : waiting) one.done(synced);
+    absl::Status synced = store_->Sync().status();
+    if (!synced.ok()) {
+      Refuse(synced);
+      synced = write_status();
+    }
+    for (auto& done : waiting) done(synced);
   }
 }
 
@@ -209,29 +219,37 @@ void Shard::ApplyDelete(Round& round, DeleteOperation& operation) {
     return;
   }
   Close(round);
-  auto result = PlanWide(*round.group, operation);
+  auto result = PlanWide(round, operation);
   round.planned.push_back({&operation.ticket, std::move(result)});
   Close(round);
 }
 
-absl::StatusOr<WriteResult> Shard::PlanWide(WriteGroup& group, const DeleteOperation& operation) {
+absl::StatusOr<WriteResult> Shard::PlanWide(Round& round, const DeleteOperation& operation) {
   std::vector<PartitionKey> keys;
   for (const PartitionId partition : operation.partitions) {
     const PartitionKey key{operation.ticket.memory->number, partition};
     if (partitions_.contains(key)) keys.push_back(key);
   }
-  if (operation.everything) {
-    auto result = group.PlanDropPartitions(operation, keys);
-    return result;
-  }
+  if (operation.everything) return round.group->PlanDropPartitions(operation, keys);
+  ASSIGN_OR_RETURN(auto replay, round.group->FindReplay(operation.ticket));
+  if (replay.has_value()) return *std::move(replay);
   std::vector<WriteGroup::FoundRow> rows;
   for (const PartitionKey& key : keys) {
-    ForEachVisibleRow(*PublishedOf(key)->version, *operation.filter, [&](const RowBlock& block, size_t i) {
-      rows.push_back({key, block.RowAt(i), block.ids[i]});
-      return true;
-    });
+    const CallLimits none;  // a delete that was accepted is finished
+    RETURN_IF_ERROR(ForEachVisibleRow(*PublishedOf(key)->version, *operation.filter, none,
+                                      [&](const RowBlock& block, size_t i) {
+                                        rows.push_back({key, block.RowAt(i), block.ids[i]});
+                                      }));
   }
-  return group.PlanDeleteRows(operation, rows);
+  // Groups of bounded size; the request is remembered with the last, so that a retry completes what a crash cut short.
+  absl::Span<const WriteGroup::FoundRow> left = rows;
+  while (left.size() > kDeleteGroupRows) {
+    round.group->KillRows(operation.ticket.memory->spec, left.first(kDeleteGroupRows));
+    left.remove_prefix(kDeleteGroupRows);
+    Close(round);
+    RETURN_IF_ERROR(write_status());
+  }
+  return round.group->PlanDeleteRows(operation, left, rows.size());
 }
 
 void Shard::Close(Round& round) {
@@ -254,7 +272,7 @@ void Shard::Close(Round& round) {
     }
   }
   for (const SegmentRecord& record : orphaned) RemoveFiles(record);
-  std::vector<Unsynced> unsynced;
+  std::vector<std::function<void(absl::Status)>> unsynced;
   for (Round::Planned& planned : round.planned) {
     Finish(*planned.ticket, committed.ok() ? std::move(planned.result) : absl::StatusOr<WriteResult>(committed),
            unsynced);
@@ -262,35 +280,55 @@ void Shard::Close(Round& round) {
   if (!unsynced.empty()) {
     {
       MutexLock lock(&sync_mutex_);
-      for (Unsynced& one : unsynced) unsynced_.push_back(std::move(one));
+      for (auto& done : unsynced) unsynced_.push_back(std::move(done));
     }
     sync_wanted_.NotifyOne();
   }
   NewGroup(round);
 }
 
-void Shard::Finish(WriteTicket& ticket, absl::StatusOr<WriteResult> result, std::vector<Unsynced>& unsynced) {
+void Shard::Finish(WriteTicket& ticket, absl::StatusOr<WriteResult> result,
+                   std::vector<std::function<void(absl::Status)>>& unsynced) {
   if (result.ok() && ticket.visible != nullptr) ticket.visible();
   if (!result.ok() || ticket.durability == Durability::kWritten) {
     ticket.done(std::move(result));
     return;
   }
-  unsynced.push_back({[done = std::move(ticket.done), result = *std::move(result)](const absl::Status& synced) {
+  unsynced.push_back([done = std::move(ticket.done), result = *std::move(result)](const absl::Status& synced) {
     synced.ok() ? done(result) : done(synced);
-  }});
+  });
+}
+
+void Shard::AfterSync(std::function<void(absl::Status)> done) {
+  {
+    MutexLock lock(&sync_mutex_);
+    unsynced_.push_back(std::move(done));
+  }
+  sync_wanted_.NotifyOne();
 }
 
 void Shard::ForgetOldRequests(Round& round) {
   remembered_ += round.group->requests();
   if (remembered_ <= limits::kRememberedRequests) return;
+  const int64_t now_ms = round.planned.back().ticket->stamp_ms;
+  if (now_ms < forget_from_ms_) return;
   auto oldest = store_->OldestRequests(kForgetBatch);
   if (!oldest.ok() || oldest->empty()) return;  // tried again with the next group
-  const int64_t now_ms = round.planned.back().ticket->stamp_ms;
+  const int64_t oldest_ms = oldest->front().stamp_ms;
   std::erase_if(*oldest, [&](const RememberedRequest& request) {
     return request.stamp_ms > now_ms - limits::kRememberedRequestMs;
   });
+  if (oldest->empty()) forget_from_ms_ = oldest_ms + limits::kRememberedRequestMs;
   remembered_ -= oldest->size();
   round.group->Forget(*std::move(oldest));
+}
+
+absl::Status Shard::CommitIndexChange(const StoreBatch& batch) {
+  RETURN_IF_ERROR(write_status());
+  absl::Status committed = store_->Commit(batch);
+  if (committed.ok()) return committed;
+  Refuse(std::move(committed));
+  return write_status();
 }
 
 absl::Status Shard::Install(InstallOperation& operation) {
@@ -302,6 +340,14 @@ absl::Status Shard::Install(InstallOperation& operation) {
   }
   StoreBatch batch;
   batch.sequence = sequence_;
+  for (const Row row : operation.cleared_marks) batch.cleared_marks.push_back({.key = key, .row = row});
+  if (operation.added.segment == nullptr) {
+    if (!partition->second->DiscardTail(operation.added.record.end_row)) {
+      return absl::AbortedError("rows of the tail are alive");
+    }
+    Publish({key}, sequence_);
+    return CommitIndexChange(batch);
+  }
   const uint64_t old_codebook = partition->second->codebook() != nullptr ? partition->second->codebook()->number() : 0;
   for (const InstalledSegment& old : partition->second->segments()) {
     const bool covered = old.record.first_row >= operation.added.record.first_row &&
@@ -309,16 +355,16 @@ absl::Status Shard::Install(InstallOperation& operation) {
     if (covered) batch.removed_segments.push_back(old.record);
   }
   batch.added_segments.push_back(operation.added.record);
-  for (const Row row : operation.cleared_marks) batch.cleared_marks.push_back({.key = key, .row = row});
-  RETURN_IF_ERROR(write_status());
-  if (absl::Status committed = store_->Commit(batch); !committed.ok()) {
-    Refuse(committed);
-    return committed;
-  }
+  RETURN_IF_ERROR(CommitIndexChange(batch));
   partition->second->Install(std::move(operation.added), std::move(operation.codebook));
   Publish({key}, sequence_);
-  for (const SegmentRecord& old : batch.removed_segments) files_->RemoveSegment(old.file_number);
-  if (old_codebook != 0 && old_codebook != partition->second->codebook()->number()) files_->RemoveCodebook(old_codebook);
+  const bool retrained = old_codebook != 0 && old_codebook != partition->second->codebook()->number();
+  // The old files go once the new records survive power loss.
+  AfterSync([this, old = std::move(batch.removed_segments), retrained, old_codebook](const absl::Status& synced) {
+    if (!synced.ok()) return;
+    for (const SegmentRecord& record : old) files_->RemoveSegment(record.file_number);
+    if (retrained) files_->RemoveCodebook(old_codebook);
+  });
   return absl::OkStatus();
 }
 

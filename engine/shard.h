@@ -57,9 +57,10 @@ MemoryStatistics StatisticsOf(const PublishedPartition& partition);
 // Thread-safe.
 class Shard {
  public:
-  // Loads the partitions of `memories`; partitions of other memories were dropped and are removed. Index files that are
+  // Loads the partitions of `memories`; partitions of other memories below `next_number` were dropped and are removed. Index files that are
   // missing or damaged are rebuilt from the store before it returns (I2).
-  static absl::StatusOr<std::unique_ptr<Shard>> Open(ShardOptions options, const std::vector<MemoryHandle>& memories);
+  static absl::StatusOr<std::unique_ptr<Shard>> Open(ShardOptions options, const std::vector<MemoryHandle>& memories,
+                                                     MemoryNumber next_number);
   // Applies what was accepted, then stops.
   ~Shard();
 
@@ -74,6 +75,12 @@ class Shard {
   // The versions of one moment (I3); partitions that do not exist are left out.
   std::vector<std::shared_ptr<const IndexVersion>> Versions(MemoryNumber memory,
                                                             const PartitionSelection& selection) const;
+  // The same, with the sequence up to which they hold every write.
+  struct Snapshot {
+    std::vector<std::shared_ptr<const IndexVersion>> versions;
+    Sequence sequence = 0;
+  };
+  Snapshot TakeSnapshot(MemoryNumber memory, const PartitionSelection& selection) const;
   std::map<PartitionKey, std::shared_ptr<const PublishedPartition>> Published(MemoryNumber memory) const;
   std::map<PartitionKey, std::shared_ptr<const PublishedPartition>> PublishedAll() const;
   std::shared_ptr<const PublishedPartition> PublishedOf(const PartitionKey& key) const;
@@ -98,28 +105,29 @@ class Shard {
     CallLimits limits;
     std::function<void(absl::Status)> then;
   };
-  struct Unsynced {
-    std::function<void(absl::Status)> done;
-  };
 
   explicit Shard(ShardOptions options);
 
   // A group with the tickets that were planned into it.
   struct Round;
 
-  absl::Status Load(const std::vector<MemoryHandle>& memories, const EventSink& events);
+  absl::Status Load(const std::vector<MemoryHandle>& memories, MemoryNumber next_number, const EventSink& events);
   void RunWriter();
   void RunSyncer();
   void Apply(std::deque<WriteOperation>& operations);
   void ApplyDelete(Round& round, DeleteOperation& operation);
-  // Plans a delete by filter or of whole partitions; the group is empty.
-  absl::StatusOr<WriteResult> PlanWide(WriteGroup& group, const DeleteOperation& operation);
+  // Plans a delete by filter or of whole partitions; the group is empty. A long one closes groups on its way.
+  absl::StatusOr<WriteResult> PlanWide(Round& round, const DeleteOperation& operation);
   void NewGroup(Round& round);
   // Commits the round's group, publishes, tells who waits, and begins the next group.
   void Close(Round& round);
   // Tells a ticket its outcome, or fills `unsynced` when that waits for the next sync.
-  void Finish(WriteTicket& ticket, absl::StatusOr<WriteResult> result, std::vector<Unsynced>& unsynced);
+  void Finish(WriteTicket& ticket, absl::StatusOr<WriteResult> result,
+              std::vector<std::function<void(absl::Status)>>& unsynced);
+  // Calls `done` after the next sync.
+  void AfterSync(std::function<void(absl::Status)> done);
   void ForgetOldRequests(Round& round);
+  absl::Status CommitIndexChange(const StoreBatch& batch);
   absl::Status Install(InstallOperation& operation);
   absl::Status DropMemory(MemoryNumber memory);
   void RemoveFiles(const SegmentRecord& record);
@@ -138,6 +146,7 @@ class Shard {
   Sequence sequence_ = 0;
   absl::flat_hash_set<MemoryNumber> dropped_;
   uint64_t remembered_ = 0;
+  int64_t forget_from_ms_ = 0;  // before it no remembered request is old enough
 
   mutable Mutex queue_mutex_;
   CondVar queued_;
@@ -148,7 +157,7 @@ class Shard {
 
   Mutex sync_mutex_;
   CondVar sync_wanted_;
-  std::vector<Unsynced> unsynced_ ABSL_GUARDED_BY(sync_mutex_);
+  std::vector<std::function<void(absl::Status)>> unsynced_ ABSL_GUARDED_BY(sync_mutex_);
   bool writer_done_ ABSL_GUARDED_BY(sync_mutex_) = false;
 
   mutable Mutex versions_mutex_;

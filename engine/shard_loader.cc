@@ -25,7 +25,7 @@ class Loader {
   Loader(EntryStore& store, IndexFiles& files, const EventSink& events)
       : store_(store), files_(files), events_(events) {}
 
-  absl::StatusOr<PartitionMap> Run(const std::vector<MemoryHandle>& memories) {
+  absl::StatusOr<PartitionMap> Run(const std::vector<MemoryHandle>& memories, MemoryNumber next_number) {
     std::map<MemoryNumber, MemoryHandle> by_number;
     for (const MemoryHandle& memory : memories) by_number[memory->number] = memory;
     ASSIGN_OR_RETURN(const std::vector<SegmentRecord> records, store_.ReadSegments());
@@ -39,6 +39,10 @@ class Loader {
     std::set<MemoryNumber> unknown;
     for (const PartitionHead& head : heads) {
       const auto memory = by_number.find(head.key.memory);
+      if (memory == by_number.end() && head.key.memory >= next_number) {
+        return absl::DataLossError(absl::StrCat("the store holds memory ", head.key.memory,
+                                                ", which the catalogue never had; restore the catalogue"));
+      }
       if (memory == by_number.end()) {
         unknown.insert(head.key.memory);
         continue;
@@ -161,8 +165,9 @@ class Loader {
 }  // namespace
 
 absl::StatusOr<PartitionMap> LoadPartitions(EntryStore& store, IndexFiles& files,
-                                            const std::vector<MemoryHandle>& memories, const EventSink& events) {
-  return Loader(store, files, events).Run(memories);
+                                            const std::vector<MemoryHandle>& memories, MemoryNumber next_number,
+                                            const EventSink& events) {
+  return Loader(store, files, events).Run(memories, next_number);
 }
 
 }  // namespace mneme

@@ -12,11 +12,13 @@
 
 namespace mneme {
 
-// The partitions of `memories`. Entries of other memories are removed from the store: their drop was not finished. Every
+// The partitions of `memories`. Entries of other memories below `next_number` are removed from the store: their drop was
+// not finished. A memory at or above it cannot be known to this catalogue, so the catalogue is lost: DATA_LOSS. Every
 // index file is verified; one that is missing or damaged is rebuilt from the store (I2). Files that no record names are
 // removed. DATA_LOSS when the store itself is damaged.
 absl::StatusOr<PartitionMap> LoadPartitions(EntryStore& store, IndexFiles& files,
-                                            const std::vector<MemoryHandle>& memories, const EventSink& events);
+                                            const std::vector<MemoryHandle>& memories, MemoryNumber next_number,
+                                            const EventSink& events);
 
 }  // namespace mneme
 

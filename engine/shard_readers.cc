@@ -12,6 +12,9 @@
 namespace mneme {
 namespace {
 
+// How long a blocking read waits for a version, whatever its deadline.
+constexpr std::chrono::seconds kMaxBlockingWait(1);
+
 absl::Status LaggingError(uint32_t shard, Sequence asked, Sequence visible) {
   return WithReason(absl::DeadlineExceededError(absl::StrCat("shard ", shard, " has applied ", visible,
                                                              " writes; at_least_version asks for ", asked)),
@@ -37,20 +40,25 @@ MemoryStatistics StatisticsOf(const PublishedPartition& partition) {
 
 std::vector<std::shared_ptr<const IndexVersion>> Shard::Versions(MemoryNumber memory,
                                                                  const PartitionSelection& selection) const {
-  std::vector<std::shared_ptr<const IndexVersion>> versions;
+  return TakeSnapshot(memory, selection).versions;
+}
+
+Shard::Snapshot Shard::TakeSnapshot(MemoryNumber memory, const PartitionSelection& selection) const {
+  Snapshot snapshot;
   MutexLock lock(&versions_mutex_);
+  snapshot.sequence = visible_;
   if (selection.all) {
     for (auto at = published_.lower_bound({memory, 0}); at != published_.end() && at->first.memory == memory; ++at) {
-      versions.push_back(at->second->version);
+      snapshot.versions.push_back(at->second->version);
     }
-    return versions;
+    return snapshot;
   }
   const std::vector<PartitionId> defaults = {0};
   for (const PartitionId partition : selection.partitions.empty() ? defaults : selection.partitions) {
     const auto at = published_.find({memory, partition});
-    if (at != published_.end()) versions.push_back(at->second->version);
+    if (at != published_.end()) snapshot.versions.push_back(at->second->version);
   }
-  return versions;
+  return snapshot;
 }
 
 std::map<PartitionKey, std::shared_ptr<const PublishedPartition>> Shard::Published(MemoryNumber memory) const {
@@ -74,23 +82,28 @@ Sequence Shard::visible() const {
   return visible_;
 }
 
-void Shard::WhenVisible(Sequence sequence, const CallLimits& limits, std::function<void(absl::Status)> then) {
+void Shard::WhenVisible(Sequence sequence, const CallLimits& call_limits, std::function<void(absl::Status)> then) {
+  absl::Status status;
   {
     MutexLock lock(&versions_mutex_);
-    if (visible_ < sequence) {
-      waiters_.emplace(sequence, Waiter{limits, std::move(then)});
+    if (visible_ < sequence && waiters_.size() < limits::kMaxWaitingReads) {
+      waiters_.emplace(sequence, Waiter{call_limits, std::move(then)});
       return;
     }
+    if (visible_ < sequence) status = LaggingError(number_, sequence, visible_);
   }
-  then(absl::OkStatus());
+  then(status);
 }
 
 absl::Status Shard::AwaitVisible(Sequence sequence, const CallLimits& limits) const {
+  // The call holds a worker while it waits: not for long. A version that exists is visible within milliseconds.
+  CallLimits bounded = limits;
+  bounded.deadline = std::min(limits.deadline, std::chrono::steady_clock::now() + kMaxBlockingWait);
   // Asked again every few milliseconds, so that a cancelled call does not hold its thread.
   constexpr std::chrono::milliseconds kPoll(5);
   MutexLock lock(&versions_mutex_);
   while (visible_ < sequence) {
-    if (absl::Status status = limits.Check(); !status.ok()) {
+    if (absl::Status status = bounded.Check(); !status.ok()) {
       return absl::IsCancelled(status) ? status : LaggingError(number_, sequence, visible_);
     }
     published_more_.AwaitFor(

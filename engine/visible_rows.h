@@ -4,15 +4,17 @@
 
 #include <functional>
 
+#include "absl/status/status.h"
+#include "engine/commands.h"
 #include "index/row_filter.h"
 #include "index/search.h"
 
 namespace mneme {
 
-// Calls `visit(block, i)` for each live row that `filter` accepts (expired rows are hidden), in no particular order,
-// until it returns false.
-void ForEachVisibleRow(const IndexVersion& version, const RowFilter& filter,
-                       const std::function<bool(const RowBlock&, size_t)>& visit);
+// Calls `visit(block, i)` for each live row that `filter` accepts (expired rows are hidden), in no particular order.
+// Returns what `limits` says when it says stop; asked every few thousand rows looked at.
+absl::Status ForEachVisibleRow(const IndexVersion& version, const RowFilter& filter, const CallLimits& limits,
+                               const std::function<void(const RowBlock&, size_t)>& visit);
 
 }  // namespace mneme
 

@@ -146,8 +146,9 @@ void WriteFanout::Insert(MemoryHandle memory, InsertCommand command, int64_t sta
   std::map<uint32_t, EntryColumns> by_shard;
   const auto owner = routing_->OwnerOfPartition(*memory, command.partition);
   if (command.entries.ids.empty()) {
-    by_shard.emplace(routing_->OwnerOfBatch(*memory, command.partition, command.request_id),
-                     std::move(command.entries));
+    const std::string spread_by =
+        command.request_id.empty() ? absl::StrCat("#", batches_.fetch_add(1)) : command.request_id;
+    by_shard.emplace(routing_->OwnerOfBatch(*memory, command.partition, spread_by), std::move(command.entries));
   } else if (owner.has_value()) {
     by_shard.emplace(*owner, std::move(command.entries));
   } else {

@@ -2,6 +2,7 @@
 #ifndef MNEME_ENGINE_WRITE_FANOUT_H_
 #define MNEME_ENGINE_WRITE_FANOUT_H_
 
+#include <atomic>
 #include <functional>
 #include <vector>
 
@@ -28,6 +29,7 @@ class WriteFanout {
  private:
   std::vector<Shard*> shards_;
   const Routing* routing_;
+  mutable std::atomic<uint64_t> batches_{0};  // spreads batches without ids and request ids
 };
 
 }  // namespace mneme

@@ -8,6 +8,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "common/error_reason.h"
+#include "common/limits.h"
 #include "common/status_macros.h"
 #include "engine/routing.h"
 #include "engine/version.h"
@@ -111,17 +112,19 @@ absl::StatusOr<std::vector<std::optional<Row>>> WriteGroup::FindRows(const Parti
 }
 
 void WriteGroup::Kill(const PartitionKey& key, Change& change, Row row, EntryId id, bool unmap) {
+  if (unmap) change.unmapped[id] = batch_.deaths.size();
   batch_.deaths.push_back({key, row, id, unmap});
   change.dead.push_back(row);
   change.dead_set.insert(row);
   --change.head.live_rows;
 }
 
-void WriteGroup::MapAgain(const PartitionKey& key, EntryId id) {
+void WriteGroup::MapAgain(Change& change, EntryId id) {
   // The store maps ids before it unmaps those of deaths: an id that was deleted in this group and comes back stays.
-  for (StoreBatch::Death& death : batch_.deaths) {
-    if (death.id == id && death.key == key) death.unmap_id = false;
-  }
+  const auto unmapped = change.unmapped.find(id);
+  if (unmapped == change.unmapped.end()) return;
+  batch_.deaths[unmapped->second].unmap_id = false;
+  change.unmapped.erase(unmapped);
 }
 
 absl::StatusOr<WriteResult> WriteGroup::PlanInsert(InsertOperation& operation) {
@@ -155,12 +158,12 @@ absl::StatusOr<WriteResult> WriteGroup::PlanInsert(InsertOperation& operation) {
   if (!give_ids) {
     for (size_t i = 0; i < entries.count; ++i) {
       const auto [at, added] = change.mapped.insert_or_assign(entries.ids[i], first_row + i);
-      if (!added) MapAgain(key, at->first);
+      if (!added) MapAgain(change, at->first);
       change.head.id_bound = std::max(change.head.id_bound, entries.ids[i] + 1);
     }
   }
   batch_.runs.push_back({key, first_row, &entries, 0, entries.count, /*map_ids=*/!give_ids});
-  change.runs.push_back({&entries, entries.count});
+  change.runs.push_back({&entries, entries.count, first_row, give_ids});
   change.head.next_row += entries.count;
   change.head.live_rows += entries.count;
   result.sequence = ++sequence_;
@@ -175,8 +178,9 @@ absl::StatusOr<bool> WriteGroup::IsAliveServerRow(const PartitionKey& key, const
   const Row stored_end = partition != partitions_.end() ? partition->second->head().next_row : 0;
   if (row >= stored_end) {
     // Given in this group: alive when the row was given to a server id.
-    return !std::any_of(change.mapped.begin(), change.mapped.end(),
-                        [&](const auto& mapped) { return mapped.second == row; });
+    return std::any_of(change.runs.begin(), change.runs.end(), [&](const Change::Run& run) {
+      return run.gave_ids && row >= run.first_row && row < run.first_row + run.count;
+    });
   }
   EntryColumns entry;
   ASSIGN_OR_RETURN(const bool found, store_.ReadRow(key, row, entry));
@@ -224,18 +228,23 @@ absl::StatusOr<WriteResult> WriteGroup::PlanDeleteById(const DeleteOperation& op
   return result;
 }
 
-absl::StatusOr<WriteResult> WriteGroup::PlanDeleteRows(const DeleteOperation& operation,
-                                                       const std::vector<FoundRow>& rows) {
-  ASSIGN_OR_RETURN(auto replay, FindReplay(operation.ticket));
-  if (replay.has_value()) return *std::move(replay);
+void WriteGroup::KillRows(const MemorySpec& spec, absl::Span<const FoundRow> rows) {
   for (const FoundRow& found : rows) {
-    Change& change = ChangeOf(found.key, operation.ticket.memory->spec);
+    Change& change = ChangeOf(found.key, spec);
     Kill(found.key, change, found.row, found.id, /*unmap=*/!IsServerId(found.id));
     if (!IsServerId(found.id)) change.mapped[found.id] = std::nullopt;
   }
+  ++sequence_;
+}
+
+absl::StatusOr<WriteResult> WriteGroup::PlanDeleteRows(const DeleteOperation& operation,
+                                                       absl::Span<const FoundRow> rows, uint64_t total) {
+  ASSIGN_OR_RETURN(auto replay, FindReplay(operation.ticket));
+  if (replay.has_value()) return *std::move(replay);
+  KillRows(operation.ticket.memory->spec, rows);
   WriteResult result;
-  result.count = rows.size();
-  result.sequence = ++sequence_;
+  result.count = total;
+  result.sequence = sequence_;
   Remember(operation.ticket, result, 0);
   return result;
 }
@@ -258,10 +267,28 @@ absl::StatusOr<WriteResult> WriteGroup::PlanDropPartitions(const DeleteOperation
   return result;
 }
 
+void WriteGroup::DropEmptied() {
+  for (auto& [key, change] : changes_) {
+    const auto partition = partitions_.find(key);
+    const bool emptied = change.head.live_rows == 0 && change.runs.empty() && !change.cleared;
+    if (!emptied || partition == partitions_.end()) continue;
+    const PartitionIndex& index = *partition->second;
+    if (index.segments().empty() && index.tail_rows() < limits::kMinIndexedRows) continue;
+    // Nothing is left alive: segments and tail would only be scanned in vain.
+    change.cleared = true;
+    change.head.id_bound = 0;
+    batch_.dropped_partitions.push_back(key);
+    std::erase_if(batch_.deaths, [&](const StoreBatch::Death& death) { return death.key == key; });
+  }
+}
+
 absl::Status WriteGroup::Commit(std::vector<PartitionKey>& changed, std::vector<SegmentRecord>& orphaned) {
   batch_.sequence = sequence_;
-  // A delete that found nothing must not make a partition.
-  std::erase_if(changes_, [](const auto& change) { return change.second.head.next_row == 0; });
+  // A delete that found nothing must not make a partition, nor write one anew.
+  std::erase_if(changes_, [](const auto& entry) {
+    return entry.second.runs.empty() && entry.second.dead.empty() && !entry.second.cleared;
+  });
+  DropEmptied();
   for (const auto& [key, change] : changes_) batch_.heads.push_back(change.head);
   RETURN_IF_ERROR(store_.Commit(batch_));
   for (auto& [key, change] : changes_) {
@@ -273,7 +300,7 @@ absl::Status WriteGroup::Commit(std::vector<PartitionKey>& changed, std::vector<
       partition->Clear();
     }
     for (const Change::Run& run : change.runs) partition->Append(*run.columns, 0, run.count);
-    if (!change.dead.empty()) partition->MarkDead(change.dead);
+    if (!change.dead.empty() && !change.cleared) partition->MarkDead(change.dead);
     changed.push_back(key);
   }
   return absl::OkStatus();

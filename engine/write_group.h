@@ -11,6 +11,7 @@
 #include "absl/container/flat_hash_set.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "absl/types/span.h"
 #include "engine/partition_index.h"
 #include "engine/write_operations.h"
 #include "storage/entry_store.h"
@@ -25,17 +26,23 @@ class WriteGroup {
  public:
   WriteGroup(EntryStore& store, PartitionMap& partitions, uint32_t shard, Sequence first_sequence);
 
+  // The remembered result when the request was applied before.
+  absl::StatusOr<std::optional<WriteResult>> FindReplay(const WriteTicket& ticket);
   // Plans one operation and returns what it will have done. FAILED_PRECONDITION when its request id was used with other
   // content; other errors are the store's. A failed plan leaves the group as it was before it.
   absl::StatusOr<WriteResult> PlanInsert(InsertOperation& operation);
   absl::StatusOr<WriteResult> PlanDeleteById(const DeleteOperation& operation);
-  // Given rows (of a filter, found in the published version) or whole partitions; the group must be empty before.
   struct FoundRow {
     PartitionKey key;
     Row row = 0;
     EntryId id = 0;
   };
-  absl::StatusOr<WriteResult> PlanDeleteRows(const DeleteOperation& operation, const std::vector<FoundRow>& rows);
+  // Rows of a filter, found in the published version; the group must be empty before. KillRows() is for those that do not
+  // fit one batch: PlanDeleteRows() then takes the last and answers for `total`.
+  void KillRows(const MemorySpec& spec, absl::Span<const FoundRow> rows);
+  absl::StatusOr<WriteResult> PlanDeleteRows(const DeleteOperation& operation, absl::Span<const FoundRow> rows,
+                                             uint64_t total);
+  // Whole partitions; the group must be empty before.
   absl::StatusOr<WriteResult> PlanDropPartitions(const DeleteOperation& operation,
                                                  const std::vector<PartitionKey>& keys);
 
@@ -56,6 +63,8 @@ class WriteGroup {
     struct Run {
       const EntryColumns* columns = nullptr;
       size_t count = 0;
+      Row first_row = 0;
+      bool gave_ids = false;
     };
     std::vector<Run> runs;
     std::vector<Row> dead;
@@ -63,16 +72,18 @@ class WriteGroup {
     // Ids that this group mapped or unmapped.
     absl::flat_hash_map<EntryId, std::optional<Row>> mapped;
     absl::flat_hash_set<Row> dead_set;
+    // Client ids that this group unmapped: where in batch_.deaths.
+    absl::flat_hash_map<EntryId, size_t> unmapped;
   };
 
   Change& ChangeOf(const PartitionKey& key, const MemorySpec& spec);
-  // The remembered result when the request was applied before.
-  absl::StatusOr<std::optional<WriteResult>> FindReplay(const WriteTicket& ticket);
   void Remember(const WriteTicket& ticket, const WriteResult& result, Row first_row);
   absl::StatusOr<std::vector<std::optional<Row>>> FindRows(const PartitionKey& key, const Change& change,
                                                            const std::vector<EntryId>& ids) const;
   absl::StatusOr<bool> IsAliveServerRow(const PartitionKey& key, const Change& change, EntryId id) const;
-  void MapAgain(const PartitionKey& key, EntryId id);
+  // Turns partitions that the group leaves without a live row into empty ones.
+  void DropEmptied();
+  void MapAgain(Change& change, EntryId id);
   void Kill(const PartitionKey& key, Change& change, Row row, EntryId id, bool unmap);
 
   EntryStore& store_;

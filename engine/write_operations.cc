@@ -11,10 +11,19 @@ constexpr uint64_t kOverheadBytes = 256;
 uint64_t BytesOf(const WriteOperation& operation) {
   if (const auto* insert = std::get_if<InsertOperation>(&operation)) {
     const EntryColumns& entries = insert->entries;
-    return kOverheadBytes + entries.keys.size() + entries.values.bytes.size() + entries.count * sizeof(EntryId);
+    const size_t columns = 1 + !entries.weights.empty() + !entries.scores.empty() + !entries.labels.empty() +
+                           !entries.sources.empty() + !entries.positions.empty() + !entries.expiries_ms.empty();
+    return kOverheadBytes + entries.keys.size() + entries.values.bytes.size() + entries.count * columns * sizeof(EntryId);
   }
   if (const auto* erase = std::get_if<DeleteOperation>(&operation)) {
-    return kOverheadBytes + (erase->ids.has_value() ? erase->ids->size() * sizeof(EntryId) : 0);
+    uint64_t listed = erase->ids.has_value() ? erase->ids->size() : 0;
+    if (erase->filter.has_value()) {
+      const RowFilter& filter = *erase->filter;
+      listed += filter.ids.has_value() ? filter.ids->size() : 0;
+      listed += filter.labels.has_value() ? filter.labels->size() : 0;
+      listed += filter.sources.has_value() ? filter.sources->size() : 0;
+    }
+    return kOverheadBytes + listed * sizeof(EntryId);
   }
   return kOverheadBytes;
 }

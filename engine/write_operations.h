@@ -58,7 +58,8 @@ struct DeleteOperation {
   bool everything = false;
 };
 
-// The outcome of background work: a segment file that is to take the place of the rows it covers.
+// The outcome of background work: a segment file that is to take the place of the rows it covers. Without a segment: none
+// of those rows is alive, and the tail gives them up.
 struct InstallOperation {
   MemoryNumber memory = 0;
   InstalledSegment added;

@@ -46,14 +46,19 @@ class TestDeployment {
  public:
   explicit TestDeployment(uint32_t shards = 1) : shards_(shards) { Open(); }
 
-  void Open() {
+  absl::Status TryOpen() {
     auto opened = Deployment::Open({.data_dir = directory_ / "data",
                                     .shards = shards_,
                                     .search_threads = 2,
                                     .clock = &clock_,
                                     .events = nullptr});
-    ASSERT_TRUE(opened.ok()) << opened.status();
+    if (!opened.ok()) return opened.status();
     deployment_ = *std::move(opened);
+    return absl::OkStatus();
+  }
+  void Open() {
+    const absl::Status opened = TryOpen();
+    ASSERT_TRUE(opened.ok()) << opened;
   }
   void Restart() {
     deployment_.reset();

@@ -1,7 +1,9 @@
 // What a deployment promises, told one promise at a time, for one shard and for several.
 #include <algorithm>
 #include <fstream>
+#include <atomic>
 #include <numeric>
+#include <thread>
 
 #include "common/error_reason.h"
 #include "common/limits.h"
@@ -337,6 +339,86 @@ TEST_P(DeploymentTest, ATailThatGrowsIsSealedInTheBackground) {
   }
   EXPECT_GE((*deployment_->Statistics(memory_)).segments, GetParam());
   EXPECT_EQ(deployment_.Count(memory_), rows);
+}
+
+TEST_P(DeploymentTest, ALostCatalogueIsRefusedAndNothingIsDeleted) {
+  Put({{1, {0, 0}, 1}});
+  deployment_.Close();
+  std::filesystem::rename(deployment_.path("catalogue"), deployment_.path("elsewhere"));
+  EXPECT_EQ(deployment_.TryOpen().code(), absl::StatusCode::kDataLoss);
+  std::filesystem::remove_all(deployment_.path("catalogue"));
+  std::filesystem::rename(deployment_.path("elsewhere"), deployment_.path("catalogue"));
+  deployment_.Open();
+  memory_ = deployment_.Find("wiki");
+  EXPECT_EQ(Nearest({0, 0}, 5), Ids{1});
+}
+
+TEST_P(DeploymentTest, ADeleteByFilterOfMoreThanOneGroupIsCompleteAndFreesTheIndex) {
+  constexpr uint64_t kRows = 150'000;
+  std::vector<PlainEntry> batch;
+  for (uint64_t i = 0; i < kRows; ++i) {
+    batch.push_back({i, {static_cast<float>(i % 1013), 1}, 0, {.source = i % 3 == 0 ? 2U : 1U}});
+    if (batch.size() == 50'000) {
+      Put(batch);
+      batch.clear();
+    }
+  }
+  DeleteCommand command;
+  command.filter = RowFilter{};
+  command.filter->sources = std::vector<uint64_t>{1};
+  EXPECT_EQ(deployment_.Delete(memory_, command)->deleted, kRows - kRows / 3);
+  EXPECT_EQ(deployment_.Count(memory_), kRows / 3);
+  command.filter->sources = std::vector<uint64_t>{2};
+  EXPECT_EQ(deployment_.Delete(memory_, command)->deleted, kRows / 3);
+  EXPECT_EQ((*deployment_->Statistics(memory_)).tail_rows, 0U);
+  EXPECT_EQ((*deployment_->Statistics(memory_)).dead_rows, 0U);
+  Put({{1, {0, 0}, 1}});
+  deployment_.Restart();
+  memory_ = deployment_.Find("wiki");
+  EXPECT_EQ(Nearest({0, 0}, 5), Ids{1});
+}
+
+TEST_P(DeploymentTest, AnExpiredEntryIsDeletedByFilterToo) {
+  Put({{1, {0, 0}, 1, {.source = 4, .expiry_ms = 1'000'500}}});
+  deployment_.clock().Advance(1000);
+  DeleteCommand command;
+  command.filter = RowFilter{};
+  command.filter->sources = std::vector<uint64_t>{4};
+  EXPECT_EQ(deployment_.Delete(memory_, command)->deleted, 1U);
+}
+
+TEST_P(DeploymentTest, AnEntryThatIsAlwaysThereIsAlwaysFoundWhileItIsOverwritten) {
+  Put({{1, {0, 0}, 1, {.source = 1}}, {2, {1, 0}, 2, {.source = 1}}});
+  std::atomic<bool> stop{false};
+  std::thread reader([&] {
+    while (!stop) {
+      std::vector<bool> found;
+      ASSERT_TRUE(deployment_->Get(memory_, 0, {2}, false, {}, {}, found).ok());
+      ASSERT_TRUE(found[0]);
+      QueryCommand command = ExactQuery({0, 0}, 1, 1);
+      command.with_successors = true;
+      const auto outcome = deployment_.Query(memory_, std::move(command));
+      ASSERT_TRUE(outcome.ok());
+      ASSERT_EQ(outcome->has_successor, std::vector<uint8_t>{1});
+    }
+  });
+  for (Token token = 0; token < 300; ++token) Put({{2, {1, 0}, token, {.source = 1}}});
+  stop = true;
+  reader.join();
+}
+
+TEST_P(DeploymentTest, AFewEntriesThatAreOverwrittenForEverDoNotFillTheRam) {
+  constexpr int kRounds = 170;
+  std::vector<PlainEntry> entries;
+  for (uint64_t i = 0; i < 500 * GetParam(); ++i) entries.push_back({i, {static_cast<float>(i), 1}, 0});
+  for (int round = 0; round < kRounds; ++round) Put(entries);
+  const auto deadline = std::chrono::steady_clock::now() + std::chrono::seconds(60);
+  const uint64_t written = kRounds * entries.size();
+  while ((*deployment_->Statistics(memory_)).tail_rows > written / 2 && std::chrono::steady_clock::now() < deadline) {
+    Put(entries);
+  }
+  EXPECT_LE((*deployment_->Statistics(memory_)).tail_rows, written / 2);
+  EXPECT_EQ(deployment_.Count(memory_), entries.size());
 }
 
 INSTANTIATE_TEST_SUITE_P(Shards, DeploymentTest, ::testing::Values(1U, 3U),

@@ -52,7 +52,7 @@ void PowerLossTest::Trial(uint64_t seed, PowerLossFileSystem::Survival survival)
   std::atomic<Sequence> committed{0};
   Sequence acknowledged_at_cut = 0;
   Sequence committed_at_cut = 0;
-  bool was_cut = false;
+  std::atomic<bool> was_cut{false};
   std::mt19937_64 cut_random(seed + 1);
   const auto cut = [&] {
     was_cut = true;
