@@ -3,10 +3,10 @@
 #include <string>
 #include <vector>
 
-#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "client/cli/describe.h"
 #include "client/cli/exit_code.h"
+#include "client/cli/fingerprint.h"
 #include "client/cli/verbs.h"
 #include "common/limits.h"
 #include "common/status_macros.h"
@@ -26,34 +26,6 @@ struct CreateOptions {
   std::vector<std::string> fingerprint;
 };
 
-absl::Status ParseFingerprint(const std::vector<std::string>& parts, v1::Fingerprint& fingerprint) {
-  for (const std::string& part : parts) {
-    const size_t equals = part.find('=');
-    const std::string name = part.substr(0, equals);
-    const std::string text = equals == std::string::npos ? "" : part.substr(equals + 1);
-    uint32_t vocabulary_size = 0;
-    if (text.empty()) return UsageError(absl::StrCat("--fingerprint has \"", part, "\"; must be NAME=VALUE"));
-    if (name == "model") {
-      fingerprint.set_model(text);
-    } else if (name == "revision") {
-      fingerprint.set_revision(text);
-    } else if (name == "layer") {
-      fingerprint.set_layer(text);
-    } else if (name == "tokenizer_hash") {
-      fingerprint.set_tokenizer_hash(text);
-    } else if (name == "normalization" || name == "normalisation") {
-      fingerprint.set_normalization(text);
-    } else if (name == "vocabulary_size" && absl::SimpleAtoi(text, &vocabulary_size)) {
-      fingerprint.set_vocabulary_size(vocabulary_size);
-    } else {
-      return UsageError(absl::StrCat("--fingerprint has \"", part,
-                                     "\"; the names are model, revision, layer, tokenizer_hash, vocabulary_size (a "
-                                     "number) and normalization"));
-    }
-  }
-  return absl::OkStatus();
-}
-
 absl::Status Create(const CreateOptions& options, Session& session) {
   v1::MemoryDescription memory;
   memory.set_name(options.name);
@@ -68,7 +40,7 @@ absl::Status Create(const CreateOptions& options, Session& session) {
   memory.set_spread(options.spread == "one" ? v1::SPREAD_ONE : v1::SPREAD_ALL);
   memory.set_vocabulary_size(options.vocabulary_size);
   memory.set_value_dimension(options.value_dimension);
-  RETURN_IF_ERROR(ParseFingerprint(options.fingerprint, *memory.mutable_fingerprint()));
+  ASSIGN_OR_RETURN(*memory.mutable_fingerprint(), ParseFingerprint(options.fingerprint));
   if (options.value == "vector" && options.value_dimension == 0) {
     return UsageError("--value vector needs --value-dim M");
   }
@@ -104,9 +76,8 @@ void AddCreate(CLI::App& app, Action& action) {
       ->check(CLI::IsMember({"f32", "f16"}));
   verb->add_option("--spread", options->spread, "Over all shards (default), or on one")->type_name("all|one")
       ->check(CLI::IsMember({"all", "one"}));
-  verb->add_option("--fingerprint", options->fingerprint,
-                   "What made the keys: model, revision, layer, tokenizer_hash, vocabulary_size, normalization")
-      ->delimiter(',')->allow_extra_args(false)->type_name("K=V,..");
+  AddFingerprintOption(*verb, options->fingerprint,
+                       "What made the keys: model, revision, layer, tokenizer_hash, vocabulary_size, normalization");
   verb->callback([options, &action] {
     action = [options](Session& session) { return Create(*options, session); };
   });

@@ -12,6 +12,7 @@
 #include "absl/time/clock.h"
 #include "client/cli/describe.h"
 #include "client/cli/exit_code.h"
+#include "client/cli/fingerprint.h"
 #include "client/cli/import_source.h"
 #include "client/cli/import_state.h"
 #include "client/cli/progress.h"
@@ -30,6 +31,7 @@ struct ImportOptions {
   ImportFiles files;
   uint64_t partition = 0;
   std::string durability = "sync";
+  std::vector<std::string> fingerprint;
   bool resume = false;
 };
 
@@ -38,15 +40,27 @@ struct Totals {
   uint64_t replaced = 0;
 };
 
+// A batch without its entries.
+absl::StatusOr<v1::InsertRequest> CommonRequest(const ImportOptions& options) {
+  v1::InsertRequest request;
+  request.set_memory(options.memory);
+  request.set_partition(options.partition);
+  request.set_durability(options.durability == "written" ? v1::DURABILITY_WRITTEN : v1::DURABILITY_SYNC);
+  if (!options.fingerprint.empty()) {
+    ASSIGN_OR_RETURN(*request.mutable_fingerprint(), ParseFingerprint(options.fingerprint));
+  }
+  return request;
+}
+
 // One import under way. Not thread-safe.
 class Import {
  public:
-  Import(const ImportOptions& options, const ImportSource& source, const ImportState& state, Session& session)
-      : options_(options),
+  Import(const v1::InsertRequest& common, const ImportSource& source, const ImportState& state, Session& session)
+      : common_(common),
         source_(source),
         state_(state),
         session_(session),
-        progress_(session.live(), "import " + options.memory, "rows", source.rows()),
+        progress_(session.live(), "import " + common.memory(), "rows", source.rows()),
         saved_(std::chrono::steady_clock::now()) {}
 
   // Sends rows [first, rows).
@@ -59,7 +73,7 @@ class Import {
   void Acknowledge(uint64_t rows);
   v1::InsertRequest Batch(uint64_t first, uint64_t count) const;
 
-  const ImportOptions& options_;
+  const v1::InsertRequest& common_;
   const ImportSource& source_;
   const ImportState& state_;
   Session& session_;
@@ -70,10 +84,7 @@ class Import {
 };
 
 v1::InsertRequest Import::Batch(uint64_t first, uint64_t count) const {
-  v1::InsertRequest request;
-  request.set_memory(options_.memory);
-  request.set_partition(options_.partition);
-  request.set_durability(options_.durability == "written" ? v1::DURABILITY_WRITTEN : v1::DURABILITY_SYNC);
+  v1::InsertRequest request = common_;
   *request.mutable_entries() = source_.Batch(first, count);
   return request;
 }
@@ -152,6 +163,7 @@ absl::Status RunImport(const ImportOptions& options, Session& session) {
   if (!files.values.raw && (!files.raw_dtype.empty() || files.raw_dimension != 0 || !files.values.raw_dtype.empty())) {
     return UsageError("--dtype, --dim and --values-dtype are for --raw; a .npy file says them itself");
   }
+  ASSIGN_OR_RETURN(const v1::InsertRequest common, CommonRequest(options));
   ASSIGN_OR_RETURN(const v1::MemoryDescription memory, session.admin().GetMemory(options.memory));
   ASSIGN_OR_RETURN(const ImportSource source, ImportSource::Open(files, memory));
   const ImportState state(session.options().server, memory, options.partition, files.keys);
@@ -165,7 +177,7 @@ absl::Status RunImport(const ImportOptions& options, Session& session) {
   });
   absl::Status status;
   {
-    Import import(options, source, state, session);
+    Import import(common, source, state, session);
     status = import.Run(first, acknowledged);
     if (status.ok()) PrintTotals(import, source.rows(), first, session);
   }
@@ -212,6 +224,7 @@ void AddImport(CLI::App& app, Action& action) {
   verb->add_option("--partition", options->partition, "Partition, 0 by default")->type_name("P");
   verb->add_option("--durability", options->durability, "sync (default) or written")->type_name("LEVEL")
       ->check(CLI::IsMember({"sync", "written"}));
+  AddFingerprintOption(*verb, options->fingerprint, kPresentFingerprint);
   verb->add_flag("--resume", options->resume, "Go on where the same import stopped");
   AddColumnOptions(*verb, files);
   constexpr char kRaw[] = "Headerless files (memmaps)";

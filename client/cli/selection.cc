@@ -7,6 +7,7 @@
 #include "absl/strings/str_cat.h"
 #include "client/cli/columns.h"
 #include "client/cli/exit_code.h"
+#include "client/cli/fingerprint.h"
 #include "common/limits.h"
 #include "common/status_macros.h"
 
@@ -96,6 +97,7 @@ void AddSearchOptions(CLI::App& verb, SearchOptions& options) {
       ->type_name("FILE.npy")->group("Which entries");
   verb.add_option("--exclude-ids", options.exclude_ids, "For each query, not this id")
       ->type_name("FILE.npy")->group("Which entries");
+  AddFingerprintOption(verb, options.fingerprint, kPresentFingerprint);
   verb.add_option("--vocab", options.vocabulary, "Show tokens as text: line i + 1 is token i")->type_name("FILE.txt");
 }
 
@@ -118,6 +120,9 @@ absl::StatusOr<QueryPlan> QueryPlan::New(const SearchOptions& options, uint32_t 
   }
   plan.common_.set_memory(options.memory);
   plan.common_.set_k(k);
+  if (!options.fingerprint.empty()) {
+    ASSIGN_OR_RETURN(*plan.common_.mutable_fingerprint(), ParseFingerprint(options.fingerprint));
+  }
   *plan.common_.mutable_search() = options.accuracy.ToSearchParams();
   *plan.common_.mutable_partitions() = options.selection.ToPartitions();
   if (options.selection.HasFilter()) *plan.common_.mutable_filter() = options.selection.ToFilter();

@@ -47,6 +47,7 @@ struct SearchOptions {
   std::string exclude_sources;  // a file
   std::string exclude_ids;      // a file
   std::string vocabulary;       // a file
+  std::vector<std::string> fingerprint;  // NAME=VALUE
 
   // Why no query found anything, for people.
   std::string NothingFound() const;

@@ -129,6 +129,21 @@ class Questions(CliTest):
         for query, got in zip(self.queries, answer["queries"]):
             self.assertEqual(got["ids"], self.nearest(query, 5, np.arange(100, ROWS))[0].tolist())
 
+    def test_a_fingerprint_is_compared_by_every_verb_that_presents_one(self):
+        self.create("printed", "--fingerprint", "model=gpt2,layer=h.11")
+        entries = ["--keys", self.at("keys"), "--values", self.at("tokens")]
+        grid = ["--keys", self.at("queries"), "--targets", self.at("targets"), "--lm-logprobs", self.at("lm"),
+                "-k", 4, "--temperature", 1, "--lambda", 0.5]
+        verbs = [["import", "printed", *entries], ["query", "printed", "--keys", self.at("queries"), "-k", 4],
+                 ["distribution", "printed", "--keys", self.at("queries")], ["evaluate", "printed", *grid],
+                 ["evaluate", "printed", *grid, "--online"]]
+        for verb in verbs:
+            self.fails(64 + 9, "gpt3", *verb, "--fingerprint", "model=gpt3")
+            self.fails(2, "the names are", *verb, "--fingerprint", "modle=gpt2")
+        self.assertEqual(self.cli("info", "printed")["entries"], 0)
+        for verb in verbs:
+            self.cli(*verb, "--fingerprint", "model=gpt2")
+
     def test_nothing_found_is_one_note_and_no_lines(self):
         self.create("nothing")
         for verb in ("query", "distribution"):
