@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Any, Callable, Iterable, Iterator, Mapping, Optional, Sequence, Union
+import time
+from typing import Any, Callable, Iterable, Iterator, Mapping, Optional, Sequence, TypeVar, Union
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from . import calls, decode, errors, requests, results, streams, wire
+from . import calls, decode, errors, requests, results, splitting, streams, wire
 from ._proto import admin_pb2, memory_pb2
 
 _BATCH_BYTES = 4 * 1024 * 1024
 _BATCH_ENTRIES = 16_384
 Partitions = Union[None, int, str, Sequence[int]]
+_Answer = TypeVar("_Answer", results.Neighbours, results.Distributions)
 
 
 class Memory:
@@ -46,23 +48,22 @@ class Memory:
         timeout: Optional[float] = None,
         **columns: Any,
     ) -> results.Inserted:
-        """Writes one batch, at most 65,536 entries and 64 MiB. Without ids the server gives them.
+        """Writes a batch. Without ids the server gives them.
 
+        More than 65,536 entries, or 64 MiB, go as several messages, in order, each within `timeout`: a failure leaves
+        what was written before it, and the same call with the same request_id writes the rest.
         values: integers are tokens, floating-point rows vectors, a sequence of bytes or str bytes. columns: weights,
         scores, labels, sources, positions, expiries_ms, each an array or one number for all. A retry (also one of
         yours, with the same request_id) is applied once.
         """
-        request = self._batch(keys, values, {"ids": ids, **columns}, partition, durability, fingerprint)
-        request.request_id = request_id or calls.new_request_id()
-        got = self._caller.call(self._data.Insert, request, timeout)
-        return results.Inserted(
-            got.inserted,
-            got.replaced,
-            np.frombuffer(got.ids, "<u8"),
-            got.version,
-            results.durability_name(got.durability),
-            got.replayed,
-        )
+
+        def build(some_keys: Any, some_values: Any, some_columns: Mapping[str, Any]) -> memory_pb2.InsertRequest:
+            return self._batch(some_keys, some_values, some_columns, partition, durability, fingerprint)
+
+        request_id = request_id or calls.new_request_id()
+        parts = splitting.insert_parts(build, keys, values, {"ids": ids, **columns}, request_id)
+        answers = [self._caller.call(self._data.Insert, part, timeout) for part in parts]
+        return splitting.join_inserted([results.read_inserted(answer) for answer in answers])
 
     def insert_stream(
         self,
@@ -246,7 +247,8 @@ class Memory:
     ) -> results.Neighbours:
         """The k nearest entries of each key. `search` are the fields of `mneme.Search` (exact=True, filter=, ...).
 
-        budget_ms is a hard bound on the time this takes, retries included; with on_error="empty" a call that fails or
+        More rows than one message may have go as several, each within `timeout`, and come back as one answer.
+        budget_ms is a hard bound on the time all of this takes, retries included; with on_error="empty" a call that fails or
         runs out of it gives an empty answer whose `error` says why, so that a decode loop never stalls on its memory.
         """
         how = requests.search("query", search, self._fingerprint)
@@ -259,8 +261,13 @@ class Memory:
                 with_attributes=with_attributes,
             )
         )
-        response, error = self._ask(request, timeout, budget_ms, on_error)
-        return results.read_neighbours(response, requests.rows_of(request.keys), how.precision == "single", error)
+
+        def read(
+            asked: memory_pb2.QueryRequest, answer: memory_pb2.QueryResponse, error: Optional[errors.MnemeError]
+        ) -> results.Neighbours:
+            return results.read_neighbours(answer, requests.rows_of(asked.keys), how.precision == "single", error)
+
+        return self._ask(request, read, timeout, budget_ms, on_error)
 
     def distribution(
         self,
@@ -288,10 +295,14 @@ class Memory:
         how = requests.search("distribution", search, self._fingerprint)
         request = requests.query(self.name, keys, k, how)
         request.distribution.CopyFrom(requests.distribution(temperature, ks, targets, allowed, top_m, mix, features))
-        response, error = self._ask(request, timeout, budget_ms, on_error)
-        return results.read_distributions(
-            response, requests.rows_of(request.keys), request.distribution, k, how.precision == "single", error
-        )
+
+        def read(
+            asked: memory_pb2.QueryRequest, answer: memory_pb2.QueryResponse, error: Optional[errors.MnemeError]
+        ) -> results.Distributions:
+            rows, single = requests.rows_of(asked.keys), how.precision == "single"
+            return results.read_distributions(answer, rows, asked.distribution, k, single, error)
+
+        return self._ask(request, read, timeout, budget_ms, on_error)
 
     def decode_stream(
         self,
@@ -376,16 +387,25 @@ class Memory:
         )
 
     def _ask(
-        self, request: memory_pb2.QueryRequest, timeout: Optional[float], budget_ms: Optional[float], on_error: str
-    ) -> tuple[memory_pb2.QueryResponse, Optional[errors.MnemeError]]:
+        self,
+        request: memory_pb2.QueryRequest,
+        read: Callable[[memory_pb2.QueryRequest, memory_pb2.QueryResponse, Optional[errors.MnemeError]], _Answer],
+        timeout: Optional[float],
+        budget_ms: Optional[float],
+        on_error: str,
+    ) -> _Answer:
         errors.check_on_error(on_error)
-        limit = timeout if budget_ms is None else budget_ms / 1000
+        end = None if budget_ms is None else time.monotonic() + budget_ms / 1000
+        answers = []
         try:
-            return self._caller.call(self._data.Query, request, limit), None
+            for part in splitting.query_parts(request):
+                limit = timeout if end is None else end - time.monotonic()
+                answers.append(read(part, self._caller.call(self._data.Query, part, limit), None))
+            return splitting.join_answers(answers)
         except errors.MnemeError as error:
             if on_error == "raise" or errors.is_of_the_caller(error):
                 raise
-            return memory_pb2.QueryResponse(), error
+            return read(request, memory_pb2.QueryResponse(), error)
 
 
 def _check_batch(batch: Any) -> None:

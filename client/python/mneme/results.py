@@ -266,6 +266,12 @@ class Inserted:
         return f"Inserted({counts}, durability={self.durability!r}, replayed={self.replayed}, sequence={self.sequence})"
 
 
+def read_inserted(response: memory_pb2.InsertResponse) -> Inserted:
+    """The acknowledgement of one insert."""
+    ids, durability = np.frombuffer(response.ids, "<u8"), durability_name(response.durability)
+    return Inserted(response.inserted, response.replaced, ids, response.version, durability, response.replayed)
+
+
 @dataclasses.dataclass(frozen=True)
 class Deleted:
     """The receipt of a deletion."""
