@@ -65,8 +65,8 @@ absl::Status ReadPrecision(v1::Precision wire, v1::Precision& out) {
                     absl::StrCat("is ", static_cast<int>(wire), "; must be PRECISION_DOUBLE or PRECISION_SINGLE"));
 }
 
-// Neighbours with wide keys or values may be larger than a message: refused before the search, not after it. Values count
-// even where they are left out of the answer, for the search gathers them. BYTES have no width to count with.
+// Neighbours with wide keys or values may be larger than a message: refused before the search, not after it. Values
+// count even where they are left out of the answer, for the search gathers them. BYTES have no width to count with.
 absl::Status CheckAnswerBytes(const MemorySpec& spec, const QueryPlan& plan) {
   const size_t neighbours = plan.command.count * plan.command.k + plan.command.extra_ids.size();
   const size_t bytes = neighbours * ((plan.command.with_keys ? spec.KeyBytes() : 0) + spec.ValueBytes());

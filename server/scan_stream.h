@@ -32,7 +32,7 @@ class ScanStream final : public grpc::ServerWriteReactor<grpc::ByteBuffer> {
   // Reads a page on a worker and starts its write.
   void NextPage();
   absl::Status ReadPage();
-  // The entries of a memory that is dropped midway vanish: NOT_FOUND then, rather than a short answer that looks whole (I6).
+  // The entries of a memory that is dropped midway vanish: NOT_FOUND then, not a short answer that looks whole (I6).
   absl::Status CheckStillThere() const;
   // Pages of large values may outgrow a message: halved until they fit.
   absl::Status ReadFittingPage(v1::ScanResponse& response);

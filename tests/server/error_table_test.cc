@@ -218,8 +218,9 @@ TEST_F(ErrorTableTest, AQueryWhoseAnswerCannotFitInAMessageIsRefusedBeforeTheSea
   request.mutable_extra()->set_offsets(Column<uint64_t>({0, 1, 1, 1, 1}));
   const grpc::Status status = server_->Query(request);
   ExpectInvalid(status, "k");
-  EXPECT_EQ(status.error_message(), "k is 256; with 4 rows and 1 extra candidates it gathers 67174400 bytes of keys and "
-                                    "values; must stay within 67108864");
+  EXPECT_EQ(status.error_message(),
+            "k is 256; with 4 rows and 1 extra candidates it gathers 67174400 bytes of keys and values; must stay within "
+            "67108864");
 }
 
 TEST_F(ErrorTableTest, UnknownThingsAreNotFound) {

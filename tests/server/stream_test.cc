@@ -73,8 +73,9 @@ TEST_F(StreamTest, EveryStepSeesAllThatTheStepsBeforeItAppendedAndNothingElse) {
   EXPECT_EQ(server_.Count("wiki"), kSteps);
 }
 
-// An append reports twice, "visible" and "done". The later report may come while a later step, which has nothing to append or
-// has not submitted it yet, is in the same phase; were it taken for that step's own, the next query would run too early.
+// An append reports twice, "visible" and "done". The later report may come while a later step, which has nothing to
+// append or has not submitted it yet, is in the same phase; were it taken for that step's own, the next query would run
+// too early.
 TEST_F(StreamTest, LateAcknowledgementsNeverLetAStepRunBeforeTheAppendOfTheStepBefore) {
   const char* given = std::getenv("MNEME_TEST_SEED");
   const uint64_t seed = given != nullptr ? std::strtoull(given, nullptr, 10) : std::random_device()();
