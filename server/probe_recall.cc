@@ -1,10 +1,10 @@
-// 1. Take the keys of the request, or stored keys from evenly spread positions of every shard.
+// 1. Take the keys of the request, or stored keys, each as likely as any other.
 // 2. Ask for the k nearest of each, exactly and as the request says.
 // 3. A neighbour is recalled when it is no farther than the k-th of the exact answer: ties are as good.
 #include "server/probe_recall.h"
 
 #include <algorithm>
-#include <set>
+#include <random>
 #include <utility>
 #include <vector>
 
@@ -22,6 +22,7 @@ namespace mneme {
 namespace {
 
 constexpr uint32_t kDefaultSample = 100;
+constexpr uint64_t kSeed = 1;  // the same entries give the same sample, so that two probes can be compared
 
 absl::StatusOr<QueryOutcome> QueryAndWait(Deployment& deployment, const MemoryHandle& memory, QueryCommand command) {
   absl::Notification answered;
@@ -34,39 +35,46 @@ absl::StatusOr<QueryOutcome> QueryAndWait(Deployment& deployment, const MemoryHa
   return out;
 }
 
-// Appends the first entry at or after a position of a shard, unless it was taken before.
-absl::Status TakeEntry(const CallContext& call, const MemoryHandle& memory, const ScanPosition& position,
-                       std::set<EntryId>& taken, QueryCommand& command) {
+// Ids drawn evenly from all that are stored (reservoir, Vitter's algorithm R); fewer when there are fewer. One pass
+// over the entries, which is little beside the exact searches that follow.
+absl::StatusOr<std::vector<EntryId>> SampleIds(const CallContext& call, const MemoryHandle& memory, uint32_t sample) {
+  std::mt19937_64 random(kSeed);
+  std::vector<EntryId> ids;
+  uint64_t seen = 0;
   ScanCommand scan;
-  scan.with_keys = true;
-  scan.page_size = 1;
-  scan.from = position;
+  scan.page_size = limits::kMaxScanPage;
   scan.limits = call.limits;
-  ASSIGN_OR_RETURN(const ScanPage page, call.deployment.Scan(memory, scan));
-  if (page.entries.count == 0 || !taken.insert(page.entries.ids[0]).second) return absl::OkStatus();
-  const MemorySpec& spec = memory->spec;
-  const size_t old = command.queries.size();
-  command.queries.Resize(old + spec.dimension * sizeof(float));
-  DecodeVector(spec.key_dtype, page.entries.keys.data(), spec.dimension,
-               command.queries.as<float>() + old / sizeof(float));
-  command.exclude_ids.push_back(page.entries.ids[0]);
-  ++command.count;
-  return absl::OkStatus();
+  do {
+    ASSIGN_OR_RETURN(const ScanPage page, call.deployment.Scan(memory, scan));
+    for (size_t i = 0; i < page.entries.count; ++i) {
+      const uint64_t place = std::uniform_int_distribution<uint64_t>(0, seen++)(random);
+      if (ids.size() < sample) {
+        ids.push_back(page.entries.ids[i]);
+      } else if (place < sample) {
+        ids[place] = page.entries.ids[i];
+      }
+    }
+    scan.from = page.next;
+  } while (scan.from.has_value());
+  // An entry that is overwritten during the pass may come twice.
+  std::sort(ids.begin(), ids.end());
+  ids.erase(std::unique(ids.begin(), ids.end()), ids.end());
+  return ids;
 }
 
 absl::Status SampleKeys(const CallContext& call, const MemoryHandle& memory, uint32_t sample, QueryCommand& command) {
-  ASSIGN_OR_RETURN(const MemoryStatistics statistics, call.deployment.Statistics(memory));
-  const uint32_t shards = call.deployment.shards();
-  // A memory on one shard has all its rows there; positions past the end of a shard go on in the next.
-  const uint64_t rows = (statistics.entries + statistics.dead_rows) / (memory->spec.spread == Spread::kOne ? 1 : shards);
-  std::set<EntryId> taken;
-  for (uint32_t i = 0; i < sample; ++i) {
-    RETURN_IF_ERROR(call.limits.Check());
-    ScanPosition position;
-    position.memory = memory->number;
-    position.shard = i % shards;
-    position.row = rows * (i / shards) / (sample / shards + 1);
-    RETURN_IF_ERROR(TakeEntry(call, memory, position, taken, command));
+  ASSIGN_OR_RETURN(const std::vector<EntryId> ids, SampleIds(call, memory, sample));
+  std::vector<bool> found;
+  ASSIGN_OR_RETURN(const EntryColumns entries, call.deployment.Get(memory, 0, ids, /*with_keys=*/true, Version{},
+                                                                   call.limits, found));
+  const MemorySpec& spec = memory->spec;
+  const size_t key_bytes = spec.KeyBytes();
+  command.count = entries.count;
+  command.exclude_ids = entries.ids;
+  command.queries.Resize(entries.count * spec.dimension * sizeof(float));
+  for (size_t i = 0; i < entries.count; ++i) {
+    DecodeVector(spec.key_dtype, entries.keys.data() + i * key_bytes, spec.dimension,
+                 command.queries.as<float>() + i * spec.dimension);
   }
   return absl::OkStatus();
 }
