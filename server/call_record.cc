@@ -3,6 +3,9 @@
 #include <utility>
 #include <vector>
 
+#include "absl/strings/cord.h"
+#include "absl/strings/str_cat.h"
+#include "google/rpc/error_details.pb.h"
 #include "server/grpc_status.h"
 #include "server/request_error.h"
 
@@ -20,6 +23,18 @@ LogLevel LevelOf(absl::StatusCode code) {
     case absl::StatusCode::kUnavailable: return LogLevel::kWarning;
     default: return LogLevel::kInfo;
   }
+}
+
+// The paths of the fields that a request was refused for, without what is wrong with them.
+std::string FieldsOf(const absl::Status& status) {
+  google::rpc::BadRequest bad;
+  const auto payload = status.GetPayload(absl::StrCat("type.googleapis.com/", bad.GetDescriptor()->full_name()));
+  if (!payload.has_value() || !bad.ParseFromString(std::string(*payload))) return "";
+  std::string out;
+  for (const auto& violation : bad.field_violations()) {
+    absl::StrAppend(&out, out.empty() ? "" : " ", violation.field());
+  }
+  return out;
 }
 
 }  // namespace
@@ -46,7 +61,9 @@ void CallRecord::LogEnd(const absl::Status& status, double seconds) {
                                   {"dur_us", static_cast<int64_t>(seconds * 1e6)}};
   if (!status.ok()) {
     fields.push_back({"reason", ErrorReason(status)});
-    fields.push_back({"error", std::string(status.message())});
+    if (const std::string paths = FieldsOf(status); !paths.empty()) fields.push_back({"fields", paths});
+    // What a client did wrong is told with its tokens and ids in it, which a log must not keep.
+    if (level == LogLevel::kError) fields.push_back({"error", std::string(status.message())});
   }
   front_end_.log().Write(level, "access", "call", std::move(fields));
 }
