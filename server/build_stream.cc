@@ -1,12 +1,20 @@
 #include "server/build_stream.h"
 
-#include <string_view>
-
 #include "common/status_macros.h"
 #include "server/find_memory.h"
 #include "server/raw_message.h"
 
 namespace mneme {
+namespace {
+
+// Over all partitions: what left the tails, or all that is sealed when everything was built anew. Writes that come
+// meanwhile lengthen the tails again, so that it is a lower bound beside them.
+uint64_t RowsSealed(const MemoryStatistics& before, const MemoryStatistics& after, bool retrain) {
+  const uint64_t tails = retrain ? after.entries + after.dead_rows : before.tail_rows;
+  return tails > after.tail_rows ? tails - after.tail_rows : 0;
+}
+
+}  // namespace
 
 BuildStream* BuildStream::Start(FrontEnd& front_end, const RpcMethod& method, grpc::CallbackServerContext* context,
                                 const grpc::ByteBuffer* request) {
@@ -36,18 +44,21 @@ absl::Status BuildStream::Prepare(const grpc::ByteBuffer& bytes) {
 }
 
 void BuildStream::Build() {
-  const absl::Status status = Guard([this]() -> absl::Status {
+  uint64_t sealed = 0;
+  const absl::Status status = Guard([&]() -> absl::Status {
     RETURN_IF_ERROR(limits_.Check());
+    ASSIGN_OR_RETURN(const MemoryStatistics before, deployment_->Statistics(memory_));
     const absl::Status built = deployment_->BuildIndex(
         memory_, request_.retrain(), [this](const BuildProgress& progress) { return OnProgress(progress); });
     // "Cancelled" by a deadline is a deadline.
     if (absl::IsCancelled(built)) RETURN_IF_ERROR(limits_.Check());
-    return WithMemory(built, *memory_);
+    RETURN_IF_ERROR(WithMemory(built, *memory_));
+    ASSIGN_OR_RETURN(const MemoryStatistics after, deployment_->Statistics(memory_));
+    sealed = RowsSealed(before, after, request_.retrain());
+    return absl::OkStatus();
   });
   absl::MutexLock lock(&mutex_);
-  if (status.ok() && (!latest_.has_value() || std::string_view(latest_->stage) != "done")) {
-    latest_ = BuildProgress{"done", 1, 1};
-  }
+  if (status.ok()) latest_ = BuildProgress{"done", sealed, sealed};
   built_ = status;
   Advance();
 }
