@@ -11,9 +11,8 @@
 #include "absl/time/time.h"
 
 namespace mneme {
-namespace {
 
-const char* LevelName(LogLevel level) {
+const char* LogLevelName(LogLevel level) {
   switch (level) {
     case LogLevel::kDebug: return "debug";
     case LogLevel::kInfo: return "info";
@@ -22,6 +21,8 @@ const char* LevelName(LogLevel level) {
   }
   return "";
 }
+
+namespace {
 
 std::string Timestamp() { return absl::FormatTime("%Y-%m-%dT%H:%M:%E6SZ", absl::Now(), absl::UTCTimeZone()); }
 
@@ -34,7 +35,7 @@ struct JsonValue {
 
 std::string JsonLine(LogLevel level, const char* component, const std::string& message,
                      const std::vector<LogField>& fields) {
-  std::string line = absl::StrCat("{\"ts\":\"", Timestamp(), "\",\"level\":\"", LevelName(level), "\",\"component\":\"",
+  std::string line = absl::StrCat("{\"ts\":\"", Timestamp(), "\",\"level\":\"", LogLevelName(level), "\",\"component\":\"",
                                   component, "\",\"msg\":", JsonString(message));
   for (const LogField& field : fields) {
     absl::StrAppend(&line, ",\"", field.name, "\":", std::visit(JsonValue{}, field.value));
@@ -45,7 +46,7 @@ std::string JsonLine(LogLevel level, const char* component, const std::string& m
 
 std::string TextLine(LogLevel level, const char* component, const std::string& message,
                      const std::vector<LogField>& fields) {
-  std::string line = absl::StrCat(Timestamp(), " ", LevelName(level), " ", component, ": ", message);
+  std::string line = absl::StrCat(Timestamp(), " ", LogLevelName(level), " ", component, ": ", message);
   for (const LogField& field : fields) {
     absl::StrAppend(&line, " ", field.name, "=", std::visit(JsonValue{}, field.value));
   }

@@ -14,6 +14,9 @@ namespace mneme {
 enum class LogLevel { kDebug, kInfo, kWarning, kError };
 enum class LogFormat { kJson, kText };
 
+// "debug", "info", "warning", "error".
+const char* LogLevelName(LogLevel level);
+
 // A named field of an event: text, a number or a truth.
 struct LogField {
   std::string name;

@@ -1,12 +1,19 @@
 #include "server/options.h"
 
+#include <arpa/inet.h>
+#include <unistd.h>
+
 #include <CLI/CLI.hpp>
+#include <algorithm>
 #include <map>
 #include <nlohmann/json.hpp>
+#include <numeric>
+#include <thread>
 
 #include "absl/strings/match.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_split.h"
 #include "common/limits.h"
 #include "common/status_macros.h"
 #include "server/version.h"
@@ -18,9 +25,12 @@ constexpr int kUsageError = 2;
 constexpr absl::Duration kMaxDrainDelay = absl::Minutes(5);
 constexpr uint64_t kMinRamLimit = uint64_t{64} << 20;
 constexpr uint32_t kMaxSearchThreads = 1'024;
+// An option that is farther from a known one than this is no slip of the finger.
+constexpr size_t kMaxSlip = 3;
 
 constexpr char kFooter[] =
     "\nEvery option may come from the environment: --data-dir from MNEME_DATA_DIR, and so on. A flag wins.\n"
+    "Several addresses are separated by commas or spaces there, several Unix sockets by commas.\n"
     "\nExamples:\n"
     "  mneme-server --data-dir /var/lib/mneme\n"
     "  mneme-server --data-dir ./data --listen 127.0.0.1:0 --port-file ./port --admin-listen off\n"
@@ -76,8 +86,19 @@ void Declare(CLI::App& app, RawOptions& raw) {
   AddFlag(app, "--check-config", options.check_config, "Check the options and exit");
 }
 
+// The environment has one text for what a flag may say several times.
+std::vector<std::string> SplitEach(const std::vector<std::string>& texts, const char* separators) {
+  std::vector<std::string> out;
+  for (const std::string& text : texts) {
+    for (const auto part : absl::StrSplit(text, absl::ByAnyChar(separators), absl::SkipEmpty())) out.emplace_back(part);
+  }
+  return out;
+}
+
 absl::Status Interpret(const RawOptions& raw) {
   ServerOptions& options = *raw.options;
+  options.listen = SplitEach(options.listen, ", \t");
+  options.listen_unix = SplitEach(options.listen_unix, ",");
   const std::map<std::string, LogLevel> levels = {{"debug", LogLevel::kDebug},
                                                   {"info", LogLevel::kInfo},
                                                   {"warning", LogLevel::kWarning},
@@ -92,8 +113,13 @@ absl::Status Interpret(const RawOptions& raw) {
   return CheckOptions(options);
 }
 
+// Names other than "localhost" are never trusted: "127.0.0.1.example.org" may be any machine.
 bool IsLoopback(const std::string& host) {
-  return host == "localhost" || host == "::1" || absl::StartsWith(host, "127.");
+  in_addr four{};
+  if (inet_pton(AF_INET, host.c_str(), &four) == 1) return ntohl(four.s_addr) >> 24 == 127;
+  in6_addr six{};
+  if (inet_pton(AF_INET6, host.c_str(), &six) == 1) return IN6_IS_ADDR_LOOPBACK(&six);
+  return host == "localhost";
 }
 
 absl::Status CheckAddress(const char* key, const std::string& address, bool insecure) {
@@ -103,20 +129,59 @@ absl::Status CheckAddress(const char* key, const std::string& address, bool inse
   }
   if (insecure || IsLoopback(parts->first)) return absl::OkStatus();
   return absl::InvalidArgumentError(absl::StrCat(key, " is \"", address,
-                                                 "\"; must be of this machine (127.0.0.1, ::1, localhost) unless "
+                                                 "\"; must be of this machine (127.0.0.1, [::1], localhost) unless "
                                                  "--insecure-listen is given, since nothing is encrypted"));
+}
+
+// Changes of one character that make `a` of `b` (Levenshtein).
+size_t EditDistance(const std::string& a, const std::string& b) {
+  std::vector<size_t> row(b.size() + 1);
+  std::iota(row.begin(), row.end(), size_t{0});
+  for (size_t i = 1; i <= a.size(); ++i) {
+    size_t diagonal = row[0]++;
+    for (size_t j = 1; j <= b.size(); ++j) {
+      const size_t replaced = diagonal + (a[i - 1] == b[j - 1] ? 0 : 1);
+      diagonal = row[j];
+      row[j] = std::min({row[j] + 1, row[j - 1] + 1, replaced});
+    }
+  }
+  return row[b.size()];
+}
+
+// A sentence about the first flag that no option has; empty when there is none. CLI11 complains first of what is
+// missing, which a mistyped flag may be.
+std::string UnknownFlag(const CLI::App& app, int argc, const char* const* argv) {
+  for (int i = 1; i < argc; ++i) {
+    const std::string flag = std::string(argv[i]).substr(0, std::string(argv[i]).find('='));
+    if (!absl::StartsWith(flag, "--") || flag.size() < 3) continue;
+    std::string nearest;
+    size_t distance = kMaxSlip + 1;
+    for (const CLI::Option* option : app.get_options()) {
+      const std::string known = option->get_name();
+      const size_t changes = EditDistance(flag, known);
+      if (changes < distance) nearest = known, distance = changes;
+    }
+    if (distance == 0) continue;
+    const std::string hint = nearest.empty() ? "see --help" : absl::StrCat("did you mean ", nearest, "?");
+    return absl::StrCat("unknown option ", flag, "; ", hint);
+  }
+  return "";
 }
 
 }  // namespace
 
 absl::StatusOr<std::pair<std::string, int>> SplitAddress(const std::string& address) {
   const size_t colon = address.rfind(':');
-  const absl::Status error = absl::InvalidArgumentError("must be HOST:PORT with a port in [0, 65535]");
+  const absl::Status error = absl::InvalidArgumentError("must be HOST:PORT or [IPV6]:PORT with a port in [0, 65535]");
   if (colon == std::string::npos || colon == 0) return error;
   int port = -1;
   if (!absl::SimpleAtoi(address.substr(colon + 1), &port) || port < 0 || port > 65'535) return error;
   std::string host = address.substr(0, colon);
-  if (host.size() > 2 && host.front() == '[' && host.back() == ']') host = host.substr(1, host.size() - 2);
+  if (host.size() > 2 && host.front() == '[' && host.back() == ']') {
+    host = host.substr(1, host.size() - 2);
+  } else if (absl::StrContains(host, ':')) {
+    return error;  // two addresses in one, or an IPv6 address whose end only looks like a port
+  }
   return std::make_pair(host, port);
 }
 
@@ -157,7 +222,8 @@ ParsedOptions ParseOptions(int argc, const char* const* argv) {
     std::ostringstream complaint;
     const bool asked = app.exit(error, out, complaint) == 0;
     parsed.exit_code = asked ? 0 : kUsageError;
-    parsed.text = asked ? out.str() : absl::StrCat("mneme-server: ", error.what(), "\n");
+    const std::string unknown = UnknownFlag(app, argc, argv);
+    parsed.text = asked ? out.str() : absl::StrCat("mneme-server: ", unknown.empty() ? error.what() : unknown, "\n");
     return parsed;
   }
   const absl::Status status = Interpret(raw);
@@ -169,22 +235,36 @@ ParsedOptions ParseOptions(int argc, const char* const* argv) {
   return parsed;
 }
 
+ServerOptions ResolveOptions(ServerOptions options) {
+  if (options.search_threads == 0) options.search_threads = std::max(1U, std::thread::hardware_concurrency());
+  if (options.ram_limit_bytes == 0) {
+    options.ram_limit_bytes =
+        static_cast<uint64_t>(sysconf(_SC_PHYS_PAGES)) * static_cast<uint64_t>(sysconf(_SC_PAGE_SIZE)) / 2;
+  }
+  return options;
+}
+
 std::string OptionsJson(const ServerOptions& options) {
-  const nlohmann::json json = {{"role", "all"},
-                               {"data_dir", options.data_dir},
-                               {"listen", options.listen},
-                               {"listen_unix", options.listen_unix},
-                               {"admin_listen", options.admin_listen},
-                               {"shards", options.shards},
-                               {"search_threads", options.search_threads},
-                               {"ram_limit_bytes", options.ram_limit_bytes},
-                               {"drain_delay", absl::FormatDuration(options.drain_delay)},
-                               {"accept_truncated_log", options.accept_truncated_log},
-                               {"insecure_listen", options.insecure_listen},
-                               {"max_message_bytes", limits::kMaxMessageBytes},
-                               {"max_k", limits::kMaxK},
-                               {"max_query_rows", limits::kMaxQueryRows},
-                               {"max_insert_entries", limits::kMaxInsertEntries}};
+  nlohmann::json json = {{"role", "all"},
+                         {"data_dir", options.data_dir},
+                         {"listen", options.listen},
+                         {"listen_unix", options.listen_unix},
+                         {"port_file", options.port_file},
+                         {"admin_listen", options.admin_listen},
+                         {"admin_port_file", options.admin_port_file},
+                         {"shards", options.shards},
+                         {"search_threads", options.search_threads},
+                         {"ram_limit_bytes", options.ram_limit_bytes},
+                         {"log_format", options.log_format == LogFormat::kJson ? "json" : "text"},
+                         {"log_level", LogLevelName(options.log_level)},
+                         {"drain_delay", absl::FormatDuration(options.drain_delay)},
+                         {"accept_truncated_log", options.accept_truncated_log},
+                         {"insecure_listen", options.insecure_listen},
+                         {"max_message_bytes", limits::kMaxMessageBytes},
+                         {"max_k", limits::kMaxK},
+                         {"max_query_rows", limits::kMaxQueryRows},
+                         {"max_insert_entries", limits::kMaxInsertEntries}};
+  if (options.shards == 0) json["shards"] = "as stored, or 1 when new";  // known once the data is open
   return json.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
 }
 

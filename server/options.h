@@ -45,8 +45,12 @@ ParsedOptions ParseOptions(int argc, const char* const* argv);
 // INVALID_ARGUMENT naming key, value and bound: addresses, a non-loopback address without insecure_listen, and so on.
 absl::Status CheckOptions(const ServerOptions& options);
 
-// "HOST:PORT" or "[V6]:PORT" in its parts. INVALID_ARGUMENT otherwise.
+// "HOST:PORT" or "[IPV6]:PORT" in its parts. INVALID_ARGUMENT otherwise.
 absl::StatusOr<std::pair<std::string, int>> SplitAddress(const std::string& address);
+
+// With what this machine makes of a 0: search threads and the ram limit. The shards of a stored deployment are known only
+// once it is open.
+ServerOptions ResolveOptions(ServerOptions options);
 
 // The effective options as a JSON object, for the log and /config. Holds no secrets, since there are none.
 std::string OptionsJson(const ServerOptions& options);
