@@ -194,7 +194,7 @@ void AddGridOptions(CLI::App& verb, EvaluateOptions& options) {
 void AddOnlineOptions(CLI::App& verb, EvaluateOptions& options) {
   constexpr char kGroup[] = "Predict, then learn";
   verb.add_flag("--online", options.online, "Insert each token after it was predicted")->group(kGroup);
-  verb.add_option("--first-id", options.first_id, "Id of the first (default: the memory's count)")
+  verb.add_option("--first-id", options.first_id, "Id of the first (default: after the largest)")
       ->type_name("ID")->group(kGroup);
   verb.add_option("--sources", options.sources, "Sources of what is inserted")->type_name("FILE.npy")->group(kGroup);
   verb.add_option("--labels", options.labels, "Labels of what is inserted")->type_name("FILE.npy")->group(kGroup);

@@ -23,7 +23,7 @@ struct EvaluateOptions {
   std::vector<double> lambdas;
   std::string out;
   bool online = false;
-  std::string first_id;  // online: a number; empty: how many entries the memory has
+  std::string first_id;  // online: a number; empty or "append": after the largest id
   std::string sources;   // online: columns of the entries that are inserted
   std::string labels;
   std::string positions;

@@ -7,15 +7,13 @@
 #include <string>
 #include <vector>
 
-#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "client/cli/columns.h"
 #include "client/cli/evaluate.h"
-#include "client/cli/exit_code.h"
+#include "client/cli/first_id.h"
 #include "client/cli/progress.h"
 #include "client/cli/table.h"
-#include "common/limits.h"
 #include "common/status_macros.h"
 
 namespace mneme::cli {
@@ -44,18 +42,28 @@ absl::StatusOr<std::vector<NpyFile>> OpenOptional(const std::string& path, const
   return files;
 }
 
-// The id of the first token: as given, or as many entries as the partition has, so that an import's ids go on.
-absl::StatusOr<uint64_t> FirstId(const EvaluateOptions& options, Session& session) {
-  uint64_t first = 0;
-  if (!options.first_id.empty()) {
-    if (absl::SimpleAtoi(options.first_id, &first) && first < limits::kFirstServerId) return first;
-    return UsageError(absl::StrCat("--first-id is ", options.first_id, "; must be a number below 2^62"));
-  }
+uint64_t PartitionOf(const EvaluateOptions& options) {
+  const std::vector<uint64_t>& partitions = options.search.selection.partitions;
+  return partitions.empty() ? 0 : partitions.front();
+}
+
+// The id of the first token. Without --first-id nothing that is stored may be replaced; with it, that is said.
+absl::StatusOr<uint64_t> ChooseFirstId(const EvaluateOptions& options, uint64_t rows, Session& session) {
+  const std::string& memory = options.search.memory;
   v1::CountRequest request;
-  request.set_memory(options.search.memory);
-  *request.mutable_partitions() = options.search.selection.ToPartitions();
+  request.set_memory(memory);
+  request.mutable_partitions()->add_partitions(PartitionOf(options));
   ASSIGN_OR_RETURN(const v1::CountResponse count, session.memory().Count(request));
-  return count.count();
+  if (count.count() > 0) session.Note("note: the memory is not empty: it may hold this very text");
+  const std::string given = options.first_id.empty() ? kAppend : options.first_id;
+  ASSIGN_OR_RETURN(const uint64_t first, FirstId(given, rows, memory, PartitionOf(options), session));
+  if (given == kAppend || count.count() == 0) return first;
+  ASSIGN_OR_RETURN(const uint64_t unused, IdAfterLargest(memory, PartitionOf(options), session));
+  if (first < unused) {
+    session.Note(absl::StrCat("warning: ids from ", first, " on replace stored entries of the same ids; from ", unused,
+                              " on all are unused"));
+  }
+  return first;
 }
 
 v1::QueryStreamRequest Step(const EvaluateOptions& options, const EvaluateInput& input, const AppendColumns& columns,
@@ -71,8 +79,7 @@ v1::QueryStreamRequest Step(const EvaluateOptions& options, const EvaluateInput&
   if (!columns.sources.empty()) entries.set_sources(ColumnRows<uint64_t>(columns.sources.front(), row, 1));
   if (!columns.labels.empty()) entries.set_labels(ColumnRows<int64_t>(columns.labels.front(), row, 1));
   if (!columns.positions.empty()) entries.set_positions(ColumnRows<uint64_t>(columns.positions.front(), row, 1));
-  const std::vector<uint64_t>& partitions = options.search.selection.partitions;
-  append.set_partition(partitions.empty() ? 0 : partitions.front());
+  append.set_partition(PartitionOf(options));
   append.set_durability(options.durability == "sync" ? v1::DURABILITY_SYNC : v1::DURABILITY_WRITTEN);
   append.set_lm_log_probs(ColumnRows<float>(input.lm_log_probs, row, 1));
   // The server counts the benefit at one lambda: the setting's own, or the middle of the grid's.
@@ -113,7 +120,7 @@ absl::Status EvaluateOnline(const EvaluateOptions& options, const EvaluateInput&
   ASSIGN_OR_RETURN(columns.sources, OpenOptional(options.sources, "source", rows));
   ASSIGN_OR_RETURN(columns.labels, OpenOptional(options.labels, "label", rows));
   ASSIGN_OR_RETURN(columns.positions, OpenOptional(options.positions, "position", rows));
-  ASSIGN_OR_RETURN(const uint64_t first_id, FirstId(options, session));
+  ASSIGN_OR_RETURN(const uint64_t first_id, ChooseFirstId(options, rows, session));
   LiveLine live(session, options, rows);
   const auto stream = session.memory().OpenQueryStream();
   uint64_t written = 0;

@@ -252,9 +252,21 @@ class Questions(CliTest):
         self.assertEqual([entry["value"] for entry in entries], self.targets[[0, 299]].tolist())
         self.assertEqual([entry["source"] for entry in entries], [0, 29])
         np.testing.assert_array_equal(np.float16(entries[1]["key"]), self.queries[299].astype(np.float16))
-        # Once more on top: ids go on where they ended.
+        # Once more on top: ids go on after the largest, however few entries there are.
+        self.cli("delete", "online", "--source", 0, "--source", 1)
+        done = run("--server", self.address, "evaluate", "online", "--keys", self.at("queries"), "--targets",
+                   self.at("targets"), "--lm-logprobs", self.at("lm"), "-k", 8, "--temperature", 1, "--lambda", 0.5,
+                   "--online")
+        self.assertIn("the memory is not empty: it may hold this very text", done.stderr)
+        self.assertNotIn("warning", done.stderr)
+        self.assertEqual(self.cli("info", "online")["entries"], 580)
+        self.assertEqual(len(self.cli("get", "online", "--id", 300, "--id", 599)["entries"]), 2)
+        done = run("--server", self.address, "evaluate", "online", "--keys", self.at("queries"), "--targets",
+                   self.at("targets"), "--lm-logprobs", self.at("lm"), "-k", 8, "--temperature", 1, "--lambda", 0.5,
+                   "--online", "--first-id", 300)
+        self.assertIn("warning: ids from 300 on replace stored entries of the same ids; from 600 on", done.stderr)
         self.grid("online", "--online")
-        self.assertEqual(self.cli("info", "online")["entries"], 600)
+        self.assertEqual(self.cli("info", "online")["entries"], 880)
         self.assertGreater(self.cli("stats", "online")["benefit"]["tokens"], 0)
 
 
