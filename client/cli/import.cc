@@ -6,6 +6,7 @@
 #include <atomic>
 #include <chrono>
 #include <memory>
+#include <optional>
 #include <string>
 
 #include "absl/strings/str_cat.h"
@@ -13,6 +14,7 @@
 #include "client/cli/describe.h"
 #include "client/cli/exit_code.h"
 #include "client/cli/fingerprint.h"
+#include "client/cli/first_id.h"
 #include "client/cli/import_source.h"
 #include "client/cli/import_state.h"
 #include "client/cli/progress.h"
@@ -32,12 +34,20 @@ struct ImportOptions {
   uint64_t partition = 0;
   std::string durability = "sync";
   std::vector<std::string> fingerprint;
+  std::string first_id = "0";  // a number, or kAppend; for rows without ids
   bool resume = false;
 };
 
 struct Totals {
   uint64_t inserted = 0;
   uint64_t replaced = 0;
+  bool reconnected = false;
+};
+
+// Where an import begins.
+struct Start {
+  uint64_t row = 0;
+  uint64_t first_id = 0;
 };
 
 // A batch without its entries.
@@ -63,8 +73,8 @@ class Import {
         progress_(session.live(), "import " + common.memory(), "rows", source.rows()),
         saved_(std::chrono::steady_clock::now()) {}
 
-  // Sends rows [first, rows).
-  absl::Status Run(uint64_t first, std::shared_ptr<std::atomic<uint64_t>> acknowledged);
+  // Sends rows [start.row, rows).
+  absl::Status Run(const Start& start, std::shared_ptr<std::atomic<uint64_t>> acknowledged);
   const Totals& totals() const { return totals_; }
   double seconds() const { return progress_.seconds(); }
 
@@ -79,13 +89,14 @@ class Import {
   Session& session_;
   Progress progress_;
   Totals totals_;
+  uint64_t first_id_ = 0;
   std::shared_ptr<std::atomic<uint64_t>> acknowledged_;
   std::chrono::steady_clock::time_point saved_;
 };
 
 v1::InsertRequest Import::Batch(uint64_t first, uint64_t count) const {
   v1::InsertRequest request = common_;
-  *request.mutable_entries() = source_.Batch(first, count);
+  *request.mutable_entries() = source_.Batch(first, count, first_id_);
   return request;
 }
 
@@ -95,7 +106,7 @@ void Import::Acknowledge(uint64_t rows) {
   const auto now = std::chrono::steady_clock::now();
   if (now - saved_ < std::chrono::seconds(1)) return;
   saved_ = now;
-  state_.Save(*acknowledged_);
+  state_.Save({*acknowledged_, first_id_});
 }
 
 absl::Status Import::RunStream(uint64_t first) {
@@ -117,9 +128,10 @@ absl::Status Import::RunStream(uint64_t first) {
   return status;
 }
 
-absl::Status Import::Run(uint64_t first, std::shared_ptr<std::atomic<uint64_t>> acknowledged) {
+absl::Status Import::Run(const Start& start, std::shared_ptr<std::atomic<uint64_t>> acknowledged) {
   acknowledged_ = std::move(acknowledged);
-  *acknowledged_ = first;
+  *acknowledged_ = start.row;
+  first_id_ = start.first_id;
   for (int attempt = 1;; ++attempt) {
     const uint64_t before = *acknowledged_;
     const absl::Status status = RunStream(before);
@@ -127,16 +139,20 @@ absl::Status Import::Run(uint64_t first, std::shared_ptr<std::atomic<uint64_t>> 
     if (*acknowledged_ > before) attempt = 1;
     const bool lost = status.code() == absl::StatusCode::kUnavailable;
     if (!lost || attempt >= kMaxReconnects) {
-      state_.Save(*acknowledged_);
+      state_.Save({*acknowledged_, first_id_});
       return status;
     }
+    totals_.reconnected = true;
     absl::SleepFor(absl::Milliseconds(100 << attempt));
   }
 }
 
+std::string Stopped(uint64_t acknowledged, uint64_t rows) {
+  return absl::StrCat("stopped after ", HumanCount(acknowledged), " of ", HumanCount(rows), " rows");
+}
+
 std::string Interrupted(uint64_t acknowledged, uint64_t rows, const std::string& command) {
-  return absl::StrCat("stopped after ", HumanCount(acknowledged), " of ", HumanCount(rows), " rows; go on with: ",
-                      command, command.find(" --resume") == std::string::npos ? " --resume" : "");
+  return absl::StrCat(Stopped(acknowledged, rows), "; go on with: ", command, command.find(" --resume") == std::string::npos ? " --resume" : "");
 }
 
 void PrintTotals(const Import& import, uint64_t rows, uint64_t first, Session& session) {
@@ -155,6 +171,32 @@ void PrintTotals(const Import& import, uint64_t rows, uint64_t first, Session& s
                             HumanCount(import.totals().replaced), " of them replaced an entry"));
 }
 
+// A replaced entry may have been another text's.
+void WarnOfReplaced(const ImportOptions& options, const Totals& totals, bool resumed, Session& session) {
+  if (totals.replaced == 0) return;
+  std::string line = absl::StrCat("warning: ", HumanCount(totals.replaced), " rows replaced an entry of the same id");
+  if (resumed || totals.reconnected) absl::StrAppend(&line, " (a row that was sent twice replaces itself)");
+  if (options.files.ids.empty() && options.first_id != kAppend) {
+    absl::StrAppend(&line, "; --first-id append gives ids that are unused");
+  }
+  session.Note(line);
+}
+
+// Where to begin: --resume goes on at the ids with which it began, so that a row sent twice is one entry.
+absl::StatusOr<Start> FindStart(const ImportOptions& options, const ImportState& state, uint64_t rows,
+                                Session& session) {
+  const auto reached = options.resume ? state.Load() : std::nullopt;
+  if (reached.has_value() && options.first_id == kAppend) {
+    return Start{std::min(reached->rows, rows), reached->first_id};
+  }
+  Start start;
+  ASSIGN_OR_RETURN(start.first_id, FirstId(options.first_id, rows, options.memory, options.partition, session));
+  if (reached.has_value() && reached->first_id == start.first_id) start.row = std::min(reached->rows, rows);
+  // Known before the first row is stored: what is appended once more would be there twice.
+  if (options.first_id == kAppend) state.Save({0, start.first_id});
+  return start;
+}
+
 absl::Status RunImport(const ImportOptions& options, Session& session) {
   const ImportFiles& files = options.files;
   if (files.values.raw && (files.raw_dtype.empty() || files.raw_dimension == 0 || files.values.raw_dtype.empty())) {
@@ -167,23 +209,29 @@ absl::Status RunImport(const ImportOptions& options, Session& session) {
   ASSIGN_OR_RETURN(const v1::MemoryDescription memory, session.admin().GetMemory(options.memory));
   ASSIGN_OR_RETURN(const ImportSource source, ImportSource::Open(files, memory));
   const ImportState state(session.options().server, memory, options.partition, files.keys);
-  const uint64_t first = options.resume ? std::min(state.Load(), source.rows()) : 0;
+  ASSIGN_OR_RETURN(const Start start, FindStart(options, state, source.rows(), session));
+  const uint64_t first = start.row;
   if (first > 0) session.Note(absl::StrCat("resuming at row ", HumanCount(first)));
   auto acknowledged = std::make_shared<std::atomic<uint64_t>>(first);
   const std::string command = session.options().command;
-  session.interrupt().OnInterrupt([acknowledged, state, rows = source.rows(), command] {
-    state.Save(*acknowledged);
+  session.interrupt().OnInterrupt([acknowledged, state, first_id = start.first_id, rows = source.rows(), command] {
+    state.Save({*acknowledged, first_id});
     std::fprintf(stderr, "\n%s\n", Interrupted(*acknowledged, rows, command).c_str());
   });
   absl::Status status;
   {
     Import import(common, source, state, session);
-    status = import.Run(first, acknowledged);
+    status = import.Run(start, acknowledged);
     if (status.ok()) PrintTotals(import, source.rows(), first, session);
+    WarnOfReplaced(options, import.totals(), first > 0, session);
   }
   session.interrupt().OnInterrupt({});
   if (status.ok()) {
     state.Remove();
+  } else if (absl::IsInvalidArgument(status)) {
+    // Sending it again would not help. The batch that failed is the one after what is acknowledged.
+    if (*acknowledged > 0) session.Note(Stopped(*acknowledged, source.rows()));
+    return NameRow(status, files, *acknowledged);
   } else if (*acknowledged > 0) {
     session.Note(Interrupted(*acknowledged, source.rows(), command));
   }
@@ -224,6 +272,8 @@ void AddImport(CLI::App& app, Action& action) {
   verb->add_option("--partition", options->partition, "Partition, 0 by default")->type_name("P");
   verb->add_option("--durability", options->durability, "sync (default) or written")->type_name("LEVEL")
       ->check(CLI::IsMember({"sync", "written"}));
+  verb->add_option("--first-id", options->first_id, "Of the first row, 0 by default; append: after the largest")
+      ->type_name("N|append");
   AddFingerprintOption(*verb, options->fingerprint, kPresentFingerprint);
   verb->add_flag("--resume", options->resume, "Go on where the same import stopped");
   AddColumnOptions(*verb, files);
@@ -233,6 +283,7 @@ void AddImport(CLI::App& app, Action& action) {
   verb->add_option("--dim", files.raw_dimension, "Components of a key")->type_name("D")->group(kRaw);
   verb->add_option("--values-dtype", files.values.raw_dtype, "Of the values: i16, i32, i64, u8, ..")
       ->type_name("DTYPE")->group(kRaw);
+  verb->get_option("--first-id")->excludes(verb->get_option("--ids"));
   verb->callback([options, &action] {
     action = [options](Session& session) { return RunImport(*options, session); };
   });

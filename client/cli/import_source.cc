@@ -2,8 +2,11 @@
 
 #include <algorithm>
 #include <numeric>
+#include <string_view>
 #include <utility>
 
+#include "absl/strings/cord.h"
+#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "client/cli/columns.h"
 #include "common/limits.h"
@@ -26,6 +29,19 @@ absl::StatusOr<NpyFile> OpenKeyFile(const ImportFiles& files, const v1::MemoryDe
   ASSIGN_OR_RETURN(NpyFile keys, NpyFile::OpenRaw(files.keys, dtype, files.raw_dimension));
   RETURN_IF_ERROR(CheckKeys(keys, memory.name(), memory.dimension()));
   return keys;
+}
+
+// The file behind a field of a request.
+std::string FileOf(const std::string& field, const ImportFiles& files) {
+  if (field == "keys") return files.keys;
+  if (field.rfind("values", 0) == 0) return files.values.values;
+  if (field == "ids") return files.ids;
+  if (field == "weights") return files.weights;
+  if (field == "scores") return files.scores;
+  if (field == "labels") return files.labels;
+  if (field == "sources") return files.sources;
+  if (field == "positions") return files.positions;
+  return field == "expiries_ms" ? files.expiries_ms : "";
 }
 
 }  // namespace
@@ -70,12 +86,12 @@ uint64_t ImportSource::BatchRows() const {
   return std::clamp<uint64_t>(kBatchBytes / row_bytes, 1, kBatchRows);
 }
 
-v1::Entries ImportSource::Batch(uint64_t first, uint64_t count) const {
+v1::Entries ImportSource::Batch(uint64_t first, uint64_t count, uint64_t first_id) const {
   v1::Entries entries;
   *entries.mutable_keys() = KeyRows(keys_, first, count);
   *entries.mutable_values() = values_.Rows(first, count);
   std::vector<uint64_t> ids(count);
-  std::iota(ids.begin(), ids.end(), first);
+  std::iota(ids.begin(), ids.end(), first_id + first);
   entries.set_ids(PackColumn(ids));
   for (const Column& column : columns_) {
     switch (column.kind) {
@@ -89,6 +105,22 @@ v1::Entries ImportSource::Batch(uint64_t first, uint64_t count) const {
     }
   }
   return entries;
+}
+
+absl::Status NameRow(const absl::Status& status, const ImportFiles& files, uint64_t first) {
+  constexpr std::string_view kField = "entries.";
+  const std::string message(status.message().data(), status.message().size());
+  const size_t open = message.find('[');
+  const size_t close = message.find("] ");
+  if (message.rfind(kField, 0) != 0 || open == std::string::npos || close == std::string::npos || open > close) {
+    return status;
+  }
+  const std::string file = FileOf(message.substr(kField.size(), open - kField.size()), files);
+  uint64_t item = 0;
+  if (file.empty() || !absl::SimpleAtoi(message.substr(open + 1, close - open - 1), &item)) return status;
+  absl::Status named(status.code(), absl::StrCat(file, " row ", first + item, message.substr(close + 1)));
+  status.ForEachPayload([&](const auto& type, const absl::Cord& payload) { named.SetPayload(type, payload); });
+  return named;
 }
 
 }  // namespace mneme::cli

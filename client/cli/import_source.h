@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "client/cli/value_source.h"
 #include "client/npy/npy_file.h"
@@ -37,8 +38,8 @@ class ImportSource {
   uint64_t rows() const { return keys_.rows(); }
   // Rows of a batch that travels well.
   uint64_t BatchRows() const;
-  // Rows [first, first + count), with ids: the file's, or the row numbers.
-  v1::Entries Batch(uint64_t first, uint64_t count) const;
+  // Rows [first, first + count), with ids: the file's, or the row numbers counted from `first_id`.
+  v1::Entries Batch(uint64_t first, uint64_t count, uint64_t first_id) const;
 
  private:
   enum class Kind { kIds, kWeights, kScores, kLabels, kSources, kPositions, kExpiries };
@@ -54,6 +55,10 @@ class ImportSource {
   ValueSource values_;
   std::vector<Column> columns_;
 };
+
+// An error of the server about a batch whose first row is `first`, told by file and row of the file instead of the field
+// and the item of the request: "entries.keys[3] has .." is "keys.npy row 150003 has ..". Others are returned as they are.
+absl::Status NameRow(const absl::Status& status, const ImportFiles& files, uint64_t first);
 
 }  // namespace mneme::cli
 

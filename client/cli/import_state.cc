@@ -41,18 +41,19 @@ ImportState::ImportState(const std::string& server, const v1::MemoryDescription&
   path_ = absl::StrFormat("%s/import-%016x%016x", folder, hash.high, hash.low);
 }
 
-uint64_t ImportState::Load() const {
-  uint64_t rows = 0;
-  std::ifstream(path_) >> rows;
-  return rows;
+std::optional<ImportState::Reached> ImportState::Load() const {
+  Reached reached;
+  std::ifstream file(path_);
+  if (!(file >> reached.rows >> reached.first_id)) return std::nullopt;
+  return reached;
 }
 
-void ImportState::Save(uint64_t rows) const {
+void ImportState::Save(const Reached& reached) const {
   if (path_.empty()) return;
   std::error_code error;
   std::filesystem::create_directories(std::filesystem::path(path_).parent_path(), error);
   const std::string partial = path_ + ".partial";
-  std::ofstream(partial) << rows << "\n";
+  std::ofstream(partial) << reached.rows << " " << reached.first_id << "\n";
   std::filesystem::rename(partial, path_, error);
 }
 

@@ -3,6 +3,7 @@
 #define MNEME_CLIENT_CLI_IMPORT_STATE_H_
 
 #include <cstdint>
+#include <optional>
 #include <string>
 
 #include "absl/status/status.h"
@@ -19,10 +20,14 @@ class ImportState {
   ImportState(const std::string& server, const v1::MemoryDescription& memory, uint64_t partition,
               const std::string& keys_path);
 
-  // Rows known to be acknowledged; 0 when nothing is known.
-  uint64_t Load() const;
+  struct Reached {
+    uint64_t rows = 0;  // acknowledged
+    uint64_t first_id = 0;
+  };
+  // Nothing when nothing is known.
+  std::optional<Reached> Load() const;
   // Best effort: an import does not fail because its state cannot be kept.
-  void Save(uint64_t rows) const;
+  void Save(const Reached& reached) const;
   void Remove() const;
 
  private:

@@ -279,6 +279,44 @@ class Entries(CliTest):
         self.assertEqual(self.cli("import", "twice", *files)["replaced"], ROWS)
         self.assertEqual(self.cli("info", "twice")["entries"], ROWS)
 
+    def test_import_appends_after_the_largest_id_and_warns_of_what_it_replaced(self):
+        self.create("appended")
+        files = ["--keys", self.at("keys"), "--values", self.at("tokens")]
+        np.save(self.folder / "far.npy", np.arange(ROWS) * 5)
+        self.cli("import", "appended", *files, "--ids", self.folder / "far.npy")
+        appended = run("--server", self.address, "import", "appended", *files, "--first-id", "append")
+        self.assertNotIn("warning", appended.stderr)
+        self.assertEqual(self.cli("info", "appended")["entries"], 2 * ROWS)
+        first = (ROWS - 1) * 5 + 1
+        entries = self.cli("get", "appended", "--id", first, "--id", first + ROWS - 1)["entries"]
+        self.assertEqual([entry["value"] for entry in entries], self.tokens[[0, -1]].tolist())
+        replaced = run("--server", self.address, "import", "appended", *files, "--first-id", first, "-o", "json")
+        self.assertEqual(json.loads(replaced.stdout)["replaced"], ROWS)
+        self.assertIn("warning: 3,000 rows replaced an entry of the same id; --first-id append", replaced.stderr)
+        self.fails(2, "append", "import", "appended", *files, "--first-id", "last")
+        self.fails(2, "2^62", "import", "appended", *files, "--first-id", 2**62 - 5)
+        self.fails(2, "--first-id", "import", "appended", *files, "--first-id", 1, "--ids", self.folder / "far.npy")
+
+    def test_an_error_of_a_batch_names_file_and_row(self):
+        self.create("torn")
+        rows = 4 * 4096 + 77
+        keys = np.tile(self.keys, (rows // ROWS + 1, 1))[:rows]
+        weights = np.ones(rows, np.float32)
+        weights[9_000] = -1
+        keys[rows - 9, 2] = np.nan
+        np.save(self.folder / "torn.npy", keys)
+        np.save(self.folder / "torn_tokens.npy", np.tile(self.tokens, rows // ROWS + 1)[:rows])
+        np.save(self.folder / "torn_weights.npy", weights)
+        command = ["--server", self.address, "import", "torn", "--keys", self.folder / "torn.npy", "--values",
+                   self.folder / "torn_tokens.npy"]
+        for more, what in (([], f"torn.npy row {rows - 9} has a NaN at component 2"),
+                           (["--weights", self.folder / "torn_weights.npy"], "torn_weights.npy row 9000 must be")):
+            done = run(*command, *more, check=False)
+            self.assertEqual(done.returncode, 64 + 3)
+            self.assertIn(f"error: {self.folder}/{what}", done.stderr)
+            self.assertIn("stopped after ", done.stderr)
+            self.assertNotIn("--resume", done.stderr)
+
     def test_import_takes_every_integer_dtype(self):
         for dtype in ("i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8"):
             self.create(f"dtype-{dtype}")
@@ -365,7 +403,8 @@ class Entries(CliTest):
         rows = 400_000
         np.save(self.folder / "big.npy", np.tile(self.keys, (rows // ROWS + 1, 1))[:rows])
         np.save(self.folder / "big_tokens.npy", np.tile(self.tokens, rows // ROWS + 1)[:rows])
-        command = ["import", "stopped", "--keys", self.folder / "big.npy", "--values", self.folder / "big_tokens.npy"]
+        command = ["import", "stopped", "--keys", self.folder / "big.npy", "--values", self.folder / "big_tokens.npy",
+                   "--first-id", "append"]
         process = subprocess.Popen([str(BIN / "mneme"), *map(str, command)], env={**os.environ, **state},
                                    stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
         while self.cli("stats", "stopped")["entries"] == 0 and process.poll() is None:
