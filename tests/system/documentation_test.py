@@ -1,5 +1,6 @@
 """The examples in the documentation run: every ```python and ```bash block of docs/api.md and README.md that is marked to be
-run is executed, in order, against one server. A block is marked by the comment <!-- run --> on the line before it."""
+run is executed, in order, against one server, and none of them may come back with nothing. A block is marked by the comment
+<!-- run --> on the line before it."""
 
 import os
 import re
@@ -8,6 +9,8 @@ import sys
 
 import harness
 
+# What an example says that ran and did nothing: it found, deleted, imported or answered none.
+NOTHING = re.compile(r'(?<![\d.,])0 (?:found|entries|rows (?:in|scanned))|"(?:ids|tokens|queries)":\[\]|"found":0\b')
 BLOCK = re.compile(r"<!-- run -->\n```(python|bash)\n(.*?)```", re.S)
 
 
@@ -54,7 +57,11 @@ class Documentation(harness.SystemTest):
             stderr=subprocess.STDOUT,
             timeout=300,
         )
-        self.assertEqual(done.returncode, 0, f"{what}:\n{command[-1]}\n{done.stdout.decode()[-3000:]}")
+        printed = done.stdout.decode()
+        self.assertEqual(done.returncode, 0, f"{what}:\n{command[-1]}\n{printed[-3000:]}")
+        for name, text in [("output", printed), *((file.name, file.read_text()) for file in folder.glob("*.json"))]:
+            nothing = NOTHING.search(text)
+            self.assertIsNone(nothing, f"{what}: its {name} says {nothing and nothing[0]!r}\n{text[-3000:]}")
 
 
 if __name__ == "__main__":
