@@ -1,11 +1,13 @@
 #include "server/admin_http.h"
 
 #include <httplib.h>
+#include <sys/socket.h>
 
 #include <thread>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "server/listen_error.h"
 #include "server/version.h"
 
 namespace mneme {
@@ -41,7 +43,7 @@ struct AdminHttp::Server {
       out.set_content(absl::StrCat("{\"version\":\"", kVersion, "\"}\n"), kJson);
     });
     http.Get("/config", [this](const httplib::Request&, httplib::Response& out) {
-      out.set_content(absl::StrCat(pages.config, "\n"), kJson);
+      out.set_content(absl::StrCat(pages.config(), "\n"), kJson);
     });
   }
 };
@@ -52,6 +54,11 @@ absl::StatusOr<std::unique_ptr<AdminHttp>> AdminHttp::Start(const std::string& h
   auto server = std::make_unique<Server>();
   server->pages = std::move(pages);
   server->http.new_task_queue = [] { return new httplib::ThreadPool(kThreads); };
+  // The library's default would let a second server share the port, and take half of the answers.
+  server->http.set_socket_options([](socket_t socket) {
+    const int yes = 1;
+    setsockopt(socket, SOL_SOCKET, SO_REUSEADDR, &yes, sizeof(yes));
+  });
   server->http.set_payload_max_length(kMaxBody);
   server->http.set_read_timeout(kSeconds);
   server->http.set_write_timeout(kSeconds);
@@ -62,7 +69,10 @@ absl::StatusOr<std::unique_ptr<AdminHttp>> AdminHttp::Start(const std::string& h
   } else if (server->http.bind_to_port(host, port)) {
     server->port = port;
   }
-  if (server->port <= 0) return absl::UnavailableError(absl::StrCat("cannot listen on ", host, ":", port));
+  if (server->port <= 0) {
+    const bool six = host.find(':') != std::string::npos;
+    return ListenError("admin address", six ? absl::StrCat("[", host, "]:", port) : absl::StrCat(host, ":", port));
+  }
   server->thread = std::thread([raw = server.get()] { raw->http.listen_after_bind(); });
   // stop() does nothing before the loop runs.
   while (!server->http.is_running()) std::this_thread::yield();

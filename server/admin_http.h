@@ -14,7 +14,7 @@ namespace mneme {
 struct AdminPages {
   std::function<std::string()> metrics;
   std::function<bool()> ready;
-  std::string config;  // JSON
+  std::function<std::string()> config;  // JSON
 };
 
 // Listens from Start() until destroyed. Thread-safe.

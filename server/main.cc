@@ -4,7 +4,9 @@
 
 #include <cstdio>
 #include <string>
+#include <utility>
 
+#include "server/grpc_log.h"
 #include "server/log.h"
 #include "server/options.h"
 #include "server/server.h"
@@ -36,6 +38,7 @@ int main(int argc, char** argv) {
     std::fputs(parsed.text.c_str(), parsed.exit_code == 0 ? stdout : stderr);
     return parsed.exit_code;
   }
+  parsed.options = mneme::ResolveOptions(std::move(parsed.options));
   if (parsed.options.check_config) {
     std::printf("%s\n", mneme::OptionsJson(parsed.options).c_str());
     return 0;
@@ -44,10 +47,12 @@ int main(int argc, char** argv) {
   const sigset_t signals = StopSignals();
   pthread_sigmask(SIG_BLOCK, &signals, nullptr);
   mneme::Log log(parsed.options.log_format, parsed.options.log_level);
+  const mneme::GrpcLog grpc_log(&log);
   log.Write(mneme::LogLevel::kInfo, "server", "starting", {{"config", mneme::OptionsJson(parsed.options)}});
   auto server = mneme::Server::Start(parsed.options, &log);
   if (!server.ok()) {
-    log.Write(mneme::LogLevel::kError, "server", "cannot start", {{"error", server.status().ToString()}});
+    log.Write(mneme::LogLevel::kError, "server", "cannot start: " + std::string(server.status().message()),
+              {{"code", absl::StatusCodeToString(server.status().code())}});
     return 1;
   }
   int signal = 0;

@@ -123,13 +123,20 @@ struct Metrics::Families {
                                   .Name("mneme_rejected_total")
                                   .Help("Calls refused because something was full.")
                                   .Register(registry);
+  Family<Counter>& rebuilt = prometheus::BuildCounter()
+                                 .Name("mneme_index_rebuilt_total")
+                                 .Help("Damaged files of the index that were made anew.")
+                                 .Register(registry);
   Histogram& queue = search.Add({{"stage", "queue"}}, Seconds());
   Histogram& scan = search.Add({{"stage", "search"}}, Seconds());
   Histogram& read_out = search.Add({{"stage", "read_out"}}, Seconds());
   std::vector<std::unique_ptr<Method>> methods;
 };
 
-Metrics::Metrics() : families_(std::make_unique<Families>()) {}
+Metrics::Metrics() : families_(std::make_unique<Families>()) {
+  // There from the start, so that an alert sees the first one as an increase.
+  for (const char* kind : {"codebook", "segment"}) families_->rebuilt.Add({{"kind", kind}});
+}
 Metrics::~Metrics() = default;
 
 Metrics::Method* Metrics::AddMethod(const std::string& service, const std::string& method, const std::string& type) {
@@ -164,6 +171,8 @@ void Metrics::Searched(uint64_t queue_us, uint64_t search_us) {
 void Metrics::ReadOut(double seconds) { families_->read_out.Observe(seconds); }
 
 void Metrics::Rejected(const std::string& reason) { families_->rejected.Add({{"reason", reason}}).Increment(); }
+
+void Metrics::IndexRebuilt(const std::string& kind) { families_->rebuilt.Add({{"kind", kind}}).Increment(); }
 
 std::string Metrics::Expose(const MetricsState* state) const {
   std::vector<MetricFamily> families = families_->registry.Collect();

@@ -36,6 +36,9 @@ class Metrics {
   // A call refused with RESOURCE_EXHAUSTED.
   void Rejected(const std::string& reason);
 
+  // A file of the index was damaged and made anew; `kind` is "codebook" or "segment".
+  void IndexRebuilt(const std::string& kind);
+
   // The whole text of /metrics; `state` is null before the deployment is open.
   std::string Expose(const MetricsState* state) const;
 

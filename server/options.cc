@@ -82,7 +82,8 @@ void Declare(CLI::App& app, RawOptions& raw) {
       ->check(CLI::IsMember({"debug", "info", "warning", "error"}));
   AddFlag(app, "--accept-truncated-log", options.accept_truncated_log,
           "Open although the log ends before what was acknowledged");
-  AddFlag(app, "--insecure-listen", options.insecure_listen, "Allow an address that is not of this machine, unencrypted");
+  AddFlag(app, "--insecure-listen", options.insecure_listen,
+          "Allow an address that is not of this machine, unencrypted");
   AddFlag(app, "--check-config", options.check_config, "Check the options and exit");
 }
 
@@ -125,7 +126,8 @@ bool IsLoopback(const std::string& host) {
 absl::Status CheckAddress(const char* key, const std::string& address, bool insecure) {
   const auto parts = SplitAddress(address);
   if (!parts.ok()) {
-    return absl::InvalidArgumentError(absl::StrCat(key, " is \"", address, "\"; ", std::string(parts.status().message())));
+    return absl::InvalidArgumentError(
+        absl::StrCat(key, " is \"", address, "\"; ", std::string(parts.status().message())));
   }
   if (insecure || IsLoopback(parts->first)) return absl::OkStatus();
   return absl::InvalidArgumentError(absl::StrCat(key, " is \"", address,

@@ -48,8 +48,8 @@ absl::Status CheckOptions(const ServerOptions& options);
 // "HOST:PORT" or "[IPV6]:PORT" in its parts. INVALID_ARGUMENT otherwise.
 absl::StatusOr<std::pair<std::string, int>> SplitAddress(const std::string& address);
 
-// With what this machine makes of a 0: search threads and the ram limit. The shards of a stored deployment are known only
-// once it is open.
+// With what this machine makes of a 0: search threads and the ram limit. The shards of a stored deployment are known
+// only once it is open.
 ServerOptions ResolveOptions(ServerOptions options);
 
 // The effective options as a JSON object, for the log and /config. Holds no secrets, since there are none.

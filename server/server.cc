@@ -8,6 +8,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <chrono>
 #include <cstdio>
 #include <fstream>
@@ -15,10 +16,12 @@
 #include <utility>
 #include <vector>
 
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "common/limits.h"
 #include "common/status_macros.h"
 #include "grpc/health/v1/health.pb.h"
+#include "server/listen_error.h"
 #include "server/services.h"
 #include "server/version.h"
 
@@ -66,7 +69,7 @@ absl::Status WritePortFile(const std::string& path, int port) {
 }  // namespace
 
 Server::Server(ServerOptions options, Log* log)
-    : options_(std::move(options)), log_(log), front_end_(log, &metrics_) {}
+    : options_(ResolveOptions(std::move(options))), log_(log), front_end_(log, &metrics_) {}
 
 Server::~Server() { Drain(); }
 
@@ -75,6 +78,9 @@ absl::StatusOr<std::unique_ptr<Server>> Server::Start(ServerOptions options, Log
   std::unique_ptr<Server> server(new Server(std::move(options), log));
   RETURN_IF_ERROR(server->StartAdmin());
   RETURN_IF_ERROR(server->Listen());
+  // Those of a server that was killed: whoever waits for them waits for us. Not before it is clear that no other server
+  // has the address, whose files they would be.
+  server->RemovePortFiles();
   RETURN_IF_ERROR(server->OpenDeployment());
   server->SetServing(true);
   RETURN_IF_ERROR(server->WritePortFiles());
@@ -92,14 +98,15 @@ absl::Status Server::StartAdmin() {
   AdminPages pages;
   pages.metrics = [this] { return ExposeMetrics(); };
   pages.ready = [this] { return ready_.load(std::memory_order_acquire); };
-  pages.config = OptionsJson(options_);
+  pages.config = [this] { return Config(); };
   ASSIGN_OR_RETURN(admin_, AdminHttp::Start(address.first, address.second, std::move(pages)));
   return absl::OkStatus();
 }
 
 absl::Status Server::Listen() {
   grpc::EnableDefaultHealthCheckService(true);
-  // Protobuf would print a line for every text that is not UTF-8; the caller is told (MALFORMED_REQUEST), stderr is not.
+  // Protobuf would print a line for every text that is not UTF-8; the caller is told (MALFORMED_REQUEST), stderr is
+  // not.
   google::protobuf::SetLogHandler(nullptr);
   grpc::reflection::InitProtoReflectionServerBuilderPlugin();
   // The health service is gRPC's own; reflection can describe it only when its compiled file is linked in.
@@ -108,25 +115,24 @@ absl::Status Server::Listen() {
   admin_service_ = MakeAdminService(front_end_);
   grpc::ServerBuilder builder;
   TuneTransport(builder);
-  std::vector<int> ports(options_.listen.size(), 0);
-  for (size_t i = 0; i < options_.listen.size(); ++i) {
-    builder.AddListeningPort(options_.listen[i], grpc::InsecureServerCredentials(), &ports[i]);
-  }
-  // Only this user and group may connect: the socket is made with what the mask leaves.
-  const mode_t mask = umask(0117);
-  for (const std::string& path : options_.listen_unix) {
-    builder.AddListeningPort(absl::StrCat("unix:", path), grpc::InsecureServerCredentials());
+  std::vector<std::string> addresses = options_.listen;
+  for (const std::string& path : options_.listen_unix) addresses.push_back(absl::StrCat("unix:", path));
+  std::vector<int> ports(addresses.size(), 0);
+  for (size_t i = 0; i < addresses.size(); ++i) {
+    builder.AddListeningPort(addresses[i], grpc::InsecureServerCredentials(), &ports[i]);
   }
   builder.RegisterService(memory_service_.get());
   builder.RegisterService(admin_service_.get());
+  // Only this user and group may connect: a Unix socket is made with what the mask leaves.
+  const mode_t mask = umask(0117);
   grpc_ = builder.BuildAndStart();
   umask(mask);
-  for (size_t i = 0; i < ports.size() && grpc_ != nullptr; ++i) {
-    if (ports[i] == 0) return absl::UnavailableError(absl::StrCat("cannot listen on ", options_.listen[i]));
-  }
-  if (grpc_ == nullptr) return absl::UnavailableError("cannot listen: an address is taken or not of this machine");
+  // They are bound in this order, up to the first that fails.
+  const auto failed = std::find(ports.begin(), ports.end(), 0);
+  if (failed != ports.end()) return ListenError("address", addresses[failed - ports.begin()]);
+  if (grpc_ == nullptr) return absl::UnavailableError("gRPC did not start; its lines in the log say more");
   SetServing(false);
-  port_ = ports.empty() ? 0 : ports.front();
+  port_ = options_.listen.empty() ? 0 : ports.front();
   return absl::OkStatus();
 }
 
@@ -137,15 +143,37 @@ absl::Status Server::OpenDeployment() {
   options.search_threads = options_.search_threads;
   options.ram_limit_bytes = options_.ram_limit_bytes;
   options.accept_truncated_log = options_.accept_truncated_log;
-  options.events = [log = log_](std::string_view event, std::string_view detail) {
-    log->Write(LogLevel::kInfo, "engine", std::string(event), {{"detail", std::string(detail)}});
+  options.events = [this](std::string_view event, std::string_view detail) {
+    OnEvent(std::string(event), std::string(detail));
   };
   ASSIGN_OR_RETURN(deployment_, Deployment::Open(std::move(options)));
+  shards_ = deployment_->shards();
   front_end_.Serve(deployment_.get());
   return absl::OkStatus();
 }
 
-absl::Status Server::WritePortFiles() const {
+void Server::OnEvent(const std::string& event, const std::string& detail) {
+  // A file of the index that was made anew was damaged or gone.
+  if (event == "index_codebook_rebuilt") metrics_.IndexRebuilt("codebook");
+  if (event == "index_segment_rebuilt") metrics_.IndexRebuilt("segment");
+  const bool trouble = absl::EndsWith(event, "_rebuilt") || absl::EndsWith(event, "_failed");
+  log_->Write(trouble ? LogLevel::kWarning : LogLevel::kInfo, "engine", event, {{"detail", detail}});
+}
+
+std::string Server::Config() const {
+  ServerOptions options = options_;
+  if (shards_ != 0) options.shards = shards_;
+  return OptionsJson(options);
+}
+
+void Server::RemovePortFiles() const {
+  for (const std::string& path : {options_.port_file, options_.admin_port_file}) {
+    if (!path.empty()) unlink(path.c_str());
+  }
+}
+
+absl::Status Server::WritePortFiles() {
+  port_files_written_ = true;
   RETURN_IF_ERROR(WritePortFile(options_.port_file, port_));
   return WritePortFile(options_.admin_port_file, admin_port());
 }
@@ -171,6 +199,7 @@ void Server::Drain() {
   if (drained_) return;
   drained_ = true;
   SetServing(false);
+  if (port_files_written_) RemovePortFiles();
   if (grpc_ != nullptr) {
     log_->Write(LogLevel::kInfo, "server", "draining");
     std::this_thread::sleep_for(absl::ToChronoNanoseconds(options_.drain_delay));

@@ -19,7 +19,7 @@
 namespace mneme {
 
 // Listens (NOT_SERVING) before it opens the data, so that a probe can tell a server that recovers from one that is
-// gone; port files are written when it serves. Thread-compatible.
+// gone; port files are there while it serves. Thread-compatible.
 class Server {
  public:
   // UNAVAILABLE when an address is taken; errors of Deployment::Open. `log` must outlive the server.
@@ -43,7 +43,11 @@ class Server {
   absl::Status StartAdmin();
   absl::Status Listen();
   absl::Status OpenDeployment();
-  absl::Status WritePortFiles() const;
+  absl::Status WritePortFiles();
+  void RemovePortFiles() const;
+  // Logs what the engine tells, and counts damage.
+  void OnEvent(const std::string& event, const std::string& detail);
+  std::string Config() const;
   void SetServing(bool serving);
   std::string ExposeMetrics() const;
 
@@ -57,7 +61,9 @@ class Server {
   std::unique_ptr<grpc::Service> admin_service_;
   std::unique_ptr<Deployment> deployment_;
   std::unique_ptr<grpc::Server> grpc_;
+  std::atomic<uint32_t> shards_{0};  // 0: not known yet
   int port_ = 0;
+  bool port_files_written_ = false;
   bool drained_ = false;
 };
 
