@@ -24,6 +24,7 @@ struct DistributionOptions {
   uint32_t k = 1024;
   double temperature = 1;
   uint32_t top = 0;
+  std::string allowed;  // a file
   bool statistics = false;
 };
 
@@ -61,6 +62,17 @@ std::string RowText(const v1::DistributionResult& result, size_t row, size_t que
   return text;
 }
 
+// The tokens of --allowed as a column; empty without.
+absl::StatusOr<std::string> ReadAllowed(const std::string& path) {
+  if (path.empty()) return std::string();
+  ASSIGN_OR_RETURN(const NpyFile file, NpyFile::Open(path));
+  RETURN_IF_ERROR(CheckColumn(file, file.rows()));
+  RETURN_IF_ERROR(CheckRange(file, "token", uint64_t{1} << 32));
+  // On the wire no token at all means every token.
+  if (file.rows() == 0) return absl::InvalidArgumentError(absl::StrCat(path, " has no tokens; must have 1 or more"));
+  return ColumnRows<uint32_t>(file, 0, file.rows());
+}
+
 absl::Status Distribution(const DistributionOptions& options, Session& session) {
   const std::string& name = options.search.memory;
   // A token and its log-probability for each neighbour, at most.
@@ -69,12 +81,14 @@ absl::Status Distribution(const DistributionOptions& options, Session& session) 
   ASSIGN_OR_RETURN(const Vocabulary vocabulary, Vocabulary::Open(options.search.vocabulary));
   ASSIGN_OR_RETURN(const QueryPlan plan,
                    QueryPlan::New(options.search, memory.dimension(), options.k, kAnswerBytes));
+  ASSIGN_OR_RETURN(const std::string allowed, ReadAllowed(options.allowed));
   Progress progress(session.live(), "distribution " + name, "queries", plan.rows());
   AnswerWriter answer(session, options.statistics, options.search.NothingFound());
   const auto fetch = [&](size_t batch) {
     v1::QueryRequest request = plan.Request(plan.FirstRow(batch), plan.RowCount(batch));
     request.mutable_distribution()->add_temperatures(options.temperature);
     request.mutable_distribution()->set_top_m(options.top);
+    request.mutable_distribution()->set_allowed_tokens(allowed);
     return session.memory().Query(request);
   };
   const auto consume = [&](size_t batch, v1::QueryResponse response) {
@@ -110,6 +124,8 @@ void AddDistribution(CLI::App& app, Action& action) {
   verb->add_option("--temperature", options->temperature, "T of exp(score / T)")->type_name("T")
       ->capture_default_str()->check(CLI::Range(limits::kMinTemperature, limits::kMaxTemperature));
   verb->add_option("--top", options->top, "Only the M most likely tokens")->type_name("M");
+  verb->add_option("--allowed", options->allowed, "Only these tokens; the rest is renormalised away")
+      ->type_name("FILE.npy");
   verb->add_flag("--statistics", options->statistics, "Also tell what was searched");
   verb->callback([options, &action] {
     action = [options](Session& session) { return Distribution(*options, session); };

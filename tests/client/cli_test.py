@@ -193,6 +193,17 @@ class Questions(CliTest):
             self.assertEqual(got["probs"], sorted(got["probs"], reverse=True))
         top = self.cli("distribution", "wiki", "--keys", self.at("queries"), "-k", 20, "--exact", "--top", 3)
         self.assertTrue(all(len(got["tokens"]) <= 3 for got in top["queries"]))
+        np.save(self.folder / "allowed.npy", np.arange(0, VOCABULARY, 2))
+        even = self.cli("distribution", "wiki", "--keys", self.at("queries"), "-k", 20, "--temperature", 3, "--exact",
+                        "--allowed", self.folder / "allowed.npy")
+        np.save(self.folder / "none.npy", np.zeros(0, np.int64))
+        self.fails(1, "has no tokens", "distribution", "wiki", "--keys", self.at("queries"), "--allowed",
+                   self.folder / "none.npy")
+        for got, all_tokens in zip(even["queries"], answer["queries"]):
+            want = {t: p for t, p in zip(all_tokens["tokens"], all_tokens["probs"]) if t % 2 == 0}
+            self.assertEqual(set(got["tokens"]), set(want))
+            for token, p in zip(got["tokens"], got["probs"]):
+                self.assertAlmostEqual(p, want[token] / sum(want.values()), places=9)
 
     def knn(self, row, k, temperature, rows=None):
         """ln p_kNN of the target, or None without entries."""
