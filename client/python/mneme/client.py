@@ -53,7 +53,7 @@ class Client:
         fingerprint: Optional[Mapping[str, Any]] = None,
         exist_ok: bool = False,
     ) -> Memory:
-        """Creates a memory, whose handle presents the fingerprint. AlreadyExists when the name is taken, unless exist_ok."""
+        """Creates a memory; its handle presents the fingerprint. AlreadyExists: the name is taken, without exist_ok."""
         description = admin_pb2.MemoryDescription(
             name=name,
             dimension=dim,

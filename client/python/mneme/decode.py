@@ -239,7 +239,7 @@ class DecodeStream:
                 raise
 
     def _drop(self) -> None:
-        """Cancels the call; what was to be learned on it counts as lost, since sending it again might learn it twice."""
+        """Cancels the call; what was to be learned on it counts as lost, for sent again it might be learned twice."""
         self.lost += sum(map(_size, self._lessons)) + sum(entries for _, entries in self._in_flight)
         self._lessons.clear()
         self._in_flight.clear()

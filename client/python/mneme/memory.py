@@ -248,7 +248,7 @@ class Memory:
         """The k nearest entries of each key. `search` are the fields of `mneme.Search` (exact=True, filter=, ...).
 
         More rows than one message may have go as several, each within `timeout`, and come back as one answer.
-        budget_ms is a hard bound on the time all of this takes, retries included; with on_error="empty" a call that fails or
+        budget_ms is a hard bound on the time of all this, retries included; with on_error="empty" a call that fails or
         runs out of it gives an empty answer whose `error` says why, so that a decode loop never stalls on its memory.
         """
         how = requests.search("query", search, self._fingerprint)
@@ -321,8 +321,8 @@ class Memory:
     ) -> decode.DecodeStream:
         """The decode loop over one connection: `with m.decode_stream(k=1024, temperature=7) as s: s.step(q)`.
 
-        timeout (the client's, unless given) bounds each step and `wait`; budget_ms, on_error and `search` as in `query`,
-        for each step.
+        timeout (the client's, unless given) bounds each step, and `wait`; budget_ms, on_error and `search` are those of
+        `query`, for each step.
         """
         return decode.DecodeStream(
             self._data.QueryStream,
@@ -415,4 +415,5 @@ def _check_batch(batch: Any) -> None:
             '{"keys": keys, "values": tokens}'
         )
     if "keys" not in batch or not ("values" in batch or "tokens" in batch):
-        raise TypeError(f"a batch of insert_stream has {', '.join(map(str, batch)) or 'nothing'}; needs keys and values")
+        given = ", ".join(map(str, batch)) or "nothing"
+        raise TypeError(f"a batch of insert_stream has {given}; needs keys and values")

@@ -164,8 +164,8 @@ class Distributions(Answer):
     def mix(self, lm_log_probs: ArrayLike, knn_weight: float, temperature: int = 0, k: int = 0) -> Array:
         """ln(knn_weight p_kNN + (1 - knn_weight) p_LM) in float64; a row without neighbours is p_LM alone.
 
-        lm_log_probs is [rows, vocabulary] of natural logarithms, or [rows] (of the targets) where targets were given; for
-        a single row also [vocabulary] (or one number), and the result has the shape that was given.
+        lm_log_probs is [rows, vocabulary] of natural logarithms, or [rows] (of the targets) where targets were given;
+        for a single row also [vocabulary] (or one number), and the result has the shape that was given.
         """
         if not 0.0 <= knn_weight <= 1.0:
             raise ValueError(f"knn_weight is {knn_weight}; must be in [0, 1]")
@@ -198,7 +198,8 @@ class Distributions(Answer):
     def _check_vocabulary(self, name: str, size: int) -> None:
         largest = int(self.tokens.max(initial=0))
         if largest >= size:
-            raise ValueError(f"{name} is for a vocabulary of {size}; the memory knows token {largest}: another tokenizer?")
+            known = f"the memory knows token {largest}: another tokenizer?"
+            raise ValueError(f"{name} is for a vocabulary of {size}; {known}")
 
     def dense(self, vocabulary_size: int, temperature: int = 0, k: int = 0) -> Array:
         """ln p_kNN as [rows, vocabulary]; -inf where no neighbour has the token."""

@@ -29,8 +29,8 @@ class _Outbox:
 
 
 class StreamCall:
-    """Messages out and in. A thread of its own reads, since gRPC's iterator cannot be left while nobody answers; it ends
-    with the call, so whoever opens one cancels it. Not thread-safe."""
+    """Messages out and in. A thread of its own reads, since gRPC's iterator cannot be left while nobody answers; it
+    ends with the call, so whoever opens one cancels it. Not thread-safe."""
 
     def __init__(self, method: Any, timeout: Optional[float] = None) -> None:
         self._outbox = _Outbox()
@@ -55,12 +55,13 @@ class StreamCall:
         return not self._answers.empty()
 
     def receive(self, end: Optional[float] = None) -> Any:
-        """The next message, or None when the server has ended the stream with OK. DeadlineExceeded when there is none at
-        `end` (of time.monotonic)."""
+        """The next message, or None when the server has ended the stream with OK. DeadlineExceeded when there is none
+        at `end` (of time.monotonic)."""
         try:
             got = self._answers.get(timeout=None if end is None else max(end - time.monotonic(), 0.0))
         except queue.Empty:
-            raise errors.DeadlineExceeded(grpc.StatusCode.DEADLINE_EXCEEDED, "no answer on the stream in time") from None
+            message = "no answer on the stream in time"
+            raise errors.DeadlineExceeded(grpc.StatusCode.DEADLINE_EXCEEDED, message) from None
         if isinstance(got, errors.MnemeError):
             raise got
         return got

@@ -195,7 +195,7 @@ def filter_message(given: Optional[Filter]) -> Optional[types_pb2.Filter]:
     if given is None:
         return None
     if not isinstance(given, Filter):
-        raise TypeError(f"filter is a {type(given).__name__}; must be a mneme.Filter, like mneme.Filter(sources=[3, 4])")
+        raise TypeError(f"filter is a {type(given).__name__}; must be a mneme.Filter, like mneme.Filter(sources=[3])")
     return given.message()
 
 

@@ -243,9 +243,11 @@ class Asking(ClientCase):
         self.assertEqual(repr(one.dense()), "DenseNeighbours([2, 3], found=6)")
         self.assertIn("Distributions(rows=2, temperatures=(1.0, 7.0), ks=(8,)", repr(got))
         self.assertEqual(repr(memory.get([1, 2], with_keys=True)), f"Entries(2, keys=[2, {DIMENSION}])")
-        self.assertIn("Inserted(inserted=2, replaced=0, ids_given=2, durability='sync'", repr(memory.insert(keys[:2], [1, 2])))
+        done = memory.insert(keys[:2], [1, 2])
+        self.assertIn("Inserted(inserted=2, replaced=0, ids_given=2, durability='sync'", repr(done))
         self.assertEqual(repr(memory.delete(ids=[0, 10**9])), "Deleted(deleted=1, absent=1, dry_run=False)")
-        self.assertEqual((repr(memory), repr(self.client)), (f"Memory('{self.name}')", f"Client('{self.server.address}')"))
+        self.assertEqual(repr(memory), f"Memory('{self.name}')")
+        self.assertEqual(repr(self.client), f"Client('{self.server.address}')")
         gone = mneme.connect("127.0.0.1:9").memory("wiki").query(keys[0], 1, budget_ms=50, on_error="empty")
         self.assertRegex(repr(gone), r"Neighbours\(rows=1, found=0, error=(UNAVAILABLE|DEADLINE_EXCEEDED)\)")
 

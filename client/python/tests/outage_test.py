@@ -1,4 +1,4 @@
-"""The Python client while the server is stopped, killed and back again: steps end in time and nothing is learned twice."""
+"""The Python client while the server is stopped, killed and back: steps end in time, nothing is learned twice."""
 
 import os
 import pathlib
@@ -26,6 +26,7 @@ class Outage(harness.SystemTest):
     def pause(self):
         os.kill(self.server.pid, signal.SIGSTOP)
         self.addCleanup(self.resume)
+        os.waitid(os.P_PID, self.server.pid, os.WSTOPPED | os.WNOWAIT)  # every thread of it: none answers any more
 
     def resume(self):
         if self.server.alive():

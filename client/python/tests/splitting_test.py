@@ -103,7 +103,8 @@ class Querying(SplitCase):
         queries = self.normal(600, DIMENSION)
         whole = memory.query(queries, 2_500, exact=True)  # 1.5 million neighbours
         np.testing.assert_array_equal(whole.found, 2_500)
-        self.assert_same(whole, [memory.query(queries[:300], 2_500, exact=True), memory.query(queries[300:], 2_500, exact=True)])
+        parts = [memory.query(part, 2_500, exact=True) for part in (queries[:300], queries[300:])]
+        self.assert_same(whole, parts)
 
     def test_distributions_of_many_rows_have_their_targets_and_cells(self):
         memory, rows = self.filled(), 2_100
