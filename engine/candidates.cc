@@ -4,7 +4,6 @@
 #include <limits>
 #include <map>
 #include <set>
-#include <thread>
 #include <tuple>
 #include <utility>
 
@@ -82,11 +81,14 @@ bool IsVisible(const Versions& versions, PartitionId partition, Row row) {
 }
 
 // The rows of `wanted` by partition, with versions in which every mapped one is visible. An upsert is in the store a
-// moment before it is published: between the two, its id names a row that no version has yet, so it is looked up again.
+// moment before it is published: between the two, its id names a row that no version has yet, so what is committed is waited
+// for, and the id looked up again.
 absl::StatusOr<Versions> FindVisibleRows(const Shard& shard, MemoryNumber memory,
                                          const std::map<PartitionId, std::vector<const Wanted*>>& wanted,
+                                         const CallLimits& limits,
                                          std::map<PartitionId, std::vector<std::optional<Row>>>& rows) {
-  constexpr int kAttempts = 16;
+  // Each attempt meets an id in that moment with small odds, however often it is overwritten.
+  constexpr int kAttempts = 100;
   PartitionSelection selection;
   for (const auto& [partition, of_partition] : wanted) selection.partitions.push_back(partition);
   for (int attempt = 1;; ++attempt) {
@@ -102,7 +104,7 @@ absl::StatusOr<Versions> FindVisibleRows(const Shard& shard, MemoryNumber memory
       }
     }
     if (settled || attempt == kAttempts) return versions;
-    std::this_thread::yield();
+    RETURN_IF_ERROR(shard.AwaitVisible(shard.store().applied(), limits));
   }
 }
 
@@ -114,8 +116,9 @@ absl::StatusOr<NeighbourColumns> ScoreOn(const Shard& shard, const CandidateCont
   std::vector<std::vector<RowReference>> rows_of_query(request.query_count);
   std::map<std::tuple<size_t, PartitionId, EntryId>, std::optional<uint64_t>> source_of;
   std::map<PartitionId, std::vector<std::optional<Row>>> rows_of_partition;
+  const CallLimits& limits = context.command.limits;
   ASSIGN_OR_RETURN(const Versions versions,
-                   FindVisibleRows(shard, context.memory.number, by_partition, rows_of_partition));
+                   FindVisibleRows(shard, context.memory.number, by_partition, limits, rows_of_partition));
   for (const auto& [partition, of_partition] : by_partition) {
     const std::vector<std::optional<Row>>& rows = rows_of_partition[partition];
     for (size_t i = 0; i < rows.size(); ++i) {
