@@ -23,6 +23,9 @@ void EncodeVector(Dtype dtype, const float* values, size_t count, char* packed);
 // The index of the first component that is NaN, infinite or of magnitude above `bound`; `count` when there is none.
 size_t FindUnacceptable(const float* values, size_t count, float bound);
 
+// True when none of `count` packed halves is NaN or infinite.
+bool AllHalvesFinite(const char* packed, size_t count);
+
 }  // namespace mneme
 
 #endif  // MNEME_COMMON_VECTOR_CODEC_H_

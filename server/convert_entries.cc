@@ -126,9 +126,7 @@ absl::Status ReadEntriesWithoutKeys(const std::string& field, const v1::Entries&
 
 absl::Status ReadEntries(const std::string& field, const v1::Entries& wire, const MemorySpec& spec, EntryColumns& out) {
   const std::string keys = absl::StrCat(field, ".keys");
-  AlignedBuffer rows;
-  RETURN_IF_ERROR(DecodeKeys(keys, wire.keys(), spec, limits::kMaxInsertEntries, rows, out.count));
-  RETURN_IF_ERROR(EncodeStoredKeys(keys, std::move(rows), spec, out.keys));
+  RETURN_IF_ERROR(ReadStoredKeys(keys, wire.keys(), spec, limits::kMaxInsertEntries, out.keys, out.count));
   out.key_bytes = spec.KeyBytes();
   return ReadEntriesWithoutKeys(field, wire, spec, out);
 }

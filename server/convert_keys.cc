@@ -120,6 +120,24 @@ absl::Status EncodeStoredKeys(const std::string& field, AlignedBuffer rows, cons
                          "has norm zero once rounded to f16; a cosine memory needs a direction");
 }
 
+absl::Status ReadStoredKeys(const std::string& field, const v1::Vectors& vectors, const MemorySpec& spec,
+                            size_t max_rows, AlignedBuffer& out, size_t& count) {
+  const std::string& packed = vectors.data();
+  const size_t given = packed.size() / spec.KeyBytes();
+  const bool as_stored = vectors.dtype() == v1::DTYPE_F16 && spec.key_dtype == Dtype::kF16 &&
+                         spec.metric != Metric::kCosine && vectors.dimension() == spec.dimension &&
+                         packed.size() % spec.KeyBytes() == 0 && given >= 1 && given <= max_rows;
+  if (as_stored && AllHalvesFinite(packed.data(), packed.size() / sizeof(uint16_t))) {
+    count = given;
+    out.Append(packed);
+    return absl::OkStatus();
+  }
+  // The general way also says what is wrong.
+  AlignedBuffer rows;
+  RETURN_IF_ERROR(DecodeKeys(field, vectors, spec, max_rows, rows, count));
+  return EncodeStoredKeys(field, std::move(rows), spec, out);
+}
+
 absl::Status DecodeFinite(const std::string& field, const v1::Vectors& vectors, size_t dimension, size_t count,
                           std::vector<char>& out) {
   Dtype dtype = Dtype::kF32;

@@ -114,5 +114,14 @@ TEST(VectorCodecTest, FindsTheFirstUnacceptableComponent) {
   EXPECT_EQ(FindUnacceptable(nullptr, 0, 1.0F), 0U);
 }
 
+TEST(VectorCodecTest, TellsFiniteHalvesFromTheOthers) {
+  for (uint32_t bits = 0; bits < 65'536; ++bits) {
+    std::vector<uint16_t> halves(37, 0x3C00U);
+    halves[bits % halves.size()] = static_cast<uint16_t>(bits);
+    const bool finite = std::isfinite(HalfToFloat(static_cast<uint16_t>(bits)));
+    ASSERT_EQ(AllHalvesFinite(reinterpret_cast<const char*>(halves.data()), halves.size()), finite) << bits;
+  }
+}
+
 }  // namespace
 }  // namespace mneme
