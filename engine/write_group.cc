@@ -278,7 +278,8 @@ void WriteGroup::DropEmptied() {
     change.cleared = true;
     change.head.id_bound = 0;
     batch_.dropped_partitions.push_back(key);
-    std::erase_if(batch_.deaths, [&](const StoreBatch::Death& death) { return death.key == key; });
+    const PartitionKey gone = key;  // clang 14 captures no structured binding
+    std::erase_if(batch_.deaths, [&](const StoreBatch::Death& death) { return death.key == gone; });
   }
 }
 

@@ -107,7 +107,7 @@ class PowerLossFile final : public rocksdb::FSWritableFileOwnerWrapper {
       : FSWritableFileOwnerWrapper(std::move(file)), system_(system), inode_(std::move(inode)) {}
 
   IOStatus Append(const rocksdb::Slice& bytes, const IOOptions& options, IODebugContext* debug) override {
-    absl::MutexLock lock(&system_.mu_);
+    MutexLock lock(&system_.mu_);
     system_.Step();
     IOStatus status = FSWritableFileOwnerWrapper::Append(bytes, options, debug);
     if (status.ok()) inode_->written += bytes.size();
@@ -119,7 +119,7 @@ class PowerLossFile final : public rocksdb::FSWritableFileOwnerWrapper {
   }
   // Real syncs are left out: nothing here survives the test, and they are slow.
   IOStatus Sync(const IOOptions&, IODebugContext*) override {
-    absl::MutexLock lock(&system_.mu_);
+    MutexLock lock(&system_.mu_);
     system_.Step();
     inode_->synced = inode_->written;
     return IOStatus::OK();
@@ -137,7 +137,7 @@ class PowerLossDirectory final : public rocksdb::FSDirectoryWrapper {
       : FSDirectoryWrapper(std::move(directory)), path_(std::move(path)), system_(system) {}
 
   IOStatus Fsync(const IOOptions&, IODebugContext*) override {
-    absl::MutexLock lock(&system_.mu_);
+    MutexLock lock(&system_.mu_);
     system_.Step();
     std::erase_if(system_.durable_, [&](const auto& item) { return Parent(item.first) == path_; });
     for (const auto& [path, inode] : system_.live_) {
@@ -156,7 +156,7 @@ class PowerLossDirectory final : public rocksdb::FSDirectoryWrapper {
 };
 
 void PowerLossFileSystem::CutAfter(uint64_t operations, std::function<void()> cut) {
-  absl::MutexLock lock(&mu_);
+  MutexLock lock(&mu_);
   countdown_ = operations;
   cut_ = std::move(cut);
 }
@@ -183,7 +183,7 @@ void PowerLossFileSystem::Image(const std::string& directory, const std::string&
 
 IOStatus PowerLossFileSystem::NewWritableFile(const std::string& path, const rocksdb::FileOptions& options,
                                               std::unique_ptr<FSWritableFile>* file, IODebugContext* debug) {
-  absl::MutexLock lock(&mu_);
+  MutexLock lock(&mu_);
   Step();
   // A name that existed gets a new file: the old bytes stay in the attic.
   std::filesystem::remove(path);
@@ -208,7 +208,7 @@ IOStatus PowerLossFileSystem::NewDirectory(const std::string& path, const IOOpti
 
 IOStatus PowerLossFileSystem::RenameFile(const std::string& from, const std::string& to, const IOOptions& options,
                                          IODebugContext* debug) {
-  absl::MutexLock lock(&mu_);
+  MutexLock lock(&mu_);
   Step();
   IOStatus status = target()->RenameFile(from, to, options, debug);
   const auto it = live_.find(Normal(from));
@@ -219,7 +219,7 @@ IOStatus PowerLossFileSystem::RenameFile(const std::string& from, const std::str
 }
 
 IOStatus PowerLossFileSystem::DeleteFile(const std::string& path, const IOOptions& options, IODebugContext* debug) {
-  absl::MutexLock lock(&mu_);
+  MutexLock lock(&mu_);
   Step();
   IOStatus status = target()->DeleteFile(path, options, debug);
   if (status.ok()) live_.erase(Normal(path));

@@ -12,7 +12,7 @@
 #include <string>
 
 #include "absl/base/thread_annotations.h"
-#include "absl/synchronization/mutex.h"
+#include "common/mutex.h"
 
 namespace mneme {
 
@@ -87,7 +87,7 @@ class PowerLossFileSystem final : public rocksdb::FileSystemWrapper {
   void Step() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
 
   const std::string attic_;
-  mutable absl::Mutex mu_;
+  mutable Mutex mu_;
   uint64_t files_ ABSL_GUARDED_BY(mu_) = 0;
   uint64_t countdown_ ABSL_GUARDED_BY(mu_) = 0;
   std::function<void()> cut_ ABSL_GUARDED_BY(mu_);
