@@ -88,6 +88,8 @@ inline constexpr size_t kLongCallWorkers = 2;
 inline constexpr size_t kMaxQueuedLongCalls = 16;
 // Lists that a query may ask to probe in each segment: more than a codebook has.
 inline constexpr uint32_t kMaxProbes = 65'536;
+// Bits a component of a RaBitQ code: beyond four, int8 is as small and faster.
+inline constexpr uint32_t kMaxRabitqBits = 4;
 // Descriptions of one page of memories.
 inline constexpr size_t kMaxMemoriesPage = 1'000;
 // Queries of one recall probe: each is searched exactly as well.

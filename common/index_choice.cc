@@ -1,0 +1,110 @@
+#include "common/index_choice.h"
+
+#include <algorithm>
+#include <optional>
+
+#include "absl/strings/match.h"
+#include "absl/strings/numbers.h"
+#include "absl/strings/str_cat.h"
+#include "common/limits.h"
+
+namespace mneme {
+namespace {
+
+constexpr std::string_view kSpellings =
+    "must be auto, flat, f16, int8, pq:M, pq:Mx4, rabitq:B or a FAISS factory string of one of these with IVF";
+
+absl::string_view View(std::string_view text) { return {text.data(), text.size()}; }
+
+absl::Status Wrong(std::string_view text, std::string_view why) {
+  return absl::InvalidArgumentError(absl::StrCat("index is \"", View(text), "\"; ", View(why)));
+}
+
+std::optional<uint32_t> Number(std::string_view digits) {
+  uint32_t number = 0;
+  const bool plain =
+      !digits.empty() && std::all_of(digits.begin(), digits.end(), [](char c) { return c >= '0' && c <= '9'; });
+  if (!plain || !absl::SimpleAtoi(View(digits), &number)) return std::nullopt;
+  return number;
+}
+
+// Takes `prefix` off; false when it is not there.
+bool Take(std::string_view& text, std::string_view prefix) {
+  if (text.substr(0, prefix.size()) != prefix) return false;
+  text.remove_prefix(prefix.size());
+  return true;
+}
+
+// "M", "Mx8", "Mx4", and with `fs` FAISS's "Mx4fs".
+std::optional<CodecChoice> Pq(std::string_view text) {
+  CodecChoice codec{CodecKind::kPq, 0, 8};
+  const size_t x = text.find('x');
+  if (x != std::string_view::npos) {
+    std::string_view bits = text.substr(x + 1);
+    if (absl::EndsWith(View(bits), "fs")) bits.remove_suffix(2);
+    codec.bits = Number(bits).value_or(0);
+    text = text.substr(0, x);
+  }
+  codec.subquantizers = Number(text).value_or(0);
+  if (codec.subquantizers == 0 || (codec.bits != 4 && codec.bits != 8)) return std::nullopt;
+  return codec;
+}
+
+std::optional<CodecChoice> Codec(std::string_view text) {
+  if (text.empty() || text == "auto") return CodecChoice{};
+  if (text == "flat" || text == "Flat") return CodecChoice{CodecKind::kFlat, 0, 0};
+  if (text == "f16" || text == "SQfp16") return CodecChoice{CodecKind::kF16, 0, 0};
+  if (text == "int8" || text == "SQ8") return CodecChoice{CodecKind::kInt8, 0, 0};
+  if (text == "rabitq" || text == "RaBitQ") return CodecChoice{CodecKind::kRabitq, 0, 1};
+  if (Take(text, "rabitq:") || Take(text, "RaBitQ")) {
+    const std::optional<uint32_t> bits = Number(text);
+    if (!bits) return std::nullopt;
+    return CodecChoice{CodecKind::kRabitq, 0, *bits};
+  }
+  if (Take(text, "pq:") || Take(text, "PQ")) return Pq(text);
+  return std::nullopt;
+}
+
+}  // namespace
+
+absl::StatusOr<IndexChoice> ParseIndexChoice(std::string_view text, uint32_t dimension) {
+  IndexChoice choice;
+  std::string_view rest = text;
+  if (Take(rest, "IVF")) {
+    const size_t comma = rest.find(',');
+    const std::optional<uint32_t> lists = Number(rest.substr(0, comma));
+    if (!lists || comma == std::string_view::npos) return Wrong(text, "IVF wants a number of lists, a comma and a codec");
+    if (*lists == 0 || *lists > limits::kMaxProbes) {
+      return Wrong(text, absl::StrCat("the number of lists must be in [1, ", limits::kMaxProbes, "]"));
+    }
+    choice.lists = *lists;
+    rest = rest.substr(comma + 1);
+  }
+  const std::optional<CodecChoice> codec = Codec(rest);
+  if (!codec) return Wrong(text, kSpellings);
+  choice.codec = *codec;
+  if (codec->kind == CodecKind::kPq && (codec->subquantizers > dimension || dimension % codec->subquantizers != 0)) {
+    return Wrong(text, absl::StrCat("its M must divide the dimension, ", dimension));
+  }
+  if (codec->kind == CodecKind::kRabitq && (codec->bits == 0 || codec->bits > limits::kMaxRabitqBits)) {
+    return Wrong(text, absl::StrCat("its B must be in [1, ", limits::kMaxRabitqBits, "]"));
+  }
+  return choice;
+}
+
+std::string FormatIndexChoice(const IndexChoice& choice) {
+  std::string codec = "auto";
+  switch (choice.codec.kind) {
+    case CodecKind::kAuto: break;
+    case CodecKind::kFlat: codec = "flat"; break;
+    case CodecKind::kF16: codec = "f16"; break;
+    case CodecKind::kInt8: codec = "int8"; break;
+    case CodecKind::kPq:
+      codec = absl::StrCat("pq:", choice.codec.subquantizers, choice.codec.bits == 4 ? "x4" : "");
+      break;
+    case CodecKind::kRabitq: codec = absl::StrCat("rabitq:", choice.codec.bits); break;
+  }
+  return choice.lists == 0 ? codec : absl::StrCat("IVF", choice.lists, ",", codec);
+}
+
+}  // namespace mneme
