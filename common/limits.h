@@ -32,6 +32,8 @@ inline constexpr uint32_t kMaxValueDimension = 65'536;
 inline constexpr size_t kMaxValueBytes = 64 * 1024;
 // Tokenizers of published models stay below 2^20; 2^24 leaves room and keeps a full distribution below 200 MB.
 inline constexpr uint32_t kMaxVocabularySize = uint32_t{1} << 24;
+// The capacity of a memory: a partition lies on one shard, and no disk of one holds more rows than this.
+inline constexpr uint64_t kMaxCapacity = uint64_t{1} << 40;
 // Components of a key: squares of differences stay finite in f32 at the largest dimension (16,384 x (2e16)^2 = 6.6e36).
 inline constexpr float kMaxKeyComponent = 1e16F;
 // f16 keys: the largest finite half.

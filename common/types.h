@@ -6,6 +6,8 @@
 #include <cstdint>
 #include <string>
 
+#include "common/index_choice.h"
+
 namespace mneme {
 
 using MemoryNumber = uint32_t;  // names a memory in stored bytes; never reused
@@ -72,6 +74,8 @@ struct MemorySpec {
   uint32_t vocabulary_size = 0;  // TOKEN: values are below it; 0 = any u32
   uint32_t value_dimension = 0;  // VECTOR: m
   Spread spread = Spread::kAll;
+  IndexChoice index{};
+  uint64_t capacity = 0;  // entries of each partition, the oldest of which make room; 0: no bound; needs kOne
   Fingerprint fingerprint;
 
   size_t KeyBytes() const { return size_t{dimension} * DtypeBytes(key_dtype); }

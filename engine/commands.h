@@ -97,6 +97,7 @@ struct QueryCommand {
   bool exact = false;
   double recall_target = 0.95;
   uint32_t probes = 0;    // 0: by recall_target
+  bool approximate_distances = false;  // not with exact
   RowFilter filter;       // stamp_ms is set by the deployment
   std::vector<EntryId> exclude_ids;       // [count] or empty
   std::vector<uint64_t> exclude_sources;  // [count] or empty

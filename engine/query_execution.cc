@@ -97,6 +97,7 @@ class QueryExecution : public std::enable_shared_from_this<QueryExecution> {
     request.exact = command_.exact;
     request.probes = command_.probes;
     request.recall_target = command_.recall_target;
+    request.approximate_distances = command_.approximate_distances;
     request.filter = &command_.filter;
     if (!command_.exclude_ids.empty()) request.exclude_ids = absl::MakeSpan(command_.exclude_ids).subspan(begin, count);
     if (!command_.exclude_sources.empty()) {

@@ -32,6 +32,7 @@ struct SearchRequest {
   bool exact = true;
   uint32_t probes = 0;             // approximate: lists per query; 0: by recall_target
   double recall_target = 0.0;      // approximate: in (0, 1]
+  bool approximate_distances = false;  // approximate: ordered by the codec's own distances, without exact re-ranking
   const RowFilter* filter = nullptr;
   absl::Span<const EntryId> exclude_ids;       // [query_count] or empty: rows with this id do not answer that query
   absl::Span<const uint64_t> exclude_sources;  // [query_count] or empty

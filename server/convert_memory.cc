@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "absl/strings/str_cat.h"
+#include "absl/strings/strip.h"
 #include "common/limits.h"
 #include "common/status_macros.h"
 #include "server/convert_keys.h"
@@ -49,6 +50,29 @@ void ReadSpread(const v1::MemoryDescription& description, MemorySpec& spec, Fiel
   }
   errors.Add("memory.spread",
              absl::StrCat("is ", static_cast<int>(description.spread()), "; must be SPREAD_ALL or SPREAD_ONE"));
+}
+
+void ReadIndex(const v1::MemoryDescription& description, MemorySpec& spec, FieldErrors& errors) {
+  const absl::StatusOr<IndexChoice> index = ParseIndexChoice(description.index(), spec.dimension);
+  if (index.ok()) {
+    spec.index = *index;
+    return;
+  }
+  absl::string_view why = index.status().message();
+  static_cast<void>(absl::ConsumePrefix(&why, "index "));  // the field's name stands before it
+  errors.Add("memory.index", std::string(why));
+}
+
+// After ReadSpread(): entries of a capacity are counted in one order of arrival, and that is a shard's.
+void ReadCapacity(const v1::MemoryDescription& description, MemorySpec& spec, FieldErrors& errors) {
+  spec.capacity = description.capacity();
+  if (spec.capacity == 0) return;
+  if (spec.capacity > limits::kMaxCapacity) {
+    errors.Add("memory.capacity", MustBeIn(spec.capacity, 0, limits::kMaxCapacity));
+  } else if (description.spread() == v1::SPREAD_ALL) {
+    errors.Add("memory.capacity", absl::StrCat("is ", spec.capacity, "; needs SPREAD_ONE instead of SPREAD_ALL"));
+  }
+  spec.spread = Spread::kOne;
 }
 
 void ReadVocabulary(const v1::MemoryDescription& description, MemorySpec& spec, FieldErrors& errors) {
@@ -139,6 +163,8 @@ absl::Status ReadMemory(const v1::MemoryDescription& description, MemorySpec& sp
   ReadMetric(description, spec, errors);
   ReadKeyDtype(description, spec, errors);
   ReadSpread(description, spec, errors);
+  ReadIndex(description, spec, errors);
+  ReadCapacity(description, spec, errors);
   ReadValueKind(description, spec, errors);
   ReadFingerprint(description.fingerprint(), spec, errors);
   return errors.ToStatus();
@@ -154,6 +180,8 @@ void WriteMemory(const MemoryRecord& record, v1::MemoryDescription* out) {
   out->set_vocabulary_size(spec.vocabulary_size);
   out->set_value_dimension(spec.value_dimension);
   out->set_spread(static_cast<v1::Spread>(spec.spread));
+  out->set_index(FormatIndexChoice(spec.index));
+  out->set_capacity(spec.capacity);
   v1::Fingerprint* fingerprint = out->mutable_fingerprint();
   fingerprint->set_model(spec.fingerprint.model);
   fingerprint->set_revision(spec.fingerprint.revision);

@@ -109,6 +109,7 @@ QueryCommand Copy(const QueryCommand& command, bool exact) {
   copy.exact = exact;
   copy.recall_target = command.recall_target;
   copy.probes = command.probes;
+  copy.approximate_distances = !exact && command.approximate_distances;
   copy.exclude_ids = command.exclude_ids;
   copy.limits = command.limits;
   return copy;

@@ -109,6 +109,10 @@ void WriteSearchStatistics(const QueryOutcome& outcome, v1::SearchStatistics* ou
 }  // namespace
 
 absl::Status ReadSearchParams(const v1::SearchParams& wire, QueryCommand& command) {
+  command.approximate_distances = wire.approximate_distances();
+  if (command.approximate_distances && wire.exact()) {
+    return FieldError("search.approximate_distances", "is true beside exact; an exact search orders by exact distances");
+  }
   switch (wire.accuracy_case()) {
     case v1::SearchParams::kExact: command.exact = wire.exact(); return absl::OkStatus();
     case v1::SearchParams::kRecallTarget:

@@ -14,6 +14,8 @@ namespace {
 
 // Each kind of record has its own version. Stored on disk.
 constexpr uint8_t kRecordVersion = 1;
+// A memory with an index choice or a capacity; one with neither is still written as version 1.
+constexpr uint8_t kChoosingMemoryVersion = 2;
 
 // Attributes that differ from their defaults. Stored on disk: do not renumber.
 enum RowFlag : uint8_t {
@@ -37,13 +39,13 @@ absl::Status Damaged(const char* what) {
 }
 
 // Opens a versioned record.
-absl::StatusOr<ByteReader> OpenRecord(std::string_view record, const char* what) {
+absl::StatusOr<ByteReader> OpenRecord(std::string_view record, const char* what, uint8_t known = kRecordVersion) {
   ByteReader reader(record);
   const auto version = reader.Fixed<uint8_t>();
   if (!reader.ok()) return Damaged(what);
-  if (version != kRecordVersion) {
+  if (version != known) {
     return absl::DataLossError(absl::StrCat("a stored ", what, " has version ", static_cast<int>(version),
-                                            "; this program knows ", static_cast<int>(kRecordVersion)));
+                                            "; this program knows ", static_cast<int>(known)));
   }
   return reader;
 }
@@ -283,10 +285,17 @@ absl::StatusOr<RememberedRequest> DecodeRequestAge(const ParsedRequestAge& key, 
   return request;
 }
 
+namespace {
+
+bool Chooses(const MemorySpec& spec) { return spec.index != IndexChoice() || spec.capacity != 0; }
+
+}  // namespace
+
 std::string EncodeMemory(const MemoryRecord& memory) {
   const MemorySpec& spec = memory.spec;
   const Fingerprint& print = spec.fingerprint;
-  std::string out = OpenedRecord();
+  const bool chooses = Chooses(spec);
+  std::string out = chooses ? std::string(1, static_cast<char>(kChoosingMemoryVersion)) : OpenedRecord();
   ByteWriter writer(out);
   writer.Fixed(static_cast<uint8_t>(memory.dropped ? 1 : 0));
   writer.Varint(ZigZag(memory.created_ms));
@@ -303,6 +312,13 @@ std::string EncodeMemory(const MemoryRecord& memory) {
   }
   writer.Varint(print.vocabulary_size);
   writer.Text(print.normalization);
+  if (chooses) {
+    writer.Fixed(static_cast<uint8_t>(spec.index.codec.kind));
+    writer.Varint(spec.index.codec.subquantizers);
+    writer.Varint(spec.index.codec.bits);
+    writer.Varint(spec.index.lists);
+    writer.Varint(spec.capacity);
+  }
   return out;
 }
 
@@ -318,7 +334,7 @@ uint32_t ReadU32(ByteReader& reader, bool& valid) {
 bool KnownKinds(const MemorySpec& spec) {
   const auto in = [](auto value, auto first, auto last) { return value >= first && value <= last; };
   return in(spec.metric, Metric::kL2, Metric::kCosine) && in(spec.key_dtype, Dtype::kF32, Dtype::kF16) &&
-         in(spec.spread, Spread::kAll, Spread::kOne) &&
+         in(spec.spread, Spread::kAll, Spread::kOne) && in(spec.index.codec.kind, CodecKind::kAuto, CodecKind::kRabitq) &&
          (spec.value_kind == ValueKind::kToken || spec.value_kind == ValueKind::kVector ||
           spec.value_kind == ValueKind::kBytes);
 }
@@ -326,7 +342,9 @@ bool KnownKinds(const MemorySpec& spec) {
 }  // namespace
 
 absl::StatusOr<MemoryRecord> DecodeMemory(MemoryNumber number, std::string_view record) {
-  ASSIGN_OR_RETURN(ByteReader reader, OpenRecord(record, "memory record"));
+  const bool chooses = !record.empty() && static_cast<uint8_t>(record.front()) == kChoosingMemoryVersion;
+  ASSIGN_OR_RETURN(ByteReader reader,
+                   OpenRecord(record, "memory record", chooses ? kChoosingMemoryVersion : kRecordVersion));
   MemoryRecord memory;
   memory.number = number;
   bool valid = true;
@@ -348,6 +366,14 @@ absl::StatusOr<MemoryRecord> DecodeMemory(MemoryNumber number, std::string_view 
   }
   print.vocabulary_size = ReadU32(reader, valid);
   print.normalization = std::string(reader.Text());
+  if (chooses) {
+    spec.index.codec.kind = static_cast<CodecKind>(reader.Fixed<uint8_t>());
+    spec.index.codec.subquantizers = ReadU32(reader, valid);
+    spec.index.codec.bits = ReadU32(reader, valid);
+    spec.index.lists = ReadU32(reader, valid);
+    spec.capacity = reader.Varint();
+    valid = valid && Chooses(spec);
+  }
   if (!reader.AtEnd() || !valid || dropped > 1 || !KnownKinds(spec)) return Damaged("memory record");
   return memory;
 }

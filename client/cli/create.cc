@@ -22,7 +22,9 @@ struct CreateOptions {
   uint32_t vocabulary_size = 0;
   uint32_t value_dimension = 0;
   std::string key_dtype = "f32";
-  std::string spread = "all";
+  std::string spread;  // empty: the server's default
+  std::string index = "auto";
+  uint64_t capacity = 0;
   std::vector<std::string> fingerprint;
 };
 
@@ -37,7 +39,9 @@ absl::Status Create(const CreateOptions& options, Session& session) {
                         : options.value == "vector" ? v1::VALUE_KIND_VECTOR
                                                     : v1::VALUE_KIND_BYTES);
   memory.set_key_dtype(options.key_dtype == "f16" ? v1::DTYPE_F16 : v1::DTYPE_F32);
-  memory.set_spread(options.spread == "one" ? v1::SPREAD_ONE : v1::SPREAD_ALL);
+  if (!options.spread.empty()) memory.set_spread(options.spread == "one" ? v1::SPREAD_ONE : v1::SPREAD_ALL);
+  memory.set_index(options.index);
+  memory.set_capacity(options.capacity);
   memory.set_vocabulary_size(options.vocabulary_size);
   memory.set_value_dimension(options.value_dimension);
   ASSIGN_OR_RETURN(*memory.mutable_fingerprint(), ParseFingerprint(options.fingerprint));
@@ -74,8 +78,13 @@ void AddCreate(CLI::App& app, Action& action) {
       ->check(CLI::Range(1U, limits::kMaxValueDimension));
   verb->add_option("--key-dtype", options->key_dtype, "f32 (default), or f16 at half the bytes")->type_name("DTYPE")
       ->check(CLI::IsMember({"f32", "f16"}));
-  verb->add_option("--spread", options->spread, "Over all shards (default), or on one")->type_name("all|one")
-      ->check(CLI::IsMember({"all", "one"}));
+  verb->add_option("--spread", options->spread, "Over all shards (default), or on one (default with a capacity)")
+      ->type_name("all|one")->check(CLI::IsMember({"all", "one"}));
+  verb->add_option("--index", options->index,
+                   "auto (default), flat, f16, int8, pq:M, pq:Mx4, rabitq:B, or a FAISS factory string")
+      ->type_name("INDEX");
+  verb->add_option("--capacity", options->capacity, "Entries of each partition; the oldest make room (0: no bound)")
+      ->type_name("N")->check(CLI::Range(uint64_t{0}, limits::kMaxCapacity));
   AddFingerprintOption(*verb, options->fingerprint,
                        "What made the keys: model, revision, layer, tokenizer_hash, vocabulary_size, normalization");
   verb->callback([options, &action] {

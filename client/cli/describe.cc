@@ -66,6 +66,8 @@ Json MemoryJson(const v1::MemoryDescription& memory) {
           {"vocabulary_size", memory.vocabulary_size()},
           {"value_dimension", memory.value_dimension()},
           {"spread", memory.spread() == v1::SPREAD_ONE ? "one" : "all"},
+          {"index", memory.index()},
+          {"capacity", memory.capacity()},
           {"fingerprint", fingerprint},
           {"created_ms", memory.created_ms()}};
 }

@@ -75,6 +75,8 @@ absl::Status Info(const std::string& name, Session& session) {
   if (memory.vocabulary_size() > 0) absl::StrAppend(&values, " below ", HumanCount(memory.vocabulary_size()));
   if (memory.value_dimension() > 0) absl::StrAppend(&values, " of f32 x ", memory.value_dimension());
   table.Add({"values", values});
+  table.Add({"index", memory.index()});
+  if (memory.capacity() > 0) table.Add({"capacity", absl::StrCat(HumanCount(memory.capacity()), " in each partition")});
   for (const auto& [field, text] : document["fingerprint"].items()) {
     table.Add({field, text.is_string() ? text.get<std::string>() : text.dump()});
   }

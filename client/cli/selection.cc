@@ -68,6 +68,7 @@ v1::SearchParams Accuracy::ToSearchParams() const {
   if (exact) search.set_exact(true);
   if (recall > 0) search.set_recall_target(recall);
   if (nprobe > 0) search.set_nprobe(nprobe);
+  search.set_approximate_distances(approximate_distances);
   return search;
 }
 
@@ -77,6 +78,9 @@ void AddAccuracyOptions(CLI::App& verb, Accuracy& accuracy) {
       ->type_name("R")->check(CLI::Range(1e-6, 1.0))->excludes(exact)->group("How to search");
   verb.add_option("--nprobe", accuracy.nprobe, "Approximate: lists to probe in each segment")
       ->type_name("N")->check(CLI::PositiveNumber)->excludes(exact)->excludes(recall)->group("How to search");
+  verb.add_flag("--approximate-distances", accuracy.approximate_distances,
+                "Approximate: order by the index's own distances, which are estimates")
+      ->excludes(exact)->group("How to search");
 }
 
 std::string SearchOptions::NothingFound() const {

@@ -27,11 +27,12 @@ struct Selection {
 };
 void AddSelectionOptions(CLI::App& verb, Selection& selection);
 
-// How to search: --exact, --recall, --nprobe.
+// How to search: --exact, --recall, --nprobe, --approximate-distances.
 struct Accuracy {
   bool exact = false;
   double recall = 0;    // 0: not given
   uint32_t nprobe = 0;  // 0: not given
+  bool approximate_distances = false;
 
   v1::SearchParams ToSearchParams() const;
 };

@@ -172,12 +172,46 @@ TEST(MemoryTest, ADescriptionComesBackAsItWent) {
   wire.set_value_kind(v1::VALUE_KIND_VECTOR);
   wire.set_value_dimension(3);
   wire.set_spread(v1::SPREAD_ONE);
+  wire.set_index("IVF64,pq:4x4");
+  wire.set_capacity(300);
   wire.mutable_fingerprint()->set_layer("ffn");
   MemoryRecord record;
   ASSERT_TRUE(ReadMemory(wire, record.spec).ok());
   v1::MemoryDescription back;
   WriteMemory(record, &back);
   EXPECT_EQ(back.SerializeAsString(), wire.SerializeAsString());
+}
+
+TEST(MemoryTest, WhatIsNotSaidIsAutomaticAndUnbounded) {
+  v1::MemoryDescription wire;
+  wire.set_name("wiki");
+  wire.set_dimension(8);
+  wire.set_metric(v1::METRIC_L2);
+  wire.set_value_kind(v1::VALUE_KIND_TOKEN);
+  MemoryRecord record;
+  ASSERT_TRUE(ReadMemory(wire, record.spec).ok());
+  v1::MemoryDescription back;
+  WriteMemory(record, &back);
+  EXPECT_EQ(back.index(), "auto");
+  EXPECT_EQ(back.capacity(), 0U);
+  EXPECT_EQ(back.spread(), v1::SPREAD_ALL);
+}
+
+TEST(MemoryTest, ACapacityIsKeptOnOneShardAndAFaissNameHasOneSpelling) {
+  v1::MemoryDescription wire;
+  wire.set_name("pool");
+  wire.set_dimension(8);
+  wire.set_metric(v1::METRIC_L2);
+  wire.set_value_kind(v1::VALUE_KIND_TOKEN);
+  wire.set_index("IVF64,SQ8");
+  wire.set_capacity(10);
+  MemoryRecord record;
+  ASSERT_TRUE(ReadMemory(wire, record.spec).ok());
+  v1::MemoryDescription back;
+  WriteMemory(record, &back);
+  EXPECT_EQ(back.index(), "IVF64,int8");
+  EXPECT_EQ(back.capacity(), 10U);
+  EXPECT_EQ(back.spread(), v1::SPREAD_ONE);
 }
 
 TEST(DistributionPlanTest, CellsFollowTemperaturesThenKs) {

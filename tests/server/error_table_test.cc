@@ -103,6 +103,8 @@ TEST_F(ErrorTableTest, QueryNamesTheFieldThatIsWrong) {
       {"k", [](auto& r) { r.set_k(4096), *r.mutable_keys() = F32(std::vector<float>(2 * 1024, 1.0F), 2); }},
       {"search.recall_target", [](auto& r) { r.mutable_search()->set_recall_target(1.5); }},
       {"search.nprobe", [](auto& r) { r.mutable_search()->set_nprobe(0); }},
+      {"search.approximate_distances",
+       [](auto& r) { r.mutable_search()->set_exact(true), r.mutable_search()->set_approximate_distances(true); }},
       {"partitions.partitions",
        [](auto& r) { r.mutable_partitions()->set_all(true), r.mutable_partitions()->add_partitions(1); }},
       {"partitions.partitions",
@@ -173,6 +175,26 @@ TEST_F(ErrorTableTest, CreateNamesEveryFieldThatIsWrong) {
   EXPECT_EQ(DetailOf(status).fields,
             (std::vector<std::string>{"memory.dimension", "memory.metric", "memory.key_dtype", "memory.value_kind",
                                       "memory.fingerprint.model"}));
+}
+
+TEST_F(ErrorTableTest, CreateNamesAnIndexOrACapacityThatIsWrong) {
+  const auto create = [](const std::function<void(v1::MemoryDescription&)>& spoil) {
+    v1::CreateMemoryRequest request;
+    request.mutable_memory()->set_name("new");
+    request.mutable_memory()->set_dimension(8);
+    request.mutable_memory()->set_metric(v1::METRIC_L2);
+    request.mutable_memory()->set_value_kind(v1::VALUE_KIND_TOKEN);
+    spoil(*request.mutable_memory());
+    v1::CreateMemoryResponse response;
+    return TestServer::Call(&v1::AdminService::Stub::CreateMemory, *server_->admin, request, &response);
+  };
+  ExpectInvalid(create([](auto& m) { m.set_index("hnsw"); }), "memory.index");
+  ExpectInvalid(create([](auto& m) { m.set_capacity((uint64_t{1} << 40) + 1); }), "memory.capacity");
+  ExpectInvalid(create([](auto& m) { m.set_capacity(1), m.set_spread(v1::SPREAD_ALL); }), "memory.capacity");
+  EXPECT_EQ(create([](auto& m) { m.set_index("pq:3"); }).error_message(),
+            "memory.index is \"pq:3\"; its M must divide the dimension, 8");
+  EXPECT_EQ(create([](auto& m) { m.set_capacity(5), m.set_spread(v1::SPREAD_ALL); }).error_message(),
+            "memory.capacity is 5; needs SPREAD_ONE instead of SPREAD_ALL");
 }
 
 TEST_F(ErrorTableTest, MessagesSayWhatWhichAndBound) {

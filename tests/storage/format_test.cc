@@ -52,6 +52,14 @@ const MemoryRecord kMemory{3,
                            1'717'000'000'123,
                            false};
 
+MemoryRecord ChoosingMemory() {
+  MemoryRecord memory = kMemory;
+  memory.spec.spread = Spread::kOne;
+  memory.spec.index = {{CodecKind::kPq, 64, 4}, 4096};
+  memory.spec.capacity = 300;
+  return memory;
+}
+
 // One decoder: bytes that it accepts, and what it makes of any bytes when encoded again; nullopt when it refuses them.
 struct Decoder {
   std::string name;
@@ -82,7 +90,7 @@ std::vector<Decoder> Decoders() {
                   EncodeRequest),
       MakeDecoder("request age", {EncodeRequestAge(kRequest)}, [=](auto b) { return DecodeRequestAge(age, b); },
                   EncodeRequestAge),
-      MakeDecoder("memory", {EncodeMemory(kMemory)}, [](auto b) { return DecodeMemory(3, b); }, EncodeMemory),
+      MakeDecoder("memory", {EncodeMemory(kMemory), EncodeMemory(ChoosingMemory())}, [](auto b) { return DecodeMemory(3, b); }, EncodeMemory),
       MakeDecoder("state", {EncodeState({500, 612, 3})}, DecodeState, EncodeState),
       MakeDecoder("store format", {EncodeStoreFormat(1)}, DecodeStoreFormat, EncodeStoreFormat),
       MakeDecoder("partition key", {PartitionPrefix({1, 2})}, ParsePartitionKey, PartitionPrefix),
@@ -109,6 +117,9 @@ TEST(FormatTest, RecordsHaveTheirGoldenBytes) {
   EXPECT_EQ(Hex(EncodeMemory(kMemory)),
             "01 00 f6 c9 e6 d2 f8 63 04 77 69 6b 69 80 01 02 02 01 01 d1 88 03 00 04 67 70 74 32 00 04 68 2e 31 31 00 "
             "d1 88 03 04 6e 6f 6e 65");
+  EXPECT_EQ(Hex(EncodeMemory(ChoosingMemory())),
+            "02 00 f6 c9 e6 d2 f8 63 04 77 69 6b 69 80 01 02 02 01 02 d1 88 03 00 04 67 70 74 32 00 04 68 2e 31 31 00 "
+            "d1 88 03 04 6e 6f 6e 65 04 40 04 80 20 ac 02");
   EXPECT_EQ(Hex(EncodeState({500, 612, 3})), "01 f4 03 e4 04 03");
   EXPECT_EQ(Hex(EncodeStoreFormat(1)), "01 00 00 00");
 }
@@ -138,6 +149,20 @@ TEST(FormatTest, EveryExampleComesBackWhole) {
   EXPECT_EQ(full.value, kFull.value);
   EXPECT_EQ(full.attributes, kFull.attributes);
   EXPECT_EQ(DecodeMemory(3, EncodeMemory(kMemory)).value(), kMemory);
+  EXPECT_EQ(DecodeMemory(3, EncodeMemory(ChoosingMemory())).value(), ChoosingMemory());
+}
+
+TEST(FormatTest, AMemoryThatChoosesNothingIsNoNewRecordAndAnUnknownCodecIsDamage) {
+  std::string record = EncodeMemory(ChoosingMemory());
+  const size_t codec = record.size() - 7;
+  ASSERT_EQ(record[codec], static_cast<char>(CodecKind::kPq));
+  record[codec] = 6;
+  EXPECT_EQ(DecodeMemory(3, record).status().code(), absl::StatusCode::kDataLoss);
+  // Version 2 with nothing chosen: no encoder writes it.
+  std::string nothing = EncodeMemory(kMemory);
+  nothing[0] = 2;
+  nothing.append(5, '\0');
+  EXPECT_EQ(DecodeMemory(3, nothing).status().code(), absl::StatusCode::kDataLoss);
 }
 
 TEST(FormatTest, AnAttributeWithItsDefaultCostsNothing) {

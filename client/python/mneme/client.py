@@ -49,11 +49,18 @@ class Client:
         vocab_size: int = 0,
         value_dim: int = 0,
         key_dtype: str = "f32",
-        spread: str = "all",
+        spread: Optional[str] = None,
+        index: str = "auto",
+        capacity: int = 0,
         fingerprint: Optional[Mapping[str, Any]] = None,
         exist_ok: bool = False,
     ) -> Memory:
-        """Creates a memory; its handle presents the fingerprint. AlreadyExists: the name is taken, without exist_ok."""
+        """Creates a memory; its handle presents the fingerprint. AlreadyExists: the name is taken, without exist_ok.
+
+        index: how sealed rows are indexed: "auto", "flat", "f16", "int8", "pq:M", "rabitq:B" or a FAISS factory string
+        of one of them. capacity: entries of each partition, the oldest of which make room; such a memory lives on one
+        shard (spread "one"), any other over all of them unless told otherwise.
+        """
         description = admin_pb2.MemoryDescription(
             name=name,
             dimension=dim,
@@ -62,7 +69,9 @@ class Client:
             value_kind=wire.choice("value", value, wire.VALUE_KINDS),
             vocabulary_size=vocab_size,
             value_dimension=value_dim,
-            spread=wire.choice("spread", spread, wire.SPREADS),
+            spread=types_pb2.SPREAD_UNSPECIFIED if spread is None else wire.choice("spread", spread, wire.SPREADS),
+            index=index,
+            capacity=capacity,
             fingerprint=wire.fingerprint(fingerprint),
         )
         try:

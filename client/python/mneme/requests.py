@@ -18,13 +18,15 @@ _PRECISIONS = {"double": memory_pb2.PRECISION_DOUBLE, "single": memory_pb2.PRECI
 class Search:
     """How and among what to search; every field has the server's default.
 
-    exact | recall | nprobe: at most one. `extra` is (offsets, ids) or (offsets, ids, sources) of candidates to score in
+    exact | recall | nprobe: at most one. approximate_distances: order by the codec's own distances, not re-ranked
+    exactly; those of the answer are then estimates (not with exact). `extra` is (offsets, ids) or (offsets, ids, sources) of candidates to score in
     addition, usually the successors of the last step. `version` is one that a write returned, to read that write.
     """
 
     exact: bool = False
     recall: Optional[float] = None
     nprobe: Optional[int] = None
+    approximate_distances: bool = False
     filter: Optional[wire.Filter] = None
     partitions: Union[None, int, str, Sequence[int]] = None
     exclude_ids: Optional[ArrayLike] = None
@@ -49,11 +51,14 @@ def _accuracy(search: Search) -> memory_pb2.SearchParams:
     given = [name for name in ("exact", "recall", "nprobe") if getattr(search, name) not in (None, False)]
     if len(given) > 1:
         raise ValueError(f"{' and '.join(given)} are given; at most one of exact, recall, nprobe")
+    params = memory_pb2.SearchParams(approximate_distances=search.approximate_distances)
     if search.exact:
-        return memory_pb2.SearchParams(exact=True)
-    if search.recall is not None:
-        return memory_pb2.SearchParams(recall_target=search.recall)
-    return memory_pb2.SearchParams() if search.nprobe is None else memory_pb2.SearchParams(nprobe=search.nprobe)
+        params.exact = True
+    elif search.recall is not None:
+        params.recall_target = search.recall
+    elif search.nprobe is not None:
+        params.nprobe = search.nprobe
+    return params
 
 
 def query(memory: str, keys: ArrayLike, k: int, search: Search) -> memory_pb2.QueryRequest:
