@@ -5,6 +5,7 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "common/index_choice.h"
 #include "common/types.h"
 
 namespace mneme {
@@ -14,13 +15,14 @@ struct IndexSpec {
   Metric metric = Metric::kL2;
   Dtype key_dtype = Dtype::kF32;
   size_t value_bytes = 0;  // 0: each value has its own length
+  IndexChoice index = {};  // what a new codebook is trained as; files of another choice stay good
 
   size_t KeyBytes() const { return size_t{dimension} * DtypeBytes(key_dtype); }
   friend bool operator==(const IndexSpec&, const IndexSpec&) = default;
 };
 
 inline IndexSpec MakeIndexSpec(const MemorySpec& memory) {
-  return {memory.dimension, memory.metric, memory.key_dtype, memory.ValueBytes()};
+  return {memory.dimension, memory.metric, memory.key_dtype, memory.ValueBytes(), memory.index};
 }
 
 }  // namespace mneme
