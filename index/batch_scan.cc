@@ -54,6 +54,7 @@ BatchScan::BatchScan(const SearchRequest& request, double max_norm)
   collectors_.reserve(request.query_count);
   for (size_t q = 0; q < request.query_count; ++q) {
     collectors_.emplace_back(shape_, request.queries + q * request.spec.dimension, request.k, max_norm, blocks_);
+    if (request.approximate_distances) collectors_.back().RankByCost();
   }
 }
 
@@ -110,6 +111,51 @@ absl::Status BatchScan::AskToStop(size_t pairs) {
   if (pairs_since_asked_ < kPairsBetweenStops) return absl::OkStatus();
   pairs_since_asked_ = 0;
   return request_.stop ? request_.stop() : absl::OkStatus();
+}
+
+absl::Status BatchScan::ScanCodes(const IndexVersion& version, const RowBlock& rows, const char* codes,
+                                  const CodeQueries& prepared, absl::Span<const uint32_t> queries,
+                                  absl::Span<const float> bases) {
+  if (rows.count == 0 || queries.empty()) return absl::OkStatus();
+  const uint32_t number = static_cast<uint32_t>(blocks_.size());
+  blocks_.push_back({rows, &version});
+  const size_t block_bytes = version.codebook->codec()->block_bytes();
+  const size_t piece_rows = CodeBlocks(std::max<size_t>(1, kPieceBytes * kCodeBlockRows / block_bytes)) * kCodeBlockRows;
+  const size_t room = CodeBlocks(std::min(piece_rows, rows.count)) * kCodeBlockRows;
+  if (hit_costs_.size() < kCodeQueries * room) {
+    hit_costs_.resize(kCodeQueries * room);
+    hit_rows_.resize(kCodeQueries * room);
+  }
+  CodeHits hits[kCodeQueries];
+  for (size_t i = 0; i < kCodeQueries; ++i) hits[i] = {hit_costs_.data() + i * room, hit_rows_.data() + i * room, 0};
+  for (size_t first = 0; first < rows.count; first += piece_rows) {
+    const size_t count = std::min(piece_rows, rows.count - first);
+    RETURN_IF_ERROR(AskToStop(count * queries.size()));
+    for (size_t start = 0; start < queries.size(); start += kCodeQueries) {
+      const absl::Span<const uint32_t> members = queries.subspan(start, kCodeQueries);
+      float cuts[kCodeQueries];
+      for (size_t i = 0; i < members.size(); ++i) cuts[i] = collectors_[members[i]].cut();
+      prepared.Scan(members, bases.data() + start, cuts, codes + first / kCodeBlockRows * block_bytes, count, hits);
+      for (size_t i = 0; i < members.size(); ++i) TakeHits(number, first, members[i], hits[i]);
+    }
+  }
+  used_codes_ = true;
+  rows_scanned_ += rows.count * queries.size();
+  return absl::OkStatus();
+}
+
+void BatchScan::TakeHits(uint32_t block_number, size_t first, uint32_t query, const CodeHits& hits) {
+  CandidateCollector& collector = collectors_[query];
+  const ScanBlock& block = blocks_[block_number];
+  for (size_t h = 0; h < hits.count; ++h) {
+    // The cut may have fallen since the group began; only then ask what costs memory accesses.
+    if (!collector.Wants(hits.costs[h]) || !Admits(block, first + hits.rows[h], query)) continue;
+    collector.Offer(hits.costs[h], block_number, first + hits.rows[h]);
+  }
+}
+
+void BatchScan::AllowSlack(double slack) {
+  for (CandidateCollector& collector : collectors_) collector.AllowSlack(slack);
 }
 
 absl::Status BatchScan::Scan(const IndexVersion& version, const RowBlock& rows, absl::Span<const uint32_t> queries) {

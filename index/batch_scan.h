@@ -9,6 +9,7 @@
 #include "absl/status/status.h"
 #include "absl/types/span.h"
 #include "index/candidate_collector.h"
+#include "index/codec.h"
 #include "index/search.h"
 
 namespace mneme {
@@ -22,6 +23,18 @@ class BatchScan {
   // Scans one block for the queries of these numbers. Returns what the request's `stop` returned when it was not OK.
   absl::Status Scan(const IndexVersion& version, const RowBlock& rows, absl::Span<const uint32_t> queries);
 
+  // Scans the codes of one list, whose rows are `rows`, for these queries: bases[i] is the cost of query queries[i] and the
+  // list's centroid. Answers are approximate from then on.
+  absl::Status ScanCodes(const IndexVersion& version, const RowBlock& rows, const char* codes,
+                         const CodeQueries& prepared, absl::Span<const uint32_t> queries,
+                         absl::Span<const float> bases);
+
+  // The queries as codecs take them (unit for cosine), [query_count x dimension].
+  const float* code_queries() const { return unit_queries_.empty() ? request_.queries : unit_queries_.data(); }
+  // Widens what every query keeps: see CandidateCollector::AllowSlack.
+  void AllowSlack(double slack);
+  bool used_codes() const { return used_codes_; }
+
   // Rows that this query has taken so far; at least min(k, rows that match it among those scanned).
   uint64_t Offered(uint32_t query) const { return collectors_[query].offered(); }
   uint64_t rows_scanned() const { return rows_scanned_; }  // summed over queries
@@ -31,6 +44,7 @@ class BatchScan {
 
  private:
   struct Group;
+  void TakeHits(uint32_t block, size_t first, uint32_t query, const CodeHits& hits);
   void ScanPiece(uint32_t block, size_t first, size_t count, absl::Span<const uint32_t> queries);
   bool Admits(const ScanBlock& block, size_t position, uint32_t query) const;
   absl::Status AskToStop(size_t pairs);
@@ -43,6 +57,9 @@ class BatchScan {
   std::vector<CandidateCollector> collectors_;  // one per query
   std::vector<float> costs_;
   std::vector<uint32_t> selected_;
+  std::vector<float> hit_costs_;  // [kCodeQueries x piece]
+  std::vector<uint32_t> hit_rows_;
+  bool used_codes_ = false;
   uint64_t rows_scanned_ = 0;
   size_t pairs_since_asked_ = 0;
 };

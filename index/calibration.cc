@@ -3,8 +3,12 @@
 #include <algorithm>
 #include <array>
 #include <cmath>
+#include <limits>
+#include <memory>
 #include <numeric>
 
+#include "common/aligned_buffer.h"
+#include "index/kernels/kth_smallest.h"
 #include "index/nearest_centroid.h"
 
 namespace mneme {
@@ -37,7 +41,119 @@ double RecallOfHarderHalf(std::vector<uint32_t> reached, uint32_t depth) {
   return static_cast<double>(found) / (static_cast<double>(depth) * static_cast<double>(half));
 }
 
+// The codec is measured with this many queries among this many keys: its error hangs on neither.
+constexpr size_t kCodeQueriesMeasured = 64;
+constexpr size_t kCodedKeysMeasured = 32'768;
+constexpr std::array<double, 8> kShares = {0.9, 0.95, 0.98, 0.99, 0.995, 0.998, 0.999, 1.0};
+
+// Keys by list, as codes.
+struct CodedLists {
+  std::vector<uint32_t> order;        // order[i]: the key at place i
+  std::vector<size_t> offsets;        // places of list l: [offsets[l], offsets[l + 1])
+  std::vector<AlignedBuffer> blocks;  // per list
+};
+
+CodedLists CodeByList(const Codebook& codebook, size_t dimension, absl::Span<const float> keys) {
+  const size_t count = keys.size() / dimension;
+  std::vector<uint32_t> list_of(count);
+  codebook.Assign(keys.data(), count, list_of.data());
+  CodedLists lists;
+  lists.order.resize(count);
+  std::iota(lists.order.begin(), lists.order.end(), 0U);
+  std::stable_sort(lists.order.begin(), lists.order.end(), [&](uint32_t a, uint32_t b) { return list_of[a] < list_of[b]; });
+  lists.offsets.assign(size_t{codebook.lists()} + 1, 0);
+  for (const uint32_t list : list_of) ++lists.offsets[list + 1];
+  std::partial_sum(lists.offsets.begin(), lists.offsets.end(), lists.offsets.begin());
+  const Codec& codec = *codebook.codec();
+  std::vector<float> rows(kCodeBlockRows * dimension);
+  for (uint32_t list = 0; list < codebook.lists(); ++list) {
+    const size_t size = lists.offsets[list + 1] - lists.offsets[list];
+    lists.blocks.emplace_back(CodeBlocks(size) * codec.block_bytes());
+    for (size_t first = 0; first < size; first += kCodeBlockRows) {
+      const size_t taken = std::min(kCodeBlockRows, size - first);
+      for (size_t i = 0; i < taken; ++i) {
+        const float* key = keys.data() + lists.order[lists.offsets[list] + first + i] * dimension;
+        std::copy(key, key + dimension, rows.begin() + static_cast<ptrdiff_t>(i * dimension));
+      }
+      codec.Encode(codebook.Centroid(list), rows.data(), taken,
+                   lists.blocks.back().data() + first / kCodeBlockRows * codec.block_bytes());
+    }
+  }
+  return lists;
+}
+
+// The codec's cost of every key, by key.
+void CodeCosts(const Codebook& codebook, const CodedLists& lists, const float* query, std::vector<float>& costs) {
+  std::vector<uint32_t> ranked(codebook.lists());
+  std::vector<float> bases(codebook.lists());
+  codebook.Probe(query, 1, codebook.lists(), ranked.data(), bases.data());
+  const std::unique_ptr<CodeQueries> prepared = codebook.codec()->Prepare(query, 1);
+  const uint32_t first_query = 0;
+  const float no_cut = std::numeric_limits<float>::max();
+  std::vector<float> found;
+  std::vector<uint32_t> rows;
+  for (size_t i = 0; i < ranked.size(); ++i) {
+    const size_t offset = lists.offsets[ranked[i]];
+    const size_t size = lists.offsets[ranked[i] + 1] - offset;
+    found.resize(CodeBlocks(size) * kCodeBlockRows);
+    rows.resize(found.size());
+    CodeHits hits{found.data(), rows.data(), 0};
+    prepared->Scan({&first_query, 1}, &bases[i], &no_cut, lists.blocks[ranked[i]].data(), size, &hits);
+    for (size_t h = 0; h < hits.count; ++h) costs[lists.order[offset + hits.rows[h]]] = hits.costs[h];
+  }
+}
+
+double SlackUnit(const IndexSpec& spec, const float* query, float kth) {
+  if (spec.metric == Metric::kCosine) return 1.0;
+  double squares = spec.metric == Metric::kL2 ? std::max(0.0F, kth) : 0.0;
+  for (size_t i = 0; i < spec.dimension && spec.metric == Metric::kInnerProduct; ++i) {
+    squares += double{query[i]} * query[i];
+  }
+  return std::max(std::sqrt(squares), std::numeric_limits<double>::min());
+}
+
 }  // namespace
+
+std::vector<Codebook::SlackPoint> CalibrateCodes(const Codebook& codebook, const IndexSpec& spec,
+                                                 absl::Span<const float> all_keys, absl::Span<const float> queries) {
+  const size_t d = spec.dimension;
+  const size_t total = all_keys.size() / d;
+  const size_t count = std::min(total, kCodedKeysMeasured);
+  const size_t query_count = std::min(queries.size() / d, kCodeQueriesMeasured);
+  if (codebook.codec() == nullptr || count == 0 || query_count == 0) return {};
+  std::vector<float> keys(count * d);
+  for (size_t i = 0; i < count; ++i) {
+    const float* key = all_keys.data() + i * total / count * d;
+    std::copy(key, key + d, keys.begin() + static_cast<ptrdiff_t>(i * d));
+  }
+  const CodedLists lists = CodeByList(codebook, d, keys);
+  std::array<std::vector<double>, kDepths.size()> needed;
+  std::vector<float> exact(count);
+  std::vector<float> coded(count);
+  for (size_t q = 0; q < query_count; ++q) {
+    const float* query = queries.data() + q * queries.size() / d / query_count * d;
+    CentroidCosts({spec.metric, d}, query, 1, keys.data(), count, exact.data());
+    CodeCosts(codebook, lists, query, coded);
+    for (size_t depth = 0; depth < kDepths.size() && kDepths[depth] <= count; ++depth) {
+      const float kth_exact = KthSmallest(exact.data(), count, kDepths[depth]);
+      const float kth_coded = KthSmallest(coded.data(), count, kDepths[depth]);
+      const double unit = SlackUnit(spec, query, kth_coded);
+      for (size_t i = 0; i < count; ++i) {
+        if (exact[i] <= kth_exact) needed[depth].push_back((double{coded[i]} - kth_coded) / unit);
+      }
+    }
+  }
+  std::vector<Codebook::SlackPoint> points;
+  for (size_t depth = 0; depth < kDepths.size(); ++depth) {
+    std::sort(needed[depth].begin(), needed[depth].end());
+    for (const double share : kShares) {
+      if (needed[depth].empty()) continue;
+      const double last = std::ceil(share * static_cast<double>(needed[depth].size())) - 1.0;
+      points.push_back({kDepths[depth], 0, share, std::max(0.0, needed[depth][static_cast<size_t>(last)])});
+    }
+  }
+  return points;
+}
 
 std::vector<Codebook::CalibrationPoint> CalibrateProbes(const Codebook& codebook, const IndexSpec& spec,
                                                         absl::Span<const float> keys, absl::Span<const float> queries) {

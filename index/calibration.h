@@ -19,6 +19,11 @@ namespace mneme {
 std::vector<Codebook::CalibrationPoint> CalibrateProbes(const Codebook& codebook, const IndexSpec& spec,
                                                         absl::Span<const float> keys, absl::Span<const float> queries);
 
+// Measures how far the codec's costs lie from exact ones: for each k as above and several shares, the slack within which
+// that share of the k nearest is found (Codebook::CodeSlack). Queries and keys are unit for cosine. Uses a part of both.
+std::vector<Codebook::SlackPoint> CalibrateCodes(const Codebook& codebook, const IndexSpec& spec,
+                                                 absl::Span<const float> keys, absl::Span<const float> queries);
+
 }  // namespace mneme
 
 #endif  // MNEME_INDEX_CALIBRATION_H_

@@ -1,8 +1,11 @@
 #include "index/candidate_collector.h"
 
 #include <algorithm>
+#include <array>
+#include <bit>
 #include <cmath>
 
+#include "index/kernels/kth_smallest.h"
 #include "index/kernels/scan_distance.h"
 #include "index/key_norms.h"
 
@@ -12,6 +15,11 @@ namespace {
 constexpr float kUnknown = -std::numeric_limits<float>::infinity();
 // Room beside 2 k, so that small k do not compact at every turn.
 constexpr size_t kSpare = 64;
+// Codes keep more rows within reach of the k-th: room for them saves exact scores that a later, lower cut makes idle.
+constexpr size_t kSlackRoom = 8;
+constexpr size_t kSlackSpare = 1024;
+// Fewer rows are sorted by comparing them.
+constexpr size_t kMinRadixRows = 128;
 // Exact scores of one call, which bounds the arrays on the way.
 constexpr size_t kRerankBatch = 256;
 
@@ -48,65 +56,163 @@ CandidateCollector::CandidateCollector(const KeyShape& shape, const float* query
   }
 }
 
+void CandidateCollector::AllowSlack(double slack) {
+  slack_ = std::max(slack_, slack);
+  capacity_ = std::max(capacity_, kSlackRoom * k_ + kSlackSpare);
+  if (shape_.metric != Metric::kInnerProduct) return;
+  slack_unit_ = ExactNorm({shape_.metric, Dtype::kF32, shape_.dimension}, reinterpret_cast<const char*>(query_));
+}
+
+double CandidateCollector::Slack(double cost) const {
+  if (slack_ == 0.0) return 0.0;
+  return slack_ * (shape_.metric == Metric::kL2 ? std::sqrt(std::max(0.0, cost)) : slack_unit_);
+}
+
 double CandidateCollector::HighestCost(float cost) const {
   return (double{cost} + absolute_error_) / (1.0 - relative_error_);
 }
 
 void CandidateCollector::LowerCut(double highest) {
-  cut_ = std::min(cut_, RoundUp(highest * (1.0 + relative_error_) + absolute_error_));
+  cut_ = std::min(cut_, RoundUp(highest * (1.0 + relative_error_) + absolute_error_ + Slack(highest)));
 }
 
 void CandidateCollector::Offer(float cost, uint32_t block, uint64_t position) {
   const bool known = std::isfinite(cost);
   if (!known) ++unknown_;
-  pending_.push_back({known ? cost : kUnknown, block, position});
+  costs_.push_back(known ? cost : kUnknown);
+  places_.push_back({block, static_cast<uint32_t>(position)});
   ++offered_;
-  if (pending_.size() >= capacity_) Compact();
+  if (costs_.size() >= capacity_) Compact();
+}
+
+void CandidateCollector::DropBeyondCut() {
+  size_t kept = 0;
+  for (size_t i = 0; i < costs_.size(); ++i) {
+    costs_[kept] = costs_[i];
+    places_[kept] = places_[i];
+    kept += costs_[i] <= cut_ ? 1 : 0;
+  }
+  costs_.resize(kept);
+  places_.resize(kept);
 }
 
 void CandidateCollector::Compact() {
   // Unknown costs sort first and say nothing about the k-th least.
-  const size_t kth = unknown_ + k_ - 1;
-  if (kth < pending_.size()) {
-    const auto nearer = [](const Candidate& a, const Candidate& b) { return a.cost < b.cost; };
-    std::nth_element(pending_.begin(), pending_.begin() + static_cast<ptrdiff_t>(kth), pending_.end(), nearer);
-    LowerCut(HighestCost(pending_[kth].cost));
-    std::erase_if(pending_, [this](const Candidate& c) { return c.cost > cut_; });
+  const size_t kth = unknown_ + k_;
+  if (kth <= costs_.size()) {
+    LowerCut(HighestCost(KthSmallest(costs_.data(), costs_.size(), kth)));
+    DropBeyondCut();
   }
   // Unless a quarter of the room is free again, the next compaction would come too soon.
-  if (pending_.size() > capacity_ / 4 * 3) Refine();
+  if (costs_.size() <= capacity_ / 4 * 3) return;
+  by_cost_ ? TakeByCost() : Refine(costs_.size());
 }
 
-void CandidateCollector::Refine() {
+// Scores the first `count` of those that wait.
+void CandidateCollector::Refine(size_t count) {
   const char* keys[kRerankBatch];
   double scores[kRerankBatch];
-  for (size_t first = 0; first < pending_.size(); first += kRerankBatch) {
-    const size_t batch = std::min(kRerankBatch, pending_.size() - first);
+  for (size_t first = 0; first < count; first += kRerankBatch) {
+    const size_t batch = std::min(kRerankBatch, count - first);
     for (size_t i = 0; i < batch; ++i) {
-      const Candidate& c = pending_[first + i];
-      keys[i] = blocks_[c.block].rows.keys + c.position * shape_.KeyBytes();
+      const Place& place = places_[first + i];
+      keys[i] = blocks_[place.block].rows.keys + place.position * shape_.KeyBytes();
     }
     ExactScores(shape_, query_, keys, batch, scores);
     for (size_t i = 0; i < batch; ++i) {
-      const Candidate& c = pending_[first + i];
-      const ScanBlock& block = blocks_[c.block];
-      ranked_.push_back({scores[i], block.rows.ids[c.position], block.version->partition, c.block, c.position});
+      const Place& place = places_[first + i];
+      const ScanBlock& block = blocks_[place.block];
+      unknown_ -= costs_[first + i] == kUnknown ? 1 : 0;
+      ranked_.push_back(
+          {scores[i], block.rows.ids[place.position], block.version->partition, place.block, place.position});
     }
   }
-  reranked_ += pending_.size();
-  pending_.clear();
-  unknown_ = 0;
+  reranked_ += count;
+  costs_.erase(costs_.begin(), costs_.begin() + static_cast<ptrdiff_t>(count));
+  places_.erase(places_.begin(), places_.begin() + static_cast<ptrdiff_t>(count));
   if (ranked_.size() < k_) return;
   std::nth_element(ranked_.begin(), ranked_.begin() + (k_ - 1), ranked_.end());
   ranked_.resize(k_);
   LowerCut(-ranked_.back().score);
 }
 
+void CandidateCollector::TakeByCost() {
+  for (size_t i = 0; i < costs_.size(); ++i) {
+    const ScanBlock& block = blocks_[places_[i].block];
+    double score = -double{costs_[i]};
+    if (costs_[i] == kUnknown) {
+      const char* key = block.rows.keys + places_[i].position * shape_.KeyBytes();
+      ExactScores(shape_, query_, &key, 1, &score);
+    }
+    ranked_.push_back(
+        {score, block.rows.ids[places_[i].position], block.version->partition, places_[i].block, places_[i].position});
+  }
+  costs_.clear();
+  places_.clear();
+  unknown_ = 0;
+  if (ranked_.size() < k_) return;
+  std::nth_element(ranked_.begin(), ranked_.begin() + (k_ - 1), ranked_.end());
+  ranked_.resize(k_);
+  cut_ = std::min(cut_, RoundUp(-ranked_.back().score));
+}
+
 std::vector<RankedRow> CandidateCollector::Finish() {
-  if (pending_.size() > k_) Compact();
-  Refine();
-  std::sort(ranked_.begin(), ranked_.end());
+  if (costs_.size() > k_) Compact();
+  if (by_cost_) {
+    TakeByCost();
+  } else if (slack_ > 0.0 && costs_.size() > k_) {
+    // The k nearest by cost first: their exact scores lower the cut for the others.
+    const float kth = KthSmallest(costs_.data(), costs_.size(), k_);
+    size_t nearer = 0;
+    for (size_t i = 0; i < costs_.size(); ++i) {
+      if (costs_[i] > kth) continue;
+      std::swap(costs_[i], costs_[nearer]);
+      std::swap(places_[i], places_[nearer]);
+      ++nearer;
+    }
+    Refine(nearer);
+    DropBeyondCut();
+  }
+  Refine(costs_.size());
+  SortRanked(ranked_);
   return std::move(ranked_);
+}
+
+void SortRanked(std::vector<RankedRow>& ranked) {
+  if (ranked.size() < kMinRadixRows) {
+    std::sort(ranked.begin(), ranked.end());
+    return;
+  }
+  // By the score rounded to f32, eleven bits at a time; rounding keeps the order but for ties, which are then put right.
+  struct Item {
+    uint32_t key;
+    uint32_t index;
+  };
+  constexpr size_t kBits = 11;
+  constexpr size_t kBuckets = size_t{1} << kBits;
+  std::vector<Item> items(ranked.size());
+  std::vector<Item> sorted(ranked.size());
+  for (uint32_t i = 0; i < ranked.size(); ++i) {
+    const uint32_t bits = std::bit_cast<uint32_t>(static_cast<float>(-ranked[i].score) + 0.0F);  // one zero
+    items[i] = {(bits & 0x80000000U) != 0 ? ~bits : bits | 0x80000000U, i};
+  }
+  for (size_t shift = 0; shift < 32; shift += kBits) {
+    std::array<uint32_t, kBuckets + 1> starts{};
+    for (const Item& item : items) ++starts[(item.key >> shift & (kBuckets - 1)) + 1];
+    for (size_t b = 1; b <= kBuckets; ++b) starts[b] += starts[b - 1];
+    for (const Item& item : items) sorted[starts[item.key >> shift & (kBuckets - 1)]++] = item;
+    items.swap(sorted);
+  }
+  std::vector<RankedRow> ordered;
+  ordered.reserve(ranked.size());
+  for (const Item& item : items) ordered.push_back(ranked[item.index]);
+  for (size_t begin = 0; begin < items.size();) {
+    size_t end = begin + 1;
+    while (end < items.size() && items[end].key == items[begin].key) ++end;
+    std::sort(ordered.begin() + static_cast<ptrdiff_t>(begin), ordered.begin() + static_cast<ptrdiff_t>(end));
+    begin = end;
+  }
+  ranked.swap(ordered);
 }
 
 }  // namespace mneme

@@ -8,6 +8,9 @@
 // 3. U only falls as rows come, and a row of which c says nothing (NaN, infinite) is always kept.
 // 4. When too many rows remain within the bound (ties, duplicates), they are scored exactly and the k best of them
 //    kept: the row dropped there is beaten by k rows in the final order itself. So memory is bounded by k, not by ties.
+//
+// Costs of codes (index/codec.h) have no such proof: for them `low` and `high` are widened by the slack that was measured when
+// the codebook was trained, and the rows found are those of an approximate search.
 #ifndef MNEME_INDEX_CANDIDATE_COLLECTOR_H_
 #define MNEME_INDEX_CANDIDATE_COLLECTOR_H_
 
@@ -50,6 +53,11 @@ class CandidateCollector {
   CandidateCollector(const KeyShape& shape, const float* query, uint32_t k, double max_norm,
                      const std::vector<ScanBlock>& blocks);
 
+  // From now on costs may be those of codes: `slack` as of Codebook::CodeSlack.
+  void AllowSlack(double slack);
+  // The order is that of the costs as they are offered: no exact scores are computed.
+  void RankByCost() { by_cost_ = true; }
+
   // A row whose finite cost is above this is not in the top k.
   float cut() const { return cut_; }
   // True when a row of this cost may be in the top k.
@@ -63,15 +71,17 @@ class CandidateCollector {
   std::vector<RankedRow> Finish();
 
  private:
-  struct Candidate {
-    float cost;
+  struct Place {
     uint32_t block;
-    uint64_t position;
+    uint32_t position;  // blocks hold fewer than 2^32 rows
   };
   void Compact();
-  void Refine();
+  void DropBeyondCut();
+  void Refine(size_t count);
+  void TakeByCost();
   double HighestCost(float cost) const;
   void LowerCut(double highest);
+  double Slack(double cost) const;
 
   const KeyShape shape_;
   const float* const query_;
@@ -79,15 +89,23 @@ class CandidateCollector {
   const std::vector<ScanBlock>& blocks_;
   double relative_error_ = 0.0;
   double absolute_error_ = 0.0;
+  double slack_ = 0.0;
+  double slack_unit_ = 1.0;  // inner product: the query's norm
+  bool by_cost_ = false;
 
   float cut_ = std::numeric_limits<float>::infinity();
   size_t capacity_ = 0;
-  std::vector<Candidate> pending_;  // unknown costs as -infinity
+  // Not yet scored exactly: costs_[i] is that of places_[i]; unknown costs are -infinity.
+  std::vector<float> costs_;
+  std::vector<Place> places_;
   size_t unknown_ = 0;
   std::vector<RankedRow> ranked_;  // the best k at most of those scored exactly
   uint64_t offered_ = 0;
   uint64_t reranked_ = 0;
 };
+
+// Sorts by the order of I4.
+void SortRanked(std::vector<RankedRow>& ranked);
 
 }  // namespace mneme
 

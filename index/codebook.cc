@@ -10,6 +10,7 @@
 #include "common/aligned_buffer.h"
 #include "common/status_macros.h"
 #include "index/calibration.h"
+#include "index/kernels/kth_smallest.h"
 #include "index/kmeans.h"
 #include "index/nearest_centroid.h"
 
@@ -17,7 +18,14 @@ namespace mneme {
 namespace {
 
 // Sections of a codebook file. Stored on disk: do not renumber.
-enum CodebookSection : uint32_t { kMeta = 1, kCentroids = 2, kCalibration = 3 };
+enum CodebookSection : uint32_t {
+  kMeta = 1,             // StoredMeta
+  kCentroids = 2,        // f32 [lists x dimension]
+  kCalibration = 3,      // CalibrationPoint
+  kCodec = 4,            // StoredCodec; absent: flat
+  kCodecParameters = 5,  // the codec's own bytes
+  kSlack = 6,            // SlackPoint
+};
 
 struct StoredMeta {
   uint64_t number = 0;
@@ -26,6 +34,19 @@ struct StoredMeta {
   uint32_t metric = 0;
   uint32_t reserved = 0;
 };
+
+struct StoredCodec {
+  uint32_t kind = 0;
+  uint32_t subquantizers = 0;
+  uint32_t bits = 0;
+  uint32_t reserved = 0;
+};
+
+// Residuals that a codec is trained on.
+constexpr size_t kCodecSample = 32'768;
+// Of the recall that a target gives away, the share that the codec may lose; probing loses the rest.
+constexpr double kCodeShare = 0.1;
+constexpr double kMostCodeShare = 0.999;
 
 // Keys held out of the training to measure recall with.
 constexpr size_t kHeldOut = 256;
@@ -74,6 +95,12 @@ struct Codebook::State {
   uint32_t lists = 0;
   AlignedBuffer centroids;  // [lists x dimension] f32
   std::vector<CalibrationPoint> calibration;  // ascending by (k, probes)
+  std::unique_ptr<Codec> codec;               // may be null
+  std::vector<SlackPoint> slack;              // ascending by (k, share)
+
+  CodecFrame Frame() const {
+    return {spec, {centroids.as<float>(), size_t{lists} * spec.dimension}};
+  }
 
   // Keys join a list by Euclidean distance unless only their direction counts.
   CentroidShape AssignShape() const {
@@ -103,7 +130,10 @@ absl::StatusOr<std::shared_ptr<Codebook>> Codebook::Train(const IndexSpec& spec,
     held_out.clear();
   }
   const bool unit = spec.metric == Metric::kCosine;
-  if (unit) Normalise(absl::MakeSpan(training), spec.dimension);
+  if (unit) {
+    Normalise(absl::MakeSpan(training), spec.dimension);
+    Normalise(absl::MakeSpan(held_out), spec.dimension);
+  }
 
   auto state = std::make_unique<State>();
   state->spec = spec;
@@ -113,14 +143,58 @@ absl::StatusOr<std::shared_ptr<Codebook>> Codebook::Train(const IndexSpec& spec,
                                                     unit ? CentroidNorm::kUnit : CentroidNorm::kFree, cancelled));
   std::shared_ptr<Codebook> codebook(new Codebook(std::move(state)));
   codebook->SetCalibration(CalibrateProbes(*codebook, spec, training, held_out));
+  State& trained = *codebook->state_;
+  const CodecChoice choice = ResolveCodec(spec.index.codec, spec);
+  ASSIGN_OR_RETURN(trained.codec, TrainCodec(choice, trained.Frame(), Residuals(*codebook, training)));
+  trained.slack = CalibrateCodes(*codebook, spec, training, held_out);
   return codebook;
+}
+
+std::vector<float> Codebook::Residuals(const Codebook& codebook, absl::Span<const float> keys) {
+  const size_t d = codebook.state_->spec.dimension;
+  const size_t total = keys.size() / d;
+  const size_t count = std::min(total, kCodecSample);
+  std::vector<float> residuals(count * d);
+  for (size_t i = 0; i < count; ++i) {
+    const float* key = keys.data() + i * total / count * d;
+    std::copy(key, key + d, residuals.begin() + static_cast<ptrdiff_t>(i * d));
+  }
+  std::vector<uint32_t> lists(count);
+  codebook.Assign(residuals.data(), count, lists.data());
+  for (size_t i = 0; i < count; ++i) {
+    const float* centroid = codebook.Centroid(lists[i]);
+    for (size_t c = 0; c < d; ++c) residuals[i * d + c] -= centroid[c];
+  }
+  return residuals;
+}
+
+const float* Codebook::Centroid(uint32_t list) const {
+  return state_->centroids.as<float>() + size_t{list} * state_->spec.dimension;
+}
+const Codec* Codebook::codec() const { return state_->codec.get(); }
+
+double Codebook::CodeSlack(uint32_t k, double target) const {
+  const std::vector<SlackPoint>& points = state_->slack;
+  if (points.empty()) return 0.0;
+  uint32_t depth = points.back().k;
+  for (const SlackPoint& point : points) {
+    if (point.k >= k) {
+      depth = point.k;
+      break;
+    }
+  }
+  const double required = std::min(kMostCodeShare, 1.0 - (1.0 - target) * kCodeShare);
+  for (const SlackPoint& point : points) {
+    if (point.k == depth && point.share >= required) return point.slack;
+  }
+  return points.back().slack;
 }
 
 void Codebook::Assign(const float* keys, size_t count, uint32_t* lists) const {
   NearestCentroids(state_->AssignShape(), keys, count, state_->centroids.as<float>(), state_->lists, lists, nullptr);
 }
 
-void Codebook::Probe(const float* queries, size_t count, size_t probes, uint32_t* out) const {
+void Codebook::Probe(const float* queries, size_t count, size_t probes, uint32_t* out, float* out_costs) const {
   // A few queries at a time, so that the costs of one group stay in the cache.
   constexpr size_t kGroup = 8;
   const size_t lists = state_->lists;
@@ -132,12 +206,19 @@ void Codebook::Probe(const float* queries, size_t count, size_t probes, uint32_t
     CentroidCosts(state_->ProbeShape(), queries + first * state_->spec.dimension, taken,
                   state_->centroids.as<float>(), lists, costs.data());
     for (size_t q = 0; q < taken; ++q) {
-      for (size_t list = 0; list < lists; ++list) order[list] = ProbeKey(costs[q * lists + list], list);
-      const auto end = order.begin() + static_cast<ptrdiff_t>(probes);
-      if (probes < lists) std::nth_element(order.begin(), end, order.end());
-      std::sort(order.begin(), end);
-      uint32_t* row = out + (first + q) * probes;
-      for (size_t i = 0; i < probes; ++i) row[i] = static_cast<uint32_t>(order[i]);
+      const float* own = costs.data() + q * lists;
+      const float last = KthSmallest(own, lists, probes);
+      size_t within = 0;
+      for (size_t list = 0; list < lists; ++list) {
+        order[within] = ProbeKey(own[list], list);
+        within += own[list] <= last ? 1 : 0;
+      }
+      std::sort(order.begin(), order.begin() + static_cast<ptrdiff_t>(within));
+      for (size_t i = 0; i < probes; ++i) {
+        const uint32_t list = static_cast<uint32_t>(order[i]);
+        out[(first + q) * probes + i] = list;
+        if (out_costs != nullptr) out_costs[(first + q) * probes + i] = own[list];
+      }
     }
   }
 }
@@ -177,7 +258,31 @@ absl::Status Codebook::Save(const std::string& path, const EnvelopeIdentity& ide
   RETURN_IF_ERROR(writer->AddSection(kCentroids, state_->centroids.view()));
   RETURN_IF_ERROR(writer->AddSection(
       kCalibration, AsBytes(state_->calibration.data(), state_->calibration.size() * sizeof(CalibrationPoint))));
+  if (state_->codec != nullptr) {
+    const CodecChoice choice = state_->codec->choice();
+    const StoredCodec codec{static_cast<uint32_t>(choice.kind), choice.subquantizers, choice.bits, 0};
+    RETURN_IF_ERROR(writer->AddSection(kCodec, AsBytes(&codec, sizeof(codec))));
+    RETURN_IF_ERROR(writer->AddSection(kCodecParameters, state_->codec->Parameters()));
+    RETURN_IF_ERROR(
+        writer->AddSection(kSlack, AsBytes(state_->slack.data(), state_->slack.size() * sizeof(SlackPoint))));
+  }
   return writer->Finish().status();
+}
+
+absl::Status Codebook::OpenCodecOf(const Envelope& file, State& state) {
+  const std::string_view stored = file.Section(kCodec);
+  if (stored.empty()) return absl::OkStatus();
+  const std::string_view slack = file.Section(kSlack);
+  StoredCodec codec;
+  if (stored.size() != sizeof(codec) || slack.size() % sizeof(SlackPoint) != 0) {
+    return absl::DataLossError("the sections of its codec do not fit together");
+  }
+  std::memcpy(&codec, stored.data(), sizeof(codec));
+  const CodecChoice choice{static_cast<CodecKind>(codec.kind), codec.subquantizers, codec.bits};
+  ASSIGN_OR_RETURN(state.codec, OpenCodec(choice, state.Frame(), file.Section(kCodecParameters)));
+  state.slack.resize(slack.size() / sizeof(SlackPoint));
+  if (!slack.empty()) std::memcpy(state.slack.data(), slack.data(), slack.size());
+  return absl::OkStatus();
 }
 
 absl::StatusOr<std::shared_ptr<Codebook>> Codebook::Open(const std::string& path, const IndexSpec& spec,
@@ -203,6 +308,9 @@ absl::StatusOr<std::shared_ptr<Codebook>> Codebook::Open(const std::string& path
   state->number = meta.number;
   state->lists = meta.lists;
   state->centroids.Append(centroids);
+  if (const absl::Status status = OpenCodecOf(*file, *state); !status.ok()) {
+    return absl::DataLossError(absl::StrCat(path, ": ", status.message()));
+  }
   std::vector<CalibrationPoint> points(calibration.size() / sizeof(CalibrationPoint));
   if (!points.empty()) std::memcpy(points.data(), calibration.data(), calibration.size());
   std::shared_ptr<Codebook> codebook(new Codebook(std::move(state)));

@@ -1,4 +1,5 @@
-// Codebook: one trained set of centroids that segments share, with the measured relation of probes to recall.
+// Codebook: one trained set of centroids and the codec of the rows in their lists, which segments share, with the measured
+// relation of probes to recall, and of the codec's distances to exact ones.
 #ifndef MNEME_INDEX_CODEBOOK_H_
 #define MNEME_INDEX_CODEBOOK_H_
 
@@ -10,6 +11,7 @@
 
 #include "absl/status/statusor.h"
 #include "absl/types/span.h"
+#include "index/codec.h"
 #include "index/envelope.h"
 #include "index/index_spec.h"
 
@@ -18,8 +20,9 @@ namespace mneme {
 // Immutable once trained. Thread-safe.
 class Codebook {
  public:
-  // Trains `lists` centroids by k-means (FAISS) on `sample` [count x dimension] f32. Deterministic in the sample.
-  // Cosine: spherical, on unit keys. Inner product: on the keys as they are. Calibrates on a part that it holds out.
+  // Trains `lists` centroids by k-means (FAISS) on `sample` [count x dimension] f32, then the codec that `spec.index` names.
+  // Deterministic in the sample. Cosine: spherical, on unit keys. Inner product: on the keys as they are. Calibrates on a
+  // part that it holds out.
   // CANCELLED when `cancelled` (may be empty; asked now and then) says so.
   static absl::StatusOr<std::shared_ptr<Codebook>> Train(const IndexSpec& spec, uint64_t number,
                                                          absl::Span<const float> sample, uint32_t lists,
@@ -31,11 +34,15 @@ class Codebook {
 
   uint64_t number() const;
   uint32_t lists() const;
+  const float* Centroid(uint32_t list) const;  // [dimension] f32
+  // Null when lists are scanned by the stored keys themselves (`flat`).
+  const Codec* codec() const;
 
   // The list of each of `count` keys [count x dimension] f32.
   void Assign(const float* keys, size_t count, uint32_t* lists) const;
-  // The `probes` lists nearest to each query, nearest first: out [count x probes].
-  void Probe(const float* queries, size_t count, size_t probes, uint32_t* out) const;
+  // The `probes` lists nearest to each query, nearest first: out [count x probes]; `costs` of the same shape, when not
+  // null: the cost of query and centroid (L2: squared distance; else the negated product).
+  void Probe(const float* queries, size_t count, size_t probes, uint32_t* out, float* costs = nullptr) const;
 
   // Probes needed so that recall@k reaches `target`, from the calibration that SetCalibration() stored (measured at
   // training on held-out keys); conservative between its points. All lists when nothing was measured.
@@ -48,9 +55,22 @@ class Codebook {
   };
   void SetCalibration(std::vector<CalibrationPoint> points);
 
+  // How far above the k-th least of the codec's costs, in units of its square root (L2), of the query's norm (inner product)
+  // or of 1 (cosine), the costs of the true k nearest reach, but for a share of them that the recall target allows.
+  double CodeSlack(uint32_t k, double target) const;
+  // One measured point: of the k nearest, `share` lay within `slack`.
+  struct SlackPoint {
+    uint32_t k = 0;
+    uint32_t reserved = 0;
+    double share = 0.0;
+    double slack = 0.0;
+  };
+
  private:
   struct State;
   explicit Codebook(std::unique_ptr<State> state);
+  static std::vector<float> Residuals(const Codebook& codebook, absl::Span<const float> keys);
+  static absl::Status OpenCodecOf(const Envelope& file, State& state);
 
  public:
   ~Codebook();

@@ -32,7 +32,7 @@ class SearchRun {
  public:
   SearchRun(Versions versions, const SearchRequest& request)
       : versions_(versions), request_(request), scan_(request, MaxNorm(versions)), everyone_(request.query_count),
-        probes_(versions.size(), 0) {
+        probes_(versions.size(), 0), codes_(versions.size()) {
     std::iota(everyone_.begin(), everyone_.end(), 0U);
   }
 
@@ -41,9 +41,10 @@ class SearchRun {
       RETURN_IF_ERROR(ScanTail(*versions_[v]));
       const uint32_t probes = ProbesWanted(*versions_[v]);
       const uint32_t lists = versions_[v]->codebook == nullptr ? 0 : versions_[v]->codebook->lists();
-      RETURN_IF_ERROR(probes < lists ? ScanLists(v, everyone_, probes) : ScanSegments(*versions_[v]));
+      const bool by_lists = probes < lists || (!WantsAll() && HasCodes(*versions_[v]));
+      RETURN_IF_ERROR(by_lists ? ScanLists(v, everyone_, std::min(probes, lists)) : ScanSegments(*versions_[v]));
       probes_[v] = std::min(probes, lists);
-      if (probes >= lists) lists_probed_ += uint64_t{lists} * request_.query_count;
+      if (!by_lists) lists_probed_ += uint64_t{lists} * request_.query_count;
     }
     RETURN_IF_ERROR(Widen());
     SearchResult result = scan_.Finish();
@@ -63,6 +64,16 @@ class SearchRun {
     return std::max(1U, probes);
   }
 
+  bool WantsAll() const { return request_.exact || (request_.probes == 0 && request_.recall_target >= 1.0); }
+
+  // Probing every list by its codes costs less than scanning every key.
+  static bool HasCodes(const IndexVersion& version) {
+    if (version.codebook == nullptr || version.codebook->codec() == nullptr) return false;
+    return std::all_of(version.segments.begin(), version.segments.end(), [&](const auto& segment) {
+      return segment->lists() == version.codebook->lists();
+    });
+  }
+
   absl::Status ScanTail(const IndexVersion& version) {
     for (const auto& part : version.tail.parts) {
       RETURN_IF_ERROR(scan_.Scan(version, BlockOf(part, version.tail_from), everyone_));
@@ -79,26 +90,58 @@ class SearchRun {
   absl::Status ScanLists(size_t v, const std::vector<uint32_t>& queries, uint32_t probes) {
     const IndexVersion& version = *versions_[v];
     const size_t d = request_.spec.dimension;
+    const float* all = scan_.code_queries();
     std::vector<float> vectors;
     vectors.reserve(queries.size() * d);
-    for (const uint32_t q : queries) {
-      vectors.insert(vectors.end(), request_.queries + q * d, request_.queries + (q + 1) * d);
-    }
+    for (const uint32_t q : queries) vectors.insert(vectors.end(), all + q * d, all + (q + 1) * d);
     std::vector<uint32_t> ranked(queries.size() * probes);
-    version.codebook->Probe(vectors.data(), queries.size(), probes, ranked.data());
+    std::vector<float> costs(ranked.size());
+    version.codebook->Probe(vectors.data(), queries.size(), probes, ranked.data(), costs.data());
+    const CodeQueries* codes = CodesOf(v);
 
-    std::vector<std::vector<uint32_t>> wanted(version.codebook->lists());
+    // Who wants which list, by a counting sort.
+    std::vector<size_t> ends(size_t{version.codebook->lists()} + 1, 0);
     for (size_t i = 0; i < queries.size(); ++i) {
-      for (uint32_t rank = probes_[v]; rank < probes; ++rank) wanted[ranked[i * probes + rank]].push_back(queries[i]);
+      for (uint32_t rank = probes_[v]; rank < probes; ++rank) ++ends[ranked[i * probes + rank] + 1];
     }
-    for (uint32_t list = 0; list < wanted.size(); ++list) {
-      if (wanted[list].empty()) continue;
+    std::partial_sum(ends.begin(), ends.end(), ends.begin());
+    std::vector<uint32_t> wanting(ends.back());
+    std::vector<float> bases(ends.back());
+    std::vector<size_t> next(ends.begin(), ends.end() - 1);
+    for (size_t i = 0; i < queries.size(); ++i) {
+      for (uint32_t rank = probes_[v]; rank < probes; ++rank) {
+        const size_t place = next[ranked[i * probes + rank]]++;
+        wanting[place] = queries[i];
+        bases[place] = costs[i * probes + rank];
+      }
+    }
+    for (uint32_t list = 0; list < version.codebook->lists(); ++list) {
+      const size_t begin = ends[list];
+      const absl::Span<const uint32_t> members(wanting.data() + begin, ends[list + 1] - begin);
+      if (members.empty()) continue;
       for (const auto& segment : version.segments) {
-        RETURN_IF_ERROR(scan_.Scan(version, segment->List(list), wanted[list]));
+        if (codes == nullptr || segment->code_block_bytes() != version.codebook->codec()->block_bytes()) {
+          RETURN_IF_ERROR(scan_.Scan(version, segment->List(list), members));
+          continue;
+        }
+        RETURN_IF_ERROR(scan_.ScanCodes(version, segment->List(list), segment->Codes(list), *codes, members,
+                                        {bases.data() + begin, members.size()}));
       }
     }
     lists_probed_ += uint64_t{probes - probes_[v]} * queries.size();
     return absl::OkStatus();
+  }
+
+  // The queries prepared for the codec of a version; null when it has none.
+  const CodeQueries* CodesOf(size_t v) {
+    const Codebook& codebook = *versions_[v]->codebook;
+    if (codebook.codec() == nullptr) return nullptr;
+    if (codes_[v] == nullptr) {
+      codes_[v] = codebook.codec()->Prepare(scan_.code_queries(), request_.query_count);
+      const double target = request_.probes != 0 ? 1.0 : request_.recall_target;
+      scan_.AllowSlack(codebook.CodeSlack(request_.k, target));
+    }
+    return codes_[v].get();
   }
 
   // Filters apply before the k nearest are chosen: a query that found fewer than k goes on until it has probed all.
@@ -129,7 +172,7 @@ class SearchRun {
       statistics.segments += versions_[v]->segments.size();
     }
     statistics.lists_probed = (lists_probed_ + request_.query_count - 1) / request_.query_count;
-    statistics.exact = scan_.rows_scanned() == statistics.rows_total * request_.query_count;
+    statistics.exact = !scan_.used_codes() && scan_.rows_scanned() == statistics.rows_total * request_.query_count;
   }
 
   const Versions versions_;
@@ -137,6 +180,7 @@ class SearchRun {
   BatchScan scan_;
   std::vector<uint32_t> everyone_;
   std::vector<uint32_t> probes_;  // lists that the queries still short of k have probed, per version
+  std::vector<std::unique_ptr<CodeQueries>> codes_;  // of the versions whose codes were scanned
   uint64_t lists_probed_ = 0;     // summed over queries
 };
 

@@ -7,6 +7,7 @@
 #include <cstring>
 #include <limits>
 #include <utility>
+#include <vector>
 
 #include "absl/strings/str_cat.h"
 #include "absl/types/span.h"
@@ -23,7 +24,11 @@ struct Segment::State {
   absl::Span<const double> list_max_norms;
   absl::Span<const uint32_t> by_row;
   RowBlock all;
+  const char* codes = nullptr;
+  size_t code_block_bytes = 0;
+  std::vector<uint64_t> code_offsets;  // [lists]
 
+  absl::Status LoadCodes(const std::string& path);
   absl::Status Load(const std::string& path);
   absl::Status LoadColumns(const std::string& path);
   absl::Status LoadValues(const std::string& path);
@@ -110,6 +115,24 @@ absl::Status Segment::State::LoadColumns(const std::string& path) {
   return LoadValues(path);
 }
 
+absl::Status Segment::State::LoadCodes(const std::string& path) {
+  if (file->Section(kSegmentCodeShape).empty()) return absl::OkStatus();
+  const StoredCodeShape* shape = nullptr;
+  RETURN_IF_ERROR(Column(path, kSegmentCodeShape, 1, &shape));
+  if (shape->block_rows != kCodeBlockRows) return Inconsistent(path, "its codes have blocks of another length");
+  uint64_t bytes = 0;
+  code_offsets.resize(meta.lists);
+  for (uint32_t list = 0; list < meta.lists; ++list) {
+    code_offsets[list] = bytes;
+    bytes += CodeBlocks(offsets[list + 1] - offsets[list]) * uint64_t{shape->block_bytes};
+  }
+  const std::string_view section = file->Section(kSegmentCodes);
+  if (section.size() != bytes) return Inconsistent(path, "its codes have another size");
+  codes = section.data();
+  code_block_bytes = shape->block_bytes;
+  return absl::OkStatus();
+}
+
 absl::Status Segment::State::Load(const std::string& path) {
   const StoredSegmentMeta* stored = nullptr;
   RETURN_IF_ERROR(Column(path, kSegmentMeta, 1, &stored));
@@ -131,6 +154,7 @@ absl::Status Segment::State::Load(const std::string& path) {
   by_row = {positions, static_cast<size_t>(meta.rows)};
   RETURN_IF_ERROR(CheckLists(path));
   RETURN_IF_ERROR(LoadColumns(path));
+  RETURN_IF_ERROR(LoadCodes(path));
   for (const double norm : list_max_norms) all.max_norm = std::max(all.max_norm, norm);
   return CheckRows(path);
 }
@@ -161,6 +185,11 @@ RowBlock Segment::List(uint32_t list) const {
   block.max_norm = state_->list_max_norms[list];
   return block;
 }
+
+const char* Segment::Codes(uint32_t list) const {
+  return state_->codes == nullptr ? nullptr : state_->codes + state_->code_offsets[list];
+}
+size_t Segment::code_block_bytes() const { return state_->code_block_bytes; }
 
 std::optional<size_t> Segment::PositionOf(Row row) const {
   const auto found = std::lower_bound(state_->by_row.begin(), state_->by_row.end(), row,

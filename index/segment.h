@@ -34,6 +34,9 @@ class Segment {
   uint32_t lists() const;
   RowBlock List(uint32_t list) const;  // may be empty
   RowBlock All() const;
+  // The codes of a list's rows, in blocks of code_block_bytes(); null when the file has none.
+  const char* Codes(uint32_t list) const;
+  size_t code_block_bytes() const;  // 0 when the file has no codes
   // Where `row` stands in All(); nullopt when the file does not hold it.
   std::optional<size_t> PositionOf(Row row) const;
 

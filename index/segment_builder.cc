@@ -47,6 +47,9 @@ struct SegmentBuilder::State {
   absl::Status WriteShape(EnvelopeWriter& writer) const;
   absl::Status WriteColumns(EnvelopeWriter& writer, const std::function<bool()>& cancelled) const;
   absl::Status WriteValues(EnvelopeWriter& writer) const;
+  absl::Status WriteCodes(EnvelopeWriter& writer, const std::function<bool()>& cancelled) const;
+
+  void DecodeUnit(uint32_t i, float* key) const;
 
   // Writes `column` in file order, unless it is absent.
   template <typename T>
@@ -136,6 +139,38 @@ absl::Status SegmentBuilder::State::WriteValues(EnvelopeWriter& writer) const {
   return writer.AddSection(kSegmentValueOffsets, AsBytes(offsets));
 }
 
+absl::Status SegmentBuilder::State::WriteCodes(EnvelopeWriter& writer,
+                                               const std::function<bool()>& cancelled) const {
+  const Codec* codec = codebook->codec();
+  if (codec == nullptr) return absl::OkStatus();
+  const size_t d = spec.dimension;
+  const StoredCodeShape shape{static_cast<uint32_t>(codec->block_bytes()), kCodeBlockRows};
+  RETURN_IF_ERROR(
+      writer.AddSection(kSegmentCodeShape, {reinterpret_cast<const char*>(&shape), sizeof(shape)}));
+  RETURN_IF_ERROR(writer.BeginSection(kSegmentCodes));
+  std::vector<float> keys(kCodeBlockRows * d);
+  std::vector<char> block(codec->block_bytes());
+  for (uint32_t list = 0; list < codebook->lists(); ++list) {
+    if (cancelled && cancelled()) return absl::CancelledError("writing a segment was cancelled");
+    for (uint64_t first = list_offsets[list]; first < list_offsets[list + 1]; first += kCodeBlockRows) {
+      const size_t taken = std::min<size_t>(kCodeBlockRows, list_offsets[list + 1] - first);
+      for (size_t i = 0; i < taken; ++i) DecodeUnit(order[first + i], keys.data() + i * d);
+      codec->Encode(codebook->Centroid(list), keys.data(), taken, block.data());
+      RETURN_IF_ERROR(writer.Append({block.data(), block.size()}));
+    }
+  }
+  return absl::OkStatus();
+}
+
+// The key of arrival `i` as codecs take it: of unit length for cosine.
+void SegmentBuilder::State::DecodeUnit(uint32_t i, float* key) const {
+  const char* stored = entries.keys.data() + i * spec.KeyBytes();
+  DecodeVector(spec.key_dtype, stored, spec.dimension, key);
+  if (spec.metric != Metric::kCosine) return;
+  const double norm = ExactNorm({spec.metric, spec.key_dtype, spec.dimension}, stored);
+  for (size_t c = 0; c < spec.dimension && norm > 0.0; ++c) key[c] = static_cast<float>(key[c] / norm);
+}
+
 absl::Status SegmentBuilder::State::WriteColumns(EnvelopeWriter& writer,
                                                  const std::function<bool()>& cancelled) const {
   RETURN_IF_ERROR(writer.BeginSection(kSegmentKeys));
@@ -164,6 +199,7 @@ absl::Status SegmentBuilder::Write(const std::string& path, const EnvelopeIdenti
   RETURN_IF_ERROR(s.AssignLists(cancelled));
   ASSIGN_OR_RETURN(std::unique_ptr<EnvelopeWriter> writer, EnvelopeWriter::New(path, EnvelopeKind::kSegment, identity));
   RETURN_IF_ERROR(s.WriteShape(*writer));
+  RETURN_IF_ERROR(s.WriteCodes(*writer, cancelled));
   RETURN_IF_ERROR(s.WriteColumns(*writer, cancelled));
   RETURN_IF_ERROR(s.WriteValues(*writer));
   return writer->Finish().status();

@@ -29,6 +29,9 @@ enum SegmentSection : uint32_t {
   kSegmentPositions = 15,     // u64
   kSegmentExpiries = 16,      // i64
   kSegmentCreated = 17,       // i64
+  // Absent when the codebook has no codec: lists are scanned by their keys.
+  kSegmentCodes = 18,         // per list, blocks of kCodeBlockRows rows as the codec lays them out
+  kSegmentCodeShape = 19,     // StoredCodeShape
 };
 
 struct StoredSegmentMeta {
@@ -46,6 +49,11 @@ struct StoredSegmentMeta {
     return dimension == spec.dimension && metric == static_cast<uint32_t>(spec.metric) &&
            key_dtype == static_cast<uint32_t>(spec.key_dtype) && value_bytes == spec.value_bytes;
   }
+};
+
+struct StoredCodeShape {
+  uint32_t block_bytes = 0;
+  uint32_t block_rows = 0;
 };
 
 }  // namespace mneme

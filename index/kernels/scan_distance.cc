@@ -21,16 +21,7 @@
 #endif
 #include "hwy/foreach_target.h"  // IWYU pragma: keep
 #include "hwy/highway.h"
-
-// Running sums live in arrays that full unrolling turns into registers. Under sanitizers they stay arrays: every
-// unrolled access would be instrumented, which takes the compiler minutes.
-#ifndef MNEME_UNROLL
-#if HWY_IS_TSAN || HWY_IS_ASAN || defined(__SANITIZE_THREAD__) || defined(__SANITIZE_ADDRESS__)
-#define MNEME_UNROLL(times)
-#else
-#define MNEME_UNROLL(times) HWY_UNROLL(times)
-#endif
-#endif
+#include "index/kernels/unroll.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace mneme {

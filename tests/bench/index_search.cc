@@ -1,6 +1,6 @@
 // Recall, rows scanned and time per query of the index on real data, beside the exact search of the same batch.
 //
-//   index_search [wiki|words] [l2|ip|cosine] [lists, 0: ListsFor] [queries]
+//   index_search [wiki|words] [l2|ip|cosine] [index, as in a memory's description] [queries] [recall target]
 #include <chrono>
 #include <cstdio>
 #include <cstdlib>
@@ -22,13 +22,14 @@ struct Collection {
   IndexSpec spec;
   std::vector<uint16_t> keys;
   std::vector<float> queries;
+  double target = 0.95;
 };
 
 Collection Load(const std::string& name, Metric metric, size_t queries) {
   const std::string root = testing::SharedData().value_or("");
   Collection collection;
   const bool wiki = name == "wiki";
-  collection.spec = {wiki ? 128U : 100U, metric, Dtype::kF16, sizeof(Token)};
+  collection.spec = {wiki ? 128U : 100U, metric, Dtype::kF16, sizeof(Token), {}};
   collection.keys = testing::ReadNpy<uint16_t>(root + (wiki ? "/knnlm_wiki/store_keys.npy" : "/ann_words/base.npy"));
   const auto all = testing::ToFloats(
       testing::ReadNpy<uint16_t>(root + (wiki ? "/knnlm_wiki/dev/query_keys.npy" : "/ann_words/query.npy")));
@@ -101,7 +102,7 @@ void Measure(const Collection& c, const std::shared_ptr<const IndexVersion>& ver
   request.k = k;
   request.exact = false;
   request.probes = probes;
-  request.recall_target = 0.95;
+  request.recall_target = c.target;
   const auto start = Clock::now();
   const SearchResult found = Search({&version, 1}, request).value();
   const double seconds = Seconds(start);
@@ -125,9 +126,10 @@ int Run(int argc, char** argv) {
   const Metric metric = metric_name == "ip"       ? Metric::kInnerProduct
                         : metric_name == "cosine" ? Metric::kCosine
                                                   : Metric::kL2;
-  const uint32_t lists = argc > 3 ? static_cast<uint32_t>(std::atoi(argv[3])) : 0;
-  const Collection c = Load(name, metric, argc > 4 ? static_cast<size_t>(std::atoi(argv[4])) : 2000);
-  const std::shared_ptr<const IndexVersion> version = Build(c, lists);
+  Collection c = Load(name, metric, argc > 4 ? static_cast<size_t>(std::atoi(argv[4])) : 2000);
+  c.spec.index = ParseIndexChoice(argc > 3 ? argv[3] : "auto", c.spec.dimension).value();
+  c.target = argc > 5 ? std::atof(argv[5]) : 0.95;
+  const std::shared_ptr<const IndexVersion> version = Build(c, c.spec.index.lists);
   for (const uint32_t k : {10U, 100U, 1024U}) {
     SearchRequest request;
     request.spec = c.spec;

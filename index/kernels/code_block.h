@@ -1,0 +1,29 @@
+// What the scans of compact codes share. The codes of a list lie in blocks of kCodeBlockRows rows, the last one filled up
+// with zeros. A row's cost is
+//
+//   cost = base(query, list) + term(row) + factor(row) * product(query, code)
+//
+// (index/codec.h says what each part is for each metric).
+#ifndef MNEME_INDEX_KERNELS_CODE_BLOCK_H_
+#define MNEME_INDEX_KERNELS_CODE_BLOCK_H_
+
+#include <cstddef>
+#include <cstdint>
+
+namespace mneme {
+
+inline constexpr size_t kCodeBlockRows = 32;
+// Queries that one pass over the codes serves.
+inline constexpr size_t kCodeQueries = 4;
+
+// Rows whose cost is not above a cut, ascending by row. The arrays have room for every row of the call, rounded up to
+// whole blocks.
+struct CodeHits {
+  float* costs = nullptr;
+  uint32_t* rows = nullptr;  // counted from the first row of the call
+  size_t count = 0;
+};
+
+}  // namespace mneme
+
+#endif  // MNEME_INDEX_KERNELS_CODE_BLOCK_H_
