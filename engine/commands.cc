@@ -21,6 +21,8 @@ void MemoryStatistics::Add(const MemoryStatistics& other) {
   codebooks += other.codebooks;
   index_bytes += other.index_bytes;
   tail_ram_bytes += other.tail_ram_bytes;
+  evicted += other.evicted;
+  expired += other.expired;
   unsealed_partitions += other.unsealed_partitions;
   benefit_tokens += other.benefit_tokens;
   benefit_nats += other.benefit_nats;

@@ -161,6 +161,8 @@ struct MemoryStatistics {
   uint64_t codebooks = 0;
   uint64_t index_bytes = 0;
   uint64_t tail_ram_bytes = 0;
+  uint64_t evicted = 0;              // entries that made room in a memory with a capacity, and
+  uint64_t expired = 0;              // entries that were removed after their expiry: since the server started
   uint64_t unsealed_partitions = 0;  // whose tail is long enough to be sealed
   uint64_t benefit_tokens = 0;
   double benefit_nats = 0.0;

@@ -39,6 +39,7 @@ void PartitionIndex::Clear() {
   codebook_.reset();
   StartTailAt(head_.next_row);
   dead_ = DeadRows();
+  oldest_.Forget(head_.next_row);
 }
 
 void PartitionIndex::Install(InstalledSegment added, std::shared_ptr<const Codebook> codebook) {

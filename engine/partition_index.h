@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "common/columns.h"
+#include "engine/oldest_rows.h"
 #include "index/index_spec.h"
 #include "index/search.h"
 #include "index/segment.h"
@@ -16,6 +17,17 @@
 #include "storage/entry_store.h"
 
 namespace mneme {
+
+// Entries that went by themselves, since the partition was opened.
+struct RemovalCounts {
+  uint64_t evicted = 0;  // made room in a memory with a capacity
+  uint64_t expired = 0;
+
+  void Add(const RemovalCounts& more) {
+    evicted += more.evicted;
+    expired += more.expired;
+  }
+};
 
 // A segment with the record that names its file.
 struct InstalledSegment {
@@ -45,6 +57,11 @@ class PartitionIndex {
   // The first row that the (empty) tail will take; rows before it that no segment holds are gone.
   void StartTailAt(Row row);
   void MarkDead(const std::vector<Row>& rows) { dead_ = dead_.With(rows); }
+  bool IsDead(Row row) const { return dead_.Contains(row); }
+  // What a capacity takes first.
+  OldestRows& oldest() { return oldest_; }
+  void CountRemoved(const RemovalCounts& more) { removed_.Add(more); }
+  const RemovalCounts& removed() const { return removed_; }
   // Forgets all rows; the next row stays where it is, so that no row is given twice.
   void Clear();
   // Puts `added` in the place of the segments whose rows it covers, and takes those rows from the tail.
@@ -65,6 +82,8 @@ class PartitionIndex {
   std::unique_ptr<Tail> tail_;
   Row tail_from_ = 0;
   DeadRows dead_;
+  OldestRows oldest_;
+  RemovalCounts removed_;
 };
 
 }  // namespace mneme

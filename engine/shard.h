@@ -48,6 +48,7 @@ struct PublishedPartition {
   uint64_t generation = 0;
   uint64_t tail_rows = 0;
   uint64_t tail_ram_bytes = 0;
+  RemovalCounts removed;
   std::vector<SegmentRecord> segments;
 };
 

@@ -127,6 +127,37 @@ void WriteGroup::MapAgain(Change& change, EntryId id) {
   change.unmapped.erase(unmapped);
 }
 
+absl::StatusOr<std::vector<StoredRow>> WriteGroup::FindEvicted(const PartitionKey& key, const Change& change,
+                                                               uint64_t count,
+                                                               const absl::flat_hash_set<Row>& overwritten) {
+  std::vector<StoredRow> found;
+  const auto partition = partitions_.find(key);
+  if (partition != partitions_.end() && !change.cleared) {
+    PartitionIndex& index = *partition->second;
+    const auto gone = [&](Row row) {
+      return index.IsDead(row) || change.dead_set.contains(row) || overwritten.contains(row);
+    };
+    RETURN_IF_ERROR(
+        index.oldest().Find(store_, key, change.oldest_row, index.head().next_row, count, gone, found));
+  }
+  for (const Change::Run& run : change.runs) {
+    const Row end = run.first_row + run.count;
+    for (Row row = std::max(run.first_row, change.oldest_row); row < end && found.size() < count; ++row) {
+      if (change.dead_set.contains(row) || overwritten.contains(row)) continue;
+      found.push_back({row, run.columns->ids[row - run.first_row]});
+    }
+  }
+  return found;
+}
+
+void WriteGroup::Evict(const PartitionKey& key, Change& change, const StoredRow& victim) {
+  const bool mapped = !IsServerId(victim.id);
+  Kill(key, change, victim.row, victim.id, /*unmap=*/mapped);
+  if (mapped) change.mapped[victim.id] = std::nullopt;
+  change.oldest_row = victim.row + 1;
+  ++change.removed.evicted;
+}
+
 absl::StatusOr<WriteResult> WriteGroup::PlanInsert(InsertOperation& operation) {
   ASSIGN_OR_RETURN(auto replay, FindReplay(operation.ticket));
   if (replay.has_value()) return *std::move(replay);
@@ -141,6 +172,17 @@ absl::StatusOr<WriteResult> WriteGroup::PlanInsert(InsertOperation& operation) {
   if (!give_ids) {
     result.other = KeepLastOfEqualIds(entries);
     ASSIGN_OR_RETURN(old_rows, FindRows(key, change, entries.ids));
+  }
+  absl::flat_hash_set<Row> overwritten;
+  for (const std::optional<Row>& row : old_rows) {
+    if (row.has_value()) overwritten.insert(*row);
+  }
+  const uint64_t capacity = operation.ticket.memory->spec.capacity;
+  const uint64_t live_after = change.head.live_rows - overwritten.size() + entries.count;
+  const uint64_t excess = capacity == 0 || live_after <= capacity ? 0 : live_after - capacity;
+  std::vector<StoredRow> evicted;
+  if (excess > 0) {
+    ASSIGN_OR_RETURN(evicted, FindEvicted(key, change, excess, overwritten));
   }
   // Nothing can fail from here on.
   const Row first_row = change.head.next_row;
@@ -166,6 +208,9 @@ absl::StatusOr<WriteResult> WriteGroup::PlanInsert(InsertOperation& operation) {
   change.runs.push_back({&entries, entries.count, first_row, give_ids});
   change.head.next_row += entries.count;
   change.head.live_rows += entries.count;
+  for (const StoredRow& victim : evicted) Evict(key, change, victim);
+  // A batch above the capacity keeps its last entries.
+  for (size_t i = 0; i < excess - evicted.size(); ++i) Evict(key, change, {first_row + i, entries.ids[i]});
   result.sequence = ++sequence_;
   Remember(operation.ticket, result, first_row);
   return result;
@@ -302,6 +347,8 @@ absl::Status WriteGroup::Commit(std::vector<PartitionKey>& changed, std::vector<
     }
     for (const Change::Run& run : change.runs) partition->Append(*run.columns, 0, run.count);
     if (!change.dead.empty() && !change.cleared) partition->MarkDead(change.dead);
+    partition->oldest().Forget(change.oldest_row);
+    partition->CountRemoved(change.removed);
     changed.push_back(key);
   }
   return absl::OkStatus();

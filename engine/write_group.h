@@ -69,6 +69,8 @@ class WriteGroup {
     std::vector<Run> runs;
     std::vector<Row> dead;
     bool cleared = false;
+    Row oldest_row = 0;    // no row below it is alive, as far as evictions looked
+    RemovalCounts removed;
     // Ids that this group mapped or unmapped.
     absl::flat_hash_map<EntryId, std::optional<Row>> mapped;
     absl::flat_hash_set<Row> dead_set;
@@ -81,6 +83,11 @@ class WriteGroup {
   absl::StatusOr<std::vector<std::optional<Row>>> FindRows(const PartitionKey& key, const Change& change,
                                                            const std::vector<EntryId>& ids) const;
   absl::StatusOr<bool> IsAliveServerRow(const PartitionKey& key, const Change& change, EntryId id) const;
+  // The rows that a capacity takes when `entries` come, oldest first: of what is stored and of what the group planned. Rows
+  // of `overwritten` go anyway.
+  absl::StatusOr<std::vector<StoredRow>> FindEvicted(const PartitionKey& key, const Change& change, uint64_t count,
+                                                     const absl::flat_hash_set<Row>& overwritten);
+  void Evict(const PartitionKey& key, Change& change, const StoredRow& victim);
   // Turns partitions that the group leaves without a live row into empty ones.
   void DropEmptied();
   void MapAgain(Change& change, EntryId id);

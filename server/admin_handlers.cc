@@ -24,6 +24,8 @@ void WriteMemoryStatistics(const MemoryStatistics& statistics, v1::GetStatistics
   out->set_codebooks(statistics.codebooks);
   out->set_index_bytes(statistics.index_bytes);
   out->set_tail_ram_bytes(statistics.tail_ram_bytes);
+  out->set_evicted(statistics.evicted);
+  out->set_expired(statistics.expired);
   out->mutable_benefit()->set_tokens(statistics.benefit_tokens);
   out->mutable_benefit()->set_nats(statistics.benefit_nats);
 }

@@ -68,6 +68,11 @@ void AppendState(const MetricsState& state, std::vector<MetricFamily>& out) {
   out.push_back(Gauge("mneme_entries", "Live entries.", number(memories.entries)));
   out.push_back(Gauge("mneme_dead_rows", "Deleted or overwritten rows not merged away yet.", number(memories.dead_rows)));
   out.push_back(Gauge("mneme_partitions", "Partitions.", number(memories.partitions)));
+  // As of the memories that are there: a drop makes them fall, which Prometheus takes for a restart.
+  out.push_back(Count("mneme_evicted_entries_total", "Entries that made room in memories with a capacity.",
+                      number(memories.evicted)));
+  out.push_back(Count("mneme_expired_entries_total", "Entries that were removed after their expiry.",
+                      number(memories.expired)));
   out.push_back(Gauge("mneme_tail_rows", "Rows not sealed into a segment yet.", number(memories.tail_rows)));
   out.push_back(Gauge("mneme_segments", "Sealed segments.", number(memories.segments)));
   MetricFamily queues = Gauge("mneme_queue_depth", "Work that waits.", number(deployment.queued_searches), "queue",

@@ -26,6 +26,8 @@ Json StatisticsJson(const v1::GetStatisticsResponse& statistics) {
           {"index_bytes", statistics.index_bytes()},
           {"store_bytes", statistics.store_bytes()},
           {"tail_ram_bytes", statistics.tail_ram_bytes()},
+          {"evicted", statistics.evicted()},
+          {"expired", statistics.expired()},
           {"queued_searches", statistics.queued_searches()},
           {"queued_write_bytes", statistics.queued_write_bytes()},
           {"colour", ColourWord(statistics.colour())},
@@ -45,6 +47,8 @@ void AddStatistics(const v1::GetStatisticsResponse& statistics, Table& table) {
   table.Add({"index", HumanBytes(statistics.index_bytes())});
   table.Add({"store", HumanBytes(statistics.store_bytes())});
   table.Add({"tail in ram", HumanBytes(statistics.tail_ram_bytes())});
+  if (statistics.evicted() > 0) table.Add({"evicted", HumanCount(statistics.evicted())});
+  if (statistics.expired() > 0) table.Add({"expired", HumanCount(statistics.expired())});
   table.Add({"queued searches", HumanCount(statistics.queued_searches())});
   table.Add({"queued writes", HumanBytes(statistics.queued_write_bytes())});
   table.Add({"shards", HumanCount(statistics.shards())});

@@ -1,4 +1,4 @@
-// Model-based: random inserts, upserts, deletes by id, source and partition, builds, retrains and restarts, compared with
+// Model-based (every third sequence with a capacity): random inserts, upserts, deletes by id, source and partition, builds, retrains and restarts, compared with
 // a map and a brute-force search after every few operations.
 #include <algorithm>
 #include <cstdlib>
@@ -29,6 +29,10 @@ class Model {
   Model(uint32_t shards, uint64_t seed) : deployment_(shards), random_(seed) {
     MemorySpec spec = TokenMemory("model", kDimension, static_cast<Metric>(1 + seed % 3));
     spec.key_dtype = seed % 2 == 0 ? Dtype::kF32 : Dtype::kF16;
+    if (seed % 3 == 0) {
+      spec.capacity = 1 + random_() % 400;
+      spec.spread = Spread::kOne;
+    }
     memory_ = deployment_.Create(spec);
   }
 
@@ -70,7 +74,24 @@ class Model {
     for (PlainEntry& entry : entries) entry = RandomEntry();
     const auto outcome = deployment_.Insert(memory_, ColumnsOf(memory_->spec, entries), partition);
     ASSERT_TRUE(outcome.ok()) << outcome.status();
-    for (const PlainEntry& entry : entries) truth_[{partition, entry.id}] = entry;
+    for (const PlainEntry& entry : entries) Arrive(partition, entry);
+    EvictOldest(partition);
+  }
+
+  void Arrive(PartitionId partition, const PlainEntry& entry) {
+    truth_[{partition, entry.id}] = entry;
+    arrivals_[{partition, entry.id}] = ++arrived_;
+  }
+
+  // What a capacity must do: the entries that arrived first go, an upsert having arrived anew.
+  void EvictOldest(PartitionId partition) {
+    if (memory_->spec.capacity == 0) return;
+    std::vector<std::pair<uint64_t, Key>> by_age;
+    for (const auto& [key, entry] : truth_) {
+      if (key.first == partition) by_age.emplace_back(arrivals_.at(key), key);
+    }
+    std::sort(by_age.begin(), by_age.end());
+    for (size_t i = 0; i + memory_->spec.capacity < by_age.size(); ++i) truth_.erase(by_age[i].second);
   }
 
   void InsertWithoutIds() {
@@ -83,8 +104,10 @@ class Model {
     ASSERT_EQ(outcome->given_ids.size(), entries.size());
     for (size_t i = 0; i < entries.size(); ++i) {
       entries[i].id = outcome->given_ids[i];
-      ASSERT_TRUE(truth_.emplace(Key{partition, entries[i].id}, entries[i]).second) << "an id was given twice";
+      ASSERT_FALSE(truth_.contains({partition, entries[i].id})) << "an id was given twice";
+      Arrive(partition, entries[i]);
     }
+    EvictOldest(partition);
   }
 
   void DeleteIds() {
@@ -193,6 +216,8 @@ class Model {
   MemoryHandle memory_;
   std::mt19937_64 random_;
   std::map<Key, PlainEntry> truth_;
+  std::map<Key, uint64_t> arrivals_;
+  uint64_t arrived_ = 0;
 };
 
 TEST(DeploymentModelTest, AnswersAgreeWithABruteForceTwinAfterAnySequence) {

@@ -42,6 +42,11 @@ class WriteGroupTest : public ::testing::Test {
     memory_ = std::make_shared<const MemoryRecord>(record);
   }
 
+  void SetCapacity(uint64_t capacity) {
+    MemoryRecord record = *memory_;
+    record.spec.capacity = capacity;
+    memory_ = std::make_shared<const MemoryRecord>(record);
+  }
   PartitionKey Key(PartitionId partition) const { return {memory_->number, partition}; }
   WriteGroup Group() { return {*store_, partitions_, kShard, store_->applied() + 1}; }
   WriteTicket Ticket(uint64_t request, uint64_t content) const {
@@ -289,6 +294,66 @@ TEST_F(WriteGroupTest, ADroppedPartitionIsEmptyAndGivesNoRowTwice) {
   ASSERT_TRUE(Commit(later).ok());
   EXPECT_THAT(Now(4), ElementsAre(Pair(2, 21)));
   EXPECT_EQ(store_->FindRow(Key(4), 2).value(), 2U);
+}
+
+TEST_F(WriteGroupTest, ACapacityEvictsTheOldestOfWhatIsStoredAndOfTheSameGroup) {
+  SetCapacity(3);
+  {
+    WriteGroup group = Group();
+    ASSERT_TRUE(Insert(group, {{1, 10}, {2, 20}, {3, 30}}).ok());
+    ASSERT_TRUE(Commit(group).ok());
+  }
+  WriteGroup group = Group();
+  ASSERT_TRUE(Insert(group, {{4, 40}}).ok());             // 1 goes
+  ASSERT_TRUE(Insert(group, {{2, 21}}).ok());             // an upsert: nothing goes, and 2 is the newest now
+  ASSERT_EQ(Insert(group, {{1, 11}})->other, 0U);         // 3 goes; 1 was gone, so nothing is replaced
+  ASSERT_TRUE(Insert(group, {{5, 50}, {6, 60}}).ok());    // 4 and 2 go, which this group brought
+  ASSERT_EQ(Delete(group, {2, 5})->count, 1U);
+  ASSERT_TRUE(Commit(group).ok());
+  EXPECT_THAT(Now(), ElementsAre(Pair(1, 11), Pair(6, 60)));
+  EXPECT_EQ(partitions_.at(Key(0))->removed().evicted, 4U);
+
+  WriteGroup later = Group();
+  ASSERT_TRUE(Insert(later, {{7, 70}}).ok());
+  ASSERT_TRUE(Insert(later, {{8, 80}}).ok());
+  ASSERT_TRUE(Commit(later).ok());
+  EXPECT_THAT(Now(), ElementsAre(Pair(6, 60), Pair(7, 70), Pair(8, 80))) << "1 arrived before 6";
+}
+
+TEST_F(WriteGroupTest, ABatchAboveTheCapacityKeepsItsLastEntries) {
+  SetCapacity(2);
+  {
+    WriteGroup group = Group();
+    ASSERT_TRUE(Insert(group, {{1, 10}}).ok());
+    ASSERT_TRUE(Commit(group).ok());
+  }
+  WriteGroup group = Group();
+  ASSERT_EQ(Insert(group, {{1, 11}, {2, 20}, {3, 30}, {4, 40}})->count, 4U);
+  ASSERT_TRUE(Commit(group).ok());
+  EXPECT_THAT(Now(), ElementsAre(Pair(3, 30), Pair(4, 40)));
+  WriteGroup given = Group();
+  const auto ids = InsertWithoutIds(given, {50, 51, 52})->given_ids;
+  ASSERT_TRUE(Commit(given).ok());
+  EXPECT_THAT(Now(), ElementsAre(Pair(ids[1], 51), Pair(ids[2], 52)));
+}
+
+TEST_F(WriteGroupTest, EachPartitionHasItsOwnCapacityAndADropStartsItAnew) {
+  SetCapacity(2);
+  WriteGroup group = Group();
+  ASSERT_TRUE(Insert(group, {{1, 10}, {2, 20}}, 0).ok());
+  ASSERT_TRUE(Insert(group, {{1, 11}}, 1).ok());
+  ASSERT_TRUE(Commit(group).ok());
+  WriteGroup drop = Group();
+  DeleteOperation everything;
+  everything.ticket = Ticket(0, 1);
+  ASSERT_TRUE(drop.PlanDropPartitions(everything, {Key(0)}).ok());
+  ASSERT_TRUE(Commit(drop).ok());
+  WriteGroup anew = Group();
+  ASSERT_TRUE(Insert(anew, {{3, 30}, {4, 40}}, 0).ok());
+  ASSERT_TRUE(Insert(anew, {{5, 50}}, 0).ok());
+  ASSERT_TRUE(Commit(anew).ok());
+  EXPECT_THAT(Now(0), ElementsAre(Pair(4, 40), Pair(5, 50)));
+  EXPECT_THAT(Now(1), ElementsAre(Pair(1, 11)));
 }
 
 TEST_F(WriteGroupTest, AGroupWhoseCommitFailsChangesNothing) {
