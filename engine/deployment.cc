@@ -156,7 +156,7 @@ absl::StatusOr<std::unique_ptr<Deployment>> Deployment::Open(DeploymentOptions o
                                                          .file_system = nullptr,
                                                          .accept_truncated_log = options.accept_truncated_log}));
     ASSIGN_OR_RETURN(shard.files, IndexFiles::Open(state->directory->IndexPath(number), state->directory->deployment()));
-    shard.sealable = [state](uint32_t which, const PartitionKey& key) {
+    shard.due = [state](uint32_t which, const PartitionKey& key) {
       if (Maintenance* sealer = state->sealer.load()) sealer->Wake(which, key);
     };
     shard.events = options.events;
@@ -173,11 +173,12 @@ absl::StatusOr<std::unique_ptr<Deployment>> Deployment::Open(DeploymentOptions o
   state->query_context = {state->ShardPointers(), &state->routing, state->pool.get()};
   state->maintenance = std::make_unique<Maintenance>(
       state->ShardPointers(), [state](MemoryNumber number) { return state->FindByNumber(number); },
-      state->ram_limit_bytes / 2, options.events);
+      state->clock, state->ram_limit_bytes / 2, options.events);
   state->sealer = state->maintenance.get();
   for (const auto& shard : state->shards) {
     for (const auto& [key, published] : shard->PublishedAll()) {
-      if (published->tail_rows >= limits::kSealRows) state->maintenance->Wake(shard->number(), key);
+      const bool sealable = published->tail_rows >= limits::kSealRows;
+      if (sealable || !published->segments.empty()) state->maintenance->Wake(shard->number(), key);
     }
   }
   return std::unique_ptr<Deployment>(new Deployment(std::move(owned)));

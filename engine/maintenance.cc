@@ -29,6 +29,10 @@ constexpr uint64_t kMaxMergeBytes = uint64_t{2} << 30;
 // A merge takes an older segment in when it is at most this many times what is written with it.
 constexpr uint64_t kMergeRatio = 2;
 
+// A segment is compacted when more than one part in so many of its rows is dead: three rows are then written anew for each
+// dead one that goes.
+constexpr uint64_t kDeadParts = 4;
+
 // What is to be built: rows [first, end), with `codebook` or a new one.
 struct Plan {
   Row first = 0;
@@ -62,9 +66,9 @@ Plan MakePlan(const PublishedPartition& partition, size_t key_bytes, bool retrai
 }  // namespace
 
 Maintenance::Maintenance(std::vector<Shard*> shards, std::function<MemoryHandle(MemoryNumber)> find_memory,
-                         uint64_t tail_ram_bytes, EventSink events)
-    : shards_(std::move(shards)), find_memory_(std::move(find_memory)), tail_ram_bytes_(tail_ram_bytes),
-      events_(std::move(events)),
+                         const Clock* clock, uint64_t tail_ram_bytes, EventSink events)
+    : shards_(std::move(shards)), find_memory_(std::move(find_memory)), clock_(clock),
+      tail_ram_bytes_(tail_ram_bytes), events_(std::move(events)), sweep_(clock_, find_memory_),
       thread_([this] { Run(); }) {}
 
 Maintenance::~Maintenance() { Stop(); }
@@ -100,9 +104,10 @@ void Maintenance::Run() {
     }
     ExpireWaiters();
     for (const auto& [shard, key] : due) {
-      if (!cancelled_) BuildIfDue(*shards_[shard], key);
+      if (!cancelled_) WorkIfDue(*shards_[shard], key);
     }
     if (!cancelled_) RelievePressure();
+    if (!cancelled_) Sweep();
   }
 }
 
@@ -110,21 +115,28 @@ void Maintenance::ExpireWaiters() const {
   for (Shard* shard : shards_) shard->ExpireWaiters();
 }
 
-void Maintenance::BuildIfDue(Shard& shard, const PartitionKey& key) {
+void Maintenance::WorkIfDue(Shard& shard, const PartitionKey& key) {
   const auto partition = shard.PublishedOf(key);
-  if (partition == nullptr || partition->tail_rows < limits::kSealRows) return;
+  if (partition == nullptr) return;
   const bool flat = partition->version->codebook == nullptr && partition->live_rows < limits::kFlatRows &&
                     partition->tail_rows < kLongTailRows;
-  if (!flat) BuildInBackground(shard, key);
+  if (partition->tail_rows >= limits::kSealRows && !flat) {
+    InBackground(shard, key, [&](const Progress& progress) { return Build(shard, key, /*retrain=*/false, progress); });
+  } else if (!partition->segments.empty()) {
+    InBackground(shard, key, [&](const Progress& progress) {
+      MutexLock lock(&build_mutex_);
+      return Compact(shard, key, progress);
+    });
+  }
 }
 
-void Maintenance::BuildInBackground(Shard& shard, const PartitionKey& key) {
+void Maintenance::InBackground(Shard& shard, const PartitionKey& key,
+                               const std::function<absl::Status(const Progress&)>& work) {
   const auto now = std::chrono::steady_clock::now();
   const auto failed = failed_.find({shard.number(), key});
   if (failed != failed_.end() && now < failed->second) return;
   busy_ = true;
-  const absl::Status status =
-      Build(shard, key, /*retrain=*/false, [this](const BuildProgress&) { return !cancelled_.load(); });
+  const absl::Status status = work([this](const BuildProgress&) { return !cancelled_.load(); });
   busy_ = false;
   if (status.ok() || absl::IsCancelled(status) || absl::IsAborted(status)) {
     failed_.erase({shard.number(), key});
@@ -132,6 +144,13 @@ void Maintenance::BuildInBackground(Shard& shard, const PartitionKey& key) {
   }
   failed_[{shard.number(), key}] = now + kRetryDelay;
   if (events_ != nullptr) events_("index_build_failed", status.ToString());
+}
+
+void Maintenance::Sweep() {
+  for (Shard* shard : shards_) {
+    const absl::Status swept = sweep_.Run(*shard);
+    if (!swept.ok() && events_ != nullptr) events_("expiry_failed", swept.ToString());
+  }
 }
 
 void Maintenance::RelievePressure() {
@@ -150,12 +169,19 @@ void Maintenance::RelievePressure() {
       largest_bytes = partition->tail_ram_bytes;
     }
   }
-  if (largest_shard != nullptr) BuildInBackground(*largest_shard, largest_key);
+  if (largest_shard == nullptr) return;
+  InBackground(*largest_shard, largest_key, [&](const Progress& progress) {
+    return Build(*largest_shard, largest_key, /*retrain=*/false, progress);
+  });
 }
 
-absl::Status Maintenance::Build(Shard& shard, const PartitionKey& key, bool retrain,
-                                const std::function<bool(const BuildProgress&)>& progress) {
+absl::Status Maintenance::Build(Shard& shard, const PartitionKey& key, bool retrain, const Progress& progress) {
   MutexLock lock(&build_mutex_);
+  RETURN_IF_ERROR(Seal(shard, key, retrain, progress));
+  return Compact(shard, key, progress);
+}
+
+absl::Status Maintenance::Seal(Shard& shard, const PartitionKey& key, bool retrain, const Progress& progress) {
   const auto partition = shard.PublishedOf(key);
   const MemoryHandle memory = find_memory_(key.memory);
   if (partition == nullptr || memory == nullptr) return absl::OkStatus();
@@ -189,6 +215,52 @@ absl::Status Maintenance::Build(Shard& shard, const PartitionKey& key, bool retr
   }
   RETURN_IF_ERROR(built.status());
   return InstallAndWait(shard, *std::move(built), partition->generation, std::move(marks), plan.codebook == nullptr);
+}
+
+absl::Status Maintenance::Compact(Shard& shard, const PartitionKey& key, const Progress& progress) {
+  const auto partition = shard.PublishedOf(key);
+  if (partition == nullptr) return absl::OkStatus();
+  const IndexVersion& version = *partition->version;
+  const uint64_t dead_rows = version.rows() - std::min(version.rows(), partition->live_rows);
+  for (size_t i = 0; i < version.segments.size(); ++i) {
+    const Segment& segment = *version.segments[i];
+    const auto many = [&](uint64_t dead) { return dead * kDeadParts > segment.rows(); };
+    // Marks may stand for rows that the segment left out when it was written: bounds first, then the count.
+    const uint64_t marked = version.dead.CountIn(segment.first_row(), segment.end_row());
+    if (!many(std::min(marked, dead_rows))) continue;
+    uint64_t dead = 0;
+    const RowBlock all = segment.All();
+    for (size_t at = 0; at < all.count; ++at) dead += version.dead.Contains(all.RowAt(at)) ? 1 : 0;
+    if (many(dead)) RETURN_IF_ERROR(CompactSegment(shard, *partition, i, dead, progress));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status Maintenance::CompactSegment(Shard& shard, const PublishedPartition& partition, size_t segment,
+                                         uint64_t dead, const Progress& progress) {
+  const SegmentRecord& record = partition.segments[segment];
+  const uint64_t rows = partition.version->segments[segment]->rows();
+  const MemoryHandle memory = find_memory_(record.key.memory);
+  if (memory == nullptr) return absl::OkStatus();
+  ASSIGN_OR_RETURN(std::vector<Row> marks, shard.store().ReadDeadMarks(record.key));
+  std::erase_if(marks, [&](Row row) { return row < record.first_row || row >= record.end_row; });
+  BuiltSegment built;
+  built.installed.record = {.key = record.key, .first_row = record.first_row, .end_row = record.end_row};
+  if (dead < rows) {
+    ASSIGN_OR_RETURN(built, BuildSegment({.store = &shard.store(),
+                                          .files = &shard.files(),
+                                          .key = record.key,
+                                          .spec = MakeIndexSpec(memory->spec),
+                                          .first_row = record.first_row,
+                                          .end_row = record.end_row,
+                                          .live_rows = rows - dead,
+                                          .codebook = partition.version->codebook,
+                                          .progress = [&](const BuildProgress& done) {
+                                            ExpireWaiters();
+                                            return progress(done);
+                                          }}));
+  }
+  return InstallAndWait(shard, std::move(built), partition.generation, std::move(marks), /*trained=*/false);
 }
 
 absl::Status Maintenance::InstallAndWait(Shard& shard, BuiltSegment built, uint64_t generation, std::vector<Row> marks,

@@ -4,6 +4,8 @@
 //   is written with them are merged in, so that lengths stay geometric and their number logarithmic.
 // - Retrain: when a partition has grown so that it wants twice the lists (four times the rows), a new codebook is
 //   trained and all rows go into one segment.
+// - Compact: a segment of which more than a quarter of the rows died is written anew without them, or given up when all did.
+// - Expire: rows past their expiry are removed (engine/expiry_sweep.h).
 // Crash-safe at every step: files are referenced only by the InstallOperation that the shard's writer commits.
 #ifndef MNEME_ENGINE_MAINTENANCE_H_
 #define MNEME_ENGINE_MAINTENANCE_H_
@@ -19,8 +21,10 @@
 
 #include "absl/base/thread_annotations.h"
 #include "absl/status/status.h"
+#include "common/clock.h"
 #include "common/mutex.h"
 #include "engine/commands.h"
+#include "engine/expiry_sweep.h"
 #include "engine/index_builder.h"
 #include "engine/shard.h"
 
@@ -32,7 +36,7 @@ class Maintenance {
   // `shards` are borrowed and must live until Stop(). `find_memory` returns nullptr for a dropped memory. When tails hold
   // more than `tail_ram_bytes`, the largest is sealed before its time.
   Maintenance(std::vector<Shard*> shards, std::function<MemoryHandle(MemoryNumber)> find_memory,
-              uint64_t tail_ram_bytes, EventSink events);
+              const Clock* clock, uint64_t tail_ram_bytes, EventSink events);
   ~Maintenance();
   // Cancels what is being built and ends the thread; Wake() has no effect any more.
   void Stop();
@@ -42,21 +46,32 @@ class Maintenance {
   bool busy() const { return busy_.load(); }
 
   // Brings one partition up to date in the caller's thread: its tail is sealed whatever its length, unless it is empty or
-  // too short to be worth an index. CANCELLED when `progress` returns false; ABORTED when it was emptied meanwhile.
+  // too short to be worth an index, and segments with many dead rows are compacted. CANCELLED when `progress` returns false; ABORTED when it was emptied meanwhile.
   absl::Status Build(Shard& shard, const PartitionKey& key, bool retrain,
                      const std::function<bool(const BuildProgress&)>& progress) ABSL_LOCKS_EXCLUDED(build_mutex_);
 
  private:
+  using Progress = std::function<bool(const BuildProgress&)>;
+
   void Run();
+  absl::Status Seal(Shard& shard, const PartitionKey& key, bool retrain, const Progress& progress)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(build_mutex_);
+  absl::Status Compact(Shard& shard, const PartitionKey& key, const Progress& progress)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(build_mutex_);
+  absl::Status CompactSegment(Shard& shard, const PublishedPartition& partition, size_t segment, uint64_t dead,
+                              const Progress& progress) ABSL_EXCLUSIVE_LOCKS_REQUIRED(build_mutex_);
   absl::Status InstallAndWait(Shard& shard, BuiltSegment built, uint64_t generation, std::vector<Row> marks,
                               bool trained);
-  void BuildIfDue(Shard& shard, const PartitionKey& key);
-  void BuildInBackground(Shard& shard, const PartitionKey& key);
+  void WorkIfDue(Shard& shard, const PartitionKey& key);
+  // Runs `work` on a partition unless it failed a moment ago.
+  void InBackground(Shard& shard, const PartitionKey& key, const std::function<absl::Status(const Progress&)>& work);
+  void Sweep();
   void RelievePressure();
   void ExpireWaiters() const;
 
   const std::vector<Shard*> shards_;
   const std::function<MemoryHandle(MemoryNumber)> find_memory_;
+  const Clock* const clock_;
   const uint64_t tail_ram_bytes_;
   const EventSink events_;
   std::atomic<bool> busy_{false};
@@ -68,8 +83,9 @@ class Maintenance {
   CondVar woken_;
   std::set<std::pair<uint32_t, PartitionKey>> due_ ABSL_GUARDED_BY(mutex_);
   bool stopping_ ABSL_GUARDED_BY(mutex_) = false;
-  // The background thread's own: partitions whose build failed, and when it may be tried again.
+  // The background thread's own: partitions whose maintenance failed, and when it may be tried again; the sweep.
   std::map<std::pair<uint32_t, PartitionKey>, std::chrono::steady_clock::time_point> failed_;
+  ExpirySweep sweep_;
   std::thread thread_;
 };
 

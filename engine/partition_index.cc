@@ -4,9 +4,37 @@
 #include <numeric>
 
 namespace mneme {
+namespace {
+
+// Deaths between two looks at what is dead, so that deleting one by one does not ask each time.
+constexpr uint64_t kLeastHintedDeaths = 1024;
+constexpr uint64_t kHintsPerPartition = 16;
+
+}  // namespace
 
 PartitionIndex::PartitionIndex(const IndexSpec& spec, const PartitionHead& head)
     : spec_(spec), head_(head), tail_(std::make_unique<Tail>(spec, Row{0})) {}
+
+void PartitionIndex::Append(const EntryColumns& columns, size_t begin, size_t end) {
+  tail_->Append(columns, begin, end);
+  for (size_t i = begin; i < end && !columns.expiries_ms.empty(); ++i) {
+    const int64_t expiry = columns.expiries_ms[i];
+    if (expiry != 0) fresh_expiry_ms_ = std::min(fresh_expiry_ms_, expiry);
+  }
+}
+
+void PartitionIndex::MarkDead(const std::vector<Row>& rows) {
+  dead_ = dead_.With(rows);
+  fresh_deaths_ += rows.size();
+}
+
+bool PartitionIndex::TakeCompactionHint() {
+  uint64_t sealed = 0;
+  for (const InstalledSegment& installed : segments_) sealed += installed.segment->rows();
+  if (sealed == 0 || fresh_deaths_ < std::max(kLeastHintedDeaths, sealed / kHintsPerPartition)) return false;
+  fresh_deaths_ = 0;
+  return true;
+}
 
 void PartitionIndex::AppendGap(uint64_t count) {
   EntryColumns blank;
@@ -56,6 +84,12 @@ void PartitionIndex::Install(InstalledSegment added, std::shared_ptr<const Codeb
     tail_from_ = end;
     tail_->DropBelow(end);
   }
+}
+
+void PartitionIndex::DiscardSegments(Row first, Row end) {
+  std::erase_if(segments_, [&](const InstalledSegment& old) {
+    return old.record.first_row >= first && old.record.end_row <= end;
+  });
 }
 
 bool PartitionIndex::DiscardTail(Row end) {

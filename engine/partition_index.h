@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "common/columns.h"
+#include "engine/expiry_queue.h"
 #include "engine/oldest_rows.h"
 #include "index/index_spec.h"
 #include "index/search.h"
@@ -51,12 +52,12 @@ class PartitionIndex {
   uint64_t tail_ram_bytes() const { return tail_->ram_bytes(); }
 
   // Appends columns[begin, end) as the next rows.
-  void Append(const EntryColumns& columns, size_t begin, size_t end) { tail_->Append(columns, begin, end); }
+  void Append(const EntryColumns& columns, size_t begin, size_t end);
   // Appends `count` rows that are dead already: a gap that deletions left in the store. `count` is bounded by a tail.
   void AppendGap(uint64_t count);
   // The first row that the (empty) tail will take; rows before it that no segment holds are gone.
   void StartTailAt(Row row);
-  void MarkDead(const std::vector<Row>& rows) { dead_ = dead_.With(rows); }
+  void MarkDead(const std::vector<Row>& rows);
   bool IsDead(Row row) const { return dead_.Contains(row); }
   // What a capacity takes first.
   OldestRows& oldest() { return oldest_; }
@@ -69,6 +70,13 @@ class PartitionIndex {
 
   // Gives up rows of the tail below `end`, of which none is alive. False when one is.
   bool DiscardTail(Row end);
+  // Gives up the segments that lie within [first, end), of which no row is alive.
+  void DiscardSegments(Row first, Row end);
+
+  // The least expiry of what was appended since the last call, or kNeverExpires.
+  int64_t TakeLeastExpiry() { return std::exchange(fresh_expiry_ms_, kNeverExpires); }
+  // Whether so many rows died since it last said so that a segment may be worth compacting.
+  bool TakeCompactionHint();
 
   // An immutable version of what is there now.
   std::shared_ptr<const IndexVersion> MakeVersion() const;
@@ -84,6 +92,8 @@ class PartitionIndex {
   DeadRows dead_;
   OldestRows oldest_;
   RemovalCounts removed_;
+  int64_t fresh_expiry_ms_ = kNeverExpires;
+  uint64_t fresh_deaths_ = 0;
 };
 
 }  // namespace mneme

@@ -15,6 +15,7 @@
 #include "common/error_reason.h"
 #include "common/limits.h"
 #include "common/status_macros.h"
+#include "engine/expiry_sweep.h"
 #include "engine/shard_loader.h"
 #include "engine/visible_rows.h"
 
@@ -48,7 +49,7 @@ absl::Status DroppedError() {
 
 Shard::Shard(ShardOptions options)
     : number_(options.number), store_(std::move(options.store)), files_(std::move(options.files)),
-      sealable_(std::move(options.sealable)) {}
+      due_(std::move(options.due)) {}
 
 absl::StatusOr<std::unique_ptr<Shard>> Shard::Open(ShardOptions options, const std::vector<MemoryHandle>& memories,
                                                    MemoryNumber next_number) {
@@ -66,7 +67,12 @@ absl::Status Shard::Load(const std::vector<MemoryHandle>& memories, MemoryNumber
   ASSIGN_OR_RETURN(remembered_, store_->CountRequests());
   sequence_ = store_->applied();
   std::vector<PartitionKey> keys;
-  for (const auto& [key, partition] : partitions_) keys.push_back(key);
+  for (const auto& [key, partition] : partitions_) {
+    keys.push_back(key);
+    for (const InstalledSegment& installed : partition->segments()) {
+      expiries_.Note(key, LeastExpiry(installed.segment->All()));
+    }
+  }
   Publish(keys, sequence_);
   return absl::OkStatus();
 }
@@ -189,6 +195,9 @@ void Shard::Apply(std::deque<WriteOperation>& operations) {
     } else if (auto* install = std::get_if<InstallOperation>(&operation)) {
       Close(round);
       install->done(Install(*install));
+    } else if (auto* expire = std::get_if<ExpireOperation>(&operation)) {
+      Close(round);
+      expire->done(Expire(round, *expire));
     } else if (auto* drop = std::get_if<DropMemoryOperation>(&operation)) {
       Close(round);
       drop->done(DropMemory(drop->memory));
@@ -310,7 +319,7 @@ void Shard::AfterSync(std::function<void(absl::Status)> done) {
 
 void Shard::ForgetOldRequests(Round& round) {
   remembered_ += round.group->requests();
-  if (remembered_ <= limits::kRememberedRequests) return;
+  if (remembered_ <= limits::kRememberedRequests || round.planned.empty()) return;
   const int64_t now_ms = round.planned.back().ticket->stamp_ms;
   if (now_ms < forget_from_ms_) return;
   auto oldest = store_->OldestRequests(kForgetBatch);
@@ -342,19 +351,13 @@ absl::Status Shard::Install(InstallOperation& operation) {
   StoreBatch batch;
   batch.sequence = sequence_;
   for (const Row row : operation.cleared_marks) batch.cleared_marks.push_back({.key = key, .row = row});
-  if (operation.added.segment == nullptr) {
-    if (!partition->second->DiscardTail(operation.added.record.end_row)) {
-      return absl::AbortedError("rows of the tail are alive");
-    }
-    Publish({key}, sequence_);
-    return CommitIndexChange(batch);
-  }
   const uint64_t old_codebook = partition->second->codebook() != nullptr ? partition->second->codebook()->number() : 0;
   for (const InstalledSegment& old : partition->second->segments()) {
     const bool covered = old.record.first_row >= operation.added.record.first_row &&
                          old.record.end_row <= operation.added.record.end_row;
     if (covered) batch.removed_segments.push_back(old.record);
   }
+  if (operation.added.segment == nullptr) return Discard(operation, std::move(batch));
   batch.added_segments.push_back(operation.added.record);
   RETURN_IF_ERROR(CommitIndexChange(batch));
   partition->second->Install(std::move(operation.added), std::move(operation.codebook));
@@ -367,6 +370,33 @@ absl::Status Shard::Install(InstallOperation& operation) {
     if (retrained) files_->RemoveCodebook(old_codebook);
   });
   return absl::OkStatus();
+}
+
+absl::Status Shard::Discard(InstallOperation& operation, StoreBatch batch) {
+  const SegmentRecord& record = operation.added.record;
+  PartitionIndex& partition = *partitions_.at(record.key);
+  if (batch.removed_segments.empty() && !partition.DiscardTail(record.end_row)) {
+    return absl::AbortedError("rows of the tail are alive");
+  }
+  RETURN_IF_ERROR(CommitIndexChange(batch));
+  partition.DiscardSegments(record.first_row, record.end_row);
+  Publish({record.key}, sequence_);
+  AfterSync([this, old = std::move(batch.removed_segments)](const absl::Status& synced) {
+    if (!synced.ok()) return;
+    for (const SegmentRecord& gone : old) files_->RemoveSegment(gone.file_number);
+  });
+  return absl::OkStatus();
+}
+
+absl::Status Shard::Expire(Round& round, const ExpireOperation& operation) {
+  const auto partition = partitions_.find(operation.key);
+  if (dropped_.contains(operation.key.memory) || partition == partitions_.end() ||
+      partition->second->generation() != operation.generation) {
+    return absl::OkStatus();  // emptied meanwhile: those rows are gone
+  }
+  round.group->PlanExpiry(operation.memory->spec, operation.key, operation.rows);
+  Close(round);
+  return write_status();
 }
 
 absl::Status Shard::DropMemory(MemoryNumber memory) {
@@ -421,7 +451,10 @@ void Shard::Publish(const std::vector<PartitionKey>& changed, Sequence sequence)
   published_more_.NotifyAll();
   for (Waiter& waiter : ready) waiter.then(absl::OkStatus());
   for (size_t i = 0; i < changed.size(); ++i) {
-    if (published[i]->tail_rows >= limits::kSealRows && sealable_ != nullptr) sealable_(number_, changed[i]);
+    PartitionIndex& partition = *partitions_.at(changed[i]);
+    expiries_.Note(changed[i], partition.TakeLeastExpiry());
+    const bool due = partition.TakeCompactionHint() || published[i]->tail_rows >= limits::kSealRows;
+    if (due && due_ != nullptr) due_(number_, changed[i]);
   }
 }
 

@@ -36,8 +36,8 @@ struct ShardOptions {
   uint32_t number = 0;
   std::unique_ptr<EntryStore> store;
   std::unique_ptr<IndexFiles> files;
-  // Called by the writer when the tail of a partition has become long enough to be sealed.
-  std::function<void(uint32_t shard, const PartitionKey& key)> sealable;
+  // Called by the writer when a partition wants maintenance: its tail is long enough to be sealed, or many rows died.
+  std::function<void(uint32_t shard, const PartitionKey& key)> due;
   EventSink events;  // may be empty
 };
 
@@ -95,6 +95,9 @@ class Shard {
   // Gives up the waiters whose time is over. Called now and then.
   void ExpireWaiters();
 
+  // What expires, as the writer notes it and maintenance takes it.
+  ExpiryQueue& expiries() { return expiries_; }
+
   uint64_t queued_bytes() const;
   // Ram of all tails.
   uint64_t tail_ram_bytes() const { return tail_ram_bytes_.load(); }
@@ -130,6 +133,9 @@ class Shard {
   void ForgetOldRequests(Round& round);
   absl::Status CommitIndexChange(const StoreBatch& batch);
   absl::Status Install(InstallOperation& operation);
+  // The outcome of background work that found no living row: segments or tail rows go.
+  absl::Status Discard(InstallOperation& operation, StoreBatch batch);
+  absl::Status Expire(Round& round, const ExpireOperation& operation);
   absl::Status DropMemory(MemoryNumber memory);
   void RemoveFiles(const SegmentRecord& record);
   void Publish(const std::vector<PartitionKey>& changed, Sequence sequence);
@@ -140,7 +146,7 @@ class Shard {
   const uint32_t number_;
   const std::unique_ptr<EntryStore> store_;  // synchronises itself; Commit is called by the writer, Sync by the syncer
   const std::unique_ptr<IndexFiles> files_;
-  const std::function<void(uint32_t, const PartitionKey&)> sealable_;
+  const std::function<void(uint32_t, const PartitionKey&)> due_;
 
   // The writer's own.
   PartitionMap partitions_;
@@ -167,6 +173,7 @@ class Shard {
   Sequence visible_ ABSL_GUARDED_BY(versions_mutex_) = 0;
   std::multimap<Sequence, Waiter> waiters_ ABSL_GUARDED_BY(versions_mutex_);
   std::atomic<uint64_t> tail_ram_bytes_{0};
+  ExpiryQueue expiries_;
 
   std::thread writer_;
   std::thread syncer_;

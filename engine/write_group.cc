@@ -282,6 +282,17 @@ void WriteGroup::KillRows(const MemorySpec& spec, absl::Span<const FoundRow> row
   ++sequence_;
 }
 
+void WriteGroup::PlanExpiry(const MemorySpec& spec, const PartitionKey& key, absl::Span<const StoredRow> rows) {
+  const PartitionIndex& index = *partitions_.at(key);
+  std::vector<FoundRow> alive;
+  for (const StoredRow& stored : rows) {
+    if (!index.IsDead(stored.row)) alive.push_back({key, stored.row, stored.id});
+  }
+  if (alive.empty()) return;
+  KillRows(spec, alive);
+  ChangeOf(key, spec).removed.expired += alive.size();
+}
+
 absl::StatusOr<WriteResult> WriteGroup::PlanDeleteRows(const DeleteOperation& operation,
                                                        absl::Span<const FoundRow> rows, uint64_t total) {
   ASSIGN_OR_RETURN(auto replay, FindReplay(operation.ticket));

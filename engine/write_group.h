@@ -42,6 +42,8 @@ class WriteGroup {
   void KillRows(const MemorySpec& spec, absl::Span<const FoundRow> rows);
   absl::StatusOr<WriteResult> PlanDeleteRows(const DeleteOperation& operation, absl::Span<const FoundRow> rows,
                                              uint64_t total);
+  // Rows that are past their expiry; those that are dead already are left alone.
+  void PlanExpiry(const MemorySpec& spec, const PartitionKey& key, absl::Span<const StoredRow> rows);
   // Whole partitions; the group must be empty before.
   absl::StatusOr<WriteResult> PlanDropPartitions(const DeleteOperation& operation,
                                                  const std::vector<PartitionKey>& keys);

@@ -25,6 +25,9 @@ uint64_t BytesOf(const WriteOperation& operation) {
     }
     return kOverheadBytes + listed * sizeof(EntryId);
   }
+  if (const auto* expire = std::get_if<ExpireOperation>(&operation)) {
+    return kOverheadBytes + expire->rows.size() * sizeof(StoredRow);
+  }
   return kOverheadBytes;
 }
 

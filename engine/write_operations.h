@@ -59,7 +59,7 @@ struct DeleteOperation {
 };
 
 // The outcome of background work: a segment file that is to take the place of the rows it covers. Without a segment: none
-// of those rows is alive, and the tail gives them up.
+// of those rows is alive, and the segments that lie within them, or the tail, give them up.
 struct InstallOperation {
   MemoryNumber memory = 0;
   InstalledSegment added;
@@ -70,12 +70,22 @@ struct InstallOperation {
   std::function<void(absl::Status)> done;
 };
 
+// Removes rows of which maintenance found that they are past their expiry. Rows are given in commit order, so that the
+// record means the same on every replica.
+struct ExpireOperation {
+  MemoryHandle memory;
+  PartitionKey key;
+  uint64_t generation = 0;  // of the partition when they were found
+  std::vector<StoredRow> rows;  // those that died since are left alone
+  std::function<void(absl::Status)> done;
+};
+
 struct DropMemoryOperation {
   MemoryNumber memory = 0;
   std::function<void(absl::Status)> done;
 };
 
-using WriteOperation = std::variant<InsertOperation, DeleteOperation, InstallOperation, DropMemoryOperation>;
+using WriteOperation = std::variant<InsertOperation, DeleteOperation, InstallOperation, ExpireOperation, DropMemoryOperation>;
 
 // Bytes that an operation holds while it waits.
 uint64_t BytesOf(const WriteOperation& operation);

@@ -36,6 +36,21 @@ class DeploymentTest : public ::testing::TestWithParam<uint32_t> {
     return outcome.ok() ? outcome->neighbours.ids : std::vector<EntryId>{};
   }
 
+  // Entries first, first + 1, ... below end, at (id, 0).
+  void PutLine(EntryId first, EntryId end, const Attributes& attributes = {}) {
+    std::vector<PlainEntry> entries;
+    for (EntryId id = first; id < end; ++id) entries.push_back({id, {static_cast<float>(id), 0}, 1, attributes});
+    Put(entries);
+  }
+  MemoryStatistics Statistics() { return deployment_->Statistics(memory_).value(); }
+  // Background work is nobody's to order: waits until it has done what is to be seen.
+  template <typename Seen>
+  void Await(const Seen& seen) {
+    const auto deadline = std::chrono::steady_clock::now() + std::chrono::seconds(60);
+    while (!seen() && std::chrono::steady_clock::now() < deadline) std::this_thread::yield();
+    EXPECT_TRUE(seen());
+  }
+
   TestDeployment deployment_;
   MemoryHandle memory_;
 };
@@ -405,6 +420,86 @@ TEST_P(DeploymentTest, AnEntryThatIsAlwaysThereIsAlwaysFoundWhileItIsOverwritten
   for (Token token = 0; token < 300; ++token) Put({{2, {1, 0}, token, {.source = 1}}});
   stop = true;
   reader.join();
+}
+
+TEST_P(DeploymentTest, ExpiredEntriesAreRemovedFromSegmentsAndTail) {
+  const uint64_t rows = 600 * GetParam();
+  PutLine(0, rows, {.expiry_ms = 1'000'500});
+  ASSERT_TRUE(deployment_.Build(memory_).ok());
+  PutLine(rows, rows + 100, {.expiry_ms = 1'000'600});
+  PutLine(rows + 100, rows + 200, {.expiry_ms = 9'000'000});
+  PutLine(0, 10);  // overwritten: these stay for ever
+  deployment_.clock().Advance(700);
+  EXPECT_EQ(deployment_.Count(memory_), 110U);
+  EXPECT_EQ(Statistics().entries, rows + 200) << "hidden, and not removed yet";
+  deployment_.clock().Advance(60'000);
+  Await([&] { return Statistics().expired >= rows + 90; });
+  EXPECT_EQ(Statistics().expired, rows + 90);
+  EXPECT_EQ(Statistics().entries, 110U);
+  EXPECT_EQ(deployment_.Count(memory_), 110U);
+  EXPECT_EQ(Nearest({0, 0}, 11).back(), rows + 100);
+  deployment_.Restart();
+  memory_ = deployment_.Find("wiki");
+  EXPECT_EQ(Statistics().entries, 110U);
+}
+
+TEST_P(DeploymentTest, WhatExpiredWhileTheServerWasDownIsRemovedAfterItsStart) {
+  const uint64_t rows = 600 * GetParam();
+  PutLine(0, rows, {.expiry_ms = 1'000'500});
+  PutLine(rows, 2 * rows);
+  ASSERT_TRUE(deployment_.Build(memory_).ok());
+  PutLine(2 * rows, 2 * rows + 5, {.expiry_ms = 1'000'600});
+  deployment_.Close();
+  deployment_.clock().Advance(60'000);
+  deployment_.Open();
+  memory_ = deployment_.Find("wiki");
+  Await([&] { return Statistics().expired >= rows + 5; });
+  EXPECT_EQ(Statistics().entries, rows);
+}
+
+TEST_P(DeploymentTest, ASegmentWithManyDeadRowsIsCompacted) {
+  const uint64_t rows = 6000 * GetParam();
+  PutLine(0, rows);
+  ASSERT_TRUE(deployment_.Build(memory_).ok());
+  std::vector<EntryId> ids;
+  for (EntryId id = 0; id < rows; id += 5) ids.push_back(id);
+  ASSERT_TRUE(deployment_.DeleteIds(memory_, ids).ok());
+  EXPECT_EQ(Statistics().dead_rows, rows / 5) << "a fifth is borne";
+  const uint64_t bytes = Statistics().index_bytes;
+  ids.clear();
+  for (EntryId id = 1; id < rows; id += 5) ids.push_back(id);
+  ASSERT_TRUE(deployment_.DeleteIds(memory_, ids).ok());
+  Await([&] { return Statistics().dead_rows == 0; });
+  EXPECT_LT(Statistics().index_bytes, bytes);
+  EXPECT_EQ(Statistics().segments, GetParam());
+  EXPECT_EQ(Nearest({0, 0}, 4), (Ids{2, 3, 4, 7}));
+  deployment_.Restart();
+  memory_ = deployment_.Find("wiki");
+  EXPECT_EQ(Statistics().dead_rows, 0U);
+  EXPECT_EQ(Nearest({0, 0}, 4), (Ids{2, 3, 4, 7}));
+}
+
+TEST_P(DeploymentTest, ASegmentWithoutALivingRowIsGivenUp) {
+  MemorySpec spec = TokenMemory("recent", 2);
+  spec.capacity = 3000;
+  spec.spread = Spread::kOne;
+  memory_ = deployment_.Create(spec);
+  PutLine(0, 3000);
+  ASSERT_TRUE(deployment_.Build(memory_).ok());
+  EXPECT_EQ(Statistics().segments, 1U);
+  PutLine(3000, 6000);
+  Await([&] { return Statistics().segments == 0; });
+  EXPECT_EQ(Statistics().evicted, 3000U);
+  EXPECT_EQ(Nearest({0, 0}, 2), (Ids{3000, 3001}));
+  for (int round = 0; round < 2; ++round) {
+    ASSERT_TRUE(deployment_.Build(memory_).ok());
+    EXPECT_EQ(Statistics().entries, 3000U);
+    EXPECT_EQ(Nearest({0, 0}, 2), (Ids{3000, 3001}));
+    deployment_.Restart();
+    memory_ = deployment_.Find("recent");
+  }
+  PutLine(6000, 6001);
+  EXPECT_EQ(Nearest({0, 0}, 2), (Ids{3001, 3002}));
 }
 
 TEST_P(DeploymentTest, AFewEntriesThatAreOverwrittenForEverDoNotFillTheRam) {
