@@ -168,7 +168,7 @@ absl::StatusOr<std::unique_ptr<Deployment>> Deployment::Open(DeploymentOptions o
 
   const uint32_t threads = options.search_threads != 0 ? options.search_threads
                                                        : std::max(1U, std::thread::hardware_concurrency());
-  state->pool = std::make_unique<SearchPool>(threads);
+  state->pool = std::make_unique<SearchPool>(threads, options.max_batched_rows);
   state->fanout = std::make_unique<WriteFanout>(state->ShardPointers(), &state->routing);
   state->query_context = {state->ShardPointers(), &state->routing, state->pool.get()};
   state->maintenance = std::make_unique<Maintenance>(

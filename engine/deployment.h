@@ -16,18 +16,21 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "common/clock.h"
+#include "common/limits.h"
 #include "engine/commands.h"
 
 namespace mneme {
 
 struct DeploymentOptions {
-  std::string data_dir;
+  std::string data_dir = {};
   uint32_t shards = 0;          // 0: as stored, or 1 when new
   uint32_t search_threads = 0;  // 0: one per core
+  // Rows of queued queries that one worker searches together; 1: each query alone.
+  size_t max_batched_rows = limits::kMaxBatchedRows;
   uint64_t ram_limit_bytes = 0; // of tails and queued writes; 0: half of the machine's
   bool accept_truncated_log = false;
   const Clock* clock = nullptr; // borrowed; null: the machine's
-  EventSink events;             // may be empty
+  EventSink events = {};        // may be empty
 };
 
 // Thread-safe.

@@ -9,6 +9,7 @@
 #include "common/error_reason.h"
 #include "common/status_macros.h"
 #include "engine/candidates.h"
+#include "engine/query_batch.h"
 
 namespace mneme {
 namespace {
@@ -22,6 +23,21 @@ uint64_t MicrosSince(Steady::time_point start) {
   return static_cast<uint64_t>(std::chrono::duration_cast<std::chrono::microseconds>(Steady::now() - start).count());
 }
 
+class QueryExecution;
+
+// One (shard, slice) of a query.
+class QueryPart : public SearchTask {
+ public:
+  QueryPart(std::shared_ptr<QueryExecution> query, size_t number) : query_(std::move(query)), number_(number) {}
+  uint64_t affinity() const override;
+  size_t rows() const override;
+  void Run(std::vector<std::unique_ptr<SearchTask>> joined) override;
+
+ private:
+  const std::shared_ptr<QueryExecution> query_;
+  const size_t number_;
+};
+
 class QueryExecution : public std::enable_shared_from_this<QueryExecution> {
  public:
   QueryExecution(const QueryContext& context, MemoryHandle memory, QueryCommand command,
@@ -32,10 +48,38 @@ class QueryExecution : public std::enable_shared_from_this<QueryExecution> {
     const size_t slices = std::clamp<size_t>(command_.count / kSliceRows, 1, std::min(busy, context_.pool->threads()));
     for (size_t i = 0; i <= slices; ++i) slice_begins_.push_back(command_.count * i / slices);
     parts_.resize(owners_.size() * slices);
+    snapshots_.resize(owners_.size());
+    for (const uint32_t owner : owners_) {
+      // Slices of one query are of one version, and k = 0 needs no search: neither joins others.
+      const bool joins = slices == 1 && command_.k != 0;
+      affinities_.push_back(joins ? BatchAffinity(memory_->number, owner, command_) : 0);
+    }
   }
 
   void Start() {
     AwaitVersion(0);
+  }
+
+  uint64_t affinity(size_t part) const { return affinities_[part / slices()]; }
+  size_t rows(size_t part) const { return slice_begins_[part % slices() + 1] - slice_begins_[part % slices()]; }
+  // True when this part of it and that part of `other` are one search.
+  bool Joins(size_t part, const QueryExecution& other, size_t other_part) const {
+    return memory_->number == other.memory_->number &&
+           owners_[part / slices()] == other.owners_[other_part / other.slices()] &&
+           SearchableTogether(command_, other.command_);
+  }
+
+  // Step 2: searches parts of several queries, the same shard of each, in one version of it.
+  static void RunTogether(const std::vector<std::pair<QueryExecution*, size_t>>& parts) {
+    const auto& [first, number] = parts.front();
+    std::vector<BatchMember> members;
+    for (const auto& [query, part] : parts) members.push_back(query->BeginPart(part));
+    if (first->slices() == 1) {
+      const Shard::Snapshot snapshot = first->TakeSnapshot(number);
+      for (const auto& [query, part] : parts) query->snapshots_[part] = snapshot;
+    }
+    const Shard::Snapshot& snapshot = first->snapshots_[number / first->slices()];
+    SearchTogether(snapshot.versions, MakeIndexSpec(first->memory_->spec), std::move(members));
   }
 
  private:
@@ -57,61 +101,26 @@ class QueryExecution : public std::enable_shared_from_this<QueryExecution> {
   void Enqueue() {
     enqueued_ = Steady::now();
     pending_ = parts_.size();
-    // One version of each shard for all rows of the batch (I3).
-    for (const uint32_t owner : owners_) {
-      snapshots_.push_back(context_.shards[owner]->TakeSnapshot(memory_->number, command_.partitions));
+    // One version of each shard for all slices (I3); a query of one slice sees what is there when its turn comes.
+    for (size_t owner = 0; slices() > 1 && owner < owners_.size(); ++owner) {
+      snapshots_[owner] = TakeSnapshot(owner * slices());
     }
-    std::vector<std::function<void()>> tasks;
-    for (size_t i = 0; i < parts_.size(); ++i) {
-      tasks.push_back([self = shared_from_this(), i] { self->RunPart(i); });
-    }
+    std::vector<std::unique_ptr<SearchTask>> tasks;
+    for (size_t i = 0; i < parts_.size(); ++i) tasks.push_back(std::make_unique<QueryPart>(shared_from_this(), i));
     const absl::Status queued = context_.pool->Submit(std::move(tasks));
     if (!queued.ok()) done_(queued);
   }
 
-  // Step 2.
-  void RunPart(size_t i) {
+  Shard::Snapshot TakeSnapshot(size_t part) const {
+    return context_.shards[owners_[part / slices()]]->TakeSnapshot(memory_->number, command_.partitions);
+  }
+
+  BatchMember BeginPart(size_t part) {
     if (!started_.exchange(true)) queue_us_ = MicrosSince(enqueued_);
-    try {
-      parts_[i] = SearchPart(i / slices(), i % slices());
-    } catch (const std::bad_alloc&) {
-      parts_[i] = WithReason(absl::ResourceExhaustedError("out of ram while searching"), reason::kMemoryLimit);
-    }
-    if (pending_.fetch_sub(1) == 1) Complete();
-  }
-
-  absl::StatusOr<SearchResult> SearchPart(size_t owner, size_t slice) {
-    RETURN_IF_ERROR(command_.limits.Check());
-    const size_t begin = slice_begins_[slice];
-    const SearchRequest request = MakeRequest(begin, slice_begins_[slice + 1] - begin);
-    if (request.k == 0) return EmptyAnswer(request.query_count);
-    return Search(snapshots_[owner].versions, request);
-  }
-
-  SearchRequest MakeRequest(size_t begin, size_t count) const {
-    SearchRequest request;
-    request.spec = MakeIndexSpec(memory_->spec);
-    request.queries = command_.queries.as<float>() + begin * memory_->spec.dimension;
-    request.query_count = count;
-    request.k = command_.k;
-    request.exact = command_.exact;
-    request.probes = command_.probes;
-    request.recall_target = command_.recall_target;
-    request.approximate_distances = command_.approximate_distances;
-    request.filter = &command_.filter;
-    if (!command_.exclude_ids.empty()) request.exclude_ids = absl::MakeSpan(command_.exclude_ids).subspan(begin, count);
-    if (!command_.exclude_sources.empty()) {
-      request.exclude_sources = absl::MakeSpan(command_.exclude_sources).subspan(begin, count);
-    }
-    request.with_keys = command_.with_keys;
-    request.stop = [this] { return command_.limits.Check(); };
-    return request;
-  }
-
-  static SearchResult EmptyAnswer(size_t queries) {
-    SearchResult result;
-    result.neighbours.offsets.assign(queries + 1, 0);
-    return result;
+    return {&command_, slice_begins_[part % slices()], rows(part), [this, part](absl::StatusOr<SearchResult> result) {
+              parts_[part] = std::move(result);
+              if (pending_.fetch_sub(1) == 1) Complete();
+            }};
   }
 
   // Step 3.
@@ -149,12 +158,13 @@ class QueryExecution : public std::enable_shared_from_this<QueryExecution> {
     }
     FinishStatistics(outcome.statistics);
     outcome.neighbours = Concatenate(std::move(rows_of_slice));
+    const SearchRequest request = MakeSearchRequest(MakeIndexSpec(memory_->spec), command_, 0, command_.count);
     const CandidateContext candidates{context_.shards, *context_.routing, *memory_, command_};
     if (!command_.extra_offsets.empty()) {
-      RETURN_IF_ERROR(AddExtraCandidates(candidates, MakeRequest(0, command_.count), outcome.neighbours));
+      RETURN_IF_ERROR(AddExtraCandidates(candidates, request, outcome.neighbours));
     }
     if (command_.with_successors) {
-      RETURN_IF_ERROR(FindSuccessors(candidates, MakeRequest(0, command_.count), outcome));
+      RETURN_IF_ERROR(FindSuccessors(candidates, request, outcome));
     }
     outcome.version.memory = memory_->number;
     for (size_t owner = 0; owner < owners_.size(); ++owner) {
@@ -184,7 +194,8 @@ class QueryExecution : public std::enable_shared_from_this<QueryExecution> {
   const QueryCommand command_;
   const std::function<void(absl::StatusOr<QueryOutcome>)> done_;
   const std::vector<uint32_t> owners_;
-  std::vector<Shard::Snapshot> snapshots_;  // [owner]
+  std::vector<uint64_t> affinities_;        // [owner]
+  std::vector<Shard::Snapshot> snapshots_;  // [owner]; of a query of one slice each is written by its task
   std::vector<size_t> slice_begins_;
   std::vector<absl::StatusOr<SearchResult>> parts_;  // [owner][slice]; each written by one task
   std::atomic<size_t> pending_{0};
@@ -192,6 +203,27 @@ class QueryExecution : public std::enable_shared_from_this<QueryExecution> {
   Steady::time_point enqueued_;
   uint64_t queue_us_ = 0;
 };
+
+uint64_t QueryPart::affinity() const { return query_->affinity(number_); }
+
+size_t QueryPart::rows() const { return query_->rows(number_); }
+
+void QueryPart::Run(std::vector<std::unique_ptr<SearchTask>> joined) {
+  std::vector<std::pair<QueryExecution*, size_t>> parts = {{query_.get(), number_}};
+  for (const auto& task : joined) {
+    const auto& other = static_cast<const QueryPart&>(*task);
+    parts.emplace_back(other.query_.get(), other.number_);
+  }
+  // Different searches hardly ever have one affinity, and then must not get each other's answers.
+  while (!parts.empty()) {
+    const auto [first, number] = parts.front();
+    const auto others = std::stable_partition(parts.begin() + 1, parts.end(), [&](const auto& part) {
+      return first->Joins(number, *part.first, part.second);
+    });
+    QueryExecution::RunTogether({parts.begin(), others});
+    parts.erase(parts.begin(), others);
+  }
+}
 
 }  // namespace
 

@@ -2,6 +2,7 @@
 //
 // 1. Wait until every shard it names has applied the version it asks for (I1).
 // 2. One task per (shard, slice of query rows) searches immutable versions; slices keep every core busy with one batch.
+//    Tasks of short queries that ask alike run together when they wait together (search_pool.h, query_batch.h).
 // 3. The last task to finish merges the shards' answers in the order of I4, adds extra candidates and successors.
 #ifndef MNEME_ENGINE_QUERY_EXECUTION_H_
 #define MNEME_ENGINE_QUERY_EXECUTION_H_

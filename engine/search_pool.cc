@@ -1,5 +1,6 @@
 #include "engine/search_pool.h"
 
+#include <algorithm>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -8,8 +9,14 @@
 #include "common/status_macros.h"
 
 namespace mneme {
+namespace {
 
-SearchPool::SearchPool(size_t threads) {
+// Rows that share one pass over the keys: a smaller share would leave the pass half empty.
+constexpr size_t kMinShareRows = 8;
+
+}  // namespace
+
+SearchPool::SearchPool(size_t threads, size_t max_batched_rows) : max_batched_rows_(max_batched_rows) {
   for (size_t i = 0; i < threads; ++i) threads_.emplace_back([this] { Run(); });
 }
 
@@ -26,16 +33,17 @@ void SearchPool::Stop() {
   }
 }
 
-absl::Status SearchPool::Submit(std::vector<std::function<void()>> tasks) {
+absl::Status SearchPool::Submit(Tasks tasks) {
+  const size_t count = tasks.size();
   {
     MutexLock lock(&mutex_);
     RETURN_IF_ERROR(Enqueue(tasks));
   }
-  for (size_t i = 0; i < tasks.size(); ++i) arrived_.NotifyOne();
+  for (size_t i = 0; i < count; ++i) arrived_.NotifyOne();
   return absl::OkStatus();
 }
 
-absl::Status SearchPool::Enqueue(std::vector<std::function<void()>>& tasks) {
+absl::Status SearchPool::Enqueue(Tasks& tasks) {
   if (stopping_) return absl::UnavailableError("the server is shutting down");
   // What comes to an idle pool is taken whole, however many shards it has.
   if (!tasks_.empty() && tasks_.size() + tasks.size() > limits::kMaxQueuedSearches) {
@@ -47,6 +55,28 @@ absl::Status SearchPool::Enqueue(std::vector<std::function<void()>>& tasks) {
   return absl::OkStatus();
 }
 
+// Everything that waits is shared with the other threads, which are soon free as well: one long batch would leave them
+// with what little comes meanwhile.
+SearchPool::Tasks SearchPool::TakeJoining(const SearchTask& first) {
+  Tasks joined;
+  if (first.affinity() == 0 || first.rows() >= max_batched_rows_) return joined;
+  size_t waiting = first.rows();
+  for (const auto& task : tasks_) {
+    if (task->affinity() == first.affinity()) waiting += task->rows();
+  }
+  if (waiting == first.rows()) return joined;
+  const size_t share = std::max((waiting + threads_.size() - 1) / threads_.size(), kMinShareRows);
+  const size_t bound = std::min(share, max_batched_rows_);
+  size_t rows = first.rows();
+  for (auto& task : tasks_) {
+    if (task->affinity() != first.affinity() || rows + task->rows() > bound) continue;
+    rows += task->rows();
+    joined.push_back(std::move(task));
+  }
+  std::erase(tasks_, nullptr);
+  return joined;
+}
+
 size_t SearchPool::queued() const {
   MutexLock lock(&mutex_);
   return tasks_.size();
@@ -54,15 +84,17 @@ size_t SearchPool::queued() const {
 
 void SearchPool::Run() {
   while (true) {
-    std::function<void()> task;
+    std::unique_ptr<SearchTask> first;
+    Tasks joined;
     {
       MutexLock lock(&mutex_);
       arrived_.Await(&mutex_, [this]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) { return !tasks_.empty() || stopping_; });
       if (tasks_.empty()) return;
-      task = std::move(tasks_.front());
+      first = std::move(tasks_.front());
       tasks_.pop_front();
+      joined = TakeJoining(*first);
     }
-    task();
+    first->Run(std::move(joined));
   }
 }
 

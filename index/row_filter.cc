@@ -12,6 +12,11 @@ bool Allows(const std::optional<std::vector<T>>& list, T value) {
 
 }  // namespace
 
+bool RowFilter::SameButForStamp(const RowFilter& other) const {
+  return ids == other.ids && labels == other.labels && sources == other.sources &&
+         created_from_ms == other.created_from_ms && created_to_ms == other.created_to_ms;
+}
+
 bool RowFilter::Accepts(EntryId id, const Attributes& attributes) const {
   if (attributes.expiry_ms != 0 && attributes.expiry_ms <= stamp_ms) return false;
   if (created_from_ms && attributes.created_ms < *created_from_ms) return false;

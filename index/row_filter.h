@@ -25,6 +25,8 @@ struct RowFilter {
   bool AcceptsEverything() const {
     return !ids && !labels && !sources && !created_from_ms && !created_to_ms;
   }
+  // True when both accept the same rows at the same stamp.
+  bool SameButForStamp(const RowFilter& other) const;
   bool Accepts(const RowBlock& block, size_t i) const;
   bool Accepts(EntryId id, const Attributes& attributes) const;
 };

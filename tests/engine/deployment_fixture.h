@@ -44,14 +44,18 @@ inline EntryColumns ColumnsOf(const MemorySpec& spec, const std::vector<PlainEnt
 
 class TestDeployment {
  public:
-  explicit TestDeployment(uint32_t shards = 1) : shards_(shards) { Open(); }
+  // Where, how many shards and the clock are the fixture's own; the rest is as `options` say.
+  explicit TestDeployment(uint32_t shards = 1, DeploymentOptions options = {.search_threads = 2})
+      : shards_(shards), options_(std::move(options)) {
+    Open();
+  }
 
   absl::Status TryOpen() {
-    auto opened = Deployment::Open({.data_dir = directory_ / "data",
-                                    .shards = shards_,
-                                    .search_threads = 2,
-                                    .clock = &clock_,
-                                    .events = nullptr});
+    DeploymentOptions options = options_;
+    options.data_dir = directory_ / "data";
+    options.shards = shards_;
+    options.clock = &clock_;
+    auto opened = Deployment::Open(std::move(options));
     if (!opened.ok()) return opened.status();
     deployment_ = *std::move(opened);
     return absl::OkStatus();
@@ -120,6 +124,7 @@ class TestDeployment {
 
  private:
   const uint32_t shards_;
+  const DeploymentOptions options_;
   TemporaryDirectory directory_;
   ManualClock clock_{1'000'000};
   std::unique_ptr<Deployment> deployment_;
