@@ -147,6 +147,10 @@ absl::Status BatchScan::ScanCodes(const IndexVersion& version, const RowBlock& r
 void BatchScan::TakeHits(uint32_t block_number, size_t first, uint32_t query, const CodeHits& hits) {
   CandidateCollector& collector = collectors_[query];
   const ScanBlock& block = blocks_[block_number];
+  if (AdmitsAll(block)) {
+    collector.OfferAll({hits.costs, hits.count}, block_number, first, {hits.rows, hits.count});
+    return;
+  }
   for (size_t h = 0; h < hits.count; ++h) {
     // The cut may have fallen since the group began; only then ask what costs memory accesses.
     if (!collector.Wants(hits.costs[h]) || !Admits(block, first + hits.rows[h], query)) continue;
@@ -154,8 +158,14 @@ void BatchScan::TakeHits(uint32_t block_number, size_t first, uint32_t query, co
   }
 }
 
-void BatchScan::AllowSlack(double slack) {
-  for (CandidateCollector& collector : collectors_) collector.AllowSlack(slack);
+// True when no row of the block can be dead, excluded, filtered or expired.
+bool BatchScan::AdmitsAll(const ScanBlock& block) const {
+  if (block.version->dead.count() != 0 || !request_.exclude_ids.empty() || !request_.exclude_sources.empty()) return false;
+  return request_.filter == nullptr || (block.rows.expiries_ms == nullptr && request_.filter->AcceptsEverything());
+}
+
+void BatchScan::AllowSlack(double slack, double floor) {
+  for (CandidateCollector& collector : collectors_) collector.AllowSlack(slack, floor);
 }
 
 absl::Status BatchScan::Scan(const IndexVersion& version, const RowBlock& rows, absl::Span<const uint32_t> queries) {
@@ -180,17 +190,27 @@ void AppendNeighbours(const std::vector<RankedRow>& ranked, const std::vector<Sc
     if (rows.sources != nullptr) __builtin_prefetch(rows.sources + row.position);
     if (rows.positions != nullptr) __builtin_prefetch(rows.positions + row.position);
   }
-  for (const RankedRow& row : ranked) {
+  const size_t first = out.ids.size();
+  const size_t end = first + ranked.size();
+  const Attributes absent;
+  out.scores.resize(end);
+  out.ids.resize(end);
+  out.partitions.resize(end);
+  out.weights.resize(end, absent.weight);
+  out.labels.resize(end, absent.label);
+  out.sources.resize(end, absent.source);
+  out.positions.resize(end, absent.position);
+  for (size_t i = 0; i < ranked.size(); ++i) {
+    const RankedRow& row = ranked[i];
     const RowBlock& rows = blocks[row.block].rows;
-    const Attributes attributes = rows.AttributesAt(row.position);
-    out.scores.push_back(row.score);
-    out.ids.push_back(row.id);
-    out.partitions.push_back(row.partition);
+    out.scores[first + i] = row.score;
+    out.ids[first + i] = row.id;
+    out.partitions[first + i] = row.partition;
+    if (rows.weights != nullptr) out.weights[first + i] = rows.weights[row.position];
+    if (rows.labels != nullptr) out.labels[first + i] = rows.labels[row.position];
+    if (rows.sources != nullptr) out.sources[first + i] = rows.sources[row.position];
+    if (rows.positions != nullptr) out.positions[first + i] = rows.positions[row.position];
     out.values.Append(rows.ValueAt(row.position, request.spec.value_bytes));
-    out.weights.push_back(attributes.weight);
-    out.labels.push_back(attributes.label);
-    out.sources.push_back(attributes.source);
-    out.positions.push_back(attributes.position);
     if (request.with_keys) {
       const char* key = rows.keys + row.position * request.spec.KeyBytes();
       out.keys.insert(out.keys.end(), key, key + request.spec.KeyBytes());
@@ -199,10 +219,28 @@ void AppendNeighbours(const std::vector<RankedRow>& ranked, const std::vector<Sc
   out.offsets.push_back(out.ids.size());
 }
 
+namespace {
+
+void Reserve(size_t rows, const SearchRequest& request, NeighbourColumns& out) {
+  out.scores.reserve(rows);
+  out.ids.reserve(rows);
+  out.partitions.reserve(rows);
+  out.weights.reserve(rows);
+  out.labels.reserve(rows);
+  out.sources.reserve(rows);
+  out.positions.reserve(rows);
+  out.values.bytes.reserve(rows * request.spec.value_bytes);
+}
+
+}  // namespace
+
 SearchResult BatchScan::Finish() {
   SearchResult result;
   result.neighbours.values.width = request_.spec.value_bytes;
   if (request_.with_keys) result.neighbours.key_bytes = request_.spec.KeyBytes();
+  size_t found = 0;
+  for (const CandidateCollector& collector : collectors_) found += std::min<size_t>(collector.offered(), request_.k);
+  Reserve(found, request_, result.neighbours);
   for (CandidateCollector& collector : collectors_) {
     AppendNeighbours(collector.Finish(), blocks_, request_, result.neighbours);
     result.statistics.rows_reranked += collector.reranked();

@@ -32,7 +32,7 @@ class BatchScan {
   // The queries as codecs take them (unit for cosine), [query_count x dimension].
   const float* code_queries() const { return unit_queries_.empty() ? request_.queries : unit_queries_.data(); }
   // Widens what every query keeps: see CandidateCollector::AllowSlack.
-  void AllowSlack(double slack);
+  void AllowSlack(double slack, double floor);
   bool used_codes() const { return used_codes_; }
 
   // Rows that this query has taken so far; at least min(k, rows that match it among those scanned).
@@ -44,6 +44,7 @@ class BatchScan {
 
  private:
   struct Group;
+  bool AdmitsAll(const ScanBlock& block) const;
   void TakeHits(uint32_t block, size_t first, uint32_t query, const CodeHits& hits);
   void ScanPiece(uint32_t block, size_t first, size_t count, absl::Span<const uint32_t> queries);
   bool Admits(const ScanBlock& block, size_t position, uint32_t query) const;

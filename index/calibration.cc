@@ -41,9 +41,9 @@ double RecallOfHarderHalf(std::vector<uint32_t> reached, uint32_t depth) {
   return static_cast<double>(found) / (static_cast<double>(depth) * static_cast<double>(half));
 }
 
-// The codec is measured with this many queries among this many keys: its error hangs on neither.
+// The codec is measured with this many queries among keys of this many components: its error hangs on neither.
 constexpr size_t kCodeQueriesMeasured = 64;
-constexpr size_t kCodedKeysMeasured = 32'768;
+constexpr size_t kCodedComponentsMeasured = size_t{1} << 24;
 constexpr std::array<double, 8> kShares = {0.9, 0.95, 0.98, 0.99, 0.995, 0.998, 0.999, 1.0};
 
 // Keys by list, as codes.
@@ -103,9 +103,9 @@ void CodeCosts(const Codebook& codebook, const CodedLists& lists, const float* q
   }
 }
 
-double SlackUnit(const IndexSpec& spec, const float* query, float kth) {
+double SlackUnit(const IndexSpec& spec, const float* query, float kth, double floor) {
   if (spec.metric == Metric::kCosine) return 1.0;
-  double squares = spec.metric == Metric::kL2 ? std::max(0.0F, kth) : 0.0;
+  double squares = spec.metric == Metric::kL2 ? std::max(0.0F, kth) + floor : 0.0;
   for (size_t i = 0; i < spec.dimension && spec.metric == Metric::kInnerProduct; ++i) {
     squares += double{query[i]} * query[i];
   }
@@ -118,7 +118,7 @@ std::vector<Codebook::SlackPoint> CalibrateCodes(const Codebook& codebook, const
                                                  absl::Span<const float> all_keys, absl::Span<const float> queries) {
   const size_t d = spec.dimension;
   const size_t total = all_keys.size() / d;
-  const size_t count = std::min(total, kCodedKeysMeasured);
+  const size_t count = std::min(total, kCodedComponentsMeasured / d);
   const size_t query_count = std::min(queries.size() / d, kCodeQueriesMeasured);
   if (codebook.codec() == nullptr || count == 0 || query_count == 0) return {};
   std::vector<float> keys(count * d);
@@ -137,7 +137,7 @@ std::vector<Codebook::SlackPoint> CalibrateCodes(const Codebook& codebook, const
     for (size_t depth = 0; depth < kDepths.size() && kDepths[depth] <= count; ++depth) {
       const float kth_exact = KthSmallest(exact.data(), count, kDepths[depth]);
       const float kth_coded = KthSmallest(coded.data(), count, kDepths[depth]);
-      const double unit = SlackUnit(spec, query, kth_coded);
+      const double unit = SlackUnit(spec, query, kth_coded, codebook.mean_squared_residual());
       for (size_t i = 0; i < count; ++i) {
         if (exact[i] <= kth_exact) needed[depth].push_back((double{coded[i]} - kth_coded) / unit);
       }

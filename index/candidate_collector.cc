@@ -56,8 +56,9 @@ CandidateCollector::CandidateCollector(const KeyShape& shape, const float* query
   }
 }
 
-void CandidateCollector::AllowSlack(double slack) {
+void CandidateCollector::AllowSlack(double slack, double floor) {
   slack_ = std::max(slack_, slack);
+  slack_floor_ = std::max(slack_floor_, floor);
   capacity_ = std::max(capacity_, kSlackRoom * k_ + kSlackSpare);
   if (shape_.metric != Metric::kInnerProduct) return;
   slack_unit_ = ExactNorm({shape_.metric, Dtype::kF32, shape_.dimension}, reinterpret_cast<const char*>(query_));
@@ -65,11 +66,13 @@ void CandidateCollector::AllowSlack(double slack) {
 
 double CandidateCollector::Slack(double cost) const {
   if (slack_ == 0.0) return 0.0;
-  return slack_ * (shape_.metric == Metric::kL2 ? std::sqrt(std::max(0.0, cost)) : slack_unit_);
+  return slack_ * (shape_.metric == Metric::kL2 ? std::sqrt(std::max(0.0, cost) + slack_floor_) : slack_unit_);
 }
 
 double CandidateCollector::HighestCost(float cost) const {
-  return (double{cost} + absolute_error_) / (1.0 - relative_error_);
+  // Codes may say less than nothing of a row that is very near.
+  const double possible = shape_.metric == Metric::kL2 ? std::max(0.0F, cost) : cost;
+  return (possible + absolute_error_) / (1.0 - relative_error_);
 }
 
 void CandidateCollector::LowerCut(double highest) {
@@ -83,6 +86,23 @@ void CandidateCollector::Offer(float cost, uint32_t block, uint64_t position) {
   places_.push_back({block, static_cast<uint32_t>(position)});
   ++offered_;
   if (costs_.size() >= capacity_) Compact();
+}
+
+void CandidateCollector::OfferAll(absl::Span<const float> costs, uint32_t block, uint64_t first,
+                                  absl::Span<const uint32_t> positions) {
+  while (!costs.empty()) {
+    const size_t old = costs_.size();
+    const size_t taken = std::min(costs.size(), std::max(capacity_, old + 1) - old);
+    costs_.insert(costs_.end(), costs.begin(), costs.begin() + static_cast<ptrdiff_t>(taken));
+    places_.resize(old + taken);
+    for (size_t i = 0; i < taken; ++i) {
+      places_[old + i] = {block, static_cast<uint32_t>(first + positions[i])};
+    }
+    offered_ += taken;
+    costs.remove_prefix(taken);
+    positions.remove_prefix(taken);
+    if (costs_.size() >= capacity_) Compact();
+  }
 }
 
 void CandidateCollector::DropBeyondCut() {
@@ -105,7 +125,9 @@ void CandidateCollector::Compact() {
   }
   // Unless a quarter of the room is free again, the next compaction would come too soon.
   if (costs_.size() <= capacity_ / 4 * 3) return;
-  by_cost_ ? TakeByCost() : Refine(costs_.size());
+  if (by_cost_) return TakeByCost();
+  Refine(costs_.size());
+  KeepBest();
 }
 
 // Scores the first `count` of those that wait.
@@ -130,6 +152,9 @@ void CandidateCollector::Refine(size_t count) {
   reranked_ += count;
   costs_.erase(costs_.begin(), costs_.begin() + static_cast<ptrdiff_t>(count));
   places_.erase(places_.begin(), places_.begin() + static_cast<ptrdiff_t>(count));
+}
+
+void CandidateCollector::KeepBest() {
   if (ranked_.size() < k_) return;
   std::nth_element(ranked_.begin(), ranked_.begin() + (k_ - 1), ranked_.end());
   ranked_.resize(k_);
@@ -171,10 +196,14 @@ std::vector<RankedRow> CandidateCollector::Finish() {
       ++nearer;
     }
     Refine(nearer);
+    double farthest = -std::numeric_limits<double>::infinity();
+    for (const RankedRow& row : ranked_) farthest = std::max(farthest, -row.score);
+    LowerCut(farthest);
     DropBeyondCut();
   }
   Refine(costs_.size());
   SortRanked(ranked_);
+  if (ranked_.size() > k_) ranked_.resize(k_);
   return std::move(ranked_);
 }
 

@@ -19,6 +19,7 @@
 #include <limits>
 #include <vector>
 
+#include "absl/types/span.h"
 #include "index/index_version.h"
 #include "index/kernels/exact_distance.h"
 #include "index/row_block.h"
@@ -53,8 +54,8 @@ class CandidateCollector {
   CandidateCollector(const KeyShape& shape, const float* query, uint32_t k, double max_norm,
                      const std::vector<ScanBlock>& blocks);
 
-  // From now on costs may be those of codes: `slack` as of Codebook::CodeSlack.
-  void AllowSlack(double slack);
+  // From now on costs may be those of codes: see Codebook::CodeSlack.
+  void AllowSlack(double slack, double floor);
   // The order is that of the costs as they are offered: no exact scores are computed.
   void RankByCost() { by_cost_ = true; }
 
@@ -64,6 +65,8 @@ class CandidateCollector {
   bool Wants(float cost) const { return !(cost > cut_ && cost <= std::numeric_limits<float>::max()); }
   // Takes a row that the filters admit.
   void Offer(float cost, uint32_t block, uint64_t position);
+  // Takes rows that the filters admit, all of finite cost; `positions` count from `first`.
+  void OfferAll(absl::Span<const float> costs, uint32_t block, uint64_t first, absl::Span<const uint32_t> positions);
 
   uint64_t offered() const { return offered_; }    // rows taken; at least min(k, admitted rows)
   uint64_t reranked() const { return reranked_; }  // exact scores computed
@@ -78,6 +81,7 @@ class CandidateCollector {
   void Compact();
   void DropBeyondCut();
   void Refine(size_t count);
+  void KeepBest();
   void TakeByCost();
   double HighestCost(float cost) const;
   void LowerCut(double highest);
@@ -90,6 +94,7 @@ class CandidateCollector {
   double relative_error_ = 0.0;
   double absolute_error_ = 0.0;
   double slack_ = 0.0;
+  double slack_floor_ = 0.0;
   double slack_unit_ = 1.0;  // inner product: the query's norm
   bool by_cost_ = false;
 

@@ -40,6 +40,7 @@ struct StoredCodec {
   uint32_t subquantizers = 0;
   uint32_t bits = 0;
   uint32_t reserved = 0;
+  double mean_squared_residual = 0.0;
 };
 
 // Residuals that a codec is trained on.
@@ -47,6 +48,9 @@ constexpr size_t kCodecSample = 32'768;
 // Of the recall that a target gives away, the share that the codec may lose; probing loses the rest.
 constexpr double kCodeShare = 0.1;
 constexpr double kMostCodeShare = 0.999;
+// Neighbours are nearer in the whole collection than in the sample that the slack was measured on, while the part of the
+// error that comes from rounding the query stays.
+constexpr double kSlackReserve = 1.3;
 
 // Keys held out of the training to measure recall with.
 constexpr size_t kHeldOut = 256;
@@ -97,6 +101,7 @@ struct Codebook::State {
   std::vector<CalibrationPoint> calibration;  // ascending by (k, probes)
   std::unique_ptr<Codec> codec;               // may be null
   std::vector<SlackPoint> slack;              // ascending by (k, share)
+  double mean_squared_residual = 0.0;
 
   CodecFrame Frame() const {
     return {spec, {centroids.as<float>(), size_t{lists} * spec.dimension}};
@@ -145,7 +150,11 @@ absl::StatusOr<std::shared_ptr<Codebook>> Codebook::Train(const IndexSpec& spec,
   codebook->SetCalibration(CalibrateProbes(*codebook, spec, training, held_out));
   State& trained = *codebook->state_;
   const CodecChoice choice = ResolveCodec(spec.index.codec, spec);
-  ASSIGN_OR_RETURN(trained.codec, TrainCodec(choice, trained.Frame(), Residuals(*codebook, training)));
+  const std::vector<float> residuals = Residuals(*codebook, training);
+  double squares = 0.0;
+  for (const float component : residuals) squares += double{component} * component;
+  trained.mean_squared_residual = squares * spec.dimension / static_cast<double>(std::max<size_t>(1, residuals.size()));
+  ASSIGN_OR_RETURN(trained.codec, TrainCodec(choice, trained.Frame(), residuals));
   trained.slack = CalibrateCodes(*codebook, spec, training, held_out);
   return codebook;
 }
@@ -172,6 +181,7 @@ const float* Codebook::Centroid(uint32_t list) const {
   return state_->centroids.as<float>() + size_t{list} * state_->spec.dimension;
 }
 const Codec* Codebook::codec() const { return state_->codec.get(); }
+double Codebook::mean_squared_residual() const { return state_->mean_squared_residual; }
 
 double Codebook::CodeSlack(uint32_t k, double target) const {
   const std::vector<SlackPoint>& points = state_->slack;
@@ -185,9 +195,9 @@ double Codebook::CodeSlack(uint32_t k, double target) const {
   }
   const double required = std::min(kMostCodeShare, 1.0 - (1.0 - target) * kCodeShare);
   for (const SlackPoint& point : points) {
-    if (point.k == depth && point.share >= required) return point.slack;
+    if (point.k == depth && point.share >= required) return kSlackReserve * point.slack;
   }
-  return points.back().slack;
+  return kSlackReserve * points.back().slack;
 }
 
 void Codebook::Assign(const float* keys, size_t count, uint32_t* lists) const {
@@ -260,7 +270,8 @@ absl::Status Codebook::Save(const std::string& path, const EnvelopeIdentity& ide
       kCalibration, AsBytes(state_->calibration.data(), state_->calibration.size() * sizeof(CalibrationPoint))));
   if (state_->codec != nullptr) {
     const CodecChoice choice = state_->codec->choice();
-    const StoredCodec codec{static_cast<uint32_t>(choice.kind), choice.subquantizers, choice.bits, 0};
+    const StoredCodec codec{static_cast<uint32_t>(choice.kind), choice.subquantizers, choice.bits, 0,
+                            state_->mean_squared_residual};
     RETURN_IF_ERROR(writer->AddSection(kCodec, AsBytes(&codec, sizeof(codec))));
     RETURN_IF_ERROR(writer->AddSection(kCodecParameters, state_->codec->Parameters()));
     RETURN_IF_ERROR(
@@ -280,6 +291,7 @@ absl::Status Codebook::OpenCodecOf(const Envelope& file, State& state) {
   std::memcpy(&codec, stored.data(), sizeof(codec));
   const CodecChoice choice{static_cast<CodecKind>(codec.kind), codec.subquantizers, codec.bits};
   ASSIGN_OR_RETURN(state.codec, OpenCodec(choice, state.Frame(), file.Section(kCodecParameters)));
+  state.mean_squared_residual = codec.mean_squared_residual;
   state.slack.resize(slack.size() / sizeof(SlackPoint));
   if (!slack.empty()) std::memcpy(state.slack.data(), slack.data(), slack.size());
   return absl::OkStatus();

@@ -55,9 +55,11 @@ class Codebook {
   };
   void SetCalibration(std::vector<CalibrationPoint> points);
 
-  // How far above the k-th least of the codec's costs, in units of its square root (L2), of the query's norm (inner product)
-  // or of 1 (cosine), the costs of the true k nearest reach, but for a share of them that the recall target allows.
+  // How far above the k-th least of the codec's costs, c, the costs of the true k nearest reach, but for a share of them that
+  // the recall target allows. In units of sqrt(c + mean_squared_residual()) (L2: the error grows with the distance of
+  // query and row, and with that of the row and its centroid), of the query's norm (inner product), or of 1 (cosine).
   double CodeSlack(uint32_t k, double target) const;
+  double mean_squared_residual() const;  // of keys to their centroids
   // One measured point: of the k nearest, `share` lay within `slack`.
   struct SlackPoint {
     uint32_t k = 0;

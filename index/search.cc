@@ -139,7 +139,7 @@ class SearchRun {
     if (codes_[v] == nullptr) {
       codes_[v] = codebook.codec()->Prepare(scan_.code_queries(), request_.query_count);
       const double target = request_.probes != 0 ? 1.0 : request_.recall_target;
-      scan_.AllowSlack(codebook.CodeSlack(request_.k, target));
+      scan_.AllowSlack(codebook.CodeSlack(request_.k, target), codebook.mean_squared_residual());
     }
     return codes_[v].get();
   }

@@ -118,13 +118,16 @@ HWY_INLINE double Score(const float* query, const char* packed, size_t dimension
   return CosineOf(sums.first.Sum(), sums.query.Sum(), sums.key.Sum());
 }
 
+// Keys asked for ahead of the one being scored.
+constexpr size_t kAhead = 6;
+
 template <Metric kMetric, typename T>
 void ScoreEach(const float* query, const char* const* keys, size_t count, size_t dimension, double* scores) {
   for (size_t i = 0; i < count; ++i) {
-    // Candidates lie anywhere in a large map: ask for the one after next before it is needed.
-    if (i + 2 < count) {
+    // Candidates lie anywhere in a large map: ask for one early enough that it is there when its turn comes.
+    if (i + kAhead < count) {
       const size_t bytes = dimension * sizeof(T);
-      for (size_t b = 0; b < bytes && b < 1024; b += 64) __builtin_prefetch(keys[i + 2] + b);
+      for (size_t b = 0; b < bytes && b < 1024; b += 64) __builtin_prefetch(keys[i + kAhead] + b);
     }
     scores[i] = Score<kMetric, T>(query, keys[i], dimension);
   }

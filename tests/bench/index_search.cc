@@ -1,6 +1,6 @@
 // Recall, rows scanned and time per query of the index on real data, beside the exact search of the same batch.
 //
-//   index_search [wiki|words] [l2|ip|cosine] [index, as in a memory's description] [queries] [recall target]
+//   index_search [wiki|words] [l2|ip|cosine] [index, as in a memory's description] [queries] [recall target] [k] [batch]
 #include <chrono>
 #include <cstdio>
 #include <cstdlib>
@@ -23,6 +23,7 @@ struct Collection {
   std::vector<uint16_t> keys;
   std::vector<float> queries;
   double target = 0.95;
+  size_t batch = 64;
 };
 
 Collection Load(const std::string& name, Metric metric, size_t queries) {
@@ -83,37 +84,57 @@ std::shared_ptr<const IndexVersion> Build(const Collection& c, uint32_t lists) {
   return version;
 }
 
-double Recall(const NeighbourColumns& exact, const NeighbourColumns& found) {
-  double hits = 0;
-  for (size_t q = 0; q < exact.queries(); ++q) {
-    const std::unordered_set<EntryId> truth(exact.ids.begin() + static_cast<ptrdiff_t>(exact.offsets[q]),
-                                            exact.ids.begin() + static_cast<ptrdiff_t>(exact.offsets[q + 1]));
-    for (size_t i = found.offsets[q]; i < found.offsets[q + 1]; ++i) hits += truth.count(found.ids[i]) != 0 ? 1 : 0;
+struct Outcome {
+  std::vector<EntryId> ids;  // [queries x k]
+  SearchStatistics statistics;
+  double seconds = 0.0;
+};
+
+// Searches in batches, as a server does: a batch of thousands would mostly measure the page faults of its answer.
+Outcome SearchAll(const Collection& c, const std::shared_ptr<const IndexVersion>& version, SearchRequest request) {
+  const size_t count = c.queries.size() / c.spec.dimension;
+  request.spec = c.spec;
+  Outcome outcome;
+  for (size_t first = 0; first < count; first += c.batch) {
+    request.queries = c.queries.data() + first * c.spec.dimension;
+    request.query_count = std::min(c.batch, count - first);
+    const auto start = Clock::now();
+    const SearchResult found = Search({&version, 1}, request).value();
+    outcome.seconds += Seconds(start);
+    if (found.neighbours.size() != request.query_count * request.k) std::abort();
+    outcome.ids.insert(outcome.ids.end(), found.neighbours.ids.begin(), found.neighbours.ids.end());
+    outcome.statistics.rows_scanned += found.statistics.rows_scanned * request.query_count;
+    outcome.statistics.rows_reranked += found.statistics.rows_reranked;
+    outcome.statistics.lists_probed += found.statistics.lists_probed * request.query_count;
   }
-  return hits / static_cast<double>(exact.size());
+  return outcome;
+}
+
+double Recall(const Outcome& exact, const Outcome& found, uint32_t k) {
+  size_t hits = 0;
+  for (size_t first = 0; first < exact.ids.size(); first += k) {
+    const auto begin = exact.ids.begin() + static_cast<ptrdiff_t>(first);
+    const std::unordered_set<EntryId> truth(begin, begin + k);
+    for (size_t i = first; i < first + k; ++i) hits += truth.count(found.ids[i]);
+  }
+  return static_cast<double>(hits) / static_cast<double>(exact.ids.size());
 }
 
 void Measure(const Collection& c, const std::shared_ptr<const IndexVersion>& version, uint32_t k, uint32_t probes,
-             const SearchResult& exact, double exact_seconds) {
+             const Outcome& exact) {
   SearchRequest request;
-  request.spec = c.spec;
-  request.queries = c.queries.data();
-  request.query_count = c.queries.size() / c.spec.dimension;
   request.k = k;
   request.exact = false;
   request.probes = probes;
   request.recall_target = c.target;
-  const auto start = Clock::now();
-  const SearchResult found = Search({&version, 1}, request).value();
-  const double seconds = Seconds(start);
-  const double rows = static_cast<double>(found.statistics.rows_total);
-  std::printf("k %4u probes %4lu%s: recall %.4f, scanned %5.2f %%, %.3f ms/query (exact %.3f ms: x%.1f), rerank %.0f\n", k,
-              static_cast<unsigned long>(found.statistics.lists_probed), probes == 0 ? " (0.95)" : "       ",
-              Recall(exact.neighbours, found.neighbours),
-              100.0 * static_cast<double>(found.statistics.rows_scanned) / rows,
-              1e3 * seconds / static_cast<double>(request.query_count),
-              1e3 * exact_seconds / static_cast<double>(request.query_count), exact_seconds / seconds,
-              static_cast<double>(found.statistics.rows_reranked) / static_cast<double>(request.query_count));
+  const Outcome found = SearchAll(c, version, request);
+  const double count = static_cast<double>(c.queries.size() / c.spec.dimension);
+  const double rows = static_cast<double>(version->rows());
+  std::printf("k %4u probes %4.0f%s: recall %.4f, scanned %5.2f %%, %.4f ms/query (exact %.3f ms: x%.1f), rerank %.0f\n", k,
+              static_cast<double>(found.statistics.lists_probed) / count, probes == 0 ? " (target)" : "         ",
+              Recall(exact, found, k), 100.0 * static_cast<double>(found.statistics.rows_scanned) / count / rows,
+              1e3 * found.seconds / count, 1e3 * exact.seconds / count, exact.seconds / found.seconds,
+              static_cast<double>(found.statistics.rows_reranked) / count);
 }
 
 int Run(int argc, char** argv) {
@@ -130,17 +151,15 @@ int Run(int argc, char** argv) {
   c.spec.index = ParseIndexChoice(argc > 3 ? argv[3] : "auto", c.spec.dimension).value();
   c.target = argc > 5 ? std::atof(argv[5]) : 0.95;
   const std::shared_ptr<const IndexVersion> version = Build(c, c.spec.index.lists);
-  for (const uint32_t k : {10U, 100U, 1024U}) {
+  std::vector<uint32_t> ks = {10, 100, 1024};
+  if (argc > 6) ks = {static_cast<uint32_t>(std::atoi(argv[6]))};
+  if (argc > 7) c.batch = static_cast<size_t>(std::atoi(argv[7]));
+  for (const uint32_t k : ks) {
     SearchRequest request;
-    request.spec = c.spec;
-    request.queries = c.queries.data();
-    request.query_count = c.queries.size() / c.spec.dimension;
     request.k = k;
-    const auto start = Clock::now();
-    const SearchResult exact = Search({&version, 1}, request).value();
-    const double seconds = Seconds(start);
-    Measure(c, version, k, 0, exact, seconds);
-    for (const uint32_t probes : {16U, 32U, 64U, 128U, 256U}) Measure(c, version, k, probes, exact, seconds);
+    const Outcome exact = SearchAll(c, version, request);
+    Measure(c, version, k, 0, exact);
+    for (const uint32_t probes : {16U, 32U, 64U, 128U, 256U}) Measure(c, version, k, probes, exact);
   }
   return 0;
 }
