@@ -186,12 +186,10 @@ double Codebook::mean_squared_residual() const { return state_->mean_squared_res
 double Codebook::CodeSlack(uint32_t k, double target) const {
   const std::vector<SlackPoint>& points = state_->slack;
   if (points.empty()) return 0.0;
-  uint32_t depth = points.back().k;
+  // The more are wanted, the less of them lie near the edge: the next smaller measured k errs on the safe side.
+  uint32_t depth = points.front().k;
   for (const SlackPoint& point : points) {
-    if (point.k >= k) {
-      depth = point.k;
-      break;
-    }
+    if (point.k <= k) depth = point.k;
   }
   const double required = std::min(kMostCodeShare, 1.0 - (1.0 - target) * kCodeShare);
   for (const SlackPoint& point : points) {

@@ -3,6 +3,7 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "common/limits.h"
 #include "index/codecs.h"
 
 namespace mneme {
@@ -53,10 +54,12 @@ absl::StatusOr<std::unique_ptr<Codec>> OpenCodec(const CodecChoice& choice, cons
     case CodecKind::kF16: return NewHalfCodec(frame);
     case CodecKind::kInt8: return OpenInt8Codec(frame, parameters);
     case CodecKind::kPq: return OpenPqCodec(choice, frame, parameters);
-    case CodecKind::kRabitq: return NewRabitqCodec(choice, frame);
+    case CodecKind::kRabitq:
+      if (choice.bits == 0 || choice.bits > limits::kMaxRabitqBits) break;
+      return NewRabitqCodec(choice, frame);
     case CodecKind::kAuto: break;
   }
-  return absl::DataLossError(absl::StrCat("codec ", static_cast<int>(choice.kind), " is unknown"));
+  return absl::DataLossError(absl::StrCat("codec ", static_cast<int>(choice.kind), " of ", choice.bits, " bits is unknown"));
 }
 
 }  // namespace mneme

@@ -41,10 +41,10 @@ class SearchRun {
       RETURN_IF_ERROR(ScanTail(*versions_[v]));
       const uint32_t probes = ProbesWanted(*versions_[v]);
       const uint32_t lists = versions_[v]->codebook == nullptr ? 0 : versions_[v]->codebook->lists();
-      const bool by_lists = probes < lists || (!WantsAll() && HasCodes(*versions_[v]));
-      RETURN_IF_ERROR(by_lists ? ScanLists(v, everyone_, std::min(probes, lists)) : ScanSegments(*versions_[v]));
+      // Who asks for every list asks for everything: an exact search, by the stored keys.
+      RETURN_IF_ERROR(probes < lists ? ScanLists(v, everyone_, probes) : ScanSegments(*versions_[v]));
       probes_[v] = std::min(probes, lists);
-      if (!by_lists) lists_probed_ += uint64_t{lists} * request_.query_count;
+      if (probes >= lists) lists_probed_ += uint64_t{lists} * request_.query_count;
     }
     RETURN_IF_ERROR(Widen());
     SearchResult result = scan_.Finish();
@@ -62,16 +62,6 @@ class SearchRun {
     const uint32_t probes =
         request_.probes != 0 ? request_.probes : version.codebook->ProbesFor(request_.k, request_.recall_target);
     return std::max(1U, probes);
-  }
-
-  bool WantsAll() const { return request_.exact || (request_.probes == 0 && request_.recall_target >= 1.0); }
-
-  // Probing every list by its codes costs less than scanning every key.
-  static bool HasCodes(const IndexVersion& version) {
-    if (version.codebook == nullptr || version.codebook->codec() == nullptr) return false;
-    return std::all_of(version.segments.begin(), version.segments.end(), [&](const auto& segment) {
-      return segment->lists() == version.codebook->lists();
-    });
   }
 
   absl::Status ScanTail(const IndexVersion& version) {

@@ -88,6 +88,12 @@ void ScanInt8(const Int8Query* queries, size_t count, size_t dimension, const ch
   HWY_DYNAMIC_DISPATCH(Scan)(queries, count, dimension, blocks, rows, cuts, hits);
 }
 
+void ScanInt8Generic(const Int8Query* queries, size_t count, size_t dimension, const char* blocks, size_t rows,
+                     const float* cuts, CodeHits* hits) {
+  for (size_t q = 0; q < count; ++q) hits[q].count = 0;
+  HWY_DYNAMIC_DISPATCH(Scan)(queries, count, dimension, blocks, rows, cuts, hits);
+}
+
 void ScanInt8Scalar(const Int8Query* queries, size_t count, size_t dimension, const char* blocks, size_t rows,
                     const float* cuts, CodeHits* hits) {
   for (size_t q = 0; q < count; ++q) {

@@ -34,6 +34,10 @@ struct Int8Query {
 void ScanInt8(const Int8Query* queries, size_t count, size_t dimension, const char* blocks, size_t rows,
               const float* cuts, CodeHits* hits);
 
+// The same without those dot products, for the tests of machines that have them.
+void ScanInt8Generic(const Int8Query* queries, size_t count, size_t dimension, const char* blocks, size_t rows,
+                     const float* cuts, CodeHits* hits);
+
 // The same in plain C++: the definition that the vector code is tested against.
 void ScanInt8Scalar(const Int8Query* queries, size_t count, size_t dimension, const char* blocks, size_t rows,
                     const float* cuts, CodeHits* hits);
