@@ -1,0 +1,110 @@
+// Measurement: what the calls of one timed run cost, as one JSON object. Shared by the load generator and engine_load, so
+// that both sides of a ratio are counted alike.
+#ifndef MNEME_TESTS_BENCH_MEASUREMENT_H_
+#define MNEME_TESTS_BENCH_MEASUREMENT_H_
+
+#include <sys/resource.h>
+
+#include <algorithm>
+#include <chrono>
+#include <cstdint>
+#include <cstdio>
+#include <cstdlib>
+#include <map>
+#include <string>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "nlohmann/json.hpp"
+
+namespace mneme::bench {
+
+using Steady = std::chrono::steady_clock;
+
+inline double SecondsBetween(Steady::time_point from, Steady::time_point to) {
+  return std::chrono::duration<double>(to - from).count();
+}
+
+// User and system time of this process.
+inline double CpuSeconds() {
+  rusage usage{};
+  ::getrusage(RUSAGE_SELF, &usage);
+  const auto seconds = [](const timeval& t) { return static_cast<double>(t.tv_sec) + 1e-6 * static_cast<double>(t.tv_usec); };
+  return seconds(usage.ru_utime) + seconds(usage.ru_stime);
+}
+
+// A benchmark that cannot go on says why and ends.
+inline void Require(const absl::Status& status) {
+  if (status.ok()) return;
+  std::fprintf(stderr, "%s\n", status.ToString().c_str());
+  std::exit(1);
+}
+template <typename T>
+T Require(absl::StatusOr<T> value) {
+  Require(value.status());
+  return *std::move(value);
+}
+
+// Calls that start before `Start()` are warm-up and do not count. Not thread-safe.
+class Measurement {
+ public:
+  void Start() {
+    from_ = last_ = Steady::now();
+    cpu_from_ = CpuSeconds();
+    counting_ = true;
+  }
+  // A call that began at `start` and has ended now. `error` empty: it succeeded with `rows` and `bytes`.
+  void Add(Steady::time_point start, size_t rows, size_t bytes, const std::string& error = {}) {
+    if (!counting_) return;
+    const Steady::time_point now = Steady::now();
+    longest_gap_ = std::max(longest_gap_, SecondsBetween(last_, now));
+    last_ = now;
+    latencies_us_.push_back(1e6 * SecondsBetween(start, now));
+    if (error.empty()) {
+      rows_ += rows;
+      bytes_ += bytes;
+    } else {
+      ++errors_[error];
+    }
+  }
+
+  // `bound_us`: also the share of calls that ended within it, well or not; 0: none.
+  nlohmann::json Report(double bound_us = 0) {
+    const double seconds = SecondsBetween(from_, last_);
+    nlohmann::json report = {{"calls", latencies_us_.size()}, {"rows", rows_}, {"seconds", seconds},
+                             {"rows_per_second", seconds > 0 ? static_cast<double>(rows_) / seconds : 0.0},
+                             {"reply_bytes", bytes_}, {"cpu_seconds", CpuSeconds() - cpu_from_},
+                             {"longest_gap_ms", 1e3 * longest_gap_}};
+    std::sort(latencies_us_.begin(), latencies_us_.end());
+    for (const auto& [name, share] : {std::pair{"p50_us", 0.5}, {"p90_us", 0.9}, {"p99_us", 0.99}, {"p999_us", 0.999}}) {
+      report[name] = Quantile(share);
+    }
+    report["max_us"] = latencies_us_.empty() ? 0.0 : latencies_us_.back();
+    report["errors"] = errors_;
+    if (bound_us > 0 && !latencies_us_.empty()) {
+      const auto within = std::upper_bound(latencies_us_.begin(), latencies_us_.end(), bound_us) - latencies_us_.begin();
+      report["within_bound"] = static_cast<double>(within) / static_cast<double>(latencies_us_.size());
+    }
+    return report;
+  }
+
+ private:
+  double Quantile(double share) const {
+    if (latencies_us_.empty()) return 0.0;
+    return latencies_us_[static_cast<size_t>(share * static_cast<double>(latencies_us_.size() - 1))];
+  }
+
+  bool counting_ = false;
+  Steady::time_point from_;
+  Steady::time_point last_;
+  double cpu_from_ = 0.0;
+  double longest_gap_ = 0.0;
+  uint64_t rows_ = 0;
+  uint64_t bytes_ = 0;
+  std::vector<double> latencies_us_;
+  std::map<std::string, uint64_t> errors_;
+};
+
+}  // namespace mneme::bench
+
+#endif  // MNEME_TESTS_BENCH_MEASUREMENT_H_
