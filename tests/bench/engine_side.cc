@@ -47,6 +47,7 @@ EngineRun ReadEngineRun(const nlohmann::json& command) {
   run.nprobe = command.value("nprobe", run.nprobe);
   run.recall = command.value("recall", run.recall);
   run.exact = command.value("exact", run.exact);
+  run.approximate_distances = command.value("approximate_distances", run.approximate_distances);
   run.read_out = command.value("read_out", run.read_out);
   run.temperature = command.value("temperature", run.temperature);
   run.seconds = command.value("seconds", run.seconds);
@@ -73,6 +74,7 @@ QueryCommand EngineSide::Command(const EngineRun& run, size_t request, size_t& r
   command.count = rows;
   command.k = run.k;
   command.exact = run.exact;
+  command.approximate_distances = run.approximate_distances;
   command.recall_target = run.recall;
   command.probes = run.nprobe;
   command.queries.Resize(rows * dimension_ * sizeof(float));

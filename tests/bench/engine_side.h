@@ -20,6 +20,7 @@ struct EngineRun {
   uint32_t nprobe = 0;     // 0: by recall
   double recall = 0.95;
   bool exact = false;
+  bool approximate_distances = false;
   std::string read_out = "neighbours";  // or distribution
   double temperature = 7.0;
   double seconds = 2.0;

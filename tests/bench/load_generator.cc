@@ -28,6 +28,7 @@ void AddCommon(CLI::App& verb, LoadOptions& options) {
   verb.add_option("--partition", options.partition);
   verb.add_option("--bound-ms", options.bound_ms, "Tell the share of calls that ended within it");
   verb.add_option("--deadline-ms", options.deadline_ms, "Of each call");
+  verb.add_option("--server-pid", options.server_pid, "Tell the CPU of this process too");
   verb.add_flag("--stream", options.stream, "One stream instead of unary calls");
 }
 
@@ -38,6 +39,7 @@ void AddQuery(CLI::App& app, LoadOptions& options) {
   verb->add_flag("--exact", options.exact);
   verb->add_option("--recall", options.recall);
   verb->add_option("--nprobe", options.nprobe);
+  verb->add_flag("--approximate-distances", options.approximate_distances);
   verb->add_option("--read-out", options.read_out)->check(CLI::IsMember({"neighbours", "distribution", "targets"}));
   verb->add_option("--temperature", options.temperature);
   verb->add_flag("--with-values", options.with_values);

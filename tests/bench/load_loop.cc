@@ -56,7 +56,8 @@ struct Work {
 template <typename Request, typename Response>
 class Loop {
  public:
-  Loop(const LoadOptions& options, Work<Request, Response> work) : options_(options), work_(std::move(work)) {
+  Loop(const LoadOptions& options, Work<Request, Response> work)
+      : options_(options), work_(std::move(work)), measured_(options.server_pid) {
     for (uint32_t c = 0; c < options.clients; ++c) {
       stubs_.push_back(v1::MemoryService::NewStub(Connect(options.server)));
       for (uint32_t i = 0; i < options.in_flight; ++i) {

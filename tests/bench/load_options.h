@@ -18,6 +18,7 @@ struct LoadOptions {
   double seconds = 2.0;
   double warm_up = 0.2;    // seconds before counting
   bool once = false;       // every key once instead of `seconds`
+  int server_pid = 0;      // whose CPU is told too
   double rate = 0.0;       // rows a second over all clients; 0: as fast as they are answered
   bool stream = false;     // one QueryStream or InsertStream instead of unary calls
   uint64_t partition = 0;
@@ -27,6 +28,7 @@ struct LoadOptions {
   bool exact = false;
   double recall = 0.0;
   uint32_t nprobe = 0;
+  bool approximate_distances = false;
   std::string read_out = "neighbours";  // or distribution, targets
   double temperature = 7.0;
   double deadline_ms = 0.0;  // of each call; 0: a minute

@@ -41,6 +41,7 @@ void SetSearch(const LoadOptions& options, v1::SearchParams& search) {
   if (options.exact) search.set_exact(true);
   if (options.recall > 0.0) search.set_recall_target(options.recall);
   if (options.nprobe > 0) search.set_nprobe(options.nprobe);
+  search.set_approximate_distances(options.approximate_distances);
 }
 
 }  // namespace

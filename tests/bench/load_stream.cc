@@ -35,7 +35,7 @@ v1::QueryStreamRequest Step(const LoadOptions& options, const QueryLoad& load, s
 nlohmann::json RunQueryStream(const LoadOptions& options, QueryLoad& load) {
   MemoryClient client(Require(NewChannel(options.server)));
   auto stream = client.OpenQueryStream();
-  Measurement measured;
+  Measurement measured(options.server_pid);
   const Steady::time_point begin = Steady::now();
   bool counting = false;
   for (size_t i = 0; options.once ? i < load.requests() : true; ++i) {
@@ -59,7 +59,7 @@ nlohmann::json RunQueryStream(const LoadOptions& options, QueryLoad& load) {
 nlohmann::json RunInsertStream(const LoadOptions& options, const InsertLoad& load) {
   MemoryClient client(Require(NewChannel(options.server)));
   auto stream = client.OpenInsertStream();
-  Measurement measured;
+  Measurement measured(options.server_pid);
   const Steady::time_point begin = Steady::now();
   measured.Start();
   v1::InsertRequest request;

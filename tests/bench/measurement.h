@@ -4,13 +4,16 @@
 #define MNEME_TESTS_BENCH_MEASUREMENT_H_
 
 #include <sys/resource.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <chrono>
 #include <cstdint>
 #include <cstdio>
 #include <cstdlib>
+#include <fstream>
 #include <map>
+#include <sstream>
 #include <string>
 #include <vector>
 
@@ -33,6 +36,23 @@ inline double CpuSeconds() {
   return seconds(usage.ru_utime) + seconds(usage.ru_stime);
 }
 
+// The same of another process; 0 when `pid` is 0 or gone.
+inline double CpuSecondsOf(int pid) {
+  if (pid == 0) return 0.0;
+  std::ifstream file("/proc/" + std::to_string(pid) + "/stat");
+  std::string line;
+  std::getline(file, line);
+  const size_t after_name = line.rfind(')');
+  if (after_name == std::string::npos) return 0.0;
+  std::istringstream fields(line.substr(after_name + 1));
+  std::string skipped;
+  for (int i = 0; i < 11; ++i) fields >> skipped;
+  double user = 0.0;
+  double system = 0.0;
+  fields >> user >> system;
+  return (user + system) / static_cast<double>(::sysconf(_SC_CLK_TCK));
+}
+
 // A benchmark that cannot go on says why and ends.
 inline void Require(const absl::Status& status) {
   if (status.ok()) return;
@@ -45,12 +65,16 @@ T Require(absl::StatusOr<T> value) {
   return *std::move(value);
 }
 
-// Calls that start before `Start()` are warm-up and do not count. Not thread-safe.
+// Calls that end before `Start()` are warm-up and do not count. Not thread-safe.
 class Measurement {
  public:
+  // `server_pid`: a process whose CPU is told as well; 0: none.
+  explicit Measurement(int server_pid = 0) : server_pid_(server_pid) {}
+
   void Start() {
     from_ = last_ = Steady::now();
     cpu_from_ = CpuSeconds();
+    server_cpu_from_ = CpuSecondsOf(server_pid_);
     counting_ = true;
   }
   // A call that began at `start` and has ended now. `error` empty: it succeeded with `rows` and `bytes`.
@@ -74,6 +98,7 @@ class Measurement {
     nlohmann::json report = {{"calls", latencies_us_.size()}, {"rows", rows_}, {"seconds", seconds},
                              {"rows_per_second", seconds > 0 ? static_cast<double>(rows_) / seconds : 0.0},
                              {"reply_bytes", bytes_}, {"cpu_seconds", CpuSeconds() - cpu_from_},
+                             {"server_cpu_seconds", CpuSecondsOf(server_pid_) - server_cpu_from_},
                              {"longest_gap_ms", 1e3 * longest_gap_}};
     std::sort(latencies_us_.begin(), latencies_us_.end());
     for (const auto& [name, share] : {std::pair{"p50_us", 0.5}, {"p90_us", 0.9}, {"p99_us", 0.99}, {"p999_us", 0.999}}) {
@@ -94,10 +119,12 @@ class Measurement {
     return latencies_us_[static_cast<size_t>(share * static_cast<double>(latencies_us_.size() - 1))];
   }
 
+  const int server_pid_;
   bool counting_ = false;
   Steady::time_point from_;
   Steady::time_point last_;
   double cpu_from_ = 0.0;
+  double server_cpu_from_ = 0.0;
   double longest_gap_ = 0.0;
   uint64_t rows_ = 0;
   uint64_t bytes_ = 0;

@@ -23,6 +23,7 @@ class Bench:
         self.seconds: float = options.seconds
         self.quick: bool = options.quick
         self.index: Optional[str] = options.index
+        self.main: str = options.set  # of the rows that say nothing else
         self.sets: dict[str, str] = {}
         self.notes: dict[str, Any] = {}
         self._stores: dict[tuple[str, Optional[str]], Store] = {}

@@ -42,12 +42,6 @@ def facts() -> dict[str, Any]:
     }
 
 
-def cpu_seconds(pid: int) -> float:
-    """User and system time of a process, its finished threads included."""
-    fields = pathlib.Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
-
-
 def tree_bytes(directory: pathlib.Path) -> int:
     """Bytes that the files below take on disk."""
     total = 0

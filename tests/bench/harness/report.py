@@ -114,3 +114,20 @@ def ratios(over: Sequence[float], under: Sequence[float]) -> list[float]:
 
 def column(results: Sequence[dict[str, Any]], name: str) -> list[float]:
     return [float(result[name]) for result in results]
+
+
+def cpu_us(result: dict[str, Any]) -> float:
+    """CPU of one row in microseconds, client and server together."""
+    return 1e6 * (result["cpu_seconds"] + result.get("server_cpu_seconds", 0.0)) / max(1, result["rows"])
+
+
+def throughput(
+    name: str, sides: dict[str, list[Any]], ours: str, theirs: str, bar: Optional[float], aim: Optional[float], **details: Any
+) -> Case:
+    """Rows a second of one side over those of the other; beside it, as a check against noise, the ratio by CPU a row."""
+    fast, slow = column(sides[ours], "rows_per_second"), column(sides[theirs], "rows_per_second")
+    shown = {f"{ours}_qps": statistics.median(fast), f"{theirs}_qps": statistics.median(slow)}
+    if all("cpu_seconds" in result for side in (ours, theirs) for result in sides[side]):
+        cpu = {side: statistics.median(cpu_us(result) for result in sides[side]) for side in (ours, theirs)}
+        shown |= {"by_cpu": cpu[theirs] / cpu[ours], f"{ours}_cpu_us": cpu[ours], f"{theirs}_cpu_us": cpu[theirs]}
+    return Case(name, ratios(fast, slow), bar, aim, details=shown | details | {"raw": sides})

@@ -60,9 +60,6 @@ class Server:
             self._process.kill()
             self._process.wait()
 
-    def cpu_seconds(self) -> float:
-        return machine.cpu_seconds(self.pid)
-
     def cli(self, *arguments: Argument, timeout: float = 7200.0) -> str:
         command = [machine.BIN / "mneme", "--server", self.unix, "--timeout", "0", "-q", *arguments]
         done = subprocess.run([str(part) for part in command], capture_output=True, text=True, timeout=timeout)

@@ -12,8 +12,6 @@ from .data import DataSet, recall
 from .process import Argument, run_json
 from .server import Server, centroids
 
-NO_SEARCH: dict[str, Any] = {}
-
 
 class Store:
     """Creates the memory, imports and builds. `index` names a codec where `mneme create` takes one."""
@@ -42,6 +40,10 @@ class Store:
         options.setdefault("keys", self.data.queries)
         address = self.server.unix if transport == "unix" else self.server.tcp
         return generate("query", self.server, address, self.memory, **options)
+
+    def load_on(self, server: Server, **options: Any) -> dict[str, Any]:
+        """The same against another server that has a copy of the data."""
+        return generate("query", server, server.unix, self.memory, keys=self.data.queries, **options)
 
     def found(self, k: int, **search: Any) -> np.ndarray:
         """Ids of every query, [queries x k]."""
@@ -87,13 +89,11 @@ class Store:
 def generate(verb: str, server: Server, address: str, memory: str, **options: Any) -> dict[str, Any]:
     """One run of the load generator."""
     command: list[Argument] = [machine.BIN / "load_generator", verb, "--server", address, "--memory", memory]
+    command += ["--server-pid", server.pid]
     for name, value in options.items():
         flag = ("-" if len(name) == 1 else "--") + name.replace("_", "-")
         if value is True:
             command.append(flag)
         elif value is not False and value is not None:
             command += [flag, value]
-    before = server.cpu_seconds()
-    result = run_json(command)
-    result["server_cpu_seconds"] = server.cpu_seconds() - before
-    return result
+    return run_json(command)

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import pathlib
 import time
-from typing import Any, Callable, Optional
+from typing import Any, Callable
 
 import faiss
 import numpy as np
-
-# A setting is (probes or ef, factor of candidates for re-ranking); what an index has no use for stays 1.
-Setting = tuple[int, int]
+from ladder import Setting, growing
 
 
 class FaissIndex:
@@ -114,15 +112,6 @@ class UsearchIndex:
         return np.asarray(found.keys).astype(np.int64).reshape(len(queries), -1)
 
 
-def growing(first: int, last: int) -> list[int]:
-    """first, then a fifth more each time."""
-    steps, value = [], float(first)
-    while value <= last:
-        steps.append(round(value))
-        value = max(value * 1.2, value + 1)
-    return steps
-
-
 def catalogue(rows: int, dimension: int) -> dict[str, Callable[[], Any]]:
     """Every peer index by name. Lists as Mneme makes them; PQ with two components a code."""
     lists = max(16, min(round(4 * rows**0.5), rows // 64))
@@ -139,14 +128,3 @@ def catalogue(rows: int, dimension: int) -> dict[str, Callable[[], Any]]:
         "hnswlib 32": HnswlibIndex,
         "usearch 32": UsearchIndex,
     }
-
-
-def fewest(settings: list[Setting], reaches: Callable[[Setting], bool]) -> Optional[Setting]:
-    """The first of ascending settings that reaches, by bisection; None when even the last does not."""
-    if not reaches(settings[-1]):
-        return None
-    low, high = -1, len(settings) - 1
-    while high - low > 1:
-        middle = (low + high) // 2
-        low, high = (low, middle) if reaches(settings[middle]) else (middle, high)
-    return settings[high]

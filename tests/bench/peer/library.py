@@ -20,6 +20,7 @@ from typing import Any
 import faiss
 import indexes
 import numpy as np
+from ladder import Setting, fewest
 
 BATCHES = (64, 256, 1024)
 TUNE_SECONDS = 0.4
@@ -58,7 +59,7 @@ class Worker:
         index, k = self._built[command["index"]], command["k"]
         best: dict[str, Any] = {"reached": False, "rows_per_second": 0.0}
         for ladder in index.settings(k):
-            setting = indexes.fewest(
+            setting = fewest(
                 ladder, lambda s: self._recall(index.search(self._queries, k, s), k) >= command["target"]
             )
             if setting is None:
@@ -87,10 +88,10 @@ class Worker:
         truth = self._truth[: len(found), :k]
         return sum(np.intersect1d(a, b).size for a, b in zip(found[:, :k], truth)) / truth.size
 
-    def _rate(self, index: Any, k: int, setting: indexes.Setting, batch: int, seconds: float) -> dict[str, Any]:
+    def _rate(self, index: Any, k: int, setting: Setting, batch: int, seconds: float) -> dict[str, Any]:
         rows, first = 0, 0
-        cpu = cpu_seconds()
         index.search(self._queries[:batch], k, setting)  # warm
+        cpu = cpu_seconds()
         start = time.monotonic()
         while (elapsed := time.monotonic() - start) < seconds or rows == 0:
             part = self._queries[first : first + batch]
