@@ -1,5 +1,5 @@
-// engine_load: the in-process side of the ratios. Holds the engine, or Debian's FAISS, and answers one JSON object for each
-// line of standard input, so that a driver can alternate it with other sides:
+// engine_load: the in-process side of the ratios. Holds the engine, or Debian's FAISS, and answers one JSON object for
+// each line of standard input, so that a driver can alternate it with other sides:
 //
 //   engine_load engine --data-dir DIR --memory wiki --queries q.npy [--search-threads N]
 //     {"k":100,"nprobe":24,"batch":64,"in_flight":4,"seconds":2}     fields as in engine_side.h

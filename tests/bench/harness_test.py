@@ -25,7 +25,8 @@ class Ratios(unittest.TestCase):
 
     def test_sides_alternate_and_keep_their_rounds(self):
         order = []
-        results = report.alternate(3, {"a": lambda: order.append("a") or len(order), "b": lambda: order.append("b") or -1})
+        sides = {"a": lambda: order.append("a") or len(order), "b": lambda: order.append("b") or -1}
+        results = report.alternate(3, sides)
         self.assertEqual(order, ["a", "b", "b", "a", "a", "b"])
         self.assertEqual(results["a"], [1, 4, 5])
 

@@ -124,7 +124,8 @@ void InsertLoad::Fill(size_t i, v1::InsertRequest& request) const {
   request.set_partition(options_.partition);
   request.set_durability(options_.durability == "sync" ? v1::DURABILITY_SYNC : v1::DURABILITY_WRITTEN);
   v1::Entries& entries = *request.mutable_entries();
-  SetKeys(keys_, keys_.dtype() == NpyDtype::kF16 ? v1::DTYPE_F16 : v1::DTYPE_F32, first, count, *entries.mutable_keys());
+  const v1::Dtype dtype = keys_.dtype() == NpyDtype::kF16 ? v1::DTYPE_F16 : v1::DTYPE_F32;
+  SetKeys(keys_, dtype, first, count, *entries.mutable_keys());
   entries.mutable_values()->set_tokens(Tokens(values_, first, count));
   if (options_.server_ids) return;
   std::vector<uint64_t> ids(count);

@@ -1,5 +1,5 @@
-// Measurement: what the calls of one timed run cost, as one JSON object. Shared by the load generator and engine_load, so
-// that both sides of a ratio are counted alike.
+// Measurement: what the calls of one timed run cost, as one JSON object. Shared by the load generator and engine_load,
+// so that both sides of a ratio are counted alike.
 #ifndef MNEME_TESTS_BENCH_MEASUREMENT_H_
 #define MNEME_TESTS_BENCH_MEASUREMENT_H_
 
@@ -15,6 +15,7 @@
 #include <map>
 #include <sstream>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "absl/status/statusor.h"
@@ -32,7 +33,9 @@ inline double SecondsBetween(Steady::time_point from, Steady::time_point to) {
 inline double CpuSeconds() {
   rusage usage{};
   ::getrusage(RUSAGE_SELF, &usage);
-  const auto seconds = [](const timeval& t) { return static_cast<double>(t.tv_sec) + 1e-6 * static_cast<double>(t.tv_usec); };
+  const auto seconds = [](const timeval& t) {
+    return static_cast<double>(t.tv_sec) + 1e-6 * static_cast<double>(t.tv_usec);
+  };
   return seconds(usage.ru_utime) + seconds(usage.ru_stime);
 }
 
@@ -101,14 +104,15 @@ class Measurement {
                              {"server_cpu_seconds", CpuSecondsOf(server_pid_) - server_cpu_from_},
                              {"longest_gap_ms", 1e3 * longest_gap_}};
     std::sort(latencies_us_.begin(), latencies_us_.end());
-    for (const auto& [name, share] : {std::pair{"p50_us", 0.5}, {"p90_us", 0.9}, {"p99_us", 0.99}, {"p999_us", 0.999}}) {
-      report[name] = Quantile(share);
-    }
+    const std::pair<const char*, double> quantiles[] = {
+        {"p50_us", 0.5}, {"p90_us", 0.9}, {"p99_us", 0.99}, {"p999_us", 0.999}};
+    for (const auto& [name, share] : quantiles) report[name] = Quantile(share);
     report["max_us"] = latencies_us_.empty() ? 0.0 : latencies_us_.back();
     report["errors"] = errors_;
     if (bound_us > 0 && !latencies_us_.empty()) {
-      const auto within = std::upper_bound(latencies_us_.begin(), latencies_us_.end(), bound_us) - latencies_us_.begin();
-      report["within_bound"] = static_cast<double>(within) / static_cast<double>(latencies_us_.size());
+      const auto late = std::upper_bound(latencies_us_.begin(), latencies_us_.end(), bound_us);
+      report["within_bound"] =
+          static_cast<double>(late - latencies_us_.begin()) / static_cast<double>(latencies_us_.size());
     }
     return report;
   }

@@ -27,7 +27,7 @@ class Bench:
         self.sets: dict[str, str] = {}
         self.notes: dict[str, Any] = {}
         self._stores: dict[tuple[str, Optional[str]], Store] = {}
-        self._copies: dict[str, pathlib.Path] = {}
+        self._made = 0
         self._children: list[LineProcess] = []
         self._servers: list[Server] = []
         self.scratch = pathlib.Path(tempfile.mkdtemp(prefix="mneme-bench-", dir=options.scratch))
@@ -48,7 +48,6 @@ class Bench:
         for directory in self.scratch.iterdir():
             shutil.rmtree(directory, ignore_errors=True)
         self._stores.clear()
-        self._copies.clear()
         self._children.clear()
         self._servers.clear()
 
@@ -67,17 +66,23 @@ class Bench:
         shutil.rmtree(server.data_dir, ignore_errors=True)
 
     def store(self, name: str, index: Optional[str] = None) -> Store:
-        """A data set in a memory of a server of its own, built; shared by the rows of one run."""
+        """A data set in a memory of a server of its own, built; shared by the rows of one run, which must not write."""
+        index = index or self.index
+        if (name, index) not in self._stores:
+            self._stores[name, index] = self.own_store(name, index)
+        return self._stores[name, index]
+
+    def own_store(self, name: str, index: Optional[str] = None) -> Store:
+        """The same for one row alone, which may write to it and stops its server."""
         index = index or self.index
         if index and not cli_offers("create", "--index"):
             raise NotAvailable("mneme create --index")
-        if (name, index) not in self._stores:
-            found = data.find(name)
-            self.sets[name] = found.story
-            # A file name without the ':' of an index.
-            server = self.server(f"{name}-{(index or 'default').replace(':', '_')}")
-            self._stores[name, index] = Store(server, found, self.scratch, index)
-        return self._stores[name, index]
+        found = data.find(name)
+        self.sets[name] = found.story
+        self._made += 1
+        # A file name without the ':' of an index.
+        server = self.server(f"{name}-{(index or 'default').replace(':', '_')}-{self._made}")
+        return Store(server, found, self.scratch, index)
 
     def engine(self, store: Store, threads: int = 0) -> LineProcess:
         """The engine in a process of its own, on a copy of the store's data. End it with `end`."""
@@ -112,4 +117,5 @@ class Bench:
 
     def drop_caches(self) -> bool:
         """Whether the page cache could be emptied."""
-        return subprocess.run(["sh", "-c", "sync; echo 3 > /proc/sys/vm/drop_caches"], capture_output=True).returncode == 0
+        done = subprocess.run(["sh", "-c", "sync; echo 3 > /proc/sys/vm/drop_caches"], capture_output=True)
+        return done.returncode == 0

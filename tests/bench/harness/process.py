@@ -21,7 +21,9 @@ def run_json(command: Sequence[Argument], timeout: float = 3600.0) -> dict[str, 
 class LineProcess:
     """A child that is asked with one JSON object a line, and answers with one. The first line says that it is ready."""
 
-    def __init__(self, command: Sequence[Argument], log: pathlib.Path, environment: Optional[dict[str, str]] = None) -> None:
+    def __init__(
+        self, command: Sequence[Argument], log: pathlib.Path, environment: Optional[dict[str, str]] = None
+    ) -> None:
         self._log = log
         with open(log, "ab") as errors:
             self._process = subprocess.Popen(

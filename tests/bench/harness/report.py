@@ -14,7 +14,8 @@ class NotAvailable(Exception):
 
 @dataclass
 class Case:
-    """One ratio: its value in every round, and what it must be. `at_most` turns the bar round; no bar: only reported."""
+    """One ratio: its value in every round, and what it must be. `at_most` turns the bar round; without a bar it is only
+    reported."""
 
     name: str
     samples: Sequence[float]
@@ -80,8 +81,10 @@ def number(value: float) -> str:
 def line_of(case: Case) -> str:
     bar = "" if case.bar is None else f"{'<=' if case.at_most else '>='} {number(case.bar)}"
     spread = f"({number(min(case.samples))} .. {number(max(case.samples))})"
-    notes = "  ".join(f"{key} {text(value)}" for key, value in case.details.items() if not isinstance(value, (dict, list)))
-    return f"{case.name:<44} {number(case.median):>9} {case.unit:<5} {spread:<20} {bar:<9} {case.outcome:<9} {notes}".rstrip()
+    shown = {key: value for key, value in case.details.items() if not isinstance(value, (dict, list))}
+    notes = "  ".join(f"{key} {text(value)}" for key, value in shown.items())
+    measured = f"{case.name:<44} {number(case.median):>9} {case.unit:<5} {spread:<20}"
+    return f"{measured} {bar:<9} {case.outcome:<9} {notes}".rstrip()
 
 
 def text(value: Any) -> str:
@@ -122,9 +125,15 @@ def cpu_us(result: dict[str, Any]) -> float:
 
 
 def throughput(
-    name: str, sides: dict[str, list[Any]], ours: str, theirs: str, bar: Optional[float], aim: Optional[float], **details: Any
+    name: str,
+    sides: dict[str, list[Any]],
+    ours: str,
+    theirs: str,
+    bar: Optional[float],
+    aim: Optional[float],
+    **details: Any,
 ) -> Case:
-    """Rows a second of one side over those of the other; beside it, as a check against noise, the ratio by CPU a row."""
+    """Rows a second of one side over those of the other. Beside it the same by CPU, which a busy machine blurs less."""
     fast, slow = column(sides[ours], "rows_per_second"), column(sides[theirs], "rows_per_second")
     shown = {f"{ours}_qps": statistics.median(fast), f"{theirs}_qps": statistics.median(slow)}
     if all("cpu_seconds" in result for side in (ours, theirs) for result in sides[side]):

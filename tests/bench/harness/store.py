@@ -1,4 +1,5 @@
-"""A data set in a memory of a running server: loads against it, recall against exact, the probes that a recall needs."""
+"""A data set in a memory of a running server: loads against it, recall against exact, the probes that a recall needs.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A vector database over loopback, measured by a client of its own: answers one JSON object a line (harness/process.py).
+"""A vector database over loopback, measured by a client of its own: one JSON object a line (harness/process.py).
 
   {"op": "load", "keys": .., "queries": .., "truth": .., "scratch": DIR}   serves, inserts and indexes
   {"op": "tune", "k": .., "target": .95}                                   the cheapest setting, its best batch

@@ -47,9 +47,8 @@ def peer_of(bench: Bench, store: Store) -> tuple[LineProcess, list[str]]:
 
 def best_of(peer: LineProcess, names: list[str], k: int, target: float) -> tuple[str, dict[str, Any], dict[str, Any]]:
     """The fastest index at this recall, how to search it, and what every index came to."""
-    tuned = {
-        name: peer.ask(op="tune", index=name, k=k, target=target) for name in names if k <= GRAPH_K or name not in GRAPHS
-    }
+    tried = [name for name in names if k <= GRAPH_K or name not in GRAPHS]
+    tuned = {name: peer.ask(op="tune", index=name, k=k, target=target) for name in tried}
     reached = {name: found for name, found in tuned.items() if found.get("reached")}
     if not reached:
         raise NotAvailable(f"no peer index reaches recall {target} at k = {k}")

@@ -32,4 +32,5 @@ def run(bench: Bench, row: Row) -> None:
     floor = store.data.rows * (code_bytes + IDENTITY_BYTES)
     details = {"index": index, "anonymous_mb": pages.anonymous / 1e6, "keys_mb": keys / 1e6, "recall": reached}
     details["sections"] = {str(section): size for section, size in sorted(pages.sections.items())}
-    row.add(Case(f"{store.data.name}, {asked:,} queries", [counted / floor], bar=1.3, aim=1.15, at_most=True, details=details))
+    name = f"{store.data.name}, {asked:,} queries"
+    row.add(Case(name, [counted / floor], bar=1.3, aim=1.15, at_most=True, details=details))

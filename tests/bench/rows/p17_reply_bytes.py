@@ -26,7 +26,8 @@ def run(bench: Bench, row: Row) -> None:
         per_row[read_out] = once["reply_bytes"] / once["rows"]
     for read_out, bar, aim in (("distribution", 6.0, 10.0), ("targets", 500.0, None)):
         details = {"bytes_per_row": per_row[read_out], "neighbours": per_row["neighbours"]}
-        row.add(Case(f"bytes, neighbours / {read_out}", [per_row["neighbours"] / per_row[read_out]], bar, aim, details=details))
+        smaller = per_row["neighbours"] / per_row[read_out]
+        row.add(Case(f"bytes, neighbours / {read_out}", [smaller], bar, aim, details=details))
     names = ("neighbours", "distribution", "targets")
     sides = alternate(bench.rounds, {name: (lambda name=name: load(name, seconds=bench.seconds)) for name in names})
     for name in names[1:]:
