@@ -125,6 +125,8 @@ inline constexpr uint64_t kMinIndexedRows = 256;
 inline constexpr size_t kMaxSegments = 6;
 // Rows sampled to train a codebook, per centroid: FAISS's own upper bound.
 inline constexpr size_t kTrainingRowsPerCentroid = 64;
+// Ram of one training sample: beyond it a training takes longer and ends no better.
+inline constexpr size_t kMaxSampleBytes = size_t{512} << 20;
 
 }  // namespace mneme::limits
 

@@ -1,9 +1,11 @@
 // 1. Without a codebook: one pass over the store samples rows by a hash of the row, so that a rebuild trains on the same
 //    sample; k-means and calibration.
-// 2. One pass over the store adds every row to the builder, which assigns lists and writes the file.
+// 2. Two passes over the store: the first assigns lists, the second puts keys and values into the mapped file. Ram holds a
+//    few numbers a row.
 #include "engine/index_builder.h"
 
 #include <algorithm>
+#include <optional>
 #include <utility>
 #include <vector>
 
@@ -38,17 +40,28 @@ class Build {
     BuiltSegment built;
     built.codebook = codebook;
     SegmentBuilder builder(request_.spec, built.codebook, request_.first_row, request_.end_row);
-    RETURN_IF_ERROR(Scan("reading", [&](Row row, const EntryView& entry) { builder.Add(row, entry); }));
+    RETURN_IF_ERROR(Scan("assigning", [&](Row row, const EntryView& entry) { builder.Add(row, entry, ListOf(row)); }));
     built.installed.record = {.key = request_.key,
                               .file_number = request_.files->NextNumber(),
                               .codebook_number = built.codebook->number(),
                               .first_row = request_.first_row,
                               .end_row = request_.end_row};
     const uint64_t number = built.installed.record.file_number;
-    RETURN_IF_ERROR(builder.Write(request_.files->SegmentPath(number), request_.files->Identity(request_.key, number),
-                                  [this] { return !Report("writing", request_.live_rows); }));
+    RETURN_IF_ERROR(builder.Begin(request_.files->SegmentPath(number), request_.files->Identity(request_.key, number)));
+    RETURN_IF_ERROR(Scan("writing", [&](Row row, const EntryView& entry) { builder.Place(row, entry); }));
+    RETURN_IF_ERROR(builder.Finish([this] { return !Report("coding", request_.live_rows); }));
     ASSIGN_OR_RETURN(built.installed.segment, request_.files->OpenSegment(built.installed.record, request_.spec));
     return built;
+  }
+
+  // The list that a merged segment has the row in.
+  std::optional<uint32_t> ListOf(Row row) const {
+    for (const auto& segment : request_.merged) {
+      if (row < segment->first_row() || row >= segment->end_row()) continue;
+      const std::optional<size_t> position = segment->PositionOf(row);
+      if (position.has_value()) return segment->ListAt(*position);
+    }
+    return std::nullopt;
   }
 
   bool Report(const char* stage, uint64_t rows_done) const {
@@ -71,9 +84,13 @@ class Build {
 
   absl::StatusOr<std::shared_ptr<const Codebook>> Train() const {
     const uint64_t rows = std::max<uint64_t>(request_.live_rows, 1);
-    const uint32_t wanted = ListsFor(rows);
-    const uint64_t sample_rows = std::max(uint64_t{wanted} * limits::kTrainingRowsPerCentroid, kMinSampleRows);
+    const uint32_t chosen = request_.spec.index.lists;
+    const uint32_t wanted = chosen != 0 ? chosen : ListsFor(rows);
     const size_t dimension = request_.spec.dimension;
+    const uint64_t sample_rows =
+        std::max(std::min<uint64_t>(uint64_t{wanted} * limits::kTrainingRowsPerCentroid,
+                                    limits::kMaxSampleBytes / (dimension * sizeof(float))),
+                 kMinSampleRows);
     std::vector<float> sample;
     RETURN_IF_ERROR(Scan("reading", [&](Row row, const EntryView& entry) {
       if (Mix64(row) % rows >= sample_rows) return;

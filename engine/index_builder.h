@@ -4,6 +4,7 @@
 
 #include <functional>
 #include <memory>
+#include <vector>
 
 #include "absl/status/statusor.h"
 #include "engine/commands.h"
@@ -22,6 +23,8 @@ struct BuildRequest {
   Row end_row = 0;
   uint64_t live_rows = 0;                      // about how many of them are alive
   std::shared_ptr<const Codebook> codebook;    // null: train one on these rows
+  // Segments of that codebook which hold some of the rows: these keep their lists.
+  std::vector<std::shared_ptr<const Segment>> merged;
   std::function<bool(const BuildProgress&)> progress;  // may be empty; false cancels
 };
 

@@ -24,14 +24,14 @@ constexpr std::chrono::milliseconds kTick(50);
 constexpr uint64_t kLongTailRows = 4 * limits::kFlatRows;
 // A build that failed is not tried again before this.
 constexpr std::chrono::seconds kRetryDelay(10);
-// Rows of a merge are held in ram while it is written.
-constexpr uint64_t kMaxMergeBytes = uint64_t{2} << 30;
 // A merge takes an older segment in when it is at most this many times what is written with it.
 constexpr uint64_t kMergeRatio = 2;
 
 // A segment is compacted when more than one part in so many of its rows is dead: three rows are then written anew for each
 // dead one that goes.
 constexpr uint64_t kDeadParts = 4;
+
+using Segments = std::vector<std::shared_ptr<const Segment>>;
 
 // What is to be built: rows [first, end), with `codebook` or a new one.
 struct Plan {
@@ -40,7 +40,7 @@ struct Plan {
   std::shared_ptr<const Codebook> codebook;
 };
 
-Plan MakePlan(const PublishedPartition& partition, size_t key_bytes, bool retrain) {
+Plan MakePlan(const PublishedPartition& partition, bool retrain) {
   const IndexVersion& version = *partition.version;
   Plan plan;
   plan.end = version.tail.end_row;
@@ -54,9 +54,8 @@ Plan MakePlan(const PublishedPartition& partition, size_t key_bytes, bool retrai
   uint64_t rows = plan.end - plan.first;
   for (size_t i = version.segments.size(); i-- > 0;) {
     const Segment& older = *version.segments[i];
-    const bool small = (rows + older.rows()) * key_bytes <= kMaxMergeBytes;
     const bool merge = older.rows() <= kMergeRatio * rows || i + 1 >= limits::kMaxSegments;
-    if (!merge || !small) break;
+    if (!merge) break;
     plan.first = older.first_row();
     rows += older.rows();
   }
@@ -189,7 +188,7 @@ absl::Status Maintenance::Seal(Shard& shard, const PartitionKey& key, bool retra
   const bool long_tail = partition->tail_rows >= kLongTailRows && partition->live_rows > 0;
   if (!worth_it || (partition->live_rows < limits::kMinIndexedRows && !long_tail)) return absl::OkStatus();
 
-  const Plan plan = MakePlan(*partition, memory->spec.KeyBytes(), retrain);
+  const Plan plan = MakePlan(*partition, retrain);
   // Marks are read before the rows: a row that dies in between is in both, and stays marked.
   ASSIGN_OR_RETURN(std::vector<Row> marks, shard.store().ReadDeadMarks(key));
   std::erase_if(marks, [&](Row row) { return row < plan.first || row >= plan.end; });
@@ -202,6 +201,7 @@ absl::Status Maintenance::Seal(Shard& shard, const PartitionKey& key, bool retra
                     .end_row = plan.end,
                     .live_rows = std::min<uint64_t>(partition->live_rows, plan.end - plan.first),
                     .codebook = plan.codebook,
+                    .merged = plan.codebook == nullptr ? Segments() : partition->version->segments,
                     // Reads that wait for a version keep their deadlines while this takes its time.
                     .progress = [&](const BuildProgress& done) {
                       ExpireWaiters();
@@ -255,6 +255,7 @@ absl::Status Maintenance::CompactSegment(Shard& shard, const PublishedPartition&
                                           .end_row = record.end_row,
                                           .live_rows = rows - dead,
                                           .codebook = partition.version->codebook,
+                                          .merged = {partition.version->segments[segment]},
                                           .progress = [&](const BuildProgress& done) {
                                             ExpireWaiters();
                                             return progress(done);

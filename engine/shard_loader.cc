@@ -101,6 +101,7 @@ class Loader {
                                .end_row = end,
                                .live_rows = std::min(partition.head().live_rows, end - first),
                                .codebook = std::move(codebook),
+                               .merged = {},
                                .progress = nullptr});
     if (absl::IsFailedPrecondition(built.status())) return store_.Commit(batch);
     RETURN_IF_ERROR(built.status());

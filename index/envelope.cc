@@ -108,17 +108,42 @@ struct EnvelopeWriter::State {
   std::string temporary;
   int file = -1;
   Header header;
-  std::vector<uint64_t> table;
-  std::vector<char> block;         // the block that is being filled
+  std::vector<char> block;         // what waits to be written
   uint64_t end = kHeaderBytes;     // where the next byte goes
   bool finished = false;
+  struct Map {
+    char* bytes;
+    uint64_t size;
+  };
+  std::vector<Map> maps;
 
   absl::Status FlushBlock() {
     if (block.empty()) return absl::OkStatus();
-    table.push_back(Checksum64({block.data(), block.size()}));
     RETURN_IF_ERROR(WriteAt(file, block.data(), block.size(), end - block.size(), temporary));
     block.clear();
     return absl::OkStatus();
+  }
+
+  void Unmap() {
+    for (const Map& map : maps) ::munmap(map.bytes, map.size);
+    maps.clear();
+  }
+
+  // The checksum of every block from the header to `end`, as the file holds it.
+  absl::StatusOr<std::vector<uint64_t>> SumBlocks() const {
+    std::vector<uint64_t> sums;
+    std::vector<char> bytes(kBlockBytes);
+    for (uint64_t offset = kHeaderBytes; offset < end; offset += kBlockBytes) {
+      const size_t size = std::min<uint64_t>(kBlockBytes, end - offset);
+      for (size_t read = 0; read < size;) {
+        const ssize_t got = ::pread(file, bytes.data() + read, size - read, static_cast<off_t>(offset + read));
+        if (got < 0 && errno == EINTR) continue;
+        if (got <= 0) return SystemError("read back", temporary);
+        read += static_cast<size_t>(got);
+      }
+      sums.push_back(Checksum64({bytes.data(), size}));
+    }
+    return sums;
   }
 
   absl::Status Put(std::string_view bytes) {
@@ -141,6 +166,7 @@ struct EnvelopeWriter::State {
 EnvelopeWriter::EnvelopeWriter(std::unique_ptr<State> state) : state_(std::move(state)) {}
 
 EnvelopeWriter::~EnvelopeWriter() {
+  state_->Unmap();
   if (state_->file >= 0) ::close(state_->file);
   if (!state_->finished) ::unlink(state_->temporary.c_str());
 }
@@ -156,7 +182,7 @@ absl::StatusOr<std::unique_ptr<EnvelopeWriter>> EnvelopeWriter::New(std::string 
   state->header.memory = identity.memory;
   state->header.partition = identity.partition;
   state->header.file_number = identity.file_number;
-  state->file = ::open(state->temporary.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
+  state->file = ::open(state->temporary.c_str(), O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
   if (state->file < 0) return SystemError("create", state->temporary);
   return std::unique_ptr<EnvelopeWriter>(new EnvelopeWriter(std::move(state)));
 }
@@ -185,11 +211,35 @@ absl::Status EnvelopeWriter::AddSection(uint32_t id, std::string_view bytes) {
   return Append(bytes);
 }
 
+absl::StatusOr<char*> EnvelopeWriter::MapSection(uint32_t id, uint64_t bytes) {
+  RETURN_IF_ERROR(BeginSection(id));
+  State& s = *state_;
+  RETURN_IF_ERROR(s.FlushBlock());
+  s.header.sections[s.header.section_count - 1].bytes = bytes;
+  if (bytes == 0) return static_cast<char*>(nullptr);
+  const int reserved = ::posix_fallocate(s.file, static_cast<off_t>(s.end), static_cast<off_t>(bytes));
+  if (reserved != 0) {
+    errno = reserved;
+    return SystemError("reserve room in", s.temporary);
+  }
+  const uint64_t page = static_cast<uint64_t>(::sysconf(_SC_PAGESIZE));
+  const uint64_t start = s.end / page * page;
+  const uint64_t size = s.end - start + bytes;
+  void* map = ::mmap(nullptr, size, PROT_READ | PROT_WRITE, MAP_SHARED, s.file, static_cast<off_t>(start));
+  if (map == MAP_FAILED) return SystemError("map", s.temporary);
+  s.maps.push_back({static_cast<char*>(map), size});
+  char* section = static_cast<char*>(map) + (s.end - start);
+  s.end += bytes;
+  return section;
+}
+
 absl::StatusOr<uint64_t> EnvelopeWriter::Finish() {
   State& s = *state_;
   RETURN_IF_ERROR(s.Pad());
   RETURN_IF_ERROR(s.FlushBlock());
-  const std::string_view table(reinterpret_cast<const char*>(s.table.data()), s.table.size() * sizeof(uint64_t));
+  s.Unmap();
+  ASSIGN_OR_RETURN(const std::vector<uint64_t> sums, s.SumBlocks());
+  const std::string_view table(reinterpret_cast<const char*>(sums.data()), sums.size() * sizeof(uint64_t));
   s.header.table_offset = s.end;
   s.header.table_checksum = Checksum64(table);
   s.header.file_bytes = s.end + table.size();

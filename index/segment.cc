@@ -186,6 +186,11 @@ RowBlock Segment::List(uint32_t list) const {
   return block;
 }
 
+uint32_t Segment::ListAt(size_t position) const {
+  const auto after = std::upper_bound(state_->offsets.begin(), state_->offsets.end(), uint64_t{position});
+  return static_cast<uint32_t>(after - state_->offsets.begin() - 1);
+}
+
 const char* Segment::Codes(uint32_t list) const {
   return state_->codes == nullptr ? nullptr : state_->codes + state_->code_offsets[list];
 }

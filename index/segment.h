@@ -39,6 +39,8 @@ class Segment {
   size_t code_block_bytes() const;  // 0 when the file has no codes
   // Where `row` stands in All(); nullopt when the file does not hold it.
   std::optional<size_t> PositionOf(Row row) const;
+  // The list of the row at `position` of All().
+  uint32_t ListAt(size_t position) const;
 
  private:
   struct State;
@@ -46,16 +48,25 @@ class Segment {
   std::unique_ptr<State> state_;
 };
 
-// Collects rows in row order, then writes the file. Memory: the rows it holds. Not thread-safe.
+// Builds a segment from two looks at the same rows, so that ram holds neither keys nor values: the first gives each row its
+// list, the second puts it into its place in the mapped file. Not thread-safe.
+//
+//   Add(row, entry)...  ->  Begin(path)  ->  Place(row, entry)...  ->  Finish()
 class SegmentBuilder {
  public:
   SegmentBuilder(const IndexSpec& spec, std::shared_ptr<const Codebook> codebook, Row first_row, Row end_row);
   ~SegmentBuilder();
 
-  // `row` ascends from call to call and lies in [first_row, end_row).
-  void Add(Row row, const EntryView& entry);
-  // Assigns lists, writes, syncs and renames. `cancelled` is asked now and then: CANCELLED when it says so.
-  absl::Status Write(const std::string& path, const EnvelopeIdentity& identity, const std::function<bool()>& cancelled);
+  // `row` ascends from call to call and lies in [first_row, end_row). `list`: the list of the codebook that the row is
+  // known to belong to (it was in an older segment of it), or nullopt.
+  void Add(Row row, const EntryView& entry, std::optional<uint32_t> list = std::nullopt);
+  uint64_t rows() const;
+  absl::Status Begin(const std::string& path, const EnvelopeIdentity& identity);
+  // The same rows again, ascending; rows that were not added are passed over, and rows that are gone meanwhile stay
+  // empty (they are dead by then).
+  void Place(Row row, const EntryView& entry);
+  // Codes, sums, syncs and renames. `cancelled` is asked now and then: CANCELLED when it says so.
+  absl::Status Finish(const std::function<bool()>& cancelled);
 
  private:
   struct State;

@@ -59,16 +59,22 @@ std::shared_ptr<const IndexVersion> Build(const Collection& c, uint32_t lists) {
   std::printf("train: %u lists of %zu rows, %.2f s\n", lists, sample_rows, Seconds(start));
   start = Clock::now();
   SegmentBuilder builder(c.spec, codebook, 0, rows);
-  for (Row row = 0; row < rows; ++row) {
-    EntryView entry;
-    const uint32_t token = static_cast<uint32_t>(row);
-    entry.id = row;
-    entry.key = {reinterpret_cast<const char*>(c.keys.data() + row * d), c.spec.KeyBytes()};
-    entry.value = {reinterpret_cast<const char*>(&token), sizeof(token)};
-    builder.Add(row, entry);
-  }
+  const auto for_each = [&](const auto& visit) {
+    for (Row row = 0; row < rows; ++row) {
+      EntryView entry;
+      const uint32_t token = static_cast<uint32_t>(row);
+      entry.id = row;
+      entry.key = {reinterpret_cast<const char*>(c.keys.data() + row * d), c.spec.KeyBytes()};
+      entry.value = {reinterpret_cast<const char*>(&token), sizeof(token)};
+      visit(row, entry);
+    }
+  };
   const std::string path = std::filesystem::temp_directory_path() / "mneme_index_search_bench.seg";
-  if (const absl::Status status = builder.Write(path, {}, {}); !status.ok()) {
+  for_each([&](Row row, const EntryView& entry) { builder.Add(row, entry); });
+  absl::Status status = builder.Begin(path, {});
+  for_each([&](Row row, const EntryView& entry) { builder.Place(row, entry); });
+  if (status.ok()) status = builder.Finish({});
+  if (!status.ok()) {
     std::fprintf(stderr, "%s\n", status.ToString().c_str());
     std::exit(1);
   }

@@ -88,17 +88,22 @@ TEST_F(IndexFormatTest, TheSegmentOfTheDocumentIsWritten) {
   SegmentBuilder builder(kSpec, codebook_, 1000, 1004);
   const Row rows[] = {1000, 1002, 1003};
   const std::vector<float> keys[] = {{5.0F, -4.0F}, {1.0F, 2.0F}, {6.0F, -4.0F}};
-  for (size_t i = 0; i < 3; ++i) {
-    const std::string key = Encode(Dtype::kF16, keys[i]);
-    const Token token = 7 + static_cast<Token>(i);
-    EntryView entry;
-    entry.id = 300 + i;
-    entry.key = key;
-    entry.value = {reinterpret_cast<const char*>(&token), sizeof(token)};
-    entry.attributes.source = i == 1 ? 5 : 0;
-    builder.Add(rows[i], entry);
-  }
-  ASSERT_TRUE(builder.Write(path_, kSegmentIdentity, {}).ok());
+  const auto for_each = [&](const auto& visit) {
+    for (size_t i = 0; i < 3; ++i) {
+      const std::string key = Encode(Dtype::kF16, keys[i]);
+      const Token token = 7 + static_cast<Token>(i);
+      EntryView entry;
+      entry.id = 300 + i;
+      entry.key = key;
+      entry.value = {reinterpret_cast<const char*>(&token), sizeof(token)};
+      entry.attributes.source = i == 1 ? 5 : 0;
+      visit(rows[i], entry);
+    }
+  };
+  for_each([&](Row row, const EntryView& entry) { builder.Add(row, entry); });
+  ASSERT_TRUE(builder.Begin(path_, kSegmentIdentity).ok());
+  for_each([&](Row row, const EntryView& entry) { builder.Place(row, entry); });
+  ASSERT_TRUE(builder.Finish({}).ok());
   EXPECT_TRUE(ReadFile(path_) == Example("a segment"));
 }
 

@@ -87,10 +87,16 @@ inline std::shared_ptr<const Segment> Seal(const IndexSpec& spec, const EntryCol
   const std::string path = scratch.File("segment");
   const EnvelopeIdentity identity{1, 2, 3, 4};
   SegmentBuilder builder(spec, codebook, first, end);
-  for (Row row = first; row < end; ++row) {
-    if (dead.count(row) == 0) builder.Add(row, entries.At(row));
-  }
-  const absl::Status written = builder.Write(path, identity, {});
+  const auto for_each = [&](const auto& visit) {
+    for (Row row = first; row < end; ++row) {
+      if (dead.count(row) == 0) visit(row, entries.At(row));
+    }
+  };
+  for_each([&](Row row, const EntryView& entry) { builder.Add(row, entry); });
+  absl::Status written = builder.Begin(path, identity);
+  EXPECT_TRUE(written.ok()) << written;
+  for_each([&](Row row, const EntryView& entry) { builder.Place(row, entry); });
+  written = builder.Finish({});
   EXPECT_TRUE(written.ok()) << written;
   auto segment = Segment::Open(path, spec, identity);
   EXPECT_TRUE(segment.ok()) << segment.status();

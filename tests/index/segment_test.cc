@@ -150,18 +150,47 @@ TEST_F(SegmentFile, WhoseSectionsDoNotFitTogetherIsRefusedOrHarmless) {
 }
 
 TEST_F(SegmentFile, IsNotWrittenWhenItsBuildIsCancelled) {
-  SegmentBuilder builder(spec_, codebook_, 0, 300);
+  auto owned = std::make_unique<SegmentBuilder>(spec_, codebook_, 0, 300);
+  SegmentBuilder& builder = *owned;
   for (Row row = 0; row < 300; ++row) builder.Add(row, entries_.At(row));
   const std::string path = scratch_.File("cancelled");
-  EXPECT_EQ(builder.Write(path, kIdentity, [] { return true; }).code(), absl::StatusCode::kCancelled);
+  ASSERT_TRUE(builder.Begin(path, kIdentity).ok());
+  EXPECT_EQ(builder.Finish([] { return true; }).code(), absl::StatusCode::kCancelled);
+  owned.reset();
   EXPECT_FALSE(std::filesystem::exists(path));
   EXPECT_FALSE(std::filesystem::exists(path + ".tmp"));
+}
+
+TEST_F(SegmentFile, KeepsTheListsThatItsRowsAreKnownToHave) {
+  SegmentBuilder builder(spec_, codebook_, 0, 300);
+  // Row 7 is said to be in another list than the codebook would give it, and row 9 goes between the two looks.
+  const uint32_t other = codebook_->lists() - 1;
+  for (Row row = 0; row < 300; ++row) {
+    builder.Add(row, entries_.At(row), row == 7 ? std::optional<uint32_t>(other) : std::nullopt);
+  }
+  const std::string path = scratch_.File("known");
+  ASSERT_TRUE(builder.Begin(path, kIdentity).ok());
+  for (Row row = 0; row < 300; ++row) {
+    if (row != 9) builder.Place(row, entries_.At(row));
+  }
+  ASSERT_TRUE(builder.Finish({}).ok());
+  const auto segment = Segment::Open(path, spec_, kIdentity);
+  ASSERT_TRUE(segment.ok()) << segment.status();
+  EXPECT_EQ((*segment)->ListAt(*(*segment)->PositionOf(7)), other);
+  for (Row row = 0; row < 300; ++row) {
+    const size_t position = *(*segment)->PositionOf(row);
+    const RowBlock list = (*segment)->List((*segment)->ListAt(position));
+    EXPECT_NE(std::find(list.rows, list.rows + list.count, row), list.rows + list.count);
+    if (row == 9) continue;
+    EXPECT_EQ((*segment)->All().ValueAt(position, spec_.value_bytes), entries_.At(row).value);
+  }
 }
 
 TEST_F(SegmentFile, MayHoldNoRowAtAll) {
   SegmentBuilder builder(spec_, codebook_, 5, 9);
   const std::string path = scratch_.File("empty");
-  ASSERT_TRUE(builder.Write(path, kIdentity, {}).ok());
+  ASSERT_TRUE(builder.Begin(path, kIdentity).ok());
+  ASSERT_TRUE(builder.Finish({}).ok());
   const auto segment = Segment::Open(path, spec_, kIdentity);
   ASSERT_TRUE(segment.ok()) << segment.status();
   EXPECT_EQ((*segment)->rows(), 0U);
