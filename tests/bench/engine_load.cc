@@ -1,7 +1,7 @@
 // engine_load: the in-process side of the ratios. Holds the engine, or Debian's FAISS, and answers one JSON object for
 // each line of standard input, so that a driver can alternate it with other sides:
 //
-//   engine_load engine --data-dir DIR --memory wiki --queries q.npy [--search-threads N]
+//   engine_load engine --data-dir DIR --memory wiki --queries q.npy [--search-threads N] [--max-batched-rows N]
 //     {"k":100,"nprobe":24,"batch":64,"in_flight":4,"seconds":2}     fields as in engine_side.h
 //   engine_load faiss --keys k.npy --centroids c.npy --queries q.npy
 //     {"k":100,"nprobe":24,"batch":1024,"threads":2,"seconds":2}
@@ -50,17 +50,18 @@ int main(int argc, char** argv) {
   using namespace mneme::bench;
   CLI::App app("The in-process side of the ratios");
   app.require_subcommand(1);
-  std::string data_dir, memory, queries_path, keys_path, centroids_path;
-  uint32_t search_threads = 0;
+  std::string memory, queries_path, keys_path, centroids_path;
+  mneme::DeploymentOptions options;
   size_t dimension = 0;
   CLI::App* engine = app.add_subcommand("engine", "Mneme's own");
-  engine->add_option("--data-dir", data_dir, "Which no server has open")->required();
+  engine->add_option("--data-dir", options.data_dir, "Which no server has open")->required();
   engine->add_option("--memory", memory)->required();
   engine->add_option("--queries", queries_path, "FILE.npy")->required();
-  engine->add_option("--search-threads", search_threads);
+  engine->add_option("--search-threads", options.search_threads);
+  engine->add_option("--max-batched-rows", options.max_batched_rows, "1: queued queries are searched one by one");
   engine->callback([&] {
     std::vector<float> queries = Floats(queries_path, dimension);
-    EngineSide side(data_dir, memory, search_threads, std::move(queries), dimension);
+    EngineSide side(options, memory, std::move(queries), dimension);
     Serve([&](const nlohmann::json& command) { return side.Run(ReadEngineRun(command)); });
   });
   CLI::App* faiss = app.add_subcommand("faiss", "Debian's FAISS, IVFFlat");

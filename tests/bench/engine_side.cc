@@ -55,12 +55,9 @@ EngineRun ReadEngineRun(const nlohmann::json& command) {
   return run;
 }
 
-EngineSide::EngineSide(const std::string& data_dir, const std::string& memory, uint32_t search_threads,
-                       std::vector<float> queries, size_t dimension)
+EngineSide::EngineSide(DeploymentOptions options, const std::string& memory, std::vector<float> queries,
+                       size_t dimension)
     : queries_(std::move(queries)), dimension_(dimension) {
-  DeploymentOptions options;
-  options.data_dir = data_dir;
-  options.search_threads = search_threads;
   deployment_ = Require(Deployment::Open(std::move(options)));
   memory_ = Require(deployment_->FindMemory(memory));
 }

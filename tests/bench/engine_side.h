@@ -33,8 +33,7 @@ EngineRun ReadEngineRun(const nlohmann::json& command);
 // Opens a data directory that no server has open. Not thread-safe.
 class EngineSide {
  public:
-  EngineSide(const std::string& data_dir, const std::string& memory, uint32_t search_threads,
-             std::vector<float> queries, size_t dimension);
+  EngineSide(DeploymentOptions options, const std::string& memory, std::vector<float> queries, size_t dimension);
 
   nlohmann::json Run(const EngineRun& run);
 

@@ -84,13 +84,13 @@ class Bench:
         server = self.server(f"{name}-{(index or 'default').replace(':', '_')}-{self._made}")
         return Store(server, found, self.scratch, index)
 
-    def engine(self, store: Store, threads: int = 0) -> LineProcess:
+    def engine(self, store: Store, threads: int = 0, *flags: Any) -> LineProcess:
         """The engine in a process of its own, on a copy of the store's data. End it with `end`."""
         label = f"engine-{store.server.data_dir.parent.name}-{len(self._children)}"
         copy = store.server.copy_data(self.scratch / label)
         return self.child(
             "engine_load", "engine", "--data-dir", copy, "--memory", store.memory,
-            "--queries", store.data.queries, "--search-threads", threads,
+            "--queries", store.data.queries, "--search-threads", threads, *flags,
         )  # fmt: skip
 
     def debian_faiss(self, store: Store) -> LineProcess:

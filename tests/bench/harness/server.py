@@ -108,7 +108,3 @@ def cli_offers(verb: str, word: str) -> bool:
     """Whether a verb's help names this option: rows that need what is not built yet say so."""
     done = subprocess.run([str(machine.BIN / "mneme"), verb, "--help"], capture_output=True, text=True)
     return done.returncode == 0 and word in done.stdout.split()
-
-
-def server_help() -> str:
-    return subprocess.run([str(machine.BIN / "mneme-server"), "--help"], capture_output=True, text=True).stdout
