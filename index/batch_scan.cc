@@ -2,8 +2,10 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstring>
 #include <limits>
 
+#include "common/aligned_buffer.h"
 #include "common/status_macros.h"
 #include "index/kernels/scan_distance.h"
 
@@ -80,16 +82,14 @@ struct BatchScan::Group {
   }
 };
 
-void BatchScan::ScanPiece(uint32_t block_number, size_t first, size_t count, absl::Span<const uint32_t> queries) {
-  const ScanBlock& block = blocks_[block_number];
+void BatchScan::ScanPiece(const Piece& piece, absl::Span<const uint32_t> queries) {
+  const ScanBlock& block = blocks_[piece.block];
   const float* vectors = unit_queries_.empty() ? request_.queries : unit_queries_.data();
-  const char* keys = block.rows.keys + first * shape_.KeyBytes();
-  const float* inverse_norms = block.rows.inverse_norms == nullptr ? nullptr : block.rows.inverse_norms + first;
   for (size_t start = 0; start < queries.size(); start += kScanQueries) {
     const absl::Span<const uint32_t> members = queries.subspan(start, kScanQueries);
     const Group group(members, vectors, shape_.dimension, collectors_);
-    ScanCosts(shape_, group.vectors, group.width, keys, count, inverse_norms, costs_.data());
-    const size_t costs = count * group.width;
+    ScanCosts(shape_, group.vectors, group.width, piece.keys, piece.count, piece.inverse_norms, costs_.data());
+    const size_t costs = piece.count * group.width;
     const size_t padded = (costs + kScanQueries - 1) / kScanQueries * kScanQueries;
     std::fill(costs_.begin() + static_cast<ptrdiff_t>(costs), costs_.begin() + static_cast<ptrdiff_t>(padded),
               std::numeric_limits<float>::max());
@@ -99,9 +99,10 @@ void BatchScan::ScanPiece(uint32_t block_number, size_t first, size_t count, abs
       if (q >= group.taken || selected_[s] >= costs) continue;
       CandidateCollector& collector = collectors_[members[q]];
       const float cost = costs_[selected_[s]];
-      const size_t position = first + selected_[s] / group.width;
+      const size_t i = selected_[s] / group.width;
+      const size_t position = piece.positions == nullptr ? piece.first + i : piece.positions[i];
       // The cut may have fallen since the group began; only then ask what costs memory accesses.
-      if (collector.Wants(cost) && Admits(block, position, members[q])) collector.Offer(cost, block_number, position);
+      if (collector.Wants(cost) && Admits(block, position, members[q])) collector.Offer(cost, piece.block, position);
     }
   }
 }
@@ -175,9 +176,33 @@ absl::Status BatchScan::Scan(const IndexVersion& version, const RowBlock& rows, 
   for (size_t first = 0; first < rows.count; first += piece_rows_) {
     const size_t count = std::min(piece_rows_, rows.count - first);
     RETURN_IF_ERROR(AskToStop(count * queries.size()));
-    ScanPiece(number, first, count, queries);
+    const float* norms = rows.inverse_norms == nullptr ? nullptr : rows.inverse_norms + first;
+    ScanPiece({number, rows.keys + first * shape_.KeyBytes(), norms, first, count, nullptr}, queries);
   }
   rows_scanned_ += rows.count * queries.size();
+  return absl::OkStatus();
+}
+
+absl::Status BatchScan::ScanRows(const IndexVersion& version, const RowBlock& rows,
+                                 absl::Span<const uint32_t> positions, absl::Span<const uint32_t> queries) {
+  if (positions.empty() || queries.empty()) return absl::OkStatus();
+  const uint32_t number = static_cast<uint32_t>(blocks_.size());
+  blocks_.push_back({rows, &version});
+  const size_t key_bytes = shape_.KeyBytes();
+  AlignedBuffer keys(std::min(piece_rows_, positions.size()) * key_bytes);
+  std::vector<float> norms;
+  for (size_t first = 0; first < positions.size(); first += piece_rows_) {
+    const size_t count = std::min(piece_rows_, positions.size() - first);
+    RETURN_IF_ERROR(AskToStop(count * queries.size()));
+    norms.clear();
+    for (size_t i = 0; i < count; ++i) {
+      const uint32_t position = positions[first + i];
+      std::memcpy(keys.data() + i * key_bytes, rows.keys + position * key_bytes, key_bytes);
+      if (rows.inverse_norms != nullptr) norms.push_back(rows.inverse_norms[position]);
+    }
+    ScanPiece({number, keys.data(), norms.empty() ? nullptr : norms.data(), 0, count, positions.data() + first}, queries);
+  }
+  rows_scanned_ += positions.size() * queries.size();
   return absl::OkStatus();
 }
 

@@ -23,6 +23,10 @@ class BatchScan {
   // Scans one block for the queries of these numbers. Returns what the request's `stop` returned when it was not OK.
   absl::Status Scan(const IndexVersion& version, const RowBlock& rows, absl::Span<const uint32_t> queries);
 
+  // Scans the rows at `positions` of a block, ascending, which the request's filter is known to accept.
+  absl::Status ScanRows(const IndexVersion& version, const RowBlock& rows, absl::Span<const uint32_t> positions,
+                        absl::Span<const uint32_t> queries);
+
   // Scans the codes of one list, whose rows are `rows`, for these queries: bases[i] is the cost of query queries[i] and the
   // list's centroid. Answers are approximate from then on.
   absl::Status ScanCodes(const IndexVersion& version, const RowBlock& rows, const char* codes,
@@ -46,7 +50,16 @@ class BatchScan {
   struct Group;
   bool AdmitsAll(const ScanBlock& block) const;
   void TakeHits(uint32_t block, size_t first, uint32_t query, const CodeHits& hits);
-  void ScanPiece(uint32_t block, size_t first, size_t count, absl::Span<const uint32_t> queries);
+  // A run of keys side by side: key i is that of position positions[i] of the block, or first + i without positions.
+  struct Piece {
+    uint32_t block = 0;
+    const char* keys = nullptr;
+    const float* inverse_norms = nullptr;
+    size_t first = 0;
+    size_t count = 0;
+    const uint32_t* positions = nullptr;
+  };
+  void ScanPiece(const Piece& piece, absl::Span<const uint32_t> queries);
   bool Admits(const ScanBlock& block, size_t position, uint32_t query) const;
   absl::Status AskToStop(size_t pairs);
 

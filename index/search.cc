@@ -7,6 +7,7 @@
 #include "absl/strings/str_cat.h"
 #include "common/status_macros.h"
 #include "index/batch_scan.h"
+#include "index/filter_survivors.h"
 
 namespace mneme {
 namespace {
@@ -15,6 +16,10 @@ using Versions = absl::Span<const std::shared_ptr<const IndexVersion>>;
 
 // While a query has found too few rows, each round probes this many times the lists of the last.
 constexpr uint32_t kWidening = 4;
+// A filter that leaves less than this share of the rows, or for which a large part of the lists (one in kManyLists) would
+// have to be probed, is answered by scanning what it leaves.
+constexpr double kSelective = 0.02;
+constexpr uint32_t kManyLists = 4;
 
 double MaxNorm(Versions versions) {
   double norm = 0.0;
@@ -39,8 +44,14 @@ class SearchRun {
   absl::StatusOr<SearchResult> Run() {
     for (size_t v = 0; v < versions_.size(); ++v) {
       RETURN_IF_ERROR(ScanTail(*versions_[v]));
-      const uint32_t probes = ProbesWanted(*versions_[v]);
       const uint32_t lists = versions_[v]->codebook == nullptr ? 0 : versions_[v]->codebook->lists();
+      const double selectivity = SelectivityOf(*versions_[v]);
+      const uint32_t probes = ProbesWanted(*versions_[v], selectivity);
+      if (selectivity < 1.0 && (selectivity < kSelective || probes > lists / kManyLists)) {
+        RETURN_IF_ERROR(ScanSurvivors(*versions_[v]));
+        probes_[v] = lists;
+        continue;
+      }
       // Who asks for every list asks for everything: an exact search, by the stored keys.
       RETURN_IF_ERROR(probes < lists ? ScanLists(v, everyone_, probes) : ScanSegments(*versions_[v]));
       probes_[v] = std::min(probes, lists);
@@ -53,14 +64,35 @@ class SearchRun {
   }
 
  private:
-  // Lists that each query probes at first; at least all of them when the whole version is to be scanned.
-  uint32_t ProbesWanted(const IndexVersion& version) const {
+  // What the filter leaves of the sealed rows; 1 when it need not be asked.
+  double SelectivityOf(const IndexVersion& version) const {
+    if (request_.filter == nullptr || request_.filter->AcceptsEverything() || version.segments.empty()) return 1.0;
+    return EstimateSelectivity(version, *request_.filter);
+  }
+
+  // Finds what the filter leaves, and scans that alone: exact, whatever was asked for.
+  absl::Status ScanSurvivors(const IndexVersion& version) {
+    for (const auto& segment : version.segments) {
+      const RowBlock rows = segment->All();
+      ASSIGN_OR_RETURN(const std::vector<uint32_t> positions,
+                       FindSurvivors(version, rows, *request_.filter, request_.stop));
+      RETURN_IF_ERROR(scan_.ScanRows(version, rows, positions, everyone_));
+      rows_filtered_ += rows.count - positions.size();
+    }
+    return absl::OkStatus();
+  }
+
+  // Lists that each query probes at first; at least all of them when the whole version is to be scanned. A filter that
+  // leaves a share s of the rows makes the k-th of them as far as the k/s-th of all.
+  uint32_t ProbesWanted(const IndexVersion& version, double selectivity) const {
     if (version.codebook == nullptr || request_.exact) return UINT32_MAX;
     for (const auto& segment : version.segments) {
       if (segment->lists() != version.codebook->lists()) return UINT32_MAX;
     }
-    const uint32_t probes =
-        request_.probes != 0 ? request_.probes : version.codebook->ProbesFor(request_.k, request_.recall_target);
+    const double depth = std::min(request_.k / std::max(selectivity, 1e-6), 1e9);
+    const uint32_t probes = request_.probes != 0
+                                ? request_.probes
+                                : version.codebook->ProbesFor(static_cast<uint32_t>(depth), request_.recall_target);
     return std::max(1U, probes);
   }
 
@@ -162,7 +194,8 @@ class SearchRun {
       statistics.segments += versions_[v]->segments.size();
     }
     statistics.lists_probed = (lists_probed_ + request_.query_count - 1) / request_.query_count;
-    statistics.exact = !scan_.used_codes() && scan_.rows_scanned() == statistics.rows_total * request_.query_count;
+    const uint64_t looked_at = scan_.rows_scanned() + rows_filtered_ * request_.query_count;
+    statistics.exact = !scan_.used_codes() && looked_at == statistics.rows_total * request_.query_count;
   }
 
   const Versions versions_;
@@ -171,6 +204,7 @@ class SearchRun {
   std::vector<uint32_t> everyone_;
   std::vector<uint32_t> probes_;  // lists that the queries still short of k have probed, per version
   std::vector<std::unique_ptr<CodeQueries>> codes_;  // of the versions whose codes were scanned
+  uint64_t rows_filtered_ = 0;    // rows that were not scanned because the filter leaves them out
   uint64_t lists_probed_ = 0;     // summed over queries
 };
 
