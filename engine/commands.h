@@ -58,6 +58,7 @@ struct InsertCommand {
   EntryColumns entries;    // keys in the stored dtype; ids empty: the server gives them
   std::string request_id;  // empty: no exactly-once
   Durability durability = Durability::kSync;
+  bool bulk = false;       // one of many of a load: see InsertOperation
 };
 
 struct InsertOutcome {

@@ -156,8 +156,8 @@ absl::StatusOr<std::unique_ptr<Deployment>> Deployment::Open(DeploymentOptions o
                                                          .file_system = nullptr,
                                                          .accept_truncated_log = options.accept_truncated_log}));
     ASSIGN_OR_RETURN(shard.files, IndexFiles::Open(state->directory->IndexPath(number), state->directory->deployment()));
-    shard.due = [state](uint32_t which, const PartitionKey& key) {
-      if (Maintenance* sealer = state->sealer.load()) sealer->Wake(which, key);
+    shard.due = [state](uint32_t which, const PartitionKey& key, Urgency urgency) {
+      if (Maintenance* sealer = state->sealer.load()) sealer->Wake(which, key, urgency);
     };
     shard.events = options.events;
     ASSIGN_OR_RETURN(auto opened, Shard::Open(std::move(shard), state->catalogue->List(), next_number));
@@ -178,7 +178,7 @@ absl::StatusOr<std::unique_ptr<Deployment>> Deployment::Open(DeploymentOptions o
   for (const auto& shard : state->shards) {
     for (const auto& [key, published] : shard->PublishedAll()) {
       const bool sealable = published->tail_rows >= limits::kSealRows;
-      if (sealable || !published->segments.empty()) state->maintenance->Wake(shard->number(), key);
+      if (sealable || !published->segments.empty()) state->maintenance->Wake(shard->number(), key, Urgency::kSoon);
     }
   }
   return std::unique_ptr<Deployment>(new Deployment(std::move(owned)));

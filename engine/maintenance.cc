@@ -22,6 +22,8 @@ constexpr int kNice = 10;
 constexpr std::chrono::milliseconds kTick(50);
 // A tail this long is sealed even when few of its rows are alive: what was overwritten must not stay in ram.
 constexpr uint64_t kLongTailRows = 4 * limits::kFlatRows;
+// A load of which nothing came for so long is over, or its client is gone: what came is sealed.
+constexpr std::chrono::seconds kLoadPause(3);
 // A build that failed is not tried again before this.
 constexpr std::chrono::seconds kRetryDelay(10);
 // A merge takes an older segment in when it is at most this many times what is written with it.
@@ -82,9 +84,13 @@ void Maintenance::Stop() {
   if (thread_.joinable()) thread_.join();
 }
 
-void Maintenance::Wake(uint32_t shard, const PartitionKey& key) {
+void Maintenance::Wake(uint32_t shard, const PartitionKey& key, Urgency urgency) {
   {
     MutexLock lock(&mutex_);
+    if (urgency == Urgency::kAfterLoad) {
+      loading_[{shard, key}] = std::chrono::steady_clock::now() + kLoadPause;
+      return;
+    }
     due_.emplace(shard, key);
   }
   woken_.NotifyOne();
@@ -100,6 +106,12 @@ void Maintenance::Run() {
       woken_.AwaitFor(&mutex_, kTick, [this]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) { return stopping_ || !due_.empty(); });
       if (stopping_) return;
       due.swap(due_);
+      const auto now = std::chrono::steady_clock::now();
+      std::erase_if(loading_, [&](const auto& load) {
+        const bool over = load.second <= now;
+        if (over) due.insert(load.first);
+        return over;
+      });
     }
     ExpireWaiters();
     for (const auto& [shard, key] : due) {

@@ -41,8 +41,8 @@ class Maintenance {
   // Cancels what is being built and ends the thread; Wake() has no effect any more.
   void Stop();
 
-  // Looks at a partition soon.
-  void Wake(uint32_t shard, const PartitionKey& key);
+  // Looks at a partition soon, or when it was not called for it for a few seconds.
+  void Wake(uint32_t shard, const PartitionKey& key, Urgency urgency);
   bool busy() const { return busy_.load(); }
 
   // Brings one partition up to date in the caller's thread: its tail is sealed whatever its length, unless it is empty or
@@ -82,6 +82,8 @@ class Maintenance {
   Mutex mutex_;
   CondVar woken_;
   std::set<std::pair<uint32_t, PartitionKey>> due_ ABSL_GUARDED_BY(mutex_);
+  // Partitions that are being loaded, and when a pause makes them due.
+  std::map<std::pair<uint32_t, PartitionKey>, std::chrono::steady_clock::time_point> loading_ ABSL_GUARDED_BY(mutex_);
   bool stopping_ ABSL_GUARDED_BY(mutex_) = false;
   // The background thread's own: partitions whose maintenance failed, and when it may be tried again; the sweep.
   std::map<std::pair<uint32_t, PartitionKey>, std::chrono::steady_clock::time_point> failed_;

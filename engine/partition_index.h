@@ -75,6 +75,9 @@ class PartitionIndex {
 
   // The least expiry of what was appended since the last call, or kNeverExpires.
   int64_t TakeLeastExpiry() { return std::exchange(fresh_expiry_ms_, kNeverExpires); }
+  // An insert was part of a load: more is to come. Whether there was one since the last call.
+  void NoteLoad() { loads_ = true; }
+  bool TakeLoad() { return std::exchange(loads_, false); }
   // Whether so many rows died since it last said so that a segment may be worth compacting.
   bool TakeCompactionHint();
 
@@ -94,6 +97,7 @@ class PartitionIndex {
   RemovalCounts removed_;
   int64_t fresh_expiry_ms_ = kNeverExpires;
   uint64_t fresh_deaths_ = 0;
+  bool loads_ = false;
 };
 
 }  // namespace mneme

@@ -454,7 +454,8 @@ void Shard::Publish(const std::vector<PartitionKey>& changed, Sequence sequence)
     PartitionIndex& partition = *partitions_.at(changed[i]);
     expiries_.Note(changed[i], partition.TakeLeastExpiry());
     const bool due = partition.TakeCompactionHint() || published[i]->tail_rows >= limits::kSealRows;
-    if (due && due_ != nullptr) due_(number_, changed[i]);
+    const Urgency urgency = partition.TakeLoad() ? Urgency::kAfterLoad : Urgency::kSoon;
+    if (due && due_ != nullptr) due_(number_, changed[i], urgency);
   }
 }
 

@@ -32,12 +32,15 @@
 
 namespace mneme {
 
+// When a partition wants maintenance: soon, or once nothing more is loaded into it, so that a load is indexed once.
+enum class Urgency { kSoon, kAfterLoad };
+
 struct ShardOptions {
   uint32_t number = 0;
   std::unique_ptr<EntryStore> store;
   std::unique_ptr<IndexFiles> files;
   // Called by the writer when a partition wants maintenance: its tail is long enough to be sealed, or many rows died.
-  std::function<void(uint32_t shard, const PartitionKey& key)> due;
+  std::function<void(uint32_t shard, const PartitionKey& key, Urgency urgency)> due;
   EventSink events;  // may be empty
 };
 
@@ -146,7 +149,7 @@ class Shard {
   const uint32_t number_;
   const std::unique_ptr<EntryStore> store_;  // synchronises itself; Commit is called by the writer, Sync by the syncer
   const std::unique_ptr<IndexFiles> files_;
-  const std::function<void(uint32_t, const PartitionKey&)> due_;
+  const std::function<void(uint32_t, const PartitionKey&, Urgency)> due_;
 
   // The writer's own.
   PartitionMap partitions_;

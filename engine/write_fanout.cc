@@ -176,6 +176,7 @@ void WriteFanout::Insert(MemoryHandle memory, InsertCommand command, int64_t sta
     operation.ticket = MakeTicket(memory, command.request_id, content, command.durability, stamp_ms);
     operation.partition = command.partition;
     operation.entries = std::move(entries);
+    operation.bulk = command.bulk;
     SubmitTo(*shards_[shard], std::move(operation), join, wants_visible);
   }
 }

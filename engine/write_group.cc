@@ -204,7 +204,9 @@ absl::StatusOr<WriteResult> WriteGroup::PlanInsert(InsertOperation& operation) {
       change.head.id_bound = std::max(change.head.id_bound, entries.ids[i] + 1);
     }
   }
-  batch_.runs.push_back({key, first_row, &entries, 0, entries.count, /*map_ids=*/!give_ids});
+  const bool as_table = operation.bulk && BytesOf(entries) >= limits::kTableBytes;
+  change.loads |= operation.bulk;
+  batch_.runs.push_back({key, first_row, &entries, 0, entries.count, /*map_ids=*/!give_ids, as_table});
   change.runs.push_back({&entries, entries.count, first_row, give_ids});
   change.head.next_row += entries.count;
   change.head.live_rows += entries.count;
@@ -358,6 +360,7 @@ absl::Status WriteGroup::Commit(std::vector<PartitionKey>& changed, std::vector<
     }
     for (const Change::Run& run : change.runs) partition->Append(*run.columns, 0, run.count);
     if (!change.dead.empty() && !change.cleared) partition->MarkDead(change.dead);
+    if (change.loads) partition->NoteLoad();
     partition->oldest().Forget(change.oldest_row);
     partition->CountRemoved(change.removed);
     changed.push_back(key);

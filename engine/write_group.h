@@ -71,6 +71,7 @@ class WriteGroup {
     std::vector<Run> runs;
     std::vector<Row> dead;
     bool cleared = false;
+    bool loads = false;    // an insert of it is part of a load
     Row oldest_row = 0;    // no row below it is alive, as far as evictions looked
     RemovalCounts removed;
     // Ids that this group mapped or unmapped.

@@ -8,13 +8,14 @@ constexpr uint64_t kOverheadBytes = 256;
 
 }  // namespace
 
+uint64_t BytesOf(const EntryColumns& entries) {
+  const size_t columns = 1 + !entries.weights.empty() + !entries.scores.empty() + !entries.labels.empty() +
+                         !entries.sources.empty() + !entries.positions.empty() + !entries.expiries_ms.empty();
+  return entries.keys.size() + entries.values.bytes.size() + entries.count * columns * sizeof(EntryId);
+}
+
 uint64_t BytesOf(const WriteOperation& operation) {
-  if (const auto* insert = std::get_if<InsertOperation>(&operation)) {
-    const EntryColumns& entries = insert->entries;
-    const size_t columns = 1 + !entries.weights.empty() + !entries.scores.empty() + !entries.labels.empty() +
-                           !entries.sources.empty() + !entries.positions.empty() + !entries.expiries_ms.empty();
-    return kOverheadBytes + entries.keys.size() + entries.values.bytes.size() + entries.count * columns * sizeof(EntryId);
-  }
+  if (const auto* insert = std::get_if<InsertOperation>(&operation)) return kOverheadBytes + BytesOf(insert->entries);
   if (const auto* erase = std::get_if<DeleteOperation>(&operation)) {
     uint64_t listed = erase->ids.has_value() ? erase->ids->size() : 0;
     if (erase->filter.has_value()) {

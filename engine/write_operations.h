@@ -47,6 +47,9 @@ struct InsertOperation {
   WriteTicket ticket;
   PartitionId partition = 0;
   EntryColumns entries;
+  // Part of a load: a large batch reaches the store as a table instead of through its log, and the partition is not sealed
+  // while more comes. What is promised is the same.
+  bool bulk = false;
 };
 
 struct DeleteOperation {
@@ -87,6 +90,7 @@ struct DropMemoryOperation {
 
 using WriteOperation = std::variant<InsertOperation, DeleteOperation, InstallOperation, ExpireOperation, DropMemoryOperation>;
 
+uint64_t BytesOf(const EntryColumns& entries);
 // Bytes that an operation holds while it waits.
 uint64_t BytesOf(const WriteOperation& operation);
 

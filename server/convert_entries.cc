@@ -137,6 +137,7 @@ absl::Status ReadInsert(const v1::InsertRequest& request, const MemorySpec& spec
   RETURN_IF_ERROR(ReadEntries("entries", request.entries(), spec, command.entries));
   command.partition = request.partition();
   command.request_id = request.request_id();
+  command.bulk = request.bulk();
   return absl::OkStatus();
 }
 

@@ -82,12 +82,14 @@ void InsertStreamCall::CompleteFromTemplate(v1::InsertRequest& insert) {
     if (!insert.has_fingerprint() && template_.has_fingerprint()) {
       *insert.mutable_fingerprint() = template_.fingerprint();
     }
+    if (!insert.bulk()) insert.set_bulk(template_.bulk());
     return;
   }
   template_.Clear();
   template_.set_memory(insert.memory());
   template_.set_partition(insert.partition());
   template_.set_durability(insert.durability());
+  template_.set_bulk(insert.bulk());
   if (insert.has_fingerprint()) *template_.mutable_fingerprint() = insert.fingerprint();
 }
 

@@ -11,6 +11,7 @@
 #include "storage/durable_db.h"
 #include "storage/request_ledger.h"
 #include "storage/rocksdb_status.h"
+#include "storage/row_tables.h"
 
 namespace mneme {
 namespace {
@@ -37,7 +38,14 @@ class RocksDbEntryStore final : public EntryStore {
       : store_(std::move(store)),
         families_{store_->family(kRows),  store_->family(kIds),      store_->family(kDead),
                   store_->family(kHeads), store_->family(kSegments), store_->family(kRequests)},
-        requests_(store_->db(), families_.requests) {}
+        requests_(store_->db(), families_.requests), tables_(*store_, families_.rows) {}
+  ~RocksDbEntryStore() override { tables_.Close(); }
+
+  // Before the first use.
+  absl::Status Recover() {
+    ASSIGN_OR_RETURN(const std::vector<PartitionHead> heads, ReadHeads());
+    return tables_.Recover(heads);
+  }
 
   absl::Status Commit(const StoreBatch& batch) override;
   absl::StatusOr<Sequence> Sync() override { return store_->Sync(); }
@@ -77,6 +85,7 @@ class RocksDbEntryStore final : public EntryStore {
   const std::unique_ptr<DurableDb> store_;
   const EntryFamilies families_;
   const RequestLedger requests_;
+  RowTables tables_;
 };
 
 absl::Status RocksDbEntryStore::Commit(const StoreBatch& batch) {
@@ -86,6 +95,7 @@ absl::Status RocksDbEntryStore::Commit(const StoreBatch& batch) {
   if (!encoded.ok()) return store_->Fail(FromRocksDb(encoded, "commit"));
   const absl::StatusOr<int64_t> requests = requests_.Encode(batch, writes);
   if (!requests.ok()) return store_->Fail(requests.status());
+  if (absl::Status taken = tables_.Ingest(batch); !taken.ok()) return store_->Fail(std::move(taken));
   return store_->Write(writes, batch.sequence, *requests);
 }
 
@@ -227,7 +237,9 @@ uint64_t RocksDbEntryStore::DiskBytes() const {
 absl::Status RocksDbEntryStore::Compact() {
   std::vector<rocksdb::ColumnFamilyHandle*> families = {store_->db().DefaultColumnFamily()};
   for (int i = kRows; i <= kStates; ++i) families.push_back(store_->family(static_cast<size_t>(i)));
-  RETURN_IF_ERROR(FromRocksDb(store_->db().Flush(rocksdb::FlushOptions(), families), "flush"));
+  // A flush that fails may have failed on the log: no write and no sync may follow.
+  const absl::Status flushed = FromRocksDb(store_->db().Flush(rocksdb::FlushOptions(), families), "flush");
+  if (!flushed.ok()) return store_->Fail(flushed);
   for (rocksdb::ColumnFamilyHandle* family : families) {
     RETURN_IF_ERROR(FromRocksDb(
         store_->db().CompactRange(rocksdb::CompactRangeOptions(), family, nullptr, nullptr), "compact"));
@@ -245,7 +257,9 @@ absl::StatusOr<std::unique_ptr<EntryStore>> OpenRocksDbEntryStore(RocksDbEntrySt
   db_options.accept_truncated_log = options.accept_truncated_log;
   db_options.families = Families();
   ASSIGN_OR_RETURN(std::unique_ptr<DurableDb> store, DurableDb::Open(std::move(db_options)));
-  return std::unique_ptr<EntryStore>(std::make_unique<RocksDbEntryStore>(std::move(store)));
+  auto entries = std::make_unique<RocksDbEntryStore>(std::move(store));
+  RETURN_IF_ERROR(entries->Recover());
+  return std::unique_ptr<EntryStore>(std::move(entries));
 }
 
 }  // namespace mneme

@@ -20,6 +20,7 @@
 #include "client/cli/progress.h"
 #include "client/cli/table.h"
 #include "client/cli/verbs.h"
+#include "client/rpc_status.h"
 #include "common/status_macros.h"
 
 namespace mneme::cli {
@@ -27,6 +28,8 @@ namespace {
 
 // Connections that are tried without any progress between them.
 constexpr int kMaxReconnects = 5;
+// How long a server may ask to wait without any progress: an index of a full ram takes minutes.
+const absl::Duration kMaxPause = absl::Minutes(30);
 
 struct ImportOptions {
   std::string memory;
@@ -36,6 +39,7 @@ struct ImportOptions {
   std::vector<std::string> fingerprint;
   std::string first_id = "0";  // a number, or kAppend; for rows without ids
   bool resume = false;
+  bool bulk = false;
 };
 
 struct Totals {
@@ -55,6 +59,7 @@ absl::StatusOr<v1::InsertRequest> CommonRequest(const ImportOptions& options) {
   v1::InsertRequest request;
   request.set_memory(options.memory);
   request.set_partition(options.partition);
+  request.set_bulk(options.bulk);
   request.set_durability(options.durability == "written" ? v1::DURABILITY_WRITTEN : v1::DURABILITY_SYNC);
   if (!options.fingerprint.empty()) {
     ASSIGN_OR_RETURN(*request.mutable_fingerprint(), ParseFingerprint(options.fingerprint));
@@ -110,7 +115,7 @@ void Import::Acknowledge(uint64_t rows) {
 }
 
 absl::Status Import::RunStream(uint64_t first) {
-  const uint64_t batch_rows = source_.BatchRows();
+  const uint64_t batch_rows = common_.bulk() ? source_.BulkBatchRows() : source_.BatchRows();
   const auto stream = session_.memory().OpenInsertStream();
   const auto reached = [&](const StreamProgress& progress) {
     return std::min(source_.rows(), first + progress.sequence * batch_rows);
@@ -132,11 +137,20 @@ absl::Status Import::Run(const Start& start, std::shared_ptr<std::atomic<uint64_
   acknowledged_ = std::move(acknowledged);
   *acknowledged_ = start.row;
   first_id_ = start.first_id;
+  absl::Duration paused;  // since the last progress
   for (int attempt = 1;; ++attempt) {
     const uint64_t before = *acknowledged_;
     const absl::Status status = RunStream(before);
     if (status.ok()) return status;
-    if (*acknowledged_ > before) attempt = 1;
+    if (*acknowledged_ > before) attempt = 1, paused = absl::ZeroDuration();
+    // Loaded faster than it is indexed: the server says when its ram has room again.
+    if (const auto pause = RetryDelay(status); pause.has_value() && paused < kMaxPause) {
+      totals_.reconnected = true;
+      paused += std::max(*pause, absl::Milliseconds(100));
+      absl::SleepFor(std::max(*pause, absl::Milliseconds(100)));
+      --attempt;
+      continue;
+    }
     const bool lost = status.code() == absl::StatusCode::kUnavailable;
     if (!lost || attempt >= kMaxReconnects) {
       state_.Save({*acknowledged_, first_id_});
@@ -259,7 +273,8 @@ void AddImport(CLI::App& app, Action& action) {
                            "  mneme import wiki --keys keys.npy --values values.npy --sources docs.npy\n"
                            "  mneme import wiki --raw --dtype f16 --dim 1024 --keys dstore_keys.npy \\\n"
                            "      --values dstore_vals.npy --values-dtype i32\n"
-                           "  mneme import wiki --keys keys.npy --values values.npy --resume");
+                           "  mneme import wiki --keys keys.npy --values values.npy --resume\n"
+                           "  mneme import wiki --keys keys.npy --values values.npy --bulk && mneme build wiki");
   auto options = std::make_shared<ImportOptions>();
   ImportFiles& files = options->files;
   verb->add_option("memory", options->memory, "The memory's name")->required()->type_name("");
@@ -275,6 +290,8 @@ void AddImport(CLI::App& app, Action& action) {
   verb->add_option("--first-id", options->first_id, "Of the first row, 0 by default; append: after the largest")
       ->type_name("N|append");
   AddFingerprintOption(*verb, options->fingerprint, kPresentFingerprint);
+  verb->add_flag("--bulk", options->bulk,
+                 "Load: large batches, stored as tables beside the log, and indexed once nothing more comes");
   verb->add_flag("--resume", options->resume, "Go on where the same import stopped");
   AddColumnOptions(*verb, files);
   constexpr char kRaw[] = "Headerless files (memmaps)";

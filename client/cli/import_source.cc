@@ -15,10 +15,6 @@
 namespace mneme::cli {
 namespace {
 
-// Large enough to fill a frame and one synced write, small enough that several fit into the stream's window.
-constexpr uint64_t kBatchBytes = 1 << 20;
-constexpr uint64_t kBatchRows = 4'096;
-
 absl::StatusOr<NpyFile> OpenKeyFile(const ImportFiles& files, const v1::MemoryDescription& memory) {
   if (!files.values.raw) return OpenKeys(files.keys, memory.name(), memory.dimension());
   if (files.raw_dimension != memory.dimension()) {
@@ -81,9 +77,19 @@ absl::Status ImportSource::AddColumn(Kind kind, const std::string& path) {
 }
 
 uint64_t ImportSource::BatchRows() const {
+  // Large enough to fill a frame and one synced write, small enough that several fit into the stream's window.
+  return RowsWithin(1 << 20, 4'096);
+}
+
+uint64_t ImportSource::BulkBatchRows() const {
+  // A table costs a few syncs: large, but two of them still fit into the window.
+  return RowsWithin(8 << 20, limits::kMaxInsertEntries);
+}
+
+uint64_t ImportSource::RowsWithin(uint64_t bytes, uint64_t rows) const {
   constexpr uint64_t kAttributes = 32;
   const uint64_t row_bytes = keys_.row_bytes() + values_.RowBytes() + kAttributes;
-  return std::clamp<uint64_t>(kBatchBytes / row_bytes, 1, kBatchRows);
+  return std::clamp<uint64_t>(bytes / row_bytes, 1, rows);
 }
 
 v1::Entries ImportSource::Batch(uint64_t first, uint64_t count, uint64_t first_id) const {

@@ -36,8 +36,9 @@ class ImportSource {
   static absl::StatusOr<ImportSource> Open(const ImportFiles& files, const v1::MemoryDescription& memory);
 
   uint64_t rows() const { return keys_.rows(); }
-  // Rows of a batch that travels well.
+  // Rows of a batch that travels well, and of one that becomes a table of its own.
   uint64_t BatchRows() const;
+  uint64_t BulkBatchRows() const;
   // Rows [first, first + count), with ids: the file's, or the row numbers counted from `first_id`.
   v1::Entries Batch(uint64_t first, uint64_t count, uint64_t first_id) const;
 
@@ -49,6 +50,8 @@ class ImportSource {
   };
 
   ImportSource(NpyFile keys, ValueSource values) : keys_(std::move(keys)), values_(std::move(values)) {}
+  // At most `rows` rows, of about `bytes` bytes together.
+  uint64_t RowsWithin(uint64_t bytes, uint64_t rows) const;
   absl::Status AddColumn(Kind kind, const std::string& path);
 
   NpyFile keys_;

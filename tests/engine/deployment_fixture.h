@@ -94,6 +94,13 @@ class TestDeployment {
                         nullptr, [&](absl::StatusOr<InsertOutcome> outcome) { promise.set_value(std::move(outcome)); });
     return promise.get_future().get();
   }
+  // One message of a load.
+  absl::StatusOr<InsertOutcome> Load(const MemoryHandle& memory, EntryColumns entries, std::string request_id = "") {
+    std::promise<absl::StatusOr<InsertOutcome>> promise;
+    deployment_->Insert(memory, {.entries = std::move(entries), .request_id = std::move(request_id), .bulk = true},
+                        nullptr, [&](absl::StatusOr<InsertOutcome> outcome) { promise.set_value(std::move(outcome)); });
+    return promise.get_future().get();
+  }
   absl::StatusOr<DeleteOutcome> Delete(const MemoryHandle& memory, DeleteCommand command) {
     std::promise<absl::StatusOr<DeleteOutcome>> promise;
     deployment_->Delete(memory, std::move(command),

@@ -457,6 +457,55 @@ TEST_P(DeploymentTest, WhatExpiredWhileTheServerWasDownIsRemovedAfterItsStart) {
   EXPECT_EQ(Statistics().entries, rows);
 }
 
+// Large enough that each shard's part goes as a table.
+EntryColumns LoadBatch(const MemorySpec& spec, EntryId first, size_t count) {
+  std::vector<PlainEntry> entries;
+  for (size_t i = 0; i < count; ++i) {
+    entries.push_back({first + i, {static_cast<float>(first + i), 0}, static_cast<Token>((first + i) % 1000)});
+  }
+  return ColumnsOf(spec, entries);
+}
+
+TEST_P(DeploymentTest, ALoadIsThereAtOnceAndStaysAndIsIndexedWhenItEnds) {
+  constexpr size_t kBatch = 60'000;  // of 20 bytes an entry
+  const size_t rows = kBatch * GetParam() * 2;
+  PutLine(0, 3);
+  for (EntryId first = 2; first < 2 + rows; first += rows / 2) {
+    const auto loaded = deployment_.Load(memory_, LoadBatch(memory_->spec, first, rows / 2));
+    ASSERT_TRUE(loaded.ok()) << loaded.status();
+    EXPECT_EQ(loaded->inserted, rows / 2);
+    EXPECT_EQ(loaded->replaced, first == 2 ? 1U : 0U);
+    EXPECT_EQ(deployment_.Count(memory_), first + rows / 2);
+  }
+  EXPECT_EQ(Nearest({0, 0}, 4), (Ids{0, 1, 2, 3}));
+  EXPECT_EQ(Nearest({1e9F, 0}, 2).front(), rows + 1);
+  ASSERT_TRUE(deployment_.DeleteIds(memory_, {2, rows + 1}).ok());
+  PutLine(3, 4);
+  Await([&] { return Statistics().segments >= GetParam(); });
+  for (int round = 0; round < 2; ++round) {
+    EXPECT_EQ(deployment_.Count(memory_), rows);
+    EXPECT_EQ(Nearest({0, 0}, 4), (Ids{0, 1, 3, 4}));
+    deployment_.Restart();
+    memory_ = deployment_.Find("wiki");
+  }
+}
+
+TEST_P(DeploymentTest, AMessageOfALoadThatIsSentTwiceIsAppliedOnce) {
+  const size_t rows = 60'000 * GetParam();
+  const auto batch = [&] { return LoadBatch(memory_->spec, 0, rows); };
+  ASSERT_TRUE(deployment_.Load(memory_, batch(), "part 1").ok());
+  deployment_.Restart();
+  memory_ = deployment_.Find("wiki");
+  const auto again = deployment_.Load(memory_, batch(), "part 1");
+  ASSERT_TRUE(again.ok()) << again.status();
+  EXPECT_TRUE(again->replayed);
+  EXPECT_EQ(deployment_.Count(memory_), rows);
+  const auto anew = deployment_.Load(memory_, batch());
+  ASSERT_TRUE(anew.ok()) << anew.status();
+  EXPECT_EQ(anew->replaced, rows) << "without a request id its rows replace themselves";
+  EXPECT_EQ(deployment_.Count(memory_), rows);
+}
+
 TEST_P(DeploymentTest, ASegmentWithManyDeadRowsIsCompacted) {
   const uint64_t rows = 6000 * GetParam();
   PutLine(0, rows);

@@ -1,4 +1,4 @@
-"""kill -9 of the real server, again and again, while entries stream in and tails are sealed: nothing acknowledged is
+"""kill -9 of the real server, again and again, while entries stream in or are loaded in bulk and tails are sealed: nothing acknowledged is
 lost, altered or duplicated. The writer and the checker are processes of their own."""
 
 import contextlib
@@ -32,7 +32,10 @@ class Kill(harness.SystemTest):
                 first = 0
             before = self._lines(log)
             writer = self._program(
-                "kill_writer.py", server.address, log, harness.SEED, first, ("sync", "written")[number % 2]
+                "kill_writer.py",
+                *(server.address, log, harness.SEED, first),
+                ("sync", "written")[number % 2],
+                "bulk" if number % 4 >= 2 else "stream",
             )
             self._until_first_acknowledgement(log, before, writer)
             builder = self._build_in_background(server) if number % 3 == 0 else None

@@ -1,6 +1,6 @@
 """The writer of the kill test, a process of its own: streams entries and logs what was acknowledged.
 
-kill_writer.py ADDRESS LOG SEED FIRST_ID DURABILITY: one line "id hash" for each acknowledged entry. Ends when the
+kill_writer.py ADDRESS LOG SEED FIRST_ID DURABILITY stream|bulk: one line "id hash" for each acknowledged entry. Ends when the
 server dies.
 """
 
@@ -11,26 +11,27 @@ import kill_entries
 import mneme
 import numpy as np
 
-BATCH = 64
+BATCH = {"stream": 64, "bulk": 24_576}  # of a load: each shard's part is a table
 
 
-def batches(seed, first, sent):
+def batches(seed, first, sent, size):
     """Endless; `sent` remembers what is not yet acknowledged."""
     while True:
-        ids = np.arange(first, first + BATCH)
+        ids = np.arange(first, first + size)
         keys = kill_entries.keys_of(ids, seed)
         sent.append((ids, keys))
         yield {"keys": keys, "tokens": kill_entries.tokens_of(ids), "ids": ids, "sources": kill_entries.sources_of(ids)}
-        first += BATCH
+        first += size
 
 
 def main():
-    address, path, seed, first, durability = sys.argv[1], sys.argv[2], int(sys.argv[3]), int(sys.argv[4]), sys.argv[5]
+    address, path, seed, first, durability, way = sys.argv[1:]
+    sent_batches = batches(int(seed), int(first), sent := [], BATCH[way])
     memory = mneme.connect(address, attempts=1).memory("kill")
-    sent, acknowledged = [], 0
+    acknowledged = 0
     with open(path, "a") as log:
         try:
-            for ack in memory.insert_stream(batches(seed, first, sent), durability=durability):
+            for ack in memory.insert_stream(sent_batches, durability=durability, bulk=way == "bulk"):
                 while acknowledged < ack.sequence:
                     ids, keys = sent.pop(0)
                     acknowledged += 1

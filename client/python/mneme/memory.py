@@ -11,8 +11,10 @@ from numpy.typing import ArrayLike
 from . import calls, decode, errors, requests, results, splitting, streams, wire
 from ._proto import admin_pb2, memory_pb2
 
-_BATCH_BYTES = 4 * 1024 * 1024
-_BATCH_ENTRIES = 16_384
+# Bytes of keys, and rows: of a batch of an import, and of a load.
+_BATCH = (4 * 1024 * 1024, 16_384)
+_BULK_BATCH = (8 * 1024 * 1024, 65_536)
+_MAX_PAUSE = 1_800.0  # seconds that a server may ask to wait without any progress: an index of a full ram takes minutes
 Partitions = Union[None, int, str, Sequence[int]]
 _Answer = TypeVar("_Answer", results.Neighbours, results.Distributions)
 
@@ -73,11 +75,13 @@ class Memory:
         durability: str = "sync",
         fingerprint: Optional[Mapping[str, Any]] = None,
         timeout: Optional[float] = None,
+        bulk: bool = False,
     ) -> Iterator[results.Inserted]:
         """Writes batches, each the arguments of `insert` as a mapping, in order; yields the acknowledgements.
 
         insert_stream({"keys": keys, "values": tokens, "sources": 3} for keys, tokens in source).
-        The server's window bounds what is in flight, so that an endless iterator is fine.
+        The server's window bounds what is in flight, so that an endless iterator is fine. bulk: batches of a MiB and
+        more reach the store as tables, and are indexed once no more come; see `bulk_load`.
         """
 
         def messages() -> Iterator[memory_pb2.InsertRequest]:
@@ -85,7 +89,9 @@ class Memory:
                 _check_batch(batch)
                 columns = {name: given for name, given in batch.items() if name not in ("keys", "values", "tokens")}
                 values = batch["values"] if "values" in batch else batch["tokens"]
-                yield self._batch(batch["keys"], values, columns, partition, durability, fingerprint)
+                request = self._batch(batch["keys"], values, columns, partition, durability, fingerprint)
+                request.bulk = bulk
+                yield request
 
         return streams.insert_all(self._data.InsertStream, messages(), timeout)
 
@@ -104,25 +110,74 @@ class Memory:
     ) -> results.Inserted:
         """Writes any number of rows over one stream. Ids are first_id, first_id + 1, ... unless given, so that the same
         import can be run again. `progress(done, total)` is called at each acknowledgement."""
+        place = {"partition": partition, "durability": durability, "fingerprint": fingerprint}
+        return self._import(keys, values, ids, first_id, columns, progress, _BATCH, **place)
+
+    def bulk_load(
+        self,
+        keys: ArrayLike,
+        values: wire.Values,
+        *,
+        ids: Optional[ArrayLike] = None,
+        first_id: int = 0,
+        partition: int = 0,
+        fingerprint: Optional[Mapping[str, Any]] = None,
+        progress: Optional[Callable[[int, int], None]] = None,
+        build: bool = True,
+        **columns: Any,
+    ) -> results.Inserted:
+        """Loads many rows: as `import_rows`, in large messages that are stored as tables beside the log, then builds the
+        index once. What `progress` was told is stored for good: a load that was cut short goes on with the rows after
+        it, and running it whole again replaces rows by themselves. Without `build` the server indexes by itself, a few
+        seconds after the last row."""
+        place = {"partition": partition, "fingerprint": fingerprint, "bulk": True}
+        loaded = self._import(keys, values, ids, first_id, columns, progress, _BULK_BATCH, **place)
+        if build:
+            self.build()
+        return loaded
+
+    def _import(
+        self,
+        keys: ArrayLike,
+        values: wire.Values,
+        ids: Optional[ArrayLike],
+        first_id: int,
+        columns: Mapping[str, Any],
+        progress: Optional[Callable[[int, int], None]],
+        batch: tuple[int, int],
+        **place: Any,
+    ) -> results.Inserted:
         rows = np.atleast_2d(np.asarray(keys))
         total = len(rows)
         if len(values) != total:
             raise ValueError(f"{total} keys and {len(values)} values")
         given = np.arange(first_id, first_id + total, dtype=np.uint64) if ids is None else np.asarray(ids)
-        step = max(1, min(_BATCH_ENTRIES, _BATCH_BYTES // max(1, rows[:1].nbytes)))
+        batch_bytes, batch_rows = batch
+        step = max(1, min(batch_rows, batch_bytes // max(1, rows[:1].nbytes)))
 
-        def batches() -> Iterator[dict[str, Any]]:
-            for start in range(0, total, step):
+        def batches(first: int) -> Iterator[dict[str, Any]]:
+            for start in range(first, total, step):
                 cut = slice(start, min(start + step, total))
                 part = {name: column if np.ndim(column) == 0 else column[cut] for name, column in columns.items()}
                 yield {"keys": rows[cut], "values": values[cut], "ids": given[cut], **part}
 
         inserted, replaced, version = 0, 0, b""
-        for ack in self.insert_stream(batches(), partition=partition, durability=durability, fingerprint=fingerprint):
-            inserted, replaced, version = inserted + ack.inserted, replaced + ack.replaced, ack.version
-            if progress:
-                progress(inserted, total)
-        return results.Inserted(inserted, replaced, np.empty(0, "<u8"), version, durability)
+        paused = 0.0  # since the last progress
+        while True:
+            try:
+                for ack in self.insert_stream(batches(inserted), **place):
+                    inserted, replaced, version = inserted + ack.inserted, replaced + ack.replaced, ack.version
+                    paused = 0.0
+                    if progress:
+                        progress(inserted, total)
+                break
+            except errors.ResourceExhausted as error:  # written faster than it is indexed: go on when there is room
+                if error.retry_after is None or paused > _MAX_PAUSE:
+                    raise
+                pause = max(0.1, error.retry_after)
+                paused += pause
+                time.sleep(pause)
+        return results.Inserted(inserted, replaced, np.empty(0, "<u8"), version, place.get("durability", "sync"))
 
     def delete(
         self,

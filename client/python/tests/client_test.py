@@ -93,6 +93,32 @@ class Writing(ClientCase):
         self.assertEqual(memory.count(version=done.version), 40_000)
         np.testing.assert_array_equal(memory.get([39_999], with_keys=True).keys[0], keys[39_999].astype(np.float32))
 
+    def test_a_bulk_load_is_stored_indexed_and_can_be_run_again(self):
+        memory = self.memory()
+        keys = self.random.normal(size=(70_000, DIMENSION)).astype(np.float16)
+        seen = []
+        for replaced in (0, 70_000):
+            done = memory.bulk_load(keys, np.arange(70_000) % 100, progress=lambda at, of: seen.append((at, of)))
+            self.assertEqual((done.inserted, done.replaced), (70_000, replaced))
+            self.assertEqual(seen[-1], (70_000, 70_000))
+        self.assertEqual(memory.count(), 70_000)
+        self.assertGreaterEqual(memory.statistics().segments, 1)
+        self.assertEqual(memory.statistics().tail_rows, 0)
+        np.testing.assert_array_equal(memory.get([69_999], with_keys=True).keys[0], keys[69_999].astype(np.float32))
+
+    def test_a_memory_tells_its_index_and_capacity_and_evicts_the_oldest(self):
+        memory = self.client.create_memory("recent", DIMENSION, vocab_size=100, index="IVF64,SQ8", capacity=5)
+        self.addCleanup(self.client.drop_memory, "recent")
+        described = {each.name: each for each in self.client.memories()}["recent"]
+        self.assertEqual((described.index, described.capacity), ("IVF64,int8", 5))
+        keys = np.eye(DIMENSION, dtype=np.float32)[:8]
+        memory.insert(keys, np.arange(8), ids=np.arange(8))
+        self.assertEqual(memory.count(), 5)
+        self.assertEqual(memory.statistics().evicted, 3)
+        self.assertEqual(sorted(memory.query(keys[:1], k=8, approximate_distances=True).ids), [3, 4, 5, 6, 7])
+        with self.assertRaises(mneme.InvalidArgument):
+            memory.query(keys[:1], k=1, exact=True, approximate_distances=True)
+
     def test_an_endless_stream_is_held_back_by_the_servers_window(self):
         memory = self.memory()
         batch = np.zeros((2_000, DIMENSION), np.float32)
