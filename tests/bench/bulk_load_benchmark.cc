@@ -62,7 +62,7 @@ class Bench {
       : directory_(directory), batches_(batches), log_(LogFormat::kJson, LogLevel::kError) {
     ServerOptions options;
     options.data_dir = directory + "/data";
-    options.listen = {"unix:" + directory + "/socket"};
+    options.listen_unix = {directory + "/socket"};
     options.admin_listen = "off";
     server_ = Require(Server::Start(options, &log_));
     const auto channel = Require(NewChannel("unix:" + directory + "/socket"));
