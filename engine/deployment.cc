@@ -159,6 +159,7 @@ absl::StatusOr<std::unique_ptr<Deployment>> Deployment::Open(DeploymentOptions o
     shard.due = [state](uint32_t which, const PartitionKey& key, Urgency urgency) {
       if (Maintenance* sealer = state->sealer.load()) sealer->Wake(which, key, urgency);
     };
+    shard.seal_rows = options.thresholds.seal_rows;
     shard.events = options.events;
     ASSIGN_OR_RETURN(auto opened, Shard::Open(std::move(shard), state->catalogue->List(), next_number));
     state->shards.push_back(std::move(opened));
@@ -173,11 +174,11 @@ absl::StatusOr<std::unique_ptr<Deployment>> Deployment::Open(DeploymentOptions o
   state->query_context = {state->ShardPointers(), &state->routing, state->pool.get()};
   state->maintenance = std::make_unique<Maintenance>(
       state->ShardPointers(), [state](MemoryNumber number) { return state->FindByNumber(number); },
-      state->clock, state->ram_limit_bytes / 2, options.events);
+      state->clock, state->ram_limit_bytes / 2, options.thresholds, options.events);
   state->sealer = state->maintenance.get();
   for (const auto& shard : state->shards) {
     for (const auto& [key, published] : shard->PublishedAll()) {
-      const bool sealable = published->tail_rows >= limits::kSealRows;
+      const bool sealable = published->tail_rows >= options.thresholds.seal_rows;
       if (sealable || !published->segments.empty()) state->maintenance->Wake(shard->number(), key, Urgency::kSoon);
     }
   }

@@ -18,6 +18,7 @@
 #include "common/clock.h"
 #include "common/limits.h"
 #include "engine/commands.h"
+#include "engine/index_thresholds.h"
 
 namespace mneme {
 
@@ -29,6 +30,7 @@ struct DeploymentOptions {
   size_t max_batched_rows = limits::kMaxBatchedRows;
   uint64_t ram_limit_bytes = 0; // of tails and queued writes; 0: half of the machine's
   bool accept_truncated_log = false;
+  IndexThresholds thresholds = {};
   const Clock* clock = nullptr; // borrowed; null: the machine's
   EventSink events = {};        // may be empty
 };

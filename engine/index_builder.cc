@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "common/crash_point.h"
 #include "common/limits.h"
 #include "common/status_macros.h"
 #include "common/vector_codec.h"
@@ -30,6 +31,7 @@ class Build {
   absl::StatusOr<BuiltSegment> Run() {
     if (request_.codebook != nullptr) return Write(request_.codebook);
     ASSIGN_OR_RETURN(const std::shared_ptr<const Codebook> trained, Train());
+    CrashPoint("codebook_saved");
     absl::StatusOr<BuiltSegment> built = Write(trained);
     if (!built.ok()) request_.files->RemoveCodebook(trained->number());
     return built;
@@ -50,6 +52,7 @@ class Build {
     RETURN_IF_ERROR(builder.Begin(request_.files->SegmentPath(number), request_.files->Identity(request_.key, number)));
     RETURN_IF_ERROR(Scan("writing", [&](Row row, const EntryView& entry) { builder.Place(row, entry); }));
     RETURN_IF_ERROR(builder.Finish([this] { return !Report("coding", request_.live_rows); }));
+    CrashPoint("segment_written");
     ASSIGN_OR_RETURN(built.installed.segment, request_.files->OpenSegment(built.installed.record, request_.spec));
     return built;
   }

@@ -20,8 +20,6 @@ namespace {
 constexpr int kNice = 10;
 // How often waiting reads are checked for their deadline.
 constexpr std::chrono::milliseconds kTick(50);
-// A tail this long is sealed even when few of its rows are alive: what was overwritten must not stay in ram.
-constexpr uint64_t kLongTailRows = 4 * limits::kFlatRows;
 // A load of which nothing came for so long is over, or its client is gone: what came is sealed.
 constexpr std::chrono::seconds kLoadPause(3);
 // A build that failed is not tried again before this.
@@ -67,9 +65,11 @@ Plan MakePlan(const PublishedPartition& partition, bool retrain) {
 }  // namespace
 
 Maintenance::Maintenance(std::vector<Shard*> shards, std::function<MemoryHandle(MemoryNumber)> find_memory,
-                         const Clock* clock, uint64_t tail_ram_bytes, EventSink events)
+                         const Clock* clock, uint64_t tail_ram_bytes, const IndexThresholds& thresholds,
+                         EventSink events)
     : shards_(std::move(shards)), find_memory_(std::move(find_memory)), clock_(clock),
-      tail_ram_bytes_(tail_ram_bytes), events_(std::move(events)), sweep_(clock_, find_memory_),
+      tail_ram_bytes_(tail_ram_bytes), thresholds_(thresholds), events_(std::move(events)),
+      sweep_(clock_, find_memory_),
       thread_([this] { Run(); }) {}
 
 Maintenance::~Maintenance() { Stop(); }
@@ -129,9 +129,9 @@ void Maintenance::ExpireWaiters() const {
 void Maintenance::WorkIfDue(Shard& shard, const PartitionKey& key) {
   const auto partition = shard.PublishedOf(key);
   if (partition == nullptr) return;
-  const bool flat = partition->version->codebook == nullptr && partition->live_rows < limits::kFlatRows &&
-                    partition->tail_rows < kLongTailRows;
-  if (partition->tail_rows >= limits::kSealRows && !flat) {
+  const bool flat = partition->version->codebook == nullptr && partition->live_rows < thresholds_.flat_rows &&
+                    partition->tail_rows < thresholds_.LongTailRows();
+  if (partition->tail_rows >= thresholds_.seal_rows && !flat) {
     InBackground(shard, key, [&](const Progress& progress) { return Build(shard, key, /*retrain=*/false, progress); });
   } else if (!partition->segments.empty()) {
     InBackground(shard, key, [&](const Progress& progress) {
@@ -173,7 +173,8 @@ void Maintenance::RelievePressure() {
   uint64_t largest_bytes = 0;
   for (Shard* shard : shards_) {
     for (const auto& [key, partition] : shard->PublishedAll()) {
-      const bool worth_it = partition->live_rows >= limits::kMinIndexedRows && partition->tail_rows >= limits::kMinIndexedRows;
+      const uint64_t rows = std::min(partition->live_rows, partition->tail_rows);
+      const bool worth_it = rows >= thresholds_.min_indexed_rows;
       if (!worth_it || partition->tail_ram_bytes <= largest_bytes || failed_.contains({shard->number(), key})) continue;
       largest_shard = shard;
       largest_key = key;
@@ -197,8 +198,8 @@ absl::Status Maintenance::Seal(Shard& shard, const PartitionKey& key, bool retra
   const MemoryHandle memory = find_memory_(key.memory);
   if (partition == nullptr || memory == nullptr) return absl::OkStatus();
   const bool worth_it = partition->tail_rows > 0 || retrain;
-  const bool long_tail = partition->tail_rows >= kLongTailRows && partition->live_rows > 0;
-  if (!worth_it || (partition->live_rows < limits::kMinIndexedRows && !long_tail)) return absl::OkStatus();
+  const bool long_tail = partition->tail_rows >= thresholds_.LongTailRows() && partition->live_rows > 0;
+  if (!worth_it || (partition->live_rows < thresholds_.min_indexed_rows && !long_tail)) return absl::OkStatus();
 
   const Plan plan = MakePlan(*partition, retrain);
   // Marks are read before the rows: a row that dies in between is in both, and stays marked.

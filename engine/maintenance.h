@@ -26,6 +26,7 @@
 #include "engine/commands.h"
 #include "engine/expiry_sweep.h"
 #include "engine/index_builder.h"
+#include "engine/index_thresholds.h"
 #include "engine/shard.h"
 
 namespace mneme {
@@ -36,7 +37,7 @@ class Maintenance {
   // `shards` are borrowed and must live until Stop(). `find_memory` returns nullptr for a dropped memory. When tails hold
   // more than `tail_ram_bytes`, the largest is sealed before its time.
   Maintenance(std::vector<Shard*> shards, std::function<MemoryHandle(MemoryNumber)> find_memory,
-              const Clock* clock, uint64_t tail_ram_bytes, EventSink events);
+              const Clock* clock, uint64_t tail_ram_bytes, const IndexThresholds& thresholds, EventSink events);
   ~Maintenance();
   // Cancels what is being built and ends the thread; Wake() has no effect any more.
   void Stop();
@@ -73,6 +74,7 @@ class Maintenance {
   const std::function<MemoryHandle(MemoryNumber)> find_memory_;
   const Clock* const clock_;
   const uint64_t tail_ram_bytes_;
+  const IndexThresholds thresholds_;
   const EventSink events_;
   std::atomic<bool> busy_{false};
   std::atomic<bool> cancelled_{false};

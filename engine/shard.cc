@@ -12,6 +12,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "common/crash_point.h"
 #include "common/error_reason.h"
 #include "common/limits.h"
 #include "common/status_macros.h"
@@ -49,7 +50,7 @@ absl::Status DroppedError() {
 
 Shard::Shard(ShardOptions options)
     : number_(options.number), store_(std::move(options.store)), files_(std::move(options.files)),
-      due_(std::move(options.due)) {}
+      due_(std::move(options.due)), seal_rows_(options.seal_rows) {}
 
 absl::StatusOr<std::unique_ptr<Shard>> Shard::Open(ShardOptions options, const std::vector<MemoryHandle>& memories,
                                                    MemoryNumber next_number) {
@@ -359,14 +360,19 @@ absl::Status Shard::Install(InstallOperation& operation) {
   }
   if (operation.added.segment == nullptr) return Discard(operation, std::move(batch));
   batch.added_segments.push_back(operation.added.record);
+  CrashPoint("install_begun");
   RETURN_IF_ERROR(CommitIndexChange(batch));
+  CrashPoint("install_committed");
   partition->second->Install(std::move(operation.added), std::move(operation.codebook));
   Publish({key}, sequence_);
+  CrashPoint("install_published");
   const bool retrained = old_codebook != 0 && old_codebook != partition->second->codebook()->number();
   // The old files go once the new records survive power loss.
   AfterSync([this, old = std::move(batch.removed_segments), retrained, old_codebook](const absl::Status& synced) {
     if (!synced.ok()) return;
+    CrashPoint("old_files_left");
     for (const SegmentRecord& record : old) files_->RemoveSegment(record.file_number);
+    CrashPoint("old_segments_removed");
     if (retrained) files_->RemoveCodebook(old_codebook);
   });
   return absl::OkStatus();
@@ -453,7 +459,7 @@ void Shard::Publish(const std::vector<PartitionKey>& changed, Sequence sequence)
   for (size_t i = 0; i < changed.size(); ++i) {
     PartitionIndex& partition = *partitions_.at(changed[i]);
     expiries_.Note(changed[i], partition.TakeLeastExpiry());
-    const bool due = partition.TakeCompactionHint() || published[i]->tail_rows >= limits::kSealRows;
+    const bool due = partition.TakeCompactionHint() || published[i]->tail_rows >= seal_rows_;
     const Urgency urgency = partition.TakeLoad() ? Urgency::kAfterLoad : Urgency::kSoon;
     if (due && due_ != nullptr) due_(number_, changed[i], urgency);
   }

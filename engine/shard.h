@@ -41,7 +41,8 @@ struct ShardOptions {
   std::unique_ptr<IndexFiles> files;
   // Called by the writer when a partition wants maintenance: its tail is long enough to be sealed, or many rows died.
   std::function<void(uint32_t shard, const PartitionKey& key, Urgency urgency)> due;
-  EventSink events;  // may be empty
+  uint64_t seal_rows = 0;  // a tail this long is due
+  EventSink events;        // may be empty
 };
 
 // A partition as readers see it.
@@ -150,6 +151,7 @@ class Shard {
   const std::unique_ptr<EntryStore> store_;  // synchronises itself; Commit is called by the writer, Sync by the syncer
   const std::unique_ptr<IndexFiles> files_;
   const std::function<void(uint32_t, const PartitionKey&, Urgency)> due_;
+  const uint64_t seal_rows_;
 
   // The writer's own.
   PartitionMap partitions_;

@@ -10,6 +10,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "common/crash_point.h"
 #include "common/limits.h"
 #include "common/status_macros.h"
 #include "engine/index_builder.h"
@@ -106,7 +107,9 @@ class Loader {
     if (absl::IsFailedPrecondition(built.status())) return store_.Commit(batch);
     RETURN_IF_ERROR(built.status());
     batch.added_segments.push_back(built->installed.record);
+    CrashPoint("repair_built");
     RETURN_IF_ERROR(store_.Commit(batch));
+    CrashPoint("repair_committed");
     partition.Install(std::move(built->installed), std::move(built->codebook));
     return absl::OkStatus();
   }

@@ -21,6 +21,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "common/checksum.h"
+#include "common/crash_point.h"
 #include "common/status_macros.h"
 
 namespace mneme {
@@ -184,6 +185,7 @@ absl::StatusOr<std::unique_ptr<EnvelopeWriter>> EnvelopeWriter::New(std::string 
   state->header.file_number = identity.file_number;
   state->file = ::open(state->temporary.c_str(), O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
   if (state->file < 0) return SystemError("create", state->temporary);
+  CrashPoint("file_created");
   return std::unique_ptr<EnvelopeWriter>(new EnvelopeWriter(std::move(state)));
 }
 
@@ -237,6 +239,7 @@ absl::StatusOr<uint64_t> EnvelopeWriter::Finish() {
   State& s = *state_;
   RETURN_IF_ERROR(s.Pad());
   RETURN_IF_ERROR(s.FlushBlock());
+  CrashPoint("file_half_written");
   s.Unmap();
   ASSIGN_OR_RETURN(const std::vector<uint64_t> sums, s.SumBlocks());
   const std::string_view table(reinterpret_cast<const char*>(sums.data()), sums.size() * sizeof(uint64_t));
@@ -247,9 +250,12 @@ absl::StatusOr<uint64_t> EnvelopeWriter::Finish() {
   const HeaderPage page = EncodeHeader(s.header);
   RETURN_IF_ERROR(WriteAt(s.file, page.data(), page.size(), 0, s.temporary));
   // The name must not outlive a power loss that the bytes do not.
+  CrashPoint("file_written");
   if (::fsync(s.file) != 0) return SystemError("sync", s.temporary);
+  CrashPoint("file_synced");
   if (::rename(s.temporary.c_str(), s.path.c_str()) != 0) return SystemError("rename", s.temporary);
   s.finished = true;
+  CrashPoint("file_renamed");
   RETURN_IF_ERROR(SyncDirectoryOf(s.path));
   return s.header.file_bytes;
 }
