@@ -112,6 +112,7 @@ std::unique_ptr<CLI::App> NewParser(GlobalOptions& options, Action& action) {
   AddCreate(*app, action);
   AddInfo(*app, action);
   AddBuild(*app, action);
+  AddPlan(*app, action);
   AddDrop(*app, action);
   AddImport(*app, action);
   AddExport(*app, action);

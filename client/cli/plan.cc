@@ -1,0 +1,144 @@
+// `mneme plan`: what a memory will need, before there is one.
+#include <memory>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
+#include "client/cli/describe.h"
+#include "client/cli/exit_code.h"
+#include "client/cli/plan_model.h"
+#include "client/cli/table.h"
+#include "client/cli/verbs.h"
+#include "common/limits.h"
+#include "common/status_macros.h"
+
+namespace mneme::cli {
+namespace {
+
+constexpr uint64_t kMostEntries = 1'000'000'000'000;
+
+struct PlanOptions {
+  PlanRequest request;
+  std::string key_dtype = "f32";
+  std::string metric = "l2";
+  std::string index = "auto";
+  std::string value = "token";
+  double value_bytes = 0;
+  uint32_t value_dimension = 0;
+  double machine_ram_gib = 24;
+};
+
+absl::StatusOr<PlanRequest> ReadPlan(const PlanOptions& options) {
+  PlanRequest request = options.request;
+  request.component_bytes = options.key_dtype == "f16" ? 2 : 4;
+  request.cosine = options.metric == "cosine";
+  const auto index = ParseIndexChoice(options.index, request.dimension);
+  if (!index.ok()) return UsageError(std::string(index.status().message()));
+  request.index = *index;
+  request.variable_values = options.value == "bytes";
+  if (options.value == "vector" && options.value_dimension == 0) {
+    return UsageError("--value vector needs --value-dim M");
+  }
+  if (options.value == "bytes" && options.value_bytes == 0) {
+    return UsageError("--value bytes needs --value-bytes MEAN");
+  }
+  if (options.value == "vector") request.value_bytes = 4.0 * options.value_dimension;
+  if (options.value == "bytes") request.value_bytes = options.value_bytes;
+  request.machine_ram_bytes = static_cast<uint64_t>(options.machine_ram_gib * (uint64_t{1} << 30));
+  return request;
+}
+
+Json PlanJson(const PlanRequest& request, const Plan& plan) {
+  return {{"entries", request.entries},
+          {"dimension", request.dimension},
+          {"index", FormatIndexChoice(request.index)},
+          {"lists", plan.lists},
+          {"code_bytes_per_entry", plan.code_bytes_per_entry},
+          {"store_bytes", plan.store_bytes},
+          {"index_bytes", plan.index_bytes},
+          {"disk_bytes", plan.disk_bytes},
+          {"peak_disk_bytes", plan.peak_disk_bytes},
+          {"ram_bytes", plan.ram_bytes},
+          {"least_ram_bytes", plan.least_ram_bytes},
+          {"build_seconds", plan.build_seconds},
+          {"rows_scanned", plan.rows_scanned},
+          {"queries_per_second", plan.queries_per_second},
+          {"machines_for_ram", plan.machines_for_ram},
+          {"machines", plan.machines}};
+}
+
+std::string Bytes(double bytes) { return HumanBytes(static_cast<uint64_t>(bytes)); }
+
+std::string PlanText(const PlanRequest& request, const Plan& plan) {
+  Table table({});
+  table.Add({"ram", absl::StrCat(Bytes(plan.ram_bytes), "; at least ", Bytes(plan.least_ram_bytes),
+                                 " with the keys left on disk")});
+  table.Add({"disk", absl::StrCat(Bytes(plan.disk_bytes), " (store ", Bytes(plan.store_bytes), ", index ",
+                                  Bytes(plan.index_bytes), "); ", Bytes(plan.peak_disk_bytes), " while rebuilding")});
+  if (plan.lists == 0) {
+    table.Add({"index", absl::StrCat("none: below ", HumanCount(limits::kFlatRows),
+                                     " entries a scan is exact and fast")});
+  } else {
+    table.Add({"index", absl::StrFormat("%s, %s lists, %.0f bytes of code an entry", FormatIndexChoice(request.index),
+                                        HumanCount(plan.lists), plan.code_bytes_per_entry)});
+  }
+  table.Add({"build", HumanSeconds(plan.build_seconds)});
+  table.Add({"queries", absl::StrFormat("%s a second at k = %d, %s rows scanned by each",
+                                        HumanCount(static_cast<uint64_t>(plan.queries_per_second)), request.k,
+                                        HumanCount(static_cast<uint64_t>(plan.rows_scanned)))});
+  table.Add({"machines", absl::StrFormat("%d of %d cores and %s of ram", plan.machines, request.machine_cores,
+                                         HumanBytes(request.machine_ram_bytes))});
+  return table.ToString();
+}
+
+absl::Status PlanVerb(const PlanOptions& options, Session& session) {
+  ASSIGN_OR_RETURN(const PlanRequest request, ReadPlan(options));
+  const Plan plan = MakePlan(request);
+  if (session.json()) {
+    session.PrintJson(PlanJson(request, plan));
+  } else {
+    session.Print(PlanText(request, plan));
+  }
+  return absl::OkStatus();
+}
+
+void AddMachineOptions(CLI::App& verb, PlanOptions& options) {
+  constexpr char kGroup[] = "Machines";
+  verb.add_option("--ram", options.machine_ram_gib, "GiB of ram of one machine")->type_name("GIB")
+      ->capture_default_str()->check(CLI::PositiveNumber)->group(kGroup);
+  verb.add_option("--cores", options.request.machine_cores, "Cores of one machine")->type_name("CORES")
+      ->capture_default_str()->check(CLI::Range(1U, 4096U))->group(kGroup);
+  verb.add_option("--qps", options.request.wanted_queries_per_second, "Queries per second that are wanted")
+      ->type_name("QPS")->check(CLI::NonNegativeNumber)->group(kGroup);
+}
+
+}  // namespace
+
+void AddPlan(CLI::App& app, Action& action) {
+  CLI::App* verb = AddVerb(app, "plan", "Estimate ram, disk, speed and machines; asks no server", kMemories,
+                           "  mneme plan --entries 10000000 --dim 256 --key-dtype f16\n"
+                           "  mneme plan --entries 103000000 --dim 1024 --key-dtype f16 -k 1024 --ram 64 --qps 500");
+  auto options = std::make_shared<PlanOptions>();
+  verb->add_option("--entries", options->request.entries, "How many entries")->required()->type_name("N")
+      ->check(CLI::Range(uint64_t{1}, kMostEntries));
+  verb->add_option("--dim", options->request.dimension, "Components of a key")->required()->type_name("D")
+      ->check(CLI::Range(1U, limits::kMaxDimension));
+  verb->add_option("--key-dtype,--dtype", options->key_dtype, "f32 or f16")->type_name("DTYPE")->capture_default_str()
+      ->check(CLI::IsMember({"f32", "f16"}));
+  verb->add_option("--metric", options->metric, "l2, ip or cosine")->type_name("METRIC")->capture_default_str()
+      ->check(CLI::IsMember({"l2", "ip", "cosine"}));
+  verb->add_option("--index", options->index, "As of `create`")->type_name("INDEX")->capture_default_str();
+  verb->add_option("--value", options->value, "token, vector or bytes")->type_name("KIND")->capture_default_str()
+      ->check(CLI::IsMember({"token", "vector", "bytes"}));
+  verb->add_option("--value-dim", options->value_dimension, "vector: components of a value")->type_name("M")
+      ->check(CLI::Range(1U, limits::kMaxValueDimension));
+  verb->add_option("--value-bytes", options->value_bytes, "bytes: mean length of a value")->type_name("MEAN")
+      ->check(CLI::Range(1.0, static_cast<double>(limits::kMaxValueBytes)));
+  verb->add_option("-k", options->request.k, "Neighbours of a query")->type_name("K")->capture_default_str()
+      ->check(CLI::Range(1U, limits::kMaxK));
+  AddMachineOptions(*verb, *options);
+  verb->callback([options, &action] {
+    action = [options](Session& session) { return PlanVerb(*options, session); };
+  });
+}
+
+}  // namespace mneme::cli

@@ -1,0 +1,163 @@
+// 1. Bytes follow from the files' own layout (docs/formats.md); what RocksDB adds to a row was measured.
+// 2. Work is counted in multiply-adds and in bytes of codes, and priced at what one core of the machine of
+//    docs/performance.md was measured to do ("The planner's constants" there; repeat with tests/system/plan_test.py).
+#include "client/cli/plan_model.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include "common/limits.h"
+
+namespace mneme::cli {
+namespace {
+
+// --- Layout: index/segment_format.h, index/codebook.cc, index/kernels ---------------------------------------------------
+
+constexpr double kBlockRows = 32;           // of a block of codes; the last of each list is half empty
+constexpr double kListBytes = 16;           // an offset and a norm
+constexpr double kIdAndRowBytes = 8 + 8 + 4 + 8;  // id, row, place by row, time of creation
+constexpr double kInverseNormBytes = 4;     // cosine
+constexpr double kValueOffsetBytes = 8;     // values of no fixed width
+constexpr uint32_t kInt8Dimension = 512;    // `auto` takes one bit a component beyond (index/codec.cc)
+// ListsFor() of index/codebook.h.
+constexpr double kListsPerRoot = 4;
+constexpr double kLeastRowsPerList = 64;
+constexpr double kTrainingRounds = 10;      // of k-means
+
+// --- Measured bytes ---------------------------------------------------------------------------------------------------
+
+// What RocksDB adds to key and value of an entry: its own key twice (row, and row of id), header, checksum and filter.
+constexpr double kStoreRowBytes = 61;
+// A server after its start, beside what it maps: program, threads, gRPC, RocksDB with empty buffers.
+constexpr double kServerRamBytes = 47e6;
+
+// --- Measured speed, one core -----------------------------------------------------------------------------------------
+
+constexpr double kSecondsPerMultiplyAdd = 2.1e-11;      // batches of f32 against centroids or keys
+constexpr double kTrainingPerMultiplyAdd = 2.5e-11;     // k-means
+constexpr double kCalibrationSeconds = 0.4;
+constexpr double kSecondsPerCodeByte = 2.5e-11;         // the fast pass
+constexpr double kSecondsPerRankedComponent = 1.5e-10;  // exact distance of a candidate
+constexpr double kSecondsPerNeighbour = 1.2e-7;         // columns, answer
+constexpr double kSecondsPerQuery = 1.5e-5;             // a 64th of a call
+constexpr double kSecondsPerBuiltRow = 4e-6;        // read, sorted by list, coded, written
+constexpr double kSecondsPerBuiltByte = 4e-9;
+
+// Lists probed for the default recall target of 0.95 at three k; between them a power of k, whatever the number of entries.
+struct ProbePoint {
+  double k;
+  double probes;
+};
+constexpr ProbePoint kProbes[] = {{10, 24}, {100, 46}, {1024, 114}};
+// Queries fall where rows are dense: a probed list is longer than the mean.
+constexpr double kProbedListLength = 1.12;
+
+double ProbesFor(double k) {
+  const ProbePoint* from = k <= kProbes[1].k ? &kProbes[0] : &kProbes[1];
+  const double slope = std::log(from[1].probes / from[0].probes) / std::log(from[1].k / from[0].k);
+  return from[0].probes * std::pow(k / from[0].k, slope);
+}
+
+CodecChoice CodecOf(const PlanRequest& request) {
+  if (request.index.codec.kind != CodecKind::kAuto) return request.index.codec;
+  return request.dimension <= kInt8Dimension ? CodecChoice{CodecKind::kInt8, 0, 0} : CodecChoice{CodecKind::kRabitq, 0, 1};
+}
+
+// Candidates that the codec leaves to exact distances, for k neighbours: the coarser it is, the more. Those of PQ and of
+// several bits a component were not measured; they are taken to lie between int8 and one bit.
+double RankedOf(const CodecChoice& codec, double k) {
+  constexpr double kSpare = 50;
+  switch (codec.kind) {
+    case CodecKind::kAuto:
+    case CodecKind::kFlat: return k;
+    case CodecKind::kF16:
+    case CodecKind::kInt8: return 1.3 * (k + kSpare);
+    case CodecKind::kPq: return 4 * (k + kSpare);
+    case CodecKind::kRabitq: return 10 * (k + kSpare) / codec.bits;
+  }
+  return k;
+}
+
+double CodeBytes(const PlanRequest& request) {
+  const double d = request.dimension;
+  const double groups_of_four = std::ceil(d / 4);
+  const CodecChoice codec = CodecOf(request);
+  switch (codec.kind) {
+    case CodecKind::kAuto:
+    case CodecKind::kFlat: return 0;
+    case CodecKind::kF16: return request.component_bytes == 2 ? 0 : 2 * d;
+    case CodecKind::kInt8: return 4 * groups_of_four + 4;
+    case CodecKind::kPq: return codec.bits == 4 ? codec.subquantizers / 2.0 + 8 : codec.subquantizers + 4.0;
+    case CodecKind::kRabitq: return codec.bits * groups_of_four / 2 + 8;
+  }
+  return 0;
+}
+
+uint32_t ListsOf(const PlanRequest& request) {
+  const auto n = static_cast<double>(request.entries);
+  if (request.entries < limits::kFlatRows) return 0;
+  return static_cast<uint32_t>(std::clamp(kListsPerRoot * std::sqrt(n), 1.0, n / kLeastRowsPerList));
+}
+
+void PlanBytes(const PlanRequest& request, Plan& plan) {
+  const auto n = static_cast<double>(request.entries);
+  const double key_bytes = double{request.component_bytes} * request.dimension;
+  const double row_bytes = key_bytes + request.value_bytes;
+  const double column_bytes = kIdAndRowBytes + request.value_bytes + (request.cosine ? kInverseNormBytes : 0) +
+                              (request.variable_values ? kValueOffsetBytes : 0);
+  plan.store_bytes = n * (row_bytes + kStoreRowBytes);
+  double resident = n * (key_bytes + column_bytes);  // a tail holds the same columns
+  double codes = 0;
+  double centroids = 0;
+  if (plan.lists != 0) {
+    centroids = plan.lists * 4.0 * request.dimension;
+    codes = (n + plan.lists * kBlockRows / 2) * plan.code_bytes_per_entry;
+    plan.index_bytes = resident + codes + centroids + plan.lists * kListBytes;
+    resident = plan.index_bytes + centroids;  // read from the file, then held aligned
+  }
+  const double segment_bytes = plan.index_bytes;
+  plan.disk_bytes = plan.store_bytes + segment_bytes;
+  plan.peak_disk_bytes = plan.disk_bytes + segment_bytes;
+  plan.ram_bytes = kServerRamBytes + resident;
+  plan.least_ram_bytes = plan.ram_bytes - (plan.code_bytes_per_entry > 0 && plan.lists != 0 ? n * key_bytes : 0);
+}
+
+void PlanTime(const PlanRequest& request, Plan& plan) {
+  const auto n = static_cast<double>(request.entries);
+  const double d = request.dimension;
+  const double k = std::min<double>(request.k, n);
+  double query_seconds = kSecondsPerQuery + k * kSecondsPerNeighbour;
+  plan.rows_scanned = n;
+  if (plan.lists == 0) {
+    query_seconds += n * d * kSecondsPerMultiplyAdd;
+  } else {
+    plan.rows_scanned = std::min(n, std::max(k, ProbesFor(k) * kProbedListLength * n / plan.lists));
+    query_seconds += plan.lists * d * kSecondsPerMultiplyAdd;
+    query_seconds += plan.code_bytes_per_entry > 0 ? plan.rows_scanned * plan.code_bytes_per_entry * kSecondsPerCodeByte
+                                                   : plan.rows_scanned * d * kSecondsPerMultiplyAdd;
+    query_seconds += std::min(plan.rows_scanned, RankedOf(CodecOf(request), k)) * d * kSecondsPerRankedComponent;
+    const double sample = plan.lists * static_cast<double>(limits::kTrainingRowsPerCentroid);
+    const double assigned = kTrainingRounds * std::min(sample, n) + n;
+    plan.build_seconds = kCalibrationSeconds + assigned * plan.lists * d * kTrainingPerMultiplyAdd +
+                         n * (kSecondsPerBuiltRow + kSecondsPerBuiltByte * request.component_bytes * d);
+  }
+  plan.queries_per_second = request.machine_cores / query_seconds;
+}
+
+}  // namespace
+
+Plan MakePlan(const PlanRequest& request) {
+  Plan plan;
+  plan.lists = ListsOf(request);
+  if (plan.lists != 0 && request.index.lists != 0) plan.lists = request.index.lists;
+  plan.code_bytes_per_entry = plan.lists != 0 ? CodeBytes(request) : 0;
+  PlanBytes(request, plan);
+  PlanTime(request, plan);
+  const auto ram = static_cast<double>(request.machine_ram_bytes);
+  plan.machines_for_ram = static_cast<uint64_t>(std::max(1.0, std::ceil(plan.ram_bytes / ram)));
+  const double busy = std::ceil(request.wanted_queries_per_second / plan.queries_per_second);
+  plan.machines = std::max(plan.machines_for_ram, static_cast<uint64_t>(std::max(1.0, busy)));
+  return plan;
+}
+
+}  // namespace mneme::cli
