@@ -159,7 +159,7 @@ absl::StatusOr<std::unique_ptr<Deployment>> Deployment::Open(DeploymentOptions o
     shard.due = [state](uint32_t which, const PartitionKey& key, Urgency urgency) {
       if (Maintenance* sealer = state->sealer.load()) sealer->Wake(which, key, urgency);
     };
-    shard.seal_rows = options.thresholds.seal_rows;
+    shard.thresholds = options.thresholds;
     shard.events = options.events;
     ASSIGN_OR_RETURN(auto opened, Shard::Open(std::move(shard), state->catalogue->List(), next_number));
     state->shards.push_back(std::move(opened));
@@ -178,7 +178,7 @@ absl::StatusOr<std::unique_ptr<Deployment>> Deployment::Open(DeploymentOptions o
   state->sealer = state->maintenance.get();
   for (const auto& shard : state->shards) {
     for (const auto& [key, published] : shard->PublishedAll()) {
-      const bool sealable = published->tail_rows >= options.thresholds.seal_rows;
+      const bool sealable = published->tail_rows >= options.thresholds.SealRows(!published->segments.empty());
       if (sealable || !published->segments.empty()) state->maintenance->Wake(shard->number(), key, Urgency::kSoon);
     }
   }

@@ -131,7 +131,7 @@ void Maintenance::WorkIfDue(Shard& shard, const PartitionKey& key) {
   if (partition == nullptr) return;
   const bool flat = partition->version->codebook == nullptr && partition->live_rows < thresholds_.flat_rows &&
                     partition->tail_rows < thresholds_.LongTailRows();
-  if (partition->tail_rows >= thresholds_.seal_rows && !flat) {
+  if (partition->tail_rows >= thresholds_.SealRows(partition->version->codebook != nullptr) && !flat) {
     InBackground(shard, key, [&](const Progress& progress) { return Build(shard, key, /*retrain=*/false, progress); });
   } else if (!partition->segments.empty()) {
     InBackground(shard, key, [&](const Progress& progress) {

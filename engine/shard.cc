@@ -50,7 +50,7 @@ absl::Status DroppedError() {
 
 Shard::Shard(ShardOptions options)
     : number_(options.number), store_(std::move(options.store)), files_(std::move(options.files)),
-      due_(std::move(options.due)), seal_rows_(options.seal_rows) {}
+      due_(std::move(options.due)), thresholds_(options.thresholds) {}
 
 absl::StatusOr<std::unique_ptr<Shard>> Shard::Open(ShardOptions options, const std::vector<MemoryHandle>& memories,
                                                    MemoryNumber next_number) {
@@ -459,7 +459,7 @@ void Shard::Publish(const std::vector<PartitionKey>& changed, Sequence sequence)
   for (size_t i = 0; i < changed.size(); ++i) {
     PartitionIndex& partition = *partitions_.at(changed[i]);
     expiries_.Note(changed[i], partition.TakeLeastExpiry());
-    const bool due = partition.TakeCompactionHint() || published[i]->tail_rows >= seal_rows_;
+    const bool due = partition.TakeCompactionHint() || published[i]->tail_rows >= thresholds_.SealRows(!published[i]->segments.empty());
     const Urgency urgency = partition.TakeLoad() ? Urgency::kAfterLoad : Urgency::kSoon;
     if (due && due_ != nullptr) due_(number_, changed[i], urgency);
   }

@@ -24,6 +24,7 @@
 #include "common/mutex.h"
 #include "common/clock.h"
 #include "engine/index_files.h"
+#include "engine/index_thresholds.h"
 #include "engine/partition_index.h"
 #include "engine/write_group.h"
 #include "engine/write_operations.h"
@@ -41,8 +42,8 @@ struct ShardOptions {
   std::unique_ptr<IndexFiles> files;
   // Called by the writer when a partition wants maintenance: its tail is long enough to be sealed, or many rows died.
   std::function<void(uint32_t shard, const PartitionKey& key, Urgency urgency)> due;
-  uint64_t seal_rows = 0;  // a tail this long is due
-  EventSink events;        // may be empty
+  IndexThresholds thresholds;  // how long a tail is due
+  EventSink events;            // may be empty
 };
 
 // A partition as readers see it.
@@ -151,7 +152,7 @@ class Shard {
   const std::unique_ptr<EntryStore> store_;  // synchronises itself; Commit is called by the writer, Sync by the syncer
   const std::unique_ptr<IndexFiles> files_;
   const std::function<void(uint32_t, const PartitionKey&, Urgency)> due_;
-  const uint64_t seal_rows_;
+  const IndexThresholds thresholds_;
 
   // The writer's own.
   PartitionMap partitions_;
