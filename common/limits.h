@@ -130,6 +130,11 @@ inline constexpr uint64_t kMinIndexedRows = 256;
 inline constexpr size_t kMaxSegments = 6;
 // Rows sampled to train a codebook, per centroid: FAISS's own upper bound.
 inline constexpr size_t kTrainingRowsPerCentroid = 64;
+// Mean squared distance of new rows to their centroids, in units of what it was in training, beyond which a codebook no
+// longer fits: a half of the way from its centroids to keys that have none near.
+inline constexpr double kMaxDrift = 2.0;
+// Rows sampled to measure it: the mean of so many squared distances is known to a few percent.
+inline constexpr uint64_t kDriftSampleRows = 1'024;
 // Ram of one training sample: beyond it a training takes longer and ends no better.
 inline constexpr size_t kMaxSampleBytes = size_t{512} << 20;
 

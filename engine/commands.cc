@@ -1,5 +1,7 @@
 #include "engine/commands.h"
 
+#include <algorithm>
+
 namespace mneme {
 
 absl::Status CallLimits::Check() const {
@@ -24,6 +26,7 @@ void MemoryStatistics::Add(const MemoryStatistics& other) {
   evicted += other.evicted;
   expired += other.expired;
   unsealed_partitions += other.unsealed_partitions;
+  drift = std::max(drift, other.drift);
   benefit_tokens += other.benefit_tokens;
   benefit_nats += other.benefit_nats;
 }

@@ -165,6 +165,7 @@ struct MemoryStatistics {
   uint64_t evicted = 0;              // entries that made room in a memory with a capacity, and
   uint64_t expired = 0;              // entries that were removed after their expiry: since the server started
   uint64_t unsealed_partitions = 0;  // whose tail is long enough to be sealed
+  double drift = 0.0;                // the greatest of all partitions (engine/drift.h); 0: nothing to compare
   uint64_t benefit_tokens = 0;
   double benefit_nats = 0.0;
 

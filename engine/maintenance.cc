@@ -33,6 +33,10 @@ constexpr uint64_t kDeadParts = 4;
 
 using Segments = std::vector<std::shared_ptr<const Segment>>;
 
+// A codebook that drifted is trained anew once so many parts in one of what it was trained on came since: each row is then
+// trained on a bounded number of times, even where what comes is like nothing that was.
+constexpr uint64_t kDriftParts = 4;
+
 // What is to be built: rows [first, end), with `codebook` or a new one.
 struct Plan {
   Row first = 0;
@@ -40,12 +44,19 @@ struct Plan {
   std::shared_ptr<const Codebook> codebook;
 };
 
+bool HasDrifted(const PublishedPartition& partition) {
+  const IndexVersion& version = *partition.version;
+  if (partition.drift <= limits::kMaxDrift || version.segments.empty()) return false;
+  const Segment& trained_on = *version.segments.front();
+  return (version.tail.end_row - trained_on.end_row()) * kDriftParts >= trained_on.rows();
+}
+
 Plan MakePlan(const PublishedPartition& partition, bool retrain) {
   const IndexVersion& version = *partition.version;
   Plan plan;
   plan.end = version.tail.end_row;
   const bool grown = version.codebook != nullptr && ListsFor(partition.live_rows) >= 2 * version.codebook->lists();
-  if (version.codebook == nullptr || retrain || grown) {
+  if (version.codebook == nullptr || retrain || grown || HasDrifted(partition)) {
     plan.first = version.segments.empty() ? version.tail_from : version.segments.front()->first_row();
     return plan;
   }

@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <numeric>
 
+#include "engine/drift.h"
+
 namespace mneme {
 namespace {
 
@@ -65,6 +67,7 @@ void PartitionIndex::Clear() {
   ++generation_;
   segments_.clear();
   codebook_.reset();
+  drift_ = 0.0;
   StartTailAt(head_.next_row);
   dead_ = DeadRows();
   oldest_.Forget(head_.next_row);
@@ -78,6 +81,8 @@ void PartitionIndex::Install(InstalledSegment added, std::shared_ptr<const Codeb
   });
   const auto at = std::find_if(segments_.begin(), segments_.end(),
                                [&](const InstalledSegment& old) { return old.record.first_row > first; });
+  const bool newest = at == segments_.end();
+  if (newest) drift_ = MeasureDrift(*added.segment, *codebook, spec_);
   segments_.insert(at, std::move(added));
   codebook_ = std::move(codebook);
   if (end > tail_from_) {

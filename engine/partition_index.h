@@ -48,6 +48,8 @@ class PartitionIndex {
   uint64_t generation() const { return generation_; }
   const std::vector<InstalledSegment>& segments() const { return segments_; }
   const std::shared_ptr<const Codebook>& codebook() const { return codebook_; }
+  // Of the newest segment (engine/drift.h); 0: nothing to compare.
+  double drift() const { return drift_; }
   uint64_t tail_rows() const { return tail_->end_row() - tail_from_; }
   uint64_t tail_ram_bytes() const { return tail_->ram_bytes(); }
 
@@ -95,6 +97,7 @@ class PartitionIndex {
   DeadRows dead_;
   OldestRows oldest_;
   RemovalCounts removed_;
+  double drift_ = 0.0;
   int64_t fresh_expiry_ms_ = kNeverExpires;
   uint64_t fresh_deaths_ = 0;
   bool loads_ = false;

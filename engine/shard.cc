@@ -37,6 +37,7 @@ std::shared_ptr<const PublishedPartition> MakePublished(const PartitionIndex& pa
   published->generation = partition.generation();
   published->tail_rows = partition.tail_rows();
   published->tail_ram_bytes = partition.tail_ram_bytes();
+  published->drift = partition.drift();
   published->removed = partition.removed();
   for (const InstalledSegment& installed : partition.segments()) published->segments.push_back(installed.record);
   return published;

@@ -53,6 +53,7 @@ struct PublishedPartition {
   uint64_t generation = 0;
   uint64_t tail_rows = 0;
   uint64_t tail_ram_bytes = 0;
+  double drift = 0.0;
   RemovalCounts removed;
   std::vector<SegmentRecord> segments;
 };

@@ -34,6 +34,7 @@ MemoryStatistics StatisticsOf(const PublishedPartition& partition) {
   for (const auto& segment : version.segments) statistics.index_bytes += segment->file_bytes();
   statistics.dead_rows = version.rows() - std::min(version.rows(), partition.live_rows);
   statistics.tail_ram_bytes = partition.tail_ram_bytes;
+  statistics.drift = partition.drift;
   statistics.evicted = partition.removed.evicted;
   statistics.expired = partition.removed.expired;
   statistics.unsealed_partitions = partition.tail_rows >= limits::kSealRows ? 1 : 0;

@@ -26,6 +26,7 @@ void WriteMemoryStatistics(const MemoryStatistics& statistics, v1::GetStatistics
   out->set_tail_ram_bytes(statistics.tail_ram_bytes);
   out->set_evicted(statistics.evicted);
   out->set_expired(statistics.expired);
+  out->set_drift(statistics.drift);
   out->mutable_benefit()->set_tokens(statistics.benefit_tokens);
   out->mutable_benefit()->set_nats(statistics.benefit_nats);
 }

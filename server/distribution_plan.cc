@@ -22,11 +22,7 @@ absl::Status ReadTemperatures(const v1::DistributionReadOut& wire, DistributionP
   plan.temperatures.assign(wire.temperatures().begin(), wire.temperatures().end());
   if (plan.temperatures.empty()) plan.temperatures = {1.0};
   for (size_t i = 0; i < plan.temperatures.size(); ++i) {
-    const double t = plan.temperatures[i];
-    if (t >= limits::kMinTemperature && t <= limits::kMaxTemperature) continue;
-    return FieldError(absl::StrCat("distribution.temperatures[", i, "]"),
-                      absl::StrCat("is ", t, "; must be in [", limits::kMinTemperature, ", ", limits::kMaxTemperature,
-                                   "]"));
+    RETURN_IF_ERROR(CheckTemperature(absl::StrCat("distribution.temperatures[", i, "]"), plan.temperatures[i]));
   }
   return absl::OkStatus();
 }
@@ -43,16 +39,6 @@ absl::Status ReadKs(const v1::DistributionReadOut& wire, const QueryCommand& com
     if (i > 0 && plan.ks[i] <= plan.ks[i - 1]) {
       return FieldError(field, absl::StrCat("is ", plan.ks[i], "; must be above ", plan.ks[i - 1], ", the one before"));
     }
-  }
-  return absl::OkStatus();
-}
-
-absl::Status CheckTokens(const std::string& field, const std::vector<Token>& tokens, const MemorySpec& spec) {
-  for (size_t i = 0; spec.vocabulary_size != 0 && i < tokens.size(); ++i) {
-    if (tokens[i] < spec.vocabulary_size) continue;
-    return FieldError(absl::StrCat(field, "[", i, "]"),
-                      absl::StrCat("is ", tokens[i], "; must be below ", spec.vocabulary_size,
-                                   ", the vocabulary size of memory \"", spec.name, "\""));
   }
   return absl::OkStatus();
 }
@@ -207,6 +193,22 @@ void BenefitCount::Add(double log_mix, double log_lm) {
   if (!std::isfinite(log_mix) || !std::isfinite(log_lm)) return;
   ++tokens;
   nats += log_mix - log_lm;
+}
+
+absl::Status CheckTemperature(const std::string& field, double temperature) {
+  if (temperature >= limits::kMinTemperature && temperature <= limits::kMaxTemperature) return absl::OkStatus();
+  return FieldError(field, absl::StrCat("is ", temperature, "; must be in [", limits::kMinTemperature, ", ",
+                                        limits::kMaxTemperature, "]"));
+}
+
+absl::Status CheckTokens(const std::string& field, const std::vector<Token>& tokens, const MemorySpec& spec) {
+  for (size_t i = 0; spec.vocabulary_size != 0 && i < tokens.size(); ++i) {
+    if (tokens[i] < spec.vocabulary_size) continue;
+    return FieldError(absl::StrCat(field, "[", i, "]"),
+                      absl::StrCat("is ", tokens[i], "; must be below ", spec.vocabulary_size,
+                                   ", the vocabulary size of memory \"", spec.name, "\""));
+  }
+  return absl::OkStatus();
 }
 
 absl::Status ReadLogProbs(const std::string& field, const std::string& wire, size_t count, std::vector<float>& out) {

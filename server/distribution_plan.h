@@ -49,6 +49,10 @@ absl::Status ReadDistribution(const v1::DistributionReadOut& wire, const MemoryS
 // A column of `count` ln p_LM: no NaN, at most 0 (up to rounding).
 absl::Status ReadLogProbs(const std::string& field, const std::string& wire, size_t count, std::vector<float>& out);
 
+// INVALID_ARGUMENT for a temperature out of its bounds, or a token that is not below the vocabulary size.
+absl::Status CheckTemperature(const std::string& field, double temperature);
+absl::Status CheckTokens(const std::string& field, const std::vector<Token>& tokens, const MemorySpec& spec);
+
 // The neighbours of query `row` as tokens; borrows from `neighbours`.
 ScoredTokens TokensOfRow(const NeighbourColumns& neighbours, size_t row);
 

@@ -1,19 +1,24 @@
 // 1. Take the keys of the request, or stored keys, each as likely as any other.
 // 2. Ask for the k nearest of each, exactly and as the request says.
 // 3. A neighbour is recalled when it is no farther than the k-th of the exact answer: ties are as good.
+// 4. TOKEN values: what the lost neighbours do to ln p of every token that the exact answer has.
 #include "server/probe_recall.h"
 
 #include <algorithm>
+#include <cmath>
 #include <random>
 #include <utility>
 #include <vector>
 
+#include "absl/container/flat_hash_map.h"
 #include "absl/strings/str_cat.h"
 #include "absl/synchronization/notification.h"
 #include "common/limits.h"
 #include "common/status_macros.h"
 #include "common/vector_codec.h"
+#include "readout/distribution.h"
 #include "server/convert_keys.h"
+#include "server/distribution_plan.h"
 #include "server/find_memory.h"
 #include "server/query_plan.h"
 #include "server/request_error.h"
@@ -93,6 +98,7 @@ absl::Status ReadProbe(const CallContext& call, const v1::ProbeRecallRequest& re
     return FieldError("k", absl::StrCat("times up to ", queries, " queries is ", queries * command.k,
                                         "; must be at most ", limits::kMaxNeighboursPerRequest));
   }
+  if (request.temperature() != 0.0) RETURN_IF_ERROR(CheckTemperature("temperature", request.temperature()));
   RETURN_IF_ERROR(ReadSearchParams(request.search(), command));
   command.limits = call.limits;
   if (request.has_keys()) {
@@ -141,6 +147,61 @@ void WriteRecall(const QueryOutcome& exact, const QueryOutcome& found, v1::Probe
   out->set_scanned_share(total == 0.0 ? 0.0 : static_cast<double>(found.statistics.rows_scanned) / total);
 }
 
+// Sums over queries of how the distribution of what was found differs from that of the exact answer.
+class LogProbDelta {
+ public:
+  explicit LogProbDelta(double temperature) : temperature_(temperature) {}
+
+  void Add(const ScoredTokens& exact, const ScoredTokens& found) {
+    const TokenDistribution wanted = Distribution(exact, OptionsFor(exact));
+    const TokenDistribution got = Distribution(found, OptionsFor(found));
+    absl::flat_hash_map<Token, double> log_prob_of;
+    for (size_t i = 0; i < got.tokens.size(); ++i) log_prob_of[got.tokens[i]] = got.log_probs[i];
+    for (size_t i = 0; i < wanted.tokens.size(); ++i) {
+      const auto at = log_prob_of.find(wanted.tokens[i]);
+      if (at == log_prob_of.end()) {
+        ++missing_;
+        missing_mass_ += std::exp(wanted.log_probs[i]);
+        continue;
+      }
+      const double delta = std::abs(wanted.log_probs[i] - at->second);
+      ++compared_;
+      sum_ += delta;
+      greatest_ = std::max(greatest_, delta);
+    }
+    ++queries_;
+  }
+
+  void Write(v1::ProbeRecallResponse* out) const {
+    out->set_mean_delta_log_prob(compared_ == 0 ? 0.0 : sum_ / static_cast<double>(compared_));
+    out->set_max_delta_log_prob(greatest_);
+    out->set_compared_tokens(compared_);
+    out->set_missing_tokens(missing_);
+    out->set_missing_mass(queries_ == 0 ? 0.0 : missing_mass_ / static_cast<double>(queries_));
+  }
+
+ private:
+  DistributionOptions OptionsFor(const ScoredTokens& neighbours) const {
+    return {.temperature = temperature_, .k = static_cast<uint32_t>(neighbours.scores.size())};
+  }
+
+  const double temperature_;
+  uint64_t queries_ = 0;
+  uint64_t compared_ = 0;
+  uint64_t missing_ = 0;
+  double sum_ = 0.0;
+  double greatest_ = 0.0;
+  double missing_mass_ = 0.0;
+};
+
+void WriteDelta(const QueryOutcome& exact, const QueryOutcome& found, double temperature, v1::ProbeRecallResponse* out) {
+  LogProbDelta delta(temperature);
+  for (size_t row = 0; row < exact.neighbours.queries(); ++row) {
+    delta.Add(TokensOfRow(exact.neighbours, row), TokensOfRow(found.neighbours, row));
+  }
+  delta.Write(out);
+}
+
 }  // namespace
 
 absl::Status HandleProbeRecall(const CallContext& call, const v1::ProbeRecallRequest& request,
@@ -156,6 +217,9 @@ absl::Status HandleProbeRecall(const CallContext& call, const v1::ProbeRecallReq
   ASSIGN_OR_RETURN(const QueryOutcome exact, QueryAndWait(call.deployment, memory, Copy(command, true)));
   ASSIGN_OR_RETURN(const QueryOutcome found, QueryAndWait(call.deployment, memory, Copy(command, command.exact)));
   WriteRecall(exact, found, response);
+  if (memory->spec.value_kind == ValueKind::kToken) {
+    WriteDelta(exact, found, request.temperature() == 0.0 ? 1.0 : request.temperature(), response);
+  }
   return absl::OkStatus();
 }
 

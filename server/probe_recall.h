@@ -1,4 +1,4 @@
-// ProbeRecall: how much of the exact answer the approximate search finds.
+// ProbeRecall: how much of the exact answer the approximate search finds, and what the rest is worth in ln p.
 #ifndef MNEME_SERVER_PROBE_RECALL_H_
 #define MNEME_SERVER_PROBE_RECALL_H_
 

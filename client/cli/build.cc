@@ -42,6 +42,7 @@ struct ProbeOptions {
   std::string keys;
   uint32_t k = 10;
   uint32_t sample = 100;
+  double temperature = 1;
   Accuracy accuracy;
 };
 
@@ -51,6 +52,7 @@ absl::Status Probe(const ProbeOptions& options, Session& session) {
   request.set_k(options.k);
   *request.mutable_search() = options.accuracy.ToSearchParams();
   request.set_sample(options.sample);
+  request.set_temperature(options.temperature);
   if (!options.keys.empty()) {
     ASSIGN_OR_RETURN(const v1::MemoryDescription memory, session.admin().GetMemory(options.memory));
     ASSIGN_OR_RETURN(const NpyFile keys, OpenKeys(options.keys, options.memory, memory.dimension()));
@@ -61,7 +63,12 @@ absl::Status Probe(const ProbeOptions& options, Session& session) {
     session.PrintJson({{"mean_recall", probe.mean_recall()},
                        {"min_recall", probe.min_recall()},
                        {"queries", probe.queries()},
-                       {"scanned_share", probe.scanned_share()}});
+                       {"scanned_share", probe.scanned_share()},
+                       {"mean_delta_log_prob", probe.mean_delta_log_prob()},
+                       {"max_delta_log_prob", probe.max_delta_log_prob()},
+                       {"compared_tokens", probe.compared_tokens()},
+                       {"missing_tokens", probe.missing_tokens()},
+                       {"missing_mass", probe.missing_mass()}});
     return absl::OkStatus();
   }
   Table table({});
@@ -69,6 +76,14 @@ absl::Status Probe(const ProbeOptions& options, Session& session) {
   table.Add({"least", HumanNumber(probe.min_recall())});
   table.Add({"queries", HumanCount(probe.queries())});
   table.Add({"rows scanned", absl::StrFormat("%.2f %%", probe.scanned_share() * 100)});
+  if (probe.compared_tokens() > 0) {
+    table.Add({"|delta ln p|", absl::StrFormat("mean %.2g nats, greatest %.2g", probe.mean_delta_log_prob(),
+                                               probe.max_delta_log_prob())});
+    const uint64_t all = probe.missing_tokens() + probe.compared_tokens();
+    table.Add({"tokens missed", absl::StrFormat("%s of %s, with %.2g of the probability",
+                                                HumanCount(probe.missing_tokens()), HumanCount(all),
+                                                probe.missing_mass())});
+  }
   session.Print(table.ToString());
   return absl::OkStatus();
 }
@@ -83,6 +98,8 @@ void AddProbe(CLI::App& app, Action& action) {
   verb->add_option("--keys", options->keys, "Queries; stored keys without")->type_name("FILE.npy");
   verb->add_option("--sample", options->sample, "How many queries")->type_name("N")->capture_default_str()
       ->check(CLI::Range(1U, static_cast<uint32_t>(limits::kMaxQueryRows)));
+  verb->add_option("--temperature", options->temperature, "Tokens: T of the distributions compared")->type_name("T")
+      ->capture_default_str()->check(CLI::Range(limits::kMinTemperature, limits::kMaxTemperature));
   AddAccuracyOptions(*verb, options->accuracy);
   verb->callback([options, &action] {
     action = [options](Session& session) { return Probe(*options, session); };

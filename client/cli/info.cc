@@ -26,6 +26,7 @@ Json StatisticsJson(const v1::GetStatisticsResponse& statistics) {
           {"index_bytes", statistics.index_bytes()},
           {"store_bytes", statistics.store_bytes()},
           {"tail_ram_bytes", statistics.tail_ram_bytes()},
+          {"drift", statistics.drift()},
           {"evicted", statistics.evicted()},
           {"expired", statistics.expired()},
           {"queued_searches", statistics.queued_searches()},
@@ -47,6 +48,9 @@ void AddStatistics(const v1::GetStatisticsResponse& statistics, Table& table) {
   table.Add({"index", HumanBytes(statistics.index_bytes())});
   table.Add({"store", HumanBytes(statistics.store_bytes())});
   table.Add({"tail in ram", HumanBytes(statistics.tail_ram_bytes())});
+  if (statistics.drift() > 0) {
+    table.Add({"drift", absl::StrCat(HumanNumber(statistics.drift()), " (trained anew beyond 2)")});
+  }
   if (statistics.evicted() > 0) table.Add({"evicted", HumanCount(statistics.evicted())});
   if (statistics.expired() > 0) table.Add({"expired", HumanCount(statistics.expired())});
   table.Add({"queued searches", HumanCount(statistics.queued_searches())});

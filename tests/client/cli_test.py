@@ -486,6 +486,9 @@ class Memories(CliTest):
         probe = self.cli("probe", "wiki", "-k", 10, "--sample", 20)
         self.assertGreater(probe["mean_recall"], 0.8)
         self.assertEqual(probe["queries"], 20)
+        self.assertGreater(probe["compared_tokens"], 20)
+        one_list = self.cli("probe", "wiki", "-k", 10, "--sample", 20, "--nprobe", 1, "--temperature", 2)
+        self.assertGreater(one_list["max_delta_log_prob"], probe["max_delta_log_prob"])
 
     def test_build_says_how_many_rows_it_built(self):
         rows = 40_000
@@ -495,6 +498,7 @@ class Memories(CliTest):
         self.cli("import", "built", "--keys", self.folder / "many.npy", "--values", self.folder / "many_tokens.npy")
         self.cli("build", "built")
         self.assertEqual(self.cli("build", "built", "--retrain")["rows"], rows)
+        self.assertAlmostEqual(self.cli("stats", "built")["drift"], 1, delta=0.5)
 
     def test_stats_health_ping_version(self):
         self.assertEqual(self.cli("stats")["shards"], 2)

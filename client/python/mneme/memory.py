@@ -416,11 +416,23 @@ class Memory:
         return self._caller.call(self._admin.GetStatistics, admin_pb2.GetStatisticsRequest(memory=self.name))
 
     def probe_recall(
-        self, k: int = 10, keys: Optional[ArrayLike] = None, sample: int = 0, timeout: Optional[float] = None
+        self,
+        k: int = 10,
+        keys: Optional[ArrayLike] = None,
+        sample: int = 0,
+        temperature: float = 1.0,
+        search: Optional[requests.Search] = None,
+        timeout: Optional[float] = None,
     ) -> admin_pb2.ProbeRecallResponse:
-        """Recall of the approximate search against the exact one, on these keys or on a sample of the stored ones."""
+        """Recall of a search against the exact one, on these keys or on a sample of the stored ones; with token values
+        also how far ln p of the distributions at this temperature lie apart."""
         request = admin_pb2.ProbeRecallRequest(
-            memory=self.name, k=k, sample=sample, keys=None if keys is None else wire.vectors(keys)
+            memory=self.name,
+            k=k,
+            search=requests.accuracy(search or requests.Search()),
+            sample=sample,
+            keys=None if keys is None else wire.vectors(keys),
+            temperature=temperature,
         )
         return self._caller.call(self._admin.ProbeRecall, request, timeout)
 

@@ -47,7 +47,8 @@ def search(call: str, given: Mapping[str, Any], fingerprint: Optional[Mapping[st
     return Search(**{"fingerprint": fingerprint, **given})
 
 
-def _accuracy(search: Search) -> memory_pb2.SearchParams:
+def accuracy(search: Search) -> memory_pb2.SearchParams:
+    """How to search, without among what."""
     given = [name for name in ("exact", "recall", "nprobe") if getattr(search, name) not in (None, False)]
     if len(given) > 1:
         raise ValueError(f"{' and '.join(given)} are given; at most one of exact, recall, nprobe")
@@ -67,7 +68,7 @@ def query(memory: str, keys: ArrayLike, k: int, search: Search) -> memory_pb2.Qu
         memory=memory,
         keys=wire.vectors(keys),
         k=k,
-        search=_accuracy(search),
+        search=accuracy(search),
         partitions=wire.partition_selection(search.partitions),
         filter=wire.filter_message(search.filter),
         exclude_ids=wire.column(search.exclude_ids, "<u8", "exclude_ids"),

@@ -173,6 +173,32 @@ class Writing(ClientCase):
         np.testing.assert_array_equal(np.concatenate([page.keys for page in pages]), keys[ids.astype(int)])
 
 
+class Caring(ClientCase):
+    def test_the_probe_tells_what_the_missed_neighbours_are_worth(self):
+        memory, keys = self.filled(3_000)
+        memory.build()
+        queries = self.random.normal(size=(20, DIMENSION)).astype(np.float32)
+        asked = {"k": 20, "temperature": 0.7}
+        probe = memory.probe_recall(keys=queries, search=mneme.Search(nprobe=1), **asked)
+        exact, found = (memory.distribution(queries, **asked, **how) for how in ({"exact": True}, {"nprobe": 1}))
+        deltas, missing, mass = [], 0, 0.0
+        for row in range(len(queries)):
+            got = dict(zip(found.tokens[found.row(row)], found.log_probs[found.row(row)]))
+            for token, log_prob in zip(exact.tokens[exact.row(row)], exact.log_probs[exact.row(row)]):
+                if token in got:
+                    deltas.append(abs(log_prob - got[token]))
+                else:
+                    missing, mass = missing + 1, mass + np.exp(log_prob)
+        self.assertGreater(missing, 0)
+        self.assertEqual((probe.compared_tokens, probe.missing_tokens), (len(deltas), missing))
+        self.assertAlmostEqual(probe.mean_delta_log_prob, np.mean(deltas), delta=1e-9)
+        self.assertAlmostEqual(probe.max_delta_log_prob, np.max(deltas), delta=1e-9)
+        self.assertAlmostEqual(probe.missing_mass, mass / len(queries), delta=1e-9)
+        same = memory.probe_recall(keys=queries, search=mneme.Search(exact=True), **asked)
+        self.assertEqual((same.max_delta_log_prob, same.missing_tokens), (0.0, 0))
+        self.assertGreater(same.compared_tokens, 0)
+
+
 class Asking(ClientCase):
     def test_neighbours_are_those_of_brute_force(self):
         for metric in ("l2", "ip", "cosine"):

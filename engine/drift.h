@@ -1,0 +1,17 @@
+// Drift: how well a codebook still fits what is written.
+#ifndef MNEME_ENGINE_DRIFT_H_
+#define MNEME_ENGINE_DRIFT_H_
+
+#include "index/codebook.h"
+#include "index/index_spec.h"
+#include "index/segment.h"
+
+namespace mneme {
+
+// Mean squared distance of the newest rows of `segment` (a tail's worth, sampled evenly) to their centroids, over that of the
+// keys that `codebook` was trained on. 0 when there is nothing to compare: a codebook without a codec measures no residual.
+double MeasureDrift(const Segment& segment, const Codebook& codebook, const IndexSpec& spec);
+
+}  // namespace mneme
+
+#endif  // MNEME_ENGINE_DRIFT_H_
