@@ -86,6 +86,19 @@ absl::Status AdminClient::BuildIndex(const v1::BuildIndexRequest& request,
   return ToAbslStatus(reader->Finish());
 }
 
+absl::StatusOr<v1::PruneMemoryResponse> AdminClient::PruneMemory(
+    const v1::PruneMemoryRequest& request, const std::function<bool(const v1::PruneMemoryResponse&)>& progress) {
+  grpc::ClientContext context;
+  auto reader = stub_->service->PruneMemory(&context, request);
+  v1::PruneMemoryResponse response;
+  while (reader->Read(&response)) {
+    if (!progress(response)) context.TryCancel();
+  }
+  absl::Status status = ToAbslStatus(reader->Finish());
+  if (!status.ok()) return status;
+  return response;
+}
+
 absl::StatusOr<v1::GetStatisticsResponse> AdminClient::GetStatistics(const std::string& name) {
   v1::GetStatisticsRequest request;
   request.set_memory(name);

@@ -31,6 +31,10 @@ class AdminClient {
   // Builds, telling `progress` as it goes; that returning false cancels the work (CANCELLED). Has no deadline.
   absl::Status BuildIndex(const v1::BuildIndexRequest& request,
                           const std::function<bool(const v1::BuildIndexResponse&)>& progress);
+  // Prunes, telling `progress` as it goes; that returning false cancels the work (CANCELLED). Has no deadline.
+  // Returns the last message; FAILED_PRECONDITION when the guard refuses.
+  absl::StatusOr<v1::PruneMemoryResponse> PruneMemory(
+      const v1::PruneMemoryRequest& request, const std::function<bool(const v1::PruneMemoryResponse&)>& progress);
   // Of one memory; of the whole deployment when `name` is empty.
   absl::StatusOr<v1::GetStatisticsResponse> GetStatistics(const std::string& name);
   absl::StatusOr<v1::ProbeRecallResponse> ProbeRecall(const v1::ProbeRecallRequest& request);

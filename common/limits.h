@@ -99,6 +99,10 @@ inline constexpr uint32_t kMaxRabitqBits = 4;
 inline constexpr size_t kMaxMemoriesPage = 1'000;
 // Queries of one recall probe: each is searched exactly as well.
 inline constexpr size_t kMaxProbeQueries = 1'024;
+// Queries of a pruning's guard: each is searched exactly twice, and perplexity over so many tokens is known to 2 %.
+inline constexpr size_t kMaxGuardQueries = 8'192;
+// Neighbours that pruning compares an entry with: the paper's nine, and room to try what more would merge.
+inline constexpr uint32_t kMaxPruneNeighbours = 1'024;
 // Bytes that a scan page aims at when the client names no size.
 inline constexpr size_t kScanPageBytes = 4 * 1024 * 1024;
 // Queries of one shard that wait for a version: each holds its keys.
@@ -126,15 +130,15 @@ inline constexpr uint64_t kSealRows = 16'384;
 inline constexpr uint64_t kIndexedSealRows = 4'096;
 // Below this an index is not even built on request: k-means on fewer rows says nothing.
 inline constexpr uint64_t kMinIndexedRows = 256;
-// Segments of one partition before they are merged into one.
-inline constexpr size_t kMaxSegments = 6;
-// Rows sampled to train a codebook, per centroid: FAISS's own upper bound.
-inline constexpr size_t kTrainingRowsPerCentroid = 64;
 // Mean squared distance of new rows to their centroids, in units of what it was in training, beyond which a codebook no
 // longer fits: a half of the way from its centroids to keys that have none near.
 inline constexpr double kMaxDrift = 2.0;
 // Rows sampled to measure it: the mean of so many squared distances is known to a few percent.
 inline constexpr uint64_t kDriftSampleRows = 1'024;
+// Segments of one partition before they are merged into one.
+inline constexpr size_t kMaxSegments = 6;
+// Rows sampled to train a codebook, per centroid: FAISS's own upper bound.
+inline constexpr size_t kTrainingRowsPerCentroid = 64;
 // Ram of one training sample: beyond it a training takes longer and ends no better.
 inline constexpr size_t kMaxSampleBytes = size_t{512} << 20;
 

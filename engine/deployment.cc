@@ -15,6 +15,7 @@
 #include "common/status_macros.h"
 #include "engine/catalogue.h"
 #include "engine/maintenance.h"
+#include "engine/prune.h"
 #include "engine/query_execution.h"
 #include "engine/routing.h"
 #include "engine/scan.h"
@@ -325,6 +326,17 @@ absl::Status Deployment::BuildIndex(const MemoryHandle& memory, bool retrain,
     }
   }
   return absl::OkStatus();
+}
+
+absl::StatusOr<PruneOutcome> Deployment::Prune(const MemoryHandle& memory, PruneCommand command) {
+  command.stamp_ms = state_->clock->NowMs();
+  std::vector<Shard*> owners;
+  PartitionSelection partition;
+  partition.partitions = {command.partition};
+  for (const uint32_t owner : state_->routing.OwnersOf(*memory, partition)) {
+    owners.push_back(state_->shards[owner].get());
+  }
+  return mneme::Prune(owners, memory, command);
 }
 
 absl::StatusOr<MemoryStatistics> Deployment::Statistics(const MemoryHandle& memory) const {

@@ -200,6 +200,9 @@ void Shard::Apply(std::deque<WriteOperation>& operations) {
     } else if (auto* expire = std::get_if<ExpireOperation>(&operation)) {
       Close(round);
       expire->done(Expire(round, *expire));
+    } else if (auto* merge = std::get_if<MergeOperation>(&operation)) {
+      Close(round);
+      Merge(round, *merge);
     } else if (auto* drop = std::get_if<DropMemoryOperation>(&operation)) {
       Close(round);
       drop->done(DropMemory(drop->memory));
@@ -404,6 +407,24 @@ absl::Status Shard::Expire(Round& round, const ExpireOperation& operation) {
   round.group->PlanExpiry(operation.memory->spec, operation.key, operation.rows);
   Close(round);
   return write_status();
+}
+
+void Shard::Merge(Round& round, MergeOperation& operation) {
+  const auto partition = partitions_.find(operation.key);
+  if (dropped_.contains(operation.key.memory) || partition == partitions_.end() ||
+      partition->second->generation() != operation.generation) {
+    return operation.done(MergeResult{0, operation.merged.size()});  // emptied meanwhile: those rows are gone
+  }
+  const auto result = round.group->PlanMerge(operation);
+  if (!result.ok()) {
+    NewGroup(round);
+    return operation.done(result.status());
+  }
+  Close(round);
+  if (const absl::Status committed = write_status(); !committed.ok()) return operation.done(committed);
+  AfterSync([done = std::move(operation.done), result = *result](const absl::Status& synced) {
+    synced.ok() ? done(result) : done(synced);
+  });
 }
 
 absl::Status Shard::DropMemory(MemoryNumber memory) {

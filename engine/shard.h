@@ -142,6 +142,8 @@ class Shard {
   // The outcome of background work that found no living row: segments or tail rows go.
   absl::Status Discard(InstallOperation& operation, StoreBatch batch);
   absl::Status Expire(Round& round, const ExpireOperation& operation);
+  // Tells `done` after the next sync.
+  void Merge(Round& round, MergeOperation& operation);
   absl::Status DropMemory(MemoryNumber memory);
   void RemoveFiles(const SegmentRecord& record);
   void Publish(const std::vector<PartitionKey>& changed, Sequence sequence);

@@ -295,6 +295,45 @@ void WriteGroup::PlanExpiry(const MemorySpec& spec, const PartitionKey& key, abs
   ChangeOf(key, spec).removed.expired += alive.size();
 }
 
+absl::StatusOr<MergeResult> WriteGroup::PlanMerge(MergeOperation& operation) {
+  const PartitionIndex& index = *partitions_.at(operation.key);
+  const EntryColumns& survivors = operation.survivors;
+  EntryColumns& written = operation.written.entries;
+  written.values.width = survivors.values.width;
+  const bool server_ids = survivors.count > 0 && IsServerId(survivors.ids[0]);
+  MergeResult result;
+  std::vector<FoundRow> gone;
+  for (size_t i = 0; i < survivors.count; ++i) {
+    const size_t end = operation.offsets[i + 1];
+    const uint64_t chosen = end - operation.offsets[i];
+    uint64_t taken = 0;
+    for (size_t j = operation.offsets[i]; j < end && !index.IsDead(operation.rows[i]); ++j) {
+      const StoredRow& merged = operation.merged[j];
+      if (index.IsDead(merged.row)) continue;
+      gone.push_back({operation.key, merged.row, merged.id});
+      ++taken;
+    }
+    result.merged += taken;
+    result.overtaken += chosen - taken;
+    if (taken == 0) continue;
+    EntryView survivor = survivors.At(i);
+    survivor.attributes.weight += static_cast<float>(taken);
+    written.Append(survivor);
+    // An id that carries its row cannot move to another.
+    if (server_ids) gone.push_back({operation.key, operation.rows[i], survivor.id});
+  }
+  if (written.count == 0) return result;
+  if (server_ids) written.ids.clear();
+  std::vector<int64_t> created_ms = written.created_ms;
+  created_ms.resize(written.count);
+  operation.written.ticket.memory = operation.memory;
+  operation.written.partition = operation.key.partition;
+  KillRows(operation.memory->spec, gone);  // first, so that a capacity sees room
+  RETURN_IF_ERROR(PlanInsert(operation.written).status());
+  written.created_ms = std::move(created_ms);  // they are as old as they were
+  return result;
+}
+
 absl::StatusOr<WriteResult> WriteGroup::PlanDeleteRows(const DeleteOperation& operation,
                                                        absl::Span<const FoundRow> rows, uint64_t total) {
   ASSIGN_OR_RETURN(auto replay, FindReplay(operation.ticket));

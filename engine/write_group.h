@@ -44,6 +44,8 @@ class WriteGroup {
                                              uint64_t total);
   // Rows that are past their expiry; those that are dead already are left alone.
   void PlanExpiry(const MemorySpec& spec, const PartitionKey& key, absl::Span<const StoredRow> rows);
+  // The group must be empty before, and is of no use after an error. A merge that finds nothing alive leaves it empty.
+  absl::StatusOr<MergeResult> PlanMerge(MergeOperation& operation);
   // Whole partitions; the group must be empty before.
   absl::StatusOr<WriteResult> PlanDropPartitions(const DeleteOperation& operation,
                                                  const std::vector<PartitionKey>& keys);

@@ -29,6 +29,9 @@ uint64_t BytesOf(const WriteOperation& operation) {
   if (const auto* expire = std::get_if<ExpireOperation>(&operation)) {
     return kOverheadBytes + expire->rows.size() * sizeof(StoredRow);
   }
+  if (const auto* merge = std::get_if<MergeOperation>(&operation)) {
+    return kOverheadBytes + BytesOf(merge->survivors) + merge->merged.size() * sizeof(StoredRow);
+  }
   return kOverheadBytes;
 }
 

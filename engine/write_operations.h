@@ -1,4 +1,4 @@
-// What a shard's writer applies, in order: inserts, deletes, installed segments, dropped memories.
+// What a shard's writer applies, in order: inserts, deletes, installed segments, merged entries, dropped memories.
 #ifndef MNEME_ENGINE_WRITE_OPERATIONS_H_
 #define MNEME_ENGINE_WRITE_OPERATIONS_H_
 
@@ -83,12 +83,33 @@ struct ExpireOperation {
   std::function<void(absl::Status)> done;
 };
 
+// What a merge came to.
+struct MergeResult {
+  uint64_t merged = 0;     // entries that went into another
+  uint64_t overtaken = 0;  // entries that were to go, but they or their survivor died since
+};
+
+// Merges entries into others: survivors are written anew with the weight of what they take in, which goes, all in one
+// batch. Rows that died since they were chosen are left alone.
+struct MergeOperation {
+  MemoryHandle memory;
+  PartitionKey key;
+  uint64_t generation = 0;            // of the partition when they were chosen
+  EntryColumns survivors = {};        // as they are stored; their ids are all of the server, or none is
+  std::vector<Row> rows = {};         // [survivors.count]
+  std::vector<StoredRow> merged = {}; // survivor i takes in [offsets[i], offsets[i + 1])
+  std::vector<size_t> offsets = {0};
+  InsertOperation written = {};       // the writer's own: what it makes of the survivors
+  std::function<void(absl::StatusOr<MergeResult>)> done = {};
+};
+
 struct DropMemoryOperation {
   MemoryNumber memory = 0;
   std::function<void(absl::Status)> done;
 };
 
-using WriteOperation = std::variant<InsertOperation, DeleteOperation, InstallOperation, ExpireOperation, DropMemoryOperation>;
+using WriteOperation = std::variant<InsertOperation, DeleteOperation, InstallOperation, ExpireOperation, MergeOperation,
+                                    DropMemoryOperation>;
 
 uint64_t BytesOf(const EntryColumns& entries);
 // Bytes that an operation holds while it waits.

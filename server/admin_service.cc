@@ -1,7 +1,8 @@
 #include "mneme/v1/admin.grpc.pb.h"
 #include "server/admin_handlers.h"
-#include "server/build_stream.h"
+#include "server/build_index.h"
 #include "server/probe_recall.h"
+#include "server/prune_memory.h"
 #include "server/services.h"
 #include "server/unary_call.h"
 
@@ -15,7 +16,8 @@ using RawMemories = AdminService::WithRawCallbackMethod_CreateMemory<AdminServic
     AdminService::WithRawCallbackMethod_ListMemories<AdminService::WithRawCallbackMethod_DropMemory<Next>>>>;
 template <typename Next>
 using RawState = AdminService::WithRawCallbackMethod_BuildIndex<AdminService::WithRawCallbackMethod_GetStatistics<
-    AdminService::WithRawCallbackMethod_ProbeRecall<AdminService::WithRawCallbackMethod_Ping<Next>>>>;
+    AdminService::WithRawCallbackMethod_ProbeRecall<AdminService::WithRawCallbackMethod_PruneMemory<
+        AdminService::WithRawCallbackMethod_Ping<Next>>>>>;
 
 constexpr char kService[] = "mneme.v1.AdminService";
 
@@ -41,7 +43,13 @@ class RawAdminService final : public RawMemories<RawState<AdminService::Service>
   }
   grpc::ServerWriteReactor<grpc::ByteBuffer>* BuildIndex(grpc::CallbackServerContext* context,
                                                          const grpc::ByteBuffer* in) override {
-    return BuildStream::Start(front_end_, build_, context, in);
+    using Stream = ProgressStream<v1::BuildIndexRequest, v1::BuildIndexResponse>;
+    return Stream::Start(front_end_, build_, context, in, HandleBuildIndex);
+  }
+  grpc::ServerWriteReactor<grpc::ByteBuffer>* PruneMemory(grpc::CallbackServerContext* context,
+                                                          const grpc::ByteBuffer* in) override {
+    using Stream = ProgressStream<v1::PruneMemoryRequest, v1::PruneMemoryResponse>;
+    return Stream::Start(front_end_, prune_, context, in, HandlePruneMemory);
   }
   grpc::ServerUnaryReactor* GetStatistics(grpc::CallbackServerContext* context, const grpc::ByteBuffer* in,
                                           grpc::ByteBuffer* out) override {
@@ -77,6 +85,7 @@ class RawAdminService final : public RawMemories<RawState<AdminService::Service>
   const RpcMethod build_ = Add("BuildIndex", "server_stream");
   const RpcMethod statistics_ = Add("GetStatistics", "unary");
   const RpcMethod probe_ = Add("ProbeRecall", "unary");
+  const RpcMethod prune_ = Add("PruneMemory", "server_stream");
   const RpcMethod ping_ = Add("Ping", "unary");
 };
 

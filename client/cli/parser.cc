@@ -113,6 +113,7 @@ std::unique_ptr<CLI::App> NewParser(GlobalOptions& options, Action& action) {
   AddInfo(*app, action);
   AddBuild(*app, action);
   AddPlan(*app, action);
+  AddPrune(*app, action);
   AddDrop(*app, action);
   AddImport(*app, action);
   AddExport(*app, action);

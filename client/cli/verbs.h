@@ -27,6 +27,7 @@ inline constexpr char kServer[] = "Server";
 void AddCreate(CLI::App& app, Action& action);
 void AddInfo(CLI::App& app, Action& action);  // info, list, stats
 void AddPlan(CLI::App& app, Action& action);
+void AddPrune(CLI::App& app, Action& action);
 void AddDrop(CLI::App& app, Action& action);
 void AddBuild(CLI::App& app, Action& action);  // build, probe
 void AddImport(CLI::App& app, Action& action);

@@ -166,6 +166,14 @@ std::vector<Call> Calls() {
   probe.set_memory("wiki");
   probe.set_k(1);
   calls.push_back(MakeCall(admin + "ProbeRecall", probe));
+  v1::PruneMemoryRequest prune;
+  prune.set_memory("wiki");
+  prune.set_dry_run(true);
+  *prune.mutable_guard()->mutable_keys() = F32({1, 2}, 2);
+  prune.mutable_guard()->set_targets(Column<uint32_t>({7}));
+  prune.mutable_guard()->set_lm_log_probs(Column<float>({-1}));
+  prune.mutable_guard()->set_k(1);
+  calls.push_back(MakeCall(admin + "PruneMemory", prune));
   calls.push_back(MakeCall(admin + "Ping", v1::PingRequest()));
   return calls;
 }

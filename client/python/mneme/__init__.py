@@ -25,7 +25,7 @@ from .errors import (
     Violation,
 )
 from .memory import Memory
-from .requests import Search
+from .requests import PruneGuard, Search
 from .results import Deleted, DenseNeighbours, Distributions, Inserted, Neighbours
 from .wire import Entries, Filter
 
@@ -51,6 +51,7 @@ __all__ = [
     "Neighbours",
     "NotFound",
     "PermissionDenied",
+    "PruneGuard",
     "ResourceExhausted",
     "Search",
     "Unavailable",

@@ -415,6 +415,37 @@ class Memory:
         """Entries, tail, segments, bytes, colour and the benefit counted."""
         return self._caller.call(self._admin.GetStatistics, admin_pb2.GetStatisticsRequest(memory=self.name))
 
+    def prune(
+        self,
+        neighbours: int = 9,
+        guard: Optional[requests.PruneGuard] = None,
+        dry_run: bool = False,
+        partition: int = 0,
+        search: Optional[requests.Search] = None,
+        progress: Optional[Callable[[str, int, int], None]] = None,
+        timeout: Optional[float] = None,
+    ) -> admin_pb2.PruneMemoryResponse:
+        """Merges entries into a near neighbour of the same value, label and expiry, whose weight grows by theirs.
+
+        Returns counts, and the perplexities of the guard's queries. FailedPrecondition, and nothing written, when these
+        would rise by more than the guard allows. `progress(stage, done, total)`."""
+        request = admin_pb2.PruneMemoryRequest(
+            memory=self.name,
+            neighbours=neighbours,
+            search=requests.accuracy(search or requests.Search()),
+            guard=None if guard is None else guard.to_message(),
+            dry_run=dry_run,
+            partition=partition,
+        )
+        step = admin_pb2.PruneMemoryResponse()
+        try:
+            for step in self._admin.PruneMemory(request, timeout=timeout):
+                if progress:
+                    progress(step.stage, step.entries_done, step.entries_total)
+        except errors.grpc.RpcError as error:
+            raise errors.from_rpc_error(error) from None
+        return step
+
     def probe_recall(
         self,
         k: int = 10,

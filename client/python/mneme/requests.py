@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from . import wire
-from ._proto import memory_pb2, types_pb2
+from ._proto import admin_pb2, memory_pb2, types_pb2
 
 _PRECISIONS = {"double": memory_pb2.PRECISION_DOUBLE, "single": memory_pb2.PRECISION_SINGLE}
 
@@ -88,6 +88,31 @@ def query(memory: str, keys: ArrayLike, k: int, search: Search) -> memory_pb2.Qu
             )
         )
     return request
+
+
+@dataclasses.dataclass(frozen=True)
+class PruneGuard:
+    """Queries of text that the memory did not see, with what followed: pruning is refused when their perplexity under
+    knn_weight * p_kNN + (1 - knn_weight) * p_LM would rise by more than `max_perplexity_rise`."""
+
+    keys: ArrayLike
+    targets: ArrayLike
+    lm_log_probs: ArrayLike
+    k: int
+    temperature: float
+    knn_weight: float
+    max_perplexity_rise: float = 0.0
+
+    def to_message(self) -> admin_pb2.PruneGuard:
+        return admin_pb2.PruneGuard(
+            keys=wire.vectors(self.keys),
+            targets=wire.column(self.targets, "<u4", "targets"),
+            lm_log_probs=wire.column(self.lm_log_probs, "<f4", "lm_log_probs"),
+            k=self.k,
+            temperature=self.temperature,
+            knn_weight=self.knn_weight,
+            max_perplexity_rise=self.max_perplexity_rise,
+        )
 
 
 def rows_of(keys: types_pb2.Vectors) -> int:

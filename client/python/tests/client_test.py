@@ -198,6 +198,32 @@ class Caring(ClientCase):
         self.assertEqual((same.max_delta_log_prob, same.missing_tokens), (0.0, 0))
         self.assertGreater(same.compared_tokens, 0)
 
+    def test_pruning_merges_and_tells(self):
+        memory = self.memory(spread="one")  # entries merge within a shard
+        keys = np.repeat(self.random.normal(size=(50, DIMENSION)).astype(np.float32), 4, axis=0)
+        memory.insert(keys, np.arange(200) // 4, ids=np.arange(200))
+        stages = []
+        pruned = memory.prune(progress=lambda stage, done, total: stages.append(stage))
+        self.assertEqual((pruned.entries, pruned.merged), (200, 150))
+        self.assertFalse(pruned.HasField("perplexity_after"))
+        self.assertEqual(stages[-1], "done")
+        self.assertEqual(memory.count(), 50)
+        np.testing.assert_array_equal(memory.get(np.arange(0, 200, 4)).weights, np.full(50, 4.0))
+
+    def test_a_guard_is_checked_field_by_field(self):
+        memory, keys = self.filled(10)
+        good = {"keys": keys, "targets": np.zeros(10, int), "lm_log_probs": np.full(10, -1.0), "k": 5}
+        good.update(temperature=1.0, knn_weight=0.5)
+        wrong = {"k": 5000, "temperature": -1.0, "knn_weight": 1.0, "targets": np.full(10, 100)}
+        wrong["max_perplexity_rise"] = -1.0
+        for field, value in wrong.items():
+            with self.subTest(field):
+                with self.assertRaises(mneme.InvalidArgument) as error:
+                    memory.prune(guard=mneme.PruneGuard(**{**good, field: value}))
+                self.assertIn(f"guard.{field}", error.exception.violations[0].field)
+        with self.assertRaises(mneme.InvalidArgument):
+            memory.prune(neighbours=1025)
+
 
 class Asking(ClientCase):
     def test_neighbours_are_those_of_brute_force(self):

@@ -1,0 +1,56 @@
+// PruneCommand: what can be asked of pruning, and what it answers. Plain data, validated by who builds it.
+#ifndef MNEME_ENGINE_PRUNE_COMMAND_H_
+#define MNEME_ENGINE_PRUNE_COMMAND_H_
+
+#include <cstdint>
+#include <functional>
+#include <optional>
+#include <vector>
+
+#include "common/aligned_buffer.h"
+#include "engine/commands.h"
+
+namespace mneme {
+
+// Queries with what followed them, and by how much their perplexity may rise. TOKEN values only.
+struct PruneGuard {
+  AlignedBuffer queries;  // [count x dimension] f32
+  size_t count = 0;
+  std::vector<Token> targets;        // [count]
+  std::vector<float> lm_log_probs;   // [count]
+  uint32_t k = 0;
+  double temperature = 1.0;
+  double knn_weight = 0.0;
+  double max_perplexity_rise = 0.0;
+};
+
+struct PruneProgress {
+  const char* stage = "searching";  // "searching", "guarding", "writing"
+  uint64_t entries_done = 0;
+  uint64_t entries_total = 0;
+};
+
+struct PruneCommand {
+  PartitionId partition = 0;
+  uint32_t neighbours = 0;
+  bool exact = false;
+  double recall_target = 0.95;
+  uint32_t probes = 0;
+  std::optional<PruneGuard> guard;
+  bool dry_run = false;
+  int64_t stamp_ms = 0;  // what expired before it is left alone
+  CallLimits limits;
+  std::function<bool(const PruneProgress&)> progress;  // false cancels
+};
+
+struct PruneOutcome {
+  uint64_t entries = 0;    // before
+  uint64_t merged = 0;     // into others; would be, in a dry run
+  uint64_t overtaken = 0;  // merges left out because an entry was written or removed meanwhile
+  std::optional<double> perplexity_before;
+  std::optional<double> perplexity_after;
+};
+
+}  // namespace mneme
+
+#endif  // MNEME_ENGINE_PRUNE_COMMAND_H_

@@ -1,0 +1,39 @@
+#include "server/build_index.h"
+
+#include "common/status_macros.h"
+#include "server/find_memory.h"
+
+namespace mneme {
+namespace {
+
+// Over all partitions: what left the tails, or all that is sealed when everything was built anew. Writes that come
+// meanwhile lengthen the tails again, so that it is a lower bound beside them.
+uint64_t RowsSealed(const MemoryStatistics& before, const MemoryStatistics& after, bool retrain) {
+  const uint64_t tails = retrain ? after.entries + after.dead_rows : before.tail_rows;
+  return tails > after.tail_rows ? tails - after.tail_rows : 0;
+}
+
+v1::BuildIndexResponse Step(const BuildProgress& progress) {
+  v1::BuildIndexResponse response;
+  response.set_stage(progress.stage);
+  response.set_rows_done(progress.rows_done);
+  response.set_rows_total(progress.rows_total);
+  return response;
+}
+
+}  // namespace
+
+absl::Status HandleBuildIndex(const CallContext& call, const v1::BuildIndexRequest& request,
+                              const Tell<v1::BuildIndexResponse>& tell) {
+  ASSIGN_OR_RETURN(const MemoryHandle memory, FindMemory(call.deployment, request.memory()));
+  ASSIGN_OR_RETURN(const MemoryStatistics before, call.deployment.Statistics(memory));
+  const absl::Status built = call.deployment.BuildIndex(
+      memory, request.retrain(), [&](const BuildProgress& progress) { return tell(Step(progress)); });
+  RETURN_IF_ERROR(WithMemory(built, *memory));
+  ASSIGN_OR_RETURN(const MemoryStatistics after, call.deployment.Statistics(memory));
+  const uint64_t sealed = RowsSealed(before, after, request.retrain());
+  (void)tell(Step({"done", sealed, sealed}));
+  return absl::OkStatus();
+}
+
+}  // namespace mneme
