@@ -134,6 +134,10 @@ std::vector<Codebook::SlackPoint> CalibrateCodes(const Codebook& codebook, const
     const float* query = queries.data() + q * queries.size() / d / query_count * d;
     CentroidCosts({spec.metric, d}, query, 1, keys.data(), count, exact.data());
     CodeCosts(codebook, lists, query, coded);
+    // What a codec cannot tell is scored exactly.
+    for (size_t i = 0; i < count; ++i) {
+      if (coded[i] == -std::numeric_limits<float>::infinity()) coded[i] = exact[i];
+    }
     for (size_t depth = 0; depth < kDepths.size() && kDepths[depth] <= count; ++depth) {
       const float kth_exact = KthSmallest(exact.data(), count, kDepths[depth]);
       const float kth_coded = KthSmallest(coded.data(), count, kDepths[depth]);

@@ -99,6 +99,7 @@ void CandidateCollector::OfferAll(absl::Span<const float> costs, uint32_t block,
       places_[old + i] = {block, static_cast<uint32_t>(first + positions[i])};
     }
     offered_ += taken;
+    unknown_ += static_cast<size_t>(std::count(costs.begin(), costs.begin() + static_cast<ptrdiff_t>(taken), kUnknown));
     costs.remove_prefix(taken);
     positions.remove_prefix(taken);
     if (costs_.size() >= capacity_) Compact();

@@ -65,7 +65,7 @@ class CandidateCollector {
   bool Wants(float cost) const { return !(cost > cut_ && cost <= std::numeric_limits<float>::max()); }
   // Takes a row that the filters admit.
   void Offer(float cost, uint32_t block, uint64_t position);
-  // Takes rows that the filters admit, all of finite cost; `positions` count from `first`.
+  // Takes rows that the filters admit, of costs that are finite or minus infinity; `positions` count from `first`.
   void OfferAll(absl::Span<const float> costs, uint32_t block, uint64_t first, absl::Span<const uint32_t> positions);
 
   uint64_t offered() const { return offered_; }    // rows taken; at least min(k, admitted rows)

@@ -104,7 +104,7 @@ struct Codebook::State {
   double mean_squared_residual = 0.0;
 
   CodecFrame Frame() const {
-    return {spec, {centroids.as<float>(), size_t{lists} * spec.dimension}};
+    return {spec, {centroids.as<float>(), size_t{lists} * spec.dimension}, mean_squared_residual};
   }
 
   // Keys join a list by Euclidean distance unless only their direction counts.
@@ -288,8 +288,8 @@ absl::Status Codebook::OpenCodecOf(const Envelope& file, State& state) {
   }
   std::memcpy(&codec, stored.data(), sizeof(codec));
   const CodecChoice choice{static_cast<CodecKind>(codec.kind), codec.subquantizers, codec.bits};
-  ASSIGN_OR_RETURN(state.codec, OpenCodec(choice, state.Frame(), file.Section(kCodecParameters)));
   state.mean_squared_residual = codec.mean_squared_residual;
+  ASSIGN_OR_RETURN(state.codec, OpenCodec(choice, state.Frame(), file.Section(kCodecParameters)));
   state.slack.resize(slack.size() / sizeof(SlackPoint));
   if (!slack.empty()) std::memcpy(state.slack.data(), slack.data(), slack.size());
   return absl::OkStatus();

@@ -46,7 +46,8 @@ class Codec {
   // What Open() needs beside the centroids.
   virtual std::string Parameters() const = 0;
   // Codes `count` (<= kCodeBlockRows) keys [count x dimension] f32 (unit for cosine) of the list with `centroid`; fills the
-  // rest of the block with zeros.
+  // rest of the block with zeros. A key that the codec cannot tell (it lies where no row of the sample did) gets the cost
+  // minus infinity for every query, so that the exact pass looks at it: keys that drift away stay found.
   virtual void Encode(const float* centroid, const float* keys, size_t count, char* block) const = 0;
   // `queries` [count x dimension] f32 (unit for cosine).
   virtual std::unique_ptr<CodeQueries> Prepare(const float* queries, size_t count) const = 0;
@@ -56,10 +57,16 @@ class Codec {
 struct CodecFrame {
   IndexSpec spec;
   absl::Span<const float> centroids;
+  double mean_squared_residual = 0.0;  // of the sample
 
   // m of the head of this file.
   std::vector<float> Mean() const;
   bool IsL2() const { return spec.metric == Metric::kL2; }
+  // A row so far from its centroid that the slack, which was measured on the sample, says nothing of its code.
+  bool IsFarOut(double squared_residual) const { return squared_residual > kFarOut * mean_squared_residual; }
+
+  // Twice and a half the usual distance: in many dimensions few rows of the sample's own distribution lie there.
+  static constexpr double kFarOut = 6.0;
 };
 
 // The codec that `auto` stands for: int8 up to kInt8Dimension components, one bit a component beyond (docs/performance.md has

@@ -1,5 +1,7 @@
 #include <algorithm>
+#include <cmath>
 #include <cstring>
+#include <limits>
 #include <vector>
 
 #include "common/limits.h"
@@ -32,8 +34,9 @@ class HalfQueries final : public CodeQueries {
       for (size_t row = 0; row < count; ++row) {
         for (size_t q = 0; q < queries.size(); ++q) {
           const float cost = costs[row * width + q];
-          if (!(cost <= cuts[q])) continue;
-          hits[q].costs[hits[q].count] = cost;
+          if (cost > cuts[q]) continue;
+          // A key that halves cannot hold is NaN.
+          hits[q].costs[hits[q].count] = std::isnan(cost) ? -std::numeric_limits<float>::infinity() : cost;
           hits[q].rows[hits[q].count++] = static_cast<uint32_t>(first + row);
         }
       }
@@ -56,9 +59,11 @@ class HalfCodec final : public Codec {
   void Encode(const float* /*centroid*/, const float* keys, size_t count, char* block) const override {
     std::memset(block, 0, block_bytes());
     const size_t components = count * frame_.spec.dimension;
-    std::vector<float> clamped(keys, keys + components);
-    for (float& value : clamped) value = std::clamp(value, -limits::kMaxHalf, limits::kMaxHalf);
-    EncodeVector(Dtype::kF16, clamped.data(), components, block);
+    std::vector<float> held(keys, keys + components);
+    for (float& value : held) {
+      if (std::abs(value) > limits::kMaxHalf) value = std::numeric_limits<float>::quiet_NaN();
+    }
+    EncodeVector(Dtype::kF16, held.data(), components, block);
   }
 
   std::unique_ptr<CodeQueries> Prepare(const float* queries, size_t /*count*/) const override {

@@ -77,7 +77,9 @@ class Int8Queries final : public CodeQueries {
 class Int8Codec final : public Codec {
  public:
   Int8Codec(const CodecFrame& frame, Scales scales)
-      : frame_(frame), mean_(frame.Mean()), scales_(std::move(scales)) {}
+      : frame_(frame), mean_(frame.Mean()), scales_(std::move(scales)) {
+    for (const float step : scales_.step) squared_steps_ += double{step} * step;
+  }
 
   CodecChoice choice() const override { return {CodecKind::kInt8, 0, 0}; }
   size_t block_bytes() const override { return Int8BlockBytes(frame_.spec.dimension); }
@@ -93,6 +95,7 @@ class Int8Codec final : public Codec {
     std::memset(block, 0, block_bytes());
     for (size_t row = 0; row < count; ++row) {
       double term = 0.0;
+      double error = 0.0;
       for (size_t i = 0; i < d; ++i) {
         const float residual = keys[row * d + i] - centroid[i];
         const float code =
@@ -101,9 +104,12 @@ class Int8Codec final : public Codec {
                 : 0.0F;
         block[Int8Offset(d, row, i)] = static_cast<char>(static_cast<uint8_t>(code));
         const double coded = double{scales_.low[i]} + double{scales_.step[i]} * code;
+        error += (residual - coded) * (residual - coded);
         if (frame_.IsL2()) term += coded * (coded + 2.0 * (double{centroid[i]} - mean_[i]));
       }
-      const float rounded = static_cast<float>(term);
+      // Rounding errs by half a step at most, so a row beyond this was clamped by a lot.
+      const float rounded =
+          error > squared_steps_ ? -std::numeric_limits<float>::infinity() : static_cast<float>(term);
       std::memcpy(block + kCodeBlockRows * 4 * Int8Groups(d) + row * sizeof(float), &rounded, sizeof(rounded));
     }
   }
@@ -116,6 +122,7 @@ class Int8Codec final : public Codec {
   const CodecFrame frame_;
   const std::vector<float> mean_;
   const Scales scales_;
+  double squared_steps_ = 0.0;
 };
 
 }  // namespace

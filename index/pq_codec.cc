@@ -2,6 +2,7 @@
 // of 16 or 256 trained sub-vectors.
 #include <algorithm>
 #include <cstring>
+#include <limits>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
@@ -58,11 +59,14 @@ class PqCodec final : public Codec {
     std::vector<float> parts(count * width());
     std::vector<uint32_t> nearest(count);
     std::vector<double> terms(count, 0.0);
+    std::vector<double> residuals(count, 0.0);
     for (size_t m = 0; m < columns(); ++m) {
       for (size_t row = 0; row < count; ++row) {
         for (size_t i = 0; i < width(); ++i) {
           const size_t component = m * width() + i;
-          parts[row * width() + i] = keys[row * d + component] - centroid[component];
+          const float residual = keys[row * d + component] - centroid[component];
+          parts[row * width() + i] = residual;
+          residuals[row] += double{residual} * residual;
         }
       }
       NearestCentroids({Metric::kL2, width()}, parts.data(), count, Column(m), entries(), nearest.data(), nullptr);
@@ -75,7 +79,10 @@ class PqCodec final : public Codec {
         }
       }
     }
-    for (size_t row = 0; row < count; ++row) PutTerm(block, row, static_cast<float>(terms[row]));
+    for (size_t row = 0; row < count; ++row) {
+      PutTerm(block, row,
+              frame_.IsFarOut(residuals[row]) ? -std::numeric_limits<float>::infinity() : static_cast<float>(terms[row]));
+    }
   }
 
   std::unique_ptr<CodeQueries> Prepare(const float* queries, size_t count) const override {

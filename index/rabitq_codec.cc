@@ -10,6 +10,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstring>
+#include <limits>
 #include <vector>
 
 #include "index/codecs.h"
@@ -134,7 +135,8 @@ class RabitqCodec final : public Codec {
     }
     const double gain = on_row > 0.0 ? norm / on_row : 0.0;
     const bool l2 = frame_.IsL2();
-    const float term = l2 ? static_cast<float>(norm + 2.0 * gain * on_centroid) : 0.0F;
+    float term = l2 ? static_cast<float>(norm + 2.0 * gain * on_centroid) : 0.0F;
+    if (frame_.IsFarOut(norm)) term = -std::numeric_limits<float>::infinity();
     const float factor = static_cast<float>(l2 ? -2.0 * gain : -gain);
     char* attributes = block + NibblePairs(columns_) * kCodeBlockRows + row * sizeof(float);
     std::memcpy(attributes, &term, sizeof(term));
