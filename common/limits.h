@@ -119,8 +119,6 @@ inline constexpr int kDrainSettleMs = 200;
 // Request ids remembered for exactly-once: at least this many per shard and at least this long.
 inline constexpr uint64_t kRememberedRequests = 1'000'000;
 inline constexpr int64_t kRememberedRequestMs = 10 * 60 * 1000;
-// A batch of a load that is smaller goes through the log: a table costs a few syncs and a file, whatever its size.
-inline constexpr uint64_t kTableBytes = 1024 * 1024;
 // Below this a partition is flat and exact: a scan costs less than two milliseconds at d = 128.
 inline constexpr uint64_t kFlatRows = 20'000;
 // Rows of a tail that wake the sealer.

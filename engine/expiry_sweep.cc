@@ -47,14 +47,15 @@ int64_t LeastExpiry(const RowBlock& block) {
 
 absl::Status ExpirySweep::Run(Shard& shard) {
   const int64_t now_ms = clock_->NowMs();
+  absl::Status status;
   for (const PartitionKey& key : shard.expiries().Take(now_ms - kSlackMs, kPartitionsPerRound)) {
     const absl::Status removed = Remove(shard, key, now_ms);
     if (removed.ok()) continue;
     least_of_segment_.clear();
     shard.expiries().Note(key, now_ms);  // again after the slack
-    return removed;
+    status.Update(removed);
   }
-  return absl::OkStatus();
+  return status;
 }
 
 ExpirySweep::Findings ExpirySweep::Look(const Shard& shard, const PublishedPartition& partition, int64_t now_ms) {

@@ -24,6 +24,10 @@ constexpr uint64_t kMinSampleRows = 4096;
 constexpr uint64_t kMinRowsPerList = 16;
 constexpr uint64_t kProgressRows = 8192;
 
+uint64_t MostSampleRows(const IndexSpec& spec) {
+  return std::max<uint64_t>(kMinSampleRows, limits::kMaxSampleBytes / (spec.dimension * sizeof(float)));
+}
+
 class Build {
  public:
   explicit Build(const BuildRequest& request) : request_(request) {}
@@ -53,7 +57,12 @@ class Build {
     RETURN_IF_ERROR(Scan("writing", [&](Row row, const EntryView& entry) { builder.Place(row, entry); }));
     RETURN_IF_ERROR(builder.Finish([this] { return !Report("coding", request_.live_rows); }));
     CrashPoint("segment_written");
-    ASSIGN_OR_RETURN(built.installed.segment, request_.files->OpenSegment(built.installed.record, request_.spec));
+    auto opened = request_.files->OpenSegment(built.installed.record, request_.spec);
+    if (!opened.ok()) {
+      request_.files->RemoveSegment(number);
+      return opened.status();
+    }
+    built.installed.segment = *std::move(opened);
     return built;
   }
 
@@ -87,13 +96,10 @@ class Build {
 
   absl::StatusOr<std::shared_ptr<const Codebook>> Train() const {
     const uint64_t rows = std::max<uint64_t>(request_.live_rows, 1);
-    const uint32_t chosen = request_.spec.index.lists;
-    const uint32_t wanted = chosen != 0 ? chosen : ListsFor(rows);
+    const uint32_t wanted = WantedLists(request_.spec, rows);
     const size_t dimension = request_.spec.dimension;
-    const uint64_t sample_rows =
-        std::max(std::min<uint64_t>(uint64_t{wanted} * limits::kTrainingRowsPerCentroid,
-                                    limits::kMaxSampleBytes / (dimension * sizeof(float))),
-                 kMinSampleRows);
+    const uint64_t sample_rows = std::clamp(uint64_t{wanted} * limits::kTrainingRowsPerCentroid, kMinSampleRows,
+                                            MostSampleRows(request_.spec));
     std::vector<float> sample;
     RETURN_IF_ERROR(Scan("reading", [&](Row row, const EntryView& entry) {
       if (Mix64(row) % rows >= sample_rows) return;
@@ -116,6 +122,12 @@ class Build {
 };
 
 }  // namespace
+
+uint32_t WantedLists(const IndexSpec& spec, uint64_t rows) {
+  const uint64_t wanted = spec.index.lists != 0 ? spec.index.lists : ListsFor(rows);
+  const uint64_t most = std::min(rows, MostSampleRows(spec)) / kMinRowsPerList;
+  return static_cast<uint32_t>(std::max<uint64_t>(1, std::min(wanted, most)));
+}
 
 absl::StatusOr<BuiltSegment> BuildSegment(const BuildRequest& request) { return Build(request).Run(); }
 

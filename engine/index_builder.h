@@ -33,6 +33,9 @@ struct BuiltSegment {
   std::shared_ptr<const Codebook> codebook;
 };
 
+// Lists that a codebook for so many rows has: those that the memory chose, or ListsFor, as far as rows and sample suffice.
+uint32_t WantedLists(const IndexSpec& spec, uint64_t rows);
+
 // Reads the rows, trains where asked, writes and syncs the files, and opens them. The files are not referenced until an
 // InstallOperation is committed. CANCELLED when `progress` says so; FAILED_PRECONDITION when there is no live row to
 // train on.

@@ -51,11 +51,12 @@ bool HasDrifted(const PublishedPartition& partition) {
   return (version.tail.end_row - trained_on.end_row()) * kDriftParts >= trained_on.rows();
 }
 
-Plan MakePlan(const PublishedPartition& partition, bool retrain) {
+Plan MakePlan(const PublishedPartition& partition, const IndexSpec& spec, bool retrain) {
   const IndexVersion& version = *partition.version;
   Plan plan;
   plan.end = version.tail.end_row;
-  const bool grown = version.codebook != nullptr && ListsFor(partition.live_rows) >= 2 * version.codebook->lists();
+  const bool grown =
+      version.codebook != nullptr && WantedLists(spec, partition.live_rows) >= 2 * version.codebook->lists();
   if (version.codebook == nullptr || retrain || grown || HasDrifted(partition)) {
     plan.first = version.segments.empty() ? version.tail_from : version.segments.front()->first_row();
     return plan;
@@ -186,7 +187,9 @@ void Maintenance::RelievePressure() {
     for (const auto& [key, partition] : shard->PublishedAll()) {
       const uint64_t rows = std::min(partition->live_rows, partition->tail_rows);
       const bool worth_it = rows >= thresholds_.min_indexed_rows;
-      if (!worth_it || partition->tail_ram_bytes <= largest_bytes || failed_.contains({shard->number(), key})) continue;
+      const auto failed = failed_.find({shard->number(), key});
+      const bool too_soon = failed != failed_.end() && std::chrono::steady_clock::now() < failed->second;
+      if (!worth_it || too_soon || partition->tail_ram_bytes <= largest_bytes) continue;
       largest_shard = shard;
       largest_key = key;
       largest_bytes = partition->tail_ram_bytes;
@@ -212,7 +215,7 @@ absl::Status Maintenance::Seal(Shard& shard, const PartitionKey& key, bool retra
   const bool long_tail = partition->tail_rows >= thresholds_.LongTailRows() && partition->live_rows > 0;
   if (!worth_it || (partition->live_rows < thresholds_.min_indexed_rows && !long_tail)) return absl::OkStatus();
 
-  const Plan plan = MakePlan(*partition, retrain);
+  const Plan plan = MakePlan(*partition, MakeIndexSpec(memory->spec), retrain);
   // Marks are read before the rows: a row that dies in between is in both, and stays marked.
   ASSIGN_OR_RETURN(std::vector<Row> marks, shard.store().ReadDeadMarks(key));
   std::erase_if(marks, [&](Row row) { return row < plan.first || row >= plan.end; });

@@ -165,7 +165,8 @@ void CandidateCollector::KeepBest() {
 void CandidateCollector::TakeByCost() {
   for (size_t i = 0; i < costs_.size(); ++i) {
     const ScanBlock& block = blocks_[places_[i].block];
-    double score = -double{costs_[i]};
+    // A squared distance is not below zero, whatever a code says.
+    double score = shape_.metric == Metric::kL2 ? -std::max(0.0, double{costs_[i]}) : -double{costs_[i]};
     if (costs_[i] == kUnknown) {
       const char* key = block.rows.keys + places_[i].position * shape_.KeyBytes();
       ExactScores(shape_, query_, &key, 1, &score);

@@ -156,6 +156,8 @@ absl::StatusOr<std::shared_ptr<Codebook>> Codebook::Train(const IndexSpec& spec,
   trained.mean_squared_residual = squares * spec.dimension / static_cast<double>(std::max<size_t>(1, residuals.size()));
   ASSIGN_OR_RETURN(trained.codec, TrainCodec(choice, trained.Frame(), residuals));
   trained.slack = CalibrateCodes(*codebook, spec, training, held_out);
+  // Nothing was left to measure the codes on: what they say cannot be used.
+  if (trained.slack.empty()) trained.codec.reset();
   return codebook;
 }
 
@@ -185,7 +187,7 @@ double Codebook::mean_squared_residual() const { return state_->mean_squared_res
 
 double Codebook::CodeSlack(uint32_t k, double target) const {
   const std::vector<SlackPoint>& points = state_->slack;
-  if (points.empty()) return 0.0;
+  if (points.empty()) return 0.0;  // there is no codec
   // The more are wanted, the less of them lie near the edge: the next smaller measured k errs on the safe side.
   uint32_t depth = points.front().k;
   for (const SlackPoint& point : points) {
@@ -291,7 +293,8 @@ absl::Status Codebook::OpenCodecOf(const Envelope& file, State& state) {
   state.mean_squared_residual = codec.mean_squared_residual;
   ASSIGN_OR_RETURN(state.codec, OpenCodec(choice, state.Frame(), file.Section(kCodecParameters)));
   state.slack.resize(slack.size() / sizeof(SlackPoint));
-  if (!slack.empty()) std::memcpy(state.slack.data(), slack.data(), slack.size());
+  if (slack.empty()) return absl::DataLossError("its codec has no slack");
+  std::memcpy(state.slack.data(), slack.data(), slack.size());
   return absl::OkStatus();
 }
 

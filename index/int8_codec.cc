@@ -14,6 +14,8 @@ namespace {
 
 constexpr float kMaxCode = 255.0F;
 constexpr float kMaxQueryCode = 127.0F;
+// Components that f32 can hardly hold are zero.
+constexpr float kLeastRange = 1e-30F;
 // Components farther out than this many standard deviations are clamped: one outlier must not coarsen all others.
 constexpr double kClampDeviations = 6.0;
 
@@ -42,7 +44,7 @@ class Int8Queries final : public CodeQueries {
         scaled[i] = component * scales.step[i];
         largest = std::max(largest, std::abs(scaled[i]));
       }
-      const float unit = largest > 0.0F ? largest / kMaxQueryCode : 1.0F;
+      const float unit = largest > kLeastRange ? largest / kMaxQueryCode : 1.0F;
       int8_t* codes = codes_.as<int8_t>() + q * padded_;
       float* values = values_.as<float>() + q * padded_;
       for (size_t i = 0; i < dimension_; ++i) {

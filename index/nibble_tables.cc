@@ -7,6 +7,11 @@
 #include "index/kernels/nibble_scan.h"
 
 namespace mneme {
+namespace {
+
+constexpr float kLeastRange = 1e-30F;
+
+}  // namespace
 
 NibbleTables::NibbleTables(size_t columns, size_t queries)
     : columns_(columns), table_bytes_(NibblePairs(columns) * 32), tables_(queries * table_bytes_), scales_(queries),
@@ -24,7 +29,8 @@ void NibbleTables::Set(size_t q, const float* tables) {
     offset += *low;
     widest = std::max(widest, *high - *low);
   }
-  const float step = widest > 0.0F ? widest / 255.0F : 1.0F;
+  // Differences that f32 can hardly hold are none.
+  const float step = widest > kLeastRange ? widest / 255.0F : 1.0F;
   uint8_t* bytes = tables_.as<uint8_t>() + q * table_bytes_;
   for (size_t m = 0; m < columns_; ++m) {
     for (size_t code = 0; code < 16; ++code) {

@@ -23,6 +23,8 @@ namespace {
 
 // Steps of the search for the scale at which a grid of several bits lies nearest.
 constexpr int kScaleSteps = 24;
+// Residuals that f32 can hardly hold are none.
+constexpr float kLeastRange = 1e-30F;
 
 class RabitqCodec final : public Codec {
  public:
@@ -99,7 +101,7 @@ class RabitqCodec final : public Codec {
   void ChooseCodes(const std::vector<float>& y, std::vector<uint8_t>& code) const {
     float largest = 0.0F;
     for (const float component : y) largest = std::max(largest, std::abs(component));
-    if (choice_.bits == 1 || largest == 0.0F) {
+    if (choice_.bits == 1 || largest < kLeastRange) {
       CodesAt(y, 1.0F, code);
       return;
     }

@@ -42,6 +42,7 @@ class SearchRun {
   }
 
   absl::StatusOr<SearchResult> Run() {
+    AllowSlack();
     for (size_t v = 0; v < versions_.size(); ++v) {
       RETURN_IF_ERROR(ScanTail(*versions_[v]));
       const uint32_t lists = versions_[v]->codebook == nullptr ? 0 : versions_[v]->codebook->lists();
@@ -64,6 +65,16 @@ class SearchRun {
   }
 
  private:
+  // Before anything is scanned: a cut that exact costs of a tail lowered without slack would drop rows that codes cost.
+  void AllowSlack() {
+    if (request_.exact) return;
+    const double target = request_.probes != 0 ? 1.0 : request_.recall_target;
+    for (const auto& version : versions_) {
+      if (version->codebook == nullptr || version->codebook->codec() == nullptr) continue;
+      scan_.AllowSlack(version->codebook->CodeSlack(request_.k, target), version->codebook->mean_squared_residual());
+    }
+  }
+
   // What the filter leaves of the sealed rows; 1 when it need not be asked.
   double SelectivityOf(const IndexVersion& version) const {
     if (request_.filter == nullptr || request_.filter->AcceptsEverything() || version.segments.empty()) return 1.0;
@@ -160,8 +171,6 @@ class SearchRun {
     if (codebook.codec() == nullptr) return nullptr;
     if (codes_[v] == nullptr) {
       codes_[v] = codebook.codec()->Prepare(scan_.code_queries(), request_.query_count);
-      const double target = request_.probes != 0 ? 1.0 : request_.recall_target;
-      scan_.AllowSlack(codebook.CodeSlack(request_.k, target), codebook.mean_squared_residual());
     }
     return codes_[v].get();
   }

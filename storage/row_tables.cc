@@ -83,14 +83,17 @@ absl::Status RowTables::Ingest(const StoreBatch& batch) {
 
 absl::Status RowTables::Recover(const std::vector<PartitionHead>& heads) {
   rocksdb::Env* env = store_.db().GetEnv();
-  if (!env->FileExists(MarkPath()).ok()) return absl::OkStatus();
-  RETURN_IF_ERROR(RemoveRowsAboveHeads(heads));
+  const bool marked = env->FileExists(MarkPath()).ok();
+  if (marked) RETURN_IF_ERROR(RemoveRowsAboveHeads(heads));
+  // Marked or not: names are given from the first again, and a table that RocksDB took in but could not unlink would be
+  // written into.
   std::vector<std::string> names;
   RETURN_IF_ERROR(FromRocksDb(env->GetChildren(store_.path(), &names), "look for tables"));
   for (const std::string& name : names) {
     if (!absl::EndsWith(name, kTableSuffix)) continue;
     RETURN_IF_ERROR(FromRocksDb(env->DeleteFile(absl::StrCat(store_.path(), "/", name)), "remove a table"));
   }
+  if (!marked) return absl::OkStatus();
   RETURN_IF_ERROR(store_.Sync().status());
   Unmark();
   return absl::OkStatus();

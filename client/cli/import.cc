@@ -291,7 +291,7 @@ void AddImport(CLI::App& app, Action& action) {
       ->type_name("N|append");
   AddFingerprintOption(*verb, options->fingerprint, kPresentFingerprint);
   verb->add_flag("--bulk", options->bulk,
-                 "Load: large batches, stored as tables beside the log, and indexed once nothing more comes");
+                 "Load: large batches, indexed once nothing more comes");
   verb->add_flag("--resume", options->resume, "Go on where the same import stopped");
   AddColumnOptions(*verb, files);
   constexpr char kRaw[] = "Headerless files (memmaps)";

@@ -127,6 +127,22 @@ TEST_P(CodecOf, OrdersByItsOwnDistancesWhenAskedTo) {
   EXPECT_NEAR(told, truth, 0.35 * std::abs(truth));
 }
 
+TEST_P(CodecOf, FindsSealedRowsBesideATailThatIsNear) {
+  // A tail as near to the queries as any sealed row: its exact distances must not cut off what codes only estimate.
+  auto version = std::make_shared<IndexVersion>(*Version(codebook_));
+  Tail tail(spec_, kRows);
+  EntryColumns near;
+  near.values.width = spec_.value_bytes;
+  for (size_t i = 0; i < 400; ++i) {
+    EntryView entry = entries_.At(i % kQueries * 97 + i / kQueries * 3 % 90);
+    entry.id = kRows + i;
+    near.Append(entry);
+  }
+  tail.Append(near, 0, near.count);
+  version->tail = tail.TakeSnapshot();
+  EXPECT_GE(Recall(Ask(version, true), Ask(version, false)), GetParam().reranked - 0.01);
+}
+
 TEST_P(CodecOf, IsTheSameAfterItsCodebookWasStored) {
   const EnvelopeIdentity identity{1, 2, 3, 4};
   const std::string path = scratch_.File("codebook");
