@@ -101,7 +101,7 @@ uint32_t ListsOf(const PlanRequest& request) {
 
 void PlanBytes(const PlanRequest& request, Plan& plan) {
   const auto n = static_cast<double>(request.entries);
-  const double key_bytes = double{request.component_bytes} * request.dimension;
+  const double key_bytes = static_cast<double>(request.component_bytes) * request.dimension;
   const double row_bytes = key_bytes + request.value_bytes;
   const double column_bytes = kIdAndRowBytes + request.value_bytes + (request.cosine ? kInverseNormBytes : 0) +
                               (request.variable_values ? kValueOffsetBytes : 0);
