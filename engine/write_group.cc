@@ -204,10 +204,8 @@ absl::StatusOr<WriteResult> WriteGroup::PlanInsert(InsertOperation& operation) {
       change.head.id_bound = std::max(change.head.id_bound, entries.ids[i] + 1);
     }
   }
-  // Never as a table of its own: RocksDB knows a table that it took in by one record of its MANIFEST alone, and takes a
-  // flipped bit in the length of the last one for a torn end. The rows would be gone without a word (I1).
   change.loads |= operation.bulk;
-  batch_.runs.push_back({key, first_row, &entries, 0, entries.count, /*map_ids=*/!give_ids, /*as_table=*/false});
+  batch_.runs.push_back({key, first_row, &entries, 0, entries.count, /*map_ids=*/!give_ids});
   change.runs.push_back({&entries, entries.count, first_row, give_ids});
   change.head.next_row += entries.count;
   change.head.live_rows += entries.count;

@@ -47,8 +47,7 @@ struct InsertOperation {
   WriteTicket ticket;
   PartitionId partition = 0;
   EntryColumns entries;
-  // Part of a load: a large batch reaches the store as a table instead of through its log, and the partition is not sealed
-  // while more comes. What is promised is the same.
+  // Part of a load: the partition is not sealed while more comes. What is promised is the same.
   bool bulk = false;
 };
 

@@ -16,15 +16,7 @@ namespace {
 // Bytes of one operation beside key and value, and of a record beside its key and value; rounded up.
 constexpr size_t kOverheadPerEntry = 128;
 
-rocksdb::Status EncodeRun(const StoreBatch::Run& run, bool as_table, const EntryFamilies& families,
-                          rocksdb::WriteBatch& out) {
-  if (as_table) {
-    for (size_t i = run.begin; i < run.end && run.map_ids; ++i) {
-      const std::string row = format::EncodeNumber(run.first_row + (i - run.begin));
-      RETURN_IF_NOT_OK(out.Put(families.ids, format::NumberedKey(run.key, run.columns->ids[i]), row));
-    }
-    return rocksdb::Status::OK();
-  }
+rocksdb::Status EncodeRun(const StoreBatch::Run& run, const EntryFamilies& families, rocksdb::WriteBatch& out) {
   std::string record;
   Row row = run.first_row;
   for (size_t i = run.begin; i < run.end; ++i, ++row) {
@@ -62,9 +54,7 @@ rocksdb::Status EncodeBatch(const StoreBatch& batch, const EntryFamilies& famili
   for (const PartitionKey& dropped : batch.dropped_partitions) {
     RETURN_IF_NOT_OK(EncodeDrop(format::PartitionPrefix(dropped), families, out));
   }
-  for (const StoreBatch::Run& run : batch.runs) {
-    RETURN_IF_NOT_OK(EncodeRun(run, GoesAsTable(batch, run), families, out));
-  }
+  for (const StoreBatch::Run& run : batch.runs) RETURN_IF_NOT_OK(EncodeRun(run, families, out));
   for (const StoreBatch::Death& death : batch.deaths) RETURN_IF_NOT_OK(EncodeDeath(death, families, out));
   for (const PartitionHead& head : batch.heads) {
     RETURN_IF_NOT_OK(out.Put(families.heads, format::PartitionPrefix(head.key), format::EncodeHead(head)));
@@ -86,10 +76,6 @@ size_t EncodedBytes(const StoreBatch& batch) {
   size_t bytes = 4096;
   for (const StoreBatch::Run& run : batch.runs) {
     const size_t count = run.end - run.begin;
-    if (GoesAsTable(batch, run)) {
-      bytes += run.map_ids ? count * kOverheadPerEntry : 0;
-      continue;
-    }
     const ValueColumn& values = run.columns->values;
     const size_t value_bytes =
         values.width != 0 ? count * values.width

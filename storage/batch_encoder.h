@@ -19,12 +19,7 @@ struct EntryFamilies {
   rocksdb::ColumnFamilyHandle* requests = nullptr;
 };
 
-// Whether the rows of `run` are taken in as a table before the batch. Not beside a drop, which comes first.
-inline bool GoesAsTable(const StoreBatch& batch, const StoreBatch::Run& run) {
-  return run.as_table && batch.dropped_partitions.empty();
-}
-
-// Everything of `batch` but its requests and the rows that go as tables, in the order that StoreBatch states: dropped partitions, runs, deaths, heads,
+// Everything of `batch` but its requests, in the order that StoreBatch states: dropped partitions, runs, deaths, heads,
 // segments removed and added, marks cleared.
 rocksdb::Status EncodeBatch(const StoreBatch& batch, const EntryFamilies& families, rocksdb::WriteBatch& out);
 

@@ -43,11 +43,9 @@ absl::Status EnsureDirectory(const std::string& path) {
 
 }  // namespace
 
-DurableDb::DurableDb(const DurableDbOptions& options)
-    : path_(options.path),
-      links_(std::make_shared<LinkGuard>(options.file_system != nullptr ? options.file_system
-                                                                        : rocksdb::FileSystem::Default())),
-      env_(rocksdb::NewCompositeEnv(links_)) {}
+DurableDb::DurableDb(const DurableDbOptions& options) : path_(options.path) {
+  if (options.file_system != nullptr) env_ = rocksdb::NewCompositeEnv(options.file_system);
+}
 
 absl::StatusOr<std::unique_ptr<DurableDb>> DurableDb::Open(DurableDbOptions options) {
   std::unique_ptr<DurableDb> store(new DurableDb(options));
@@ -108,7 +106,7 @@ absl::Status DurableDb::OpenDb(const DurableDbOptions& options, Sequence waterma
                                std::optional<format::StoreState> tables) {
   chain_ = std::make_unique<WriteChain>(watermark, options.accept_truncated_log, tables);
   rocksdb::DBOptions db_options = DatabaseOptions(*options.resources);
-  db_options.env = env_.get();
+  if (env_ != nullptr) db_options.env = env_.get();
   db_options.wal_filter = chain_.get();
   db_options.avoid_flush_during_recovery = !tables.has_value();
   if (options.accept_truncated_log) {
@@ -205,11 +203,6 @@ absl::Status DurableDb::OpenWatermark(std::optional<Sequence> watermark, bool ac
 format::StoreState DurableDb::state() const {
   MutexLock lock(&mu_);
   return state_;
-}
-
-absl::Status DurableDb::failure() const {
-  MutexLock lock(&mu_);
-  return failure_;
 }
 
 absl::Status DurableDb::Write(rocksdb::WriteBatch& batch, std::optional<Sequence> applied, int64_t counter_change) {

@@ -20,7 +20,6 @@
 #include "common/mutex.h"
 #include "storage/commit_watermark.h"
 #include "storage/format.h"
-#include "storage/link_guard.h"
 #include "storage/rocksdb_options.h"
 #include "storage/write_chain.h"
 
@@ -47,14 +46,11 @@ class DurableDb {
   ~DurableDb();
 
   rocksdb::DB& db() const { return *db_; }
-  LinkGuard& links() const { return *links_; }
   // In the order of DurableDbOptions::families.
   rocksdb::ColumnFamilyHandle* family(size_t i) const { return families_[i + 1]; }
   const std::string& path() const { return path_; }
 
   format::StoreState state() const ABSL_LOCKS_EXCLUDED(mu_);
-  // OK, or what every later write returns.
-  absl::Status failure() const ABSL_LOCKS_EXCLUDED(mu_);
 
   // Writes `batch` atomically together with the new state: `applied` when given, and `counter_change` added to the
   // counter. After an error every later Write() and Sync() returns that error.
@@ -80,8 +76,7 @@ class DurableDb {
 
   // Constant after Open().
   const std::string path_;
-  const std::shared_ptr<LinkGuard> links_;
-  const std::unique_ptr<rocksdb::Env> env_;
+  std::unique_ptr<rocksdb::Env> env_;  // null: RocksDB's own
   std::unique_ptr<WriteChain> chain_;  // RocksDB keeps a pointer to it
   std::unique_ptr<rocksdb::DB> db_;
   std::vector<rocksdb::ColumnFamilyHandle*> families_;  // meta first

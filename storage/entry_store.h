@@ -62,7 +62,6 @@ struct StoreBatch {
     size_t begin = 0;
     size_t end = 0;
     bool map_ids = true;  // false: server-given ids carry their row and need no map
-    bool as_table = false;  // the rows go to a table of their own, not through the log: for runs of a MiB and more
   };
   struct Death {
     PartitionKey key;

@@ -117,10 +117,6 @@ absl::StatusOr<uint32_t> DecodeStoreFormat(std::string_view record);
 
 // --- Files --------------------------------------------------------------------------------------------------------
 
-// An empty file beside the database: rows may lie above the heads, for tables were taken in and the last life may have
-// ended before the batch that counts them (storage/row_tables.h).
-inline constexpr char kTablesMarkFile[] = "TABLES";
-
 // One slot of the watermark file: magic | sequence | checksum. Two slots, a page apart so that one torn or misdirected
 // write cannot take both.
 inline constexpr char kWatermarkFile[] = "WATERMARK";

@@ -11,7 +11,6 @@
 #include "storage/durable_db.h"
 #include "storage/request_ledger.h"
 #include "storage/rocksdb_status.h"
-#include "storage/row_tables.h"
 
 namespace mneme {
 namespace {
@@ -38,14 +37,7 @@ class RocksDbEntryStore final : public EntryStore {
       : store_(std::move(store)),
         families_{store_->family(kRows),  store_->family(kIds),      store_->family(kDead),
                   store_->family(kHeads), store_->family(kSegments), store_->family(kRequests)},
-        requests_(store_->db(), families_.requests), tables_(*store_, families_.rows) {}
-  ~RocksDbEntryStore() override { tables_.Close(); }
-
-  // Before the first use.
-  absl::Status Recover() {
-    ASSIGN_OR_RETURN(const std::vector<PartitionHead> heads, ReadHeads());
-    return tables_.Recover(heads);
-  }
+        requests_(store_->db(), families_.requests) {}
 
   absl::Status Commit(const StoreBatch& batch) override;
   absl::StatusOr<Sequence> Sync() override { return store_->Sync(); }
@@ -85,7 +77,6 @@ class RocksDbEntryStore final : public EntryStore {
   const std::unique_ptr<DurableDb> store_;
   const EntryFamilies families_;
   const RequestLedger requests_;
-  RowTables tables_;
 };
 
 absl::Status RocksDbEntryStore::Commit(const StoreBatch& batch) {
@@ -95,7 +86,6 @@ absl::Status RocksDbEntryStore::Commit(const StoreBatch& batch) {
   if (!encoded.ok()) return store_->Fail(FromRocksDb(encoded, "commit"));
   const absl::StatusOr<int64_t> requests = requests_.Encode(batch, writes);
   if (!requests.ok()) return store_->Fail(requests.status());
-  if (absl::Status taken = tables_.Ingest(batch); !taken.ok()) return store_->Fail(std::move(taken));
   return store_->Write(writes, batch.sequence, *requests);
 }
 
@@ -257,9 +247,7 @@ absl::StatusOr<std::unique_ptr<EntryStore>> OpenRocksDbEntryStore(RocksDbEntrySt
   db_options.accept_truncated_log = options.accept_truncated_log;
   db_options.families = Families();
   ASSIGN_OR_RETURN(std::unique_ptr<DurableDb> store, DurableDb::Open(std::move(db_options)));
-  auto entries = std::make_unique<RocksDbEntryStore>(std::move(store));
-  RETURN_IF_ERROR(entries->Recover());
-  return std::unique_ptr<EntryStore>(std::move(entries));
+  return std::unique_ptr<EntryStore>(std::make_unique<RocksDbEntryStore>(std::move(store)));
 }
 
 }  // namespace mneme

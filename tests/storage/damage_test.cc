@@ -44,12 +44,9 @@ class DamageTest : public ::testing::Test {
  protected:
   void SetUp() override { fs::create_directories(directory_ / "trial"); }
 
-  // Through the log alone: a table is known to RocksDB by the last record of its MANIFEST, whose damage RocksDB may take for
-  // a torn end. That is why the engine does not write tables yet (engine/write_group.cc).
   void Grow(EntryStore& store, int batches, Victim& victim) {
     for (int i = 0; i < batches; ++i) {
-      OwnedBatch next = model_.RandomBatch(random_);
-      for (StoreBatch::Run& run : next.batch.runs) run.as_table = false;
+      const OwnedBatch next = model_.RandomBatch(random_);
       ASSERT_TRUE(store.Commit(next.batch).ok());
       model_.Apply(next.batch);
       victim.history[model_.applied()] = model_.Dump();

@@ -193,39 +193,6 @@ TEST_F(DurabilityTest, AFullDiskIsSaidAndLosesNothingAcknowledged) {
   EXPECT_EQ(Open().value()->applied(), 1U);
 }
 
-TEST_F(DurabilityTest, ACutBetweenATableAndItsBatchLeavesNothingOfEither) {
-  EntryColumns columns;
-  columns.values.width = 0;
-  for (EntryId id = 0; id < 100; ++id) columns.Append({id, "key", "value", {}});
-  StoreBatch load{.sequence = 1};
-  load.runs = {{{1, 0}, 0, &columns, 0, 100, true, /*as_table=*/true}};
-  load.heads = {{{1, 0}, 100, 100, 100}};
-  fs::remove_all(path_);
-  std::atomic<bool> linked{false};
-  auto system = std::make_shared<FaultFileSystem>([&](FileOperation operation, const std::string& path) {
-    linked = linked || operation == FileOperation::kLink;
-    const bool of_log = operation == FileOperation::kAppend && absl::EndsWith(path, ".log");
-    return linked && of_log ? rocksdb::IOStatus::IOError("injected") : rocksdb::IOStatus::OK();
-  });
-  {
-    const auto store = Open(system).value();
-    ASSERT_FALSE(store->Commit(load).ok());
-    ASSERT_TRUE(linked) << "the rows went as a table";
-  }
-  const auto rows = [](const EntryStore& store) {
-    size_t count = 0;
-    EXPECT_TRUE(store.ScanRows({1, 0}, 0, 1000, [&](Row, const EntryView&) { return ++count > 0; }).ok());
-    return count;
-  };
-  const auto store = Open().value();
-  EXPECT_EQ(store->applied(), 0U);
-  EXPECT_EQ(rows(*store), 0U);
-  EXPECT_EQ(store->FindRow({1, 0}, 7).value(), std::nullopt);
-  ASSERT_TRUE(store->Commit(load).ok());
-  EXPECT_EQ(rows(*store), 100U);
-  EXPECT_EQ(store->FindRow({1, 0}, 7).value(), std::optional<Row>(7));
-}
-
 TEST_F(DurabilityTest, TheNthFailedOperationNeverLosesAnAcknowledgedBatch) {
   const uint64_t seed = TestSeed();
   const uint64_t operations = FullTests() ? 600 : 300;

@@ -95,12 +95,6 @@ IOStatus FaultFileSystem::RenameFile(const std::string& from, const std::string&
   return refused.ok() ? target()->RenameFile(from, to, options, debug) : refused;
 }
 
-IOStatus FaultFileSystem::LinkFile(const std::string& from, const std::string& to, const IOOptions& options,
-                                   IODebugContext* debug) {
-  const IOStatus refused = intercept_(FileOperation::kLink, to);
-  return refused.ok() ? target()->LinkFile(from, to, options, debug) : refused;
-}
-
 IOStatus FaultFileSystem::DeleteFile(const std::string& path, const IOOptions& options, IODebugContext* debug) {
   const IOStatus refused = intercept_(FileOperation::kDelete, path);
   return refused.ok() ? target()->DeleteFile(path, options, debug) : refused;
@@ -221,16 +215,6 @@ IOStatus PowerLossFileSystem::RenameFile(const std::string& from, const std::str
   if (!status.ok() || it == live_.end()) return status;
   live_[Normal(to)] = it->second;
   live_.erase(it);
-  return status;
-}
-
-IOStatus PowerLossFileSystem::LinkFile(const std::string& from, const std::string& to, const IOOptions& options,
-                                       IODebugContext* debug) {
-  MutexLock lock(&mu_);
-  Step();
-  IOStatus status = target()->LinkFile(from, to, options, debug);
-  const auto it = live_.find(Normal(from));
-  if (status.ok() && it != live_.end()) live_[Normal(to)] = it->second;
   return status;
 }
 

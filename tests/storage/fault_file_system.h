@@ -16,7 +16,7 @@
 
 namespace mneme {
 
-enum class FileOperation { kCreate, kAppend, kSync, kSyncDirectory, kRename, kLink, kDelete, kClose };
+enum class FileOperation { kCreate, kAppend, kSync, kSyncDirectory, kRename, kDelete, kClose };
 
 // The machine's file system, with `intercept` asked before every operation that changes something: what it returns
 // instead of OK is the operation's result, and nothing is done. Thread-safe if `intercept` is.
@@ -35,8 +35,6 @@ class FaultFileSystem final : public rocksdb::FileSystemWrapper {
                                  rocksdb::IODebugContext* debug) override;
   rocksdb::IOStatus RenameFile(const std::string& from, const std::string& to, const rocksdb::IOOptions& options,
                                rocksdb::IODebugContext* debug) override;
-  rocksdb::IOStatus LinkFile(const std::string& from, const std::string& to, const rocksdb::IOOptions& options,
-                             rocksdb::IODebugContext* debug) override;
   rocksdb::IOStatus DeleteFile(const std::string& path, const rocksdb::IOOptions& options,
                                rocksdb::IODebugContext* debug) override;
 
@@ -75,8 +73,6 @@ class PowerLossFileSystem final : public rocksdb::FileSystemWrapper {
                                  rocksdb::IODebugContext* debug) override;
   rocksdb::IOStatus RenameFile(const std::string& from, const std::string& to, const rocksdb::IOOptions& options,
                                rocksdb::IODebugContext* debug) override;
-  rocksdb::IOStatus LinkFile(const std::string& from, const std::string& to, const rocksdb::IOOptions& options,
-                             rocksdb::IODebugContext* debug) override;
   rocksdb::IOStatus DeleteFile(const std::string& path, const rocksdb::IOOptions& options,
                                rocksdb::IODebugContext* debug) override;
 

@@ -172,7 +172,7 @@ void StoreModel::AddRun(std::mt19937_64& random, const PartitionKey& key, size_t
     out.batch.deaths.push_back({key, row, id, true});
     live.erase(row);
   }
-  out.batch.runs.push_back({key, partition.next_row, columns.get(), padding, padding + count, map_ids, OneIn(random, 4)});
+  out.batch.runs.push_back({key, partition.next_row, columns.get(), padding, padding + count, map_ids});
   out.batch.heads.push_back({key, partition.next_row + count, live.size(), random() >> Below(random, 64)});
   out.columns.push_back(std::move(columns));
 }
