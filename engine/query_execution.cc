@@ -216,9 +216,9 @@ void QueryPart::Run(std::vector<std::unique_ptr<SearchTask>> joined) {
   }
   // Different searches hardly ever have one affinity, and then must not get each other's answers.
   while (!parts.empty()) {
-    const auto [first, number] = parts.front();
+    const auto front = parts.front();
     const auto others = std::stable_partition(parts.begin() + 1, parts.end(), [&](const auto& part) {
-      return first->Joins(number, *part.first, part.second);
+      return front.first->Joins(front.second, *part.first, part.second);
     });
     QueryExecution::RunTogether({parts.begin(), others});
     parts.erase(parts.begin(), others);

@@ -46,8 +46,10 @@ class DeploymentTest : public ::testing::TestWithParam<uint32_t> {
   // Background work is nobody's to order: waits until it has done what is to be seen.
   template <typename Seen>
   void Await(const Seen& seen) {
-    const auto deadline = std::chrono::steady_clock::now() + std::chrono::seconds(60);
-    while (!seen() && std::chrono::steady_clock::now() < deadline) std::this_thread::yield();
+    const auto deadline = std::chrono::steady_clock::now() + std::chrono::minutes(5);
+    while (!seen() && std::chrono::steady_clock::now() < deadline) {
+      std::this_thread::sleep_for(std::chrono::milliseconds(1));
+    }
     EXPECT_TRUE(seen());
   }
 
@@ -348,11 +350,7 @@ TEST_P(DeploymentTest, ATailThatGrowsIsSealedInTheBackground) {
       batch.clear();
     }
   }
-  const auto deadline = std::chrono::steady_clock::now() + std::chrono::seconds(120);
-  while ((*deployment_->Statistics(memory_)).segments < GetParam() && std::chrono::steady_clock::now() < deadline) {
-    std::this_thread::yield();
-  }
-  EXPECT_GE((*deployment_->Statistics(memory_)).segments, GetParam());
+  Await([&] { return Statistics().segments >= GetParam(); });
   EXPECT_EQ(deployment_.Count(memory_), rows);
 }
 
@@ -457,7 +455,6 @@ TEST_P(DeploymentTest, WhatExpiredWhileTheServerWasDownIsRemovedAfterItsStart) {
   EXPECT_EQ(Statistics().entries, rows);
 }
 
-// Large enough that each shard's part goes as a table.
 EntryColumns LoadBatch(const MemorySpec& spec, EntryId first, size_t count) {
   std::vector<PlainEntry> entries;
   for (size_t i = 0; i < count; ++i) {
@@ -467,8 +464,7 @@ EntryColumns LoadBatch(const MemorySpec& spec, EntryId first, size_t count) {
 }
 
 TEST_P(DeploymentTest, ALoadIsThereAtOnceAndStaysAndIsIndexedWhenItEnds) {
-  constexpr size_t kBatch = 60'000;  // of 20 bytes an entry
-  const size_t rows = kBatch * GetParam() * 2;
+  const size_t rows = 2 * limits::kFlatRows * GetParam();
   PutLine(0, 3);
   for (EntryId first = 2; first < 2 + rows; first += rows / 2) {
     const auto loaded = deployment_.Load(memory_, LoadBatch(memory_->spec, first, rows / 2));
@@ -491,7 +487,7 @@ TEST_P(DeploymentTest, ALoadIsThereAtOnceAndStaysAndIsIndexedWhenItEnds) {
 }
 
 TEST_P(DeploymentTest, AMessageOfALoadThatIsSentTwiceIsAppliedOnce) {
-  const size_t rows = 60'000 * GetParam();
+  const size_t rows = 6'000 * GetParam();
   const auto batch = [&] { return LoadBatch(memory_->spec, 0, rows); };
   ASSERT_TRUE(deployment_.Load(memory_, batch(), "part 1").ok());
   deployment_.Restart();
