@@ -198,6 +198,7 @@ absl::StatusOr<WriteResult> WriteGroup::PlanInsert(InsertOperation& operation) {
     ++result.other;
   }
   if (!give_ids) {
+    change.mapped.reserve(change.mapped.size() + entries.count);
     for (size_t i = 0; i < entries.count; ++i) {
       const auto [at, added] = change.mapped.insert_or_assign(entries.ids[i], first_row + i);
       if (!added) MapAgain(change, at->first);

@@ -99,6 +99,11 @@ std::string NumberedKey(const PartitionKey& key, uint64_t number) {
   return out;
 }
 
+void SetNumber(uint64_t number, std::string& key) {
+  key.resize(kPartitionPrefixBytes);
+  ByteWriter(key).BigEndian(number);
+}
+
 std::string PrefixEnd(std::string prefix) {
   while (!prefix.empty() && static_cast<uint8_t>(prefix.back()) == 0xFF) prefix.pop_back();
   // Nothing but 0xFF: longer than any key of ours, and so after them all.
@@ -154,7 +159,7 @@ absl::StatusOr<ParsedRequestAge> ParseRequestByAgeKey(std::string_view bytes) {
   return key;
 }
 
-void AppendRow(const EntryView& entry, std::string& out) {
+void AppendRowStart(const EntryView& entry, std::string& out) {
   const Attributes& a = entry.attributes;
   const uint8_t flags = FlagsOf(a);
   ByteWriter writer(out);
@@ -170,8 +175,12 @@ void AppendRow(const EntryView& entry, std::string& out) {
   if (flags & kPosition) writer.Varint(a.position);
   if (flags & kExpiry) writer.Varint(ZigZag(a.expiry_ms));
   if (flags & kCreated) writer.Varint(ZigZag(a.created_ms));
-  writer.Bytes(entry.key);
-  writer.Bytes(entry.value);
+}
+
+void AppendRow(const EntryView& entry, std::string& out) {
+  AppendRowStart(entry, out);
+  out.append(entry.key);
+  out.append(entry.value);
 }
 
 absl::StatusOr<EntryView> DecodeRow(std::string_view record) {

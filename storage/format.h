@@ -53,6 +53,8 @@ std::string MemoryPrefix(MemoryNumber memory);
 std::string PartitionPrefix(const PartitionKey& key);
 // memory u32 | partition u64 | number u64: rows and dead marks (by row), ids (by id), segments (by file number)
 std::string NumberedKey(const PartitionKey& key, uint64_t number);
+// Makes the key of another number of a numbered key.
+void SetNumber(uint64_t number, std::string& key);
 // The smallest key after every key that starts with `prefix`.
 std::string PrefixEnd(std::string prefix);
 
@@ -78,6 +80,8 @@ absl::StatusOr<ParsedRequestAge> ParseRequestByAgeKey(std::string_view bytes);
 // A row. There is no checksum of its own: RocksDB checks every block of a table (XXH3) and every record of its log
 // (CRC32C), and all reads ask for that; a second sum would guard only the bytes between a verified block and this call.
 void AppendRow(const EntryView& entry, std::string& out);
+// What of it comes before the bytes of key and value, which end the record: whoever writes the three in turn copies a key once.
+void AppendRowStart(const EntryView& entry, std::string& out);
 // The views of the result borrow from `record`.
 absl::StatusOr<EntryView> DecodeRow(std::string_view record);
 

@@ -48,6 +48,25 @@ TEST_P(ExactDistance, HasTheBitsOfItsScalarDefinitionOnEveryInstructionSet) {
   });
 }
 
+TEST_P(ExactDistance, TheNormHasTheBitsOfTheProductOfAKeyWithItselfOnEveryInstructionSet) {
+  OnEveryTarget([&](const char*) {
+    RandomKeys keys(kSeed);
+    for (const size_t dimension : {1, 2, 3, 7, 8, 9, 15, 16, 17, 31, 33, 64, 100, 127, 128, 257, 1024}) {
+      const KeyShape shape = Shape(dimension);
+      const std::string packed = Encode(shape.dtype, keys.Adversarial(20, dimension, shape.dtype));
+      std::vector<float> query(dimension);
+      for (size_t i = 0; i < 20; ++i) {
+        const char* key = packed.data() + i * shape.KeyBytes();
+        DecodeVector(shape.dtype, key, dimension, query.data());
+        const double expected =
+            std::sqrt(ExactScoreScalar({Metric::kInnerProduct, shape.dtype, dimension}, query.data(), key));
+        ASSERT_EQ(std::bit_cast<uint64_t>(ExactNorm(shape, key)), std::bit_cast<uint64_t>(expected))
+            << "dimension " << dimension << " key " << i << " seed " << kSeed;
+      }
+    }
+  });
+}
+
 TEST_P(ExactDistance, AgreesWithPlainSummationInHigherPrecision) {
   RandomKeys keys(kSeed);
   const KeyShape shape = Shape(100);
