@@ -151,6 +151,32 @@ void ScoreAll(const KeyShape& shape, const float* query, const char* const* keys
   }
 }
 
+template <typename T>
+HWY_INLINE double Norm(const char* packed, size_t dimension) {
+  const T* key = reinterpret_cast<const T*>(packed);
+  Accumulator squares;
+  squares.Clear();
+  const auto add_eight = [&squares](const T* components) {
+    for (size_t j = 0; j < kVectors; ++j) {
+      const LanesV k = LoadComponents(components + j * kWidth);
+      squares.Add(j, k, k);
+    }
+  };
+  size_t i = 0;
+  for (; i + kVirtualLanes <= dimension; i += kVirtualLanes) add_eight(key + i);
+  if (i < dimension) {
+    T last[kVirtualLanes];
+    std::memset(last, 0, sizeof(last));
+    std::memcpy(last, key + i, (dimension - i) * sizeof(T));
+    add_eight(last);
+  }
+  return std::sqrt(squares.Sum());
+}
+
+double NormOf(const KeyShape& shape, const char* key) {
+  return shape.dtype == Dtype::kF16 ? Norm<hwy::float16_t>(key, shape.dimension) : Norm<float>(key, shape.dimension);
+}
+
 }  // namespace
 }  // namespace HWY_NAMESPACE
 }  // namespace mneme
@@ -160,6 +186,7 @@ HWY_AFTER_NAMESPACE();
 namespace mneme {
 
 HWY_EXPORT(ScoreAll);
+HWY_EXPORT(NormOf);
 
 void ExactScores(const KeyShape& shape, const float* query, const char* const* keys, size_t count, double* scores) {
   HWY_DYNAMIC_DISPATCH(ScoreAll)(shape, query, keys, count, scores);
@@ -196,14 +223,7 @@ double ExactScoreScalar(const KeyShape& shape, const float* query, const char* k
   return 0.0;
 }
 
-double ExactNorm(const KeyShape& shape, const char* key) {
-  double squares[kVirtualLanes] = {};
-  for (size_t i = 0; i < shape.dimension; ++i) {
-    const double k = ComponentAt(shape.dtype, key, i);
-    squares[i % kVirtualLanes] += k * k;
-  }
-  return std::sqrt(CombineLanes(squares));
-}
+double ExactNorm(const KeyShape& shape, const char* key) { return HWY_DYNAMIC_DISPATCH(NormOf)(shape, key); }
 
 }  // namespace mneme
 #endif  // HWY_ONCE
