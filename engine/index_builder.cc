@@ -35,6 +35,11 @@ class Build {
   absl::StatusOr<BuiltSegment> Run() {
     if (request_.codebook != nullptr) return Write(request_.codebook);
     ASSIGN_OR_RETURN(const std::shared_ptr<const Codebook> trained, Train());
+    if (trained == nullptr) {
+      BuiltSegment nothing;
+      nothing.installed.record = {.key = request_.key, .first_row = request_.first_row, .end_row = request_.end_row};
+      return nothing;
+    }
     CrashPoint("codebook_saved");
     absl::StatusOr<BuiltSegment> built = Write(trained);
     if (!built.ok()) request_.files->RemoveCodebook(trained->number());
@@ -94,6 +99,7 @@ class Build {
     return cancelled ? absl::CancelledError("the index build was cancelled") : absl::OkStatus();
   }
 
+  // Null when no row is left.
   absl::StatusOr<std::shared_ptr<const Codebook>> Train() const {
     const uint64_t rows = std::max<uint64_t>(request_.live_rows, 1);
     const uint32_t wanted = WantedLists(request_.spec, rows);
@@ -107,7 +113,7 @@ class Build {
       DecodeVector(request_.spec.key_dtype, entry.key.data(), dimension, sample.data() + sample.size() - dimension);
     }));
     const uint64_t sampled = sample.size() / dimension;
-    if (sampled == 0) return absl::FailedPreconditionError("no row is left to train on");
+    if (sampled == 0) return nullptr;
     // Rows that are overwritten all the time may be gone by now.
     const uint32_t lists = static_cast<uint32_t>(std::clamp<uint64_t>(sampled / kMinRowsPerList, 1, wanted));
     const uint64_t number = request_.files->NextNumber();

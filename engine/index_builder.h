@@ -37,8 +37,8 @@ struct BuiltSegment {
 uint32_t WantedLists(const IndexSpec& spec, uint64_t rows);
 
 // Reads the rows, trains where asked, writes and syncs the files, and opens them. The files are not referenced until an
-// InstallOperation is committed. CANCELLED when `progress` says so; FAILED_PRECONDITION when there is no live row to
-// train on.
+// InstallOperation is committed. CANCELLED when `progress` says so. When a codebook was to be trained and no row is left
+// to train on, nothing is written: `installed.segment` and `codebook` are null and the record has only its range.
 absl::StatusOr<BuiltSegment> BuildSegment(const BuildRequest& request);
 
 }  // namespace mneme

@@ -219,7 +219,8 @@ absl::Status Maintenance::Seal(Shard& shard, const PartitionKey& key, bool retra
   // Marks are read before the rows: a row that dies in between is in both, and stays marked.
   ASSIGN_OR_RETURN(std::vector<Row> marks, shard.store().ReadDeadMarks(key));
   std::erase_if(marks, [&](Row row) { return row < plan.first || row >= plan.end; });
-  absl::StatusOr<BuiltSegment> built =
+  ASSIGN_OR_RETURN(
+      BuiltSegment built,
       BuildSegment({.store = &shard.store(),
                     .files = &shard.files(),
                     .key = key,
@@ -233,15 +234,9 @@ absl::Status Maintenance::Seal(Shard& shard, const PartitionKey& key, bool retra
                     .progress = [&](const BuildProgress& done) {
                       ExpireWaiters();
                       return progress(done);
-                    }});
-  // Everything in the tail was overwritten or deleted: there is nothing to index, only ram to give back.
-  const bool all_gone = absl::IsFailedPrecondition(built.status()) && partition->version->segments.empty();
-  if (all_gone) {
-    built = BuiltSegment{};
-    built->installed.record = {.key = key, .first_row = plan.first, .end_row = plan.end};
-  }
-  RETURN_IF_ERROR(built.status());
-  return InstallAndWait(shard, *std::move(built), partition->generation, std::move(marks), plan.codebook == nullptr);
+                    }}));
+  // Without a segment everything was overwritten or deleted: there is nothing to index, only ram to give back.
+  return InstallAndWait(shard, std::move(built), partition->generation, std::move(marks), plan.codebook == nullptr);
 }
 
 absl::Status Maintenance::Compact(Shard& shard, const PartitionKey& key, const Progress& progress) {

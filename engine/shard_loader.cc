@@ -104,8 +104,8 @@ class Loader {
                                .codebook = std::move(codebook),
                                .merged = {},
                                .progress = nullptr});
-    if (absl::IsFailedPrecondition(built.status())) return store_.Commit(batch);
     RETURN_IF_ERROR(built.status());
+    if (built->installed.segment == nullptr) return store_.Commit(batch);
     batch.added_segments.push_back(built->installed.record);
     CrashPoint("repair_built");
     RETURN_IF_ERROR(store_.Commit(batch));

@@ -7,6 +7,7 @@
 
 from __future__ import annotations
 
+import abc
 import concurrent.futures
 import json
 import socket
@@ -29,30 +30,30 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-class Database:
+class Database(abc.ABC):
     """What a peer must say of itself; `search` may be called from several threads."""
 
     index = ""
 
+    @abc.abstractmethod
     def serve(self, scratch: str, port: int) -> list[Any]:
         """The command that serves."""
-        raise NotImplementedError
 
+    @abc.abstractmethod
     def fill(self, port: int, keys: np.ndarray) -> None:
         """Connects, inserts row i under the id i, and indexes."""
-        raise NotImplementedError
 
+    @abc.abstractmethod
     def settings(self, k: int) -> list[int]:
         """From the cheapest to the dearest."""
-        raise NotImplementedError
 
+    @abc.abstractmethod
     def use(self, setting: int) -> None:
         """Of the searches from now on."""
-        raise NotImplementedError
 
+    @abc.abstractmethod
     def search(self, queries: np.ndarray, k: int) -> Sequence[Sequence[int]]:
         """Ids of each query."""
-        raise NotImplementedError
 
 
 class Worker:
