@@ -95,6 +95,9 @@ inline constexpr size_t kMaxQueuedLongCalls = 16;
 inline constexpr uint32_t kMaxProbes = 65'536;
 // Bits a component of a RaBitQ code: beyond four, int8 is as small and faster.
 inline constexpr uint32_t kMaxRabitqBits = 4;
+// Components of a key whose index learns a projection: its matrix is 16 MiB and found in tens of seconds, which
+// grow with the square and the cube of them.
+inline constexpr uint32_t kMaxProjectedDimension = 2'048;
 // Descriptions of one page of memories.
 inline constexpr size_t kMaxMemoriesPage = 1'000;
 // Queries of one recall probe: each is searched exactly as well.

@@ -37,7 +37,7 @@ struct StoredMeta {
 
 struct StoredCodec {
   uint32_t kind = 0;
-  uint32_t subquantizers = 0;
+  uint32_t columns = 0;
   uint32_t bits = 0;
   uint32_t reserved = 0;
   double mean_squared_residual = 0.0;
@@ -270,7 +270,7 @@ absl::Status Codebook::Save(const std::string& path, const EnvelopeIdentity& ide
       kCalibration, AsBytes(state_->calibration.data(), state_->calibration.size() * sizeof(CalibrationPoint))));
   if (state_->codec != nullptr) {
     const CodecChoice choice = state_->codec->choice();
-    const StoredCodec codec{static_cast<uint32_t>(choice.kind), choice.subquantizers, choice.bits, 0,
+    const StoredCodec codec{static_cast<uint32_t>(choice.kind), choice.columns, choice.bits, 0,
                             state_->mean_squared_residual};
     RETURN_IF_ERROR(writer->AddSection(kCodec, AsBytes(&codec, sizeof(codec))));
     RETURN_IF_ERROR(writer->AddSection(kCodecParameters, state_->codec->Parameters()));
@@ -289,7 +289,7 @@ absl::Status Codebook::OpenCodecOf(const Envelope& file, State& state) {
     return absl::DataLossError("the sections of its codec do not fit together");
   }
   std::memcpy(&codec, stored.data(), sizeof(codec));
-  const CodecChoice choice{static_cast<CodecKind>(codec.kind), codec.subquantizers, codec.bits};
+  const CodecChoice choice{static_cast<CodecKind>(codec.kind), codec.columns, codec.bits};
   state.mean_squared_residual = codec.mean_squared_residual;
   ASSIGN_OR_RETURN(state.codec, OpenCodec(choice, state.Frame(), file.Section(kCodecParameters)));
   state.slack.resize(slack.size() / sizeof(SlackPoint));

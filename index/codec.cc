@@ -43,6 +43,8 @@ absl::StatusOr<std::unique_ptr<Codec>> TrainCodec(const CodecChoice& choice, con
     case CodecKind::kInt8: return TrainInt8Codec(frame, residuals);
     case CodecKind::kPq: return TrainPqCodec(choice, frame, residuals);
     case CodecKind::kRabitq: return NewRabitqCodec(choice, frame);
+    case CodecKind::kPca:
+    case CodecKind::kOpq: return TrainProjectedCodec(choice, frame, residuals);
   }
   return std::unique_ptr<Codec>();
 }
@@ -54,6 +56,8 @@ absl::StatusOr<std::unique_ptr<Codec>> OpenCodec(const CodecChoice& choice, cons
     case CodecKind::kF16: return NewHalfCodec(frame);
     case CodecKind::kInt8: return OpenInt8Codec(frame, parameters);
     case CodecKind::kPq: return OpenPqCodec(choice, frame, parameters);
+    case CodecKind::kPca:
+    case CodecKind::kOpq: return OpenProjectedCodec(choice, frame, parameters);
     case CodecKind::kRabitq:
       if (choice.bits == 0 || choice.bits > limits::kMaxRabitqBits) break;
       return NewRabitqCodec(choice, frame);

@@ -112,7 +112,7 @@ class Int8Codec final : public Codec {
       // Rounding errs by half a step at most, so a row beyond this was clamped by a lot.
       const float rounded =
           error > squared_steps_ ? -std::numeric_limits<float>::infinity() : static_cast<float>(term);
-      std::memcpy(block + kCodeBlockRows * 4 * Int8Groups(d) + row * sizeof(float), &rounded, sizeof(rounded));
+      std::memcpy(block + Int8TermOffset(d, row), &rounded, sizeof(rounded));
     }
   }
 

@@ -1,7 +1,6 @@
 #include "index/kmeans.h"
 
 #include <faiss/Clustering.h>
-#include <omp.h>
 
 #include <cstring>
 #include <algorithm>
@@ -10,6 +9,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "index/nearest_centroid.h"
+#include "index/one_openmp_thread.h"
 
 namespace mneme {
 namespace {
@@ -53,16 +53,6 @@ class CentroidIndex final : public faiss::Index {
  private:
   const std::function<bool()>& cancelled_;
   std::vector<float> centroids_;
-};
-
-// FAISS starts as many OpenMP threads as this thread would: none but itself while this lives.
-class OneOpenMpThread {
- public:
-  OneOpenMpThread() : before_(omp_get_max_threads()) { omp_set_num_threads(1); }
-  ~OneOpenMpThread() { omp_set_num_threads(before_); }
-
- private:
-  const int before_;
 };
 
 AlignedBuffer RunFaiss(absl::Span<const float> sample, uint32_t dimension, uint32_t lists, CentroidNorm norm,

@@ -102,7 +102,7 @@ class PqCodec final : public Codec {
 
  private:
   bool four_bits() const { return choice_.bits == 4; }
-  size_t columns() const { return choice_.subquantizers; }
+  size_t columns() const { return choice_.columns; }
   size_t entries() const { return size_t{1} << choice_.bits; }
   size_t width() const { return frame_.spec.dimension / columns(); }
   const float* Column(size_t m) const { return subvectors_.data() + m * entries() * width(); }
@@ -147,14 +147,14 @@ class PqCodec final : public Codec {
 absl::StatusOr<std::unique_ptr<Codec>> TrainPqCodec(const CodecChoice& choice, const CodecFrame& frame,
                                                     absl::Span<const float> residuals) {
   const size_t d = frame.spec.dimension;
-  const size_t width = d / choice.subquantizers;
+  const size_t width = d / choice.columns;
   const size_t entries = size_t{1} << choice.bits;
   const size_t count = residuals.size() / d;
   const size_t taken = std::min(count, entries * kRowsPerSubvector);
   if (taken == 0) return absl::FailedPreconditionError("no row is left to train a product quantiser on");
   std::vector<float> subvectors(d * entries, 0.0F);
   std::vector<float> sample(taken * width);
-  for (size_t m = 0; m < choice.subquantizers; ++m) {
+  for (size_t m = 0; m < choice.columns; ++m) {
     for (size_t i = 0; i < taken; ++i) {
       const float* row = residuals.data() + i * count / taken * d + m * width;
       std::copy(row, row + width, sample.begin() + static_cast<ptrdiff_t>(i * width));
@@ -171,8 +171,8 @@ absl::StatusOr<std::unique_ptr<Codec>> TrainPqCodec(const CodecChoice& choice, c
 absl::StatusOr<std::unique_ptr<Codec>> OpenPqCodec(const CodecChoice& choice, const CodecFrame& frame,
                                                    std::string_view parameters) {
   const size_t d = frame.spec.dimension;
-  const bool possible = (choice.bits == 4 || choice.bits == 8) && choice.subquantizers != 0 &&
-                        d % choice.subquantizers == 0;
+  const bool possible = (choice.bits == 4 || choice.bits == 8) && choice.columns != 0 &&
+                        d % choice.columns == 0;
   const size_t bytes = possible ? (d << choice.bits) * sizeof(float) : 0;
   if (!possible || parameters.size() != bytes) {
     return absl::DataLossError(absl::StrCat("product quantiser parameters have ", parameters.size(),

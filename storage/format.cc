@@ -323,7 +323,7 @@ std::string EncodeMemory(const MemoryRecord& memory) {
   writer.Text(print.normalization);
   if (chooses) {
     writer.Fixed(static_cast<uint8_t>(spec.index.codec.kind));
-    writer.Varint(spec.index.codec.subquantizers);
+    writer.Varint(spec.index.codec.columns);
     writer.Varint(spec.index.codec.bits);
     writer.Varint(spec.index.lists);
     writer.Varint(spec.capacity);
@@ -343,7 +343,7 @@ uint32_t ReadU32(ByteReader& reader, bool& valid) {
 bool KnownKinds(const MemorySpec& spec) {
   const auto in = [](auto value, auto first, auto last) { return value >= first && value <= last; };
   return in(spec.metric, Metric::kL2, Metric::kCosine) && in(spec.key_dtype, Dtype::kF32, Dtype::kF16) &&
-         in(spec.spread, Spread::kAll, Spread::kOne) && in(spec.index.codec.kind, CodecKind::kAuto, CodecKind::kRabitq) &&
+         in(spec.spread, Spread::kAll, Spread::kOne) && in(spec.index.codec.kind, CodecKind::kAuto, CodecKind::kOpq) &&
          (spec.value_kind == ValueKind::kToken || spec.value_kind == ValueKind::kVector ||
           spec.value_kind == ValueKind::kBytes);
 }
@@ -377,7 +377,7 @@ absl::StatusOr<MemoryRecord> DecodeMemory(MemoryNumber number, std::string_view 
   print.normalization = std::string(reader.Text());
   if (chooses) {
     spec.index.codec.kind = static_cast<CodecKind>(reader.Fixed<uint8_t>());
-    spec.index.codec.subquantizers = ReadU32(reader, valid);
+    spec.index.codec.columns = ReadU32(reader, valid);
     spec.index.codec.bits = ReadU32(reader, valid);
     spec.index.lists = ReadU32(reader, valid);
     spec.capacity = reader.Varint();

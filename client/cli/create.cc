@@ -81,7 +81,7 @@ void AddCreate(CLI::App& app, Action& action) {
   verb->add_option("--spread", options->spread, "Over all shards (default), or on one (default with a capacity)")
       ->type_name("all|one")->check(CLI::IsMember({"all", "one"}));
   verb->add_option("--index", options->index,
-                   "auto (default), flat, f16, int8, pq:M, pq:Mx4, rabitq:B, or a FAISS factory string")
+                   "auto (default), flat, f16, int8, pq:M, pq:Mx4, rabitq:B, pca:D, opq:M, or a FAISS factory string")
       ->type_name("INDEX");
   verb->add_option("--capacity", options->capacity, "Entries of each partition; the oldest make room (0: no bound)")
       ->type_name("N")->check(CLI::Range(uint64_t{0}, limits::kMaxCapacity));

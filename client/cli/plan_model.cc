@@ -72,7 +72,9 @@ double RankedOf(const CodecChoice& codec, double k) {
     case CodecKind::kFlat: return k;
     case CodecKind::kF16:
     case CodecKind::kInt8: return 1.3 * (k + kSpare);
-    case CodecKind::kPq: return 4 * (k + kSpare);
+    case CodecKind::kPca:
+    case CodecKind::kPq:
+    case CodecKind::kOpq: return 4 * (k + kSpare);
     case CodecKind::kRabitq: return 10 * (k + kSpare) / codec.bits;
   }
   return k;
@@ -87,7 +89,9 @@ double CodeBytes(const PlanRequest& request) {
     case CodecKind::kFlat: return 0;
     case CodecKind::kF16: return request.component_bytes == 2 ? 0 : 2 * d;
     case CodecKind::kInt8: return 4 * groups_of_four + 4;
-    case CodecKind::kPq: return codec.bits == 4 ? codec.subquantizers / 2.0 + 8 : codec.subquantizers + 4.0;
+    case CodecKind::kPq:
+    case CodecKind::kOpq: return codec.bits == 4 ? codec.columns / 2.0 + 8 : codec.columns + 4.0;
+    case CodecKind::kPca: return (codec.columns + 3) / 4 * 4 + 4.0;
     case CodecKind::kRabitq: return codec.bits * groups_of_four / 2 + 8;
   }
   return 0;

@@ -21,6 +21,11 @@ constexpr size_t Int8Offset(size_t dimension, size_t row, size_t i) {
   return row / 16 * 16 * 4 * Int8Groups(dimension) + i / 4 * 64 + row % 16 * 4 + i % 4;
 }
 
+// Where the term of row `row` stands in its block.
+constexpr size_t Int8TermOffset(size_t dimension, size_t row) {
+  return kCodeBlockRows * 4 * Int8Groups(dimension) + row * sizeof(float);
+}
+
 // One query: cost(row) = base + term(row) + scale * sum_i(code_i(row) * codes[i]).
 struct Int8Query {
   const int8_t* codes = nullptr;  // [4 G], zeros at the end; 64-byte aligned

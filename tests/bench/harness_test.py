@@ -67,7 +67,8 @@ class Files(unittest.TestCase):
         self.assertEqual(found.tolist(), [[1, 2], [5, -4]])
 
     def test_code_bytes_follow_the_name_of_the_codec(self):
-        wanted = {"flat": 256, "f16": 256, "int8": 128, "pq:64": 64, "pq:64x4": 32, "rabitq:1": 24}
+        wanted = {"flat": 256, "f16": 256, "int8": 128, "pq:64": 64, "pq:64x4": 32, "rabitq:1": 24,
+                  "pca:48": 48, "opq:64x4": 32}
         self.assertEqual({name: resident.code_bytes(name, 128) for name in wanted}, wanted)
 
     def test_a_data_set_that_is_not_known_is_refused(self):

@@ -22,10 +22,18 @@ TEST(IndexChoiceTest, SpellingsOfOneMeaningHaveOneForm) {
   EXPECT_EQ(Canonical("PQ16"), "pq:16");
   EXPECT_EQ(Canonical("IVF256,PQ64x4fs"), "IVF256,pq:64x4");
   EXPECT_EQ(Canonical("RaBitQ"), "rabitq:1");
+  EXPECT_EQ(Canonical("PCA64,SQ8"), "pca:64");
+  EXPECT_EQ(Canonical("PCA64,IVF1024,SQ8"), "IVF1024,pca:64");
+  EXPECT_EQ(Canonical("OPQ16,PQ16"), "opq:16");
+  EXPECT_EQ(Canonical("OPQ16,IVF1024,PQ16"), "IVF1024,opq:16");
+  EXPECT_EQ(Canonical("OPQ32,IVF64,PQ32x4fs"), "IVF64,opq:32x4");
+  EXPECT_EQ(Canonical("opq:16,pq:16"), "opq:16");
+  EXPECT_EQ(Canonical("opq:16,pq:16x4"), "opq:16x4");
 }
 
 TEST(IndexChoiceTest, CanonicalFormsReadBackAsThemselves) {
-  for (const char* form : {"auto", "flat", "f16", "int8", "pq:16", "pq:64x4", "rabitq:1", "rabitq:4", "IVF7,rabitq:2"}) {
+  for (const char* form : {"auto", "flat", "f16", "int8", "pq:16", "pq:64x4", "rabitq:1", "rabitq:4", "IVF7,rabitq:2",
+                           "pca:1", "pca:128", "opq:16", "IVF7,opq:64x4", "IVF7,pca:32"}) {
     EXPECT_EQ(Canonical(form), form);
   }
 }
@@ -39,7 +47,20 @@ TEST(IndexChoiceTest, RefusalsSayWhatIsWrong) {
   EXPECT_THAT(Canonical("rabitq:9"), HasSubstr("its B must be in [1, 4]"));
   EXPECT_THAT(Canonical("IVF0,Flat"), HasSubstr("must be in [1, 65536]"));
   EXPECT_THAT(Canonical("IVF16"), HasSubstr("a comma and a codec"));
-  EXPECT_THAT(Canonical("OPQ16,IVF16,PQ16"), HasSubstr("must be auto"));
+  EXPECT_THAT(Canonical("IVF16,OPQ16,PQ16"), HasSubstr("must be auto"));
+  EXPECT_THAT(Canonical("OPQ16,IVF16,PQ8"), HasSubstr("OPQM goes with PQM of the same M only"));
+  EXPECT_THAT(Canonical("OPQ16,IVF16,Flat"), HasSubstr("OPQM goes with PQM of the same M only"));
+  EXPECT_THAT(Canonical("OPQ16_64,IVF16,PQ16"), HasSubstr("want a plain number"));
+  EXPECT_THAT(Canonical("OPQ16"), HasSubstr("want a plain number"));
+  EXPECT_THAT(Canonical("OPQ7,PQ7"), HasSubstr("must divide the dimension, 128"));
+  EXPECT_THAT(Canonical("PCAR64,SQ8"), HasSubstr("want a plain number"));
+  EXPECT_THAT(Canonical("PCA64,IVF16,Flat"), HasSubstr("PCA goes with SQ8 only"));
+  EXPECT_THAT(Canonical("PCA64,PCA32,SQ8"), HasSubstr("must be auto"));
+  EXPECT_THAT(Canonical("pca:0"), HasSubstr("its D must be in [1, 128]"));
+  EXPECT_THAT(Canonical("pca:129"), HasSubstr("its D must be in [1, 128]"));
+  EXPECT_THAT(Canonical("pca:x"), HasSubstr("its D must be in [1, 128]"));
+  EXPECT_THAT(Canonical("opq:16,pq:8"), HasSubstr("must be auto"));
+  EXPECT_THAT(std::string(ParseIndexChoice("pca:64", 4096).status().message()), HasSubstr("at most 2048 components"));
 }
 
 }  // namespace

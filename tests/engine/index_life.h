@@ -32,6 +32,7 @@ struct LifeCodec {
 inline constexpr LifeCodec kLifeCodecs[] = {
     {"IVF3,flat", 1.0},   {"IVF3,f16", 0.98},     {"IVF3,int8", 0.9},
     {"IVF3,pq:2x4", 0.7}, {"IVF3,rabitq:1", 0.7}, {"auto", 0.9},
+    {"IVF3,pca:2", 0.7},  {"IVF3,opq:2x4", 0.7},
 };
 
 struct LifeKind {

@@ -5,6 +5,8 @@
 
 #include <cmath>
 
+#include "common/aligned_buffer.h"
+#include "index/projection.h"
 #include "index/rotation.h"
 #include "tests/index/random_index.h"
 
@@ -186,7 +188,11 @@ INSTANTIATE_TEST_SUITE_P(
                       Case{"pq:8", Metric::kInnerProduct, 0.97, 0.3},
                       Case{"rabitq:2", Metric::kInnerProduct, 0.97, 0.3}, Case{"f16", Metric::kCosine, 0.98, 0.9},
                       Case{"int8", Metric::kCosine, 0.98, 0.8}, Case{"pq:16x4", Metric::kCosine, 0.97, 0.3},
-                      Case{"rabitq:3", Metric::kCosine, 0.98, 0.5}),
+                      Case{"rabitq:3", Metric::kCosine, 0.98, 0.5}, Case{"pca:16", Metric::kL2, 0.98, 0.3},
+                      Case{"pca:32", Metric::kL2, 0.99, 0.9}, Case{"pca:16", Metric::kInnerProduct, 0.97, 0.2},
+                      Case{"pca:16", Metric::kCosine, 0.97, 0.2}, Case{"opq:8", Metric::kL2, 0.98, 0.4},
+                      Case{"opq:16x4", Metric::kL2, 0.98, 0.3}, Case{"opq:8", Metric::kInnerProduct, 0.97, 0.3},
+                      Case{"opq:16x4", Metric::kCosine, 0.97, 0.3}),
     [](const auto& codec) {
       std::string name = std::string(codec.param.index) + "_" + std::to_string(static_cast<int>(codec.param.metric));
       for (char& c : name) c = c == ':' ? '_' : c;
@@ -204,10 +210,91 @@ TEST(CodecTest, RefusesParametersOfAnotherShape) {
   const std::vector<float> centroids(32, 0.0F);
   const CodecFrame frame{{32, Metric::kL2, Dtype::kF32, 4, {}}, centroids};
   for (const CodecChoice& choice : {CodecChoice{CodecKind::kInt8, 0, 0}, CodecChoice{CodecKind::kPq, 8, 8},
-                                    CodecChoice{CodecKind::kPq, 7, 8}, CodecChoice{static_cast<CodecKind>(99), 0, 0},
+                                    CodecChoice{CodecKind::kPq, 7, 8}, CodecChoice{CodecKind::kPca, 16, 0},
+                                    CodecChoice{CodecKind::kPca, 33, 0}, CodecChoice{CodecKind::kOpq, 8, 8},
+                                    CodecChoice{static_cast<CodecKind>(99), 0, 0},
                                     CodecChoice{CodecKind::kRabitq, 0, 9}}) {
     EXPECT_TRUE(absl::IsDataLoss(OpenCodec(choice, frame, "abc").status())) << static_cast<int>(choice.kind);
   }
+}
+
+// Residuals that vary in three directions of their own, none of them an axis.
+std::vector<float> NearlyFlat(size_t count, size_t dimension) {
+  RandomKeys random(kSeed + 7);
+  const std::vector<float> directions = random.Normal(3 * dimension);
+  const std::vector<float> weights = random.Normal(count * 3);
+  const size_t d = dimension;
+  std::vector<float> rows = random.Normal(count * dimension, 0.01);
+  for (size_t i = 0; i < rows.size(); ++i) {
+    for (size_t j = 0; j < 3; ++j) rows[i] += weights[i / d * 3 + j] * directions[j * d + i % d];
+  }
+  return rows;
+}
+
+double Squares(const std::vector<float>& vector) {
+  double sum = 0.0;
+  for (const float component : vector) sum += double{component} * component;
+  return sum;
+}
+
+void ExpectOrthonormal(const Projection& projection) {
+  for (size_t a = 0; a < projection.to(); ++a) {
+    const std::vector<float> products = projection.Apply(projection.rows().data() + a * projection.from(), 1);
+    for (size_t b = 0; b < projection.to(); ++b) EXPECT_NEAR(products[b], a == b ? 1.0 : 0.0, 1e-4) << a << " " << b;
+  }
+}
+
+TEST(ProjectionTest, PrincipalComponentsKeepWhatVaries) {
+  const std::vector<float> rows = NearlyFlat(400, 40);
+  const auto projection = Projection::Principal(rows, 40, 3);
+  ASSERT_TRUE(projection.ok()) << projection.status();
+  ExpectOrthonormal(*projection);
+  EXPECT_GT(Squares(projection->Apply(rows.data(), 400)), 0.999 * Squares(rows));
+}
+
+TEST(ProjectionTest, FewerRowsThanComponentsAreEnough) {
+  const std::vector<float> rows = NearlyFlat(5, 40);
+  const auto principal = Projection::Principal(rows, 40, 20);
+  ASSERT_TRUE(principal.ok()) << principal.status();
+  ExpectOrthonormal(*principal);
+  EXPECT_NEAR(Squares(principal->Apply(rows.data(), 5)), Squares(rows), 1e-3 * Squares(rows));
+  const auto rotation = Projection::ForQuantiser(rows, 40, 10, 8);
+  ASSERT_TRUE(rotation.ok()) << rotation.status();
+  ExpectOrthonormal(*rotation);
+  EXPECT_TRUE(absl::IsFailedPrecondition(Projection::Principal({}, 40, 20).status()));
+}
+
+TEST(ProjectionTest, TheSameSampleGivesTheSameProjection) {
+  const std::vector<float> rows = NearlyFlat(400, 16);
+  EXPECT_EQ(Projection::Principal(rows, 16, 4)->rows(), Projection::Principal(rows, 16, 4)->rows());
+  EXPECT_EQ(Projection::ForQuantiser(rows, 16, 4, 4)->rows(), Projection::ForQuantiser(rows, 16, 4, 4)->rows());
+}
+
+TEST(ProjectionTest, ALearntRotationMakesAProductQuantiserErrLess) {
+  // Components that vary together lie in different columns, which the rotation mends.
+  const std::vector<float> rows = NearlyFlat(2000, 32);
+  const std::vector<float> centroid(32, 0.0F);
+  CodecFrame frame{{32, Metric::kL2, Dtype::kF32, 4, {}}, centroid};
+  frame.mean_squared_residual = Squares(rows) / 2000;
+  const auto error = [&](CodecKind kind) {
+    const auto codec = TrainCodec({kind, 8, 4}, frame, rows).value();
+    AlignedBuffer block(codec->block_bytes());
+    std::vector<float> costs(kCodeBlockRows);
+    std::vector<uint32_t> found(kCodeBlockRows);
+    double sum = 0.0;
+    for (size_t row = 0; row < 500; ++row) {
+      codec->Encode(centroid.data(), rows.data() + row * 32, 1, block.data());
+      const auto prepared = codec->Prepare(rows.data() + row * 32, 1);
+      const uint32_t first = 0;
+      const float base = static_cast<float>(Squares({rows.begin() + row * 32, rows.begin() + (row + 1) * 32}));
+      const float cut = 1e30F;
+      CodeHits hits{costs.data(), found.data(), 0};
+      prepared->Scan({&first, 1}, &base, &cut, block.data(), 1, &hits);
+      sum += std::max(0.0F, costs[0]);
+    }
+    return sum;
+  };
+  EXPECT_LT(error(CodecKind::kOpq), 0.7 * error(CodecKind::kPq));
 }
 
 TEST(RotationTest, KeepsNormsAndProducts) {

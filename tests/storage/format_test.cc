@@ -150,13 +150,18 @@ TEST(FormatTest, EveryExampleComesBackWhole) {
   EXPECT_EQ(full.attributes, kFull.attributes);
   EXPECT_EQ(DecodeMemory(3, EncodeMemory(kMemory)).value(), kMemory);
   EXPECT_EQ(DecodeMemory(3, EncodeMemory(ChoosingMemory())).value(), ChoosingMemory());
+  for (const CodecChoice& codec : {CodecChoice{CodecKind::kPca, 2, 0}, CodecChoice{CodecKind::kOpq, 2, 4}}) {
+    MemoryRecord learnt = ChoosingMemory();
+    learnt.spec.index.codec = codec;
+    EXPECT_EQ(DecodeMemory(3, EncodeMemory(learnt)).value(), learnt);
+  }
 }
 
 TEST(FormatTest, AMemoryThatChoosesNothingIsNoNewRecordAndAnUnknownCodecIsDamage) {
   std::string record = EncodeMemory(ChoosingMemory());
   const size_t codec = record.size() - 7;
   ASSERT_EQ(record[codec], static_cast<char>(CodecKind::kPq));
-  record[codec] = 6;
+  record[codec] = 8;
   EXPECT_EQ(DecodeMemory(3, record).status().code(), absl::StatusCode::kDataLoss);
   // Version 2 with nothing chosen: no encoder writes it.
   std::string nothing = EncodeMemory(kMemory);

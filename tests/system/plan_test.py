@@ -86,7 +86,8 @@ class Arithmetic(harness.SystemTest):
         self.assertEqual(self.plan("--entries", 100, "--dim", 8)["lists"], 0)
 
     def test_every_index_has_its_bytes_of_code(self):
-        for index, code_bytes in {"flat": 0, "int8": 260, "pq:64": 68, "pq:64x4": 40, "rabitq:1": 40}.items():
+        wanted = {"flat": 0, "int8": 260, "pq:64": 68, "pq:64x4": 40, "rabitq:1": 40, "pca:64": 68, "opq:64x4": 40}
+        for index, code_bytes in wanted.items():
             self.assertEqual(self.plan(*self.SIZE, "--index", index)["code_bytes_per_entry"], code_bytes, index)
 
     def test_what_does_not_fit_together_is_refused(self):

@@ -57,9 +57,9 @@ class Client:
     ) -> Memory:
         """Creates a memory; its handle presents the fingerprint. AlreadyExists: the name is taken, without exist_ok.
 
-        index: how sealed rows are indexed: "auto", "flat", "f16", "int8", "pq:M", "rabitq:B" or a FAISS factory string
-        of one of them. capacity: entries of each partition, the oldest of which make room; such a memory lives on one
-        shard (spread "one"), any other over all of them unless told otherwise.
+        index: how sealed rows are indexed: "auto", "flat", "f16", "int8", "pq:M", "rabitq:B", "pca:D",
+        "opq:M" or a FAISS factory string of one of them. capacity: entries of each partition, the oldest of which make
+        room; such a memory lives on one shard (spread "one"), any other over all of them unless told otherwise.
         """
         description = admin_pb2.MemoryDescription(
             name=name,

@@ -43,7 +43,9 @@ def code_bytes(index: str, dimension: int) -> float:
     kind, _, argument = index.partition(":")
     if kind == "int8":
         return dimension
-    if kind == "pq":
+    if kind == "pca":
+        return int(argument)
+    if kind in ("pq", "opq"):
         half = argument.endswith("x4")
         return int(argument[:-2] if half else argument) / (2 if half else 1)
     if kind == "rabitq":
@@ -52,7 +54,7 @@ def code_bytes(index: str, dimension: int) -> float:
 
 
 def has_codes_of_its_own(index: str) -> bool:
-    return index.partition(":")[0] in ("int8", "pq", "rabitq")
+    return index.partition(":")[0] in ("int8", "pca", "pq", "opq", "rabitq")
 
 
 def _sections(path: pathlib.Path) -> list[tuple[int, int, int]]:
