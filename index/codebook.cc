@@ -25,6 +25,7 @@ enum CodebookSection : uint32_t {
   kCodec = 4,            // StoredCodec; absent: flat
   kCodecParameters = 5,  // the codec's own bytes
   kSlack = 6,            // SlackPoint
+  kTraining = 7,         // StoredTraining; absent: not known
 };
 
 struct StoredMeta {
@@ -41,6 +42,12 @@ struct StoredCodec {
   uint32_t bits = 0;
   uint32_t reserved = 0;
   double mean_squared_residual = 0.0;
+};
+
+struct StoredTraining {
+  double mean_squared_residual = 0.0;
+  uint64_t rows = 0;
+  uint64_t end_row = 0;
 };
 
 // Residuals that a codec is trained on.
@@ -102,6 +109,7 @@ struct Codebook::State {
   std::unique_ptr<Codec> codec;               // may be null
   std::vector<SlackPoint> slack;              // ascending by (k, share)
   double mean_squared_residual = 0.0;
+  TrainedRows trained_rows;
 
   CodecFrame Frame() const {
     return {spec, {centroids.as<float>(), size_t{lists} * spec.dimension}, mean_squared_residual};
@@ -184,6 +192,8 @@ const float* Codebook::Centroid(uint32_t list) const {
 }
 const Codec* Codebook::codec() const { return state_->codec.get(); }
 double Codebook::mean_squared_residual() const { return state_->mean_squared_residual; }
+Codebook::TrainedRows Codebook::trained_rows() const { return state_->trained_rows; }
+void Codebook::SetTrainedRows(const TrainedRows& rows) { state_->trained_rows = rows; }
 
 double Codebook::CodeSlack(uint32_t k, double target) const {
   const std::vector<SlackPoint>& points = state_->slack;
@@ -277,6 +287,11 @@ absl::Status Codebook::Save(const std::string& path, const EnvelopeIdentity& ide
     RETURN_IF_ERROR(
         writer->AddSection(kSlack, AsBytes(state_->slack.data(), state_->slack.size() * sizeof(SlackPoint))));
   }
+  if (state_->mean_squared_residual > 0.0) {
+    const TrainedRows& rows = state_->trained_rows;
+    const StoredTraining training{state_->mean_squared_residual, rows.count, rows.end_row};
+    RETURN_IF_ERROR(writer->AddSection(kTraining, AsBytes(&training, sizeof(training))));
+  }
   return writer->Finish().status();
 }
 
@@ -321,6 +336,15 @@ absl::StatusOr<std::shared_ptr<Codebook>> Codebook::Open(const std::string& path
   state->number = meta.number;
   state->lists = meta.lists;
   state->centroids.Append(centroids);
+  if (const std::string_view stored = file->Section(kTraining); !stored.empty()) {
+    StoredTraining training;
+    if (stored.size() != sizeof(training)) {
+      return absl::DataLossError(absl::StrCat(path, ": its sections do not fit together"));
+    }
+    std::memcpy(&training, stored.data(), sizeof(training));
+    state->mean_squared_residual = training.mean_squared_residual;
+    state->trained_rows = {training.rows, training.end_row};
+  }
   if (const absl::Status status = OpenCodecOf(*file, *state); !status.ok()) {
     return absl::DataLossError(absl::StrCat(path, ": ", status.message()));
   }

@@ -59,7 +59,14 @@ class Codebook {
   // the recall target allows. In units of sqrt(c + mean_squared_residual()) (L2: the error grows with the distance of
   // query and row, and with that of the row and its centroid), of the query's norm (inner product), or of 1 (cosine).
   double CodeSlack(uint32_t k, double target) const;
-  double mean_squared_residual() const;  // of keys to their centroids
+  double mean_squared_residual() const;  // of keys to their centroids; 0 when a file of an older release does not say
+  // The rows that the sample stood for: how many, and the end of their range. 0 when a file of an older release does not say.
+  struct TrainedRows {
+    uint64_t count = 0;
+    uint64_t end_row = 0;
+  };
+  TrainedRows trained_rows() const;
+  void SetTrainedRows(const TrainedRows& rows);
   // One measured point: of the k nearest, `share` lay within `slack`.
   struct SlackPoint {
     uint32_t k = 0;

@@ -7,6 +7,8 @@
 #include "index/envelope.h"
 
 #include <fcntl.h>
+#include <linux/fs.h>
+#include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -79,6 +81,15 @@ absl::Status SystemError(const char* what, const std::string& path) {
   return absl::ErrnoToStatus(errno, absl::StrCat("cannot ", what, " ", path));
 }
 
+// A file system that copies on write (btrfs) needs room a second time for bytes that were reserved, and a mapping that finds
+// none is a SIGBUS. Asked of an empty file it writes in place; others do not know the flag, and write in place anyway.
+void WriteInPlace(int file) {
+  int flags = 0;
+  if (::ioctl(file, FS_IOC_GETFLAGS, &flags) != 0) return;
+  flags |= FS_NOCOW_FL;
+  ::ioctl(file, FS_IOC_SETFLAGS, &flags);
+}
+
 absl::Status WriteAt(int file, const char* bytes, size_t size, uint64_t offset, const std::string& path) {
   while (size > 0) {
     const ssize_t written = ::pwrite(file, bytes, size, static_cast<off_t>(offset));
@@ -139,7 +150,8 @@ struct EnvelopeWriter::State {
       for (size_t read = 0; read < size;) {
         const ssize_t got = ::pread(file, bytes.data() + read, size - read, static_cast<off_t>(offset + read));
         if (got < 0 && errno == EINTR) continue;
-        if (got <= 0) return SystemError("read back", temporary);
+        if (got < 0) return SystemError("read back", temporary);
+        if (got == 0) return absl::DataLossError(absl::StrCat(temporary, " ends at byte ", offset + read, "; must have ", end));
         read += static_cast<size_t>(got);
       }
       sums.push_back(Checksum64({bytes.data(), size}));
@@ -185,6 +197,7 @@ absl::StatusOr<std::unique_ptr<EnvelopeWriter>> EnvelopeWriter::New(std::string 
   state->header.file_number = identity.file_number;
   state->file = ::open(state->temporary.c_str(), O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
   if (state->file < 0) return SystemError("create", state->temporary);
+  WriteInPlace(state->file);
   CrashPoint("file_created");
   return std::unique_ptr<EnvelopeWriter>(new EnvelopeWriter(std::move(state)));
 }
@@ -219,7 +232,10 @@ absl::StatusOr<char*> EnvelopeWriter::MapSection(uint32_t id, uint64_t bytes) {
   RETURN_IF_ERROR(s.FlushBlock());
   s.header.sections[s.header.section_count - 1].bytes = bytes;
   if (bytes == 0) return static_cast<char*>(nullptr);
-  const int reserved = ::posix_fallocate(s.file, static_cast<off_t>(s.end), static_cast<off_t>(bytes));
+  int reserved = EINTR;  // which it returns, rather than setting errno
+  while (reserved == EINTR) {
+    reserved = ::posix_fallocate(s.file, static_cast<off_t>(s.end), static_cast<off_t>(bytes));
+  }
   if (reserved != 0) {
     errno = reserved;
     return SystemError("reserve room in", s.temporary);

@@ -69,6 +69,19 @@ TEST_F(DriftTest, WhatWasTrainedOnDriftsByOneAndARestartMeasuresTheSame) {
   EXPECT_NEAR(Drift(), drift, 1e-12);
 }
 
+TEST_F(DriftTest, ARestartMeasuresTheSameWithoutACodec) {
+  MemorySpec spec = TokenMemory("flat", kDimension);
+  spec.index.codec.kind = CodecKind::kFlat;
+  memory_ = deployment_.Create(spec);
+  Insert(8000, 0);
+  ASSERT_TRUE(deployment_.Build(memory_).ok());
+  const double drift = Drift();
+  EXPECT_GT(drift, 0.7);
+  deployment_.Restart();
+  memory_ = deployment_.Find("flat");
+  EXPECT_NEAR(Drift(), drift, 1e-12);
+}
+
 TEST_F(DriftTest, RowsFarFromEveryCentroidDriftAndGetACodebookOfTheirOwn) {
   Insert(8000, 0);
   ASSERT_TRUE(deployment_.Build(memory_).ok());

@@ -101,6 +101,26 @@ TEST_P(CodebookOf, IsTheSameAfterItWasSavedAndOpened) {
   EXPECT_EQ(Codebook::Open(scratch.File("missing"), spec_, kIdentity).status().code(), absl::StatusCode::kDataLoss);
 }
 
+TEST_P(CodebookOf, KeepsWhatItWasTrainedOnWithAndWithoutACodec) {
+  const ScratchDirectory scratch;
+  RandomKeys random(kSeed);
+  const std::vector<float> sample = random.Normal(3000 * 12);
+  for (const CodecKind kind : {CodecKind::kFlat, CodecKind::kInt8}) {
+    IndexSpec spec = spec_;
+    spec.index.codec.kind = kind;
+    const auto codebook = Codebook::Train(spec, 42, sample, 20);
+    ASSERT_TRUE(codebook.ok()) << codebook.status();
+    (*codebook)->SetTrainedRows({3000, 4000});
+    ASSERT_TRUE((*codebook)->Save(scratch.File("codebook"), kIdentity).ok());
+    const auto opened = Codebook::Open(scratch.File("codebook"), spec, kIdentity);
+    ASSERT_TRUE(opened.ok()) << opened.status();
+    EXPECT_GT((*opened)->mean_squared_residual(), 0.0);
+    EXPECT_EQ((*opened)->mean_squared_residual(), (*codebook)->mean_squared_residual());
+    EXPECT_EQ((*opened)->trained_rows().count, 3000U);
+    EXPECT_EQ((*opened)->trained_rows().end_row, 4000U);
+  }
+}
+
 TEST_P(CodebookOf, TrainsTheSameFromTheSameSample) {
   const ScratchDirectory scratch;
   RandomKeys random(kSeed);

@@ -125,6 +125,18 @@ TEST_F(EnvelopeTest, LeavesNothingBehindWhenItIsNotFinished) {
   EXPECT_FALSE(std::filesystem::exists(path_));
 }
 
+TEST_F(EnvelopeTest, SaysWhereAFileEndsThatSomebodyCutWhileItWasWritten) {
+  auto writer = EnvelopeWriter::New(path_, EnvelopeKind::kSegment, kIdentity);
+  ASSERT_TRUE(writer.ok()) << writer.status();
+  // Whole blocks: nothing is left to be written when the file is read back.
+  ASSERT_TRUE((*writer)->AddSection(1, std::string(2 * 65'536, 'x')).ok());
+  std::filesystem::resize_file(path_ + ".tmp", 4096 + 100);
+  const absl::Status status = (*writer)->Finish().status();
+  EXPECT_EQ(status.code(), absl::StatusCode::kDataLoss);
+  EXPECT_NE(std::string(status.message()).find("ends at byte 4196; must have 135168"), std::string::npos) << status;
+  EXPECT_FALSE(std::filesystem::exists(path_));
+}
+
 TEST_F(EnvelopeTest, CannotBeWrittenIntoAMissingDirectory) {
   EXPECT_FALSE(EnvelopeWriter::New(scratch_.File("missing/file"), EnvelopeKind::kSegment, kIdentity).ok());
 }
