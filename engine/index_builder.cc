@@ -120,6 +120,7 @@ class Build {
     const auto cancelled = [this] { return !Report("training", 0); };
     ASSIGN_OR_RETURN(const std::shared_ptr<Codebook> codebook,
                      Codebook::Train(request_.spec, number, sample, lists, cancelled));
+    codebook->SetTrainedRows({rows, request_.end_row});
     RETURN_IF_ERROR(codebook->Save(request_.files->CodebookPath(number), request_.files->Identity(request_.key, number)));
     return std::shared_ptr<const Codebook>(codebook);
   }

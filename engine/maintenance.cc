@@ -46,9 +46,11 @@ struct Plan {
 
 bool HasDrifted(const PublishedPartition& partition) {
   const IndexVersion& version = *partition.version;
-  if (partition.drift <= limits::kMaxDrift || version.segments.empty()) return false;
-  const Segment& trained_on = *version.segments.front();
-  return (version.tail.end_row - trained_on.end_row()) * kDriftParts >= trained_on.rows();
+  if (partition.drift <= limits::kMaxDrift || version.codebook == nullptr) return false;
+  // Of the codebook, not of the first segment: that one grows when it is merged, and goes when none of its rows lives.
+  const Codebook::TrainedRows trained_on = version.codebook->trained_rows();
+  const Row since = version.tail.end_row - std::min(version.tail.end_row, trained_on.end_row);
+  return since * kDriftParts >= trained_on.count;
 }
 
 Plan MakePlan(const PublishedPartition& partition, const IndexSpec& spec, bool retrain) {

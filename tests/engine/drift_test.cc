@@ -82,6 +82,20 @@ TEST_F(DriftTest, ARestartMeasuresTheSameWithoutACodec) {
   EXPECT_NEAR(Drift(), drift, 1e-12);
 }
 
+TEST_F(DriftTest, WhatTheCodebookWasTrainedOnCountsAndNotTheFirstSegment) {
+  Insert(8000, 0);
+  ASSERT_TRUE(deployment_.Build(memory_).ok());
+  // More than half of the first segment: merged with it, while the codebook stays that of 8,000 rows.
+  Insert(4500, 30);
+  ASSERT_TRUE(deployment_.Build(memory_).ok());
+  ASSERT_EQ(deployment_->Statistics(memory_)->segments, 1U);
+  ASSERT_GT(Drift(), limits::kMaxDrift);
+  Insert(500, 30);
+  ASSERT_TRUE(deployment_.Build(memory_).ok());
+  EXPECT_GT(Drift(), 0.0);
+  EXPECT_LT(Drift(), limits::kMaxDrift);
+}
+
 TEST_F(DriftTest, RowsFarFromEveryCentroidDriftAndGetACodebookOfTheirOwn) {
   Insert(8000, 0);
   ASSERT_TRUE(deployment_.Build(memory_).ok());
