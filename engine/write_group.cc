@@ -197,6 +197,9 @@ absl::StatusOr<WriteResult> WriteGroup::PlanInsert(InsertOperation& operation) {
     Kill(key, change, *old_rows[i], entries.ids[i], /*unmap=*/false);
     ++result.other;
   }
+  const bool new_ids = !give_ids && entries.count > 0 && entries.ids[0] >= change.head.id_bound &&
+                       std::adjacent_find(entries.ids.begin(), entries.ids.end(), std::greater_equal<>()) ==
+                           entries.ids.end();
   if (!give_ids) {
     change.mapped.reserve(change.mapped.size() + entries.count);
     for (size_t i = 0; i < entries.count; ++i) {
@@ -206,7 +209,7 @@ absl::StatusOr<WriteResult> WriteGroup::PlanInsert(InsertOperation& operation) {
     }
   }
   change.loads |= operation.bulk;
-  batch_.runs.push_back({key, first_row, &entries, 0, entries.count, /*map_ids=*/!give_ids});
+  batch_.runs.push_back({key, first_row, &entries, 0, entries.count, /*map_ids=*/!give_ids, new_ids});
   change.runs.push_back({&entries, entries.count, first_row, give_ids});
   change.head.next_row += entries.count;
   change.head.live_rows += entries.count;

@@ -3,6 +3,7 @@
 #include <string>
 
 #include "storage/format.h"
+#include "storage/id_map.h"
 #include "storage/rocksdb_status.h"
 
 // A failed operation leaves the rest unwritten; the caller discards the whole batch.
@@ -30,11 +31,7 @@ rocksdb::Status EncodeRun(const StoreBatch::Run& run, const EntryFamilies& famil
     const rocksdb::Slice parts[] = {start, ToSlice(entry.key), ToSlice(entry.value)};
     RETURN_IF_NOT_OK(out.Put(families.rows, rocksdb::SliceParts(&key_part, 1), rocksdb::SliceParts(parts, 3)));
   }
-  for (size_t i = run.begin; i < run.end && run.map_ids; ++i) {
-    format::SetNumber(run.columns->ids[i], key);
-    RETURN_IF_NOT_OK(out.Put(families.ids, key, format::EncodeNumber(run.first_row + (i - run.begin))));
-  }
-  return rocksdb::Status::OK();
+  return run.map_ids ? IdMap::Encode(run, families, out) : rocksdb::Status::OK();
 }
 
 rocksdb::Status EncodeDeath(const StoreBatch::Death& death, const EntryFamilies& families, rocksdb::WriteBatch& out) {
@@ -50,7 +47,7 @@ rocksdb::Status EncodeDeath(const StoreBatch::Death& death, const EntryFamilies&
 rocksdb::Status EncodeDrop(const std::string& prefix, const EntryFamilies& families, rocksdb::WriteBatch& out) {
   const std::string end = format::PrefixEnd(prefix);
   for (rocksdb::ColumnFamilyHandle* family :
-       {families.rows, families.ids, families.dead, families.heads, families.segments}) {
+       {families.rows, families.ids, families.id_runs, families.dead, families.heads, families.segments}) {
     RETURN_IF_NOT_OK(out.DeleteRange(family, prefix, end));
   }
   return rocksdb::Status::OK();

@@ -13,6 +13,7 @@ namespace mneme {
 struct EntryFamilies {
   rocksdb::ColumnFamilyHandle* rows = nullptr;
   rocksdb::ColumnFamilyHandle* ids = nullptr;
+  rocksdb::ColumnFamilyHandle* id_runs = nullptr;
   rocksdb::ColumnFamilyHandle* dead = nullptr;
   rocksdb::ColumnFamilyHandle* heads = nullptr;
   rocksdb::ColumnFamilyHandle* segments = nullptr;

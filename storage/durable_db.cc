@@ -1,5 +1,6 @@
 // Order of opening:
-// 1. Read the watermark: damage is refused before anything is touched.
+// 1. Read the watermark: damage is refused before anything is touched. So is a store that has lost a column family: RocksDB
+//    takes a flipped bit in the length of any record of its MANIFEST for a torn end.
 // 2. Open RocksDB; WriteChain looks for holes in the log while it recovers. Nothing is moved from the log to tables
 //    before the whole was looked at; at a hole behind all that was acknowledged, RocksDB is opened a second time, to
 //    recover up to the hole only and to discard the rest.
@@ -34,6 +35,11 @@ absl::StatusOr<std::optional<std::string>> ReadMeta(rocksdb::DB& db, const char*
   return std::optional<std::string>(std::move(value));
 }
 
+absl::Status LostFamily(const std::string& path, const char* name) {
+  return absl::DataLossError(
+      absl::StrCat(path, " has lost its column family ", name, ": its manifest is damaged; restore from a backup"));
+}
+
 absl::Status EnsureDirectory(const std::string& path) {
   std::error_code error;
   std::filesystem::create_directories(path, error);
@@ -51,7 +57,7 @@ absl::StatusOr<std::unique_ptr<DurableDb>> DurableDb::Open(DurableDbOptions opti
   std::unique_ptr<DurableDb> store(new DurableDb(options));
   RETURN_IF_ERROR(EnsureDirectory(options.path));
   ASSIGN_OR_RETURN(const std::optional<Sequence> watermark, store->ReadWatermark(options.accept_truncated_log));  // 1
-  RETURN_IF_ERROR(store->Recover(options, watermark.value_or(0)));                                               // 2
+  RETURN_IF_ERROR(store->Recover(options, watermark));                                                           // 1, 2
   RETURN_IF_ERROR(store->ReadState());                                                                           // 3
   RETURN_IF_ERROR(store->OpenWatermark(watermark, options.accept_truncated_log));                                // 3, 4
   return store;
@@ -85,10 +91,12 @@ absl::StatusOr<std::optional<Sequence>> DurableDb::ReadWatermark(bool accept_dam
   return *watermark;
 }
 
-absl::Status DurableDb::CheckFamilies(const DurableDbOptions& options, const rocksdb::DBOptions& db_options) const {
+absl::StatusOr<std::vector<std::string>> DurableDb::CheckFamilies(const DurableDbOptions& options, bool whole) const {
   std::error_code error;
-  if (!std::filesystem::exists(path_ + "/CURRENT", error)) return absl::OkStatus();
   std::vector<std::string> stored;
+  if (!std::filesystem::exists(path_ + "/CURRENT", error)) return stored;
+  rocksdb::DBOptions db_options;
+  if (env_ != nullptr) db_options.env = env_.get();
   RETURN_IF_ERROR(FromRocksDb(rocksdb::DB::ListColumnFamilies(db_options, path_, &stored), "open"));
   for (const std::string& name : stored) {
     const bool known = name == format::kMetaFamily ||
@@ -98,6 +106,26 @@ absl::Status DurableDb::CheckFamilies(const DurableDbOptions& options, const roc
       return absl::FailedPreconditionError(
           absl::StrCat(path_, " holds the column family ", name, ", which this program does not know; use a newer one"));
     }
+  }
+  for (const DurableDbOptions::Family& family : options.families) {
+    if (whole && family.since == 1 && std::find(stored.begin(), stored.end(), family.name) == stored.end()) {
+      return LostFamily(path_, family.name);
+    }
+  }
+  return stored;
+}
+
+absl::Status DurableDb::CheckCreated(const DurableDbOptions& options, const std::vector<std::string>& stored) {
+  if (stored.empty()) return absl::OkStatus();  // all of the database is new
+  ASSIGN_OR_RETURN(const std::optional<std::string> version, ReadMeta(*db_, format::kFormatKey));
+  if (!version.has_value()) return absl::OkStatus();  // nothing was ever written; ReadState() has the last word
+  ASSIGN_OR_RETURN(const uint32_t written, format::DecodeStoreFormat(*version));
+  for (size_t i = 0; i < options.families.size(); ++i) {
+    const DurableDbOptions::Family& family = options.families[i];
+    if (family.since > written || std::find(stored.begin(), stored.end(), family.name) != stored.end()) continue;
+    if (family.since == 1 || options.accept_truncated_log) continue;
+    RETURN_IF_ERROR(FromRocksDb(db_->DropColumnFamily(families_[i + 1]), "drop an empty family"));
+    return LostFamily(path_, family.name);
   }
   return absl::OkStatus();
 }
@@ -113,8 +141,6 @@ absl::Status DurableDb::OpenDb(const DurableDbOptions& options, Sequence waterma
     db_options.wal_recovery_mode = rocksdb::WALRecoveryMode::kPointInTimeRecovery;
     db_options.track_and_verify_wals_in_manifest = false;
   }
-  RETURN_IF_ERROR(CheckFamilies(options, db_options));
-
   rocksdb::ColumnFamilyOptions meta = FamilyOptions(*options.resources, FamilyUse::kOrdered);
   meta.table_properties_collector_factories.push_back(NewStateCollectorFactory());
   meta.disable_auto_compactions = true;  // until StateInTables() has seen the tables as they were
@@ -128,8 +154,12 @@ absl::Status DurableDb::OpenDb(const DurableDbOptions& options, Sequence waterma
   return absl::OkStatus();
 }
 
-absl::Status DurableDb::Recover(const DurableDbOptions& options, Sequence watermark) {
+absl::Status DurableDb::Recover(const DurableDbOptions& options, std::optional<Sequence> mark) {
+  const Sequence watermark = mark.value_or(0);
+  ASSIGN_OR_RETURN(const std::vector<std::string> stored,
+                   CheckFamilies(options, mark.has_value() && !options.accept_truncated_log));
   RETURN_IF_ERROR(OpenDb(options, watermark, std::nullopt));
+  RETURN_IF_ERROR(CheckCreated(options, stored));
   ASSIGN_OR_RETURN(const format::StoreState tables, StateInTables(*db_));
   const uint64_t first = chain_->first_write();
   const bool hole_first = first > tables.writes + 1;
@@ -166,13 +196,18 @@ absl::Status DurableDb::ReadState() {
   }
   if (!version.has_value() || !state.has_value()) return absl::DataLossError(absl::StrCat(path_, " lacks its state"));
   ASSIGN_OR_RETURN(const uint32_t stored, format::DecodeStoreFormat(*version));
-  if (stored != format::kStoreFormat) {
+  if (stored == 0 || stored > format::kStoreFormat) {
     return absl::FailedPreconditionError(absl::StrCat(path_, " has store format ", stored,
-                                                      "; this program reads format ", format::kStoreFormat));
+                                                      "; this program reads formats 1 to ", format::kStoreFormat));
   }
-  MutexLock lock(&mu_);
-  ASSIGN_OR_RETURN(state_, format::DecodeState(*state));
-  return absl::OkStatus();
+  {
+    MutexLock lock(&mu_);
+    ASSIGN_OR_RETURN(state_, format::DecodeState(*state));
+  }
+  if (stored == format::kStoreFormat) return absl::OkStatus();
+  rocksdb::WriteBatch batch;
+  batch.Put(families_[0], format::kFormatKey, format::EncodeStoreFormat(format::kStoreFormat));
+  return Write(batch, std::nullopt, 0);
 }
 
 absl::Status DurableDb::OpenWatermark(std::optional<Sequence> watermark, bool accept_truncated_log) {

@@ -29,6 +29,7 @@ struct DurableDbOptions {
   struct Family {
     const char* name;
     FamilyUse use;
+    uint32_t since = 1;  // the store format that brought it
   };
   std::string path;
   const StoreResources::State* resources = nullptr;
@@ -64,10 +65,15 @@ class DurableDb {
  private:
   explicit DurableDb(const DurableDbOptions& options);
   absl::StatusOr<std::optional<Sequence>> ReadWatermark(bool accept_damage) const;
-  absl::Status CheckFamilies(const DurableDbOptions& options, const rocksdb::DBOptions& db_options) const;
+  // The names of the stored families. `whole`: the store was finished once, so all of format 1 must be there: what is
+  // missing would be created empty, and RocksDB would drop what the log holds for it.
+  absl::StatusOr<std::vector<std::string>> CheckFamilies(const DurableDbOptions& options, bool whole) const;
+  // The same for families of later formats, whose format only the opened database tells; those that were created for
+  // nothing go again.
+  absl::Status CheckCreated(const DurableDbOptions& options, const std::vector<std::string>& stored);
   // Opens RocksDB once; `tables` as for WriteChain. Without it what was recovered stays in the log for now.
   absl::Status OpenDb(const DurableDbOptions& options, Sequence watermark, std::optional<format::StoreState> tables);
-  absl::Status Recover(const DurableDbOptions& options, Sequence watermark);
+  absl::Status Recover(const DurableDbOptions& options, std::optional<Sequence> watermark);
   absl::Status FlushRecovered();
   void CloseDb();
   absl::Status ReadState() ABSL_LOCKS_EXCLUDED(mu_);

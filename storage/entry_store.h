@@ -61,7 +61,9 @@ struct StoreBatch {
     const EntryColumns* columns = nullptr;
     size_t begin = 0;
     size_t end = 0;
-    bool map_ids = true;  // false: server-given ids carry their row and need no map
+    bool map_ids = true;   // false: server-given ids carry their row and need no map
+    // The ids ascend, and all lie above every id that was mapped in the partition since it was last dropped.
+    bool new_ids = false;
   };
   struct Death {
     PartitionKey key;

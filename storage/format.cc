@@ -212,6 +212,23 @@ absl::StatusOr<uint64_t> DecodeNumber(std::string_view record) {
   return number;
 }
 
+std::string EncodeIdRun(const IdRun& run) {
+  std::string out = OpenedRecord();
+  ByteWriter writer(out);
+  writer.Varint(run.count);
+  writer.Varint(run.first_row);
+  return out;
+}
+
+absl::StatusOr<IdRun> DecodeIdRun(const ParsedKey& key, std::string_view record) {
+  ASSIGN_OR_RETURN(ByteReader reader, OpenRecord(record, "run of ids"));
+  IdRun run;
+  run.count = reader.Varint();
+  run.first_row = reader.Varint();
+  if (!reader.AtEnd() || run.count == 0 || run.count - 1 > key.number) return Damaged("run of ids");
+  return run;
+}
+
 std::string EncodeHead(const PartitionHead& head) {
   std::string out = OpenedRecord();
   ByteWriter writer(out);

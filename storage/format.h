@@ -22,13 +22,16 @@
 namespace mneme::format {
 
 // Stored on disk: raise it when bytes change so that an older program would misread them.
-inline constexpr uint32_t kStoreFormat = 1;
+// 1: no family id_runs. 2: the shard's families include it. A store of format 1 becomes one of format 2 when it is
+// opened.
+inline constexpr uint32_t kStoreFormat = 2;
 inline constexpr uint32_t kDirectoryFormat = 1;
 
 // Column families of a shard's RocksDB. Stored on disk: do not rename. `meta` is RocksDB's own "default".
 inline constexpr char kMetaFamily[] = "default";
 inline constexpr char kRowsFamily[] = "rows";
 inline constexpr char kIdsFamily[] = "ids";
+inline constexpr char kIdRunsFamily[] = "id_runs";
 inline constexpr char kDeadFamily[] = "dead";
 inline constexpr char kHeadsFamily[] = "heads";
 inline constexpr char kSegmentsFamily[] = "segments";
@@ -51,7 +54,8 @@ inline constexpr size_t kRowKeyBytes = 20;
 std::string MemoryPrefix(MemoryNumber memory);
 // memory u32 | partition u64: the key of a head, and the prefix of everything in a partition
 std::string PartitionPrefix(const PartitionKey& key);
-// memory u32 | partition u64 | number u64: rows and dead marks (by row), ids (by id), segments (by file number)
+// memory u32 | partition u64 | number u64: rows and dead marks (by row), ids (by id),
+// id runs (by their last id), segments (by file number)
 std::string NumberedKey(const PartitionKey& key, uint64_t number);
 // Makes the key of another number of a numbered key.
 void SetNumber(uint64_t number, std::string& key);
@@ -80,7 +84,8 @@ absl::StatusOr<ParsedRequestAge> ParseRequestByAgeKey(std::string_view bytes);
 // A row. There is no checksum of its own: RocksDB checks every block of a table (XXH3) and every record of its log
 // (CRC32C), and all reads ask for that; a second sum would guard only the bytes between a verified block and this call.
 void AppendRow(const EntryView& entry, std::string& out);
-// What of it comes before the bytes of key and value, which end the record: whoever writes the three in turn copies a key once.
+// What of it comes before the bytes of key and value, which end the record: whoever writes the three in turn copies a
+// key once.
 void AppendRowStart(const EntryView& entry, std::string& out);
 // The views of the result borrow from `record`.
 absl::StatusOr<EntryView> DecodeRow(std::string_view record);
@@ -88,6 +93,14 @@ absl::StatusOr<EntryView> DecodeRow(std::string_view record);
 // A u64: the row that an id maps to.
 std::string EncodeNumber(uint64_t number);
 absl::StatusOr<uint64_t> DecodeNumber(std::string_view record);
+
+// `count` ids that ascend one by one, up to the number of the record's key, have the rows from first_row on.
+struct IdRun {
+  uint64_t count = 0;
+  Row first_row = 0;
+};
+std::string EncodeIdRun(const IdRun& run);
+absl::StatusOr<IdRun> DecodeIdRun(const ParsedKey& key, std::string_view record);
 
 std::string EncodeHead(const PartitionHead& head);
 absl::StatusOr<PartitionHead> DecodeHead(const PartitionKey& key, std::string_view record);

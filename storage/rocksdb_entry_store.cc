@@ -9,35 +9,34 @@
 #include "common/status_macros.h"
 #include "storage/batch_encoder.h"
 #include "storage/durable_db.h"
+#include "storage/id_map.h"
 #include "storage/request_ledger.h"
 #include "storage/rocksdb_status.h"
 
 namespace mneme {
 namespace {
 
-// Ids looked up in one MultiGet: enough to share blocks and hide latency, small enough for arrays on the stack's scale.
-constexpr size_t kMultiGetIds = 1024;
 // From so many rows on a scan reads ahead and leaves the block cache alone.
 constexpr uint64_t kLongScanRows = 4096;
 constexpr size_t kScanReadaheadBytes = 2 * 1024 * 1024;
 
 // Order of DurableDbOptions::families.
-enum FamilyIndex { kRows, kIds, kDead, kHeads, kSegments, kRequests, kStates };
+enum FamilyIndex { kRows, kIds, kDead, kHeads, kSegments, kRequests, kStates, kIdRuns };
 
 std::vector<DurableDbOptions::Family> Families() {
   return {{format::kRowsFamily, FamilyUse::kRows},         {format::kIdsFamily, FamilyUse::kLookup},
           {format::kDeadFamily, FamilyUse::kOrdered},      {format::kHeadsFamily, FamilyUse::kOrdered},
           {format::kSegmentsFamily, FamilyUse::kOrdered},  {format::kRequestsFamily, FamilyUse::kLookup},
-          {format::kStatesFamily, FamilyUse::kLookup}};
+          {format::kStatesFamily, FamilyUse::kLookup},      {format::kIdRunsFamily, FamilyUse::kOrdered, 2}};
 }
 
 class RocksDbEntryStore final : public EntryStore {
  public:
   explicit RocksDbEntryStore(std::unique_ptr<DurableDb> store)
       : store_(std::move(store)),
-        families_{store_->family(kRows),  store_->family(kIds),      store_->family(kDead),
+        families_{store_->family(kRows),  store_->family(kIds),      store_->family(kIdRuns), store_->family(kDead),
                   store_->family(kHeads), store_->family(kSegments), store_->family(kRequests)},
-        requests_(store_->db(), families_.requests) {}
+        ids_(store_->db(), families_), requests_(store_->db(), families_.requests) {}
 
   absl::Status Commit(const StoreBatch& batch) override;
   absl::StatusOr<Sequence> Sync() override { return store_->Sync(); }
@@ -47,7 +46,9 @@ class RocksDbEntryStore final : public EntryStore {
                         const std::function<bool(Row, const EntryView&)>& visit) const override;
   absl::StatusOr<std::optional<Row>> FindRow(const PartitionKey& key, EntryId id) const override;
   absl::StatusOr<std::vector<std::optional<Row>>> FindRows(const PartitionKey& key,
-                                                           absl::Span<const EntryId> ids) const override;
+                                                           absl::Span<const EntryId> ids) const override {
+    return ids_.Find(key, ids);
+  }
   absl::StatusOr<bool> ReadRow(const PartitionKey& key, Row row, EntryColumns& out) const override;
 
   absl::StatusOr<std::optional<RememberedRequest>> FindRequest(const Hash128& id) const override {
@@ -71,11 +72,10 @@ class RocksDbEntryStore final : public EntryStore {
   // Calls `visit` for each key of [begin, end) in one snapshot until it returns false.
   absl::Status Scan(rocksdb::ColumnFamilyHandle* family, const std::string& begin, const std::string& end,
                     bool long_scan, const Visitor& visit) const;
-  absl::Status FindSomeRows(const PartitionKey& key, absl::Span<const EntryId> ids,
-                            std::vector<std::optional<Row>>& rows) const;
 
   const std::unique_ptr<DurableDb> store_;
   const EntryFamilies families_;
+  const IdMap ids_;
   const RequestLedger requests_;
 };
 
@@ -120,41 +120,8 @@ absl::Status RocksDbEntryStore::ScanRows(const PartitionKey& key, Row first_row,
 }
 
 absl::StatusOr<std::optional<Row>> RocksDbEntryStore::FindRow(const PartitionKey& key, EntryId id) const {
-  std::vector<std::optional<Row>> rows(1);
-  RETURN_IF_ERROR(FindSomeRows(key, absl::MakeConstSpan(&id, 1), rows));
+  ASSIGN_OR_RETURN(const std::vector<std::optional<Row>> rows, ids_.Find(key, absl::MakeConstSpan(&id, 1)));
   return rows[0];
-}
-
-absl::StatusOr<std::vector<std::optional<Row>>> RocksDbEntryStore::FindRows(const PartitionKey& key,
-                                                                            absl::Span<const EntryId> ids) const {
-  std::vector<std::optional<Row>> rows;
-  rows.reserve(ids.size());
-  std::vector<std::optional<Row>> some;
-  for (size_t at = 0; at < ids.size(); at += kMultiGetIds) {
-    const absl::Span<const EntryId> part = ids.subspan(at, kMultiGetIds);
-    some.assign(part.size(), std::nullopt);
-    RETURN_IF_ERROR(FindSomeRows(key, part, some));
-    rows.insert(rows.end(), some.begin(), some.end());
-  }
-  return rows;
-}
-
-absl::Status RocksDbEntryStore::FindSomeRows(const PartitionKey& key, absl::Span<const EntryId> ids,
-                                             std::vector<std::optional<Row>>& rows) const {
-  std::vector<std::string> keys;
-  keys.reserve(ids.size());
-  for (const EntryId id : ids) keys.push_back(format::NumberedKey(key, id));
-  const std::vector<rocksdb::Slice> slices(keys.begin(), keys.end());
-  std::vector<rocksdb::PinnableSlice> records(ids.size());
-  std::vector<rocksdb::Status> statuses(ids.size());
-  store_->db().MultiGet(rocksdb::ReadOptions(), families_.ids, ids.size(), slices.data(), records.data(),
-                        statuses.data());
-  for (size_t i = 0; i < ids.size(); ++i) {
-    if (statuses[i].IsNotFound()) continue;
-    RETURN_IF_ERROR(FromRocksDb(statuses[i], "look up an id"));
-    ASSIGN_OR_RETURN(rows[i], format::DecodeNumber(ToView(records[i])));
-  }
-  return absl::OkStatus();
 }
 
 absl::StatusOr<bool> RocksDbEntryStore::ReadRow(const PartitionKey& key, Row row, EntryColumns& out) const {
@@ -226,7 +193,7 @@ uint64_t RocksDbEntryStore::DiskBytes() const {
 
 absl::Status RocksDbEntryStore::Compact() {
   std::vector<rocksdb::ColumnFamilyHandle*> families = {store_->db().DefaultColumnFamily()};
-  for (int i = kRows; i <= kStates; ++i) families.push_back(store_->family(static_cast<size_t>(i)));
+  for (int i = kRows; i <= kIdRuns; ++i) families.push_back(store_->family(static_cast<size_t>(i)));
   // A flush that fails may have failed on the log: no write and no sync may follow.
   const absl::Status flushed = FromRocksDb(store_->db().Flush(rocksdb::FlushOptions(), families), "flush");
   if (!flushed.ok()) return store_->Fail(flushed);

@@ -66,7 +66,7 @@ class Rivals {
     const auto start = std::chrono::steady_clock::now();
     for (const EntryColumns& columns : batches) {
       StoreBatch batch{.sequence = store_->applied() + 1};
-      batch.runs = {{kKey, store_row_, &columns, 0, columns.count, true}};
+      batch.runs = {{kKey, store_row_, &columns, 0, columns.count, /*map_ids=*/true, /*new_ids=*/true}};
       store_row_ += columns.count;
       batch.heads = {{kKey, store_row_, store_row_, store_row_}};
       Require(store_->Commit(batch).ok() && store_->Sync().ok(), "the store refused a batch");

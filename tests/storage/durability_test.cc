@@ -193,6 +193,59 @@ TEST_F(DurabilityTest, AFullDiskIsSaidAndLosesNothingAcknowledged) {
   EXPECT_EQ(Open().value()->applied(), 1U);
 }
 
+// Takes the column family `name` out of a closed store; with `state` the store becomes one of format 1 before.
+void TakeFamily(const std::string& path, const std::string& name, const std::optional<format::StoreState>& state) {
+  std::vector<std::string> names;
+  ASSERT_TRUE(rocksdb::DB::ListColumnFamilies({}, path, &names).ok());
+  std::vector<rocksdb::ColumnFamilyDescriptor> families;
+  for (const std::string& each : names) families.emplace_back(each, rocksdb::ColumnFamilyOptions());
+  std::vector<rocksdb::ColumnFamilyHandle*> handles;
+  rocksdb::DB* opened = nullptr;
+  rocksdb::DBOptions options;
+  options.avoid_flush_during_recovery = true;
+  ASSERT_TRUE(rocksdb::DB::Open(options, path, families, &handles, &opened).ok());
+  const std::unique_ptr<rocksdb::DB> raw(opened);
+  if (state.has_value()) {
+    rocksdb::WriteBatch older;
+    ASSERT_TRUE(older.Put(format::kFormatKey, format::EncodeStoreFormat(1)).ok());
+    ASSERT_TRUE(older.Put(format::kStateKey, format::EncodeState(*state)).ok());
+    ASSERT_TRUE(raw->Write({}, &older).ok());
+  }
+  for (size_t i = 0; i < names.size(); ++i) {
+    if (names[i] == name) {
+      ASSERT_TRUE(raw->DropColumnFamily(handles[i]).ok());
+    }
+    ASSERT_TRUE(raw->DestroyColumnFamilyHandle(handles[i]).ok());
+  }
+}
+
+TEST_F(DurabilityTest, OpensAStoreThatWasWrittenBeforeIdsHadRuns) {
+  EntryColumns columns;
+  for (EntryId id = 0; id < 20; ++id) columns.Append({id, "key!", "value", {}});
+  fs::remove_all(path_);
+  ASSERT_TRUE(Open().value()->Commit({.sequence = 1, .runs = {{{1, 0}, 0, &columns, 0, 10, true}}}).ok());
+  TakeFamily(path_, format::kIdRunsFamily, format::StoreState{.applied = 1, .writes = 3});
+  for (Sequence sequence = 2; sequence < 4; ++sequence) {
+    const auto opened = Open();
+    ASSERT_TRUE(opened.ok()) << opened.status();
+    EXPECT_EQ((*opened)->FindRow({1, 0}, 7).value(), std::optional<Row>(7));
+    if (sequence == 2) {
+      ASSERT_TRUE((*opened)->Commit({.sequence = 2, .runs = {{{1, 0}, 10, &columns, 10, 20, true, /*new_ids=*/true}}}).ok());
+    }
+    EXPECT_EQ((*opened)->FindRow({1, 0}, 17).value(), std::optional<Row>(17));
+  }
+}
+
+TEST_F(DurabilityTest, ALostColumnFamilyIsRefusedAgainAndAgain) {
+  for (const char* name : {format::kIdsFamily, format::kHeadsFamily, format::kIdRunsFamily}) {
+    SCOPED_TRACE(name);
+    fs::remove_all(path_);
+    Fill(3);
+    TakeFamily(path_, name, std::nullopt);
+    for (int i = 0; i < 2; ++i) ExpectRefused(absl::StrCat("has lost its column family ", name));
+  }
+}
+
 TEST_F(DurabilityTest, TheNthFailedOperationNeverLosesAnAcknowledgedBatch) {
   const uint64_t seed = TestSeed();
   const uint64_t operations = FullTests() ? 600 : 300;

@@ -4,6 +4,8 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <numeric>
+
 #include <functional>
 #include <memory>
 #include <random>
@@ -153,6 +155,31 @@ TEST_P(EntryStoreTest, FindsThousandsOfIdsInTheirOrder) {
   const std::vector<std::optional<Row>> rows = store_->FindRows(kKey, ids).value();
   ASSERT_EQ(rows.size(), ids.size());
   for (size_t i = 0; i < ids.size(); ++i) ASSERT_THAT(rows[i], Optional(i));
+}
+
+TEST_P(EntryStoreTest, IdsOfARunAreOverwrittenDeletedAndInsertedAgainLikeAnyOther) {
+  std::vector<EntryId> ids(100);
+  std::iota(ids.begin(), ids.end(), 1000);
+  ids.push_back(5000);
+  const EntryColumns columns = Columns(ids);
+  ASSERT_TRUE(Commit({.runs = {{kKey, 50, &columns, 0, columns.count, true, /*new_ids=*/true}}}).ok());
+  Reopen();
+  EXPECT_THAT(store_->FindRows(kKey, {999, 1000, 1099, 1100, 1042, 5000, 5001, 0}).value(),
+              ElementsAre(std::nullopt, Optional(50U), Optional(149U), std::nullopt, Optional(92U), Optional(150U),
+                          std::nullopt, std::nullopt));
+  EXPECT_EQ(store_->FindRow({kKey.memory, kKey.partition + 1}, 1000).value(), std::nullopt);
+
+  const EntryColumns again = Columns({1042});
+  ASSERT_TRUE(Commit({.runs = {{kKey, 151, &again, 0, 1, true}}, .deaths = {{kKey, 92, 1042, false}}}).ok());
+  EXPECT_THAT(store_->FindRow(kKey, 1042).value(), Optional(151U));
+  ASSERT_TRUE(Commit({.deaths = {{kKey, 151, 1042, true}, {kKey, 50, 1000, true}}}).ok());
+  Reopen();
+  EXPECT_THAT(store_->FindRows(kKey, {1042, 1000, 1001}).value(),
+              ElementsAre(std::nullopt, std::nullopt, Optional(51U)));
+  ASSERT_TRUE(Insert(kKey, 152, Columns({1000})).ok());
+  EXPECT_THAT(store_->FindRow(kKey, 1000).value(), Optional(152U));
+  ASSERT_TRUE(Commit({.dropped_partitions = {kKey}}).ok());
+  EXPECT_EQ(store_->FindRow(kKey, 1001).value(), std::nullopt);
 }
 
 TEST_P(EntryStoreTest, DropsAPartitionAndFillsItAnewInOneBatch) {

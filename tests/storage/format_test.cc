@@ -83,6 +83,8 @@ std::vector<Decoder> Decoders() {
   return {
       MakeDecoder("row", {Row(kPlain), Row(kFull), Row({})}, DecodeRow, Row),
       MakeDecoder("number", {EncodeNumber(77)}, DecodeNumber, EncodeNumber),
+      MakeDecoder("run of ids", {EncodeIdRun({256, 300}), EncodeIdRun({1, 0})},
+                  [=](auto b) { return DecodeIdRun({key, 1255}, b); }, EncodeIdRun),
       MakeDecoder("head", {EncodeHead({key, 300, 299, 1000})}, [=](auto b) { return DecodeHead(key, b); }, EncodeHead),
       MakeDecoder("segment", {EncodeSegment({key, 7, 2, 1000, 17'000})},
                   [=](auto b) { return DecodeSegment(segment_key, b); }, EncodeSegment),
@@ -110,6 +112,7 @@ TEST(FormatTest, RecordsHaveTheirGoldenBytes) {
             "01 7f ff ff ff ff ff ff ff ff ff 01 01 02 00 00 00 3f 00 00 00 00 00 00 04 c0 05 05 "
             "ff ff ff ff ff ff ff ff ff 01 01 f6 c9 e6 d2 f8 63 6b 76 77");
   EXPECT_EQ(Hex(EncodeNumber(77)), "4d 00 00 00 00 00 00 00");
+  EXPECT_EQ(Hex(EncodeIdRun({256, 300})), "01 80 02 ac 02");
   EXPECT_EQ(Hex(EncodeHead({{}, 300, 299, 1000})), "01 ac 02 ab 02 e8 07");
   EXPECT_EQ(Hex(EncodeSegment({{}, 7, 2, 1000, 17'000})), "01 02 e8 07 e8 84 01");
   EXPECT_EQ(Hex(EncodeRequest(kRequest)), "01 08 07 06 05 04 03 02 01 82 02 d0 0f 02 6f 6b");

@@ -12,7 +12,7 @@
 namespace mneme {
 namespace {
 
-constexpr uint64_t kIds = 48;
+constexpr uint64_t kIds = 96;
 constexpr uint64_t kRequests = 24;
 
 // Neighbours in key order, both ends of every range.
@@ -105,7 +105,9 @@ void StoreModel::Apply(const StoreBatch& batch) {
       const EntryView entry = run.columns->At(i);
       const Row row = run.first_row + (i - run.begin);
       partition.rows[row] = RowText(entry);
-      if (run.map_ids) partition.ids[entry.id] = row;
+      if (!run.map_ids) continue;
+      partition.ids[entry.id] = row;
+      partition.next_new_id = std::max(partition.next_new_id, entry.id + 1);
     }
   }
   for (const StoreBatch::Death& death : batch.deaths) {
@@ -151,10 +153,15 @@ void StoreModel::AddRun(std::mt19937_64& random, const PartitionKey& key, size_t
   std::set<Row> live;
   for (const auto& [row, text] : partition.rows) live.insert(row);
   const bool map_ids = !OneIn(random, 4);
+  // Every other run of ids that can be new is: dense, or with a gap in it.
+  const bool new_ids = map_ids && partition.next_new_id + count < kIds && OneIn(random, 2);
+  const size_t gap_at = Below(random, 2 * count);
   for (size_t i = 0; i < count + 2 * padding; ++i) {
+    const EntryId id = new_ids && i >= padding ? partition.next_new_id + (i - padding) + (i - padding >= gap_at ? 1 : 0)
+                                               : Below(random, new_ids ? kIds : kIds / 2);
     const std::string key_bytes = RandomBytes(random, 8);
     const std::string value = RandomBytes(random, Below(random, value_bytes + 1));
-    columns->Append({Below(random, kIds), key_bytes, value, RandomAttributes(random)});
+    columns->Append({id, key_bytes, value, RandomAttributes(random)});
   }
   for (size_t i = 0; i < count; ++i) {
     const Row row = partition.next_row + i;
@@ -172,7 +179,7 @@ void StoreModel::AddRun(std::mt19937_64& random, const PartitionKey& key, size_t
     out.batch.deaths.push_back({key, row, id, true});
     live.erase(row);
   }
-  out.batch.runs.push_back({key, partition.next_row, columns.get(), padding, padding + count, map_ids});
+  out.batch.runs.push_back({key, partition.next_row, columns.get(), padding, padding + count, map_ids, new_ids});
   out.batch.heads.push_back({key, partition.next_row + count, live.size(), random() >> Below(random, 64)});
   out.columns.push_back(std::move(columns));
 }

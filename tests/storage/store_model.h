@@ -45,6 +45,7 @@ class StoreModel {
     bool has_head = false;
     uint64_t live_rows = 0;
     EntryId id_bound = 0;
+    EntryId next_new_id = 0;  // above all that were mapped since the last drop
   };
   const Partition& At(const PartitionKey& key) const;
   void AddRun(std::mt19937_64& random, const PartitionKey& key, size_t entries, size_t value_bytes,
