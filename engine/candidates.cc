@@ -83,7 +83,7 @@ bool IsVisible(const Versions& versions, PartitionId partition, Row row) {
 // The rows of `wanted` by partition, with versions in which every mapped one is visible. An upsert is in the store a
 // moment before it is published: between the two, its id names a row that no version has yet, so what is committed is waited
 // for, and the id looked up again.
-absl::StatusOr<Versions> FindVisibleRows(const Shard& shard, MemoryNumber memory,
+absl::StatusOr<Versions> FindVisibleRows(Shard& shard, MemoryNumber memory,
                                          const std::map<PartitionId, std::vector<const Wanted*>>& wanted,
                                          const CallLimits& limits,
                                          std::map<PartitionId, std::vector<std::optional<Row>>>& rows) {
@@ -95,7 +95,8 @@ absl::StatusOr<Versions> FindVisibleRows(const Shard& shard, MemoryNumber memory
     for (const auto& [partition, of_partition] : wanted) {
       ASSIGN_OR_RETURN(rows[partition], RowsOf(shard, {memory, partition}, of_partition));
     }
-    Versions versions = shard.Versions(memory, selection);
+    ASSIGN_OR_RETURN(Shard::Snapshot snapshot, shard.TakeSnapshot(memory, selection, limits));
+    Versions versions = std::move(snapshot.versions);
     bool settled = true;
     for (const auto& [partition, of_partition] : wanted) {
       for (size_t i = 0; i < of_partition.size() && settled; ++i) {
@@ -109,7 +110,7 @@ absl::StatusOr<Versions> FindVisibleRows(const Shard& shard, MemoryNumber memory
 }
 
 // Scores what one shard holds of `wanted` (ascending by query), less what has another id or source than was wanted.
-absl::StatusOr<NeighbourColumns> ScoreOn(const Shard& shard, const CandidateContext& context,
+absl::StatusOr<NeighbourColumns> ScoreOn(Shard& shard, const CandidateContext& context,
                                          const SearchRequest& request, const std::vector<const Wanted*>& wanted) {
   std::map<PartitionId, std::vector<const Wanted*>> by_partition;
   for (const Wanted* one : wanted) by_partition[one->partition].push_back(one);

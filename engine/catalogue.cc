@@ -25,8 +25,9 @@ absl::StatusOr<std::unique_ptr<Catalogue>> Catalogue::Open(std::unique_ptr<Catal
     if (record.dropped) {
       catalogue->dropped_.push_back(record.number);
     } else {
-      const std::string name = record.spec.name;
-      catalogue->by_name_[name] = std::make_shared<const MemoryRecord>(std::move(record));
+      const auto memory = std::make_shared<const MemoryRecord>(std::move(record));
+      catalogue->by_name_[memory->spec.name] = memory;
+      catalogue->by_number_[memory->number] = memory;
     }
   }
   return catalogue;
@@ -53,6 +54,7 @@ absl::StatusOr<MemoryHandle> Catalogue::Create(const MemorySpec& spec, int64_t n
   RETURN_IF_ERROR(store_->Put(*record));
   MutexLock lock(&mutex_);
   by_name_[spec.name] = record;
+  by_number_[number] = record;
   return MemoryHandle(record);
 }
 
@@ -66,6 +68,12 @@ absl::StatusOr<MemoryHandle> Catalogue::Find(std::string_view name) const {
   const auto at = by_name_.find(name);
   if (at == by_name_.end()) return NotFound(name);
   return at->second;
+}
+
+MemoryHandle Catalogue::FindByNumber(MemoryNumber number) const {
+  MutexLock lock(&mutex_);
+  const auto at = by_number_.find(number);
+  return at == by_number_.end() ? nullptr : at->second;
 }
 
 std::vector<MemoryHandle> Catalogue::List() const {
@@ -84,6 +92,7 @@ absl::StatusOr<MemoryHandle> Catalogue::Drop(std::string_view name) {
   RETURN_IF_ERROR(store_->Put(record));
   MutexLock lock(&mutex_);
   by_name_.erase(record.spec.name);
+  by_number_.erase(record.number);
   dropped_.push_back(record.number);
   return dropped;
 }

@@ -27,7 +27,8 @@ class Catalogue {
   absl::StatusOr<MemoryHandle> Create(const MemorySpec& spec, int64_t now_ms);
   // NOT_FOUND.
   absl::StatusOr<MemoryHandle> Find(std::string_view name) const;
-  std::vector<MemoryHandle> List() const;  // by name
+  MemoryHandle FindByNumber(MemoryNumber number) const;  // null when it was dropped or never was
+  std::vector<MemoryHandle> List() const;                // by name
   // Durable when it returns: the name is NOT_FOUND from now on. Returns what was dropped.
   absl::StatusOr<MemoryHandle> Drop(std::string_view name);
   // No memory has or had this number or a higher one.
@@ -45,6 +46,7 @@ class Catalogue {
 
   mutable Mutex mutex_;  // held for look-ups in the maps only
   std::map<std::string, MemoryHandle, std::less<>> by_name_ ABSL_GUARDED_BY(mutex_);
+  std::map<MemoryNumber, MemoryHandle> by_number_ ABSL_GUARDED_BY(mutex_);
   std::vector<MemoryNumber> dropped_ ABSL_GUARDED_BY(mutex_);
 };
 

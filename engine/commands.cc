@@ -31,4 +31,20 @@ void MemoryStatistics::Add(const MemoryStatistics& other) {
   benefit_nats += other.benefit_nats;
 }
 
+void MemoryStatistics::Subtract(const MemoryStatistics& other) {
+  entries -= other.entries;
+  dead_rows -= other.dead_rows;
+  partitions -= other.partitions;
+  tail_rows -= other.tail_rows;
+  segments -= other.segments;
+  codebooks -= other.codebooks;
+  index_bytes -= other.index_bytes;
+  tail_ram_bytes -= other.tail_ram_bytes;
+  evicted -= other.evicted;
+  expired -= other.expired;
+  unsealed_partitions -= other.unsealed_partitions;
+  benefit_tokens -= other.benefit_tokens;
+  benefit_nats -= other.benefit_nats;
+}
+
 }  // namespace mneme

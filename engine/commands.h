@@ -170,6 +170,8 @@ struct MemoryStatistics {
   double benefit_nats = 0.0;
 
   void Add(const MemoryStatistics& other);
+  // Takes back what was added; the drift, which is no sum, stays.
+  void Subtract(const MemoryStatistics& other);
 };
 
 struct DeploymentStatistics {

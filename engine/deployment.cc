@@ -84,7 +84,6 @@ struct Deployment::State {
   }
   absl::Status CheckRam() const;
   absl::Status Await(const Version& version, const CallLimits& limits) const;
-  MemoryHandle FindByNumber(MemoryNumber number) const;
   void RemoveData(MemoryNumber number);
 };
 
@@ -105,13 +104,6 @@ absl::Status Deployment::State::Await(const Version& version, const CallLimits& 
     RETURN_IF_ERROR(shards[part.shard]->AwaitVisible(part.sequence, limits));
   }
   return absl::OkStatus();
-}
-
-MemoryHandle Deployment::State::FindByNumber(MemoryNumber number) const {
-  for (const MemoryHandle& memory : catalogue->List()) {
-    if (memory->number == number) return memory;
-  }
-  return nullptr;
 }
 
 // Every shard removes its part; the catalogue forgets the memory after the last. A crash in between is made good when
@@ -174,11 +166,12 @@ absl::StatusOr<std::unique_ptr<Deployment>> Deployment::Open(DeploymentOptions o
   state->fanout = std::make_unique<WriteFanout>(state->ShardPointers(), &state->routing);
   state->query_context = {state->ShardPointers(), &state->routing, state->pool.get()};
   state->maintenance = std::make_unique<Maintenance>(
-      state->ShardPointers(), [state](MemoryNumber number) { return state->FindByNumber(number); },
+      state->ShardPointers(), [state](MemoryNumber number) { return state->catalogue->FindByNumber(number); },
       state->clock, state->ram_limit_bytes / 2, options.thresholds, options.events);
   state->sealer = state->maintenance.get();
   for (const auto& shard : state->shards) {
-    for (const auto& [key, published] : shard->PublishedAll()) {
+    for (const PartitionKey& key : shard->AwakeKeys()) {
+      ASSIGN_OR_RETURN(const auto published, shard->PublishedOf(key));
       const bool sealable = published->tail_rows >= options.thresholds.SealRows(!published->segments.empty());
       if (sealable || !published->segments.empty()) state->maintenance->Wake(shard->number(), key, Urgency::kSoon);
     }
@@ -238,7 +231,7 @@ absl::StatusOr<DeleteOutcome> Deployment::DryRun(const MemoryHandle& memory, con
   if (command.partitions.all) {
     partitions.clear();
     for (const auto& shard : state_->shards) {
-      for (const auto& [key, published] : shard->Published(memory->number)) partitions.push_back(key.partition);
+      for (const PartitionKey& key : shard->KeysOf(memory->number)) partitions.push_back(key.partition);
     }
     std::sort(partitions.begin(), partitions.end());
     partitions.erase(std::unique(partitions.begin(), partitions.end()), partitions.end());
@@ -309,7 +302,9 @@ absl::StatusOr<uint64_t> Deployment::CountMatching(const MemoryHandle& memory, c
                                                    const RowFilter& filter, const CallLimits& limits) const {
   uint64_t count = 0;
   for (const uint32_t owner : state_->routing.OwnersOf(*memory, partitions)) {
-    for (const auto& version : state_->shards[owner]->Versions(memory->number, partitions)) {
+    ASSIGN_OR_RETURN(const Shard::Snapshot snapshot,
+                     state_->shards[owner]->TakeSnapshot(memory->number, partitions, limits));
+    for (const auto& version : snapshot.versions) {
       RETURN_IF_ERROR(ForEachVisibleRow(*version, filter, limits, [&](const RowBlock&, size_t) { ++count; }));
     }
   }
@@ -319,7 +314,7 @@ absl::StatusOr<uint64_t> Deployment::CountMatching(const MemoryHandle& memory, c
 absl::Status Deployment::BuildIndex(const MemoryHandle& memory, bool retrain,
                                     std::function<bool(const BuildProgress&)> progress) {
   for (const auto& shard : state_->shards) {
-    for (const auto& [key, published] : shard->Published(memory->number)) {
+    for (const PartitionKey& key : shard->AwakeKeysOf(memory->number)) {
       const absl::Status status = state_->maintenance->Build(*shard, key, retrain, progress);
       // Emptied while it was built: there is nothing to index.
       if (!status.ok() && !absl::IsAborted(status)) return status;
@@ -341,9 +336,7 @@ absl::StatusOr<PruneOutcome> Deployment::Prune(const MemoryHandle& memory, Prune
 
 absl::StatusOr<MemoryStatistics> Deployment::Statistics(const MemoryHandle& memory) const {
   MemoryStatistics sum;
-  for (const auto& shard : state_->shards) {
-    for (const auto& [key, published] : shard->Published(memory->number)) sum.Add(StatisticsOf(*published));
-  }
+  for (const auto& shard : state_->shards) sum.Add(shard->Statistics(memory->number));
   MutexLock lock(&state_->benefit_mutex);
   const auto benefit = state_->benefit.find(memory->number);
   if (benefit != state_->benefit.end()) std::tie(sum.benefit_tokens, sum.benefit_nats) = benefit->second;
@@ -354,7 +347,7 @@ DeploymentStatistics Deployment::Statistics() const {
   DeploymentStatistics sum;
   sum.memory_count = state_->catalogue->List().size();
   for (const auto& shard : state_->shards) {
-    for (const auto& [key, published] : shard->PublishedAll()) sum.memories.Add(StatisticsOf(*published));
+    sum.memories.Add(shard->Statistics());
     sum.store_bytes += shard->store().DiskBytes();
     sum.queued_write_bytes += shard->queued_bytes();
     if (sum.write_status.ok()) sum.write_status = shard->write_status();

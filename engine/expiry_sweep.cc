@@ -78,7 +78,7 @@ ExpirySweep::Findings ExpirySweep::Look(const Shard& shard, const PublishedParti
 }
 
 absl::Status ExpirySweep::Remove(Shard& shard, const PartitionKey& key, int64_t now_ms) {
-  const auto partition = shard.PublishedOf(key);
+  ASSIGN_OR_RETURN(const auto partition, shard.PublishedOf(key));
   const MemoryHandle memory = find_memory_(key.memory);
   if (partition == nullptr || memory == nullptr) return absl::OkStatus();
   Findings found = Look(shard, *partition, now_ms);

@@ -141,8 +141,9 @@ void Maintenance::ExpireWaiters() const {
 }
 
 void Maintenance::WorkIfDue(Shard& shard, const PartitionKey& key) {
-  const auto partition = shard.PublishedOf(key);
-  if (partition == nullptr) return;
+  const auto published = shard.PublishedOf(key);
+  if (!published.ok() || *published == nullptr) return;
+  const auto& partition = *published;
   const bool flat = partition->version->codebook == nullptr && partition->live_rows < thresholds_.flat_rows &&
                     partition->tail_rows < thresholds_.LongTailRows();
   if (partition->tail_rows >= thresholds_.SealRows(partition->version->codebook != nullptr) && !flat) {
@@ -186,17 +187,21 @@ void Maintenance::RelievePressure() {
   PartitionKey largest_key;
   uint64_t largest_bytes = 0;
   for (Shard* shard : shards_) {
-    for (const auto& [key, partition] : shard->PublishedAll()) {
-      const uint64_t rows = std::min(partition->live_rows, partition->tail_rows);
-      const bool worth_it = rows >= thresholds_.min_indexed_rows;
+    for (const PartitionKey& key : shard->KeysWithLongTails()) {
+      const auto published = shard->PublishedOf(key);
+      if (!published.ok() || *published == nullptr) continue;
+      const auto& partition = *published;
       const auto failed = failed_.find({shard->number(), key});
       const bool too_soon = failed != failed_.end() && std::chrono::steady_clock::now() < failed->second;
-      if (!worth_it || too_soon || partition->tail_ram_bytes <= largest_bytes) continue;
+      if (too_soon || partition->tail_ram_bytes <= largest_bytes) continue;
       largest_shard = shard;
       largest_key = key;
       largest_bytes = partition->tail_ram_bytes;
     }
   }
+  // Half way from there to where writes are refused, what is in use goes, too.
+  const SleepersAre sleepers = bytes > tail_ram_bytes_ + tail_ram_bytes_ / 2 ? SleepersAre::kAny : SleepersAre::kUnused;
+  for (Shard* shard : shards_) shard->LaySomeToSleep(sleepers);
   if (largest_shard == nullptr) return;
   InBackground(*largest_shard, largest_key, [&](const Progress& progress) {
     return Build(*largest_shard, largest_key, /*retrain=*/false, progress);
@@ -210,7 +215,7 @@ absl::Status Maintenance::Build(Shard& shard, const PartitionKey& key, bool retr
 }
 
 absl::Status Maintenance::Seal(Shard& shard, const PartitionKey& key, bool retrain, const Progress& progress) {
-  const auto partition = shard.PublishedOf(key);
+  ASSIGN_OR_RETURN(const auto partition, shard.PublishedOf(key));
   const MemoryHandle memory = find_memory_(key.memory);
   if (partition == nullptr || memory == nullptr) return absl::OkStatus();
   const bool worth_it = partition->tail_rows > 0 || retrain;
@@ -242,7 +247,7 @@ absl::Status Maintenance::Seal(Shard& shard, const PartitionKey& key, bool retra
 }
 
 absl::Status Maintenance::Compact(Shard& shard, const PartitionKey& key, const Progress& progress) {
-  const auto partition = shard.PublishedOf(key);
+  ASSIGN_OR_RETURN(const auto partition, shard.PublishedOf(key));
   if (partition == nullptr) return absl::OkStatus();
   const IndexVersion& version = *partition->version;
   const uint64_t dead_rows = version.rows() - std::min(version.rows(), partition->live_rows);

@@ -35,7 +35,7 @@ namespace mneme {
 class Maintenance {
  public:
   // `shards` are borrowed and must live until Stop(). `find_memory` returns nullptr for a dropped memory. When tails hold
-  // more than `tail_ram_bytes`, the largest is sealed before its time.
+  // more than `tail_ram_bytes`, the largest is sealed before its time, and small partitions that are not in use go to sleep.
   Maintenance(std::vector<Shard*> shards, std::function<MemoryHandle(MemoryNumber)> find_memory,
               const Clock* clock, uint64_t tail_ram_bytes, const IndexThresholds& thresholds, EventSink events);
   ~Maintenance();

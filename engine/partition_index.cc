@@ -14,8 +14,8 @@ constexpr uint64_t kHintsPerPartition = 16;
 
 }  // namespace
 
-PartitionIndex::PartitionIndex(const IndexSpec& spec, const PartitionHead& head)
-    : spec_(spec), head_(head), tail_(std::make_unique<Tail>(spec, Row{0})) {}
+PartitionIndex::PartitionIndex(const IndexSpec& spec, const PartitionHead& head, uint64_t generation)
+    : spec_(spec), head_(head), generation_(generation), tail_(std::make_unique<Tail>(spec, Row{0})) {}
 
 void PartitionIndex::Append(const EntryColumns& columns, size_t begin, size_t end) {
   tail_->Append(columns, begin, end);

@@ -39,7 +39,7 @@ struct InstalledSegment {
 // Not thread-safe: used by the shard's writer alone (and by the thread that opens the shard, before there is a writer).
 class PartitionIndex {
  public:
-  PartitionIndex(const IndexSpec& spec, const PartitionHead& head);
+  PartitionIndex(const IndexSpec& spec, const PartitionHead& head, uint64_t generation = 0);
 
   const IndexSpec& spec() const { return spec_; }
   PartitionHead& head() { return head_; }

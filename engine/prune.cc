@@ -50,7 +50,7 @@ class Pruning {
   absl::Status Choose(absl::Span<Shard* const> shards) {
     const PartitionKey key{memory_->number, command_.partition};
     for (Shard* shard : shards) {
-      const auto published = shard->PublishedOf(key);
+      ASSIGN_OR_RETURN(const auto published, shard->PublishedOf(key));
       if (published == nullptr) continue;
       parts_.push_back({shard, key, published->generation, published->version, {memory_, published->version}});
       RETURN_IF_ERROR(parts_.back().merges.Collect(command_));

@@ -1,3 +1,5 @@
+// Snapshots of sleeping partitions are taken under a lock of the query that is held while the store is read: only other slices
+// of the same query wait for it.
 #include "engine/query_execution.h"
 
 #include <algorithm>
@@ -6,7 +8,9 @@
 #include <new>
 #include <utility>
 
+#include "absl/base/thread_annotations.h"
 #include "common/error_reason.h"
+#include "common/mutex.h"
 #include "common/status_macros.h"
 #include "engine/candidates.h"
 #include "engine/query_batch.h"
@@ -49,6 +53,7 @@ class QueryExecution : public std::enable_shared_from_this<QueryExecution> {
     for (size_t i = 0; i <= slices; ++i) slice_begins_.push_back(command_.count * i / slices);
     parts_.resize(owners_.size() * slices);
     snapshots_.resize(owners_.size());
+    taken_.resize(owners_.size());
     for (const uint32_t owner : owners_) {
       // Slices of one query are of one version, and k = 0 needs no search: neither joins others.
       const bool joins = slices == 1 && command_.k != 0;
@@ -74,11 +79,16 @@ class QueryExecution : public std::enable_shared_from_this<QueryExecution> {
     const auto& [first, number] = parts.front();
     std::vector<BatchMember> members;
     for (const auto& [query, part] : parts) members.push_back(query->BeginPart(part));
-    if (first->slices() == 1) {
-      const Shard::Snapshot snapshot = first->TakeSnapshot(number);
-      for (const auto& [query, part] : parts) query->snapshots_[part] = snapshot;
+    // Partitions that sleep are read now: for one query alone until its time is over, for several to the end.
+    const absl::Status taken = first->TakeSnapshot(number, parts.size() == 1 ? first->command_.limits : CallLimits());
+    if (!taken.ok()) {
+      for (const BatchMember& member : members) member.answer(taken);
+      return;
     }
     const Shard::Snapshot& snapshot = first->snapshots_[number / first->slices()];
+    for (const auto& [query, part] : parts) {
+      if (query != first) query->snapshots_[part] = snapshot;
+    }
     SearchTogether(snapshot.versions, MakeIndexSpec(first->memory_->spec), std::move(members));
   }
 
@@ -101,18 +111,21 @@ class QueryExecution : public std::enable_shared_from_this<QueryExecution> {
   void Enqueue() {
     enqueued_ = Steady::now();
     pending_ = parts_.size();
-    // One version of each shard for all slices (I3); a query of one slice sees what is there when its turn comes.
-    for (size_t owner = 0; slices() > 1 && owner < owners_.size(); ++owner) {
-      snapshots_[owner] = TakeSnapshot(owner * slices());
-    }
     std::vector<std::unique_ptr<SearchTask>> tasks;
     for (size_t i = 0; i < parts_.size(); ++i) tasks.push_back(std::make_unique<QueryPart>(shared_from_this(), i));
     const absl::Status queued = context_.pool->Submit(std::move(tasks));
     if (!queued.ok()) done_(queued);
   }
 
-  Shard::Snapshot TakeSnapshot(size_t part) const {
-    return context_.shards[owners_[part / slices()]]->TakeSnapshot(memory_->number, command_.partitions);
+  // One version of each shard for all slices (I3): of the moment when the first of them has its turn.
+  absl::Status TakeSnapshot(size_t part, const CallLimits& limits) {
+    const size_t owner = part / slices();
+    MutexLock lock(&snapshot_mutex_);  // held while sleeping partitions are read: who waits could do no more
+    if (taken_[owner]) return absl::OkStatus();
+    ASSIGN_OR_RETURN(snapshots_[owner],
+                     context_.shards[owners_[owner]]->TakeSnapshot(memory_->number, command_.partitions, limits));
+    taken_[owner] = true;
+    return absl::OkStatus();
   }
 
   BatchMember BeginPart(size_t part) {
@@ -195,7 +208,9 @@ class QueryExecution : public std::enable_shared_from_this<QueryExecution> {
   const std::function<void(absl::StatusOr<QueryOutcome>)> done_;
   const std::vector<uint32_t> owners_;
   std::vector<uint64_t> affinities_;        // [owner]
-  std::vector<Shard::Snapshot> snapshots_;  // [owner]; of a query of one slice each is written by its task
+  Mutex snapshot_mutex_;                    // one slice takes the snapshots, the others read what it took
+  std::vector<Shard::Snapshot> snapshots_;  // [owner]
+  std::vector<bool> taken_ ABSL_GUARDED_BY(snapshot_mutex_);  // [owner]
   std::vector<size_t> slice_begins_;
   std::vector<absl::StatusOr<SearchResult>> parts_;  // [owner][slice]; each written by one task
   std::atomic<size_t> pending_{0};

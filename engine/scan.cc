@@ -19,7 +19,7 @@ std::vector<PartitionId> PartitionsOn(const Shard& shard, const MemoryRecord& me
   std::vector<PartitionId> partitions = selection.partitions;
   if (selection.all) {
     partitions.clear();
-    for (const auto& [key, published] : shard.Published(memory.number)) partitions.push_back(key.partition);
+    for (const PartitionKey& key : shard.KeysOf(memory.number)) partitions.push_back(key.partition);
   } else if (partitions.empty()) {
     partitions = {0};
   }

@@ -30,19 +30,6 @@ constexpr size_t kDeleteGroupRows = 65'536;
 // Remembered requests dropped in one round once the window is full.
 constexpr size_t kForgetBatch = 1024;
 
-std::shared_ptr<const PublishedPartition> MakePublished(const PartitionIndex& partition) {
-  auto published = std::make_shared<PublishedPartition>();
-  published->version = partition.MakeVersion();
-  published->live_rows = partition.head().live_rows;
-  published->generation = partition.generation();
-  published->tail_rows = partition.tail_rows();
-  published->tail_ram_bytes = partition.tail_ram_bytes();
-  published->drift = partition.drift();
-  published->removed = partition.removed();
-  for (const InstalledSegment& installed : partition.segments()) published->segments.push_back(installed.record);
-  return published;
-}
-
 absl::Status DroppedError() {
   return WithReason(absl::NotFoundError("the memory was dropped"), reason::kMemoryNotFound);
 }
@@ -51,7 +38,7 @@ absl::Status DroppedError() {
 
 Shard::Shard(ShardOptions options)
     : number_(options.number), store_(std::move(options.store)), files_(std::move(options.files)),
-      due_(std::move(options.due)), thresholds_(options.thresholds) {}
+      due_(std::move(options.due)), thresholds_(options.thresholds), table_(options.thresholds.min_indexed_rows) {}
 
 absl::StatusOr<std::unique_ptr<Shard>> Shard::Open(ShardOptions options, const std::vector<MemoryHandle>& memories,
                                                    MemoryNumber next_number) {
@@ -65,7 +52,16 @@ absl::StatusOr<std::unique_ptr<Shard>> Shard::Open(ShardOptions options, const s
 
 absl::Status Shard::Load(const std::vector<MemoryHandle>& memories, MemoryNumber next_number,
                          const EventSink& events) {
-  ASSIGN_OR_RETURN(partitions_, LoadPartitions(*store_, *files_, memories, next_number, events));
+  ASSIGN_OR_RETURN(LoadedPartitions loaded, LoadPartitions(*store_, *files_, memories, next_number,
+                                                           thresholds_.min_indexed_rows, events));
+  partitions_ = std::move(loaded.awake);
+  {
+    MutexLock lock(&versions_mutex_);
+    for (const auto& [head, spec] : loaded.asleep) {
+      if (head.least_expiry_ms != 0) expiries_.Note(head.key, head.least_expiry_ms);
+      table_.LaySleeping({.head = head, .spec = spec, .nap = ++naps_});
+    }
+  }
   ASSIGN_OR_RETURN(remembered_, store_->CountRequests());
   sequence_ = store_->applied();
   std::vector<PartitionKey> keys;
@@ -187,10 +183,12 @@ struct Shard::Round {
 void Shard::Apply(std::deque<WriteOperation>& operations) {
   Round round;
   NewGroup(round);
+  AdoptWoken();
   for (WriteOperation& operation : operations) {
     if (auto* insert = std::get_if<InsertOperation>(&operation)) {
-      const bool dropped = dropped_.contains(insert->ticket.memory->number);
-      auto result = dropped ? DroppedError() : round.group->PlanInsert(*insert);
+      const PartitionKey key{insert->ticket.memory->number, insert->partition};
+      absl::Status status = dropped_.contains(key.memory) ? DroppedError() : WakeForWrite(key);
+      auto result = status.ok() ? round.group->PlanInsert(*insert) : std::move(status);
       round.planned.push_back({&insert->ticket, std::move(result)});
     } else if (auto* erase = std::get_if<DeleteOperation>(&operation)) {
       ApplyDelete(round, *erase);
@@ -206,6 +204,9 @@ void Shard::Apply(std::deque<WriteOperation>& operations) {
     } else if (auto* drop = std::get_if<DropMemoryOperation>(&operation)) {
       Close(round);
       drop->done(DropMemory(drop->memory));
+    } else if (auto* sleep = std::get_if<SleepOperation>(&operation)) {
+      Close(round);
+      LayToSleep(*sleep);
     }
   }
   Close(round);
@@ -214,6 +215,13 @@ void Shard::Apply(std::deque<WriteOperation>& operations) {
 void Shard::NewGroup(Round& round) {
   round.group = std::make_unique<WriteGroup>(*store_, partitions_, number_, sequence_ + 1);
   round.planned.clear();
+}
+
+absl::Status Shard::WakeForDelete(const DeleteOperation& operation) {
+  for (const PartitionId partition : operation.partitions) {
+    RETURN_IF_ERROR(WakeForWrite({operation.ticket.memory->number, partition}));
+  }
+  return absl::OkStatus();
 }
 
 void Shard::ApplyDelete(Round& round, DeleteOperation& operation) {
@@ -229,7 +237,8 @@ void Shard::ApplyDelete(Round& round, DeleteOperation& operation) {
     }
   }
   if (operation.ids.has_value()) {
-    auto result = round.group->PlanDeleteById(operation);
+    absl::Status woken = WakeForDelete(operation);
+    auto result = woken.ok() ? round.group->PlanDeleteById(operation) : std::move(woken);
     round.planned.push_back({&operation.ticket, std::move(result)});
     return;
   }
@@ -240,9 +249,11 @@ void Shard::ApplyDelete(Round& round, DeleteOperation& operation) {
 }
 
 absl::StatusOr<WriteResult> Shard::PlanWide(Round& round, const DeleteOperation& operation) {
+  if (!operation.everything) RETURN_IF_ERROR(WakeForDelete(operation));
   std::vector<PartitionKey> keys;
   for (const PartitionId partition : operation.partitions) {
     const PartitionKey key{operation.ticket.memory->number, partition};
+    if (operation.everything) WakeEmpty(key);
     if (partitions_.contains(key)) keys.push_back(key);
   }
   if (operation.everything) return round.group->PlanDropPartitions(operation, keys);
@@ -251,7 +262,8 @@ absl::StatusOr<WriteResult> Shard::PlanWide(Round& round, const DeleteOperation&
   std::vector<WriteGroup::FoundRow> rows;
   for (const PartitionKey& key : keys) {
     const CallLimits none;  // a delete that was accepted is finished
-    RETURN_IF_ERROR(ForEachVisibleRow(*PublishedOf(key)->version, *operation.filter, none,
+    const auto version = partitions_.at(key)->MakeVersion();  // as published: the group is empty
+    RETURN_IF_ERROR(ForEachVisibleRow(*version, *operation.filter, none,
                                       [&](const RowBlock& block, size_t i) {
                                         rows.push_back({key, block.RowAt(i), block.ids[i]});
                                       }));
@@ -429,17 +441,16 @@ void Shard::Merge(Round& round, MergeOperation& operation) {
 
 absl::Status Shard::DropMemory(MemoryNumber memory) {
   dropped_.insert(memory);
-  std::vector<SegmentRecord> records;
-  for (const PartitionKey& key : KeysOf(memory)) {
-    for (const InstalledSegment& installed : partitions_[key]->segments()) records.push_back(installed.record);
-    partitions_.erase(key);
-  }
   {
     MutexLock lock(&versions_mutex_);
-    const auto end = published_.lower_bound({memory + 1, 0});
-    for (auto at = published_.lower_bound({memory, 0}); at != end; at = published_.erase(at)) {
-      tail_ram_bytes_ -= at->second->tail_ram_bytes;
-    }
+    table_.DropMemory(memory);
+    tail_ram_bytes_ = table_.tail_ram_bytes();
+  }
+  AdoptWoken();  // nothing of it sleeps any more, so nothing more of it wakes
+  std::vector<SegmentRecord> records;
+  for (auto at = partitions_.lower_bound({memory, 0}); at != partitions_.end() && at->first.memory == memory;) {
+    for (const InstalledSegment& installed : at->second->segments()) records.push_back(installed.record);
+    at = partitions_.erase(at);
   }
   RETURN_IF_ERROR(store_->DropMemory(memory));
   for (const SegmentRecord& record : records) RemoveFiles(record);
@@ -451,14 +462,6 @@ void Shard::RemoveFiles(const SegmentRecord& record) {
   files_->RemoveCodebook(record.codebook_number);
 }
 
-std::vector<PartitionKey> Shard::KeysOf(MemoryNumber memory) const {
-  std::vector<PartitionKey> keys;
-  for (auto at = partitions_.lower_bound({memory, 0}); at != partitions_.end() && at->first.memory == memory; ++at) {
-    keys.push_back(at->first);
-  }
-  return keys;
-}
-
 void Shard::Publish(const std::vector<PartitionKey>& changed, Sequence sequence) {
   std::vector<std::shared_ptr<const PublishedPartition>> published;
   published.reserve(changed.size());
@@ -466,11 +469,8 @@ void Shard::Publish(const std::vector<PartitionKey>& changed, Sequence sequence)
   std::vector<Waiter> ready;
   {
     MutexLock lock(&versions_mutex_);
-    for (size_t i = 0; i < changed.size(); ++i) {
-      auto& slot = published_[changed[i]];
-      tail_ram_bytes_ += published[i]->tail_ram_bytes - (slot != nullptr ? slot->tail_ram_bytes : 0);
-      slot = published[i];
-    }
+    for (size_t i = 0; i < changed.size(); ++i) table_.Publish(changed[i], published[i]);
+    tail_ram_bytes_ = table_.tail_ram_bytes();
     visible_ = sequence;
     const auto end = waiters_.upper_bound(sequence);
     for (auto at = waiters_.begin(); at != end; ++at) ready.push_back(std::move(at->second));

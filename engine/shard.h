@@ -2,6 +2,8 @@
 // number of readers see immutable versions.
 //
 // - Writer thread: takes everything that waits, plans it as one group, commits it to the store, publishes new versions.
+// - A small partition sleeps until it is first asked for: whoever asks reads its rows from the store and publishes them;
+//   the writer adopts it before it applies anything to it.
 // - Syncer thread: one sync covers everyone who waits for Durability::kSync, while the writer goes on.
 // After a failed commit or sync nothing more is acknowledged: every later write gets that error (I1).
 #ifndef MNEME_ENGINE_SHARD_H_
@@ -26,6 +28,7 @@
 #include "engine/index_files.h"
 #include "engine/index_thresholds.h"
 #include "engine/partition_index.h"
+#include "engine/partition_table.h"
 #include "engine/write_group.h"
 #include "engine/write_operations.h"
 #include "index/search.h"
@@ -46,21 +49,6 @@ struct ShardOptions {
   EventSink events;            // may be empty
 };
 
-// A partition as readers see it.
-struct PublishedPartition {
-  std::shared_ptr<const IndexVersion> version;
-  uint64_t live_rows = 0;
-  uint64_t generation = 0;
-  uint64_t tail_rows = 0;
-  uint64_t tail_ram_bytes = 0;
-  double drift = 0.0;
-  RemovalCounts removed;
-  std::vector<SegmentRecord> segments;
-};
-
-// What a partition counts, for statistics.
-MemoryStatistics StatisticsOf(const PublishedPartition& partition);
-
 // Thread-safe.
 class Shard {
  public:
@@ -79,18 +67,31 @@ class Shard {
   // many bytes wait.
   absl::Status Submit(WriteOperation operation);
 
-  // The versions of one moment (I3); partitions that do not exist are left out.
-  std::vector<std::shared_ptr<const IndexVersion>> Versions(MemoryNumber memory,
-                                                            const PartitionSelection& selection) const;
-  // The same, with the sequence up to which they hold every write.
+  // The versions of one moment (I3), with the sequence up to which they hold every write; partitions that do not exist are
+  // left out. Sleeping ones are read from the store first: DATA_LOSS when a record is damaged, what `limits` says between
+  // two of them.
   struct Snapshot {
     std::vector<std::shared_ptr<const IndexVersion>> versions;
     Sequence sequence = 0;
   };
-  Snapshot TakeSnapshot(MemoryNumber memory, const PartitionSelection& selection) const;
-  std::map<PartitionKey, std::shared_ptr<const PublishedPartition>> Published(MemoryNumber memory) const;
-  std::map<PartitionKey, std::shared_ptr<const PublishedPartition>> PublishedAll() const;
-  std::shared_ptr<const PublishedPartition> PublishedOf(const PartitionKey& key) const;
+  absl::StatusOr<Snapshot> TakeSnapshot(MemoryNumber memory, const PartitionSelection& selection,
+                                        const CallLimits& limits);
+  // Null when there is none; read from the store when it sleeps. Errors as of TakeSnapshot().
+  absl::StatusOr<std::shared_ptr<const PublishedPartition>> PublishedOf(const PartitionKey& key);
+  // The partitions of a memory, ascending.
+  std::vector<PartitionKey> KeysOf(MemoryNumber memory) const;
+  // Those that have or may get an index: small ones that sleep are left out.
+  std::vector<PartitionKey> AwakeKeysOf(MemoryNumber memory) const;
+  std::vector<PartitionKey> AwakeKeys() const;
+  // Those whose tail is long enough to be worth sealing.
+  std::vector<PartitionKey> KeysWithLongTails() const;
+  // Costs the same however many partitions there are.
+  MemoryStatistics Statistics(MemoryNumber memory) const;
+  MemoryStatistics Statistics() const;
+
+  // Looks at some partitions, and has the writer lay those of them to sleep that are small and chosen. Called while ram is
+  // short.
+  void LaySomeToSleep(SleepersAre sleepers);
 
   // The sequence up to which writes are visible.
   Sequence visible() const;
@@ -145,10 +146,18 @@ class Shard {
   // Tells `done` after the next sync.
   void Merge(Round& round, MergeOperation& operation);
   absl::Status DropMemory(MemoryNumber memory);
+  void LayToSleep(const SleepOperation& operation);
+  // Makes a sleeping partition one that readers see; any thread. The writer adopts it later.
+  absl::Status Wake(const PartitionKey& key);
+  // The writer's: wakes and adopts, so that `partitions_` holds what there is of `key`.
+  absl::Status WakeForWrite(const PartitionKey& key);
+  absl::Status WakeForDelete(const DeleteOperation& operation);
+  // The same for a partition that is about to be emptied: its rows are not read.
+  void WakeEmpty(const PartitionKey& key);
+  void AdoptWoken();
   void RemoveFiles(const SegmentRecord& record);
   void Publish(const std::vector<PartitionKey>& changed, Sequence sequence);
   void Refuse(absl::Status status);
-  std::vector<PartitionKey> KeysOf(MemoryNumber memory) const;
 
   // Constant after construction.
   const uint32_t number_;
@@ -163,6 +172,7 @@ class Shard {
   absl::flat_hash_set<MemoryNumber> dropped_;
   uint64_t remembered_ = 0;
   int64_t forget_from_ms_ = 0;  // before it no remembered request is old enough
+  uint64_t naps_ = 0;           // sleeps that began
 
   mutable Mutex queue_mutex_;
   CondVar queued_;
@@ -178,7 +188,8 @@ class Shard {
 
   mutable Mutex versions_mutex_;
   mutable CondVar published_more_;
-  std::map<PartitionKey, std::shared_ptr<const PublishedPartition>> published_ ABSL_GUARDED_BY(versions_mutex_);
+  PartitionTable table_ ABSL_GUARDED_BY(versions_mutex_);
+  std::vector<std::unique_ptr<PartitionIndex>> woken_ ABSL_GUARDED_BY(versions_mutex_);  // to be adopted by the writer
   Sequence visible_ ABSL_GUARDED_BY(versions_mutex_) = 0;
   std::multimap<Sequence, Waiter> waiters_ ABSL_GUARDED_BY(versions_mutex_);
   std::atomic<uint64_t> tail_ram_bytes_{0};

@@ -1,4 +1,4 @@
-// 1. Heads say which partitions there are; those of unknown memories go.
+// 1. Heads say which partitions there are; those of unknown memories go, small ones without index files stay asleep.
 // 2. Segments open against their records. A damaged one is rebuilt from its rows with the same codebook; a damaged
 //    codebook is trained anew, and all segments of the partition become one.
 // 3. Rows above the last segment are read into the tail; gaps that deletions left are filled with dead rows.
@@ -21,12 +21,49 @@ namespace {
 // Rows of the store that are copied into the tail at once.
 constexpr size_t kTailBatch = 1024;
 
+absl::Status LoadTail(const EntryStore& store, PartitionIndex& partition) {
+  const PartitionHead& head = partition.head();
+  const Row from = partition.segments().empty() ? 0 : partition.segments().back().record.end_row;
+  EntryColumns batch;
+  Row next = 0;
+  bool started = false;
+  const auto flush = [&] {
+    if (batch.count != 0) partition.Append(batch, 0, batch.count);
+    batch = EntryColumns();
+    batch.values.width = partition.spec().value_bytes;
+  };
+  flush();
+  RETURN_IF_ERROR(store.ScanRows(head.key, from, head.next_row, [&](Row row, const EntryView& entry) {
+    if (!started) {
+      partition.StartTailAt(row);
+      started = true;
+      next = row;
+    }
+    if (row != next) {
+      flush();
+      partition.AppendGap(row - next);
+    }
+    batch.Append(entry);
+    if (batch.count == kTailBatch) flush();
+    next = row + 1;
+    return true;
+  }));
+  flush();
+  if (!started) {
+    partition.StartTailAt(head.next_row);
+  } else if (next < head.next_row) {
+    partition.AppendGap(head.next_row - next);
+  }
+  return absl::OkStatus();
+}
+
 class Loader {
  public:
   Loader(EntryStore& store, IndexFiles& files, const EventSink& events)
       : store_(store), files_(files), events_(events) {}
 
-  absl::StatusOr<PartitionMap> Run(const std::vector<MemoryHandle>& memories, MemoryNumber next_number) {
+  absl::StatusOr<LoadedPartitions> Run(const std::vector<MemoryHandle>& memories, MemoryNumber next_number,
+                                       uint64_t asleep_below) {
     std::map<MemoryNumber, MemoryHandle> by_number;
     for (const MemoryHandle& memory : memories) by_number[memory->number] = memory;
     ASSIGN_OR_RETURN(const std::vector<SegmentRecord> records, store_.ReadSegments());
@@ -36,7 +73,7 @@ class Loader {
       records_of[record.key].push_back(record);
     }
     ASSIGN_OR_RETURN(const std::vector<PartitionHead> heads, store_.ReadHeads());
-    PartitionMap partitions;
+    LoadedPartitions loaded;
     std::set<MemoryNumber> unknown;
     for (const PartitionHead& head : heads) {
       const auto memory = by_number.find(head.key.memory);
@@ -48,16 +85,19 @@ class Loader {
         unknown.insert(head.key.memory);
         continue;
       }
+      const auto segments = records_of.find(head.key);
+      if (segments == records_of.end() && head.live_rows < asleep_below) {
+        loaded.asleep.emplace_back(head, MakeIndexSpec(memory->second->spec));
+        continue;
+      }
       auto partition = std::make_unique<PartitionIndex>(MakeIndexSpec(memory->second->spec), head);
-      RETURN_IF_ERROR(LoadSegments(*partition, records_of[head.key]));
-      RETURN_IF_ERROR(LoadTail(*partition));
-      ASSIGN_OR_RETURN(const std::vector<Row> marks, store_.ReadDeadMarks(head.key));
-      partition->MarkDead(marks);
-      partitions.emplace(head.key, std::move(partition));
+      if (segments != records_of.end()) RETURN_IF_ERROR(LoadSegments(*partition, std::move(segments->second)));
+      RETURN_IF_ERROR(LoadRows(store_, *partition));
+      loaded.awake.emplace(head.key, std::move(partition));
     }
     for (const MemoryNumber memory : unknown) RETURN_IF_ERROR(store_.DropMemory(memory));
-    RemoveOrphans(partitions);
-    return partitions;
+    RemoveOrphans(loaded.awake);
+    return loaded;
   }
 
  private:
@@ -114,42 +154,6 @@ class Loader {
     return absl::OkStatus();
   }
 
-  absl::Status LoadTail(PartitionIndex& partition) {
-    const PartitionHead& head = partition.head();
-    const Row from = partition.segments().empty() ? 0 : partition.segments().back().record.end_row;
-    EntryColumns batch;
-    Row next = 0;
-    bool started = false;
-    const auto flush = [&] {
-      if (batch.count != 0) partition.Append(batch, 0, batch.count);
-      batch = EntryColumns();
-      batch.values.width = partition.spec().value_bytes;
-    };
-    flush();
-    RETURN_IF_ERROR(store_.ScanRows(head.key, from, head.next_row, [&](Row row, const EntryView& entry) {
-      if (!started) {
-        partition.StartTailAt(row);
-        started = true;
-        next = row;
-      }
-      if (row != next) {
-        flush();
-        partition.AppendGap(row - next);
-      }
-      batch.Append(entry);
-      if (batch.count == kTailBatch) flush();
-      next = row + 1;
-      return true;
-    }));
-    flush();
-    if (!started) {
-      partition.StartTailAt(head.next_row);
-    } else if (next < head.next_row) {
-      partition.AppendGap(head.next_row - next);
-    }
-    return absl::OkStatus();
-  }
-
   void RemoveOrphans(const PartitionMap& partitions) const {
     std::set<uint64_t> referenced;
     for (const auto& [key, partition] : partitions) {
@@ -168,10 +172,17 @@ class Loader {
 
 }  // namespace
 
-absl::StatusOr<PartitionMap> LoadPartitions(EntryStore& store, IndexFiles& files,
-                                            const std::vector<MemoryHandle>& memories, MemoryNumber next_number,
-                                            const EventSink& events) {
-  return Loader(store, files, events).Run(memories, next_number);
+absl::StatusOr<LoadedPartitions> LoadPartitions(EntryStore& store, IndexFiles& files,
+                                                const std::vector<MemoryHandle>& memories, MemoryNumber next_number,
+                                                uint64_t asleep_below, const EventSink& events) {
+  return Loader(store, files, events).Run(memories, next_number, asleep_below);
+}
+
+absl::Status LoadRows(const EntryStore& store, PartitionIndex& partition) {
+  RETURN_IF_ERROR(LoadTail(store, partition));
+  ASSIGN_OR_RETURN(const std::vector<Row> marks, store.ReadDeadMarks(partition.head().key));
+  partition.MarkDead(marks);
+  return absl::OkStatus();
 }
 
 }  // namespace mneme

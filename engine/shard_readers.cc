@@ -23,61 +23,62 @@ absl::Status LaggingError(uint32_t shard, Sequence asked, Sequence visible) {
 
 }  // namespace
 
-MemoryStatistics StatisticsOf(const PublishedPartition& partition) {
-  const IndexVersion& version = *partition.version;
-  MemoryStatistics statistics;
-  statistics.entries = partition.live_rows;
-  statistics.partitions = 1;
-  statistics.tail_rows = partition.tail_rows;
-  statistics.segments = version.segments.size();
-  statistics.codebooks = version.codebook != nullptr ? 1 : 0;
-  for (const auto& segment : version.segments) statistics.index_bytes += segment->file_bytes();
-  statistics.dead_rows = version.rows() - std::min(version.rows(), partition.live_rows);
-  statistics.tail_ram_bytes = partition.tail_ram_bytes;
-  statistics.drift = partition.drift;
-  statistics.evicted = partition.removed.evicted;
-  statistics.expired = partition.removed.expired;
-  statistics.unsealed_partitions = partition.tail_rows >= limits::kSealRows ? 1 : 0;
-  return statistics;
-}
-
-std::vector<std::shared_ptr<const IndexVersion>> Shard::Versions(MemoryNumber memory,
-                                                                 const PartitionSelection& selection) const {
-  return TakeSnapshot(memory, selection).versions;
-}
-
-Shard::Snapshot Shard::TakeSnapshot(MemoryNumber memory, const PartitionSelection& selection) const {
-  Snapshot snapshot;
-  MutexLock lock(&versions_mutex_);
-  snapshot.sequence = visible_;
-  if (selection.all) {
-    for (auto at = published_.lower_bound({memory, 0}); at != published_.end() && at->first.memory == memory; ++at) {
-      snapshot.versions.push_back(at->second->version);
+absl::StatusOr<Shard::Snapshot> Shard::TakeSnapshot(MemoryNumber memory, const PartitionSelection& selection,
+                                                   const CallLimits& call_limits) {
+  while (true) {
+    Snapshot snapshot;
+    std::vector<PartitionKey> asleep;
+    {
+      MutexLock lock(&versions_mutex_);
+      snapshot.sequence = visible_;
+      table_.Select(memory, selection, snapshot.versions, asleep);
     }
-    return snapshot;
+    if (asleep.empty()) return snapshot;
+    for (const PartitionKey& key : asleep) {
+      RETURN_IF_ERROR(call_limits.Check());
+      RETURN_IF_ERROR(Wake(key));
+    }
   }
-  const std::vector<PartitionId> defaults = {0};
-  for (const PartitionId partition : selection.partitions.empty() ? defaults : selection.partitions) {
-    const auto at = published_.find({memory, partition});
-    if (at != published_.end()) snapshot.versions.push_back(at->second->version);
+}
+
+absl::StatusOr<std::shared_ptr<const PublishedPartition>> Shard::PublishedOf(const PartitionKey& key) {
+  while (true) {
+    {
+      MutexLock lock(&versions_mutex_);
+      if (table_.FindAsleep(key) == nullptr) return table_.Find(key);
+    }
+    RETURN_IF_ERROR(Wake(key));
   }
-  return snapshot;
 }
 
-std::map<PartitionKey, std::shared_ptr<const PublishedPartition>> Shard::Published(MemoryNumber memory) const {
+std::vector<PartitionKey> Shard::KeysOf(MemoryNumber memory) const {
   MutexLock lock(&versions_mutex_);
-  return {published_.lower_bound({memory, 0}), published_.lower_bound({memory + 1, 0})};
+  return table_.KeysOf(memory);
 }
 
-std::map<PartitionKey, std::shared_ptr<const PublishedPartition>> Shard::PublishedAll() const {
+std::vector<PartitionKey> Shard::AwakeKeysOf(MemoryNumber memory) const {
   MutexLock lock(&versions_mutex_);
-  return published_;
+  return table_.AwakeKeysOf(memory);
 }
 
-std::shared_ptr<const PublishedPartition> Shard::PublishedOf(const PartitionKey& key) const {
+std::vector<PartitionKey> Shard::AwakeKeys() const {
   MutexLock lock(&versions_mutex_);
-  const auto at = published_.find(key);
-  return at == published_.end() ? nullptr : at->second;
+  return table_.AwakeKeys();
+}
+
+std::vector<PartitionKey> Shard::KeysWithLongTails() const {
+  MutexLock lock(&versions_mutex_);
+  return table_.KeysWithLongTails();
+}
+
+MemoryStatistics Shard::Statistics(MemoryNumber memory) const {
+  MutexLock lock(&versions_mutex_);
+  return table_.Statistics(memory);
+}
+
+MemoryStatistics Shard::Statistics() const {
+  MutexLock lock(&versions_mutex_);
+  return table_.Statistics();
 }
 
 Sequence Shard::visible() const {

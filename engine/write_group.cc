@@ -211,6 +211,10 @@ absl::StatusOr<WriteResult> WriteGroup::PlanInsert(InsertOperation& operation) {
   change.loads |= operation.bulk;
   batch_.runs.push_back({key, first_row, &entries, 0, entries.count, /*map_ids=*/!give_ids, new_ids});
   change.runs.push_back({&entries, entries.count, first_row, give_ids});
+  for (const int64_t expiry_ms : entries.expiries_ms) {
+    int64_t& least = change.head.least_expiry_ms;
+    if (expiry_ms != 0 && (least == 0 || expiry_ms < least)) least = expiry_ms;
+  }
   change.head.next_row += entries.count;
   change.head.live_rows += entries.count;
   for (const StoredRow& victim : evicted) Evict(key, change, victim);
@@ -359,6 +363,7 @@ absl::StatusOr<WriteResult> WriteGroup::PlanDropPartitions(const DeleteOperation
     result.count += change.head.live_rows;
     change.head.live_rows = 0;
     change.head.id_bound = 0;
+    change.head.least_expiry_ms = 0;
     change.cleared = true;
     batch_.dropped_partitions.push_back(key);
   }
@@ -377,6 +382,7 @@ void WriteGroup::DropEmptied() {
     // Nothing is left alive: segments and tail would only be scanned in vain.
     change.cleared = true;
     change.head.id_bound = 0;
+    change.head.least_expiry_ms = 0;
     batch_.dropped_partitions.push_back(key);
     const PartitionKey gone = key;  // clang 14 captures no structured binding
     std::erase_if(batch_.deaths, [&](const StoreBatch::Death& death) { return death.key == gone; });

@@ -107,8 +107,13 @@ struct DropMemoryOperation {
   std::function<void(absl::Status)> done;
 };
 
+// Partitions that give up their ram until they are asked for again; those that grew meanwhile stay.
+struct SleepOperation {
+  std::vector<PartitionKey> keys;
+};
+
 using WriteOperation = std::variant<InsertOperation, DeleteOperation, InstallOperation, ExpireOperation, MergeOperation,
-                                    DropMemoryOperation>;
+                                    DropMemoryOperation, SleepOperation>;
 
 uint64_t BytesOf(const EntryColumns& entries);
 // Bytes that an operation holds while it waits.

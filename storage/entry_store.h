@@ -30,6 +30,7 @@ struct PartitionHead {
   Row next_row = 0;        // rows [0, next_row) were given
   uint64_t live_rows = 0;  // of which so many are alive
   EntryId id_bound = 0;    // every mapped id is below it: ascending ids need no look-up
+  int64_t least_expiry_ms = 0;  // no entry of it expires before; 0: none does
 };
 
 // An index file that covers rows [first_row, end_row) of a partition; file names derive from the number.

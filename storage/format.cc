@@ -235,6 +235,7 @@ std::string EncodeHead(const PartitionHead& head) {
   writer.Varint(head.next_row);
   writer.Varint(head.live_rows);
   writer.Varint(head.id_bound);
+  if (head.least_expiry_ms != 0) writer.Varint(static_cast<uint64_t>(head.least_expiry_ms));
   return out;
 }
 
@@ -245,7 +246,10 @@ absl::StatusOr<PartitionHead> DecodeHead(const PartitionKey& key, std::string_vi
   head.next_row = reader.Varint();
   head.live_rows = reader.Varint();
   head.id_bound = reader.Varint();
-  if (!reader.AtEnd() || head.live_rows > head.next_row) return Damaged("partition head");
+  const bool expires = !reader.AtEnd();
+  if (expires) head.least_expiry_ms = static_cast<int64_t>(reader.Varint());
+  const bool bad_expiry = expires && head.least_expiry_ms <= 0;
+  if (!reader.AtEnd() || head.live_rows > head.next_row || bad_expiry) return Damaged("partition head");
   return head;
 }
 

@@ -114,6 +114,7 @@ TEST(FormatTest, RecordsHaveTheirGoldenBytes) {
   EXPECT_EQ(Hex(EncodeNumber(77)), "4d 00 00 00 00 00 00 00");
   EXPECT_EQ(Hex(EncodeIdRun({256, 300})), "01 80 02 ac 02");
   EXPECT_EQ(Hex(EncodeHead({{}, 300, 299, 1000})), "01 ac 02 ab 02 e8 07");
+  EXPECT_EQ(Hex(EncodeHead({{}, 300, 299, 1000, 129})), "01 ac 02 ab 02 e8 07 81 01");
   EXPECT_EQ(Hex(EncodeSegment({{}, 7, 2, 1000, 17'000})), "01 02 e8 07 e8 84 01");
   EXPECT_EQ(Hex(EncodeRequest(kRequest)), "01 08 07 06 05 04 03 02 01 82 02 d0 0f 02 6f 6b");
   EXPECT_EQ(Hex(EncodeRequestAge(kRequest)), "01 08 07 06 05 04 03 02 01 d0 0f");
@@ -231,6 +232,8 @@ TEST(FormatTest, OverlongNumbersAndUnknownVersionsAndFlagsAreRefused) {
   EXPECT_FALSE(DecodeHead({}, Bytes("01 85 00 05 00")).ok());                          // 5 in two bytes
   EXPECT_FALSE(DecodeHead({}, Bytes("01 ff ff ff ff ff ff ff ff ff 02 00 00")).ok());  // 2^65 - 1
   EXPECT_FALSE(DecodeHead({}, Bytes("01 05 06 00")).ok());                             // more alive than given
+  EXPECT_EQ(DecodeHead({}, Bytes("01 05 05 00 81 01"))->least_expiry_ms, 129);
+  EXPECT_FALSE(DecodeHead({}, Bytes("01 05 05 00 00")).ok());  // no expiry, said with a byte
   EXPECT_FALSE(DecodeHead({}, Bytes("02 05 05 00")).ok());
   EXPECT_FALSE(DecodeSegment({}, Bytes("01 00 05 04")).ok());                       // ends before it begins
   EXPECT_TRUE(DecodeRow(Bytes("01 00 05 00 00")).ok());
