@@ -12,13 +12,13 @@
 
 namespace mneme {
 
-// The share of the sealed rows of `version` that are alive and that `filter` accepts, from a sample of them; 1 when
-// there are none.
+// About the share of the sealed rows of `version` that are alive and that `filter` accepts: an upper bound counted in
+// the orders of ids, labels and sources where that is small, else from a sample of rows; 1 when there are none.
 double EstimateSelectivity(const IndexVersion& version, const RowFilter& filter);
 
-// The positions of `rows` (a block of `version`) that are alive and that `filter` accepts, ascending. What `stop` (may be
+// The positions of `segment` (of `version`) that are alive and that `filter` accepts, ascending. What `stop` (may be
 // empty; asked every few ten thousand rows) returned when it was not OK.
-absl::StatusOr<std::vector<uint32_t>> FindSurvivors(const IndexVersion& version, const RowBlock& rows,
+absl::StatusOr<std::vector<uint32_t>> FindSurvivors(const IndexVersion& version, const Segment& segment,
                                                     const RowFilter& filter,
                                                     const std::function<absl::Status()>& stop);
 

@@ -86,7 +86,7 @@ class SearchRun {
     for (const auto& segment : version.segments) {
       const RowBlock rows = segment->All();
       ASSIGN_OR_RETURN(const std::vector<uint32_t> positions,
-                       FindSurvivors(version, rows, *request_.filter, request_.stop));
+                       FindSurvivors(version, *segment, *request_.filter, request_.stop));
       RETURN_IF_ERROR(scan_.ScanRows(version, rows, positions, everyone_));
       rows_filtered_ += rows.count - positions.size();
     }

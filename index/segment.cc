@@ -23,6 +23,9 @@ struct Segment::State {
   absl::Span<const uint64_t> offsets;
   absl::Span<const double> list_max_norms;
   absl::Span<const uint32_t> by_row;
+  absl::Span<const uint32_t> by_label;
+  absl::Span<const uint32_t> by_source;
+  absl::Span<const uint32_t> by_id;
   RowBlock all;
   const char* codes = nullptr;
   size_t code_block_bytes = 0;
@@ -33,6 +36,7 @@ struct Segment::State {
   absl::Status LoadColumns(const std::string& path);
   absl::Status LoadValues(const std::string& path);
   absl::Status CheckLists(const std::string& path) const;
+  absl::Status LoadOrders(const std::string& path);
   absl::Status CheckRows(const std::string& path) const;
 
   // Sets `column` to section `id`, which must hold `count` elements.
@@ -50,6 +54,25 @@ struct Segment::State {
   absl::Status OptionalColumn(const std::string& path, uint32_t id, const T** column) const {
     if (file->Section(id).empty()) return absl::OkStatus();
     return Column(path, id, meta.rows, column);
+  }
+
+  // Sets `order` to section `id`, the positions in the order of `column`, where the file has it.
+  template <typename T>
+  absl::Status Order(const std::string& path, uint32_t id, const T* column, absl::Span<const uint32_t>* order) const {
+    const uint32_t* positions = nullptr;
+    RETURN_IF_ERROR(OptionalColumn(path, id, &positions));
+    if (positions == nullptr) return absl::OkStatus();
+    // Strictly ascending pairs are a permutation.
+    for (uint64_t i = 0; i < meta.rows; ++i) {
+      const bool inside = column != nullptr && positions[i] < meta.rows;
+      if (inside && i == 0) continue;
+      if (!inside ||
+          std::pair(column[positions[i - 1]], positions[i - 1]) >= std::pair(column[positions[i]], positions[i])) {
+        return absl::DataLossError(absl::StrCat(path, ": section ", id, " does not order its column"));
+      }
+    }
+    *order = {positions, static_cast<size_t>(meta.rows)};
+    return absl::OkStatus();
   }
 };
 
@@ -82,6 +105,15 @@ absl::Status Segment::State::CheckRows(const std::string& path) const {
     }
     next = all.rows[position] + 1;
   }
+  return absl::OkStatus();
+}
+
+absl::Status Segment::State::LoadOrders(const std::string& path) {
+  RETURN_IF_ERROR(Order(path, kSegmentByLabel, all.labels, &by_label));
+  RETURN_IF_ERROR(Order(path, kSegmentBySource, all.sources, &by_source));
+  RETURN_IF_ERROR(Order(path, kSegmentById, all.ids, &by_id));
+  const auto ids_ascend = [this](uint32_t a, uint32_t b) { return all.ids[a] < all.ids[b]; };
+  if (by_id.empty() && std::is_sorted(by_row.begin(), by_row.end(), ids_ascend)) by_id = by_row;
   return absl::OkStatus();
 }
 
@@ -156,7 +188,8 @@ absl::Status Segment::State::Load(const std::string& path) {
   RETURN_IF_ERROR(LoadColumns(path));
   RETURN_IF_ERROR(LoadCodes(path));
   for (const double norm : list_max_norms) all.max_norm = std::max(all.max_norm, norm);
-  return CheckRows(path);
+  RETURN_IF_ERROR(CheckRows(path));
+  return LoadOrders(path);
 }
 
 Segment::Segment(std::unique_ptr<State> state) : state_(std::move(state)) {}
@@ -190,6 +223,10 @@ uint32_t Segment::ListAt(size_t position) const {
   const auto after = std::upper_bound(state_->offsets.begin(), state_->offsets.end(), uint64_t{position});
   return static_cast<uint32_t>(after - state_->offsets.begin() - 1);
 }
+
+absl::Span<const uint32_t> Segment::ByLabel() const { return state_->by_label; }
+absl::Span<const uint32_t> Segment::BySource() const { return state_->by_source; }
+absl::Span<const uint32_t> Segment::ById() const { return state_->by_id; }
 
 const char* Segment::Codes(uint32_t list) const {
   return state_->codes == nullptr ? nullptr : state_->codes + state_->code_offsets[list];

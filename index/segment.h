@@ -10,6 +10,7 @@
 #include <string>
 
 #include "absl/status/statusor.h"
+#include "absl/types/span.h"
 #include "index/codebook.h"
 #include "index/envelope.h"
 #include "index/index_spec.h"
@@ -37,6 +38,11 @@ class Segment {
   // The codes of a list's rows, in blocks of code_block_bytes(); null when the file has none.
   const char* Codes(uint32_t list) const;
   size_t code_block_bytes() const;  // 0 when the file has no codes
+  // The positions of All(), ascending by (label, position) and so on, which a filter bisects; empty when every row has
+  // the default, or when a file of an older release does not tell.
+  absl::Span<const uint32_t> ByLabel() const;
+  absl::Span<const uint32_t> BySource() const;
+  absl::Span<const uint32_t> ById() const;
   // Where `row` stands in All(); nullopt when the file does not hold it.
   std::optional<size_t> PositionOf(Row row) const;
   // The list of the row at `position` of All().

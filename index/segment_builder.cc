@@ -82,6 +82,19 @@ struct SegmentBuilder::State {
   absl::Status WriteCodes(const std::function<bool()>& cancelled);
   void DecodeUnit(uint64_t place, float* key) const;
 
+  // Writes the places in the order of `column`, unless it is absent.
+  template <typename T>
+  absl::Status WriteOrder(uint32_t section, const std::vector<T>& column) const {
+    if (column.empty()) return absl::OkStatus();
+    std::vector<uint32_t> order(column.size());
+    std::iota(order.begin(), order.end(), 0U);
+    std::sort(order.begin(), order.end(), [&](uint32_t a, uint32_t b) {
+      return column[a] != column[b] ? column[a] < column[b] : place_of[a] < place_of[b];
+    });
+    for (uint32_t& arrival : order) arrival = place_of[arrival];
+    return writer->AddSection(section, AsBytes(order));
+  }
+
   // Writes `column` in file order, unless it is absent.
   template <typename T>
   absl::Status WriteColumn(uint32_t section, const std::vector<T>& column) const {
@@ -184,7 +197,10 @@ absl::Status SegmentBuilder::State::WriteColumns() {
   RETURN_IF_ERROR(WriteColumn(kSegmentPositions, positions));
   RETURN_IF_ERROR(WriteColumn(kSegmentExpiries, expiries_ms));
   RETURN_IF_ERROR(WriteColumn(kSegmentCreated, created_ms));
-  return absl::OkStatus();
+  RETURN_IF_ERROR(WriteOrder(kSegmentByLabel, labels));
+  RETURN_IF_ERROR(WriteOrder(kSegmentBySource, sources));
+  if (std::is_sorted(ids.begin(), ids.end())) return absl::OkStatus();
+  return WriteOrder(kSegmentById, ids);
 }
 
 absl::Status SegmentBuilder::State::MapValues() {

@@ -32,6 +32,11 @@ enum SegmentSection : uint32_t {
   // Absent when the codebook has no codec: lists are scanned by their keys.
   kSegmentCodes = 18,         // per list, blocks of kCodeBlockRows rows as the codec lays them out
   kSegmentCodeShape = 19,     // StoredCodeShape
+  // u32 [rows]: list-order positions, ascending by (what the column says, position), so that a filter finds its rows by
+  // bisection. Absent where the column is, and in files of older releases.
+  kSegmentByLabel = 20,
+  kSegmentBySource = 21,
+  kSegmentById = 22,          // absent also when ids ascend with rows: section 8 is that order
 };
 
 struct StoredSegmentMeta {
