@@ -21,11 +21,6 @@ struct Wanted {
   std::optional<uint64_t> source;
 };
 
-template <typename T>
-void AppendColumn(std::vector<T>& to, const std::vector<T>& from) {
-  to.insert(to.end(), from.begin(), from.end());
-}
-
 // Keeps the neighbours for which `keep` says so.
 NeighbourColumns Select(const NeighbourColumns& all, const std::vector<bool>& keep) {
   NeighbourColumns kept;
@@ -225,31 +220,6 @@ absl::Status FindSuccessors(const CandidateContext& context, const SearchRequest
     outcome.has_successor[i++] = there ? 1 : 0;
   }
   return absl::OkStatus();
-}
-
-NeighbourColumns Concatenate(std::vector<NeighbourColumns> parts) {
-  NeighbourColumns all = std::move(parts.front());
-  for (size_t p = 1; p < parts.size(); ++p) {
-    const NeighbourColumns& part = parts[p];
-    const size_t base = all.size();
-    for (size_t q = 1; q < part.offsets.size(); ++q) all.offsets.push_back(base + part.offsets[q]);
-    AppendColumn(all.scores, part.scores);
-    AppendColumn(all.ids, part.ids);
-    AppendColumn(all.partitions, part.partitions);
-    AppendColumn(all.weights, part.weights);
-    AppendColumn(all.labels, part.labels);
-    AppendColumn(all.sources, part.sources);
-    AppendColumn(all.positions, part.positions);
-    AppendColumn(all.keys, part.keys);
-    if (part.key_bytes != 0) all.key_bytes = part.key_bytes;
-    if (part.values.width != 0 || all.values.width != 0) {
-      all.values.width = std::max(all.values.width, part.values.width);
-      AppendColumn(all.values.bytes, part.values.bytes);
-    } else {
-      for (size_t i = 0; i < part.size(); ++i) all.values.Append(part.values.At(i));
-    }
-  }
-  return all;
 }
 
 }  // namespace mneme

@@ -28,9 +28,6 @@ absl::Status AddExtraCandidates(const CandidateContext& context, const SearchReq
 // Fills outcome.successors and has_successor: the entry with the next id (SuccessorOf) and the same source.
 absl::Status FindSuccessors(const CandidateContext& context, const SearchRequest& request, QueryOutcome& outcome);
 
-// Joins answers of consecutive query rows.
-NeighbourColumns Concatenate(std::vector<NeighbourColumns> parts);
-
 }  // namespace mneme
 
 #endif  // MNEME_ENGINE_CANDIDATES_H_

@@ -180,6 +180,10 @@ struct DeploymentStatistics {
   uint64_t store_bytes = 0;
   uint64_t queued_searches = 0;
   uint64_t queued_write_bytes = 0;
+  // Queries that the answer cache could have answered, those that it did, and its ram (engine/answer_cache.h).
+  uint64_t answers_asked = 0;
+  uint64_t answers_known = 0;
+  uint64_t answers_bytes = 0;
   bool maintenance_busy = false;
   absl::Status write_status;  // not OK: writes are refused, and why
 };

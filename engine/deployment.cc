@@ -69,6 +69,7 @@ struct Deployment::State {
   std::unique_ptr<WriteFanout> fanout;
   std::unique_ptr<Maintenance> maintenance;  // before the shards in destruction
   std::unique_ptr<SearchPool> pool;
+  std::unique_ptr<AnswerCache> answers;
   QueryContext query_context;
 
   mutable Mutex benefit_mutex;
@@ -164,7 +165,8 @@ absl::StatusOr<std::unique_ptr<Deployment>> Deployment::Open(DeploymentOptions o
                                                        : std::max(1U, std::thread::hardware_concurrency());
   state->pool = std::make_unique<SearchPool>(threads, options.max_batched_rows);
   state->fanout = std::make_unique<WriteFanout>(state->ShardPointers(), &state->routing);
-  state->query_context = {state->ShardPointers(), &state->routing, state->pool.get()};
+  state->answers = std::make_unique<AnswerCache>(options.answer_cache_bytes);
+  state->query_context = {state->ShardPointers(), &state->routing, state->pool.get(), state->answers.get()};
   state->maintenance = std::make_unique<Maintenance>(
       state->ShardPointers(), [state](MemoryNumber number) { return state->catalogue->FindByNumber(number); },
       state->clock, state->ram_limit_bytes / 2, options.thresholds, options.events);
@@ -353,6 +355,10 @@ DeploymentStatistics Deployment::Statistics() const {
     if (sum.write_status.ok()) sum.write_status = shard->write_status();
   }
   sum.queued_searches = state_->pool->queued();
+  const AnswerCache::Counts answers = state_->answers->counts();
+  sum.answers_asked = answers.asked;
+  sum.answers_known = answers.answered;
+  sum.answers_bytes = answers.ram_bytes;
   sum.maintenance_busy = state_->maintenance->busy();
   MutexLock lock(&state_->benefit_mutex);
   for (const auto& [number, benefit] : state_->benefit) {

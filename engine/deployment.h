@@ -30,6 +30,7 @@ struct DeploymentOptions {
   // Rows of queued queries that one worker searches together; 1: each query alone.
   size_t max_batched_rows = limits::kMaxBatchedRows;
   uint64_t ram_limit_bytes = 0; // of tails and queued writes; 0: half of the machine's
+  uint64_t answer_cache_bytes = 0;  // of answers to keys that are asked again; 0: none
   bool accept_truncated_log = false;
   IndexThresholds thresholds = {};
   const Clock* clock = nullptr; // borrowed; null: the machine's

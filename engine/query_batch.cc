@@ -15,6 +15,7 @@
 #include "common/aligned_buffer.h"
 #include "common/checksum.h"
 #include "common/error_reason.h"
+#include "engine/neighbour_rows.h"
 
 namespace mneme {
 namespace {
@@ -26,12 +27,6 @@ void AppendRows(const std::vector<T>& of_query, const BatchMember& member, std::
   if (of_query.empty()) return;
   const auto begin = of_query.begin() + static_cast<ptrdiff_t>(member.begin);
   out.insert(out.end(), begin, begin + static_cast<ptrdiff_t>(member.count));
-}
-
-template <typename T>
-std::vector<T> Range(const std::vector<T>& all, size_t begin, size_t end) {
-  if (all.empty()) return {};
-  return {all.begin() + static_cast<ptrdiff_t>(begin), all.begin() + static_cast<ptrdiff_t>(end)};
 }
 
 // What searches that run together have in common, save lists.
@@ -48,30 +43,10 @@ uint64_t HashOf(const std::vector<T>* list) {
   return Checksum64({reinterpret_cast<const char*>(list->data()), list->size() * sizeof(T)});
 }
 
-// The neighbours of queries [first, first + count) of `all`.
-NeighbourColumns NeighboursOf(const NeighbourColumns& all, size_t first, size_t count) {
-  const size_t begin = all.offsets[first];
-  const size_t end = all.offsets[first + count];
-  NeighbourColumns out;
-  for (size_t q = first + 1; q <= first + count; ++q) out.offsets.push_back(all.offsets[q] - begin);
-  out.scores = Range(all.scores, begin, end);
-  out.ids = Range(all.ids, begin, end);
-  out.partitions = Range(all.partitions, begin, end);
-  out.values.width = all.values.width;
-  for (size_t i = begin; i < end; ++i) out.values.Append(all.values.At(i));
-  out.weights = Range(all.weights, begin, end);
-  out.labels = Range(all.labels, begin, end);
-  out.sources = Range(all.sources, begin, end);
-  out.positions = Range(all.positions, begin, end);
-  out.keys = Range(all.keys, begin * all.key_bytes, end * all.key_bytes);
-  out.key_bytes = all.key_bytes;
-  return out;
-}
-
 class QueryBatch {
  public:
-  QueryBatch(Versions versions, const IndexSpec& spec, std::vector<BatchMember> members)
-      : versions_(versions), spec_(spec), members_(std::move(members)) {}
+  QueryBatch(AnswerCache& answers, Versions versions, const IndexSpec& spec, std::vector<BatchMember> members)
+      : answers_(answers), versions_(versions), spec_(spec), members_(std::move(members)) {}
 
   void Run() {
     if (!AnswerThoseOver().ok()) return;
@@ -127,7 +102,7 @@ class QueryBatch {
     if (only.command->k == 0) return EmptyAnswer(only.count);
     SearchRequest request = MakeSearchRequest(spec_, *only.command, only.begin, only.count);
     request.stop = [this] { return AnswerThoseOver(); };
-    return Search(versions_, request);
+    return answers_.Search(versions_, request);
   }
 
   absl::StatusOr<SearchResult> SearchAll() {
@@ -155,7 +130,7 @@ class QueryBatch {
     request.exclude_ids = exclude_ids;
     request.exclude_sources = exclude_sources;
     request.stop = [this] { return AnswerThoseOver(); };
-    return Search(versions_, request);
+    return answers_.Search(versions_, request);
   }
 
   void Split(SearchResult result) {
@@ -180,10 +155,11 @@ class QueryBatch {
       return AnswerAll(WithReason(absl::ResourceExhaustedError("out of ram while searching"), reason::kMemoryLimit));
     }
     for (BatchMember& member : members_) {
-      if (!IsAnswered(member)) QueryBatch(versions_, spec_, {std::exchange(member, {})}).Run();
+      if (!IsAnswered(member)) QueryBatch(answers_, versions_, spec_, {std::exchange(member, {})}).Run();
     }
   }
 
+  AnswerCache& answers_;
   const Versions versions_;
   const IndexSpec spec_;
   std::vector<BatchMember> members_;  // answered ones have no `answer` any more
@@ -224,8 +200,8 @@ SearchRequest MakeSearchRequest(const IndexSpec& spec, const QueryCommand& comma
   return request;
 }
 
-void SearchTogether(Versions versions, const IndexSpec& spec, std::vector<BatchMember> members) {
-  QueryBatch(versions, spec, std::move(members)).Run();
+void SearchTogether(AnswerCache& answers, Versions versions, const IndexSpec& spec, std::vector<BatchMember> members) {
+  QueryBatch(answers, versions, spec, std::move(members)).Run();
 }
 
 }  // namespace mneme

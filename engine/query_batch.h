@@ -10,6 +10,7 @@
 
 #include "absl/status/statusor.h"
 #include "absl/types/span.h"
+#include "engine/answer_cache.h"
 #include "engine/commands.h"
 #include "index/search.h"
 
@@ -34,8 +35,8 @@ SearchRequest MakeSearchRequest(const IndexSpec& spec, const QueryCommand& comma
 // Searches `versions` for all members at once; all are searchable together. Calls each member's `answer` exactly once
 // before it returns: as soon as it is seen that its time is over or it was cancelled (the others go on), else at the end.
 // RESOURCE_EXHAUSTED when there is too little ram even for the member alone; else what Search() says.
-void SearchTogether(absl::Span<const std::shared_ptr<const IndexVersion>> versions, const IndexSpec& spec,
-                    std::vector<BatchMember> members);
+void SearchTogether(AnswerCache& answers, absl::Span<const std::shared_ptr<const IndexVersion>> versions,
+                    const IndexSpec& spec, std::vector<BatchMember> members);
 
 }  // namespace mneme
 

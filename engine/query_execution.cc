@@ -13,6 +13,7 @@
 #include "common/mutex.h"
 #include "common/status_macros.h"
 #include "engine/candidates.h"
+#include "engine/neighbour_rows.h"
 #include "engine/query_batch.h"
 
 namespace mneme {
@@ -89,7 +90,7 @@ class QueryExecution : public std::enable_shared_from_this<QueryExecution> {
     for (const auto& [query, part] : parts) {
       if (query != first) query->snapshots_[part] = snapshot;
     }
-    SearchTogether(snapshot.versions, MakeIndexSpec(first->memory_->spec), std::move(members));
+    SearchTogether(*first->context_.answers, snapshot.versions, MakeIndexSpec(first->memory_->spec), std::move(members));
   }
 
  private:

@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
+#include "engine/answer_cache.h"
 #include "engine/commands.h"
 #include "engine/routing.h"
 #include "engine/search_pool.h"
@@ -23,6 +24,7 @@ struct QueryContext {
   std::vector<Shard*> shards;
   const Routing* routing = nullptr;
   SearchPool* pool = nullptr;
+  AnswerCache* answers = nullptr;
 };
 
 // Starts; `done` is called exactly once, on a search thread unless the query could not be queued.

@@ -85,7 +85,11 @@ void AppendState(const MetricsState& state, std::vector<MetricFamily>& out) {
       Gauge("mneme_memory_bytes", "Bytes held, in ram and on disk.", number(memories.tail_ram_bytes), "kind", "tail_ram");
   AddTo(bytes, "kind", "index", number(memories.index_bytes));
   AddTo(bytes, "kind", "store", number(deployment.store_bytes));
+  AddTo(bytes, "kind", "answer_cache", number(deployment.answers_bytes));
   out.push_back(bytes);
+  out.push_back(Count("mneme_answer_cache_queries_total", "Queries that the answer cache could have answered.",
+                      number(deployment.answers_asked)));
+  out.push_back(Count("mneme_answer_cache_hits_total", "Queries that it answered.", number(deployment.answers_known)));
   out.push_back(Gauge("mneme_writes_refused", "1 while writes are refused.", deployment.write_status.ok() ? 0 : 1));
   out.push_back(Gauge("mneme_maintenance_busy", "1 while background work runs.", deployment.maintenance_busy ? 1 : 0));
   out.push_back(Count("mneme_benefit_tokens_total", "Tokens for which the benefit was counted.",

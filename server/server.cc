@@ -142,6 +142,7 @@ absl::Status Server::OpenDeployment() {
   options.shards = options_.shards;
   options.search_threads = options_.search_threads;
   options.ram_limit_bytes = options_.ram_limit_bytes;
+  options.answer_cache_bytes = options_.answer_cache_bytes;
   options.accept_truncated_log = options_.accept_truncated_log;
   options.events = [this](std::string_view event, std::string_view detail) {
     OnEvent(std::string(event), std::string(detail));

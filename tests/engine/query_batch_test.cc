@@ -313,11 +313,12 @@ class SearchTogetherTest : public ::testing::Test {
                            answers.emplace_back(i, result.status().code());
                          }});
     }
-    SearchTogether(versions_, spec_, std::move(members));
+    SearchTogether(cache_, versions_, spec_, std::move(members));
     return answers;
   }
 
   const IndexSpec spec_{kDimension, Metric::kL2, Dtype::kF32, sizeof(Token)};
+  AnswerCache cache_{0};
   std::vector<std::shared_ptr<const IndexVersion>> versions_;
   std::array<QueryCommand, 8> commands_;
 };
