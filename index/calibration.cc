@@ -46,6 +46,35 @@ constexpr size_t kCodeQueriesMeasured = 64;
 constexpr size_t kCodedComponentsMeasured = size_t{1} << 24;
 constexpr std::array<double, 8> kShares = {0.9, 0.95, 0.98, 0.99, 0.995, 0.998, 0.999, 1.0};
 
+// The costs of all keys to one query after another: made for several at once, so that the keys are read once for them.
+class ExactCosts {
+ public:
+  ExactCosts(const CentroidShape& shape, absl::Span<const float> keys, absl::Span<const float> queries)
+      : shape_(shape), keys_(keys), queries_(queries), count_(keys.size() / shape.dimension) {}
+
+  // [keys]; until the next call. Queries are best asked for in order.
+  const float* Of(size_t query) {
+    if (query < first_ || query >= end_) {
+      first_ = query;
+      end_ = std::min(query + kAtOnce, queries_.size() / shape_.dimension);
+      costs_.resize((end_ - first_) * count_);
+      CentroidCosts(shape_, queries_.data() + first_ * shape_.dimension, end_ - first_, keys_.data(), count_,
+                    costs_.data());
+    }
+    return costs_.data() + (query - first_) * count_;
+  }
+
+ private:
+  static constexpr size_t kAtOnce = 8;
+  const CentroidShape shape_;
+  const absl::Span<const float> keys_;
+  const absl::Span<const float> queries_;
+  const size_t count_;
+  size_t first_ = 0;
+  size_t end_ = 0;
+  std::vector<float> costs_;
+};
+
 // Keys by list, as codes.
 struct CodedLists {
   std::vector<uint32_t> order;        // order[i]: the key at place i
@@ -173,17 +202,20 @@ std::vector<Codebook::CalibrationPoint> CalibrateProbes(const Codebook& codebook
   using Steps = std::vector<uint32_t>;
   std::array<std::vector<Steps>, kDepths.size()> found;
   for (auto& by_query : found) by_query.assign(query_count, Steps(grid.size(), 0));
-  std::vector<float> costs(count);
+  ExactCosts exact({spec.metric, spec.dimension}, keys, queries);
   std::vector<uint32_t> order(count);
   const size_t deepest = std::min<size_t>(kDepths.back(), count);
   for (size_t q = 0; q < query_count; ++q) {
-    const float* query = queries.data() + q * spec.dimension;
-    CentroidCosts({spec.metric, spec.dimension}, query, 1, keys.data(), count, costs.data());
-    std::iota(order.begin(), order.end(), 0U);
-    const auto nearer = [&](uint32_t a, uint32_t b) { return costs[a] < costs[b]; };
-    std::nth_element(order.begin(), order.begin() + static_cast<ptrdiff_t>(deepest) - 1, order.end(), nearer);
-    std::sort(order.begin(), order.begin() + static_cast<ptrdiff_t>(deepest), nearer);
-    const std::vector<uint32_t> ranks = ProbeRanks(codebook, query);
+    const float* costs = exact.Of(q);
+    const float last = KthSmallest(costs, count, deepest);
+    size_t within = 0;
+    for (uint32_t i = 0; i < count; ++i) {
+      order[within] = i;
+      within += costs[i] <= last ? 1 : 0;
+    }
+    std::sort(order.begin(), order.begin() + static_cast<ptrdiff_t>(within),
+              [costs](uint32_t a, uint32_t b) { return costs[a] < costs[b]; });
+    const std::vector<uint32_t> ranks = ProbeRanks(codebook, queries.data() + q * spec.dimension);
     for (size_t depth = 0; depth < kDepths.size() && kDepths[depth] <= count; ++depth) {
       for (size_t i = 0; i < kDepths[depth]; ++i) {
         const auto step = std::upper_bound(grid.begin(), grid.end(), ranks[list_of[order[i]]]) - grid.begin();

@@ -4,12 +4,15 @@
 #include <bit>
 #include <cmath>
 #include <cstring>
+#include <mutex>
+#include <optional>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "common/aligned_buffer.h"
 #include "common/status_macros.h"
 #include "index/calibration.h"
+#include "index/centroid_groups.h"
 #include "index/kernels/kth_smallest.h"
 #include "index/kmeans.h"
 #include "index/nearest_centroid.h"
@@ -110,6 +113,8 @@ struct Codebook::State {
   std::vector<SlackPoint> slack;              // ascending by (k, share)
   double mean_squared_residual = 0.0;
   TrainedRows trained_rows;
+  std::once_flag grouped;                     // on the first Assign()
+  std::optional<CentroidGroups> groups;       // of many lists
 
   CodecFrame Frame() const {
     return {spec, {centroids.as<float>(), size_t{lists} * spec.dimension}, mean_squared_residual};
@@ -211,7 +216,14 @@ double Codebook::CodeSlack(uint32_t k, double target) const {
 }
 
 void Codebook::Assign(const float* keys, size_t count, uint32_t* lists) const {
-  NearestCentroids(state_->AssignShape(), keys, count, state_->centroids.as<float>(), state_->lists, lists, nullptr);
+  if (state_->lists < CentroidGroups::kMinCentroids) {
+    NearestCentroids(state_->AssignShape(), keys, count, state_->centroids.as<float>(), state_->lists, lists, nullptr);
+    return;
+  }
+  std::call_once(state_->grouped, [this] {
+    state_->groups.emplace(state_->AssignShape(), state_->centroids.as<float>(), state_->lists);
+  });
+  state_->groups->Assign(keys, count, lists, nullptr);
 }
 
 void Codebook::Probe(const float* queries, size_t count, size_t probes, uint32_t* out, float* out_costs) const {

@@ -38,7 +38,8 @@ class Codebook {
   // Null when lists are scanned by the stored keys themselves (`flat`).
   const Codec* codec() const;
 
-  // The list of each of `count` keys [count x dimension] f32.
+  // The list of each of `count` keys [count x dimension] f32: that of the nearest centroid, or among many centroids of one
+  // that is hardly farther (index/centroid_groups.h).
   void Assign(const float* keys, size_t count, uint32_t* lists) const;
   // The `probes` lists nearest to each query, nearest first: out [count x probes]; `costs` of the same shape, when not
   // null: the cost of query and centroid (L2: squared distance; else the negated product).

@@ -5,9 +5,11 @@
 #include <cstring>
 #include <algorithm>
 #include <exception>
+#include <optional>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "index/centroid_groups.h"
 #include "index/nearest_centroid.h"
 #include "index/one_openmp_thread.h"
 
@@ -40,12 +42,19 @@ class CentroidIndex final : public faiss::Index {
   void search(idx_t n, const float* x, idx_t /*k is 1*/, float* distances, idx_t* labels,
               const faiss::SearchParameters* /*params*/) const override {
     const size_t count = static_cast<size_t>(n);
+    const size_t lists = static_cast<size_t>(ntotal);
     std::vector<uint32_t> nearest(count);
+    const CentroidShape shape{Metric::kL2, static_cast<size_t>(d)};
+    std::optional<CentroidGroups> groups;
+    if (lists >= CentroidGroups::kMinCentroids) groups.emplace(shape, centroids_.data(), lists);
     for (size_t first = 0; first < count; first += kVectorsBetweenStops) {
       if (cancelled_ && cancelled_()) throw CancelledTraining();
-      NearestCentroids({Metric::kL2, static_cast<size_t>(d)}, x + first * d,
-                       std::min(kVectorsBetweenStops, count - first), centroids_.data(), static_cast<size_t>(ntotal),
-                       nearest.data() + first, distances + first);
+      const size_t some = std::min(kVectorsBetweenStops, count - first);
+      if (groups) {
+        groups->Assign(x + first * d, some, nearest.data() + first, distances + first);
+      } else {
+        NearestCentroids(shape, x + first * d, some, centroids_.data(), lists, nearest.data() + first, distances + first);
+      }
     }
     for (size_t i = 0; i < nearest.size(); ++i) labels[i] = nearest[i];
   }

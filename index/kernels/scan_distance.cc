@@ -194,6 +194,23 @@ size_t Select(const float* costs, size_t count, const float* cuts, uint32_t* sel
   return found;
 }
 
+void Least(const float* costs, const float* offsets, size_t count, uint32_t first, float* least, uint32_t* nearest) {
+  const hn::CappedTag<float, kScanQueries> d;
+  const hn::RebindToUnsigned<decltype(d)> du;
+  for (size_t q = 0; q < kScanQueries; q += hn::Lanes(d)) {
+    auto best = hn::LoadU(d, least + q);
+    auto at = hn::LoadU(du, nearest + q);
+    for (size_t i = 0; i < count; ++i) {
+      const auto cost = hn::Add(hn::LoadU(d, costs + i * kScanQueries + q), hn::Set(d, offsets[i]));
+      const auto less = hn::Lt(cost, best);
+      best = hn::IfThenElse(less, cost, best);
+      at = hn::IfThenElse(hn::RebindMask(du, less), hn::Set(du, first + static_cast<uint32_t>(i)), at);
+    }
+    hn::StoreU(best, d, least + q);
+    hn::StoreU(at, du, nearest + q);
+  }
+}
+
 }  // namespace
 }  // namespace HWY_NAMESPACE
 }  // namespace mneme
@@ -204,6 +221,7 @@ namespace mneme {
 
 HWY_EXPORT(Scan);
 HWY_EXPORT(Select);
+HWY_EXPORT(Least);
 
 void ScanCosts(const KeyShape& shape, const float* const* queries, size_t width, const char* keys, size_t count,
                const float* inverse_norms, float* costs) {
@@ -222,6 +240,10 @@ double ScanUnderflow(size_t dimension) { return (static_cast<double>(dimension) 
 
 size_t SelectWithin(const float* costs, size_t count, const float* cuts, uint32_t* selected) {
   return HWY_DYNAMIC_DISPATCH(Select)(costs, count, cuts, selected);
+}
+
+void KeepLeast(const float* costs, const float* offsets, size_t count, uint32_t first, float* least, uint32_t* nearest) {
+  HWY_DYNAMIC_DISPATCH(Least)(costs, offsets, count, first, least, nearest);
 }
 
 }  // namespace mneme
