@@ -6,6 +6,7 @@
 #include <string>
 #include <utility>
 
+#include "common/allocator.h"
 #include "server/grpc_log.h"
 #include "server/log.h"
 #include "server/options.h"
@@ -43,6 +44,7 @@ int main(int argc, char** argv) {
     std::printf("%s\n", mneme::OptionsJson(parsed.options).c_str());
     return 0;
   }
+  mneme::KeepFreedRam();
   // Before any thread is started, so that all of them inherit the mask and the signal waits for sigwait.
   const sigset_t signals = StopSignals();
   pthread_sigmask(SIG_BLOCK, &signals, nullptr);

@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "client/npy/npy_file.h"
+#include "common/allocator.h"
 #include "common/vector_codec.h"
 #include "tests/bench/engine_side.h"
 #include "tests/bench/faiss_side.h"
@@ -48,6 +49,7 @@ void Serve(const std::function<nlohmann::json(const nlohmann::json&)>& run) {
 
 int main(int argc, char** argv) {
   using namespace mneme::bench;
+  mneme::KeepFreedRam();  // as the server does
   CLI::App app("The in-process side of the ratios");
   app.require_subcommand(1);
   std::string memory, queries_path, keys_path, centroids_path;
