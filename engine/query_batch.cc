@@ -1,12 +1,14 @@
-// 1. Members whose time is over already are answered and leave.
-// 2. The queries and exclusions of the others are laid side by side; one search runs over them, with the newest of their
-//    stamps: each is answered at a moment not before its own.
-// 3. While it runs, `stop` answers members whose time ends; the search itself ends when nobody is left.
-// 4. The columns are split by rows. Counts that are means per query are the batch's; sums are shared out by rows.
+// 1. Members of several stamps are one batch when no entry expires between the oldest and the newest, so that all see the
+//    same entries; else those of each stamp are a batch of their own, the oldest first.
+// 2. Members whose time is over already are answered and leave.
+// 3. The queries and exclusions of the others are laid side by side; one search runs over them.
+// 4. While it runs, `stop` answers members whose time ends; the search itself ends when nobody is left.
+// 5. The columns are split by rows. Counts that are means per query are the batch's; sums are shared out by rows.
 #include "engine/query_batch.h"
 
 #include <algorithm>
 #include <cstring>
+#include <map>
 #include <new>
 #include <tuple>
 #include <utility>
@@ -113,7 +115,6 @@ class QueryBatch {
     queries.Resize(rows * row_bytes);
     std::vector<EntryId> exclude_ids;
     std::vector<uint64_t> exclude_sources;
-    RowFilter filter = members_.front().command->filter;
     char* to = queries.data();
     for (const BatchMember& member : members_) {
       const QueryCommand& command = *member.command;
@@ -121,12 +122,10 @@ class QueryBatch {
       to += member.count * row_bytes;
       AppendRows(command.exclude_ids, member, exclude_ids);
       AppendRows(command.exclude_sources, member, exclude_sources);
-      filter.stamp_ms = std::max(filter.stamp_ms, command.filter.stamp_ms);
     }
     SearchRequest request = MakeSearchRequest(spec_, *members_.front().command, 0, 0);
     request.queries = queries.as<float>();
     request.query_count = rows;
-    request.filter = &filter;
     request.exclude_ids = exclude_ids;
     request.exclude_sources = exclude_sources;
     request.stop = [this] { return AnswerThoseOver(); };
@@ -201,7 +200,18 @@ SearchRequest MakeSearchRequest(const IndexSpec& spec, const QueryCommand& comma
 }
 
 void SearchTogether(AnswerCache& answers, Versions versions, const IndexSpec& spec, std::vector<BatchMember> members) {
-  QueryBatch(answers, versions, spec, std::move(members)).Run();
+  const auto stamp_of = [](const BatchMember& member) { return member.command->filter.stamp_ms; };
+  const auto [oldest, newest] = std::minmax_element(
+      members.begin(), members.end(), [&](const auto& a, const auto& b) { return stamp_of(a) < stamp_of(b); });
+  const auto expires_between = [after = stamp_of(*oldest), until = stamp_of(*newest)](const auto& version) {
+    return version->ExpiresWithin(after, until);
+  };
+  if (stamp_of(*oldest) == stamp_of(*newest) || std::none_of(versions.begin(), versions.end(), expires_between)) {
+    return QueryBatch(answers, versions, spec, std::move(members)).Run();
+  }
+  std::map<int64_t, std::vector<BatchMember>> of_stamp;
+  for (BatchMember& member : members) of_stamp[stamp_of(member)].push_back(std::move(member));
+  for (auto& [stamp, batch] : of_stamp) QueryBatch(answers, versions, spec, std::move(batch)).Run();
 }
 
 }  // namespace mneme

@@ -24,7 +24,7 @@ struct BatchMember {
   std::function<void(absl::StatusOr<SearchResult>)> answer;
 };
 
-// True when one search over the queries of both gives each its own answer. Deadlines, exclusions and stamps may differ.
+// True when both may be members of one SearchTogether(). Deadlines, exclusions and stamps may differ.
 bool SearchableTogether(const QueryCommand& a, const QueryCommand& b);
 // Equal for queries of one memory and shard that are searchable together, and hardly ever for others. Never 0.
 uint64_t BatchAffinity(MemoryNumber memory, uint32_t shard, const QueryCommand& command);
@@ -32,8 +32,9 @@ uint64_t BatchAffinity(MemoryNumber memory, uint32_t shard, const QueryCommand& 
 // What the index is asked for rows [begin, begin + count) of a query. Borrows `command`; `stop` is left empty.
 SearchRequest MakeSearchRequest(const IndexSpec& spec, const QueryCommand& command, size_t begin, size_t count);
 
-// Searches `versions` for all members at once; all are searchable together. Calls each member's `answer` exactly once
-// before it returns: as soon as it is seen that its time is over or it was cancelled (the others go on), else at the end.
+// Searches `versions` for all members (at least one); all are searchable together. In one pass, unless an entry expires
+// between their stamps: each sees what lives at its own. Calls each member's `answer` exactly once before it returns: as
+// soon as it is seen that its time is over or it was cancelled (the others go on), else at the end of its pass.
 // RESOURCE_EXHAUSTED when there is too little ram even for the member alone; else what Search() says.
 void SearchTogether(AnswerCache& answers, absl::Span<const std::shared_ptr<const IndexVersion>> versions,
                     const IndexSpec& spec, std::vector<BatchMember> members);

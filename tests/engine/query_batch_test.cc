@@ -237,6 +237,54 @@ TEST_F(QueryBatchTest, SeesWhatWasWrittenBeforeItsTurn) {
   EXPECT_EQ(a->version.parts[0].sequence, b->version.parts[0].sequence);
 }
 
+TEST_F(QueryBatchTest, EachSeesWhatLivesAtItsOwnMoment) {
+  Fill(TokenMemory("batched", 4), 600, 1);  // entries of segments and of tails expire at 1,500,000
+  const auto ask = [] { return ExactQuery({1, 2, 3, 4}, 1, 4096); };
+  const auto before = deployment_.Query(memory_, ask());
+  ASSERT_TRUE(before.ok());
+  Hold();
+  deployment_.clock().Advance(499'998);
+  Ask(ask());
+  deployment_.clock().Advance(1);
+  Ask(ask());
+  deployment_.clock().Advance(1);
+  Ask(ask());
+  deployment_.clock().Advance(1);
+  Ask(ask());
+  Release();
+  const auto after = deployment_.Query(memory_, ask());
+  ASSERT_TRUE(after.ok());
+  EXPECT_LT(after->neighbours.size(), before->neighbours.size());
+  for (size_t i = 0; i < asked_.size(); ++i) {
+    const Outcome outcome = asked_[i].outcome.get();
+    ASSERT_TRUE(outcome.ok()) << outcome.status();
+    EXPECT_EQ(outcome->neighbours.ids, i < 2 ? before->neighbours.ids : after->neighbours.ids) << i;
+  }
+}
+
+TEST(IndexVersionTest, KnowsWhetherARowExpiresBetweenTwoMoments) {
+  const IndexSpec spec{1, Metric::kL2, Dtype::kF32, sizeof(Token)};
+  PartitionIndex index(spec, {});
+  const float key = 1.0F;
+  const Token token = 1;
+  const auto add = [&](int64_t expiry_ms) {
+    EntryView entry;
+    entry.key = {reinterpret_cast<const char*>(&key), sizeof(key)};
+    entry.value = {reinterpret_cast<const char*>(&token), sizeof(token)};
+    entry.attributes.expiry_ms = expiry_ms;
+    index.Append(entry, 1);
+  };
+  for (int i = 0; i < 40; ++i) add(0);
+  EXPECT_FALSE(index.MakeVersion()->ExpiresWithin(-1, 1'000'000));
+  add(500);
+  for (int i = 0; i < 40; ++i) add(0);
+  const auto version = index.MakeVersion();
+  EXPECT_TRUE(version->ExpiresWithin(499, 500));
+  EXPECT_TRUE(version->ExpiresWithin(-1, 1'000));
+  EXPECT_FALSE(version->ExpiresWithin(-1, 499));
+  EXPECT_FALSE(version->ExpiresWithin(500, 1'000));
+}
+
 TEST_F(QueryBatchTest, EndsOneWhoseTimeIsOverAndAnswersTheOthers) {
   Fill(TokenMemory("batched", 4), 300, 1);
   Hold();
