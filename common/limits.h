@@ -91,7 +91,8 @@ inline constexpr size_t kMaxQueuedCalls = 256;
 // Workers for calls that may run for minutes (build, recall probe), and calls that wait for one.
 inline constexpr size_t kLongCallWorkers = 2;
 inline constexpr size_t kMaxQueuedLongCalls = 16;
-// Lists that a query may ask to probe in each segment: more than a codebook has.
+// Lists that a query may ask to probe in each segment, and that a memory may choose (IVF<n>): what the rule of
+// ListsFor() gives for 268 million rows.
 inline constexpr uint32_t kMaxProbes = 65'536;
 // Bits a component of a RaBitQ code: beyond four, int8 is as small and faster.
 inline constexpr uint32_t kMaxRabitqBits = 4;
@@ -106,6 +107,9 @@ inline constexpr size_t kMaxProbeQueries = 1'024;
 inline constexpr size_t kMaxGuardQueries = 8'192;
 // Neighbours that pruning compares an entry with: the paper's nine, and room to try what more would merge.
 inline constexpr uint32_t kMaxPruneNeighbours = 1'024;
+// Entries that one pruning looks at: it remembers each with 24 bytes, and finds it by its id with some 35 more, so 8 GB
+// at the bound; the largest published memory of a language model has 103 million.
+inline constexpr uint64_t kMaxPrunedEntries = uint64_t{1} << 27;
 // Bytes that a scan page aims at when the client names no size.
 inline constexpr size_t kScanPageBytes = 4 * 1024 * 1024;
 // Queries of one shard that wait for a version: each holds its keys.

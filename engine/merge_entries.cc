@@ -2,10 +2,8 @@
 
 #include <algorithm>
 #include <cstring>
-#include <limits>
 #include <utility>
 
-#include "absl/strings/str_cat.h"
 #include "common/aligned_buffer.h"
 #include "common/limits.h"
 #include "common/status_macros.h"
@@ -26,10 +24,6 @@ absl::Status MergeEntries::Collect(const PruneCommand& command) {
     if (blocks_.empty() || blocks_.back().ids != block.ids) blocks_.push_back(block);
     entries_.push_back({block.RowAt(at), static_cast<uint32_t>(blocks_.size() - 1), static_cast<uint32_t>(at)});
   }));
-  if (entries_.size() > std::numeric_limits<uint32_t>::max()) {
-    return absl::FailedPreconditionError(absl::StrCat("a shard's part of the partition has ", entries_.size(),
-                                                      " entries; at most 2^32 can be pruned"));
-  }
   std::sort(entries_.begin(), entries_.end(), [](const Entry& a, const Entry& b) { return a.row < b.row; });
   place_of_.reserve(entries_.size());
   for (uint32_t place = 0; place < entries_.size(); ++place) {
@@ -134,10 +128,11 @@ void MergeEntries::Append(uint32_t survivor, MergeOperation& operation) const {
   operation.offsets.push_back(operation.merged.size());
 }
 
-std::optional<MergeOperation> MergeEntries::Next(Cursor& cursor, size_t rows) const {
+std::optional<MergeOperation> MergeEntries::Next(Cursor& cursor, size_t rows, size_t bytes) const {
   MergeOperation operation{.memory = memory_, .key = {memory_->number, version_->partition}};
   operation.survivors.values.width = spec_.value_bytes;
-  while (operation.merged.size() < rows) {
+  const EntryColumns& survivors = operation.survivors;
+  while (operation.merged.size() < rows && survivors.keys.size() + survivors.values.bytes.size() < bytes) {
     if (cursor.next == entries_.size()) {
       if (cursor.server_ids || !operation.rows.empty()) break;
       cursor = {true, 0};

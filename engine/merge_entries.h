@@ -35,13 +35,13 @@ class MergeEntries {
   // The weight that an entry of this version then has; nullopt for an id that is not in it.
   std::optional<float> WeightAfter(EntryId id) const;
 
-  // The next merges for the writer, about `rows` entries of them; nullopt at the end. All survivors of one operation have
-  // ids of one kind, given by the server or by clients.
+  // The next merges for the writer: until they are `rows` entries, or the survivors have `bytes` of keys and values;
+  // nullopt at the end. All survivors of one operation have ids of one kind, given by the server or by clients.
   struct Cursor {
     bool server_ids = false;
     size_t next = 0;
   };
-  std::optional<MergeOperation> Next(Cursor& cursor, size_t rows) const;
+  std::optional<MergeOperation> Next(Cursor& cursor, size_t rows, size_t bytes) const;
 
  private:
   struct Entry {

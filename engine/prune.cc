@@ -16,8 +16,10 @@
 namespace mneme {
 namespace {
 
-// Merged entries of one group: what the writer does in about ten milliseconds, between the writes of others.
+// Merged entries of one group, and bytes of the survivors that it writes anew: what the writer does in about ten
+// milliseconds, between the writes of others.
 constexpr size_t kMergeGroupRows = 4096;
+constexpr size_t kMergeGroupBytes = 8 * 1024 * 1024;
 
 // One shard's part of the partition.
 struct Part {
@@ -49,12 +51,17 @@ class Pruning {
   // Step 1.
   absl::Status Choose(absl::Span<Shard* const> shards) {
     const PartitionKey key{memory_->number, command_.partition};
+    uint64_t live_rows = 0;
     for (Shard* shard : shards) {
       ASSIGN_OR_RETURN(const auto published, shard->PublishedOf(key));
       if (published == nullptr) continue;
       parts_.push_back({shard, key, published->generation, published->version, {memory_, published->version}});
-      RETURN_IF_ERROR(parts_.back().merges.Collect(command_));
-      outcome_.entries += parts_.back().merges.entries();
+      live_rows += published->live_rows;
+    }
+    RETURN_IF_ERROR(CheckPrunable(live_rows));
+    for (Part& part : parts_) {
+      RETURN_IF_ERROR(part.merges.Collect(command_));
+      outcome_.entries += part.merges.entries();
     }
     uint64_t before = 0;
     for (Part& part : parts_) {
@@ -78,12 +85,9 @@ class Pruning {
     ASSIGN_OR_RETURN(outcome_.perplexity_before, Perplexity(before, /*first_done=*/0));
     merged_weights_ = true;
     ASSIGN_OR_RETURN(outcome_.perplexity_after, Perplexity(after, guard.count));
-    const double rise = *outcome_.perplexity_after - *outcome_.perplexity_before;
-    if (command_.dry_run || rise <= guard.max_perplexity_rise) return absl::OkStatus();
-    return absl::FailedPreconditionError(
-        absl::StrFormat("the guard's perplexity would rise by %.4f, from %.4f to %.4f; it may rise by %g, so nothing was "
-                        "pruned",
-                        rise, *outcome_.perplexity_before, *outcome_.perplexity_after, guard.max_perplexity_rise));
+    return command_.dry_run ? absl::OkStatus()
+                            : CheckGuard(*outcome_.perplexity_before, *outcome_.perplexity_after,
+                                         guard.max_perplexity_rise);
   }
 
   absl::StatusOr<double> Perplexity(const Versions& versions, uint64_t first_done) {
@@ -147,7 +151,7 @@ class Pruning {
     outcome_.merged = 0;
     for (const Part& part : parts_) {
       MergeEntries::Cursor cursor;
-      while (auto operation = part.merges.Next(cursor, kMergeGroupRows)) {
+      while (auto operation = part.merges.Next(cursor, kMergeGroupRows, kMergeGroupBytes)) {
         RETURN_IF_ERROR(command_.limits.Check());
         if (!Tell("writing", outcome_.merged + outcome_.overtaken, chosen)) {
           return absl::CancelledError("pruning was cancelled");
@@ -177,6 +181,31 @@ class Pruning {
 };
 
 }  // namespace
+
+absl::Status CheckPrunable(uint64_t entries) {
+  if (entries <= limits::kMaxPrunedEntries) return absl::OkStatus();
+  return absl::FailedPreconditionError(absl::StrFormat("the partition has %d entries; at most %d can be pruned at once",
+                                                       entries, limits::kMaxPrunedEntries));
+}
+
+absl::Status CheckGuard(double before, double after, double max_rise) {
+  if (std::isinf(before)) {
+    return absl::FailedPreconditionError(
+        "the guard's perplexity is beyond all numbers even before pruning, so it cannot tell a rise; nothing was pruned. "
+        "Give log-probabilities of a language model that holds the targets for possible, and a knn_weight below 1");
+  }
+  if (std::isinf(after)) {
+    return absl::FailedPreconditionError(
+        absl::StrFormat("the guard's perplexity would rise from %.4f beyond all numbers; it may rise by %g, so nothing "
+                        "was pruned",
+                        before, max_rise));
+  }
+  if (after - before <= max_rise) return absl::OkStatus();
+  return absl::FailedPreconditionError(
+      absl::StrFormat("the guard's perplexity would rise by %.4f, from %.4f to %.4f; it may rise by %g, so nothing was "
+                      "pruned",
+                      after - before, before, after, max_rise));
+}
 
 absl::StatusOr<PruneOutcome> Prune(absl::Span<Shard* const> shards, const MemoryHandle& memory,
                                    const PruneCommand& command) {

@@ -47,7 +47,7 @@ struct PruneOutcome {
   uint64_t entries = 0;    // before
   uint64_t merged = 0;     // into others; would be, in a dry run
   uint64_t overtaken = 0;  // merges left out because an entry was written or removed meanwhile
-  std::optional<double> perplexity_before;
+  std::optional<double> perplexity_before;  // infinite where the exponential overflows
   std::optional<double> perplexity_after;
 };
 

@@ -9,6 +9,9 @@
 #include <random>
 #include <thread>
 
+#include "common/limits.h"
+#include "engine/merge_entries.h"
+#include "engine/partition_index.h"
 #include "tests/engine/deployment_fixture.h"
 
 namespace mneme {
@@ -227,6 +230,67 @@ TEST_F(PruneTest, TheGuardRefusesAndNothingIsWritten) {
   const auto pruned = deployment_->Prune(memory, std::move(command));
   EXPECT_TRUE(absl::IsFailedPrecondition(pruned.status())) << pruned.status();
   EXPECT_EQ(deployment_.Count(memory), 4U);
+}
+
+TEST_F(PruneTest, AGuardBeyondAllNumbersRefusesInWords) {
+  const MemoryHandle memory = Fill({{0, {0, 0, 0, 0}, 1}, {1, {.5F, 0, 0, 0}, 1}, {2, {1, 0, 0, 0}, 1}, {3, {1, 1, 0, 0}, 2}});
+  PruneCommand command = Command();
+  command.guard = GuardAtTheOrigin(10);
+  command.guard->targets = {9};
+  command.guard->lm_log_probs = {-1e30F};
+  const auto pruned = deployment_->Prune(memory, std::move(command));
+  ASSERT_TRUE(absl::IsFailedPrecondition(pruned.status())) << pruned.status();
+  EXPECT_NE(pruned.status().message().find("beyond all numbers"), absl::string_view::npos) << pruned.status();
+  EXPECT_EQ(deployment_.Count(memory), 4U);
+}
+
+TEST(CheckGuardTest, SaysARiseInNumbersWhereThereAreSome) {
+  constexpr double kInfinite = std::numeric_limits<double>::infinity();
+  EXPECT_TRUE(CheckGuard(10, 10.5, 0.5).ok());
+  EXPECT_TRUE(CheckGuard(10, 9, 0).ok());
+  EXPECT_EQ(CheckGuard(10, 11, 0.5).message(),
+            "the guard's perplexity would rise by 1.0000, from 10.0000 to 11.0000; it may rise by 0.5, so nothing was "
+            "pruned");
+  for (const absl::Status& refused : {CheckGuard(10, kInfinite, 0.5), CheckGuard(kInfinite, kInfinite, 0.5),
+                                      CheckGuard(kInfinite, 10, 0.5)}) {
+    EXPECT_TRUE(absl::IsFailedPrecondition(refused));
+    EXPECT_EQ(refused.message().find("nan"), absl::string_view::npos) << refused;
+    EXPECT_EQ(refused.message().find("inf"), absl::string_view::npos) << refused;
+  }
+}
+
+TEST(CheckPrunableTest, HasABound) {
+  EXPECT_TRUE(CheckPrunable(limits::kMaxPrunedEntries).ok());
+  EXPECT_TRUE(absl::IsFailedPrecondition(CheckPrunable(limits::kMaxPrunedEntries + 1)));
+}
+
+// A group ends at so many merged entries, or at so many bytes of survivors; together the groups are the same merges.
+TEST(MergeEntriesTest, GroupsAreBoundedByRowsAndByBytes) {
+  MemoryRecord record;
+  record.spec = TokenMemory("wiki", 4);
+  const auto memory = std::make_shared<const MemoryRecord>(record);
+  PartitionIndex index(MakeIndexSpec(memory->spec), {});
+  const EntryColumns columns = ColumnsOf(memory->spec, RandomEntries(Seed(), 1000));
+  index.Append(columns, 0, columns.count);
+  MergeEntries merges(memory, index.MakeVersion());
+  PruneCommand command;
+  command.neighbours = 9;
+  command.exact = true;
+  ASSERT_TRUE(merges.Collect(command).ok());
+  ASSERT_TRUE(merges.Choose(command, [](uint64_t) { return true; }).ok());
+  const size_t entry_bytes = memory->spec.KeyBytes() + sizeof(Token);
+  constexpr size_t kMany = 1'000'000;
+  for (const auto& [rows, bytes] : {std::pair{kMany, kMany}, {size_t{20}, kMany}, {kMany, 3 * entry_bytes}, {kMany, size_t{1}}}) {
+    MergeEntries::Cursor cursor;
+    uint64_t merged = 0;
+    while (const auto group = merges.Next(cursor, rows, bytes)) {
+      merged += group->merged.size();
+      // The last survivor of a group may go beyond.
+      EXPECT_LT(group->merged.size(), rows + 9);
+      EXPECT_LT(group->survivors.keys.size() + group->survivors.values.bytes.size(), bytes + entry_bytes);
+    }
+    EXPECT_EQ(merged, merges.merged());
+  }
 }
 
 TEST_F(PruneTest, CancellingEndsIt) {
