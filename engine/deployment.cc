@@ -142,6 +142,8 @@ absl::StatusOr<std::unique_ptr<Deployment>> Deployment::Open(DeploymentOptions o
                    OpenCatalogueStore(state->directory->CataloguePath(), state->resources.get()));
   ASSIGN_OR_RETURN(state->catalogue, Catalogue::Open(std::move(catalogue_store)));
   ASSIGN_OR_RETURN(const MemoryNumber next_number, state->catalogue->NextNumber());
+  const uint32_t threads = options.search_threads != 0 ? options.search_threads
+                                                       : std::max(1U, std::thread::hardware_concurrency());
   for (uint32_t number = 0; number < state->directory->shards(); ++number) {
     ShardOptions shard;
     shard.number = number;
@@ -154,6 +156,7 @@ absl::StatusOr<std::unique_ptr<Deployment>> Deployment::Open(DeploymentOptions o
       if (Maintenance* sealer = state->sealer.load()) sealer->Wake(which, key, urgency);
     };
     shard.thresholds = options.thresholds;
+    shard.wake_threads = threads / state->directory->shards();  // a search of all asks every shard at once
     shard.events = options.events;
     ASSIGN_OR_RETURN(auto opened, Shard::Open(std::move(shard), state->catalogue->List(), next_number));
     state->shards.push_back(std::move(opened));
@@ -161,8 +164,6 @@ absl::StatusOr<std::unique_ptr<Deployment>> Deployment::Open(DeploymentOptions o
   // Shards remove the entries of memories that they do not know: those drops are finished now.
   for (const MemoryNumber number : state->catalogue->Dropped()) RETURN_IF_ERROR(state->catalogue->Forget(number));
 
-  const uint32_t threads = options.search_threads != 0 ? options.search_threads
-                                                       : std::max(1U, std::thread::hardware_concurrency());
   state->pool = std::make_unique<SearchPool>(threads, options.max_batched_rows);
   state->fanout = std::make_unique<WriteFanout>(state->ShardPointers(), &state->routing);
   state->answers = std::make_unique<AnswerCache>(options.answer_cache_bytes);

@@ -25,6 +25,12 @@ void PartitionIndex::Append(const EntryColumns& columns, size_t begin, size_t en
   }
 }
 
+void PartitionIndex::Append(const EntryView& entry, size_t rows_to_come) {
+  tail_->Append(entry, rows_to_come);
+  const int64_t expiry = entry.attributes.expiry_ms;
+  if (expiry != 0) fresh_expiry_ms_ = std::min(fresh_expiry_ms_, expiry);
+}
+
 void PartitionIndex::MarkDead(const std::vector<Row>& rows) {
   dead_ = dead_.With(rows);
   fresh_deaths_ += rows.size();

@@ -55,6 +55,8 @@ class PartitionIndex {
 
   // Appends columns[begin, end) as the next rows.
   void Append(const EntryColumns& columns, size_t begin, size_t end);
+  // Appends one entry, the first of about `rows_to_come`, as the next row.
+  void Append(const EntryView& entry, size_t rows_to_come);
   // Appends `count` rows that are dead already: a gap that deletions left in the store. `count` is bounded by a tail.
   void AppendGap(uint64_t count);
   // The first row that the (empty) tail will take; rows before it that no segment holds are gone.

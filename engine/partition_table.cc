@@ -110,15 +110,17 @@ const SleepingPartition* PartitionTable::FindAsleep(const PartitionKey& key) con
 
 void PartitionTable::Select(MemoryNumber memory, const PartitionSelection& selection,
                             std::vector<std::shared_ptr<const IndexVersion>>& versions,
-                            std::vector<PartitionKey>& asleep) {
+                            std::vector<SleepingPartition>& asleep) {
   const auto take = [&](Awake& awake) {
     awake.used = true;
     versions.push_back(awake.published->version);
   };
   if (selection.all) {
-    for (auto at = awake_.lower_bound({memory, 0}); at != awake_.end() && at->first.memory == memory; ++at) take(at->second);
+    for (auto at = awake_.lower_bound({memory, 0}); at != awake_.end() && at->first.memory == memory; ++at) {
+      take(at->second);
+    }
     for (auto at = asleep_.lower_bound({memory, 0}); at != asleep_.end() && at->first.memory == memory; ++at) {
-      asleep.push_back(at->first);
+      asleep.push_back(at->second);
     }
     return;
   }
@@ -128,8 +130,8 @@ void PartitionTable::Select(MemoryNumber memory, const PartitionSelection& selec
     const PartitionKey key{memory, partition};
     if (const auto at = awake_.find(key); at != awake_.end()) {
       take(at->second);
-    } else if (asleep_.contains(key)) {
-      asleep.push_back(key);
+    } else if (const SleepingPartition* sleeping = FindAsleep(key)) {
+      asleep.push_back(*sleeping);
     }
   }
 }

@@ -38,7 +38,13 @@ struct SleepingPartition {
   IndexSpec spec;
   uint64_t generation = 0;
   RemovalCounts removed;
-  uint64_t nap = 0;  // no two sleeps of a shard have the same number
+
+  // True when `other`, the same partition at another time, has the same rows: an insert raises next_row, a death lowers
+  // live_rows, and who empties a partition raises its generation.
+  bool HasRowsOf(const SleepingPartition& other) const {
+    return generation == other.generation && head.next_row == other.head.next_row &&
+           head.live_rows == other.head.live_rows;
+  }
 };
 
 // Which small partitions go to sleep while ram is short: those that were not used since the clock last passed them, or,
@@ -64,9 +70,9 @@ class PartitionTable {
   // Null when `key` is asleep or unknown.
   std::shared_ptr<const PublishedPartition> Find(const PartitionKey& key) const;
   const SleepingPartition* FindAsleep(const PartitionKey& key) const;
-  // The versions of the awake partitions that are selected, which count as used now, and the keys of the sleeping ones.
+  // The versions of the awake partitions that are selected, which count as used now, and the sleeping ones.
   void Select(MemoryNumber memory, const PartitionSelection& selection,
-              std::vector<std::shared_ptr<const IndexVersion>>& versions, std::vector<PartitionKey>& asleep);
+              std::vector<std::shared_ptr<const IndexVersion>>& versions, std::vector<SleepingPartition>& asleep);
   // Ascending; of sleeping partitions, too.
   std::vector<PartitionKey> KeysOf(MemoryNumber memory) const;
   std::vector<PartitionKey> AwakeKeys() const;

@@ -38,7 +38,8 @@ absl::Status DroppedError() {
 
 Shard::Shard(ShardOptions options)
     : number_(options.number), store_(std::move(options.store)), files_(std::move(options.files)),
-      due_(std::move(options.due)), thresholds_(options.thresholds), table_(options.thresholds.min_indexed_rows) {}
+      due_(std::move(options.due)), thresholds_(options.thresholds),
+      wake_threads_(std::max<uint32_t>(1, options.wake_threads)), table_(options.thresholds.min_indexed_rows) {}
 
 absl::StatusOr<std::unique_ptr<Shard>> Shard::Open(ShardOptions options, const std::vector<MemoryHandle>& memories,
                                                    MemoryNumber next_number) {
@@ -59,7 +60,7 @@ absl::Status Shard::Load(const std::vector<MemoryHandle>& memories, MemoryNumber
     MutexLock lock(&versions_mutex_);
     for (const auto& [head, spec] : loaded.asleep) {
       if (head.least_expiry_ms != 0) expiries_.Note(head.key, head.least_expiry_ms);
-      table_.LaySleeping({.head = head, .spec = spec, .nap = ++naps_});
+      table_.LaySleeping({.head = head, .spec = spec, .removed = {}});
     }
   }
   ASSIGN_OR_RETURN(remembered_, store_->CountRequests());
@@ -187,7 +188,8 @@ void Shard::Apply(std::deque<WriteOperation>& operations) {
   for (WriteOperation& operation : operations) {
     if (auto* insert = std::get_if<InsertOperation>(&operation)) {
       const PartitionKey key{insert->ticket.memory->number, insert->partition};
-      absl::Status status = dropped_.contains(key.memory) ? DroppedError() : WakeForWrite(key);
+      absl::Status status =
+          dropped_.contains(key.memory) ? DroppedError() : WakeForWrite(key.memory, {&insert->partition, 1});
       auto result = status.ok() ? round.group->PlanInsert(*insert) : std::move(status);
       round.planned.push_back({&insert->ticket, std::move(result)});
     } else if (auto* erase = std::get_if<DeleteOperation>(&operation)) {
@@ -217,13 +219,6 @@ void Shard::NewGroup(Round& round) {
   round.planned.clear();
 }
 
-absl::Status Shard::WakeForDelete(const DeleteOperation& operation) {
-  for (const PartitionId partition : operation.partitions) {
-    RETURN_IF_ERROR(WakeForWrite({operation.ticket.memory->number, partition}));
-  }
-  return absl::OkStatus();
-}
-
 void Shard::ApplyDelete(Round& round, DeleteOperation& operation) {
   if (dropped_.contains(operation.ticket.memory->number)) {
     round.planned.push_back({&operation.ticket, DroppedError()});
@@ -237,7 +232,7 @@ void Shard::ApplyDelete(Round& round, DeleteOperation& operation) {
     }
   }
   if (operation.ids.has_value()) {
-    absl::Status woken = WakeForDelete(operation);
+    absl::Status woken = WakeForWrite(operation.ticket.memory->number, operation.partitions);
     auto result = woken.ok() ? round.group->PlanDeleteById(operation) : std::move(woken);
     round.planned.push_back({&operation.ticket, std::move(result)});
     return;
@@ -249,7 +244,7 @@ void Shard::ApplyDelete(Round& round, DeleteOperation& operation) {
 }
 
 absl::StatusOr<WriteResult> Shard::PlanWide(Round& round, const DeleteOperation& operation) {
-  if (!operation.everything) RETURN_IF_ERROR(WakeForDelete(operation));
+  if (!operation.everything) RETURN_IF_ERROR(WakeForWrite(operation.ticket.memory->number, operation.partitions));
   std::vector<PartitionKey> keys;
   for (const PartitionId partition : operation.partitions) {
     const PartitionKey key{operation.ticket.memory->number, partition};

@@ -20,9 +20,11 @@
 #include <vector>
 
 #include "absl/base/thread_annotations.h"
+#include "absl/container/flat_hash_map.h"
 #include "absl/container/flat_hash_set.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "absl/types/span.h"
 #include "common/mutex.h"
 #include "common/clock.h"
 #include "engine/index_files.h"
@@ -46,14 +48,15 @@ struct ShardOptions {
   // Called by the writer when a partition wants maintenance: its tail is long enough to be sealed, or many rows died.
   std::function<void(uint32_t shard, const PartitionKey& key, Urgency urgency)> due;
   IndexThresholds thresholds;  // how long a tail is due
+  uint32_t wake_threads = 1;   // that read sleeping partitions at once, when somebody asks for thousands
   EventSink events;            // may be empty
 };
 
 // Thread-safe.
 class Shard {
  public:
-  // Loads the partitions of `memories`; partitions of other memories below `next_number` were dropped and are removed. Index files that are
-  // missing or damaged are rebuilt from the store before it returns (I2).
+  // Loads the partitions of `memories`; partitions of other memories below `next_number` were dropped and are removed.
+  // Index files that are missing or damaged are rebuilt from the store before it returns (I2).
   static absl::StatusOr<std::unique_ptr<Shard>> Open(ShardOptions options, const std::vector<MemoryHandle>& memories,
                                                      MemoryNumber next_number);
   // Applies what was accepted, then stops.
@@ -68,8 +71,8 @@ class Shard {
   absl::Status Submit(WriteOperation operation);
 
   // The versions of one moment (I3), with the sequence up to which they hold every write; partitions that do not exist are
-  // left out. Sleeping ones are read from the store first: DATA_LOSS when a record is damaged, what `limits` says between
-  // two of them.
+  // left out. Sleeping ones are read from the store first: DATA_LOSS when a record is damaged, what `limits` says now and
+  // then while they are read.
   struct Snapshot {
     std::vector<std::shared_ptr<const IndexVersion>> versions;
     Sequence sequence = 0;
@@ -147,11 +150,19 @@ class Shard {
   void Merge(Round& round, MergeOperation& operation);
   absl::Status DropMemory(MemoryNumber memory);
   void LayToSleep(const SleepOperation& operation);
-  // Makes a sleeping partition one that readers see; any thread. The writer adopts it later.
-  absl::Status Wake(const PartitionKey& key);
-  // The writer's: wakes and adopts, so that `partitions_` holds what there is of `key`.
-  absl::Status WakeForWrite(const PartitionKey& key);
-  absl::Status WakeForDelete(const DeleteOperation& operation);
+  // What one call read of partitions that slept, by partition: some may sleep again before it is done, for want of ram,
+  // and need not be read again while they have those rows.
+  struct ReadPartition {
+    SleepingPartition asleep;
+    std::shared_ptr<const IndexVersion> version;
+  };
+  using ReadPartitions = absl::flat_hash_map<PartitionId, ReadPartition>;
+  // Makes sleeping partitions of one memory ones that readers see, and adds their versions to `read`; any thread. The
+  // writer adopts them later. DATA_LOSS when a record is damaged; what `limits` says between batches.
+  absl::Status Wake(std::vector<SleepingPartition> asleep, const CallLimits& limits, ReadPartitions& read);
+  absl::Status WakeBatch(absl::Span<const SleepingPartition> asleep, ReadPartitions& read);
+  // The writer's: wakes and adopts, so that `partitions_` holds what there is of them.
+  absl::Status WakeForWrite(MemoryNumber memory, absl::Span<const PartitionId> partitions);
   // The same for a partition that is about to be emptied: its rows are not read.
   void WakeEmpty(const PartitionKey& key);
   void AdoptWoken();
@@ -165,6 +176,7 @@ class Shard {
   const std::unique_ptr<IndexFiles> files_;
   const std::function<void(uint32_t, const PartitionKey&, Urgency)> due_;
   const IndexThresholds thresholds_;
+  const size_t wake_threads_;
 
   // The writer's own.
   PartitionMap partitions_;
@@ -172,7 +184,6 @@ class Shard {
   absl::flat_hash_set<MemoryNumber> dropped_;
   uint64_t remembered_ = 0;
   int64_t forget_from_ms_ = 0;  // before it no remembered request is old enough
-  uint64_t naps_ = 0;           // sleeps that began
 
   mutable Mutex queue_mutex_;
   CondVar queued_;

@@ -18,42 +18,50 @@
 namespace mneme {
 namespace {
 
-// Rows of the store that are copied into the tail at once.
-constexpr size_t kTailBatch = 1024;
+// Puts rows of the store, ascending, into the tail of a partition, with the gaps that deletions left.
+class TailLoader {
+ public:
+  // Rows from `from` on are to come.
+  TailLoader(PartitionIndex& partition, Row from)
+      : partition_(partition), to_come_(std::min(partition.head().live_rows, partition.head().next_row - from)) {}
+
+  void Add(Row row, const EntryView& entry) {
+    if (!started_) {
+      partition_.StartTailAt(row);
+      started_ = true;
+    } else if (row != next_) {
+      partition_.AppendGap(row - next_);
+    }
+    partition_.Append(entry, std::max<uint64_t>(1, to_come_));
+    to_come_ -= std::min<uint64_t>(1, to_come_);
+    next_ = row + 1;
+  }
+  // No more rows.
+  void Finish() {
+    const Row end = partition_.head().next_row;
+    if (!started_) {
+      partition_.StartTailAt(end);
+    } else if (next_ < end) {
+      partition_.AppendGap(end - next_);
+    }
+  }
+
+ private:
+  PartitionIndex& partition_;
+  uint64_t to_come_;
+  Row next_ = 0;
+  bool started_ = false;
+};
 
 absl::Status LoadTail(const EntryStore& store, PartitionIndex& partition) {
   const PartitionHead& head = partition.head();
   const Row from = partition.segments().empty() ? 0 : partition.segments().back().record.end_row;
-  EntryColumns batch;
-  Row next = 0;
-  bool started = false;
-  const auto flush = [&] {
-    if (batch.count != 0) partition.Append(batch, 0, batch.count);
-    batch = EntryColumns();
-    batch.values.width = partition.spec().value_bytes;
-  };
-  flush();
+  TailLoader tail(partition, from);
   RETURN_IF_ERROR(store.ScanRows(head.key, from, head.next_row, [&](Row row, const EntryView& entry) {
-    if (!started) {
-      partition.StartTailAt(row);
-      started = true;
-      next = row;
-    }
-    if (row != next) {
-      flush();
-      partition.AppendGap(row - next);
-    }
-    batch.Append(entry);
-    if (batch.count == kTailBatch) flush();
-    next = row + 1;
+    tail.Add(row, entry);
     return true;
   }));
-  flush();
-  if (!started) {
-    partition.StartTailAt(head.next_row);
-  } else if (next < head.next_row) {
-    partition.AppendGap(head.next_row - next);
-  }
+  tail.Finish();
   return absl::OkStatus();
 }
 
@@ -182,6 +190,23 @@ absl::Status LoadRows(const EntryStore& store, PartitionIndex& partition) {
   RETURN_IF_ERROR(LoadTail(store, partition));
   ASSIGN_OR_RETURN(const std::vector<Row> marks, store.ReadDeadMarks(partition.head().key));
   partition.MarkDead(marks);
+  return absl::OkStatus();
+}
+
+absl::Status LoadUnsealed(const EntryStore& store, absl::Span<const std::unique_ptr<PartitionIndex>> partitions) {
+  std::vector<RowRange> ranges;
+  std::vector<TailLoader> tails;
+  ranges.reserve(partitions.size());
+  tails.reserve(partitions.size());
+  for (const auto& partition : partitions) {
+    ranges.push_back({partition->head().key, 0, partition->head().next_row});
+    tails.emplace_back(*partition, 0);
+  }
+  RETURN_IF_ERROR(store.ScanRanges(ranges, [&](size_t range, Row row, const EntryView& entry) {
+    tails[range].Add(row, entry);
+    return true;
+  }));
+  for (TailLoader& tail : tails) tail.Finish();
   return absl::OkStatus();
 }
 

@@ -25,29 +25,38 @@ absl::Status LaggingError(uint32_t shard, Sequence asked, Sequence visible) {
 
 absl::StatusOr<Shard::Snapshot> Shard::TakeSnapshot(MemoryNumber memory, const PartitionSelection& selection,
                                                    const CallLimits& call_limits) {
+  ReadPartitions read;
   while (true) {
     Snapshot snapshot;
-    std::vector<PartitionKey> asleep;
+    std::vector<SleepingPartition> asleep;
     {
       MutexLock lock(&versions_mutex_);
       snapshot.sequence = visible_;
       table_.Select(memory, selection, snapshot.versions, asleep);
     }
+    // What sleeps again with the rows that were read is as it was read.
+    std::erase_if(asleep, [&](const SleepingPartition& sleeping) {
+      const auto known = read.find(sleeping.head.key.partition);
+      if (known == read.end() || !known->second.asleep.HasRowsOf(sleeping)) return false;
+      snapshot.versions.push_back(known->second.version);
+      return true;
+    });
     if (asleep.empty()) return snapshot;
-    for (const PartitionKey& key : asleep) {
-      RETURN_IF_ERROR(call_limits.Check());
-      RETURN_IF_ERROR(Wake(key));
-    }
+    RETURN_IF_ERROR(Wake(std::move(asleep), call_limits, read));
   }
 }
 
 absl::StatusOr<std::shared_ptr<const PublishedPartition>> Shard::PublishedOf(const PartitionKey& key) {
   while (true) {
+    std::vector<SleepingPartition> asleep;
     {
       MutexLock lock(&versions_mutex_);
-      if (table_.FindAsleep(key) == nullptr) return table_.Find(key);
+      const SleepingPartition* sleeping = table_.FindAsleep(key);
+      if (sleeping == nullptr) return table_.Find(key);
+      asleep.push_back(*sleeping);
     }
-    RETURN_IF_ERROR(Wake(key));
+    ReadPartitions read;
+    RETURN_IF_ERROR(Wake(std::move(asleep), CallLimits(), read));
   }
 }
 

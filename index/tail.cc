@@ -173,14 +173,15 @@ TailChunk& Tail::ChunkFor(std::string_view value, size_t rows_to_come) {
 }
 
 void Tail::Append(const EntryColumns& columns, size_t begin, size_t end) {
-  for (size_t i = begin; i < end; ++i) {
-    const EntryView entry = columns.At(i);
-    TailChunk& chunk = ChunkFor(entry.value, end - i);
-    const size_t before = chunk.bytes();
-    chunk.Append(entry);
-    ram_bytes_ += chunk.bytes() - before;
-    ++end_row_;
-  }
+  for (size_t i = begin; i < end; ++i) Append(columns.At(i), end - i);
+}
+
+void Tail::Append(const EntryView& entry, size_t rows_to_come) {
+  TailChunk& chunk = ChunkFor(entry.value, rows_to_come);
+  const size_t before = chunk.bytes();
+  chunk.Append(entry);
+  if (chunk.bytes() != before) ram_bytes_ += chunk.bytes() - before;
+  ++end_row_;
 }
 
 Tail::Snapshot Tail::TakeSnapshot() const {

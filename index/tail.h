@@ -30,6 +30,8 @@ class Tail {
   // Appends `columns[begin, end)` as the next rows. Called by the writer only. The rows are readable up to the length
   // that Snapshot() took afterwards.
   void Append(const EntryColumns& columns, size_t begin, size_t end);
+  // One entry, the first of about `rows_to_come`.
+  void Append(const EntryView& entry, size_t rows_to_come);
 
   // The oldest row still held, and one past the newest. Writer only.
   Row first_row() const { return first_row_; }

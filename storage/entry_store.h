@@ -88,6 +88,13 @@ struct StoreBatch {
   std::vector<Death> cleared_marks = {};  // dead marks that no segment needs any more; only key and row are read
 };
 
+// Rows [first_row, end_row) of a partition.
+struct RowRange {
+  PartitionKey key;
+  Row first_row = 0;
+  Row end_row = 0;
+};
+
 // One shard's store. Commit() and Sync() may be called by different threads at once; each by one thread at a time.
 // Reads are thread-safe. Implementations: RocksDbEntryStore (the product), MemoryEntryStore (the oracle of tests).
 class EntryStore {
@@ -110,6 +117,11 @@ class EntryStore {
   // returns false. DATA_LOSS when a record is damaged.
   virtual absl::Status ScanRows(const PartitionKey& key, Row first_row, Row end_row,
                                 const std::function<bool(Row, const EntryView&)>& visit) const = 0;
+
+  // The same for `ranges`, which ascend by partition: one pass over the store from the first to the last, which passes over
+  // what lies between them. `visit` is told which range a row is of.
+  virtual absl::Status ScanRanges(absl::Span<const RowRange> ranges,
+                                  const std::function<bool(size_t range, Row, const EntryView&)>& visit) const = 0;
 
   // The row of a client id, or nullopt. Server-given ids are not mapped.
   virtual absl::StatusOr<std::optional<Row>> FindRow(const PartitionKey& key, EntryId id) const = 0;

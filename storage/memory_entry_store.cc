@@ -45,6 +45,8 @@ class MemoryEntryStore final : public EntryStore {
 
   absl::Status ScanRows(const PartitionKey& key, Row first_row, Row end_row,
                         const std::function<bool(Row, const EntryView&)>& visit) const override;
+  absl::Status ScanRanges(absl::Span<const RowRange> ranges,
+                          const std::function<bool(size_t range, Row, const EntryView&)>& visit) const override;
   absl::StatusOr<std::optional<Row>> FindRow(const PartitionKey& key, EntryId id) const override;
   absl::StatusOr<std::vector<std::optional<Row>>> FindRows(const PartitionKey& key,
                                                            absl::Span<const EntryId> ids) const override;
@@ -144,6 +146,25 @@ absl::Status MemoryEntryStore::ScanRows(const PartitionKey& key, Row first_row, 
   }
   for (const auto& [row, entry] : rows) {
     if (!visit(row, entry.View())) break;
+  }
+  return absl::OkStatus();
+}
+
+absl::Status MemoryEntryStore::ScanRanges(absl::Span<const RowRange> ranges,
+                                          const std::function<bool(size_t, Row, const EntryView&)>& visit) const {
+  std::vector<std::map<Row, StoredEntry>> rows(ranges.size());
+  {
+    MutexLock lock(&mu_);
+    for (size_t i = 0; i < ranges.size(); ++i) {
+      const Partition* partition = Find(ranges[i].key);
+      if (partition == nullptr || ranges[i].first_row >= ranges[i].end_row) continue;
+      rows[i].insert(partition->rows.lower_bound(ranges[i].first_row), partition->rows.lower_bound(ranges[i].end_row));
+    }
+  }
+  for (size_t i = 0; i < ranges.size(); ++i) {
+    for (const auto& [row, entry] : rows[i]) {
+      if (!visit(i, row, entry.View())) return absl::OkStatus();
+    }
   }
   return absl::OkStatus();
 }

@@ -1,9 +1,9 @@
-// What many partitions, or many memories, cost: a deployment of COUNT of them with ENTRIES entries each (d = 64) beside a
-// memory of one partition. Rates and latencies are told for both; ram is told for each partition, filled and after a
+// What many partitions, or many memories, cost: a deployment of COUNT of them with ENTRIES entries each of DIMENSION
+// components (64) beside a memory of one partition. Rates and latencies are told for both; ram is told for each partition, filled and after a
 // restart. Prints one JSON object.
 //
-//   scale_benchmark partitions [COUNT [ENTRIES]]    100,000 partitions of one memory, 100 entries each
-//   scale_benchmark memories [COUNT [ENTRIES]]      10,000 memories of one partition
+//   scale_benchmark partitions [COUNT [ENTRIES [DIMENSION]]]    100,000 partitions of one memory, 100 entries each
+//   scale_benchmark memories [COUNT [ENTRIES [DIMENSION]]]      10,000 memories of one partition
 #include <malloc.h>
 
 #include <algorithm>
@@ -28,7 +28,6 @@
 namespace mneme::bench {
 namespace {
 
-constexpr uint32_t kDimension = 64;
 constexpr uint32_t kNeighbours = 10;
 constexpr size_t kInFlight = 64;
 constexpr size_t kQueries = 2'000;
@@ -37,10 +36,10 @@ constexpr size_t kDropped = 1'000;
 constexpr size_t kAloneBatches = 5'000;
 constexpr std::chrono::seconds kIdle(5);
 
-MemorySpec SpecOf(const std::string& name) {
+MemorySpec SpecOf(const std::string& name, uint32_t dimension) {
   MemorySpec spec;
   spec.name = name;
-  spec.dimension = kDimension;
+  spec.dimension = dimension;
   spec.metric = Metric::kL2;
   spec.key_dtype = Dtype::kF32;
   spec.value_kind = ValueKind::kToken;
@@ -73,7 +72,8 @@ using PlaceOf = std::function<Place(size_t)>;
 
 class Scale {
  public:
-  Scale(std::string path, size_t count, size_t entries) : path_(std::move(path)), count_(count), entries_(entries) {
+  Scale(std::string path, size_t count, size_t entries, uint32_t dimension)
+      : path_(std::move(path)), count_(count), entries_(entries), dimension_(dimension) {
     std::normal_distribution<float> normal;
     for (float& x : keys_) x = normal(random_);
   }
@@ -115,8 +115,8 @@ class Scale {
     else command.partitions.partitions = {place.partition};
     command.count = 1;
     command.k = kNeighbours;
-    command.queries.Resize(kDimension * sizeof(float));
-    std::copy_n(keys_.data() + random_() % kDimension, kDimension, command.queries.as<float>());
+    command.queries.Resize(dimension_ * sizeof(float));
+    std::copy_n(keys_.data() + random_() % dimension_, dimension_, command.queries.as<float>());
     std::promise<absl::Status> done;
     deployment_->Query(place.memory, std::move(command), [&](const absl::StatusOr<QueryOutcome>& outcome) {
       const bool full = outcome.ok() && outcome->neighbours.ids.size() >= std::min<size_t>(kNeighbours, entries_);
@@ -163,8 +163,8 @@ class Scale {
     for (size_t i = 0; i < entries_; ++i) {
       EntryView view;
       view.id = number * entries_ + i;
-      view.key = {reinterpret_cast<const char*>(keys_.data() + random_() % (keys_.size() - kDimension)),
-                  kDimension * sizeof(float)};
+      view.key = {reinterpret_cast<const char*>(keys_.data() + random_() % (keys_.size() - dimension_)),
+                  dimension_ * sizeof(float)};
       view.value = {reinterpret_cast<const char*>(&token), sizeof(token)};
       columns.Append(view);
     }
@@ -174,23 +174,27 @@ class Scale {
   const std::string path_;
   const size_t count_;
   const size_t entries_;
+  const uint32_t dimension_;
   std::mt19937_64 random_{1};
   std::array<float, 65'536> keys_{};
   std::unique_ptr<Deployment> deployment_;
 };
 
-nlohmann::json Measure(const std::string& path, bool memories, size_t count, size_t entries) {
-  nlohmann::json report = {{"what", memories ? "memories" : "partitions"}, {"count", count}, {"entries", entries}};
-  Scale scale(path, count, entries);
+nlohmann::json Measure(const std::string& path, bool memories, size_t count, size_t entries, uint32_t dimension) {
+  nlohmann::json report = {{"what", memories ? "memories" : "partitions"},
+                           {"count", count},
+                           {"entries", entries},
+                           {"dimension", dimension}};
+  Scale scale(path, count, entries, dimension);
   scale.Open();
   const auto name_of = [&](size_t i) { return memories ? "many-" + std::to_string(i) : std::string("many"); };
   std::vector<MemoryHandle> handles;
   const double create_ms = MillisecondsOf([&] {
-    for (size_t i = 0; i < (memories ? count : 1); ++i) handles.push_back(Require(scale->CreateMemory(SpecOf(name_of(i)))));
+    for (size_t i = 0; i < (memories ? count : 1); ++i) handles.push_back(Require(scale->CreateMemory(SpecOf(name_of(i), dimension))));
   });
   report["create_memory_ms"] = create_ms / static_cast<double>(handles.size());
-  MemoryHandle alone = Require(scale->CreateMemory(SpecOf("alone")));
-  MemoryHandle small = Require(scale->CreateMemory(SpecOf("small")));
+  MemoryHandle alone = Require(scale->CreateMemory(SpecOf("alone", dimension)));
+  MemoryHandle small = Require(scale->CreateMemory(SpecOf("small", dimension)));
   const PlaceOf many = [&](size_t i) { return memories ? Place{handles[i], 0} : Place{handles[0], i + 1}; };
   const PlaceOf one = [&](size_t) { return Place{small, 1}; };
 
@@ -240,14 +244,17 @@ nlohmann::json Measure(const std::string& path, bool memories, size_t count, siz
 int main(int argc, char** argv) {
   const std::string_view what = argc > 1 ? argv[1] : "";
   if (what != "partitions" && what != "memories") {
-    std::fprintf(stderr, "usage: scale_benchmark partitions|memories [COUNT [ENTRIES]]\n");
+    std::fprintf(stderr, "usage: scale_benchmark partitions|memories [COUNT [ENTRIES [DIMENSION]]]\n");
     return 2;
   }
   const bool memories = what == "memories";
   const size_t count = argc > 2 ? std::strtoul(argv[2], nullptr, 10) : (memories ? 10'000 : 100'000);
   const size_t entries = argc > 3 ? std::strtoul(argv[3], nullptr, 10) : 100;
+  // Keys are slices of 65,536 numbers.
+  const auto dimension = static_cast<uint32_t>(argc > 4 ? std::clamp(std::strtoul(argv[4], nullptr, 10), 1UL, 4096UL) : 64);
   const auto path = std::filesystem::temp_directory_path() / ("mneme-scale-" + std::to_string(::getpid()));
-  const nlohmann::json report = mneme::bench::Measure(path, memories, std::max<size_t>(count, 2), std::max<size_t>(entries, 1));
+  const nlohmann::json report = mneme::bench::Measure(path, memories, std::max<size_t>(count, 2),
+                                                         std::max<size_t>(entries, 1), dimension);
   std::filesystem::remove_all(path);
   std::printf("%s\n", report.dump(1).c_str());
   return 0;

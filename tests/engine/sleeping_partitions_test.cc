@@ -120,6 +120,105 @@ TEST_F(SleepingPartitionsTest, AQueryOfAllWakesAll) {
   EXPECT_EQ(outcome->neighbours.size(), 64 * kPartitions * kEntries);
 }
 
+TEST_F(SleepingPartitionsTest, AQueryThatIsGivenUpWakesNoMore) {
+  PutAll();
+  Restart();
+  CallLimits given_up;
+  given_up.cancelled = std::make_shared<std::atomic<bool>>(true);
+  PartitionSelection all;
+  all.all = true;
+  EXPECT_TRUE(absl::IsCancelled(deployment_->Count(memory_, all, {}, {}, given_up).status()));
+  EXPECT_EQ(Statistics().tail_ram_bytes, 0U);
+}
+
+TEST_F(SleepingPartitionsTest, AQueryOfPartitionsInAnyOrderGetsEach) {
+  PutAll();
+  Restart();
+  PartitionSelection some;
+  some.partitions = {150, 3, kPartitions + 5, 77, 4, 149};
+  IdsIn(77);  // awake among sleepers
+  EXPECT_EQ(deployment_.Count(memory_, some), 5 * kEntries);
+}
+
+TEST_F(SleepingPartitionsTest, AGapThatDeletionsLeftStaysAGap) {
+  Put(1, 0, kEntries);
+  Put(2, 0, kEntries);
+  Put(3, 0, kEntries);
+  ASSERT_TRUE(deployment_.DeleteIds(memory_, {0, 1, 7, 8, kEntries - 1}, 2).ok());
+  for (EntryId id = 0; id < kEntries; ++id) ASSERT_TRUE(deployment_.DeleteIds(memory_, {id}, 3).ok());
+  Restart();
+  PartitionSelection all;
+  all.all = true;
+  EXPECT_EQ(deployment_.Count(memory_, all), 2 * kEntries - 5);
+  std::set<EntryId> left = Range(2, kEntries - 1);
+  left.erase(7);
+  left.erase(8);
+  EXPECT_EQ(IdsIn(2), left);
+  Put(2, 7, 8);
+  left.insert(7);
+  EXPECT_EQ(IdsIn(2), left);
+  Put(3, 5, 6);
+  EXPECT_EQ(IdsIn(3), Range(5, 6));
+}
+
+TEST_F(SleepingPartitionsTest, ADeleteInAllPartitionsFindsWhatSleeps) {
+  PutAll();
+  Restart();
+  DeleteCommand by_id;
+  by_id.partitions.all = true;
+  by_id.ids = std::vector<EntryId>{0, 3, 1000};
+  const auto ids = deployment_.Delete(memory_, std::move(by_id));
+  ASSERT_TRUE(ids.ok()) << ids.status();
+  EXPECT_EQ(ids->deleted, 2 * kPartitions);
+  Restart();
+  DeleteCommand by_filter;
+  by_filter.partitions.all = true;
+  by_filter.filter = RowFilter{};
+  by_filter.filter->ids = std::vector<EntryId>{4, 5, 6};
+  const auto filtered = deployment_.Delete(memory_, std::move(by_filter));
+  ASSERT_TRUE(filtered.ok()) << filtered.status();
+  EXPECT_EQ(filtered->deleted, 3 * kPartitions);
+  std::set<EntryId> left = Range(7, kEntries);
+  left.insert({1, 2});
+  EXPECT_EQ(IdsIn(1), left);
+  Restart();
+  EXPECT_EQ(IdsIn(kPartitions), left);
+  EXPECT_EQ(Statistics().entries, kPartitions * (kEntries - 5));
+}
+
+// As many as two threads share among themselves.
+TEST(ManySleepingPartitionsTest, AreReadByMoreThanOneThread) {
+  constexpr PartitionId kMany = 9'000;
+  TestDeployment deployment(1, {.search_threads = 2});
+  MemoryHandle memory = deployment.Create(TokenMemory("many", 2));
+  std::vector<std::promise<absl::Status>> written(kMany);
+  for (PartitionId partition = 0; partition < kMany; ++partition) {
+    const auto place = static_cast<float>(partition);
+    InsertCommand command{.partition = partition, .entries = ColumnsOf(memory->spec, {{partition, {place, 0}, 1}}),
+                          .request_id = {}};
+    deployment->Insert(memory, std::move(command), nullptr, [&, partition](const absl::StatusOr<InsertOutcome>& done) {
+      written[partition].set_value(done.status());
+    });
+  }
+  for (auto& one : written) ASSERT_TRUE(one.get_future().get().ok());
+  deployment.Restart();
+  memory = deployment.Find("many");
+  std::vector<std::thread> askers;
+  for (PartitionId asker = 0; asker < 3; ++asker) {
+    askers.emplace_back([&, asker] {
+      PartitionSelection all;
+      all.all = true;
+      EXPECT_EQ(deployment.Count(memory, all), kMany);
+      QueryCommand command = ExactQuery({static_cast<float>(asker * 4'000), 0}, 1, 1);
+      command.partitions.all = true;
+      const auto outcome = deployment.Query(memory, std::move(command));
+      ASSERT_TRUE(outcome.ok()) << outcome.status();
+      EXPECT_EQ(outcome->neighbours.ids, (std::vector<EntryId>{asker * 4'000}));
+    });
+  }
+  for (std::thread& asker : askers) asker.join();
+}
+
 TEST_F(SleepingPartitionsTest, AnUnknownPartitionIsEmpty) {
   PutAll();
   Restart();
@@ -191,6 +290,14 @@ TEST_F(ShortOfRamTest, PartitionsThatAreNotInUseMakeRoom) {
   }
 }
 
+TEST_F(ShortOfRamTest, AQueryOfMoreThanThereIsRoomForIsAnsweredAndGivesTheRoomBack) {
+  PutAll();
+  PartitionSelection all;
+  all.all = true;
+  for (int i = 0; i < 20; ++i) ASSERT_EQ(deployment_.Count(memory_, all), kPartitions * kEntries) << i;
+  EXPECT_TRUE(Within(std::chrono::seconds(20), [&] { return Statistics().tail_ram_bytes <= 20'000; }));
+}
+
 TEST_F(ShortOfRamTest, AnswersAreThoseOfATwinWhilePartitionsSleepAndWake) {
   SCOPED_TRACE(Seed());
   std::mt19937_64 random(Seed());
@@ -217,6 +324,14 @@ TEST_F(ShortOfRamTest, AnswersAreThoseOfATwinWhilePartitionsSleepAndWake) {
         ASSERT_TRUE(outcome.ok()) << outcome.status();
         ASSERT_EQ(outcome->deleted, ids.size());
         ids.clear();
+        break;
+      }
+      case 5: {
+        size_t entries = 0;
+        for (const auto& [number, of_partition] : twin) entries += of_partition.size();
+        PartitionSelection all;
+        all.all = true;
+        ASSERT_EQ(deployment_.Count(memory_, all), entries) << "step " << step;
         break;
       }
       default: ASSERT_EQ(IdsIn(partition), ids) << "partition " << partition << ", step " << step;

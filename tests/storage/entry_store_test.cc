@@ -106,6 +106,30 @@ TEST_P(EntryStoreTest, ScansExactlyTheRowsOfARange) {
   EXPECT_THAT(Rows({8, 0}), IsEmpty());
 }
 
+TEST_P(EntryStoreTest, ScansManyRangesInOnePass) {
+  ASSERT_TRUE(Insert({7, 1}, 0, Columns({10, 11, 12})).ok());
+  ASSERT_TRUE(Insert({7, 2}, 0, Columns({20, 21})).ok());
+  ASSERT_TRUE(Insert({7, 4}, 0, Columns({40, 41, 42})).ok());
+  ASSERT_TRUE(Insert({8, 0}, 0, Columns({80})).ok());
+  const auto scan = [&](std::vector<RowRange> ranges, size_t most) {
+    std::vector<std::tuple<size_t, Row, EntryId>> seen;
+    EXPECT_TRUE(store_->ScanRanges(ranges, [&](size_t range, Row row, const EntryView& entry) {
+      seen.emplace_back(range, row, entry.id);
+      return seen.size() < most;
+    }).ok());
+    return seen;
+  };
+  using Seen = std::tuple<size_t, Row, EntryId>;
+  // A part of one, none of an empty and of an unknown partition, one passed over, one of another memory.
+  const std::vector<RowRange> ranges = {{{7, 0}, 0, 9}, {{7, 1}, 1, 2}, {{7, 2}, 1, 1}, {{7, 3}, 0, 5},
+                                        {{7, 4}, 1, 9}, {{8, 0}, 0, 1}, {{9, 0}, 0, 1}};
+  EXPECT_THAT(scan(ranges, 100), ElementsAre(Seen(1, 1, 11), Seen(4, 1, 41), Seen(4, 2, 42), Seen(5, 0, 80)));
+  EXPECT_THAT(scan(ranges, 2), ElementsAre(Seen(1, 1, 11), Seen(4, 1, 41)));
+  EXPECT_THAT(scan({{{7, 1}, 0, 3}, {{7, 2}, 0, 2}}, 100),
+              ElementsAre(Seen(0, 0, 10), Seen(0, 1, 11), Seen(0, 2, 12), Seen(1, 0, 20), Seen(1, 1, 21)));
+  EXPECT_THAT(scan({}, 100), IsEmpty());
+}
+
 TEST_P(EntryStoreTest, StopsAScanWhenAskedTo) {
   ASSERT_TRUE(Insert(kKey, 0, Columns({1, 2, 3})).ok());
   size_t seen = 0;
