@@ -11,8 +11,6 @@
 #include <optional>
 #include <utility>
 
-#include "absl/strings/str_cat.h"
-#include "common/crash_point.h"
 #include "common/error_reason.h"
 #include "common/limits.h"
 #include "common/status_macros.h"
@@ -23,8 +21,6 @@
 namespace mneme {
 namespace {
 
-// Bytes that one group commits at most: more would only delay the first of it.
-constexpr uint64_t kGroupBytes = 8 * 1024 * 1024;
 // Rows that a delete by filter removes in one atomic batch.
 constexpr size_t kDeleteGroupRows = 65'536;
 // Remembered requests dropped in one round once the window is full.
@@ -91,85 +87,6 @@ Shard::~Shard() {
   if (syncer_.joinable()) syncer_.join();
   MutexLock lock(&versions_mutex_);
   for (auto& [sequence, waiter] : waiters_) waiter.then(absl::UnavailableError("the server is shutting down"));
-}
-
-absl::Status Shard::Submit(WriteOperation operation) {
-  const uint64_t bytes = BytesOf(operation);
-  {
-    MutexLock lock(&queue_mutex_);
-    if (stopping_) return absl::UnavailableError("the server is shutting down");
-    RETURN_IF_ERROR(write_status_);
-    // Background work must get through under overload: it is what frees ram.
-    const bool of_client =
-        std::holds_alternative<InsertOperation>(operation) || std::holds_alternative<DeleteOperation>(operation);
-    if (of_client && queued_bytes_ + bytes > limits::kMaxQueuedWriteBytes) {
-      return WithReason(absl::ResourceExhaustedError(absl::StrCat("shard ", number_, " has ", queued_bytes_,
-                                                                  " bytes of writes waiting; the bound is ",
-                                                                  limits::kMaxQueuedWriteBytes)),
-                        reason::kQueueFull);
-    }
-    queued_bytes_ += bytes;
-    queue_.push_back(std::move(operation));
-  }
-  queued_.NotifyOne();
-  return absl::OkStatus();
-}
-
-void Shard::RunWriter() {
-  std::deque<WriteOperation> operations;
-  while (true) {
-    uint64_t bytes = 0;
-    {
-      MutexLock lock(&queue_mutex_);
-      queued_.Await(
-          &queue_mutex_, [this]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(queue_mutex_) { return !queue_.empty() || stopping_; });
-      if (queue_.empty()) return;
-      while (!queue_.empty() && (operations.empty() || bytes < kGroupBytes)) {
-        bytes += BytesOf(queue_.front());
-        operations.push_back(std::move(queue_.front()));
-        queue_.pop_front();
-      }
-    }
-    Apply(operations);
-    operations.clear();
-    MutexLock lock(&queue_mutex_);
-    queued_bytes_ -= std::min(bytes, queued_bytes_);
-  }
-}
-
-void Shard::RunSyncer() {
-  while (true) {
-    std::vector<std::function<void(absl::Status)>> waiting;
-    {
-      MutexLock lock(&sync_mutex_);
-      sync_wanted_.Await(
-          &sync_mutex_, [this]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(sync_mutex_) { return !unsynced_.empty() || writer_done_; });
-      if (unsynced_.empty()) return;
-      waiting.swap(unsynced_);
-    }
-    absl::Status synced = store_->Sync().status();
-    if (!synced.ok()) {
-      Refuse(synced);
-      synced = write_status();
-    }
-    for (auto& done : waiting) done(synced);
-  }
-}
-
-void Shard::Refuse(absl::Status status) {
-  if (absl::IsResourceExhausted(status)) status = WithReason(std::move(status), reason::kStorageFull);
-  MutexLock lock(&queue_mutex_);
-  if (write_status_.ok()) write_status_ = std::move(status);
-}
-
-absl::Status Shard::write_status() const {
-  MutexLock lock(&queue_mutex_);
-  return write_status_;
-}
-
-uint64_t Shard::queued_bytes() const {
-  MutexLock lock(&queue_mutex_);
-  return queued_bytes_;
 }
 
 struct Shard::Round {
@@ -321,14 +238,6 @@ void Shard::Finish(WriteTicket& ticket, absl::StatusOr<WriteResult> result,
   });
 }
 
-void Shard::AfterSync(std::function<void(absl::Status)> done) {
-  {
-    MutexLock lock(&sync_mutex_);
-    unsynced_.push_back(std::move(done));
-  }
-  sync_wanted_.NotifyOne();
-}
-
 void Shard::ForgetOldRequests(Round& round) {
   remembered_ += round.group->requests();
   if (remembered_ <= limits::kRememberedRequests || round.planned.empty()) return;
@@ -343,66 +252,6 @@ void Shard::ForgetOldRequests(Round& round) {
   if (oldest->empty()) forget_from_ms_ = oldest_ms + limits::kRememberedRequestMs;
   remembered_ -= oldest->size();
   round.group->Forget(*std::move(oldest));
-}
-
-absl::Status Shard::CommitIndexChange(const StoreBatch& batch) {
-  RETURN_IF_ERROR(write_status());
-  absl::Status committed = store_->Commit(batch);
-  if (committed.ok()) return committed;
-  Refuse(std::move(committed));
-  return write_status();
-}
-
-absl::Status Shard::Install(InstallOperation& operation) {
-  const PartitionKey key = operation.added.record.key;
-  const auto partition = partitions_.find(key);
-  if (dropped_.contains(operation.memory) || partition == partitions_.end() ||
-      partition->second->generation() != operation.generation) {
-    return absl::AbortedError("the partition was emptied while its index was built");
-  }
-  StoreBatch batch;
-  batch.sequence = sequence_;
-  for (const Row row : operation.cleared_marks) batch.cleared_marks.push_back({.key = key, .row = row});
-  const uint64_t old_codebook = partition->second->codebook() != nullptr ? partition->second->codebook()->number() : 0;
-  for (const InstalledSegment& old : partition->second->segments()) {
-    const bool covered = old.record.first_row >= operation.added.record.first_row &&
-                         old.record.end_row <= operation.added.record.end_row;
-    if (covered) batch.removed_segments.push_back(old.record);
-  }
-  if (operation.added.segment == nullptr) return Discard(operation, std::move(batch));
-  batch.added_segments.push_back(operation.added.record);
-  CrashPoint("install_begun");
-  RETURN_IF_ERROR(CommitIndexChange(batch));
-  CrashPoint("install_committed");
-  partition->second->Install(std::move(operation.added), std::move(operation.codebook));
-  Publish({key}, sequence_);
-  CrashPoint("install_published");
-  const bool retrained = old_codebook != 0 && old_codebook != partition->second->codebook()->number();
-  // The old files go once the new records survive power loss.
-  AfterSync([this, old = std::move(batch.removed_segments), retrained, old_codebook](const absl::Status& synced) {
-    if (!synced.ok()) return;
-    CrashPoint("old_files_left");
-    for (const SegmentRecord& record : old) files_->RemoveSegment(record.file_number);
-    CrashPoint("old_segments_removed");
-    if (retrained) files_->RemoveCodebook(old_codebook);
-  });
-  return absl::OkStatus();
-}
-
-absl::Status Shard::Discard(InstallOperation& operation, StoreBatch batch) {
-  const SegmentRecord& record = operation.added.record;
-  PartitionIndex& partition = *partitions_.at(record.key);
-  if (batch.removed_segments.empty() && !partition.DiscardTail(record.end_row)) {
-    return absl::AbortedError("rows of the tail are alive");
-  }
-  RETURN_IF_ERROR(CommitIndexChange(batch));
-  partition.DiscardSegments(record.first_row, record.end_row);
-  Publish({record.key}, sequence_);
-  AfterSync([this, old = std::move(batch.removed_segments)](const absl::Status& synced) {
-    if (!synced.ok()) return;
-    for (const SegmentRecord& gone : old) files_->RemoveSegment(gone.file_number);
-  });
-  return absl::OkStatus();
 }
 
 absl::Status Shard::Expire(Round& round, const ExpireOperation& operation) {
@@ -450,11 +299,6 @@ absl::Status Shard::DropMemory(MemoryNumber memory) {
   RETURN_IF_ERROR(store_->DropMemory(memory));
   for (const SegmentRecord& record : records) RemoveFiles(record);
   return absl::OkStatus();
-}
-
-void Shard::RemoveFiles(const SegmentRecord& record) {
-  files_->RemoveSegment(record.file_number);
-  files_->RemoveCodebook(record.codebook_number);
 }
 
 void Shard::Publish(const std::vector<PartitionKey>& changed, Sequence sequence) {

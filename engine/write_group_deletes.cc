@@ -1,0 +1,119 @@
+// What goes: entries by id, rows of a filter, rows past their expiry, whole partitions.
+#include <algorithm>
+#include <utility>
+
+#include "common/status_macros.h"
+#include "engine/routing.h"
+#include "engine/write_group.h"
+
+namespace mneme {
+
+absl::StatusOr<bool> WriteGroup::IsAliveServerRow(const PartitionKey& key, const Change& change, EntryId id) const {
+  const Row row = RowOfServerId(id);
+  if (ShardOfServerId(id) != shard_ || row >= change.head.next_row || change.dead_set.contains(row)) return false;
+  const auto partition = partitions_.find(key);
+  const Row stored_end = partition != partitions_.end() ? partition->second->head().next_row : 0;
+  if (row >= stored_end) {
+    // Given in this group: alive when the row was given to a server id.
+    return std::any_of(change.runs.begin(), change.runs.end(), [&](const Change::Run& run) {
+      return run.gave_ids && row >= run.first_row && row < run.first_row + run.count;
+    });
+  }
+  EntryColumns entry;
+  ASSIGN_OR_RETURN(const bool found, store_.ReadRow(key, row, entry));
+  return found && entry.ids[0] == id;
+}
+
+absl::StatusOr<WriteResult> WriteGroup::PlanDeleteById(const DeleteOperation& operation) {
+  ASSIGN_OR_RETURN(auto replay, FindReplay(operation.ticket));
+  if (replay.has_value()) return *std::move(replay);
+
+  std::vector<EntryId> ids = *operation.ids;
+  std::sort(ids.begin(), ids.end());
+  ids.erase(std::unique(ids.begin(), ids.end()), ids.end());
+  struct Victim {
+    PartitionKey key;
+    Row row;
+    EntryId id;
+  };
+  std::vector<Victim> victims;
+  absl::flat_hash_set<EntryId> found_ids;
+  for (const PartitionId partition : operation.partitions) {
+    const PartitionKey key{operation.ticket.memory->number, partition};
+    const Change& change = ChangeOf(key, operation.ticket.memory->spec);
+    ASSIGN_OR_RETURN(const auto rows, FindRows(key, change, ids));
+    for (size_t i = 0; i < ids.size(); ++i) {
+      bool alive = rows[i].has_value();
+      if (IsServerId(ids[i])) {
+        ASSIGN_OR_RETURN(alive, IsAliveServerRow(key, change, ids[i]));
+      }
+      if (!alive) continue;
+      victims.push_back({key, IsServerId(ids[i]) ? RowOfServerId(ids[i]) : *rows[i], ids[i]});
+      found_ids.insert(ids[i]);
+    }
+  }
+  for (const Victim& victim : victims) {
+    Change& change = changes_[victim.key];
+    Kill(victim.key, change, victim.row, victim.id, /*unmap=*/!IsServerId(victim.id));
+    if (!IsServerId(victim.id)) change.mapped[victim.id] = std::nullopt;
+  }
+  WriteResult result;
+  result.count = victims.size();
+  result.other = ids.size() - found_ids.size();
+  result.sequence = ++sequence_;
+  Remember(operation.ticket, result, 0);
+  return result;
+}
+
+void WriteGroup::KillRows(const MemorySpec& spec, absl::Span<const FoundRow> rows) {
+  for (const FoundRow& found : rows) {
+    Change& change = ChangeOf(found.key, spec);
+    Kill(found.key, change, found.row, found.id, /*unmap=*/!IsServerId(found.id));
+    if (!IsServerId(found.id)) change.mapped[found.id] = std::nullopt;
+  }
+  ++sequence_;
+}
+
+void WriteGroup::PlanExpiry(const MemorySpec& spec, const PartitionKey& key, absl::Span<const StoredRow> rows) {
+  const PartitionIndex& index = *partitions_.at(key);
+  std::vector<FoundRow> alive;
+  for (const StoredRow& stored : rows) {
+    if (!index.IsDead(stored.row)) alive.push_back({key, stored.row, stored.id});
+  }
+  if (alive.empty()) return;
+  KillRows(spec, alive);
+  ChangeOf(key, spec).removed.expired += alive.size();
+}
+
+absl::StatusOr<WriteResult> WriteGroup::PlanDeleteRows(const DeleteOperation& operation,
+                                                       absl::Span<const FoundRow> rows, uint64_t total) {
+  ASSIGN_OR_RETURN(auto replay, FindReplay(operation.ticket));
+  if (replay.has_value()) return *std::move(replay);
+  KillRows(operation.ticket.memory->spec, rows);
+  WriteResult result;
+  result.count = total;
+  result.sequence = sequence_;
+  Remember(operation.ticket, result, 0);
+  return result;
+}
+
+absl::StatusOr<WriteResult> WriteGroup::PlanDropPartitions(const DeleteOperation& operation,
+                                                           const std::vector<PartitionKey>& keys) {
+  ASSIGN_OR_RETURN(auto replay, FindReplay(operation.ticket));
+  if (replay.has_value()) return *std::move(replay);
+  WriteResult result;
+  for (const PartitionKey& key : keys) {
+    Change& change = ChangeOf(key, operation.ticket.memory->spec);
+    result.count += change.head.live_rows;
+    change.head.live_rows = 0;
+    change.head.id_bound = 0;
+    change.head.least_expiry_ms = 0;
+    change.cleared = true;
+    batch_.dropped_partitions.push_back(key);
+  }
+  result.sequence = ++sequence_;
+  Remember(operation.ticket, result, 0);
+  return result;
+}
+
+}  // namespace mneme
