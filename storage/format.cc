@@ -2,20 +2,11 @@
 
 #include <bit>
 
-#include "absl/strings/numbers.h"
-#include "absl/strings/str_cat.h"
-#include "absl/strings/str_format.h"
-#include "common/limits.h"
 #include "common/status_macros.h"
-#include "storage/byte_codec.h"
+#include "storage/record.h"
 
 namespace mneme::format {
 namespace {
-
-// Each kind of record has its own version. Stored on disk.
-constexpr uint8_t kRecordVersion = 1;
-// A memory with an index choice or a capacity; one with neither is still written as version 1.
-constexpr uint8_t kChoosingMemoryVersion = 2;
 
 // Attributes that differ from their defaults. Stored on disk: do not renumber.
 enum RowFlag : uint8_t {
@@ -28,29 +19,6 @@ enum RowFlag : uint8_t {
   kCreated = 1 << 6,
   kKnownFlags = (1 << 7) - 1,
 };
-
-constexpr uint64_t kWatermarkMagic = 0x314B52414D454E4DULL;   // "MNEMARK1"
-constexpr uint64_t kWatermarkSeed = 0x776174657266616CULL;    // sets this checksum apart from any other
-constexpr uint64_t kDirectorySeed = 0x6469726563746F72ULL;
-constexpr char kDirectoryMagic[] = "mneme data directory";
-
-absl::Status Damaged(const char* what) {
-  return absl::DataLossError(absl::StrCat("a stored ", what, " is damaged"));
-}
-
-// Opens a versioned record.
-absl::StatusOr<ByteReader> OpenRecord(std::string_view record, const char* what, uint8_t known = kRecordVersion) {
-  ByteReader reader(record);
-  const auto version = reader.Fixed<uint8_t>();
-  if (!reader.ok()) return Damaged(what);
-  if (version != known) {
-    return absl::DataLossError(absl::StrCat("a stored ", what, " has version ", static_cast<int>(version),
-                                            "; this program knows ", static_cast<int>(known)));
-  }
-  return reader;
-}
-
-std::string OpenedRecord() { return std::string(1, static_cast<char>(kRecordVersion)); }
 
 // Bits, so that a weight or score is stored exactly as it came.
 bool Differs(float a, float b) { return std::bit_cast<uint32_t>(a) != std::bit_cast<uint32_t>(b); }
@@ -315,106 +283,6 @@ absl::StatusOr<RememberedRequest> DecodeRequestAge(const ParsedRequestAge& key, 
   return request;
 }
 
-namespace {
-
-bool Chooses(const MemorySpec& spec) { return spec.index != IndexChoice() || spec.capacity != 0; }
-
-}  // namespace
-
-std::string EncodeMemory(const MemoryRecord& memory) {
-  const MemorySpec& spec = memory.spec;
-  const Fingerprint& print = spec.fingerprint;
-  const bool chooses = Chooses(spec);
-  std::string out = chooses ? std::string(1, static_cast<char>(kChoosingMemoryVersion)) : OpenedRecord();
-  ByteWriter writer(out);
-  writer.Fixed(static_cast<uint8_t>(memory.dropped ? 1 : 0));
-  writer.Varint(ZigZag(memory.created_ms));
-  writer.Text(spec.name);
-  writer.Varint(spec.dimension);
-  writer.Fixed(static_cast<uint8_t>(spec.metric));
-  writer.Fixed(static_cast<uint8_t>(spec.key_dtype));
-  writer.Fixed(static_cast<uint8_t>(spec.value_kind));
-  writer.Fixed(static_cast<uint8_t>(spec.spread));
-  writer.Varint(spec.vocabulary_size);
-  writer.Varint(spec.value_dimension);
-  for (const std::string* text : {&print.model, &print.revision, &print.layer, &print.tokenizer_hash}) {
-    writer.Text(*text);
-  }
-  writer.Varint(print.vocabulary_size);
-  writer.Text(print.normalization);
-  if (chooses) {
-    writer.Fixed(static_cast<uint8_t>(spec.index.codec.kind));
-    writer.Varint(spec.index.codec.columns);
-    writer.Varint(spec.index.codec.bits);
-    writer.Varint(spec.index.lists);
-    writer.Varint(spec.capacity);
-  }
-  return out;
-}
-
-namespace {
-
-// A u32 written as a varint; more is damage.
-uint32_t ReadU32(ByteReader& reader, bool& valid) {
-  const uint64_t value = reader.Varint();
-  valid = valid && value <= UINT32_MAX;
-  return static_cast<uint32_t>(value);
-}
-
-bool KnownKinds(const MemorySpec& spec) {
-  const auto in = [](auto value, auto first, auto last) { return value >= first && value <= last; };
-  return in(spec.metric, Metric::kL2, Metric::kCosine) && in(spec.key_dtype, Dtype::kF32, Dtype::kF16) &&
-         in(spec.spread, Spread::kAll, Spread::kOne) && in(spec.index.codec.kind, CodecKind::kAuto, CodecKind::kOpq) &&
-         (spec.value_kind == ValueKind::kToken || spec.value_kind == ValueKind::kVector ||
-          spec.value_kind == ValueKind::kBytes);
-}
-
-}  // namespace
-
-absl::StatusOr<MemoryRecord> DecodeMemory(MemoryNumber number, std::string_view record) {
-  const bool chooses = !record.empty() && static_cast<uint8_t>(record.front()) == kChoosingMemoryVersion;
-  ASSIGN_OR_RETURN(ByteReader reader,
-                   OpenRecord(record, "memory record", chooses ? kChoosingMemoryVersion : kRecordVersion));
-  MemoryRecord memory;
-  memory.number = number;
-  bool valid = true;
-  const auto dropped = reader.Fixed<uint8_t>();
-  memory.dropped = dropped != 0;
-  memory.created_ms = UnZigZag(reader.Varint());
-  MemorySpec& spec = memory.spec;
-  spec.name = std::string(reader.Text());
-  spec.dimension = ReadU32(reader, valid);
-  spec.metric = static_cast<Metric>(reader.Fixed<uint8_t>());
-  spec.key_dtype = static_cast<Dtype>(reader.Fixed<uint8_t>());
-  spec.value_kind = static_cast<ValueKind>(reader.Fixed<uint8_t>());
-  spec.spread = static_cast<Spread>(reader.Fixed<uint8_t>());
-  spec.vocabulary_size = ReadU32(reader, valid);
-  spec.value_dimension = ReadU32(reader, valid);
-  Fingerprint& print = spec.fingerprint;
-  for (std::string* text : {&print.model, &print.revision, &print.layer, &print.tokenizer_hash}) {
-    *text = std::string(reader.Text());
-  }
-  print.vocabulary_size = ReadU32(reader, valid);
-  print.normalization = std::string(reader.Text());
-  if (chooses) {
-    spec.index.codec.kind = static_cast<CodecKind>(reader.Fixed<uint8_t>());
-    spec.index.codec.columns = ReadU32(reader, valid);
-    spec.index.codec.bits = ReadU32(reader, valid);
-    spec.index.lists = ReadU32(reader, valid);
-    spec.capacity = reader.Varint();
-    valid = valid && Chooses(spec);
-  }
-  if (!reader.AtEnd() || !valid || dropped > 1 || !KnownKinds(spec)) return Damaged("memory record");
-  return memory;
-}
-
-absl::StatusOr<MemoryNumber> ParseMemoryKey(std::string_view bytes) {
-  ByteReader reader(bytes);
-  const auto number = reader.BigEndian<MemoryNumber>();
-  if (!reader.AtEnd()) return Damaged("memory key");
-  return number;
-}
-
 std::string EncodeState(const StoreState& state) {
   std::string out = OpenedRecord();
   ByteWriter writer(out);
@@ -445,76 +313,6 @@ absl::StatusOr<uint32_t> DecodeStoreFormat(std::string_view record) {
   const auto version = reader.Fixed<uint32_t>();
   if (!reader.AtEnd()) return Damaged("format version");
   return version;
-}
-
-std::string EncodeWatermarkSlot(Sequence sequence) {
-  std::string out;
-  ByteWriter writer(out);
-  writer.Fixed(kWatermarkMagic);
-  writer.Fixed(sequence);
-  writer.Fixed(Checksum64(out, kWatermarkSeed));
-  return out;
-}
-
-std::optional<Sequence> DecodeWatermarkSlot(std::string_view slot) {
-  ByteReader reader(slot);
-  const auto magic = reader.Fixed<uint64_t>();
-  const auto sequence = reader.Fixed<Sequence>();
-  const auto checksum = reader.Fixed<uint64_t>();
-  if (!reader.AtEnd() || magic != kWatermarkMagic) return std::nullopt;
-  if (checksum != Checksum64(slot.substr(0, 16), kWatermarkSeed)) return std::nullopt;
-  return sequence;
-}
-
-std::string EncodeDirectoryFormat(const DirectoryFormat& format) {
-  std::string text = absl::StrFormat("%s\nversion %u\ndeployment %016x\nshards %u\n", kDirectoryMagic, format.version,
-                                     format.deployment, format.shards);
-  absl::StrAppendFormat(&text, "checksum %016x\n", Checksum64(text, kDirectorySeed));
-  return text;
-}
-
-namespace {
-
-// Takes "<name> <word>\n" off the front of `rest`; an empty word when it is not there.
-std::string_view TakeLine(std::string_view name, std::string_view& rest) {
-  if (rest.substr(0, name.size()) != name || rest.size() <= name.size() || rest[name.size()] != ' ') return {};
-  const size_t end = rest.find('\n');
-  if (end == std::string_view::npos) return {};
-  const std::string_view word = rest.substr(name.size() + 1, end - name.size() - 1);
-  rest.remove_prefix(end + 1);
-  return word;
-}
-
-}  // namespace
-
-absl::StatusOr<DirectoryFormat> DecodeDirectoryFormat(std::string_view text) {
-  const std::string prefix = absl::StrCat(kDirectoryMagic, "\nversion ");
-  const size_t sum_at = text.rfind("checksum ");
-  if (text.substr(0, prefix.size()) != prefix || sum_at == std::string_view::npos) {
-    return Damaged("FORMAT file");
-  }
-  std::string_view rest = text.substr(sum_at);
-  uint64_t checksum = 0;
-  const std::string word(TakeLine("checksum", rest));
-  if (word.size() != 16 || !rest.empty() || !absl::SimpleHexAtoi(word, &checksum) ||
-      checksum != Checksum64(text.substr(0, sum_at), kDirectorySeed)) {
-    return Damaged("FORMAT file");
-  }
-  rest = text.substr(sizeof(kDirectoryMagic), sum_at - sizeof(kDirectoryMagic));
-  DirectoryFormat format;
-  if (!absl::SimpleAtoi(std::string(TakeLine("version", rest)), &format.version)) return Damaged("FORMAT file");
-  // The checksum holds, so a version that is not known is a newer program's, not damage; its other lines are its own.
-  if (format.version != kDirectoryFormat) {
-    return absl::FailedPreconditionError(absl::StrCat("the data directory has format ", format.version,
-                                                      "; this program reads format ", kDirectoryFormat));
-  }
-  if (!absl::SimpleHexAtoi(std::string(TakeLine("deployment", rest)), &format.deployment) ||
-      !absl::SimpleAtoi(std::string(TakeLine("shards", rest)), &format.shards) || !rest.empty() ||
-      format.deployment == 0 || format.shards == 0 || format.shards > limits::kMaxShards ||
-      text != EncodeDirectoryFormat(format)) {
-    return Damaged("FORMAT file");
-  }
-  return format;
 }
 
 }  // namespace mneme::format

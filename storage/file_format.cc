@@ -1,0 +1,89 @@
+// The files beside the databases (format.h): the watermark and FORMAT.
+#include "absl/strings/numbers.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
+#include "common/limits.h"
+#include "storage/format.h"
+#include "storage/record.h"
+
+namespace mneme::format {
+namespace {
+
+constexpr uint64_t kWatermarkMagic = 0x314B52414D454E4DULL;   // "MNEMARK1"
+constexpr uint64_t kWatermarkSeed = 0x776174657266616CULL;    // sets this checksum apart from any other
+constexpr uint64_t kDirectorySeed = 0x6469726563746F72ULL;
+constexpr char kDirectoryMagic[] = "mneme data directory";
+
+}  // namespace
+
+std::string EncodeWatermarkSlot(Sequence sequence) {
+  std::string out;
+  ByteWriter writer(out);
+  writer.Fixed(kWatermarkMagic);
+  writer.Fixed(sequence);
+  writer.Fixed(Checksum64(out, kWatermarkSeed));
+  return out;
+}
+
+std::optional<Sequence> DecodeWatermarkSlot(std::string_view slot) {
+  ByteReader reader(slot);
+  const auto magic = reader.Fixed<uint64_t>();
+  const auto sequence = reader.Fixed<Sequence>();
+  const auto checksum = reader.Fixed<uint64_t>();
+  if (!reader.AtEnd() || magic != kWatermarkMagic) return std::nullopt;
+  if (checksum != Checksum64(slot.substr(0, 16), kWatermarkSeed)) return std::nullopt;
+  return sequence;
+}
+
+std::string EncodeDirectoryFormat(const DirectoryFormat& format) {
+  std::string text = absl::StrFormat("%s\nversion %u\ndeployment %016x\nshards %u\n", kDirectoryMagic, format.version,
+                                     format.deployment, format.shards);
+  absl::StrAppendFormat(&text, "checksum %016x\n", Checksum64(text, kDirectorySeed));
+  return text;
+}
+
+namespace {
+
+// Takes "<name> <word>\n" off the front of `rest`; an empty word when it is not there.
+std::string_view TakeLine(std::string_view name, std::string_view& rest) {
+  if (rest.substr(0, name.size()) != name || rest.size() <= name.size() || rest[name.size()] != ' ') return {};
+  const size_t end = rest.find('\n');
+  if (end == std::string_view::npos) return {};
+  const std::string_view word = rest.substr(name.size() + 1, end - name.size() - 1);
+  rest.remove_prefix(end + 1);
+  return word;
+}
+
+}  // namespace
+
+absl::StatusOr<DirectoryFormat> DecodeDirectoryFormat(std::string_view text) {
+  const std::string prefix = absl::StrCat(kDirectoryMagic, "\nversion ");
+  const size_t sum_at = text.rfind("checksum ");
+  if (text.substr(0, prefix.size()) != prefix || sum_at == std::string_view::npos) {
+    return Damaged("FORMAT file");
+  }
+  std::string_view rest = text.substr(sum_at);
+  uint64_t checksum = 0;
+  const std::string word(TakeLine("checksum", rest));
+  if (word.size() != 16 || !rest.empty() || !absl::SimpleHexAtoi(word, &checksum) ||
+      checksum != Checksum64(text.substr(0, sum_at), kDirectorySeed)) {
+    return Damaged("FORMAT file");
+  }
+  rest = text.substr(sizeof(kDirectoryMagic), sum_at - sizeof(kDirectoryMagic));
+  DirectoryFormat format;
+  if (!absl::SimpleAtoi(std::string(TakeLine("version", rest)), &format.version)) return Damaged("FORMAT file");
+  // The checksum holds, so a version that is not known is a newer program's, not damage; its other lines are its own.
+  if (format.version != kDirectoryFormat) {
+    return absl::FailedPreconditionError(absl::StrCat("the data directory has format ", format.version,
+                                                      "; this program reads format ", kDirectoryFormat));
+  }
+  if (!absl::SimpleHexAtoi(std::string(TakeLine("deployment", rest)), &format.deployment) ||
+      !absl::SimpleAtoi(std::string(TakeLine("shards", rest)), &format.shards) || !rest.empty() ||
+      format.deployment == 0 || format.shards == 0 || format.shards > limits::kMaxShards ||
+      text != EncodeDirectoryFormat(format)) {
+    return Damaged("FORMAT file");
+  }
+  return format;
+}
+
+}  // namespace mneme::format

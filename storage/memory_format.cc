@@ -1,0 +1,110 @@
+// The catalogue's records (format.h).
+#include "common/status_macros.h"
+#include "storage/format.h"
+#include "storage/record.h"
+
+namespace mneme::format {
+namespace {
+
+// A memory with an index choice or a capacity; one with neither is still written as version 1.
+constexpr uint8_t kChoosingMemoryVersion = 2;
+
+bool Chooses(const MemorySpec& spec) { return spec.index != IndexChoice() || spec.capacity != 0; }
+
+}  // namespace
+
+std::string EncodeMemory(const MemoryRecord& memory) {
+  const MemorySpec& spec = memory.spec;
+  const Fingerprint& print = spec.fingerprint;
+  const bool chooses = Chooses(spec);
+  std::string out = chooses ? std::string(1, static_cast<char>(kChoosingMemoryVersion)) : OpenedRecord();
+  ByteWriter writer(out);
+  writer.Fixed(static_cast<uint8_t>(memory.dropped ? 1 : 0));
+  writer.Varint(ZigZag(memory.created_ms));
+  writer.Text(spec.name);
+  writer.Varint(spec.dimension);
+  writer.Fixed(static_cast<uint8_t>(spec.metric));
+  writer.Fixed(static_cast<uint8_t>(spec.key_dtype));
+  writer.Fixed(static_cast<uint8_t>(spec.value_kind));
+  writer.Fixed(static_cast<uint8_t>(spec.spread));
+  writer.Varint(spec.vocabulary_size);
+  writer.Varint(spec.value_dimension);
+  for (const std::string* text : {&print.model, &print.revision, &print.layer, &print.tokenizer_hash}) {
+    writer.Text(*text);
+  }
+  writer.Varint(print.vocabulary_size);
+  writer.Text(print.normalization);
+  if (chooses) {
+    writer.Fixed(static_cast<uint8_t>(spec.index.codec.kind));
+    writer.Varint(spec.index.codec.columns);
+    writer.Varint(spec.index.codec.bits);
+    writer.Varint(spec.index.lists);
+    writer.Varint(spec.capacity);
+  }
+  return out;
+}
+
+namespace {
+
+// A u32 written as a varint; more is damage.
+uint32_t ReadU32(ByteReader& reader, bool& valid) {
+  const uint64_t value = reader.Varint();
+  valid = valid && value <= UINT32_MAX;
+  return static_cast<uint32_t>(value);
+}
+
+bool KnownKinds(const MemorySpec& spec) {
+  const auto in = [](auto value, auto first, auto last) { return value >= first && value <= last; };
+  return in(spec.metric, Metric::kL2, Metric::kCosine) && in(spec.key_dtype, Dtype::kF32, Dtype::kF16) &&
+         in(spec.spread, Spread::kAll, Spread::kOne) && in(spec.index.codec.kind, CodecKind::kAuto, CodecKind::kOpq) &&
+         (spec.value_kind == ValueKind::kToken || spec.value_kind == ValueKind::kVector ||
+          spec.value_kind == ValueKind::kBytes);
+}
+
+}  // namespace
+
+absl::StatusOr<MemoryRecord> DecodeMemory(MemoryNumber number, std::string_view record) {
+  const bool chooses = !record.empty() && static_cast<uint8_t>(record.front()) == kChoosingMemoryVersion;
+  ASSIGN_OR_RETURN(ByteReader reader,
+                   OpenRecord(record, "memory record", chooses ? kChoosingMemoryVersion : kRecordVersion));
+  MemoryRecord memory;
+  memory.number = number;
+  bool valid = true;
+  const auto dropped = reader.Fixed<uint8_t>();
+  memory.dropped = dropped != 0;
+  memory.created_ms = UnZigZag(reader.Varint());
+  MemorySpec& spec = memory.spec;
+  spec.name = std::string(reader.Text());
+  spec.dimension = ReadU32(reader, valid);
+  spec.metric = static_cast<Metric>(reader.Fixed<uint8_t>());
+  spec.key_dtype = static_cast<Dtype>(reader.Fixed<uint8_t>());
+  spec.value_kind = static_cast<ValueKind>(reader.Fixed<uint8_t>());
+  spec.spread = static_cast<Spread>(reader.Fixed<uint8_t>());
+  spec.vocabulary_size = ReadU32(reader, valid);
+  spec.value_dimension = ReadU32(reader, valid);
+  Fingerprint& print = spec.fingerprint;
+  for (std::string* text : {&print.model, &print.revision, &print.layer, &print.tokenizer_hash}) {
+    *text = std::string(reader.Text());
+  }
+  print.vocabulary_size = ReadU32(reader, valid);
+  print.normalization = std::string(reader.Text());
+  if (chooses) {
+    spec.index.codec.kind = static_cast<CodecKind>(reader.Fixed<uint8_t>());
+    spec.index.codec.columns = ReadU32(reader, valid);
+    spec.index.codec.bits = ReadU32(reader, valid);
+    spec.index.lists = ReadU32(reader, valid);
+    spec.capacity = reader.Varint();
+    valid = valid && Chooses(spec);
+  }
+  if (!reader.AtEnd() || !valid || dropped > 1 || !KnownKinds(spec)) return Damaged("memory record");
+  return memory;
+}
+
+absl::StatusOr<MemoryNumber> ParseMemoryKey(std::string_view bytes) {
+  ByteReader reader(bytes);
+  const auto number = reader.BigEndian<MemoryNumber>();
+  if (!reader.AtEnd()) return Damaged("memory key");
+  return number;
+}
+
+}  // namespace mneme::format
