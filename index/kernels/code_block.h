@@ -1,5 +1,5 @@
-// What the scans of compact codes share. The codes of a list lie in blocks of kCodeBlockRows rows, the last one filled up
-// with zeros. A row's cost is
+// What the scans of compact codes share. The codes of a list lie in blocks of kCodeBlockRows rows, the last one filled
+// up with zeros. A row's cost is
 //
 //   cost = base(query, list) + term(row) + factor(row) * product(query, code)
 //
@@ -9,6 +9,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <cstring>
 
 namespace mneme {
 
@@ -23,6 +24,18 @@ struct CodeHits {
   uint32_t* rows = nullptr;  // counted from the first row of the call
   size_t count = 0;
 };
+
+// What the scalar twins do for one row: a number of its block, and a hit where its cost is within the cut.
+inline float FloatAt(const char* at) {
+  float value = 0.0F;
+  std::memcpy(&value, at, sizeof(value));
+  return value;
+}
+inline void KeepWithin(float cost, size_t row, float cut, CodeHits& hits) {
+  if (!(cost <= cut)) return;
+  hits.costs[hits.count] = cost;
+  hits.rows[hits.count++] = static_cast<uint32_t>(row);
+}
 
 }  // namespace mneme
 

@@ -5,11 +5,11 @@
 #include <cstring>
 
 #include "common/vector_codec.h"
+#include "index/kernels/targets.h"
 
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "index/kernels/exact_distance.cc"
-// Vectors of unknown length cannot be kept in arrays; such machines use the narrower fixed ones.
-#define HWY_DISABLED_TARGETS (HWY_SVE | HWY_SVE2 | HWY_SVE_256 | HWY_SVE2_128 | HWY_RVV)
+#define HWY_DISABLED_TARGETS MNEME_UNKNOWN_LENGTHS
 #include "hwy/foreach_target.h"  // IWYU pragma: keep
 #include "hwy/highway.h"
 

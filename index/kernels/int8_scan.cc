@@ -1,14 +1,13 @@
 #include "index/kernels/int8_scan.h"
 
 #include <algorithm>
-#include <cstring>
 
 #include "index/kernels/int8_scan_vnni.h"
+#include "index/kernels/targets.h"
 
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "index/kernels/int8_scan.cc"
-// Vectors of unknown length cannot be kept in arrays; such machines use the narrower fixed ones.
-#define HWY_DISABLED_TARGETS (HWY_SVE | HWY_SVE2 | HWY_SVE_256 | HWY_SVE2_128 | HWY_RVV | HWY_SSSE3)
+#define HWY_DISABLED_TARGETS MNEME_NOT_SCANNED_WITH
 #include "hwy/foreach_target.h"  // IWYU pragma: keep
 #include "hwy/highway.h"
 #include "index/kernels/emit_hits-inl.h"
@@ -105,13 +104,8 @@ void ScanInt8Scalar(const Int8Query* queries, size_t count, size_t dimension, co
       for (size_t i = 0; i < dimension; ++i) {
         sum += int32_t{codes[Int8Offset(dimension, row % kCodeBlockRows, i)]} * queries[q].codes[i];
       }
-      float term = 0.0F;
-      std::memcpy(&term, block + kCodeBlockRows * 4 * Int8Groups(dimension) + row % kCodeBlockRows * sizeof(float),
-                  sizeof(term));
-      const float cost = queries[q].base + term + queries[q].scale * static_cast<float>(sum);
-      if (!(cost <= cuts[q])) continue;
-      hits[q].costs[hits[q].count] = cost;
-      hits[q].rows[hits[q].count++] = static_cast<uint32_t>(row);
+      const float term = FloatAt(block + Int8TermOffset(dimension, row % kCodeBlockRows));
+      KeepWithin(queries[q].base + term + queries[q].scale * static_cast<float>(sum), row, cuts[q], hits[q]);
     }
   }
 }

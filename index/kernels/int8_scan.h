@@ -1,7 +1,8 @@
 // The scan of one-byte codes: a few 8-bit queries against blocks of 8-bit rows.
 //
-// Block of kCodeBlockRows rows and d components (G = ceil(d / 4)): two halves of 16 rows, each [G][16 rows][4 components]
-// u8, so that one vector holds four components of 16 rows and no sum crosses lanes; then f32 [32] the rows' terms.
+// Block of kCodeBlockRows rows and d components (G = ceil(d / 4)): two halves of 16 rows, each [G][16 rows][4
+// components] u8, so that one vector holds four components of 16 rows and no sum crosses lanes; then f32 [32] the rows'
+// terms.
 #ifndef MNEME_INDEX_KERNELS_INT8_SCAN_H_
 #define MNEME_INDEX_KERNELS_INT8_SCAN_H_
 
@@ -34,8 +35,9 @@ struct Int8Query {
   float base = 0.0F;
 };
 
-// Scans `rows` rows for `count` queries (1 to kCodeQueries): those of cost <= cuts[q] are written to hits[q], whose count
-// is set. Sums are exact in i32 where the machine has 8-bit dot products, else in f32 (exact up to 518 components).
+// Scans `rows` rows for `count` queries (1 to kCodeQueries): those of cost <= cuts[q] are written to hits[q], whose
+// count is set. Sums are exact in i32 where the machine has 8-bit dot products, else in f32 (exact up to 518
+// components).
 void ScanInt8(const Int8Query* queries, size_t count, size_t dimension, const char* blocks, size_t rows,
               const float* cuts, CodeHits* hits);
 

@@ -1,6 +1,7 @@
-// Counted for d = 128 and four queries: a group of four components takes two loads and eight dot products for 32 rows, so
-// a pair of query and row takes two dot products; two of them start in each cycle. A dot product takes four or five cycles to
-// end, so one or two queries alone would wait for their own sums: these keep sums of even and odd groups apart.
+// Counted for d = 128 and four queries: a group of four components takes two loads and eight dot products for 32 rows,
+// so a pair of query and row takes two dot products; two of them start in each cycle. A dot product takes four or five
+// cycles to end, so one or two queries alone would wait for their own sums: these keep sums of even and odd groups
+// apart.
 #include "index/kernels/int8_scan_vnni.h"
 
 #if defined(__x86_64__)
@@ -51,7 +52,9 @@ MNEME_VNNI void ScanBlocks(const Int8Query* queries, size_t groups, const char* 
   const size_t half = 64 * groups;
   for (size_t first = 0; first < rows; first += kCodeBlockRows, blocks += 2 * half + kCodeBlockRows * sizeof(float)) {
     // The keys of this block are on their way from ram while the one before is summed.
-    for (size_t b = 0; b < 2 * half && first + kCodeBlockRows < rows; b += 64) __builtin_prefetch(blocks + 2 * half + b + 128);
+    for (size_t b = 0; b < 2 * half && first + kCodeBlockRows < rows; b += 64) {
+      __builtin_prefetch(blocks + 2 * half + b + 128);
+    }
     __m512i low[kQueries];
     __m512i high[kQueries];
     MNEME_UNROLL(4)

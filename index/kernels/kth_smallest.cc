@@ -4,9 +4,11 @@
 #include <cstdint>
 #include <limits>
 
+#include "index/kernels/targets.h"
+
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "index/kernels/kth_smallest.cc"
-#define HWY_DISABLED_TARGETS (HWY_SVE | HWY_SVE2 | HWY_SVE_256 | HWY_SVE2_128 | HWY_RVV | HWY_SSSE3)
+#define HWY_DISABLED_TARGETS MNEME_NOT_SCANNED_WITH
 #include "hwy/foreach_target.h"  // IWYU pragma: keep
 #include "hwy/highway.h"
 
@@ -40,7 +42,9 @@ size_t CountAtMost(const float* values, size_t count, float bound) {
   const auto limit = hn::Set(d, bound);
   size_t found = 0;
   size_t i = 0;
-  for (; i + hn::Lanes(d) <= count; i += hn::Lanes(d)) found += hn::CountTrue(d, hn::Le(hn::LoadU(d, values + i), limit));
+  for (; i + hn::Lanes(d) <= count; i += hn::Lanes(d)) {
+    found += hn::CountTrue(d, hn::Le(hn::LoadU(d, values + i), limit));
+  }
   for (; i < count; ++i) found += values[i] <= bound ? 1 : 0;
   return found;
 }
@@ -107,7 +111,9 @@ namespace mneme {
 
 HWY_EXPORT(Select);
 
-float KthSmallest(const float* values, size_t count, size_t k) { return HWY_DYNAMIC_DISPATCH(Select)(values, count, k); }
+float KthSmallest(const float* values, size_t count, size_t k) {
+  return HWY_DYNAMIC_DISPATCH(Select)(values, count, k);
+}
 
 }  // namespace mneme
 #endif  // HWY_ONCE

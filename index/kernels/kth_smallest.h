@@ -6,8 +6,8 @@
 
 namespace mneme {
 
-// The `k`-th smallest (from 1, k <= count) of `values`, none of which is NaN. By bisection of the value: each step counts
-// the values below, 16 at a time, which is several times faster than a partition that moves them.
+// The `k`-th smallest (from 1, k <= count) of `values`, none of which is NaN. By bisection of the value: each step
+// counts the values below, 16 at a time, which is several times faster than a partition that moves them.
 float KthSmallest(const float* values, size_t count, size_t k);
 
 }  // namespace mneme

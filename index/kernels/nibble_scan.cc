@@ -1,15 +1,15 @@
-// A register of bytes holds one pair of columns of as many rows as fit; a table of 16 bytes, repeated in every 128 bits of
-// a register, is looked up for all of them by one shuffle. Sums are kept in 16 bits: `all` adds both bytes of a lane with
-// the carry of the even one, `odd` the odd byte alone, and even = all - (odd << 8).
+// A register of bytes holds one pair of columns of as many rows as fit; a table of 16 bytes, repeated in every 128 bits
+// of a register, is looked up for all of them by one shuffle. Sums are kept in 16 bits: `all` adds both bytes of a lane
+// with the carry of the even one, `odd` the odd byte alone, and even = all - (odd << 8).
 #include "index/kernels/nibble_scan.h"
 
 #include <algorithm>
-#include <cstring>
+
+#include "index/kernels/targets.h"
 
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "index/kernels/nibble_scan.cc"
-// Vectors of unknown length cannot be kept in arrays; such machines use the narrower fixed ones.
-#define HWY_DISABLED_TARGETS (HWY_SVE | HWY_SVE2 | HWY_SVE_256 | HWY_SVE2_128 | HWY_RVV | HWY_SSSE3)
+#define HWY_DISABLED_TARGETS MNEME_NOT_SCANNED_WITH
 #include "hwy/foreach_target.h"  // IWYU pragma: keep
 #include "hwy/highway.h"
 #include "index/kernels/emit_hits-inl.h"
@@ -170,16 +170,11 @@ void ScanNibblesScalar(const NibbleQuery* queries, size_t count, size_t columns,
         const uint8_t byte = static_cast<uint8_t>(block[NibbleOffset(in_block, column)]);
         sum += queries[q].tables[column * 16 + (column % 2 == 0 ? byte & 15 : byte >> 4)];
       }
-      float term = 0.0F;
-      float factor = 0.0F;
       const char* attributes = block + pairs * kCodeBlockRows + in_block * sizeof(float);
-      std::memcpy(&term, attributes, sizeof(term));
-      std::memcpy(&factor, attributes + kCodeBlockRows * sizeof(float), sizeof(factor));
+      const float term = FloatAt(attributes);
+      const float factor = FloatAt(attributes + kCodeBlockRows * sizeof(float));
       const float product = queries[q].offset + queries[q].scale * static_cast<float>(sum);
-      const float cost = queries[q].base + term + factor * product;
-      if (!(cost <= cuts[q])) continue;
-      hits[q].costs[hits[q].count] = cost;
-      hits[q].rows[hits[q].count++] = static_cast<uint32_t>(row);
+      KeepWithin(queries[q].base + term + factor * product, row, cuts[q], hits[q]);
     }
   }
 }

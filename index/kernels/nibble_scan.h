@@ -1,8 +1,8 @@
-// The scan of four-bit codes by tables that fit a register (Andre, Kermarrec and Le Scouarnec 2015): product quantisers of
-// four bits, and the bits of RaBitQ taken four at a time.
+// The scan of four-bit codes by tables that fit a register (Andre, Kermarrec and Le Scouarnec 2015): product quantisers
+// of four bits, and the bits of RaBitQ taken four at a time.
 //
-// Block of kCodeBlockRows rows and M columns (P = ceil(M / 2) pairs): u8 [P][32], where byte 2 j is of row j and byte 2 j + 1
-// of row 16 + j, column 2 p in the low four bits and 2 p + 1 in the high; then f32 [32] terms, f32 [32] factors.
+// Block of kCodeBlockRows rows and M columns (P = ceil(M / 2) pairs): u8 [P][32], where byte 2 j is of row j and byte 2
+// j + 1 of row 16 + j, column 2 p in the low four bits and 2 p + 1 in the high; then f32 [32] terms, f32 [32] factors.
 #ifndef MNEME_INDEX_KERNELS_NIBBLE_SCAN_H_
 #define MNEME_INDEX_KERNELS_NIBBLE_SCAN_H_
 
@@ -30,8 +30,8 @@ struct NibbleQuery {
   float base = 0.0F;
 };
 
-// Scans `rows` rows for `count` queries (1 to kCodeQueries): those of cost <= cuts[q] are written to hits[q], whose count
-// is set. Sums are exact integers.
+// Scans `rows` rows for `count` queries (1 to kCodeQueries): those of cost <= cuts[q] are written to hits[q], whose
+// count is set. Sums are exact integers.
 void ScanNibbles(const NibbleQuery* queries, size_t count, size_t columns, const char* blocks, size_t rows,
                  const float* cuts, CodeHits* hits);
 

@@ -9,15 +9,15 @@
 #include <limits>
 
 #include "common/vector_codec.h"
+#include "index/kernels/targets.h"
 
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "index/kernels/scan_distance.cc"
-// Vectors of unknown length cannot be kept in arrays; such machines use the narrower fixed ones. Machines with no more
-// than SSSE3 are gone. Under TSan, which makes this file slow to compile, the widest and the plain one suffice.
+// Under TSan, which makes this file slow to compile, the widest and the plain one suffice.
 #if defined(__SANITIZE_THREAD__)
-#define HWY_DISABLED_TARGETS (HWY_SVE | HWY_SVE2 | HWY_SVE_256 | HWY_SVE2_128 | HWY_RVV | HWY_SSSE3 | HWY_SSE4 | HWY_AVX2)
+#define HWY_DISABLED_TARGETS (MNEME_NOT_SCANNED_WITH | HWY_SSE4 | HWY_AVX2)
 #else
-#define HWY_DISABLED_TARGETS (HWY_SVE | HWY_SVE2 | HWY_SVE_256 | HWY_SVE2_128 | HWY_RVV | HWY_SSSE3)
+#define HWY_DISABLED_TARGETS MNEME_NOT_SCANNED_WITH
 #endif
 #include "hwy/foreach_target.h"  // IWYU pragma: keep
 #include "hwy/highway.h"

@@ -1,6 +1,7 @@
 // The fast pass: f32 costs of a few queries against a run of stored keys, with a bound on their error.
 //
-// Cost: L2: the squared distance; else the negated product (times the key's inverse norm for cosine). Smaller is nearer.
+// Cost: L2: the squared distance; else the negated product (times the key's inverse norm for cosine). Smaller is
+// nearer.
 #ifndef MNEME_INDEX_KERNELS_SCAN_DISTANCE_H_
 #define MNEME_INDEX_KERNELS_SCAN_DISTANCE_H_
 
@@ -28,7 +29,8 @@ constexpr size_t ScanWidth(size_t queries) {
 //   L2       |cost - D| <= ScanRelativeError(d) D + ScanUnderflow(d): each term passes through at most d + 2 roundings
 //            (difference twice, product, at most d - 1 additions), in any grouping, fused or not;
 //   product  |cost - P| <= ScanRelativeError(d) |q| |k| + ScanUnderflow(d): at most d roundings a term.
-// The 1.01 pays for the second-order terms up to the largest dimension; d + 4 for the roundings of the f64 score itself.
+// The 1.01 pays for the second-order terms up to the largest dimension; d + 4 for the roundings of the f64 score
+// itself.
 void ScanCosts(const KeyShape& shape, const float* const* queries, size_t width, const char* keys, size_t count,
                const float* inverse_norms, float* costs);
 

@@ -1,12 +1,12 @@
 #include "index/kernels/table_scan.h"
 
 #include <algorithm>
-#include <cstring>
+
+#include "index/kernels/targets.h"
 
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "index/kernels/table_scan.cc"
-// Vectors of unknown length cannot be kept in arrays; such machines use the narrower fixed ones.
-#define HWY_DISABLED_TARGETS (HWY_SVE | HWY_SVE2 | HWY_SVE_256 | HWY_SVE2_128 | HWY_RVV | HWY_SSSE3)
+#define HWY_DISABLED_TARGETS MNEME_NOT_SCANNED_WITH
 #include "hwy/foreach_target.h"  // IWYU pragma: keep
 #include "hwy/highway.h"
 #include "index/kernels/emit_hits-inl.h"
@@ -65,15 +65,11 @@ void ScanTablesScalar(const TableQuery& query, size_t columns, const char* block
   hits.count = 0;
   for (size_t row = 0; row < rows; ++row) {
     const char* block = blocks + row / kCodeBlockRows * TableBlockBytes(columns);
-    float cost = 0.0F;
-    std::memcpy(&cost, block + columns * kCodeBlockRows + row % kCodeBlockRows * sizeof(float), sizeof(cost));
-    cost += query.base;
+    float cost = query.base + FloatAt(block + columns * kCodeBlockRows + row % kCodeBlockRows * sizeof(float));
     for (size_t m = 0; m < columns; ++m) {
       cost += query.tables[m * 256 + static_cast<uint8_t>(block[m * kCodeBlockRows + row % kCodeBlockRows])];
     }
-    if (!(cost <= cut)) continue;
-    hits.costs[hits.count] = cost;
-    hits.rows[hits.count++] = static_cast<uint32_t>(row);
+    KeepWithin(cost, row, cut, hits);
   }
 }
 
