@@ -17,8 +17,8 @@
 
 namespace mneme {
 
-// Thread-safe. Changes are in one order under a mutex of their own, which is held during I/O; finding a memory never waits
-// for it.
+// Thread-safe. Changes are in one order under a mutex of their own, which is held during I/O; finding a memory never
+// waits for it.
 class Catalogue {
  public:
   static absl::StatusOr<std::unique_ptr<Catalogue>> Open(std::unique_ptr<CatalogueStore> store);

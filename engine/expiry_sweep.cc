@@ -1,6 +1,7 @@
-// 1. The queue says which partitions have an entry that expired kSlackMs ago: so the entries of that long go in one look.
-// 2. Segments of which no living row is due are passed over; of the others, and of the tail, only the column of expiries
-//    and the dead marks are read.
+// 1. The queue says which partitions have an entry that expired kSlackMs ago: so the entries of that long go in one
+//    look.
+// 2. Segments of which no living row is due are passed over; of the others, and of the tail, only the column of
+//    expiries and the dead marks are read.
 // 3. The rows found go to the writer in one operation. It kills those that are still alive: a row that was overwritten
 //    meanwhile has its entry elsewhere, with another expiry.
 #include "engine/expiry_sweep.h"

@@ -37,8 +37,8 @@ class ExpirySweep {
 
   const Clock* const clock_;
   const std::function<MemoryHandle(MemoryNumber)> find_memory_;
-  // The least expiry of a segment's living rows, by (shard, file number), of the partitions last looked at: a segment of
-  // which nothing is due is not read again.
+  // The least expiry of a segment's living rows, by (shard, file number), of the partitions last looked at: a segment
+  // of which nothing is due is not read again.
   std::map<std::pair<uint32_t, uint64_t>, int64_t> least_of_segment_;
 };
 

@@ -3,7 +3,8 @@
 // - Seal: the tail becomes a segment of the partition's codebook. Older segments that are at most twice as long as what
 //   is written with them are merged in, so that lengths stay geometric and their number logarithmic.
 // - Retrain: when a partition has grown so that it wants twice the lists (twice the rows while they are few, four times
-//   beyond: ListsFor), a new codebook is trained and all rows go into one segment. So, too, when new rows lie far from its centroids (engine/drift.h).
+//   beyond: ListsFor), a new codebook is trained and all rows go into one segment. So, too, when new rows lie far from
+//   its centroids (engine/drift.h).
 // - Compact: a segment of which more than a quarter of the rows died is written anew without them, or given up when all did.
 // - Expire: rows past their expiry are removed (engine/expiry_sweep.h).
 // Crash-safe at every step: files are referenced only by the InstallOperation that the shard's writer commits.

@@ -17,8 +17,8 @@ struct StoredRow {
   EntryId id = 0;
 };
 
-// Evictions go through a partition once, from its first row to its last: so each row is read once for that, by a scan that
-// goes on where it stopped. Not thread-safe: the writer's own.
+// Evictions go through a partition once, from its first row to its last: so each row is read once for that, by a scan
+// that goes on where it stopped. Not thread-safe: the writer's own.
 class OldestRows {
  public:
   // Appends to `found` the first `count` stored rows of [from, end) that `gone` does not name; fewer when there are no

@@ -31,8 +31,8 @@ struct PublishedPartition {
 
 std::shared_ptr<const PublishedPartition> MakePublished(const PartitionIndex& partition);
 
-// A partition whose rows are in the store only. Nothing is written to it before it is awake, so that its rows are those of
-// its head for as long as it sleeps.
+// A partition whose rows are in the store only. Nothing is written to it before it is awake, so that its rows are those
+// of its head for as long as it sleeps.
 struct SleepingPartition {
   PartitionHead head;
   IndexSpec spec;
@@ -83,8 +83,8 @@ class PartitionTable {
   bool IsSmall(const PublishedPartition& partition) const {
     return partition.segments.empty() && partition.live_rows < small_rows_;
   }
-  // Small awake partitions that may go to sleep: a clock that goes on where it stopped and looks at `looks` partitions at
-  // most.
+  // Small awake partitions that may go to sleep: a clock that goes on where it stopped and looks at `looks` partitions
+  // at most.
   std::vector<PartitionKey> ChooseSleepers(SleepersAre sleepers, size_t looks);
 
   MemoryStatistics Statistics(MemoryNumber memory) const;

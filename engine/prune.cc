@@ -191,8 +191,9 @@ absl::Status CheckPrunable(uint64_t entries) {
 absl::Status CheckGuard(double before, double after, double max_rise) {
   if (std::isinf(before)) {
     return absl::FailedPreconditionError(
-        "the guard's perplexity is beyond all numbers even before pruning, so it cannot tell a rise; nothing was pruned. "
-        "Give log-probabilities of a language model that holds the targets for possible, and a knn_weight below 1");
+        "the guard's perplexity is beyond all numbers even before pruning, so it cannot tell a rise; nothing was "
+        "pruned. Give log-probabilities of a language model that holds the targets for possible, and a knn_weight "
+        "below 1");
   }
   if (std::isinf(after)) {
     return absl::FailedPreconditionError(

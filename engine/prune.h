@@ -24,8 +24,8 @@ absl::Status CheckPrunable(uint64_t entries);
 // exponential of a mean, which overflows where a target has next to no probability.
 absl::Status CheckGuard(double before, double after, double max_rise);
 
-// Blocks. FAILED_PRECONDITION, with nothing written, when there are too many entries or the guard refuses; CANCELLED and
-// DEADLINE_EXCEEDED between steps: groups that are written stay. Takes some sixty bytes of ram for each entry.
+// Blocks. FAILED_PRECONDITION, with nothing written, when there are too many entries or the guard refuses; CANCELLED
+// and DEADLINE_EXCEEDED between steps: groups that are written stay. Takes some sixty bytes of ram for each entry.
 absl::StatusOr<PruneOutcome> Prune(absl::Span<Shard* const> shards, const MemoryHandle& memory,
                                    const PruneCommand& command);
 

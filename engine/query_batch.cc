@@ -1,5 +1,5 @@
-// 1. Members of several stamps are one batch when no entry expires between the oldest and the newest, so that all see the
-//    same entries; else those of each stamp are a batch of their own, the oldest first.
+// 1. Members of several stamps are one batch when no entry expires between the oldest and the newest, so that all see
+//    the same entries; else those of each stamp are a batch of their own, the oldest first.
 // 2. Members whose time is over already are answered and leave.
 // 3. The queries and exclusions of the others are laid side by side; one search runs over them.
 // 4. While it runs, `stop` answers members whose time ends; the search itself ends when nobody is left.

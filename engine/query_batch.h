@@ -33,8 +33,8 @@ uint64_t BatchAffinity(MemoryNumber memory, uint32_t shard, const QueryCommand& 
 SearchRequest MakeSearchRequest(const IndexSpec& spec, const QueryCommand& command, size_t begin, size_t count);
 
 // Searches `versions` for all members (at least one); all are searchable together. In one pass, unless an entry expires
-// between their stamps: each sees what lives at its own. Calls each member's `answer` exactly once before it returns: as
-// soon as it is seen that its time is over or it was cancelled (the others go on), else at the end of its pass.
+// between their stamps: each sees what lives at its own. Calls each member's `answer` exactly once before it returns:
+// as soon as it is seen that its time is over or it was cancelled (the others go on), else at the end of its pass.
 // RESOURCE_EXHAUSTED when there is too little ram even for the member alone; else what Search() says.
 void SearchTogether(AnswerCache& answers, absl::Span<const std::shared_ptr<const IndexVersion>> versions,
                     const IndexSpec& spec, std::vector<BatchMember> members);

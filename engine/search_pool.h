@@ -1,7 +1,8 @@
 // SearchPool: the fixed set of threads on which searches run, one per core by default. Nothing else computes distances.
 //
 // Batches form by themselves: a thread that becomes free takes the task that has waited longest and everything that may
-// run with it. It waits for nothing: an idle pool begins at once, and a busy one has longer batches the longer its queue.
+// run with it. It waits for nothing: an idle pool begins at once, and a busy one has longer batches the longer its
+// queue.
 #ifndef MNEME_ENGINE_SEARCH_POOL_H_
 #define MNEME_ENGINE_SEARCH_POOL_H_
 
@@ -38,7 +39,8 @@ class SearchPool {
   SearchPool(size_t threads, size_t max_batched_rows);
   ~SearchPool();
 
-  // Runs what waits, then stops; later tasks are UNAVAILABLE. Called once at most, before the destructor calls it again.
+  // Runs what waits, then stops; later tasks are UNAVAILABLE. Called once at most, before the destructor calls it
+  // again.
   void Stop();
 
   size_t threads() const { return threads_.size(); }

@@ -2,8 +2,8 @@
 // number of readers see immutable versions.
 //
 // - Writer thread: takes everything that waits, plans it as one group, commits it to the store, publishes new versions.
-// - A small partition sleeps until it is first asked for: whoever asks reads its rows from the store and publishes them;
-//   the writer adopts it before it applies anything to it.
+// - A small partition sleeps until it is first asked for: whoever asks reads its rows from the store and publishes
+//   them; the writer adopts it before it applies anything to it.
 // - Syncer thread: one sync covers everyone who waits for Durability::kSync, while the writer goes on.
 // After a failed commit or sync nothing more is acknowledged: every later write gets that error (I1).
 #ifndef MNEME_ENGINE_SHARD_H_
@@ -70,9 +70,9 @@ class Shard {
   // many bytes wait.
   absl::Status Submit(WriteOperation operation);
 
-  // The versions of one moment (I3), with the sequence up to which they hold every write; partitions that do not exist are
-  // left out. Sleeping ones are read from the store first: DATA_LOSS when a record is damaged, what `limits` says now and
-  // then while they are read.
+  // The versions of one moment (I3), with the sequence up to which they hold every write; partitions that do not exist
+  // are left out. Sleeping ones are read from the store first: DATA_LOSS when a record is damaged, what `limits` says
+  // now and then while they are read.
   struct Snapshot {
     std::vector<std::shared_ptr<const IndexVersion>> versions;
     Sequence sequence = 0;
@@ -92,8 +92,8 @@ class Shard {
   MemoryStatistics Statistics(MemoryNumber memory) const;
   MemoryStatistics Statistics() const;
 
-  // Looks at some partitions, and has the writer lay those of them to sleep that are small and chosen. Called while ram is
-  // short.
+  // Looks at some partitions, and has the writer lay those of them to sleep that are small and chosen. Called while ram
+  // is short.
   void LaySomeToSleep(SleepersAre sleepers);
 
   // The sequence up to which writes are visible.

@@ -1,6 +1,7 @@
 // What background work built, as the writer takes it over:
 // 1. It is thrown away when the partition was emptied meanwhile.
-// 2. The records of the new files and the removal of those they replace are one write of the store (I7), then published.
+// 2. The records of the new files and the removal of those they replace are one write of the store (I7), then
+//    published.
 // 3. Old files go once the new records survive power loss.
 #include <utility>
 

@@ -23,10 +23,10 @@ struct LoadedPartitions {
 };
 
 // The partitions of `memories`; of those without index files, the ones with fewer than `asleep_below` entries stay
-// asleep. Entries of other memories below `next_number` are removed from the store: their drop was not finished. A memory
-// at or above it cannot be known to this catalogue, so the catalogue is lost: DATA_LOSS. Every index file is verified; one
-// that is missing or damaged is rebuilt from the store (I2). Files that no record names are removed. DATA_LOSS when the
-// store itself is damaged.
+// asleep. Entries of other memories below `next_number` are removed from the store: their drop was not finished. A
+// memory at or above it cannot be known to this catalogue, so the catalogue is lost: DATA_LOSS. Every index file is
+// verified; one that is missing or damaged is rebuilt from the store (I2). Files that no record names are removed.
+// DATA_LOSS when the store itself is damaged.
 absl::StatusOr<LoadedPartitions> LoadPartitions(EntryStore& store, IndexFiles& files,
                                                 const std::vector<MemoryHandle>& memories, MemoryNumber next_number,
                                                 uint64_t asleep_below, const EventSink& events);

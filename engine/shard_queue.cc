@@ -67,8 +67,9 @@ void Shard::RunSyncer() {
     std::vector<std::function<void(absl::Status)>> waiting;
     {
       MutexLock lock(&sync_mutex_);
-      sync_wanted_.Await(
-          &sync_mutex_, [this]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(sync_mutex_) { return !unsynced_.empty() || writer_done_; });
+      sync_wanted_.Await(&sync_mutex_, [this]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(sync_mutex_) {
+        return !unsynced_.empty() || writer_done_;
+      });
       if (unsynced_.empty()) return;
       waiting.swap(unsynced_);
     }

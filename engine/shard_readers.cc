@@ -119,8 +119,10 @@ absl::Status Shard::AwaitVisible(Sequence sequence, const CallLimits& limits) co
     if (absl::Status status = bounded.Check(); !status.ok()) {
       return absl::IsCancelled(status) ? status : LaggingError(number_, sequence, visible_);
     }
-    published_more_.AwaitFor(
-        &versions_mutex_, kPoll, [this, sequence]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(versions_mutex_) { return visible_ >= sequence; });
+    const auto visible = [this, sequence]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(versions_mutex_) {
+      return visible_ >= sequence;
+    };
+    published_more_.AwaitFor(&versions_mutex_, kPoll, visible);
   }
   return absl::OkStatus();
 }

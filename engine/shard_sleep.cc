@@ -1,14 +1,14 @@
 // How small partitions of a shard sleep and wake.
 //
 // 1. Asleep, only the head of a partition is in ram. Nothing is committed to it: the writer wakes what it is to change.
-// 2. Whoever asks for some reads their rows from the store, with no lock held, and publishes those that sleep still, with
-//    the rows that they had. Of several who read at once the first wins; what the others read is thrown away. Many are
-//    read in batches, each in one pass over the store from the first to the last, by as many threads as the shard may
-//    borrow for that.
+// 2. Whoever asks for some reads their rows from the store, with no lock held, and publishes those that sleep still,
+//    with the rows that they had. Of several who read at once the first wins; what the others read is thrown away. Many
+//    are read in batches, each in one pass over the store from the first to the last, by as many threads as the shard
+//    may borrow for that.
 // 3. What woke waits in `woken_` for the writer, whose own the index of a partition is.
-// 4. While ram is short, maintenance looks at some partitions at a time, and the writer takes those out of ram that nobody
-//    asked for since the last look; near the limit any, since writes would be refused beyond it. Readers keep the versions
-//    that they hold: a query of more than there is room for needs no partition twice.
+// 4. While ram is short, maintenance looks at some partitions at a time, and the writer takes those out of ram that
+//    nobody asked for since the last look; near the limit any, since writes would be refused beyond it. Readers keep
+//    the versions that they hold: a query of more than there is room for needs no partition twice.
 #include <algorithm>
 #include <thread>
 #include <utility>
@@ -119,7 +119,8 @@ void Shard::WakeEmpty(const PartitionKey& key) {
   AdoptWoken();
   if (partitions_.contains(key)) return;
   MutexLock lock(&versions_mutex_);
-  // It sleeps on for readers until it is published empty. Should one of them wake it before, that is not adopted any more.
+  // It sleeps on for readers until it is published empty. Should one of them wake it before, that is not adopted any
+  // more.
   const SleepingPartition* asleep = table_.FindAsleep(key);
   if (asleep == nullptr) return;
   auto partition = std::make_unique<PartitionIndex>(asleep->spec, asleep->head, asleep->generation);

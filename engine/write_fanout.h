@@ -18,9 +18,9 @@ class WriteFanout {
  public:
   WriteFanout(std::vector<Shard*> shards, const Routing* routing) : shards_(std::move(shards)), routing_(routing) {}
 
-  // `done` once every shard has answered; `visible` (may be null) once every shard has published. When some shards fail,
-  // the error of the first is answered: the others' parts stay applied, and a retry with the same request id completes
-  // the write exactly once.
+  // `done` once every shard has answered; `visible` (may be null) once every shard has published. When some shards
+  // fail, the error of the first is answered: the others' parts stay applied, and a retry with the same request id
+  // completes the write exactly once.
   void Insert(MemoryHandle memory, InsertCommand command, int64_t stamp_ms, std::function<void()> visible,
               std::function<void(absl::StatusOr<InsertOutcome>)> done) const;
   void Delete(MemoryHandle memory, DeleteCommand command, int64_t stamp_ms,

@@ -20,8 +20,8 @@ namespace mneme {
 
 using PartitionMap = std::map<PartitionKey, std::unique_ptr<PartitionIndex>>;
 
-// Nothing is changed until Commit(): a group that fails leaves the shard as it was. Not thread-safe. The operations that
-// were planned must live until Commit() returns (their columns are borrowed).
+// Nothing is changed until Commit(): a group that fails leaves the shard as it was. Not thread-safe. The operations
+// that were planned must live until Commit() returns (their columns are borrowed).
 class WriteGroup {
  public:
   WriteGroup(EntryStore& store, PartitionMap& partitions, uint32_t shard, Sequence first_sequence);
@@ -37,8 +37,8 @@ class WriteGroup {
     Row row = 0;
     EntryId id = 0;
   };
-  // Rows of a filter, found in the published version; the group must be empty before. KillRows() is for those that do not
-  // fit one batch: PlanDeleteRows() then takes the last and answers for `total`.
+  // Rows of a filter, found in the published version; the group must be empty before. KillRows() is for those that do
+  // not fit one batch: PlanDeleteRows() then takes the last and answers for `total`.
   void KillRows(const MemorySpec& spec, absl::Span<const FoundRow> rows);
   absl::StatusOr<WriteResult> PlanDeleteRows(const DeleteOperation& operation, absl::Span<const FoundRow> rows,
                                              uint64_t total);
@@ -88,8 +88,8 @@ class WriteGroup {
   absl::StatusOr<std::vector<std::optional<Row>>> FindRows(const PartitionKey& key, const Change& change,
                                                            const std::vector<EntryId>& ids) const;
   absl::StatusOr<bool> IsAliveServerRow(const PartitionKey& key, const Change& change, EntryId id) const;
-  // The rows that a capacity takes when `entries` come, oldest first: of what is stored and of what the group planned. Rows
-  // of `overwritten` go anyway.
+  // The rows that a capacity takes when `entries` come, oldest first: of what is stored and of what the group planned.
+  // Rows of `overwritten` go anyway.
   absl::StatusOr<std::vector<StoredRow>> FindEvicted(const PartitionKey& key, const Change& change, uint64_t count,
                                                      const absl::flat_hash_set<Row>& overwritten);
   void Evict(const PartitionKey& key, Change& change, const StoredRow& victim);

@@ -60,8 +60,8 @@ struct DeleteOperation {
   bool everything = false;
 };
 
-// The outcome of background work: a segment file that is to take the place of the rows it covers. Without a segment: none
-// of those rows is alive, and the segments that lie within them, or the tail, give them up.
+// The outcome of background work: a segment file that is to take the place of the rows it covers. Without a segment:
+// none of those rows is alive, and the segments that lie within them, or the tail, give them up.
 struct InstallOperation {
   MemoryNumber memory = 0;
   InstalledSegment added;

@@ -121,7 +121,8 @@ absl::Status BatchScan::ScanCodes(const IndexVersion& version, const RowBlock& r
   const uint32_t number = static_cast<uint32_t>(blocks_.size());
   blocks_.push_back({rows, &version});
   const size_t block_bytes = version.codebook->codec()->block_bytes();
-  const size_t piece_rows = CodeBlocks(std::max<size_t>(1, kPieceBytes * kCodeBlockRows / block_bytes)) * kCodeBlockRows;
+  const size_t piece_blocks = CodeBlocks(std::max<size_t>(1, kPieceBytes * kCodeBlockRows / block_bytes));
+  const size_t piece_rows = piece_blocks * kCodeBlockRows;
   const size_t room = CodeBlocks(std::min(piece_rows, rows.count)) * kCodeBlockRows;
   if (hit_costs_.size() < kCodeQueries * room) {
     hit_costs_.resize(kCodeQueries * room);
@@ -161,7 +162,8 @@ void BatchScan::TakeHits(uint32_t block_number, size_t first, uint32_t query, co
 
 // True when no row of the block can be dead, excluded, filtered or expired.
 bool BatchScan::AdmitsAll(const ScanBlock& block) const {
-  if (block.version->dead.count() != 0 || !request_.exclude_ids.empty() || !request_.exclude_sources.empty()) return false;
+  const bool excludes = !request_.exclude_ids.empty() || !request_.exclude_sources.empty();
+  if (block.version->dead.count() != 0 || excludes) return false;
   return request_.filter == nullptr || (block.rows.expiries_ms == nullptr && request_.filter->AcceptsEverything());
 }
 
@@ -200,7 +202,8 @@ absl::Status BatchScan::ScanRows(const IndexVersion& version, const RowBlock& ro
       std::memcpy(keys.data() + i * key_bytes, rows.keys + position * key_bytes, key_bytes);
       if (rows.inverse_norms != nullptr) norms.push_back(rows.inverse_norms[position]);
     }
-    ScanPiece({number, keys.data(), norms.empty() ? nullptr : norms.data(), 0, count, positions.data() + first}, queries);
+    const float* const norms_of_piece = norms.empty() ? nullptr : norms.data();
+    ScanPiece({number, keys.data(), norms_of_piece, 0, count, positions.data() + first}, queries);
   }
   rows_scanned_ += positions.size() * queries.size();
   return absl::OkStatus();

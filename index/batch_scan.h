@@ -27,8 +27,8 @@ class BatchScan {
   absl::Status ScanRows(const IndexVersion& version, const RowBlock& rows, absl::Span<const uint32_t> positions,
                         absl::Span<const uint32_t> queries);
 
-  // Scans the codes of one list, whose rows are `rows`, for these queries: bases[i] is the cost of query queries[i] and the
-  // list's centroid. Answers are approximate from then on.
+  // Scans the codes of one list, whose rows are `rows`, for these queries: bases[i] is the cost of query queries[i] and
+  // the list's centroid. Answers are approximate from then on.
   absl::Status ScanCodes(const IndexVersion& version, const RowBlock& rows, const char* codes,
                          const CodeQueries& prepared, absl::Span<const uint32_t> queries,
                          absl::Span<const float> bases);

@@ -89,7 +89,8 @@ CodedLists CodeByList(const Codebook& codebook, size_t dimension, absl::Span<con
   CodedLists lists;
   lists.order.resize(count);
   std::iota(lists.order.begin(), lists.order.end(), 0U);
-  std::stable_sort(lists.order.begin(), lists.order.end(), [&](uint32_t a, uint32_t b) { return list_of[a] < list_of[b]; });
+  std::stable_sort(lists.order.begin(), lists.order.end(),
+                   [&](uint32_t a, uint32_t b) { return list_of[a] < list_of[b]; });
   lists.offsets.assign(size_t{codebook.lists()} + 1, 0);
   for (const uint32_t list : list_of) ++lists.offsets[list + 1];
   std::partial_sum(lists.offsets.begin(), lists.offsets.end(), lists.offsets.begin());

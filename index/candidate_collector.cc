@@ -214,7 +214,8 @@ void SortRanked(std::vector<RankedRow>& ranked) {
     std::sort(ranked.begin(), ranked.end());
     return;
   }
-  // By the score rounded to f32, eleven bits at a time; rounding keeps the order but for ties, which are then put right.
+  // By the score rounded to f32, eleven bits at a time; rounding keeps the order but for ties, which are then put
+  // right.
   struct Item {
     uint32_t key;
     uint32_t index;

@@ -1,7 +1,7 @@
 // CandidateCollector: the candidates of one query, from the fast pass to the exact order.
 //
-// Why no row of the true top k is lost, ties included. Let D be a row's exact cost (minus its score) and c what the fast
-// pass computed. The kernel proves bounds low(c) <= D <= high(c) that grow with c (kernels/scan_distance.h).
+// Why no row of the true top k is lost, ties included. Let D be a row's exact cost (minus its score) and c what the
+// fast pass computed. The kernel proves bounds low(c) <= D <= high(c) that grow with c (kernels/scan_distance.h).
 // 1. Let U = high(c_k) for the k-th least finite c among the admitted rows seen: k rows have D <= U.
 // 2. A row with low(c) > U has D > U, so k rows are strictly better: it is not in the top k whatever the order among
 //    equals is. Only such rows are dropped; `cut` is the largest c with low(c) <= U, rounded up.
@@ -9,8 +9,8 @@
 // 4. When too many rows remain within the bound (ties, duplicates), they are scored exactly and the k best of them
 //    kept: the row dropped there is beaten by k rows in the final order itself. So memory is bounded by k, not by ties.
 //
-// Costs of codes (index/codec.h) have no such proof: for them `low` and `high` are widened by the slack that was measured when
-// the codebook was trained, and the rows found are those of an approximate search.
+// Costs of codes (index/codec.h) have no such proof: for them `low` and `high` are widened by the slack that was
+// measured when the codebook was trained, and the rows found are those of an approximate search.
 #ifndef MNEME_INDEX_CANDIDATE_COLLECTOR_H_
 #define MNEME_INDEX_CANDIDATE_COLLECTOR_H_
 

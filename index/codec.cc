@@ -63,7 +63,8 @@ absl::StatusOr<std::unique_ptr<Codec>> OpenCodec(const CodecChoice& choice, cons
       return NewRabitqCodec(choice, frame);
     case CodecKind::kAuto: break;
   }
-  return absl::DataLossError(absl::StrCat("codec ", static_cast<int>(choice.kind), " of ", choice.bits, " bits is unknown"));
+  return absl::DataLossError(
+      absl::StrCat("codec ", static_cast<int>(choice.kind), " of ", choice.bits, " bits is unknown"));
 }
 
 }  // namespace mneme

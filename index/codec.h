@@ -1,12 +1,14 @@
 // Codec: the compact form of rows that the fast pass of an approximate search reads; exact distances on the stored keys
 // order what it finds.
 //
-// A row x of the list with centroid c is coded by its residual r = x - c; r^ is what the code says of it. With q' = q - m and
-// c' = c - m for a fixed m (the mean of the centroids; 0 unless the metric is L2), the cost of a row splits into a part of
-// query and list, a part of the row, and an inner product of the code with one vector of the query, whatever the list:
+// A row x of the list with centroid c is coded by its residual r = x - c; r^ is what the code says of it. With q' = q -
+// m and c' = c - m for a fixed m (the mean of the centroids; 0 unless the metric is L2), the cost of a row splits into
+// a part of query and list, a part of the row, and an inner product of the code with one vector of the query, whatever
+// the list:
 //
 //   L2                     |q - x|^2 ~ |q - c|^2 + (|r^|^2 + 2 <c', r^>) - 2 <q', r^>
-//   inner product, cosine    -<q, x> ~ -<q, c>                           -   <q', r^>     (cosine: unit queries and keys)
+//   inner product, cosine    -<q, x> ~ -<q, c>                           -   <q', r^>     (cosine: unit queries and
+//   keys)
 //
 // So a query is prepared once, not for every list that it probes.
 #ifndef MNEME_INDEX_CODEC_H_
@@ -31,8 +33,8 @@ namespace mneme {
 class CodeQueries {
  public:
   virtual ~CodeQueries() = default;
-  // Scans `rows` rows at `blocks` for up to kCodeQueries queries. `bases[i]`: the cost of query i and the list's centroid;
-  // rows of cost <= cuts[i] are written to hits[i], whose count is set.
+  // Scans `rows` rows at `blocks` for up to kCodeQueries queries. `bases[i]`: the cost of query i and the list's
+  // centroid; rows of cost <= cuts[i] are written to hits[i], whose count is set.
   virtual void Scan(absl::Span<const uint32_t> queries, const float* bases, const float* cuts, const char* blocks,
                     size_t rows, CodeHits* hits) const = 0;
 };
@@ -46,9 +48,9 @@ class Codec {
   virtual size_t block_bytes() const = 0;
   // What Open() needs beside the centroids.
   virtual std::string Parameters() const = 0;
-  // Codes `count` (<= kCodeBlockRows) keys [count x dimension] f32 (unit for cosine) of the list with `centroid`; fills the
-  // rest of the block with zeros. A key that the codec cannot tell (it lies where no row of the sample did) gets the cost
-  // minus infinity for every query, so that the exact pass looks at it: keys that drift away stay found.
+  // Codes `count` (<= kCodeBlockRows) keys [count x dimension] f32 (unit for cosine) of the list with `centroid`; fills
+  // the rest of the block with zeros. A key that the codec cannot tell (it lies where no row of the sample did) gets
+  // the cost minus infinity for every query, so that the exact pass looks at it: keys that drift away stay found.
   virtual void Encode(const float* centroid, const float* keys, size_t count, char* block) const = 0;
   // `queries` [count x dimension] f32 (unit for cosine).
   virtual std::unique_ptr<CodeQueries> Prepare(const float* queries, size_t count) const = 0;
@@ -70,12 +72,12 @@ struct CodecFrame {
   static constexpr double kFarOut = 6.0;
 };
 
-// The codec that `auto` stands for: int8 up to kInt8Dimension components, one bit a component beyond (docs/performance.md has
-// the measurements).
+// The codec that `auto` stands for: int8 up to kInt8Dimension components, one bit a component beyond
+// (docs/performance.md has the measurements).
 CodecChoice ResolveCodec(const CodecChoice& choice, const IndexSpec& spec);
 
-// Trains on `residuals` [count x dimension]; null for `flat`, which scans the stored keys themselves. `choice` is resolved.
-// INTERNAL with FAISS's own words when its training fails.
+// Trains on `residuals` [count x dimension]; null for `flat`, which scans the stored keys themselves. `choice` is
+// resolved. INTERNAL with FAISS's own words when its training fails.
 absl::StatusOr<std::unique_ptr<Codec>> TrainCodec(const CodecChoice& choice, const CodecFrame& frame,
                                                   absl::Span<const float> residuals);
 // DATA_LOSS when the parameters are not those of such a codec.

@@ -24,8 +24,8 @@ absl::StatusOr<std::unique_ptr<Codec>> TrainPqCodec(const CodecChoice& choice, c
 absl::StatusOr<std::unique_ptr<Codec>> OpenPqCodec(const CodecChoice& choice, const CodecFrame& frame,
                                                    std::string_view parameters);
 
-// Codes of residuals after a projection that was learnt from them: one byte for each of D principal components (PCA), or
-// a product quantiser after a rotation (OPQ).
+// Codes of residuals after a projection that was learnt from them: one byte for each of D principal components (PCA),
+// or a product quantiser after a rotation (OPQ).
 absl::StatusOr<std::unique_ptr<Codec>> TrainProjectedCodec(const CodecChoice& choice, const CodecFrame& frame,
                                                            absl::Span<const float> residuals);
 absl::StatusOr<std::unique_ptr<Codec>> OpenProjectedCodec(const CodecChoice& choice, const CodecFrame& frame,

@@ -81,8 +81,9 @@ absl::Status SystemError(const char* what, const std::string& path) {
   return absl::ErrnoToStatus(errno, absl::StrCat("cannot ", what, " ", path));
 }
 
-// A file system that copies on write (btrfs) needs room a second time for bytes that were reserved, and a mapping that finds
-// none is a SIGBUS. Asked of an empty file it writes in place; others do not know the flag, and write in place anyway.
+// A file system that copies on write (btrfs) needs room a second time for bytes that were reserved, and a mapping that
+// finds none is a SIGBUS. Asked of an empty file it writes in place; others do not know the flag, and write in place
+// anyway.
 void WriteInPlace(int file) {
   int flags = 0;
   if (::ioctl(file, FS_IOC_GETFLAGS, &flags) != 0) return;
@@ -151,7 +152,10 @@ struct EnvelopeWriter::State {
         const ssize_t got = ::pread(file, bytes.data() + read, size - read, static_cast<off_t>(offset + read));
         if (got < 0 && errno == EINTR) continue;
         if (got < 0) return SystemError("read back", temporary);
-        if (got == 0) return absl::DataLossError(absl::StrCat(temporary, " ends at byte ", offset + read, "; must have ", end));
+        if (got == 0) {
+          return absl::DataLossError(
+              absl::StrCat(temporary, " ends at byte ", offset + read, "; must have ", end));
+        }
         read += static_cast<size_t>(got);
       }
       sums.push_back(Checksum64({bytes.data(), size}));

@@ -41,8 +41,8 @@ class EnvelopeWriter {
   absl::Status BeginSection(uint32_t id);
   absl::Status Append(std::string_view bytes);
   absl::Status AddSection(uint32_t id, std::string_view bytes);
-  // Adds section `id` of `bytes` zeros, mapped for writing in any order until Finish(). RESOURCE_EXHAUSTED when the disk has
-  // no room for it (a mapped write could not say so).
+  // Adds section `id` of `bytes` zeros, mapped for writing in any order until Finish(). RESOURCE_EXHAUSTED when the
+  // disk has no room for it (a mapped write could not say so).
   absl::StatusOr<char*> MapSection(uint32_t id, uint64_t bytes);
   // Sums up, syncs, renames. The size of the file in bytes.
   absl::StatusOr<uint64_t> Finish();

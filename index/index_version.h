@@ -27,8 +27,8 @@ struct IndexVersion {
   // Rows that a search may look at, live and dead.
   uint64_t rows() const;
   uint64_t tail_rows() const;
-  // True when a row, alive or dead, expires after `after_ms` and not after `until_ms`: then a filter of the one stamp sees
-  // other rows than one of the other. Reads the columns of expiries.
+  // True when a row, alive or dead, expires after `after_ms` and not after `until_ms`: then a filter of the one stamp
+  // sees other rows than one of the other. Reads the columns of expiries.
   bool ExpiresWithin(int64_t after_ms, int64_t until_ms) const;
 };
 

@@ -1,5 +1,5 @@
-// Product quantisers (Jegou, Douze and Schmid 2011) of residuals: M columns of d / M components, each coded as the nearest
-// of 16 or 256 trained sub-vectors.
+// Product quantisers (Jegou, Douze and Schmid 2011) of residuals: M columns of d / M components, each coded as the
+// nearest of 16 or 256 trained sub-vectors.
 #include <algorithm>
 #include <cstring>
 #include <limits>
@@ -81,7 +81,8 @@ class PqCodec final : public Codec {
     }
     for (size_t row = 0; row < count; ++row) {
       PutTerm(block, row,
-              frame_.IsFarOut(residuals[row]) ? -std::numeric_limits<float>::infinity() : static_cast<float>(terms[row]));
+              frame_.IsFarOut(residuals[row]) ? -std::numeric_limits<float>::infinity()
+                                              : static_cast<float>(terms[row]));
     }
   }
 

@@ -1,10 +1,10 @@
-// RaBitQ (Gao and Long 2024; several bits: Gao et al. 2025). With y = P r for the rotation P, a code is the vector x of odd
-// integers in [-(2^B - 1), 2^B - 1] that lies nearest to the direction of y; for any z,
+// RaBitQ (Gao and Long 2024; several bits: Gao et al. 2025). With y = P r for the rotation P, a code is the vector x of
+// odd integers in [-(2^B - 1), 2^B - 1] that lies nearest to the direction of y; for any z,
 //
 //   <P r, z> ~ G <x, z>   with G = |r|^2 / <x, y>,
 //
-// without bias, and an error of the order of |r| |z| sqrt((1 - a^2) / a^2 / (d - 1)), a = <x, y> / |x| |y|. L2 applies it to
-// z = P(q' - c') rather than P q', which is the shorter one near the query: <x, P c'> goes into the row's term.
+// without bias, and an error of the order of |r| |z| sqrt((1 - a^2) / a^2 / (d - 1)), a = <x, y> / |x| |y|. L2 applies
+// it to z = P(q' - c') rather than P q', which is the shorter one near the query: <x, P c'> goes into the row's term.
 //
 // Bits are taken four components at a time, plane by plane: x = sum_b 2^b (2 bit_b - 1).
 #include <algorithm>

@@ -1,6 +1,6 @@
-// Rotation: a fixed pseudo-random rotation of vectors in O(d log d), by which RaBitQ makes every component tell about the
-// same (signs and Walsh-Hadamard transforms in turn, as in the FFHT of Andoni et al. 2015; a Kac step joins what does not
-// fill a power of two).
+// Rotation: a fixed pseudo-random rotation of vectors in O(d log d), by which RaBitQ makes every component tell about
+// the same (signs and Walsh-Hadamard transforms in turn, as in the FFHT of Andoni et al. 2015; a Kac step joins what
+// does not fill a power of two).
 #ifndef MNEME_INDEX_ROTATION_H_
 #define MNEME_INDEX_ROTATION_H_
 

@@ -16,8 +16,8 @@ using Versions = absl::Span<const std::shared_ptr<const IndexVersion>>;
 
 // While a query has found too few rows, each round probes this many times the lists of the last.
 constexpr uint32_t kWidening = 4;
-// A filter that leaves less than this share of the rows, or for which a large part of the lists (one in kManyLists) would
-// have to be probed, is answered by scanning what it leaves.
+// A filter that leaves less than this share of the rows, or for which a large part of the lists (one in kManyLists)
+// would have to be probed, is answered by scanning what it leaves.
 constexpr double kSelective = 0.02;
 constexpr uint32_t kManyLists = 4;
 

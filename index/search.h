@@ -52,8 +52,8 @@ absl::StatusOr<SearchResult> Search(absl::Span<const std::shared_ptr<const Index
                                     const SearchRequest& request);
 
 // Exact scores of given rows: query i against rows[offsets[i], offsets[i+1]) (for extra candidates). Rows that are
-// repeated, dead, expired, filtered or not in `versions` are left out, `k` is not asked; the answer has the order of I4.
-// `offsets` has query_count + 1 elements.
+// repeated, dead, expired, filtered or not in `versions` are left out, `k` is not asked; the answer has the order of
+// I4. `offsets` has query_count + 1 elements.
 struct RowReference {
   PartitionId partition = 0;
   Row row = 0;

@@ -1,5 +1,5 @@
-// Segment: an immutable, memory-mapped, checksummed run of rows in IVF lists, with every column that an answer needs, so
-// that a query never touches the store.
+// Segment: an immutable, memory-mapped, checksummed run of rows in IVF lists, with every column that an answer needs,
+// so that a query never touches the store.
 #ifndef MNEME_INDEX_SEGMENT_H_
 #define MNEME_INDEX_SEGMENT_H_
 
@@ -54,8 +54,8 @@ class Segment {
   std::unique_ptr<State> state_;
 };
 
-// Builds a segment from two looks at the same rows, so that ram holds neither keys nor values: the first gives each row its
-// list, the second puts it into its place in the mapped file. Not thread-safe.
+// Builds a segment from two looks at the same rows, so that ram holds neither keys nor values: the first gives each row
+// its list, the second puts it into its place in the mapped file. Not thread-safe.
 //
 //   Add(row, entry)...  ->  Begin(path)  ->  Place(row, entry)...  ->  Finish()
 class SegmentBuilder {

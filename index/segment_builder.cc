@@ -1,6 +1,6 @@
 // 1. Add: every row gets its list from the codebook, a batch of keys at a time; ram keeps its small columns.
-// 2. Begin: a counting sort by list keeps rows ascending within each list; the small columns are written in that order, and
-//    room for keys and values is mapped.
+// 2. Begin: a counting sort by list keeps rows ascending within each list; the small columns are written in that order,
+//    and room for keys and values is mapped.
 // 3. Place: every key and value goes to its place.
 // 4. Finish: the codes are made of the keys, list by list.
 #include <algorithm>

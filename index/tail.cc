@@ -57,8 +57,8 @@ class OptionalColumn {
 class TailChunk {
  public:
   TailChunk(const IndexSpec& spec, Row first_row, size_t rows, size_t value_bytes)
-      : spec_(spec), first_row_(first_row), capacity_(rows), value_capacity_(value_bytes), keys_(rows * spec.KeyBytes()),
-        ids_(new EntryId[rows]), values_(new char[value_bytes]) {
+      : spec_(spec), first_row_(first_row), capacity_(rows), value_capacity_(value_bytes),
+        keys_(rows * spec.KeyBytes()), ids_(new EntryId[rows]), values_(new char[value_bytes]) {
     if (spec.value_bytes == 0) {
       value_offsets_.reset(new uint64_t[rows + 1]);
       value_offsets_[0] = 0;

@@ -12,9 +12,9 @@
 
 namespace mneme {
 
-// Never ahead of what is durable: it advances only after the log was synced. It may lie behind, since its own writes are
-// not synced: then a loss between it and the truth goes unseen, but nothing whole is ever refused. Two checksummed slots
-// are written in turn, so that a torn write leaves the other. Not thread-safe.
+// Never ahead of what is durable: it advances only after the log was synced. It may lie behind, since its own writes
+// are not synced: then a loss between it and the truth goes unseen, but nothing whole is ever refused. Two checksummed
+// slots are written in turn, so that a torn write leaves the other. Not thread-safe.
 class CommitWatermark {
  public:
   // What a file says; nullopt when it does not exist. DATA_LOSS when no slot of it is whole.

@@ -1,6 +1,6 @@
 // Order of opening:
-// 1. Read the watermark: damage is refused before anything is touched. So is a store that has lost a column family: RocksDB
-//    takes a flipped bit in the length of any record of its MANIFEST for a torn end.
+// 1. Read the watermark: damage is refused before anything is touched. So is a store that has lost a column family:
+//    RocksDB takes a flipped bit in the length of any record of its MANIFEST for a torn end.
 // 2. Open RocksDB; WriteChain looks for holes in the log while it recovers. Nothing is moved from the log to tables
 //    before the whole was looked at; at a hole behind all that was acknowledged, RocksDB is opened a second time, to
 //    recover up to the hole only and to discard the rest.
@@ -104,7 +104,8 @@ absl::StatusOr<std::vector<std::string>> DurableDb::CheckFamilies(const DurableD
                                    [&](const DurableDbOptions::Family& family) { return family.name == name; });
     if (!known) {
       return absl::FailedPreconditionError(
-          absl::StrCat(path_, " holds the column family ", name, ", which this program does not know; use a newer one"));
+          absl::StrCat(path_, " holds the column family ", name,
+                       ", which this program does not know; use a newer one"));
     }
   }
   for (const DurableDbOptions::Family& family : options.families) {
@@ -165,8 +166,8 @@ absl::Status DurableDb::Recover(const DurableDbOptions& options, std::optional<S
   const bool hole_first = first > tables.writes + 1;
   if (!hole_first && !chain_->stopped()) return FlushRecovered();
   if (hole_first && !options.accept_truncated_log && tables.applied < watermark) {
-    return absl::DataLossError(absl::StrCat("the log of ", path_, " begins at write ", first, ", but the tables end at ",
-                                            tables.writes, "; restore from a backup"));
+    return absl::DataLossError(absl::StrCat("the log of ", path_, " begins at write ", first,
+                                            ", but the tables end at ", tables.writes, "; restore from a backup"));
   }
   CloseDb();
   RETURN_IF_ERROR(OpenDb(options, watermark, tables));
@@ -216,8 +217,8 @@ absl::Status DurableDb::OpenWatermark(std::optional<Sequence> watermark, bool ac
   if (!fresh && !accept_truncated_log) {
     // The file is synced into place before the first write is acknowledged, so with writes there must be one.
     if (!watermark.has_value()) {
-      return absl::DataLossError(absl::StrCat(WatermarkPath(), " is missing, so the log cannot be checked; restore it, or "
-                                              "open with accept_truncated_log"));
+      return absl::DataLossError(absl::StrCat(WatermarkPath(), " is missing, so the log cannot be checked; restore it, "
+                                              "or open with accept_truncated_log"));
     }
     if (applied < *watermark) {
       return absl::DataLossError(absl::StrCat("the log ends at sequence ", applied, ", but writes up to ", *watermark,

@@ -53,7 +53,8 @@ struct RememberedRequest {
 };
 
 // One atomic change of a shard. Borrowed columns must live until Commit() returns. Its parts take effect in this order:
-// dropped partitions, runs, deaths, heads, forgotten requests, requests, removed segments, added segments, cleared marks.
+// dropped partitions, runs, deaths, heads, forgotten requests, requests, removed segments, added segments, cleared
+// marks.
 struct StoreBatch {
   // Entries columns[begin, end) become rows first_row, first_row + 1, ...
   struct Run {
@@ -118,8 +119,8 @@ class EntryStore {
   virtual absl::Status ScanRows(const PartitionKey& key, Row first_row, Row end_row,
                                 const std::function<bool(Row, const EntryView&)>& visit) const = 0;
 
-  // The same for `ranges`, which ascend by partition: one pass over the store from the first to the last, which passes over
-  // what lies between them. `visit` is told which range a row is of.
+  // The same for `ranges`, which ascend by partition: one pass over the store from the first to the last, which passes
+  // over what lies between them. `visit` is told which range a row is of.
   virtual absl::Status ScanRanges(absl::Span<const RowRange> ranges,
                                   const std::function<bool(size_t range, Row, const EntryView&)>& visit) const = 0;
 

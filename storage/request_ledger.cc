@@ -66,7 +66,8 @@ absl::StatusOr<int64_t> RequestLedger::Encode(const StoreBatch& batch, rocksdb::
     }
     if (status.ok()) status = out.Put(family_, format::RequestKey(request.id), format::EncodeRequest(request));
     if (status.ok()) {
-      status = out.Put(family_, format::RequestByAgeKey(request.sequence, request.id), format::EncodeRequestAge(request));
+      status = out.Put(family_, format::RequestByAgeKey(request.sequence, request.id),
+                       format::EncodeRequestAge(request));
     }
     RETURN_IF_ERROR(FromRocksDb(status, "commit"));
     *sequence = request.sequence;

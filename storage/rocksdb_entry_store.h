@@ -1,8 +1,8 @@
 // RocksDbEntryStore: an EntryStore in one RocksDB, with a commit watermark of our own.
 //
 // Guarantees: RocksDB runs with kTolerateCorruptedTailRecords, so that a damaged log is refused and a torn tail opens;
-// the watermark file says up to which sequence writes were acknowledged as durable, so that a log that ends before it is
-// refused with DATA_LOSS instead of silently losing them.
+// the watermark file says up to which sequence writes were acknowledged as durable, so that a log that ends before it
+// is refused with DATA_LOSS instead of silently losing them.
 #ifndef MNEME_STORAGE_ROCKSDB_ENTRY_STORE_H_
 #define MNEME_STORAGE_ROCKSDB_ENTRY_STORE_H_
 

@@ -21,9 +21,9 @@
 
 namespace mneme {
 
-// Looks at every recovered record. At a gap it ends the recovery when all that was acknowledged lies before the gap (what
-// follows was never promised: a disk may write a newer file before an older one), and fails it otherwise, before RocksDB
-// removes anything. Used by one thread, in DB::Open.
+// Looks at every recovered record. At a gap it ends the recovery when all that was acknowledged lies before the gap
+// (what follows was never promised: a disk may write a newer file before an older one), and fails it otherwise, before
+// RocksDB removes anything. Used by one thread, in DB::Open.
 class WriteChain final : public rocksdb::WalFilter {
  public:
   // `accept_gap`: end the recovery at a gap wherever it is. `tables`: where the tables stand, once that is known.
@@ -52,8 +52,8 @@ class WriteChain final : public rocksdb::WalFilter {
 // Notes in each table of the meta family the latest state in it. Thread-safe.
 std::shared_ptr<rocksdb::TablePropertiesCollectorFactory> NewStateCollectorFactory();
 
-// Where the tables stood before this session of RocksDB: the log must go on from there, which WriteChain cannot know while
-// it recovers for the first time. Called with compactions of the meta family still off.
+// Where the tables stood before this session of RocksDB: the log must go on from there, which WriteChain cannot know
+// while it recovers for the first time. Called with compactions of the meta family still off.
 absl::StatusOr<format::StoreState> StateInTables(rocksdb::DB& db);
 
 }  // namespace mneme

@@ -169,8 +169,8 @@ class CrashPointTest : public ::testing::TestWithParam<Case> {
     return names;
   }
 
-  // Nothing is left but the files of the segments and codebooks that are in use. Maintenance may just be at work, and what it
-  // replaced goes after the next sync: asked again for a while.
+  // Nothing is left but the files of the segments and codebooks that are in use. Maintenance may just be at work, and
+  // what it replaced goes after the next sync: asked again for a while.
   absl::Status CheckFiles(IndexLife& life) const {
     absl::Status status;
     for (int attempt = 0; attempt < 100; ++attempt) {

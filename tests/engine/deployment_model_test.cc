@@ -1,5 +1,5 @@
-// Model-based (every third sequence with a capacity): random inserts, upserts, deletes by id, source and partition, builds, retrains and restarts, compared with
-// a map and a brute-force search after every few operations.
+// Model-based (every third sequence with a capacity): random inserts, upserts, deletes by id, source and partition,
+// builds, retrains and restarts, compared with a map and a brute-force search after every few operations.
 #include <algorithm>
 #include <cstdlib>
 #include <iostream>

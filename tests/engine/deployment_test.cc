@@ -100,7 +100,8 @@ TEST_P(DeploymentTest, ADeletedEntryIsGoneFromEveryReadAndCanComeBack) {
 }
 
 TEST_P(DeploymentTest, ServerGivenIdsAreUniqueAndSurviveARestart) {
-  const auto first = deployment_.Insert(memory_, ColumnsOf(memory_->spec, {{0, {0, 0}, 1}, {0, {1, 1}, 2}}, false), 0, "r1");
+  const std::vector<PlainEntry> two = {{0, {0, 0}, 1}, {0, {1, 1}, 2}};
+  const auto first = deployment_.Insert(memory_, ColumnsOf(memory_->spec, two, false), 0, "r1");
   const auto second = deployment_.Insert(memory_, ColumnsOf(memory_->spec, {{0, {2, 2}, 3}}, false), 0, "r2");
   ASSERT_TRUE(first.ok() && second.ok());
   ASSERT_EQ(first->given_ids.size(), 2U);
@@ -165,7 +166,9 @@ TEST_P(DeploymentTest, AWholePartitionIsDroppedAtOnceAndStaysUsable) {
 }
 
 TEST_P(DeploymentTest, FiltersDeleteAndCountWhatTheyMatch) {
-  Put({{1, {0, 0}, 1, {.label = 5, .source = 10}}, {2, {1, 0}, 2, {.label = 5, .source = 11}}, {3, {2, 0}, 3, {.source = 10}}});
+  Put({{1, {0, 0}, 1, {.label = 5, .source = 10}},
+       {2, {1, 0}, 2, {.label = 5, .source = 11}},
+       {3, {2, 0}, 3, {.source = 10}}});
   RowFilter filter;
   filter.sources = std::vector<uint64_t>{10};
   EXPECT_EQ(deployment_.Count(memory_, {}, filter), 2U);

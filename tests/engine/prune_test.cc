@@ -159,7 +159,8 @@ TEST_F(PruneTest, SurvivorsKeepTheirAttributesAndTheirAge) {
 }
 
 TEST_F(PruneTest, ASurvivorWithAnIdOfTheServerGetsANewOne) {
-  const MemoryHandle memory = Fill({{0, {1, 0, 0, 0}, 7}, {0, {1, 0, 0, 0}, 7}, {0, {9, 0, 0, 0}, 5}}, /*with_ids=*/false);
+  const MemoryHandle memory = Fill({{0, {1, 0, 0, 0}, 7}, {0, {1, 0, 0, 0}, 7}, {0, {9, 0, 0, 0}, 5}},
+                                   /*with_ids=*/false);
   const auto before = Weights(memory);
   const auto pruned = deployment_->Prune(memory, Command());
   ASSERT_TRUE(pruned.ok()) << pruned.status();
@@ -192,6 +193,10 @@ TEST_F(PruneTest, AFullMemoryWithACapacityLosesNothingButWhatMerged) {
 }
 
 // Entry 0 is at the origin with token 1, entries 1 and 2 beside it likewise; entry 3 says token 2 there.
+std::vector<PlainEntry> AtTheOrigin() {
+  return {{0, {0, 0, 0, 0}, 1}, {1, {.5F, 0, 0, 0}, 1}, {2, {1, 0, 0, 0}, 1}, {3, {1, 1, 0, 0}, 2}};
+}
+
 PruneGuard GuardAtTheOrigin(double max_rise) {
   PruneGuard guard;
   guard.queries.Resize(4 * sizeof(float));
@@ -207,7 +212,7 @@ PruneGuard GuardAtTheOrigin(double max_rise) {
 }
 
 TEST_F(PruneTest, TheGuardToldBeforeIsWhatQueriesSeeAfter) {
-  const MemoryHandle memory = Fill({{0, {0, 0, 0, 0}, 1}, {1, {.5F, 0, 0, 0}, 1}, {2, {1, 0, 0, 0}, 1}, {3, {1, 1, 0, 0}, 2}});
+  const MemoryHandle memory = Fill(AtTheOrigin());
   PruneCommand command = Command();
   command.guard = GuardAtTheOrigin(10);
   const auto pruned = deployment_->Prune(memory, std::move(command));
@@ -224,7 +229,7 @@ TEST_F(PruneTest, TheGuardToldBeforeIsWhatQueriesSeeAfter) {
 }
 
 TEST_F(PruneTest, TheGuardRefusesAndNothingIsWritten) {
-  const MemoryHandle memory = Fill({{0, {0, 0, 0, 0}, 1}, {1, {.5F, 0, 0, 0}, 1}, {2, {1, 0, 0, 0}, 1}, {3, {1, 1, 0, 0}, 2}});
+  const MemoryHandle memory = Fill(AtTheOrigin());
   PruneCommand command = Command();
   command.guard = GuardAtTheOrigin(0.001);
   const auto pruned = deployment_->Prune(memory, std::move(command));
@@ -233,7 +238,7 @@ TEST_F(PruneTest, TheGuardRefusesAndNothingIsWritten) {
 }
 
 TEST_F(PruneTest, AGuardBeyondAllNumbersRefusesInWords) {
-  const MemoryHandle memory = Fill({{0, {0, 0, 0, 0}, 1}, {1, {.5F, 0, 0, 0}, 1}, {2, {1, 0, 0, 0}, 1}, {3, {1, 1, 0, 0}, 2}});
+  const MemoryHandle memory = Fill(AtTheOrigin());
   PruneCommand command = Command();
   command.guard = GuardAtTheOrigin(10);
   command.guard->targets = {9};
@@ -280,7 +285,8 @@ TEST(MergeEntriesTest, GroupsAreBoundedByRowsAndByBytes) {
   ASSERT_TRUE(merges.Choose(command, [](uint64_t) { return true; }).ok());
   const size_t entry_bytes = memory->spec.KeyBytes() + sizeof(Token);
   constexpr size_t kMany = 1'000'000;
-  for (const auto& [rows, bytes] : {std::pair{kMany, kMany}, {size_t{20}, kMany}, {kMany, 3 * entry_bytes}, {kMany, size_t{1}}}) {
+  using Bounds = std::pair<size_t, size_t>;
+  for (const auto& [rows, bytes] : {Bounds{kMany, kMany}, {20, kMany}, {kMany, 3 * entry_bytes}, {kMany, 1}}) {
     MergeEntries::Cursor cursor;
     uint64_t merged = 0;
     while (const auto group = merges.Next(cursor, rows, bytes)) {

@@ -1,5 +1,5 @@
-// Small partitions sleep in the store until somebody asks for them: nothing that a client sees may depend on it. Run under
-// TSan.
+// Small partitions sleep in the store until somebody asks for them: nothing that a client sees may depend on it. Run
+// under TSan.
 #include <atomic>
 #include <chrono>
 #include <cstdlib>
