@@ -13,22 +13,26 @@
 namespace mneme::bench {
 namespace {
 
-void AddCommon(CLI::App& verb, LoadOptions& options) {
+void AddCalls(CLI::App& verb, LoadOptions& options) {
   verb.add_option("--server", options.server, "HOST:PORT or unix:PATH")->required();
   verb.add_option("--memory", options.memory)->required();
-  verb.add_option("--keys", options.keys, "FILE.npy, used in turn")->required();
-  verb.add_option("--values", options.values, "FILE.npy of tokens");
-  verb.add_option("--batch", options.batch, "Rows of a request")->check(CLI::Range(1U, 65'536U));
   verb.add_option("--clients", options.clients, "Connections")->check(CLI::Range(1U, 1024U));
   verb.add_option("--in-flight", options.in_flight, "Requests in flight, of each client")->check(CLI::Range(1U, 1024U));
   verb.add_option("--seconds", options.seconds, "Counted time");
   verb.add_option("--warm-up", options.warm_up, "Seconds before it");
+  verb.add_option("--server-pid", options.server_pid, "Tell the CPU of this process too");
+}
+
+void AddCommon(CLI::App& verb, LoadOptions& options) {
+  AddCalls(verb, options);
+  verb.add_option("--keys", options.keys, "FILE.npy, used in turn")->required();
+  verb.add_option("--values", options.values, "FILE.npy of tokens");
+  verb.add_option("--batch", options.batch, "Rows of a request")->check(CLI::Range(1U, 65'536U));
   verb.add_flag("--once", options.once, "Every key once instead");
   verb.add_option("--rate", options.rate, "Rows a second; 0: as many as are answered");
   verb.add_option("--partition", options.partition);
   verb.add_option("--bound-ms", options.bound_ms, "Tell the share of calls that ended within it");
   verb.add_option("--deadline-ms", options.deadline_ms, "Of each call");
-  verb.add_option("--server-pid", options.server_pid, "Tell the CPU of this process too");
   verb.add_flag("--stream", options.stream, "One stream instead of unary calls");
 }
 
@@ -65,6 +69,15 @@ void AddInsert(CLI::App& app, LoadOptions& options) {
   });
 }
 
+void AddPing(CLI::App& app, LoadOptions& options) {
+  CLI::App* verb = app.add_subcommand("ping", "Call what does nothing");
+  AddCalls(*verb, options);
+  verb->callback([&options] {
+    options.batch = 1;
+    std::cout << RunPings(options) << std::endl;
+  });
+}
+
 }  // namespace
 }  // namespace mneme::bench
 
@@ -74,6 +87,7 @@ int main(int argc, char** argv) {
   mneme::bench::LoadOptions options;
   mneme::bench::AddQuery(app, options);
   mneme::bench::AddInsert(app, options);
+  mneme::bench::AddPing(app, options);
   CLI11_PARSE(app, argc, argv);
   return 0;
 }

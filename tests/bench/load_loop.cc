@@ -14,13 +14,12 @@
 
 #include "client/retry.h"
 #include "common/limits.h"
+#include "mneme/v1/admin.grpc.pb.h"
 #include "mneme/v1/memory.grpc.pb.h"
 #include "tests/bench/measurement.h"
 
 namespace mneme::bench {
 namespace {
-
-using Stub = v1::MemoryService::Stub;
 
 // As client/channel.cc tunes its channels, but never shared: each client is a connection.
 std::shared_ptr<grpc::Channel> Connect(const std::string& address) {
@@ -43,9 +42,14 @@ std::shared_ptr<grpc::Channel> Connect(const std::string& address) {
   return channel;
 }
 
-// What differs between queries and inserts.
-template <typename Request, typename Response>
+// What differs between queries, inserts and empty calls.
+template <typename OfService, typename OfRequest, typename OfResponse>
 struct Work {
+  using Service = OfService;
+  using Stub = typename Service::Stub;
+  using Request = OfRequest;
+  using Response = OfResponse;
+
   std::function<const Request&(size_t i, Request& scratch)> request;
   std::unique_ptr<grpc::ClientAsyncResponseReader<Response>> (Stub::*start)(grpc::ClientContext*, const Request&,
                                                                             grpc::CompletionQueue*);
@@ -53,13 +57,17 @@ struct Work {
   size_t requests = 0;                                    // of one pass over the keys
 };
 
-template <typename Request, typename Response>
+template <typename TheWork>
 class Loop {
+  using Stub = typename TheWork::Stub;
+  using Request = typename TheWork::Request;
+  using Response = typename TheWork::Response;
+
  public:
-  Loop(const LoadOptions& options, Work<Request, Response> work)
+  Loop(const LoadOptions& options, TheWork work)
       : options_(options), work_(std::move(work)), measured_(options.server_pid) {
     for (uint32_t c = 0; c < options.clients; ++c) {
-      stubs_.push_back(v1::MemoryService::NewStub(Connect(options.server)));
+      stubs_.push_back(TheWork::Service::NewStub(Connect(options.server)));
       for (uint32_t i = 0; i < options.in_flight; ++i) {
         slots_.push_back(std::make_unique<Slot>());
         slots_.back()->stub = stubs_.back().get();
@@ -143,7 +151,7 @@ class Loop {
   }
 
   const LoadOptions& options_;
-  const Work<Request, Response> work_;
+  const TheWork work_;
   grpc::CompletionQueue queue_;
   std::vector<std::unique_ptr<Stub>> stubs_;
   std::vector<std::unique_ptr<Slot>> slots_;
@@ -163,9 +171,9 @@ nlohmann::json RunQueries(const LoadOptions& options, QueryLoad& load) {
   double search_us = 0.0;
   double queue_us = 0.0;
   v1::SearchStatistics last;
-  Work<v1::QueryRequest, v1::QueryResponse> work;
+  Work<v1::MemoryService, v1::QueryRequest, v1::QueryResponse> work;
   work.request = [&](size_t i, v1::QueryRequest&) -> const v1::QueryRequest& { return load.Request(i); };
-  work.start = &Stub::PrepareAsyncQuery;
+  work.start = &v1::MemoryService::Stub::PrepareAsyncQuery;
   work.requests = load.requests();
   work.rows = [&](size_t i, const v1::QueryResponse& response) {
     load.Keep(i, response);
@@ -185,15 +193,23 @@ nlohmann::json RunQueries(const LoadOptions& options, QueryLoad& load) {
 }
 
 nlohmann::json RunInserts(const LoadOptions& options, const InsertLoad& load) {
-  Work<v1::InsertRequest, v1::InsertResponse> work;
+  Work<v1::MemoryService, v1::InsertRequest, v1::InsertResponse> work;
   work.request = [&](size_t i, v1::InsertRequest& scratch) -> const v1::InsertRequest& {
     load.Fill(i, scratch);
     scratch.set_request_id(NewRequestId());
     return scratch;
   };
-  work.start = &Stub::PrepareAsyncInsert;
+  work.start = &v1::MemoryService::Stub::PrepareAsyncInsert;
   work.requests = load.requests();
   work.rows = [](size_t, const v1::InsertResponse& response) { return response.inserted(); };
+  return Loop(options, work).Run().Report(1e3 * options.bound_ms);
+}
+
+nlohmann::json RunPings(const LoadOptions& options) {
+  Work<v1::AdminService, v1::PingRequest, v1::PingResponse> work;
+  work.request = [](size_t, v1::PingRequest& scratch) -> const v1::PingRequest& { return scratch; };
+  work.start = &v1::AdminService::Stub::PrepareAsyncPing;
+  work.rows = [](size_t, const v1::PingResponse&) { return size_t{1}; };
   return Loop(options, work).Run().Report(1e3 * options.bound_ms);
 }
 

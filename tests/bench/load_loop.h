@@ -14,6 +14,8 @@ namespace mneme::bench {
 // Unary calls: options.clients connections with options.in_flight calls each, all from this thread.
 nlohmann::json RunQueries(const LoadOptions& options, QueryLoad& load);
 nlohmann::json RunInserts(const LoadOptions& options, const InsertLoad& load);
+// Calls of AdminService.Ping, which does nothing: what a call costs.
+nlohmann::json RunPings(const LoadOptions& options);
 
 // One QueryStream, one step after another: the decode loop of a model. With options.append each step teaches its keys
 // and options.values, so `load` must be that of the same arrays.

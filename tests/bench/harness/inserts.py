@@ -41,6 +41,10 @@ class Sink:
         self._next_id += 1 << 32
         return result
 
+    def ping(self, **options: Any) -> dict[str, Any]:
+        """One run of calls that do nothing."""
+        return generate("ping", self.server, self.server.unix, "sink", seconds=self._bench.seconds, **options)
+
     def close(self) -> None:
         self._bench.stop(self.server)
 

@@ -19,10 +19,15 @@ def run(bench: Bench, row: Row) -> None:
         {
             "raw": lambda: raw_sync(bench, sink.data, batch=1, threads=32),
             "ours": lambda: sink.insert(batch=1, clients=32, in_flight=1),
+            "empty": lambda: sink.ping(clients=32, in_flight=1),
         },
     )
     ours, raw = column(sides["ours"], "rows_per_second"), column(sides["raw"], "rows_per_second")
     details = {"entries_per_second": median(ours), "raw_per_second": median(raw), "raw": sides}
     details["p99_ms"] = median(column(sides["ours"], "p99_us")) / 1000
     row.add(Case("entries per second", ratios(ours, raw), bar=0.6, aim=0.8, details=details))
+    # What the transport alone lets through on these cores: no insert can be faster.
+    empty = column(sides["empty"], "rows_per_second")
+    row.add(Case("entries / empty calls", ratios(ours, empty), details={"calls_per_second": median(empty)}))
+    row.add(Case("empty calls / raw", ratios(empty, raw)))
     sink.close()
