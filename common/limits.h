@@ -130,9 +130,6 @@ inline constexpr int64_t kRememberedRequestMs = 10 * 60 * 1000;
 inline constexpr uint64_t kFlatRows = 20'000;
 // Rows of a tail that wake the sealer.
 inline constexpr uint64_t kSealRows = 16'384;
-// Rows of a tail beside an index: a query scans the tail whole, and in a batch 4,096 rows of d = 128 cost it ten microseconds, a
-// third of a search at k = 10.
-inline constexpr uint64_t kIndexedSealRows = 4'096;
 // Below this an index is not even built on request: k-means on fewer rows says nothing.
 inline constexpr uint64_t kMinIndexedRows = 256;
 // Mean squared distance of new rows to their centroids, in units of what it was in training, beyond which a codebook no

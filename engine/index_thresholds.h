@@ -2,7 +2,6 @@
 #ifndef MNEME_ENGINE_INDEX_THRESHOLDS_H_
 #define MNEME_ENGINE_INDEX_THRESHOLDS_H_
 
-#include <algorithm>
 #include <cstdint>
 
 #include "common/limits.h"
@@ -12,10 +11,8 @@ namespace mneme {
 struct IndexThresholds {
   uint64_t flat_rows = limits::kFlatRows;                // live rows below which a partition has no index by itself
   uint64_t seal_rows = limits::kSealRows;                // rows of a tail that wake the sealer
-  uint64_t indexed_seal_rows = limits::kIndexedSealRows;  // the same, of a partition that has an index
   uint64_t min_indexed_rows = limits::kMinIndexedRows;   // live rows below which not even a request builds one
 
-  uint64_t SealRows(bool indexed) const { return indexed ? std::min(seal_rows, indexed_seal_rows) : seal_rows; }
   // A tail this long is sealed even when few of its rows are alive: what was overwritten must not stay in ram.
   uint64_t LongTailRows() const { return 4 * flat_rows; }
 };

@@ -83,7 +83,7 @@ Maintenance::Maintenance(std::vector<Shard*> shards, std::function<MemoryHandle(
                          EventSink events)
     : shards_(std::move(shards)), find_memory_(std::move(find_memory)), clock_(clock),
       tail_ram_bytes_(tail_ram_bytes), thresholds_(thresholds), events_(std::move(events)),
-      sweep_(clock_, find_memory_),
+      sweep_(clock_, find_memory_), sorter_(shards_, find_memory_),
       thread_([this] { Run(); }) {}
 
 Maintenance::~Maintenance() { Stop(); }
@@ -96,9 +96,11 @@ void Maintenance::Stop() {
   }
   woken_.NotifyOne();
   if (thread_.joinable()) thread_.join();
+  sorter_.Stop();
 }
 
 void Maintenance::Wake(uint32_t shard, const PartitionKey& key, Urgency urgency) {
+  if (urgency == Urgency::kUnsorted) return sorter_.Wake(shard, key);
   {
     MutexLock lock(&mutex_);
     if (urgency == Urgency::kAfterLoad) {
@@ -146,7 +148,7 @@ void Maintenance::WorkIfDue(Shard& shard, const PartitionKey& key) {
   const auto& partition = *published;
   const bool flat = partition->version->codebook == nullptr && partition->live_rows < thresholds_.flat_rows &&
                     partition->tail_rows < thresholds_.LongTailRows();
-  if (partition->tail_rows >= thresholds_.SealRows(partition->version->codebook != nullptr) && !flat) {
+  if (partition->tail_rows >= thresholds_.seal_rows && !flat) {
     InBackground(shard, key, [&](const Progress& progress) { return Build(shard, key, /*retrain=*/false, progress); });
   } else if (!partition->segments.empty()) {
     InBackground(shard, key, [&](const Progress& progress) {

@@ -44,6 +44,14 @@ bool PartitionIndex::TakeCompactionHint() {
   return true;
 }
 
+bool PartitionIndex::TakeSortHint() {
+  if (codebook_ == nullptr) return false;
+  const Row end = tail_->end_row();
+  if (end - std::max(std::min(sorted_to_, end), tail_from_) < kUnsortedRows) return false;
+  sorted_to_ = end;
+  return true;
+}
+
 void PartitionIndex::AppendGap(uint64_t count) {
   EntryColumns blank;
   blank.count = std::min<uint64_t>(count, Tail::kMaxChunkRows);
@@ -90,6 +98,7 @@ void PartitionIndex::Install(InstalledSegment added, std::shared_ptr<const Codeb
   const bool newest = at == segments_.end();
   if (newest) drift_ = MeasureDrift(*added.segment, *codebook, spec_);
   segments_.insert(at, std::move(added));
+  if (codebook_ != codebook) sorted_to_ = 0;  // into the lists of another
   codebook_ = std::move(codebook);
   if (end > tail_from_) {
     tail_from_ = end;

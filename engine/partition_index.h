@@ -82,6 +82,10 @@ class PartitionIndex {
   // An insert was part of a load: more is to come. Whether there was one since the last call.
   void NoteLoad() { loads_ = true; }
   bool TakeLoad() { return std::exchange(loads_, false); }
+  // Rows of a tail beside an index that are scanned whole before it is worth sorting them into lists.
+  static constexpr uint64_t kUnsortedRows = 256;
+  // Whether so many rows came to a tail beside an index since it last said so.
+  bool TakeSortHint();
   // Whether so many rows died since it last said so that a segment may be worth compacting.
   bool TakeCompactionHint();
 
@@ -102,6 +106,7 @@ class PartitionIndex {
   double drift_ = 0.0;
   int64_t fresh_expiry_ms_ = kNeverExpires;
   uint64_t fresh_deaths_ = 0;
+  Row sorted_to_ = 0;  // the end of the tail when it was last said to be worth sorting
   bool loads_ = false;
 };
 

@@ -320,10 +320,11 @@ void Shard::Publish(const std::vector<PartitionKey>& changed, Sequence sequence)
   for (size_t i = 0; i < changed.size(); ++i) {
     PartitionIndex& partition = *partitions_.at(changed[i]);
     expiries_.Note(changed[i], partition.TakeLeastExpiry());
-    const uint64_t long_tail = thresholds_.SealRows(!published[i]->segments.empty());
-    const bool due = partition.TakeCompactionHint() || published[i]->tail_rows >= long_tail;
+    const bool due = partition.TakeCompactionHint() || published[i]->tail_rows >= thresholds_.seal_rows;
     const Urgency urgency = partition.TakeLoad() ? Urgency::kAfterLoad : Urgency::kSoon;
-    if (due && due_ != nullptr) due_(number_, changed[i], urgency);
+    if (due_ == nullptr) continue;
+    if (due) due_(number_, changed[i], urgency);
+    if (partition.TakeSortHint()) due_(number_, changed[i], Urgency::kUnsorted);
   }
 }
 

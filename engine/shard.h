@@ -39,7 +39,8 @@
 namespace mneme {
 
 // When a partition wants maintenance: soon, or once nothing more is loaded into it, so that a load is indexed once.
-enum class Urgency { kSoon, kAfterLoad };
+// kUnsorted: only its tail is to be sorted into lists.
+enum class Urgency { kSoon, kAfterLoad, kUnsorted };
 
 struct ShardOptions {
   uint32_t number = 0;

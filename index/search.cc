@@ -8,6 +8,7 @@
 #include "common/status_macros.h"
 #include "index/batch_scan.h"
 #include "index/filter_survivors.h"
+#include "index/tail_lists.h"
 
 namespace mneme {
 namespace {
@@ -37,18 +38,20 @@ class SearchRun {
  public:
   SearchRun(Versions versions, const SearchRequest& request)
       : versions_(versions), request_(request), scan_(request, MaxNorm(versions)), everyone_(request.query_count),
-        probes_(versions.size(), 0), codes_(versions.size()) {
+        probes_(versions.size(), 0), listed_(versions.size()), codes_(versions.size()) {
     std::iota(everyone_.begin(), everyone_.end(), 0U);
   }
 
   absl::StatusOr<SearchResult> Run() {
     AllowSlack();
     for (size_t v = 0; v < versions_.size(); ++v) {
-      RETURN_IF_ERROR(ScanTail(*versions_[v]));
       const uint32_t lists = versions_[v]->codebook == nullptr ? 0 : versions_[v]->codebook->lists();
       const double selectivity = SelectivityOf(*versions_[v]);
       const uint32_t probes = ProbesWanted(*versions_[v], selectivity);
-      if (selectivity < 1.0 && (selectivity < kSelective || probes > lists / kManyLists)) {
+      const bool survivors = selectivity < 1.0 && (selectivity < kSelective || probes > lists / kManyLists);
+      if (!survivors && probes < lists) TakeTailLists(v);
+      RETURN_IF_ERROR(ScanTail(v));
+      if (survivors) {
         RETURN_IF_ERROR(ScanSurvivors(*versions_[v]));
         probes_[v] = lists;
         continue;
@@ -107,9 +110,51 @@ class SearchRun {
     return std::max(1U, probes);
   }
 
-  absl::Status ScanTail(const IndexVersion& version) {
+  // A part of a tail of whose first rows it is known in which lists they are.
+  struct ListedPart {
+    RowBlock rows;  // positions are those of the chunk
+    size_t first = 0;
+    size_t end = 0;
+    std::shared_ptr<const TailLists> lists;
+  };
+
+  // Looks once which rows of the tail are in lists: what is sorted while the search goes on does not count.
+  void TakeTailLists(size_t v) {
+    const IndexVersion& version = *versions_[v];
     for (const auto& part : version.tail.parts) {
-      RETURN_IF_ERROR(scan_.Scan(version, BlockOf(part, version.tail_from), everyone_));
+      std::shared_ptr<const TailLists> lists = ListsOf(part);
+      if (lists != nullptr && lists->codebook != version.codebook->number()) lists = nullptr;
+      const Row first_row = FirstRowOf(part);
+      const size_t first = version.tail_from <= first_row ? 0 : std::min<size_t>(version.tail_from - first_row, part.count);
+      const size_t end = lists == nullptr ? first : std::clamp(lists->count, first, part.count);
+      listed_[v].push_back({BlockOf(part, first_row), first, end, std::move(lists)});
+    }
+  }
+
+  // The rows of the tail that are in no list; all of them when the lists were not taken.
+  absl::Status ScanTail(size_t v) {
+    const IndexVersion& version = *versions_[v];
+    if (listed_[v].empty()) {
+      for (const auto& part : version.tail.parts) {
+        RETURN_IF_ERROR(scan_.Scan(version, BlockOf(part, version.tail_from), everyone_));
+      }
+    }
+    for (const ListedPart& part : listed_[v]) {
+      const RowBlock rest = part.rows.Slice(part.end, part.rows.count - part.end, request_.spec);
+      RETURN_IF_ERROR(scan_.Scan(version, rest, everyone_));
+    }
+    return absl::OkStatus();
+  }
+
+  // The rows of the tail that are in `list`.
+  absl::Status ScanTailList(size_t v, uint32_t list, absl::Span<const uint32_t> queries) {
+    for (const ListedPart& part : listed_[v]) {
+      if (part.first == part.end) continue;
+      const absl::Span<const uint32_t> all = part.lists->Of(list);
+      const auto begin = std::lower_bound(all.begin(), all.end(), part.first);
+      const auto end = std::lower_bound(begin, all.end(), part.end);
+      const absl::Span<const uint32_t> rows(begin, static_cast<size_t>(end - begin));
+      RETURN_IF_ERROR(scan_.ScanRows(*versions_[v], part.rows, rows, queries));
     }
     return absl::OkStatus();
   }
@@ -152,6 +197,7 @@ class SearchRun {
       const size_t begin = ends[list];
       const absl::Span<const uint32_t> members(wanting.data() + begin, ends[list + 1] - begin);
       if (members.empty()) continue;
+      RETURN_IF_ERROR(ScanTailList(v, list, members));
       for (const auto& segment : version.segments) {
         if (codes == nullptr || segment->code_block_bytes() != version.codebook->codec()->block_bytes()) {
           RETURN_IF_ERROR(scan_.Scan(version, segment->List(list), members));
@@ -212,6 +258,7 @@ class SearchRun {
   BatchScan scan_;
   std::vector<uint32_t> everyone_;
   std::vector<uint32_t> probes_;  // lists that the queries still short of k have probed, per version
+  std::vector<std::vector<ListedPart>> listed_;  // of the tails, where the lists are asked; empty: scanned whole
   std::vector<std::unique_ptr<CodeQueries>> codes_;  // of the versions whose codes were scanned
   uint64_t rows_filtered_ = 0;    // rows that were not scanned because the filter leaves them out
   uint64_t lists_probed_ = 0;     // summed over queries

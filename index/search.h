@@ -6,7 +6,8 @@
 //    on every instruction set, and ordered by (score descending, id ascending, partition ascending): invariant I4.
 // So an exact answer depends on the stored keys alone, not on segments, shards or machines.
 //
-// An approximate search does the same over the lists that lie nearest to the query, and over the whole tail. While it
+// An approximate search does the same over the lists that lie nearest to the query, and over the rows of the tail that
+// are in those lists or in none yet. While it
 // has found fewer than k it probes more lists: fewer than k found means that fewer match.
 #ifndef MNEME_INDEX_SEARCH_H_
 #define MNEME_INDEX_SEARCH_H_

@@ -4,8 +4,11 @@
 #include <cassert>
 #include <cstring>
 #include <string_view>
+#include <utility>
 
+#include "absl/base/thread_annotations.h"
 #include "common/aligned_buffer.h"
+#include "common/mutex.h"
 #include "index/kernels/exact_distance.h"
 #include "index/key_norms.h"
 
@@ -89,6 +92,16 @@ class TailChunk {
     SetAttributes(i, entry.attributes);
   }
 
+  std::shared_ptr<const TailLists> lists() const {
+    MutexLock lock(&lists_mutex_);
+    return lists_;
+  }
+  // Readers hold chunks that are const to them, and what is known of their rows is no part of them.
+  void SetLists(std::shared_ptr<const TailLists> lists) const {
+    MutexLock lock(&lists_mutex_);
+    lists_ = std::move(lists);
+  }
+
   RowBlock Block(size_t first, size_t end) const {
     RowBlock block;
     block.count = end - first;
@@ -147,6 +160,9 @@ class TailChunk {
   OptionalColumn<int64_t> expiries_ms_;
   OptionalColumn<int64_t> created_ms_;
   std::atomic<double> max_norm_{0.0};
+
+  mutable Mutex lists_mutex_;
+  mutable std::shared_ptr<const TailLists> lists_ ABSL_GUARDED_BY(lists_mutex_);
 
   // The writer's own.
   size_t count_ = 0;
@@ -207,6 +223,13 @@ RowBlock BlockOf(const Tail::Snapshot::Part& part, Row from_row) {
   const Row first_row = part.chunk->first_row();
   const size_t first = from_row <= first_row ? 0 : std::min<size_t>(from_row - first_row, part.count);
   return part.chunk->Block(first, part.count);
+}
+
+Row FirstRowOf(const Tail::Snapshot::Part& part) { return part.chunk->first_row(); }
+bool IsFull(const Tail::Snapshot::Part& part) { return part.count == part.chunk->capacity(); }
+std::shared_ptr<const TailLists> ListsOf(const Tail::Snapshot::Part& part) { return part.chunk->lists(); }
+void SetListsOf(const Tail::Snapshot::Part& part, std::shared_ptr<const TailLists> lists) {
+  part.chunk->SetLists(std::move(lists));
 }
 
 }  // namespace mneme

@@ -16,6 +16,7 @@
 namespace mneme {
 
 class TailChunk;
+struct TailLists;
 
 // An append-only run of rows in chunks that never move. One writer; any number of readers, each through a snapshot that
 // the writer took and handed over with a lock of its own. Small partitions stay small: chunks start at a few rows and
@@ -68,6 +69,13 @@ class Tail {
 
 // The rows of one part of a snapshot that are at or above `from_row` (rows below it are in a segment).
 RowBlock BlockOf(const Tail::Snapshot::Part& part, Row from_row);
+
+// The first row of the chunk of a part, and whether the chunk takes no more than the part has.
+Row FirstRowOf(const Tail::Snapshot::Part& part);
+bool IsFull(const Tail::Snapshot::Part& part);
+// The lists of a chunk's rows, which may be fewer or more than those of the part; null until they were set. Any thread.
+std::shared_ptr<const TailLists> ListsOf(const Tail::Snapshot::Part& part);
+void SetListsOf(const Tail::Snapshot::Part& part, std::shared_ptr<const TailLists> lists);
 
 }  // namespace mneme
 

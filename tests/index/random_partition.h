@@ -2,6 +2,7 @@
 #ifndef MNEME_TESTS_INDEX_RANDOM_PARTITION_H_
 #define MNEME_TESTS_INDEX_RANDOM_PARTITION_H_
 
+#include "index/tail_lists.h"
 #include "tests/index/random_index.h"
 
 namespace mneme::testing {
@@ -36,6 +37,8 @@ class Partition {
     tail.Append(entries_, overlap, entries_.count);
     version->tail = tail.TakeSnapshot();
     version->tail_from = first;
+    // Some rows of the tail may be in lists, before or after the version was made.
+    if (random.Below(2) == 0) SortTail(*version, spec_, 1 + random.Below(64));
     version->dead = DeadRows().With(std::vector<Row>(dead_.begin(), dead_.end()));
     return version;
   }
