@@ -15,4 +15,6 @@ void KeepFreedRam() {
   mallopt(M_TRIM_THRESHOLD, kKept);
 }
 
+void GiveBackFreedRam() { malloc_trim(0); }
+
 }  // namespace mneme

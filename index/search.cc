@@ -125,7 +125,8 @@ class SearchRun {
       std::shared_ptr<const TailLists> lists = ListsOf(part);
       if (lists != nullptr && lists->codebook != version.codebook->number()) lists = nullptr;
       const Row first_row = FirstRowOf(part);
-      const size_t first = version.tail_from <= first_row ? 0 : std::min<size_t>(version.tail_from - first_row, part.count);
+      const size_t first =
+          version.tail_from <= first_row ? 0 : std::min<size_t>(version.tail_from - first_row, part.count);
       const size_t end = lists == nullptr ? first : std::clamp(lists->count, first, part.count);
       listed_[v].push_back({BlockOf(part, first_row), first, end, std::move(lists)});
     }

@@ -1,5 +1,5 @@
-// TailLists: which rows of a chunk of a tail belong to which list of a codebook, so that an approximate search scans of it
-// only the lists that it probes. Made in the background some time after the rows are visible; until then, and for an exact
+// TailLists: which rows of a chunk of a tail belong to which list of a codebook, so that an approximate search scans
+// of it only the lists that it probes. Made in the background some time after the rows are visible; until then, and for an exact
 // search, they are scanned whole.
 #ifndef MNEME_INDEX_TAIL_LISTS_H_
 #define MNEME_INDEX_TAIL_LISTS_H_

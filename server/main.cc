@@ -57,6 +57,7 @@ int main(int argc, char** argv) {
               {{"code", absl::StatusCodeToString(server.status().code())}});
     return 1;
   }
+  mneme::GiveBackFreedRam();
   int signal = 0;
   sigwait(&signals, &signal);
   StopAtNextSignal(signals);
