@@ -36,8 +36,8 @@ class InsertStream {
   // Cancels what was not finished.
   ~InsertStream();
 
-  // Sends the next batch, numbered here; draws a request id where it has none. Blocks while the server's window is full.
-  // Returns DEADLINE_EXCEEDED if the window stays full for options.timeout; else the error that broke the stream.
+  // Sends the next batch, numbered here; draws a request id where it has none. Blocks while the server's window is
+  // full. Returns DEADLINE_EXCEEDED if the window stays full for options.timeout; else the error that broke the stream.
   absl::Status Write(v1::InsertRequest batch);
 
   // Waits until everything is acknowledged, and closes. Errors as for Write. Called once, last.

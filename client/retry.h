@@ -17,8 +17,8 @@ class Status;
 
 namespace mneme {
 
-// How long to wait before attempt `attempt` + 1 after `attempt` attempts (from 1) have ended with `status`; nothing when
-// the call must not be repeated. `jitter` is in [0, 1).
+// How long to wait before attempt `attempt` + 1 after `attempt` attempts (from 1) have ended with `status`; nothing
+// when the call must not be repeated. `jitter` is in [0, 1).
 std::optional<absl::Duration> NextDelay(const RetryPolicy& policy, const absl::Status& status, int attempt,
                                         double jitter);
 

@@ -14,8 +14,8 @@ class Status;
 namespace mneme {
 
 // The same code and message. The first field violation (BadRequest), or else the reason (ErrorInfo), is added to the
-// message where it says more; the reason is attached for ReasonOf (common/error_reason.h). The status is marked as having
-// come from a call: see IsRpcError.
+// message where it says more; the reason is attached for ReasonOf (common/error_reason.h). The status is marked as
+// having come from a call: see IsRpcError.
 absl::Status ToAbslStatus(const grpc::Status& status);
 
 // True for a status that ToAbslStatus made: the server, or the way to it, refused; not this side's own checks.

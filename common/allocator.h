@@ -8,8 +8,8 @@ namespace mneme {
 // threads start.
 //
 // By default glibc maps every block of more than 128 KiB and unmaps it when it is freed. A search for a thousand
-// neighbours takes several such blocks for each batch, and the page faults of all threads wait for one lock: two threads
-// then cost 1.4 times the processor time of one for the same work, with this 1.06 (P16 in docs/performance.md).
+// neighbours takes several such blocks for each batch, and the page faults of all threads wait for one lock: two
+// threads then cost 1.4 times the processor time of one for the same work, with this 1.06 (P16 in docs/performance.md).
 void KeepFreedRam();
 
 // Gives back what was freed up to now. Called once a program has done what it does only once, as reading its log again,

@@ -37,9 +37,10 @@ struct IndexChoice {
 
 // Reads `auto`, `flat`, `f16`, `int8`, `pq:M`, `pq:Mx4`, `rabitq:B`, `pca:D`, `opq:M`, `opq:Mx4` (also `opq:M,pq:M`),
 // or a FAISS factory string that means one of them (`Flat`, `IVFn,Flat`, `IVFn,SQfp16`, `IVFn,SQ8`, `IVFn,PQM`,
-// `IVFn,PQMx4fs`, `IVFn,RaBitQ`, `PCAD,IVFn,SQ8`, `OPQM,IVFn,PQM`); empty is `auto`. Lists are always those of whole keys,
-// also for `PCAD,IVFn,SQ8`, which in FAISS clusters what is left of them.
-// INVALID_ARGUMENT names what is wrong with it: a spelling, an M that does not divide `dimension`, a number out of range.
+// `IVFn,PQMx4fs`, `IVFn,RaBitQ`, `PCAD,IVFn,SQ8`, `OPQM,IVFn,PQM`); empty is `auto`. Lists are always those of whole
+// keys, also for `PCAD,IVFn,SQ8`, which in FAISS clusters what is left of them.
+// INVALID_ARGUMENT names what is wrong with it: a spelling, an M that does not divide `dimension`, a number out of
+// range.
 absl::StatusOr<IndexChoice> ParseIndexChoice(std::string_view text, uint32_t dimension);
 
 // The canonical spelling: what ParseIndexChoice reads back as the same choice (`int8`, `IVF4096,int8`).

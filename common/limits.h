@@ -74,8 +74,8 @@ inline constexpr double kMaxTemperature = 1e12;
 
 // Searches waiting for a worker; at 1 ms each a full queue is half a second of delay.
 inline constexpr size_t kMaxQueuedSearches = 512;
-// Rows of queued queries that one worker searches together: eight fill one pass over the keys, each more saves less, and
-// the first of a batch waits for the last.
+// Rows of queued queries that one worker searches together: eight fill one pass over the keys, each more saves less,
+// and the first of a batch waits for the last.
 inline constexpr size_t kMaxBatchedRows = 64;
 // Bytes of writes waiting for a shard's writer.
 inline constexpr size_t kMaxQueuedWriteBytes = 256 * 1024 * 1024;

@@ -1,7 +1,7 @@
 // Mutex and CondVar: a mutex with thread-safety annotations, and conditions, on the standard library's primitives.
 //
-// absl::Mutex would do, but Debian's Abseil is built without ThreadSanitizer's annotations, and TSan then sees a race at
-// every lock. std::mutex is intercepted by it.
+// absl::Mutex would do, but Debian's Abseil is built without ThreadSanitizer's annotations, and TSan then sees a race
+// at every lock. std::mutex is intercepted by it.
 #ifndef MNEME_COMMON_MUTEX_H_
 #define MNEME_COMMON_MUTEX_H_
 

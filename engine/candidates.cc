@@ -76,8 +76,8 @@ bool IsVisible(const Versions& versions, PartitionId partition, Row row) {
 }
 
 // The rows of `wanted` by partition, with versions in which every mapped one is visible. An upsert is in the store a
-// moment before it is published: between the two, its id names a row that no version has yet, so what is committed is waited
-// for, and the id looked up again.
+// moment before it is published: between the two, its id names a row that no version has yet, so what is committed is
+// waited for, and the id looked up again.
 absl::StatusOr<Versions> FindVisibleRows(Shard& shard, MemoryNumber memory,
                                          const std::map<PartitionId, std::vector<const Wanted*>>& wanted,
                                          const CallLimits& limits,

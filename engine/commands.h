@@ -25,7 +25,8 @@ namespace mneme {
 // An event worth a log line, with what it is about. Called from any thread.
 using EventSink = std::function<void(std::string_view event, std::string_view detail)>;
 
-// A memory that was found by name; stays valid (writes answer NOT_FOUND once it is dropped, reads find nothing) for as long as it is held.
+// A memory that was found by name; stays valid (writes answer NOT_FOUND once it is dropped, reads find nothing) for as
+// long as it is held.
 using MemoryHandle = std::shared_ptr<const MemoryRecord>;
 
 // Which parts of a memory a read covers. None named and not all: partition 0.

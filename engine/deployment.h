@@ -79,7 +79,8 @@ class Deployment {
   // --- Index and statistics ---
   // Seals tails and brings the index of every partition up to date. CANCELLED when `progress` returns false.
   absl::Status BuildIndex(const MemoryHandle& memory, bool retrain, std::function<bool(const BuildProgress&)> progress);
-  // Merges redundant entries of one partition; blocks. Errors as prune.h says. `command.stamp_ms` is set by the deployment.
+  // Merges redundant entries of one partition; blocks. Errors as prune.h says. `command.stamp_ms` is set by the
+  // deployment.
   absl::StatusOr<PruneOutcome> Prune(const MemoryHandle& memory, PruneCommand command);
   absl::StatusOr<MemoryStatistics> Statistics(const MemoryHandle& memory) const;
   DeploymentStatistics Statistics() const;

@@ -1,7 +1,7 @@
-// 1. Without a codebook: one pass over the store samples rows by a hash of the row, so that a rebuild trains on the same
-//    sample; k-means and calibration.
-// 2. Two passes over the store: the first assigns lists, the second puts keys and values into the mapped file. Ram holds a
-//    few numbers a row.
+// 1. Without a codebook: one pass over the store samples rows by a hash of the row, so that a rebuild trains on the
+//    same sample; k-means and calibration.
+// 2. Two passes over the store: the first assigns lists, the second puts keys and values into the mapped file. Ram
+//    holds a few numbers a row.
 #include "engine/index_builder.h"
 
 #include <algorithm>

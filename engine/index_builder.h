@@ -1,4 +1,5 @@
-// IndexBuilder: makes segments (and codebooks) from the store, the one path for sealing, merging, retraining and repair.
+// IndexBuilder: makes segments (and codebooks) from the store, the one path for sealing, merging, retraining and
+// repair.
 #ifndef MNEME_ENGINE_INDEX_BUILDER_H_
 #define MNEME_ENGINE_INDEX_BUILDER_H_
 
@@ -33,12 +34,13 @@ struct BuiltSegment {
   std::shared_ptr<const Codebook> codebook;
 };
 
-// Lists that a codebook for so many rows has: those that the memory chose, or ListsFor, as far as rows and sample suffice.
+// Lists that a codebook for so many rows has: those that the memory chose, or ListsFor, as far as rows and sample
+// suffice.
 uint32_t WantedLists(const IndexSpec& spec, uint64_t rows);
 
 // Reads the rows, trains where asked, writes and syncs the files, and opens them. The files are not referenced until an
-// InstallOperation is committed. CANCELLED when `progress` says so. When a codebook was to be trained and no row is left
-// to train on, nothing is written: `installed.segment` and `codebook` are null and the record has only its range.
+// InstallOperation is committed. CANCELLED when `progress` says so. When a codebook was to be trained and no row is
+// left to train on, nothing is written: `installed.segment` and `codebook` are null and the record has only its range.
 absl::StatusOr<BuiltSegment> BuildSegment(const BuildRequest& request);
 
 }  // namespace mneme

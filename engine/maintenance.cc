@@ -27,14 +27,14 @@ constexpr std::chrono::seconds kRetryDelay(10);
 // A merge takes an older segment in when it is at most this many times what is written with it.
 constexpr uint64_t kMergeRatio = 2;
 
-// A segment is compacted when more than one part in so many of its rows is dead: three rows are then written anew for each
-// dead one that goes.
+// A segment is compacted when more than one part in so many of its rows is dead: three rows are then written anew for
+// each dead one that goes.
 constexpr uint64_t kDeadParts = 4;
 
 using Segments = std::vector<std::shared_ptr<const Segment>>;
 
-// A codebook that drifted is trained anew once so many parts in one of what it was trained on came since: each row is then
-// trained on a bounded number of times, even where what comes is like nothing that was.
+// A codebook that drifted is trained anew once so many parts in one of what it was trained on came since: each row is
+// then trained on a bounded number of times, even where what comes is like nothing that was.
 constexpr uint64_t kDriftParts = 4;
 
 // What is to be built: rows [first, end), with `codebook` or a new one.

@@ -5,7 +5,8 @@
 // - Retrain: when a partition has grown so that it wants twice the lists (twice the rows while they are few, four times
 //   beyond: ListsFor), a new codebook is trained and all rows go into one segment. So, too, when new rows lie far from
 //   its centroids (engine/drift.h).
-// - Compact: a segment of which more than a quarter of the rows died is written anew without them, or given up when all did.
+// - Compact: a segment of which more than a quarter of the rows died is written anew without them, or given up when all
+//   did.
 // - Sort: the newest rows beside an index go into lists (engine/tail_sorter.h), in a thread of their own.
 // - Expire: rows past their expiry are removed (engine/expiry_sweep.h).
 // Crash-safe at every step: files are referenced only by the InstallOperation that the shard's writer commits.
@@ -37,8 +38,9 @@ namespace mneme {
 // Thread-safe.
 class Maintenance {
  public:
-  // `shards` are borrowed and must live until Stop(). `find_memory` returns nullptr for a dropped memory. When tails hold
-  // more than `tail_ram_bytes`, the largest is sealed before its time, and small partitions that are not in use go to sleep.
+  // `shards` are borrowed and must live until Stop(). `find_memory` returns nullptr for a dropped memory. When tails
+  // hold more than `tail_ram_bytes`, the largest is sealed before its time, and small partitions that are not in use go
+  // to sleep.
   Maintenance(std::vector<Shard*> shards, std::function<MemoryHandle(MemoryNumber)> find_memory,
               const Clock* clock, uint64_t tail_ram_bytes, const IndexThresholds& thresholds, EventSink events);
   ~Maintenance();
@@ -49,8 +51,9 @@ class Maintenance {
   void Wake(uint32_t shard, const PartitionKey& key, Urgency urgency);
   bool busy() const { return busy_.load(); }
 
-  // Brings one partition up to date in the caller's thread: its tail is sealed whatever its length, unless it is empty or
-  // too short to be worth an index, and segments with many dead rows are compacted. CANCELLED when `progress` returns false; ABORTED when it was emptied meanwhile.
+  // Brings one partition up to date in the caller's thread: its tail is sealed whatever its length, unless it is empty
+  // or too short to be worth an index, and segments with many dead rows are compacted. CANCELLED when `progress`
+  // returns false; ABORTED when it was emptied meanwhile.
   absl::Status Build(Shard& shard, const PartitionKey& key, bool retrain,
                      const std::function<bool(const BuildProgress&)>& progress) ABSL_LOCKS_EXCLUDED(build_mutex_);
 

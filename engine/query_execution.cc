@@ -1,5 +1,5 @@
-// Snapshots of sleeping partitions are taken under a lock of the query that is held while the store is read: only other slices
-// of the same query wait for it.
+// Snapshots of sleeping partitions are taken under a lock of the query that is held while the store is read: only other
+// slices of the same query wait for it.
 #include "engine/query_execution.h"
 
 #include <algorithm>

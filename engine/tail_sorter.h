@@ -1,6 +1,6 @@
 // TailSorter: puts the newest rows of partitions that have an index into lists, a moment after they are visible
-// (index/tail_lists.h), so that searches need not scan the tail whole. One thread; it stores nothing, and what it did is
-// lost and done again after a restart.
+// (index/tail_lists.h), so that searches need not scan the tail whole. One thread; it stores nothing, and what it did
+// is lost and done again after a restart.
 #ifndef MNEME_ENGINE_TAIL_SORTER_H_
 #define MNEME_ENGINE_TAIL_SORTER_H_
 

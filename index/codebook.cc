@@ -58,8 +58,8 @@ constexpr size_t kCodecSample = 32'768;
 // Of the recall that a target gives away, the share that the codec may lose; probing loses the rest.
 constexpr double kCodeShare = 0.1;
 constexpr double kMostCodeShare = 0.999;
-// Neighbours are nearer in the whole collection than in the sample that the slack was measured on, while the part of the
-// error that comes from rounding the query stays.
+// Neighbours are nearer in the whole collection than in the sample that the slack was measured on, while the part of
+// the error that comes from rounding the query stays.
 constexpr double kSlackReserve = 1.3;
 
 // Keys held out of the training to measure recall with.

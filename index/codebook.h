@@ -1,5 +1,5 @@
-// Codebook: one trained set of centroids and the codec of the rows in their lists, which segments share, with the measured
-// relation of probes to recall, and of the codec's distances to exact ones.
+// Codebook: one trained set of centroids and the codec of the rows in their lists, which segments share, with the
+// measured relation of probes to recall, and of the codec's distances to exact ones.
 #ifndef MNEME_INDEX_CODEBOOK_H_
 #define MNEME_INDEX_CODEBOOK_H_
 
@@ -20,9 +20,9 @@ namespace mneme {
 // Immutable once trained. Thread-safe.
 class Codebook {
  public:
-  // Trains `lists` centroids by k-means (FAISS) on `sample` [count x dimension] f32, then the codec that `spec.index` names.
-  // Deterministic in the sample. Cosine: spherical, on unit keys. Inner product: on the keys as they are. Calibrates on a
-  // part that it holds out.
+  // Trains `lists` centroids by k-means (FAISS) on `sample` [count x dimension] f32, then the codec that `spec.index`
+  // names. Deterministic in the sample. Cosine: spherical, on unit keys. Inner product: on the keys as they are.
+  // Calibrates on a part that it holds out.
   // CANCELLED when `cancelled` (may be empty; asked now and then) says so.
   static absl::StatusOr<std::shared_ptr<Codebook>> Train(const IndexSpec& spec, uint64_t number,
                                                          absl::Span<const float> sample, uint32_t lists,
@@ -38,8 +38,8 @@ class Codebook {
   // Null when lists are scanned by the stored keys themselves (`flat`).
   const Codec* codec() const;
 
-  // The list of each of `count` keys [count x dimension] f32: that of the nearest centroid, or among many centroids of one
-  // that is hardly farther (index/centroid_groups.h).
+  // The list of each of `count` keys [count x dimension] f32: that of the nearest centroid, or among many centroids of
+  // one that is hardly farther (index/centroid_groups.h).
   void Assign(const float* keys, size_t count, uint32_t* lists) const;
   // The `probes` lists nearest to each query, nearest first: out [count x probes]; `costs` of the same shape, when not
   // null: the cost of query and centroid (L2: squared distance; else the negated product).
@@ -56,12 +56,14 @@ class Codebook {
   };
   void SetCalibration(std::vector<CalibrationPoint> points);
 
-  // How far above the k-th least of the codec's costs, c, the costs of the true k nearest reach, but for a share of them that
-  // the recall target allows. In units of sqrt(c + mean_squared_residual()) (L2: the error grows with the distance of
-  // query and row, and with that of the row and its centroid), of the query's norm (inner product), or of 1 (cosine).
+  // How far above the k-th least of the codec's costs, c, the costs of the true k nearest reach, but for a share of
+  // them that the recall target allows. In units of sqrt(c + mean_squared_residual()) (L2: the error grows with the
+  // distance of query and row, and with that of the row and its centroid), of the query's norm (inner product), or of 1
+  // (cosine).
   double CodeSlack(uint32_t k, double target) const;
   double mean_squared_residual() const;  // of keys to their centroids; 0 when a file of an older release does not say
-  // The rows that the sample stood for: how many, and the end of their range. 0 when a file of an older release does not say.
+  // The rows that the sample stood for: how many, and the end of their range. 0 when a file of an older release does
+  // not say.
   struct TrainedRows {
     uint64_t count = 0;
     uint64_t end_row = 0;

@@ -1,6 +1,6 @@
 // TailLists: which rows of a chunk of a tail belong to which list of a codebook, so that an approximate search scans
-// of it only the lists that it probes. Made in the background some time after the rows are visible; until then, and for an exact
-// search, they are scanned whole.
+// of it only the lists that it probes. Made in the background some time after the rows are visible; until then, and for
+// an exact search, they are scanned whole.
 #ifndef MNEME_INDEX_TAIL_LISTS_H_
 #define MNEME_INDEX_TAIL_LISTS_H_
 
@@ -28,9 +28,9 @@ struct TailLists {
   }
 };
 
-// Sorts the rows of the tail that are not in lists of the version's codebook yet, chunk by chunk, where a chunk has at least
-// `least_rows` of them or is full. Searches that began before may see it or not. Nothing to do without a codebook. Any
-// thread, but one at a time for a partition.
+// Sorts the rows of the tail that are not in lists of the version's codebook yet, chunk by chunk, where a chunk has at
+// least `least_rows` of them or is full. Searches that began before may see it or not. Nothing to do without a
+// codebook. Any thread, but one at a time for a partition.
 void SortTail(const IndexVersion& version, const IndexSpec& spec, size_t least_rows);
 
 }  // namespace mneme

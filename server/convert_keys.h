@@ -30,8 +30,8 @@ absl::Status DecodeKeys(const std::string& field, const v1::Vectors& vectors, co
 absl::Status EncodeStoredKeys(const std::string& field, AlignedBuffer rows, const MemorySpec& spec,
                               AlignedBuffer& out);
 
-// DecodeKeys and EncodeStoredKeys in one: what an insert stores. Finite halves for a memory of halves are copied as they
-// are, which is what rounding them would give.
+// DecodeKeys and EncodeStoredKeys in one: what an insert stores. Finite halves for a memory of halves are copied as
+// they are, which is what rounding them would give.
 absl::Status ReadStoredKeys(const std::string& field, const v1::Vectors& vectors, const MemorySpec& spec,
                             size_t max_rows, AlignedBuffer& out, size_t& count);
 

@@ -28,8 +28,8 @@ using Tell = std::function<bool(Response)>;
 template <typename Request, typename Response>
 using LongHandler = absl::Status (*)(const CallContext& call, const Request& request, const Tell<Response>& tell);
 
-// Runs on a worker for long calls; sends the latest that was told whenever the writer is free. Cancelling the call cancels
-// the work. Keeps itself alive until OnDone() and until the work has ended. Thread-safe.
+// Runs on a worker for long calls; sends the latest that was told whenever the writer is free. Cancelling the call
+// cancels the work. Keeps itself alive until OnDone() and until the work has ended. Thread-safe.
 template <typename Request, typename Response>
 class ProgressStream final : public grpc::ServerWriteReactor<grpc::ByteBuffer>,
                              public std::enable_shared_from_this<ProgressStream<Request, Response>> {

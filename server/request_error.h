@@ -1,7 +1,7 @@
 // Errors as a client reads them: an absl::Status whose payloads are the google.rpc details that travel with it.
 //
-// A detail's payload has the type URL under which google.rpc.Status carries it, so grpc_status.h has little to interpret;
-// a reason alone is attached by common/error_reason.h, which the engine uses too. Messages say
+// A detail's payload has the type URL under which google.rpc.Status carries it, so grpc_status.h has little to
+// interpret; a reason alone is attached by common/error_reason.h, which the engine uses too. Messages say
 // what, which and bound ("k is 5000; must be in [1, 4096]") and never repeat a key or a value of an entry.
 #ifndef MNEME_SERVER_REQUEST_ERROR_H_
 #define MNEME_SERVER_REQUEST_ERROR_H_

@@ -59,8 +59,9 @@ class ImportSource {
   std::vector<Column> columns_;
 };
 
-// An error of the server about a batch whose first row is `first`, told by file and row of the file instead of the field
-// and the item of the request: "entries.keys[3] has .." is "keys.npy row 150003 has ..". Others are returned as they are.
+// An error of the server about a batch whose first row is `first`, told by file and row of the file instead of the
+// field and the item of the request: "entries.keys[3] has .." is "keys.npy row 150003 has ..". Others are returned as
+// they are.
 absl::Status NameRow(const absl::Status& status, const ImportFiles& files, uint64_t first);
 
 }  // namespace mneme::cli

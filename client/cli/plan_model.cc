@@ -11,7 +11,7 @@
 namespace mneme::cli {
 namespace {
 
-// --- Layout: index/segment_format.h, index/codebook.cc, index/kernels ---------------------------------------------------
+// --- Layout: index/segment_format.h, index/codebook.cc, index/kernels ---
 
 constexpr double kBlockRows = 32;           // of a block of codes; the last of each list is half empty
 constexpr double kListBytes = 16;           // an offset and a norm
@@ -24,14 +24,14 @@ constexpr double kListsPerRoot = 4;
 constexpr double kLeastRowsPerList = 64;
 constexpr double kTrainingRounds = 10;      // of k-means
 
-// --- Measured bytes ---------------------------------------------------------------------------------------------------
+// --- Measured bytes ---
 
 // What RocksDB adds to key and value of an entry: its own key twice (row, and row of id), header, checksum and filter.
 constexpr double kStoreRowBytes = 61;
 // A server after its start, beside what it maps: program, threads, gRPC, RocksDB with empty buffers.
 constexpr double kServerRamBytes = 47e6;
 
-// --- Measured speed, one core -----------------------------------------------------------------------------------------
+// --- Measured speed, one core ---
 
 constexpr double kSecondsPerMultiplyAdd = 2.1e-11;      // batches of f32 against centroids or keys
 constexpr double kTrainingPerMultiplyAdd = 2.5e-11;     // k-means
@@ -43,7 +43,8 @@ constexpr double kSecondsPerQuery = 1.5e-5;             // a 64th of a call
 constexpr double kSecondsPerBuiltRow = 4e-6;        // read, sorted by list, coded, written
 constexpr double kSecondsPerBuiltByte = 4e-9;
 
-// Lists probed for the default recall target of 0.95 at three k; between them a power of k, whatever the number of entries.
+// Lists probed for the default recall target of 0.95 at three k; between them a power of k, whatever the number of
+// entries.
 struct ProbePoint {
   double k;
   double probes;
@@ -63,8 +64,8 @@ CodecChoice CodecOf(const PlanRequest& request) {
   return request.dimension <= kInt8Dimension ? CodecChoice{CodecKind::kInt8, 0, 0} : CodecChoice{CodecKind::kRabitq, 0, 1};
 }
 
-// Candidates that the codec leaves to exact distances, for k neighbours: the coarser it is, the more. Those of PQ and of
-// several bits a component were not measured; they are taken to lie between int8 and one bit.
+// Candidates that the codec leaves to exact distances, for k neighbours: the coarser it is, the more. Those of PQ and
+// of several bits a component were not measured; they are taken to lie between int8 and one bit.
 double RankedOf(const CodecChoice& codec, double k) {
   constexpr double kSpare = 50;
   switch (codec.kind) {

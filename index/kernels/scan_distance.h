@@ -41,8 +41,8 @@ double ScanUnderflow(size_t dimension);
 // finite (nothing is known of such a row). Returns how many; ascending.
 size_t SelectWithin(const float* costs, size_t count, const float* cuts, uint32_t* selected);
 
-// costs[i * kScanQueries + q] + offsets[i] for `count` keys and kScanQueries queries: where one is less than least[q], it goes
-// there and `first` + i to nearest[q]. Of equal ones the first stays.
+// costs[i * kScanQueries + q] + offsets[i] for `count` keys and kScanQueries queries: where one is less than least[q],
+// it goes there and `first` + i to nearest[q]. Of equal ones the first stays.
 void KeepLeast(const float* costs, const float* offsets, size_t count, uint32_t first, float* least, uint32_t* nearest);
 
 }  // namespace mneme

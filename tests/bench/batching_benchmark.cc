@@ -1,7 +1,7 @@
-// Batches that form by themselves (P5): clients that ask one exact query each of one memory, with queued queries searched
-// together and with each searched alone, on two copies of one data directory by turns. Also the median time of one query
-// while nothing else is asked, the two asked by turns. Keys of ../shared/data/knnlm_wiki where they are (357,664 x 128), else random ones of that shape.
-// Prints one JSON object; ratios are medians over rounds.
+// Batches that form by themselves (P5): clients that ask one exact query each of one memory, with queued queries
+// searched together and with each searched alone, on two copies of one data directory by turns. Also the median time of
+// one query while nothing else is asked, the two asked by turns. Keys of ../shared/data/knnlm_wiki where they are
+// (357,664 x 128), else random ones of that shape. Prints one JSON object; ratios are medians over rounds.
 //
 //   batching_benchmark [ROUNDS [SECONDS [ROWS]]]
 #include <algorithm>

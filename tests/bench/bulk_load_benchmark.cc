@@ -1,6 +1,6 @@
-// Bulk load against SstFileWriter + IngestExternalFile of the same row bytes (P10): a new memory of d = 256 f16 keys and
-// tokens, with ascending ids, loaded through the engine and through a server over a Unix socket, acknowledged SYNC. Rounds
-// alternate. Prints one JSON object; ratios are medians over rounds, in entries per second.
+// Bulk load against SstFileWriter + IngestExternalFile of the same row bytes (P10): a new memory of d = 256 f16 keys
+// and tokens, with ascending ids, loaded through the engine and through a server over a Unix socket, acknowledged SYNC.
+// Rounds alternate. Prints one JSON object; ratios are medians over rounds, in entries per second.
 #include <rocksdb/db.h>
 #include <rocksdb/sst_file_writer.h>
 

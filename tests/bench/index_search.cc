@@ -1,6 +1,7 @@
 // Recall, rows scanned and time per query of the index on real data, beside the exact search of the same batch.
 //
-//   index_search [wiki|words] [l2|ip|cosine] [index, as in a memory's description] [queries] [recall target] [k] [batch]
+//   index_search [wiki|words] [l2|ip|cosine] [index, as in a memory's description] [queries] [recall target] [k]
+//   [batch]
 #include <time.h>
 
 #include <cstdio>

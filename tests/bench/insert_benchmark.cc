@@ -1,6 +1,6 @@
-// Durable insert against raw RocksDB: batches of 256 entries (d = 128 f16 key, token), each committed and synced, through
-// RocksDbEntryStore and as synced Put batches of the same bytes into a plain RocksDB. Rounds alternate between the two.
-// Prints one JSON object; `ratio` is the median over rounds of store / raw, in entries per second.
+// Durable insert against raw RocksDB: batches of 256 entries (d = 128 f16 key, token), each committed and synced,
+// through RocksDbEntryStore and as synced Put batches of the same bytes into a plain RocksDB. Rounds alternate between
+// the two. Prints one JSON object; `ratio` is the median over rounds of store / raw, in entries per second.
 #include <rocksdb/db.h>
 
 #include <algorithm>

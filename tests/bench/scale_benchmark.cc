@@ -1,6 +1,6 @@
 // What many partitions, or many memories, cost: a deployment of COUNT of them with ENTRIES entries each of DIMENSION
-// components (64) beside a memory of one partition. Rates and latencies are told for both; ram is told for each partition, filled and after a
-// restart. Prints one JSON object.
+// components (64) beside a memory of one partition. Rates and latencies are told for both; ram is told for each
+// partition, filled and after a restart. Prints one JSON object.
 //
 //   scale_benchmark partitions [COUNT [ENTRIES [DIMENSION]]]    100,000 partitions of one memory, 100 entries each
 //   scale_benchmark memories [COUNT [ENTRIES [DIMENSION]]]      10,000 memories of one partition

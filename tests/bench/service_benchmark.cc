@@ -2,7 +2,8 @@
 //
 //   overhead      (remote p50 of one query - the engine's own p50) / p50 of an empty unary call on the same channel
 //   stream_append p50 of a stream step that also appends (WRITTEN) / p50 of one that only queries
-//   durable_insert entries per second of an insert stream (batches of 256, SYNC) / raw RocksDB synced writes of the bytes
+//   durable_insert entries per second of an insert stream (batches of 256, SYNC) / raw RocksDB synced writes of the
+//   bytes
 //
 // Server, client and engine share one process and one deployment, so that both sides search the same index. Keys are
 // those of tests/data/wiki_stream. Prints a table for people on stderr and one JSON object on stdout.

@@ -1,5 +1,5 @@
-// Damaged stores: a log cut at any byte and a flipped bit anywhere give a clear refusal or a clean prefix, never a wrong
-// answer.
+// Damaged stores: a log cut at any byte and a flipped bit anywhere give a clear refusal or a clean prefix, never a
+// wrong answer.
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -89,8 +89,8 @@ class DamageTest : public ::testing::Test {
   }
 
   enum class Acknowledged { kAll, kNothing };
-  // A flush is under way: one log is full and a second one has begun. With kNothing it is about to sync the full log, so
-  // that RocksDB has not noted its size.
+  // A flush is under way: one log is full and a second one has begun. With kNothing it is about to sync the full log,
+  // so that RocksDB has not noted its size.
   Victim TwoLogs(Acknowledged acknowledged = Acknowledged::kAll) {
     absl::Notification flushing;
     absl::Notification killed;

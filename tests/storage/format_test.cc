@@ -1,5 +1,5 @@
-// The stored bytes: golden ones, and that nothing but what an encoder writes is ever accepted. The examples are those of
-// docs/formats.md.
+// The stored bytes: golden ones, and that nothing but what an encoder writes is ever accepted. The examples are those
+// of docs/formats.md.
 #include "storage/format.h"
 
 #include <gtest/gtest.h>

@@ -10,7 +10,8 @@ import mneme
 
 ENTRIES, KEPT = 20_000, 9_756
 BEFORE, AFTER = 11.202, 11.457
-# Which of two neighbours at one distance counts as the ninth is open in the published run: an entry or two more or less.
+# Which of two neighbours at one distance counts as the ninth is open in the published run: an entry or two more or
+# less.
 TIES = 2
 GUARD = {"k": 64, "temperature": 0.3, "knn_weight": 0.5}
 
