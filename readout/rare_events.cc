@@ -32,36 +32,49 @@ namespace hn = hwy::HWY_NAMESPACE;
 
 using Tag = hn::CappedTag<float, 16>;
 
-// Rows [first, first + kRows) of out [slot][kObserveWidth] for the queries of two vectors from `lane` on.
-template <size_t kRows>
-HWY_INLINE void Tile(const float* transposed, const float* keys, size_t dim, size_t lane, float* out) {
+// out[s0], .. out[s3] of [slot][kObserveWidth] for the queries of two vectors from `lane` on. Slots may be the same.
+// Eight variables, for AddressSanitizer puts an array of vectors where it is not aligned.
+HWY_INLINE void Tile(const float* transposed, const float* keys, size_t dim, size_t lane, size_t s0, size_t s1,
+                     size_t s2, size_t s3, float* out) {
   const Tag tag;
   const size_t lanes = hn::Lanes(tag);
-  hn::Vec<Tag> low[kRows];
-  hn::Vec<Tag> high[kRows];
-  for (size_t r = 0; r < kRows; ++r) low[r] = high[r] = hn::Zero(tag);
+  auto low0 = hn::Zero(tag);
+  auto low1 = low0, low2 = low0, low3 = low0;
+  auto high0 = low0, high1 = low0, high2 = low0, high3 = low0;
   for (size_t i = 0; i < dim; ++i) {
     const auto a = hn::LoadU(tag, transposed + i * kObserveWidth + lane);
     const auto b = hn::LoadU(tag, transposed + i * kObserveWidth + lane + lanes);
-    for (size_t r = 0; r < kRows; ++r) {
-      const auto component = hn::Set(tag, keys[r * dim + i]);
-      low[r] = hn::MulAdd(component, a, low[r]);
-      high[r] = hn::MulAdd(component, b, high[r]);
-    }
+    const auto c0 = hn::Set(tag, keys[s0 * dim + i]);
+    const auto c1 = hn::Set(tag, keys[s1 * dim + i]);
+    const auto c2 = hn::Set(tag, keys[s2 * dim + i]);
+    const auto c3 = hn::Set(tag, keys[s3 * dim + i]);
+    low0 = hn::MulAdd(c0, a, low0);
+    low1 = hn::MulAdd(c1, a, low1);
+    low2 = hn::MulAdd(c2, a, low2);
+    low3 = hn::MulAdd(c3, a, low3);
+    high0 = hn::MulAdd(c0, b, high0);
+    high1 = hn::MulAdd(c1, b, high1);
+    high2 = hn::MulAdd(c2, b, high2);
+    high3 = hn::MulAdd(c3, b, high3);
   }
-  for (size_t r = 0; r < kRows; ++r) {
-    hn::StoreU(low[r], tag, out + r * kObserveWidth + lane);
-    hn::StoreU(high[r], tag, out + r * kObserveWidth + lane + lanes);
-  }
+  hn::StoreU(low0, tag, out + s0 * kObserveWidth + lane);
+  hn::StoreU(low1, tag, out + s1 * kObserveWidth + lane);
+  hn::StoreU(low2, tag, out + s2 * kObserveWidth + lane);
+  hn::StoreU(low3, tag, out + s3 * kObserveWidth + lane);
+  hn::StoreU(high0, tag, out + s0 * kObserveWidth + lane + lanes);
+  hn::StoreU(high1, tag, out + s1 * kObserveWidth + lane + lanes);
+  hn::StoreU(high2, tag, out + s2 * kObserveWidth + lane + lanes);
+  hn::StoreU(high3, tag, out + s3 * kObserveWidth + lane + lanes);
 }
 
-// out[s][q] = key s times query q; transposed is [dim][kObserveWidth].
+// out[s][q] = key s times query q; transposed is [dim][kObserveWidth]. count >= 1.
 void Dots(const float* transposed, const float* keys, size_t count, size_t dim, float* out) {
   const size_t step = 2 * hn::Lanes(Tag());
+  const size_t last = count - 1;
   for (size_t lane = 0; lane < kObserveWidth; lane += step) {
-    size_t s = 0;
-    for (; s + 4 <= count; s += 4) Tile<4>(transposed, keys + s * dim, dim, lane, out + s * kObserveWidth);
-    for (; s < count; ++s) Tile<1>(transposed, keys + s * dim, dim, lane, out + s * kObserveWidth);
+    for (size_t s = 0; s < count; s += 4) {
+      Tile(transposed, keys, dim, lane, s, std::min(s + 1, last), std::min(s + 2, last), std::min(s + 3, last), out);
+    }
   }
 }
 

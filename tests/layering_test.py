@@ -27,7 +27,7 @@ LIBRARIES = {
     "grpcpp/": {"server", "client"},
     "grpc/": {"server", "client"},
     "google/protobuf/": {"server", "client"},
-    "hwy/": {"index", "common"},
+    "hwy/": {"index", "common", "readout"},
 }
 # Includes of these are generated from proto/.
 WIRE = ("mneme/v1/", "google/rpc/")
