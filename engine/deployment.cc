@@ -327,6 +327,21 @@ absl::Status Deployment::BuildIndex(const MemoryHandle& memory, bool retrain,
   return absl::OkStatus();
 }
 
+absl::Status Deployment::BuildIndexOn(const MemoryHandle& memory, absl::Span<const float> centroids,
+                                      std::function<bool(const BuildProgress&)> progress) {
+  bool taken = false;
+  for (const auto& shard : state_->shards) {
+    for (const PartitionKey& key : shard->AwakeKeysOf(memory->number)) {
+      const absl::StatusOr<bool> built = state_->maintenance->BuildOn(*shard, key, centroids, progress);
+      if (!built.ok() && !absl::IsAborted(built.status())) return built.status();
+      taken |= built.ok() && *built;
+    }
+  }
+  if (taken) return absl::OkStatus();
+  return absl::FailedPreconditionError(absl::StrCat("no partition has the ", limits::kMinIndexedRows,
+                                                    " entries that an index needs, so nothing takes the centroids"));
+}
+
 absl::StatusOr<PruneOutcome> Deployment::Prune(const MemoryHandle& memory, PruneCommand command) {
   command.stamp_ms = state_->clock->NowMs();
   std::vector<Shard*> owners;

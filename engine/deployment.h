@@ -79,6 +79,10 @@ class Deployment {
   // --- Index and statistics ---
   // Seals tails and brings the index of every partition up to date. CANCELLED when `progress` returns false.
   absl::Status BuildIndex(const MemoryHandle& memory, bool retrain, std::function<bool(const BuildProgress&)> progress);
+  // Builds the index of every partition anew on `centroids` [lists x dimension] f32. FAILED_PRECONDITION when none is
+  // long enough for an index; CANCELLED as above.
+  absl::Status BuildIndexOn(const MemoryHandle& memory, absl::Span<const float> centroids,
+                            std::function<bool(const BuildProgress&)> progress);
   // Merges redundant entries of one partition; blocks. Errors as prune.h says. `command.stamp_ms` is set by the
   // deployment.
   absl::StatusOr<PruneOutcome> Prune(const MemoryHandle& memory, PruneCommand command);

@@ -102,8 +102,10 @@ class Build {
   // Null when no row is left.
   absl::StatusOr<std::shared_ptr<const Codebook>> Train() const {
     const uint64_t rows = std::max<uint64_t>(request_.live_rows, 1);
-    const uint32_t wanted = WantedLists(request_.spec, rows);
     const size_t dimension = request_.spec.dimension;
+    const bool given = !request_.centroids.empty();
+    const uint32_t wanted = given ? static_cast<uint32_t>(request_.centroids.size() / dimension)
+                                  : WantedLists(request_.spec, rows);
     const uint64_t sample_rows = std::clamp(uint64_t{wanted} * limits::kTrainingRowsPerCentroid, kMinSampleRows,
                                             MostSampleRows(request_.spec));
     std::vector<float> sample;
@@ -118,8 +120,10 @@ class Build {
     const uint32_t lists = static_cast<uint32_t>(std::clamp<uint64_t>(sampled / kMinRowsPerList, 1, wanted));
     const uint64_t number = request_.files->NextNumber();
     const auto cancelled = [this] { return !Report("training", 0); };
+    if (given && cancelled()) return absl::CancelledError("the index build was cancelled");
     ASSIGN_OR_RETURN(const std::shared_ptr<Codebook> codebook,
-                     Codebook::Train(request_.spec, number, sample, lists, cancelled));
+                     given ? Codebook::TrainOn(request_.spec, number, sample, request_.centroids)
+                           : Codebook::Train(request_.spec, number, sample, lists, cancelled));
     codebook->SetTrainedRows({rows, request_.end_row});
     RETURN_IF_ERROR(codebook->Save(request_.files->CodebookPath(number), request_.files->Identity(request_.key, number)));
     return std::shared_ptr<const Codebook>(codebook);

@@ -212,19 +212,26 @@ void Maintenance::RelievePressure() {
 
 absl::Status Maintenance::Build(Shard& shard, const PartitionKey& key, bool retrain, const Progress& progress) {
   MutexLock lock(&build_mutex_);
-  RETURN_IF_ERROR(Seal(shard, key, retrain, progress));
+  RETURN_IF_ERROR(Seal(shard, key, {.anew = retrain}, progress).status());
   return Compact(shard, key, progress);
 }
 
-absl::Status Maintenance::Seal(Shard& shard, const PartitionKey& key, bool retrain, const Progress& progress) {
+absl::StatusOr<bool> Maintenance::BuildOn(Shard& shard, const PartitionKey& key, absl::Span<const float> centroids,
+                                          const Progress& progress) {
+  MutexLock lock(&build_mutex_);
+  return Seal(shard, key, {.anew = true, .centroids = centroids}, progress);
+}
+
+absl::StatusOr<bool> Maintenance::Seal(Shard& shard, const PartitionKey& key, const Training& training,
+                                       const Progress& progress) {
   ASSIGN_OR_RETURN(const auto partition, shard.PublishedOf(key));
   const MemoryHandle memory = find_memory_(key.memory);
-  if (partition == nullptr || memory == nullptr) return absl::OkStatus();
-  const bool worth_it = partition->tail_rows > 0 || retrain;
+  if (partition == nullptr || memory == nullptr) return false;
+  const bool worth_it = partition->tail_rows > 0 || training.anew;
   const bool long_tail = partition->tail_rows >= thresholds_.LongTailRows() && partition->live_rows > 0;
-  if (!worth_it || (partition->live_rows < thresholds_.min_indexed_rows && !long_tail)) return absl::OkStatus();
+  if (!worth_it || (partition->live_rows < thresholds_.min_indexed_rows && !long_tail)) return false;
 
-  const Plan plan = MakePlan(*partition, MakeIndexSpec(memory->spec), retrain);
+  const Plan plan = MakePlan(*partition, MakeIndexSpec(memory->spec), training.anew);
   // Marks are read before the rows: a row that dies in between is in both, and stays marked.
   ASSIGN_OR_RETURN(std::vector<Row> marks, shard.store().ReadDeadMarks(key));
   std::erase_if(marks, [&](Row row) { return row < plan.first || row >= plan.end; });
@@ -238,6 +245,7 @@ absl::Status Maintenance::Seal(Shard& shard, const PartitionKey& key, bool retra
                     .end_row = plan.end,
                     .live_rows = std::min<uint64_t>(partition->live_rows, plan.end - plan.first),
                     .codebook = plan.codebook,
+                    .centroids = training.centroids,
                     .merged = plan.codebook == nullptr ? Segments() : partition->version->segments,
                     // Reads that wait for a version keep their deadlines while this takes its time.
                     .progress = [&](const BuildProgress& done) {
@@ -245,7 +253,9 @@ absl::Status Maintenance::Seal(Shard& shard, const PartitionKey& key, bool retra
                       return progress(done);
                     }}));
   // Without a segment everything was overwritten or deleted: there is nothing to index, only ram to give back.
-  return InstallAndWait(shard, std::move(built), partition->generation, std::move(marks), plan.codebook == nullptr);
+  RETURN_IF_ERROR(
+      InstallAndWait(shard, std::move(built), partition->generation, std::move(marks), plan.codebook == nullptr));
+  return true;
 }
 
 absl::Status Maintenance::Compact(Shard& shard, const PartitionKey& key, const Progress& progress) {

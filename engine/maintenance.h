@@ -24,6 +24,8 @@
 
 #include "absl/base/thread_annotations.h"
 #include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/types/span.h"
 #include "common/clock.h"
 #include "common/mutex.h"
 #include "engine/commands.h"
@@ -56,12 +58,22 @@ class Maintenance {
   // returns false; ABORTED when it was emptied meanwhile.
   absl::Status Build(Shard& shard, const PartitionKey& key, bool retrain,
                      const std::function<bool(const BuildProgress&)>& progress) ABSL_LOCKS_EXCLUDED(build_mutex_);
+  // Builds all of one partition anew on `centroids` [lists x dimension] f32. False when it is too short for an index.
+  absl::StatusOr<bool> BuildOn(Shard& shard, const PartitionKey& key, absl::Span<const float> centroids,
+                               const std::function<bool(const BuildProgress&)>& progress)
+      ABSL_LOCKS_EXCLUDED(build_mutex_);
 
  private:
   using Progress = std::function<bool(const BuildProgress&)>;
 
   void Run();
-  absl::Status Seal(Shard& shard, const PartitionKey& key, bool retrain, const Progress& progress)
+  // What a codebook is trained for, and on: `centroids` as in BuildRequest.
+  struct Training {
+    bool anew = false;
+    absl::Span<const float> centroids = {};
+  };
+  // False when there was nothing to seal or too little.
+  absl::StatusOr<bool> Seal(Shard& shard, const PartitionKey& key, const Training& training, const Progress& progress)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(build_mutex_);
   absl::Status Compact(Shard& shard, const PartitionKey& key, const Progress& progress)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(build_mutex_);

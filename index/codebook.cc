@@ -159,6 +159,37 @@ absl::StatusOr<std::shared_ptr<Codebook>> Codebook::Train(const IndexSpec& spec,
   state->lists = lists;
   ASSIGN_OR_RETURN(state->centroids, TrainCentroids(training, spec.dimension, lists,
                                                     unit ? CentroidNorm::kUnit : CentroidNorm::kFree, cancelled));
+  return Finish(std::move(state), training, held_out);
+}
+
+absl::StatusOr<std::shared_ptr<Codebook>> Codebook::TrainOn(const IndexSpec& spec, uint64_t number,
+                                                            absl::Span<const float> sample,
+                                                            absl::Span<const float> centroids) {
+  for (const absl::Span<const float> rows : {sample, centroids}) {
+    if (spec.dimension != 0 && !rows.empty() && rows.size() % spec.dimension == 0) continue;
+    return absl::InvalidArgumentError(absl::StrCat("a sample or centroids of ", rows.size(),
+                                                   " components do not hold rows of ", spec.dimension));
+  }
+  std::vector<float> training;
+  std::vector<float> held_out;
+  HoldOut(sample, spec.dimension, training, held_out);
+  auto state = std::make_unique<State>();
+  state->spec = spec;
+  state->number = number;
+  state->lists = static_cast<uint32_t>(centroids.size() / spec.dimension);
+  state->centroids.Append(AsBytes(centroids.data(), centroids.size() * sizeof(float)));
+  if (spec.metric == Metric::kCosine) {
+    Normalise(absl::MakeSpan(training), spec.dimension);
+    Normalise(absl::MakeSpan(held_out), spec.dimension);
+    Normalise({state->centroids.as<float>(), centroids.size()}, spec.dimension);
+  }
+  return Finish(std::move(state), training, held_out);
+}
+
+absl::StatusOr<std::shared_ptr<Codebook>> Codebook::Finish(std::unique_ptr<State> state,
+                                                           absl::Span<const float> training,
+                                                           absl::Span<const float> held_out) {
+  const IndexSpec spec = state->spec;
   std::shared_ptr<Codebook> codebook(new Codebook(std::move(state)));
   codebook->SetCalibration(CalibrateProbes(*codebook, spec, training, held_out));
   State& trained = *codebook->state_;

@@ -27,6 +27,11 @@ class Codebook {
   static absl::StatusOr<std::shared_ptr<Codebook>> Train(const IndexSpec& spec, uint64_t number,
                                                          absl::Span<const float> sample, uint32_t lists,
                                                          const std::function<bool()>& cancelled = {});
+  // The same with `centroids` [lists x dimension] f32, lists >= 1, that were trained elsewhere: list i is that of row i,
+  // and the sample serves the codec and the calibration alone. Cosine: brought to unit length, none being zero.
+  static absl::StatusOr<std::shared_ptr<Codebook>> TrainOn(const IndexSpec& spec, uint64_t number,
+                                                           absl::Span<const float> sample,
+                                                           absl::Span<const float> centroids);
   // DATA_LOSS when the file is missing or damaged.
   static absl::StatusOr<std::shared_ptr<Codebook>> Open(const std::string& path, const IndexSpec& spec,
                                                         const EnvelopeIdentity& identity);
@@ -81,6 +86,9 @@ class Codebook {
  private:
   struct State;
   explicit Codebook(std::unique_ptr<State> state);
+  static absl::StatusOr<std::shared_ptr<Codebook>> Finish(std::unique_ptr<State> state,
+                                                          absl::Span<const float> training,
+                                                          absl::Span<const float> held_out);
   static std::vector<float> Residuals(const Codebook& codebook, absl::Span<const float> keys);
   static absl::Status OpenCodecOf(const Envelope& file, State& state);
 

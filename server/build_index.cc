@@ -1,6 +1,9 @@
 #include "server/build_index.h"
 
+#include "common/aligned_buffer.h"
+#include "common/limits.h"
 #include "common/status_macros.h"
+#include "server/convert_keys.h"
 #include "server/find_memory.h"
 
 namespace mneme {
@@ -27,11 +30,19 @@ absl::Status HandleBuildIndex(const CallContext& call, const v1::BuildIndexReque
                               const Tell<v1::BuildIndexResponse>& tell) {
   ASSIGN_OR_RETURN(const MemoryHandle memory, FindMemory(call.deployment, request.memory()));
   ASSIGN_OR_RETURN(const MemoryStatistics before, call.deployment.Statistics(memory));
-  const absl::Status built = call.deployment.BuildIndex(
-      memory, request.retrain(), [&](const BuildProgress& progress) { return tell(Step(progress)); });
+  const auto progress = [&](const BuildProgress& step) { return tell(Step(step)); };
+  AlignedBuffer centroids;
+  size_t lists = 0;
+  if (request.has_centroids()) {
+    RETURN_IF_ERROR(
+        DecodeKeys("centroids", request.centroids(), memory->spec, limits::kMaxProbes, centroids, lists));
+  }
+  const absl::Span<const float> given(centroids.as<float>(), lists * memory->spec.dimension);
+  const absl::Status built = given.empty() ? call.deployment.BuildIndex(memory, request.retrain(), progress)
+                                           : call.deployment.BuildIndexOn(memory, given, progress);
   RETURN_IF_ERROR(WithMemory(built, *memory));
   ASSIGN_OR_RETURN(const MemoryStatistics after, call.deployment.Statistics(memory));
-  const uint64_t sealed = RowsSealed(before, after, request.retrain());
+  const uint64_t sealed = RowsSealed(before, after, request.retrain() || lists > 0);
   (void)tell(Step({"done", sealed, sealed}));
   return absl::OkStatus();
 }

@@ -6,6 +6,7 @@
 #include "absl/strings/str_format.h"
 #include "client/cli/columns.h"
 #include "client/cli/describe.h"
+#include "client/cli/faiss_file.h"
 #include "client/cli/progress.h"
 #include "client/cli/selection.h"
 #include "client/cli/table.h"
@@ -35,6 +36,28 @@ absl::Status Build(const v1::BuildIndexRequest& request, Session& session) {
     session.Note(absl::StrCat("built: ", HumanCount(rows), " rows in ", HumanSeconds(progress.seconds())));
   }
   return absl::OkStatus();
+}
+
+// The centroids of a `.faiss` file for a memory whose keys they can sort.
+absl::StatusOr<v1::Vectors> CentroidsFor(const std::string& name, const std::string& path, Session& session) {
+  ASSIGN_OR_RETURN(const v1::MemoryDescription memory, session.admin().GetMemory(name));
+  ASSIGN_OR_RETURN(const FaissCentroids file, ReadFaissCentroids(path));
+  if (file.dimension != memory.dimension()) {
+    return absl::InvalidArgumentError(absl::StrCat("memory \"", name, "\" has dimension ", memory.dimension(),
+                                                   ", but ", path, " has ", file.dimension));
+  }
+  // Cosine is the inner product of unit keys.
+  const bool by_distance = memory.metric() == v1::METRIC_L2;
+  if (by_distance != (file.metric == v1::METRIC_L2)) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("memory \"", name, "\" compares by ", by_distance ? "L2" : "inner product or cosine", ", but ",
+                     path, " by ", by_distance ? "inner product" : "L2"));
+  }
+  v1::Vectors centroids;
+  centroids.set_dimension(file.dimension);
+  centroids.set_dtype(v1::DTYPE_F32);
+  centroids.set_data(PackColumn(file.centroids));
+  return centroids;
 }
 
 struct ProbeOptions {
@@ -110,16 +133,23 @@ void AddProbe(CLI::App& app, Action& action) {
 
 void AddBuild(CLI::App& app, Action& action) {
   CLI::App* verb = AddVerb(app, "build", "Bring the index up to date now", kMemories,
-                           "  mneme build wiki\n  mneme build wiki --retrain");
+                           "  mneme build wiki\n  mneme build wiki --retrain\n"
+                           "  mneme build wiki --centroids trained.faiss");
   auto name = std::make_shared<std::string>();
   auto retrain = std::make_shared<bool>(false);
   verb->add_option("memory", *name, "The memory's name")->required()->type_name("");
   verb->add_flag("--retrain", *retrain, "Train anew even where nothing asks for it");
-  verb->callback([name, retrain, &action] {
-    action = [name, retrain](Session& session) {
+  auto centroids = std::make_shared<std::string>();
+  verb->add_option("--centroids", *centroids, "Build on those of a trained FAISS IVFFlat index")
+      ->type_name("FILE.faiss");
+  verb->callback([name, retrain, centroids, &action] {
+    action = [name, retrain, centroids](Session& session) -> absl::Status {
       v1::BuildIndexRequest request;
       request.set_memory(*name);
       request.set_retrain(*retrain);
+      if (!centroids->empty()) {
+        ASSIGN_OR_RETURN(*request.mutable_centroids(), CentroidsFor(*name, *centroids, session));
+      }
       return Build(request, session);
     };
   });

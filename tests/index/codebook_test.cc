@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <cmath>
 #include <limits>
 #include <set>
 
@@ -118,6 +119,36 @@ TEST_P(CodebookOf, KeepsWhatItWasTrainedOnWithAndWithoutACodec) {
     EXPECT_EQ((*opened)->mean_squared_residual(), (*codebook)->mean_squared_residual());
     EXPECT_EQ((*opened)->trained_rows().count, 3000U);
     EXPECT_EQ((*opened)->trained_rows().end_row, 4000U);
+  }
+}
+
+TEST_P(CodebookOf, TakesCentroidsThatWereTrainedElsewhere) {
+  const ScratchDirectory scratch;
+  RandomKeys random(kSeed);
+  const std::vector<float> sample = random.Normal(3000 * 12);
+  const std::vector<float> centroids = random.Normal(25 * 12);
+  const auto codebook = Codebook::TrainOn(spec_, 42, sample, centroids);
+  ASSERT_TRUE(codebook.ok()) << codebook.status();
+  ASSERT_TRUE((*codebook)->Save(scratch.File("codebook"), kIdentity).ok());
+  const auto opened = Codebook::Open(scratch.File("codebook"), spec_, kIdentity);
+  ASSERT_TRUE(opened.ok()) << opened.status();
+  ASSERT_EQ((*opened)->lists(), 25U);
+  for (uint32_t list = 0; list < 25; ++list) {
+    double squares = 0.0;
+    for (size_t c = 0; c < 12; ++c) squares += double{centroids[list * 12 + c]} * centroids[list * 12 + c];
+    const double length = GetParam() == Metric::kCosine ? std::sqrt(squares) : 1.0;
+    for (size_t c = 0; c < 12; ++c) {
+      EXPECT_FLOAT_EQ((*opened)->Centroid(list)[c], static_cast<float>(centroids[list * 12 + c] / length));
+    }
+  }
+  // Measured on the sample, not taken for granted.
+  EXPECT_GT((*opened)->mean_squared_residual(), 0.0);
+  EXPECT_LT((*opened)->ProbesFor(10, 0.5), 25U);
+  // More lists than keys are no error: they were not to be found among them.
+  EXPECT_TRUE(Codebook::TrainOn(spec_, 1, {sample.data(), 12 * 20}, centroids).ok());
+  for (const size_t components : {0, 13}) {
+    EXPECT_EQ(Codebook::TrainOn(spec_, 1, sample, {centroids.data(), components}).status().code(),
+              absl::StatusCode::kInvalidArgument);
   }
 }
 

@@ -401,10 +401,17 @@ class Memory:
         retrain: bool = False,
         progress: Optional[Callable[[str, int, int], None]] = None,
         timeout: Optional[float] = None,
+        centroids: Optional[ArrayLike] = None,
     ) -> None:
-        """Seals the tail and brings the index up to date; returns when it is. `progress(stage, done, total)`."""
+        """Seals the tail and brings the index up to date; returns when it is. `progress(stage, done, total)`.
+
+        With `centroids`, [lists, dimension], all of it is built anew on these instead of trained ones;
+        FailedPrecondition when no partition is long enough for an index.
+        """
         try:
             request = admin_pb2.BuildIndexRequest(memory=self.name, retrain=retrain)
+            if centroids is not None:
+                request.centroids.CopyFrom(wire.vectors(centroids, "centroids"))
             for step in self._admin.BuildIndex(request, timeout=timeout):
                 if progress:
                     progress(step.stage, step.rows_done, step.rows_total)
