@@ -1,6 +1,6 @@
 // 1. The header of the inverted file, its number of lists.
 // 2. The quantiser: the centroids.
-// 3. What is left, walked over to its end: direct map, size of a code, lists. So a file that was cut is told from a
+// 3. What is left, walked over to its end: direct map, lists. So a file that was cut is told from a
 //    whole one.
 #include "client/cli/faiss_file.h"
 
@@ -143,7 +143,6 @@ class Reader {
   absl::Status WalkLists(uint32_t lists) {
     uint8_t map = 0;
     uint64_t mapped = 0;
-    uint64_t code_bytes = 0;
     RETURN_IF_ERROR(Item(map));
     if (map > kHashMap) return Damaged(absl::StrCat("direct map is of type ", map, "; must be 0, 1 or 2"));
     RETURN_IF_ERROR(Item(mapped));
@@ -153,11 +152,7 @@ class Reader {
       RETURN_IF_ERROR(Item(mapped));
       RETURN_IF_ERROR(Skip(mapped, kPairBytes));
     }
-    RETURN_IF_ERROR(Item(code_bytes));
-    if (code_bytes != static_cast<uint64_t>(header_.dimension) * sizeof(float)) {
-      return Damaged(absl::StrCat("a code has ", code_bytes, " bytes; must be 4 for each of ", header_.dimension,
-                                  " components"));
-    }
+    const uint64_t code_bytes = static_cast<uint64_t>(header_.dimension) * sizeof(float);
     std::string kind;
     RETURN_IF_ERROR(Kind(kind));
     if (kind == "il00") return CheckEnd(0);

@@ -13,7 +13,7 @@ if FAISS_IS_HERE:
     import faiss
 
 DIM, ROWS, LISTS, QUERIES, K = 16, 4_000, 40, 50, 10
-METRICS = ("l2", "inner_product")
+METRICS = ("l2", "ip")
 
 
 @unittest.skipUnless(FAISS_IS_HERE, "needs Debian's package python3-faiss (section test of deploy/packages.txt)")
@@ -63,9 +63,9 @@ class FaissFile(harness.SystemTest):
 
     def test_what_does_not_fit_is_refused_by_name(self):
         _, path = self.trained("l2")
-        self.memory("inner_product")
+        self.memory("ip")
         with self.assertRaisesRegex(AssertionError, 'compares by inner product or cosine, but .* by L2'):
-            self.server.cli("build", "inner_product", "--centroids", path)
+            self.server.cli("build", "ip", "--centroids", path)
         few = self.memory("l2", rows=100)
         with self.assertRaisesRegex(mneme.FailedPrecondition, "no partition has the 256 entries"):
             few.build(centroids=self.keys[:5])

@@ -38,7 +38,7 @@ class FaissBytes {
   }
   // No direct map, then lists of one and of no row.
   FaissBytes& Lists(const std::string& sizes) {
-    Item(uint8_t{0}).Item(uint64_t{0}).Item(uint64_t{kDimension * sizeof(float)});
+    Item(uint8_t{0}).Item(uint64_t{0});
     Text("ilar").Item(kLists).Item(uint64_t{kDimension * sizeof(float)}).Text(sizes);
     if (sizes == "full") Item(uint64_t{2}).Item(uint64_t{1}).Item(uint64_t{0});
     if (sizes == "sprs") Item(uint64_t{2}).Item(uint64_t{0}).Item(uint64_t{1});
