@@ -30,6 +30,8 @@ inline constexpr uint32_t kMaxDimension = 16'384;
 inline constexpr uint32_t kMaxValueDimension = 65'536;
 // A BYTES value: a sentence, a candidate text. Larger payloads belong in an object store.
 inline constexpr size_t kMaxValueBytes = 64 * 1024;
+// Listed components of a SPARSE_VECTOR value: six bytes each, so that a value stays within kMaxValueBytes.
+inline constexpr size_t kMaxSparseComponents = 10'000;
 // Tokenizers of published models stay below 2^20; 2^24 leaves room and keeps a full distribution below 200 MB.
 inline constexpr uint32_t kMaxVocabularySize = uint32_t{1} << 24;
 // The capacity of a memory: a partition lies on one shard, and no disk of one holds more rows than this.
@@ -57,6 +59,21 @@ inline constexpr size_t kMaxPartitionsPerQuery = 1'024;
 inline constexpr size_t kMaxExtraCandidatesPerRow = 4'096;
 // (temperature, k) cells of a distribution request: a whole tuning grid in one search.
 inline constexpr size_t kMaxDistributionCells = 256;
+// Attention over all entries holds a value for each (row, entry): 64 rows over 4,096 slots of 256 components.
+inline constexpr size_t kMaxAttendedBytes = size_t{512} << 20;
+// k of a search that wants every entry; the bytes above are reached before.
+inline constexpr uint32_t kEveryEntry = uint32_t{1} << 26;
+// Entries beyond the k-th that are looked at for ones as near as it (ResMem's ties).
+inline constexpr uint32_t kTieRoom = 256;
+// Labels of one centroids read-out: the classes of the largest published classifiers are 21,841.
+inline constexpr size_t kMaxCentroidLabels = 65'536;
+// Multiplications of one match, entries x entries x components: half a minute or so of one core. Coocmap's 5,000 words
+// by 5,000 over 10,000 pairs are 2.5e11.
+inline constexpr double kMaxMatchProducts = 3e11;
+// Bytes of keys of both sides of a match, in double.
+inline constexpr size_t kMaxMatchBytes = size_t{1} << 30;
+// Entries of all pools that one select looks at: it holds their scores and values.
+inline constexpr size_t kMaxPoolEntries = size_t{1} << 20;
 // Entries of one scan page.
 inline constexpr size_t kMaxScanPage = 8'192;
 // One message, in or out: 16 times gRPC's default, so that 16,384 x 1,024 f32 keys fit, and no more.

@@ -31,10 +31,11 @@ enum class Dtype : uint8_t {
   kBF16 = 3,  // on the wire only
 };
 
-// Stored on disk: do not renumber. 3 is kept for sparse vectors.
+// Stored on disk: do not renumber.
 enum class ValueKind : uint8_t {
-  kToken = 1,   // u32, checked against the vocabulary size
-  kVector = 2,  // f32[m]
+  kToken = 1,         // u32, checked against the vocabulary size
+  kVector = 2,        // f32[m]
+  kSparseVector = 3,  // listed components of a vector over the vocabulary (common/sparse_vector.h)
   kBytes = 4,
 };
 
@@ -71,7 +72,7 @@ struct MemorySpec {
   Metric metric = Metric::kL2;
   Dtype key_dtype = Dtype::kF32;  // kF32 or kF16: keys are rounded once, on arrival
   ValueKind value_kind = ValueKind::kToken;
-  uint32_t vocabulary_size = 0;  // TOKEN: values are below it; 0 = any u32
+  uint32_t vocabulary_size = 0;  // TOKEN: values are below it; 0 = any u32. SPARSE_VECTOR: the width, never 0
   uint32_t value_dimension = 0;  // VECTOR: m
   Spread spread = Spread::kAll;
   IndexChoice index{};
@@ -84,6 +85,7 @@ struct MemorySpec {
     switch (value_kind) {
       case ValueKind::kToken: return sizeof(Token);
       case ValueKind::kVector: return size_t{value_dimension} * sizeof(float);
+      case ValueKind::kSparseVector:
       case ValueKind::kBytes: return 0;
     }
     return 0;

@@ -95,7 +95,7 @@ struct QueryCommand {
   PartitionSelection partitions;
   AlignedBuffer queries;  // [count x dimension] f32
   size_t count = 0;
-  uint32_t k = 0;         // 0 only with extra candidates
+  uint32_t k = 0;         // 0 only with extra candidates; kEveryEntry: all, bounded by kMaxAttendedBytes
   bool exact = false;
   double recall_target = 0.95;
   uint32_t probes = 0;    // 0: by recall_target
@@ -128,6 +128,14 @@ struct QueryOutcome {
   Version version;
   uint64_t queue_us = 0;
   uint64_t search_us = 0;
+};
+
+// Entries to be looked at one by one, of immutable versions.
+struct VisitCommand {
+  PartitionSelection partitions;
+  RowFilter filter;  // stamp_ms is set by the deployment
+  Version at_least;
+  CallLimits limits;
 };
 
 // Where a scan goes on. Opaque outside the engine (see version.h for its encoding).

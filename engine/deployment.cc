@@ -23,6 +23,7 @@
 #include "engine/shard.h"
 #include "engine/version.h"
 #include "engine/visible_rows.h"
+#include "engine/visit.h"
 #include "engine/write_fanout.h"
 #include "storage/data_directory.h"
 #include "storage/rocksdb_entry_store.h"
@@ -284,6 +285,14 @@ absl::StatusOr<EntryColumns> Deployment::Get(const MemoryHandle& memory, Partiti
     RETURN_IF_ERROR(limits.Check());
   }
   return entries;
+}
+
+absl::StatusOr<Version> Deployment::Visit(
+    const MemoryHandle& memory, VisitCommand command,
+    const std::function<absl::Status(PartitionId, const EntryView&)>& visit) const {
+  RETURN_IF_ERROR(state_->Await(command.at_least, command.limits));
+  command.filter.stamp_ms = state_->clock->NowMs();
+  return VisitEntries(state_->query_context.shards, state_->routing, *memory, command, visit);
 }
 
 absl::StatusOr<ScanPage> Deployment::Scan(const MemoryHandle& memory, const ScanCommand& command) const {

@@ -72,6 +72,10 @@ class Deployment {
   absl::StatusOr<EntryColumns> Get(const MemoryHandle& memory, PartitionId partition, const std::vector<EntryId>& ids,
                                    bool with_keys, const Version& at_least, const CallLimits& limits,
                                    std::vector<bool>& found) const;
+  // Calls `visit(partition, entry)` for each live entry that is accepted, in no particular order, until it returns an
+  // error, which is returned. Every shard is read in one version (I3). Returns what was read.
+  absl::StatusOr<Version> Visit(const MemoryHandle& memory, VisitCommand command,
+                                const std::function<absl::Status(PartitionId, const EntryView&)>& visit) const;
   absl::StatusOr<ScanPage> Scan(const MemoryHandle& memory, const ScanCommand& command) const;
   absl::StatusOr<uint64_t> Count(const MemoryHandle& memory, const PartitionSelection& partitions,
                                  const RowFilter& filter, const Version& at_least, const CallLimits& limits) const;

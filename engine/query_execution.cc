@@ -9,7 +9,9 @@
 #include <utility>
 
 #include "absl/base/thread_annotations.h"
+#include "absl/strings/str_cat.h"
 #include "common/error_reason.h"
+#include "common/limits.h"
 #include "common/mutex.h"
 #include "common/status_macros.h"
 #include "engine/candidates.h"
@@ -23,6 +25,8 @@ using Steady = std::chrono::steady_clock;
 
 // Rows of a slice at least: fewer would scan the same lists too many times.
 constexpr size_t kSliceRows = 8;
+// Bytes of a neighbour beside its value.
+constexpr uint64_t kNeighbourBytes = 64;
 
 uint64_t MicrosSince(Steady::time_point start) {
   return static_cast<uint64_t>(std::chrono::duration_cast<std::chrono::microseconds>(Steady::now() - start).count());
@@ -118,6 +122,19 @@ class QueryExecution : public std::enable_shared_from_this<QueryExecution> {
     if (!queued.ok()) done_(queued);
   }
 
+  // A search for every entry gathers them all for each row.
+  absl::Status CheckEveryEntry(const Shard::Snapshot& snapshot) const {
+    if (command_.k != limits::kEveryEntry) return absl::OkStatus();
+    uint64_t rows = 0;
+    for (const auto& version : snapshot.versions) rows += version->rows();
+    const uint64_t row_bytes = memory_->spec.ValueBytes() + kNeighbourBytes;
+    const double bytes = static_cast<double>(rows) * static_cast<double>(row_bytes * command_.count);
+    if (bytes <= static_cast<double>(limits::kMaxAttendedBytes)) return absl::OkStatus();
+    return absl::InvalidArgumentError(
+        absl::StrCat("k is 0, all entries: ", command_.count, " rows over ", rows, " entries of ", row_bytes,
+                     " bytes exceed ", limits::kMaxAttendedBytes, " bytes; ask for fewer rows, or give a k"));
+  }
+
   // One version of each shard for all slices (I3): of the moment when the first of them has its turn.
   absl::Status TakeSnapshot(size_t part, const CallLimits& limits) {
     const size_t owner = part / slices();
@@ -125,6 +142,7 @@ class QueryExecution : public std::enable_shared_from_this<QueryExecution> {
     if (taken_[owner]) return absl::OkStatus();
     ASSIGN_OR_RETURN(snapshots_[owner],
                      context_.shards[owners_[owner]]->TakeSnapshot(memory_->number, command_.partitions, limits));
+    RETURN_IF_ERROR(CheckEveryEntry(snapshots_[owner]));
     taken_[owner] = true;
     return absl::OkStatus();
   }

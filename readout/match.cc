@@ -5,22 +5,15 @@
 #include <functional>
 #include <limits>
 
+#include "common/status_macros.h"
+#include "readout/similarity_rows.h"
+
 namespace mneme {
 namespace {
 
-// Row i of S. Summed as one chain in the order of the columns, so that both passes see the same numbers.
-void SimilarityRow(const MatrixView& x, size_t i, const MatrixView& z, std::vector<double>& out) {
-  const absl::Span<const double> a = x.Row(i);
-  for (size_t j = 0; j < z.rows; ++j) {
-    const absl::Span<const double> b = z.Row(j);
-    double sum = 0.0;
-    for (size_t t = 0; t < a.size(); ++t) sum += a[t] * b[t];
-    out[j] = sum;
-  }
-}
-
 // Keeps the `limit` largest seen: a heap whose front is the least of them.
 void KeepLargest(std::vector<double>& heap, size_t limit, double value) {
+  if (limit == 0) return;
   if (heap.size() < limit) {
     heap.push_back(value);
     std::push_heap(heap.begin(), heap.end(), std::greater<>());
@@ -65,23 +58,35 @@ std::vector<double> RankByCsls(std::vector<MatchCandidate>& candidates, double f
   return scores;
 }
 
-MatrixMatch MatchMatrices(const MatrixView& x, const MatrixView& z, size_t csls_k, CslsForm form) {
+absl::StatusOr<MatrixMatch> MatchMatrices(const MatrixView& x, const MatrixView& z, size_t csls_k, CslsForm form,
+                                          const std::function<absl::Status()>& stop) {
   MatrixMatch match;
   if (x.rows == 0 || z.rows == 0) return match;
   match.row_k = std::min(csls_k, z.rows);
   match.column_k = std::min(csls_k, x.rows);
-  std::vector<double> row(z.rows);
+  std::vector<double> block(kSimilarityRows * z.rows);
+  // Calls visit(i, row) for each row of S.
+  const auto for_rows = [&](const auto& visit) -> absl::Status {
+    for (size_t first = 0; first < x.rows; first += kSimilarityRows) {
+      if (stop != nullptr) RETURN_IF_ERROR(stop());
+      const size_t count = std::min(kSimilarityRows, x.rows - first);
+      SimilarityRows(x.Row(first).data(), count, z.values.data(), z.rows, x.columns, block.data());
+      for (size_t i = 0; i < count; ++i) visit(first + i, absl::MakeSpan(block).subspan(i * z.rows, z.rows));
+    }
+    return absl::OkStatus();
+  };
   std::vector<std::vector<double>> largest(z.rows);
-  for (size_t i = 0; i < x.rows; ++i) {
-    SimilarityRow(x, i, z, row);
-    match.row_means.push_back(MeanOfLargest(row, csls_k).mean);
-    for (size_t j = 0; j < z.rows; ++j) KeepLargest(largest[j], match.column_k, row[j]);
+  match.row_means.assign(x.rows, 0.0);
+  if (csls_k != 0) {
+    RETURN_IF_ERROR(for_rows([&](size_t i, absl::Span<double> row) {
+      match.row_means[i] = MeanOfLargest(row, csls_k).mean;
+      for (size_t j = 0; j < z.rows; ++j) KeepLargest(largest[j], match.column_k, row[j]);
+    }));
   }
   for (const std::vector<double>& column : largest) match.column_means.push_back(MeanOfLargest(column, csls_k).mean);
   match.best_row.assign(z.rows, 0);
   match.best_row_score.assign(z.rows, -std::numeric_limits<double>::infinity());
-  for (size_t i = 0; i < x.rows; ++i) {
-    SimilarityRow(x, i, z, row);
+  RETURN_IF_ERROR(for_rows([&](size_t i, absl::Span<double> row) {
     for (size_t j = 0; j < z.rows; ++j) {
       row[j] = Csls(row[j], match.column_means[j], match.row_means[i], form);
       if (row[j] > match.best_row_score[j]) {
@@ -91,7 +96,7 @@ MatrixMatch MatchMatrices(const MatrixView& x, const MatrixView& z, size_t csls_
     }
     match.best_column.push_back(ArgMax(row));
     match.best_score.push_back(row[match.best_column[i]]);
-  }
+  }));
   for (size_t i = 0; i < x.rows; ++i) match.mutual.push_back(match.best_row[match.best_column[i]] == i);
   return match;
 }

@@ -10,8 +10,11 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <vector>
 
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
 #include "absl/types/span.h"
 
 namespace mneme {
@@ -62,9 +65,11 @@ struct MatrixMatch {
   size_t column_k = 0;                 // min(csls_k, n1)
 };
 
-// CSLS over S = X Z^T, X [n1 x d], Z [n2 x d]; empty when either has no rows. S is never held: its rows are made
-// twice, and the memory is O(n1 + n2 csls_k).
-MatrixMatch MatchMatrices(const MatrixView& x, const MatrixView& z, size_t csls_k, CslsForm form);
+// CSLS over S = X Z^T, X [n1 x d], Z [n2 x d]; empty when either has no rows. csls_k = 0: S itself, without correction.
+// S is never held: its rows are made twice, and the memory is O(n1 + n2 csls_k). `stop` (may be null) is asked every few
+// rows; what it returns, when it is not OK, is returned.
+absl::StatusOr<MatrixMatch> MatchMatrices(const MatrixView& x, const MatrixView& z, size_t csls_k, CslsForm form,
+                                          const std::function<absl::Status()>& stop = nullptr);
 
 // Coocmap's normalisations, in place on f64[rows x columns]. Rows of zeros stay zeros in UnitRows.
 void UnitRows(absl::Span<double> values, size_t columns);

@@ -10,6 +10,7 @@
 #include "server/convert_columns.h"
 #include "server/convert_keys.h"
 #include "server/convert_memory.h"
+#include "server/convert_sparse.h"
 
 namespace mneme {
 namespace {
@@ -20,6 +21,7 @@ const char* KindName(ValueKind kind) {
   switch (kind) {
     case ValueKind::kToken: return "tokens";
     case ValueKind::kVector: return "vectors";
+    case ValueKind::kSparseVector: return "sparse vectors";
     case ValueKind::kBytes: return "blobs";
   }
   return "";
@@ -30,6 +32,7 @@ v1::Values::KindCase WireKind(ValueKind kind) {
   switch (kind) {
     case ValueKind::kToken: return v1::Values::kTokens;
     case ValueKind::kVector: return v1::Values::kVectors;
+    case ValueKind::kSparseVector: return v1::Values::kSparse;
     case ValueKind::kBytes: return v1::Values::kBlobs;
   }
   return v1::Values::KIND_NOT_SET;
@@ -73,6 +76,8 @@ absl::Status ReadValues(const std::string& field, const v1::Values& wire, const 
     case ValueKind::kToken: return ReadTokens(absl::StrCat(field, ".tokens"), wire.tokens(), spec, count, out.bytes);
     case ValueKind::kVector:
       return DecodeFinite(absl::StrCat(field, ".vectors"), wire.vectors(), spec.value_dimension, count, out.bytes);
+    case ValueKind::kSparseVector:
+      return ReadSparseVectors(absl::StrCat(field, ".sparse"), wire.sparse(), spec, count, out);
     case ValueKind::kBytes: return ReadBlobs(absl::StrCat(field, ".blobs"), wire.blobs(), count, out);
   }
   return absl::OkStatus();
@@ -149,6 +154,7 @@ void WriteValues(const ValueColumn& values, const MemorySpec& spec, v1::Values* 
       out->mutable_vectors()->set_dtype(v1::DTYPE_F32);
       out->mutable_vectors()->set_dimension(spec.value_dimension);
       return;
+    case ValueKind::kSparseVector: WriteSparseVectors(values, out->mutable_sparse()); return;
     case ValueKind::kBytes: break;
   }
   v1::BytesColumn* blobs = out->mutable_blobs();

@@ -77,8 +77,11 @@ void ReadCapacity(const v1::MemoryDescription& description, MemorySpec& spec, Fi
 
 void ReadVocabulary(const v1::MemoryDescription& description, MemorySpec& spec, FieldErrors& errors) {
   spec.vocabulary_size = description.vocabulary_size();
-  if (spec.value_kind != ValueKind::kToken && spec.vocabulary_size != 0) {
-    errors.Add("memory.vocabulary_size", "is set; only memories of TOKEN values have a vocabulary");
+  const bool sparse = spec.value_kind == ValueKind::kSparseVector;
+  if (sparse && spec.vocabulary_size == 0) {
+    errors.Add("memory.vocabulary_size", MustBeIn(0, 1, limits::kMaxVocabularySize));
+  } else if (spec.value_kind != ValueKind::kToken && !sparse && spec.vocabulary_size != 0) {
+    errors.Add("memory.vocabulary_size", "is set; only memories of TOKEN or SPARSE_VECTOR values have a vocabulary");
   } else if (spec.vocabulary_size > limits::kMaxVocabularySize) {
     errors.Add("memory.vocabulary_size", MustBeIn(spec.vocabulary_size, 0, limits::kMaxVocabularySize));
   }
@@ -89,11 +92,12 @@ void ReadValueKind(const v1::MemoryDescription& description, MemorySpec& spec, F
   switch (description.value_kind()) {
     case v1::VALUE_KIND_TOKEN: spec.value_kind = ValueKind::kToken; break;
     case v1::VALUE_KIND_VECTOR: spec.value_kind = ValueKind::kVector; break;
+    case v1::VALUE_KIND_SPARSE_VECTOR: spec.value_kind = ValueKind::kSparseVector; break;
     case v1::VALUE_KIND_BYTES: spec.value_kind = ValueKind::kBytes; break;
     default:
       errors.Add("memory.value_kind",
                  absl::StrCat("is ", static_cast<int>(description.value_kind()),
-                              "; must be VALUE_KIND_TOKEN, VALUE_KIND_VECTOR or VALUE_KIND_BYTES"));
+                              "; must be VALUE_KIND_TOKEN, _VECTOR, _SPARSE_VECTOR or _BYTES"));
       return;
   }
   ReadVocabulary(description, spec, errors);

@@ -5,6 +5,7 @@
 
 #include "common/status_macros.h"
 #include "server/convert_memory.h"
+#include "server/entry_read_outs.h"
 #include "server/find_memory.h"
 
 namespace mneme {
@@ -36,6 +37,7 @@ absl::Status AnswerQuery(FrontEnd& front_end, Deployment& deployment, const Memo
 absl::Status HandleQuery(const CallContext& call, const v1::QueryRequest& request, v1::QueryResponse* response,
                          Done done) {
   ASSIGN_OR_RETURN(MemoryHandle memory, FindMemory(call.deployment, request.memory()));
+  if (IsEntryReadOut(request)) return HandleEntryReadOut(call, std::move(memory), request, response, std::move(done));
   ASSIGN_OR_RETURN(QueryPlan planned, PlanQuery(call.deployment, memory, request, call.limits));
   const auto plan = std::make_shared<QueryPlan>(std::move(planned));
   call.deployment.Query(memory, std::move(plan->command),

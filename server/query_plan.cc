@@ -15,8 +15,9 @@ namespace {
 
 absl::Status CheckK(const v1::QueryRequest& request, QueryCommand& command) {
   command.k = request.k();
-  // k = 0 means something only where extra candidates answer.
-  const uint32_t least = request.extra().ids().empty() ? 1 : 0;
+  // k = 0 is all entries with attention, else means something only where extra candidates answer.
+  const bool may_be_none = request.has_attention() || !request.extra().ids().empty();
+  const uint32_t least = may_be_none ? 0 : 1;
   if (command.k < least || command.k > limits::kMaxK) {
     return FieldError("k", absl::StrCat("is ", command.k, "; must be in [", least, ", ", limits::kMaxK, "]"));
   }
@@ -54,17 +55,6 @@ absl::Status ReadRowColumns(const v1::QueryRequest& request, QueryPlan& plan) {
   return ReadExtra(request.extra(), command.count, plan.several_partitions, command);
 }
 
-absl::Status ReadPrecision(v1::Precision wire, v1::Precision& out) {
-  switch (wire) {
-    case v1::PRECISION_UNSPECIFIED:
-    case v1::PRECISION_DOUBLE: out = v1::PRECISION_DOUBLE; return absl::OkStatus();
-    case v1::PRECISION_SINGLE: out = v1::PRECISION_SINGLE; return absl::OkStatus();
-    default: break;
-  }
-  return FieldError("precision",
-                    absl::StrCat("is ", static_cast<int>(wire), "; must be PRECISION_DOUBLE or PRECISION_SINGLE"));
-}
-
 // Neighbours with wide keys or values may be larger than a message: refused before the search, not after it. Values
 // count even where they are left out of the answer, for the search gathers them. BYTES have no width to count with.
 absl::Status CheckAnswerBytes(const MemorySpec& spec, const QueryPlan& plan) {
@@ -80,6 +70,14 @@ absl::Status ReadReadOut(const v1::QueryRequest& request, const MemorySpec& spec
   if (request.has_distribution()) {
     plan.distribution.emplace();
     return ReadDistribution(request.distribution(), spec, plan.command, *plan.distribution);
+  }
+  if (request.has_attention()) {
+    plan.attention.emplace();
+    RETURN_IF_ERROR(ReadAttention(request.attention(), spec, plan.command, *plan.attention));
+    return plan.command.k == limits::kEveryEntry ? absl::OkStatus() : CheckAnswerBytes(spec, plan);
+  }
+  if (request.read_out_case() > v1::QueryRequest::kAttention) {
+    return FieldError("read_out", "is of entries, not of the nearest ones; a stream answers no such query");
   }
   plan.neighbours = request.neighbours();
   plan.command.with_keys = plan.neighbours.with_keys();
@@ -107,6 +105,17 @@ void WriteSearchStatistics(const QueryOutcome& outcome, v1::SearchStatistics* ou
 }
 
 }  // namespace
+
+absl::Status ReadPrecision(v1::Precision wire, v1::Precision& out) {
+  switch (wire) {
+    case v1::PRECISION_UNSPECIFIED:
+    case v1::PRECISION_DOUBLE: out = v1::PRECISION_DOUBLE; return absl::OkStatus();
+    case v1::PRECISION_SINGLE: out = v1::PRECISION_SINGLE; return absl::OkStatus();
+    default: break;
+  }
+  return FieldError("precision",
+                    absl::StrCat("is ", static_cast<int>(wire), "; must be PRECISION_DOUBLE or PRECISION_SINGLE"));
+}
 
 absl::Status ReadSearchParams(const v1::SearchParams& wire, QueryCommand& command) {
   command.approximate_distances = wire.approximate_distances();
@@ -140,7 +149,17 @@ absl::Status ReadQuery(const v1::QueryRequest& request, const MemorySpec& spec, 
   RETURN_IF_ERROR(ReadFilter("filter", request.filter(), command.filter));
   RETURN_IF_ERROR(ReadPrecision(request.precision(), plan.precision));
   RETURN_IF_ERROR(ReadRowColumns(request, plan));
-  return ReadReadOut(request, spec, plan);
+  RETURN_IF_ERROR(ReadReadOut(request, spec, plan));
+  plan.searched_k = command.k;
+  return absl::OkStatus();
+}
+
+void WriteOutcome(const QueryOutcome& outcome, const std::string& version, const std::string& sequence_ids,
+                  v1::QueryResponse* out) {
+  WriteCoverage(outcome.coverage, out->mutable_coverage());
+  WriteSearchStatistics(outcome, out->mutable_statistics());
+  out->set_version(version);
+  out->set_sequence_ids(sequence_ids);
 }
 
 absl::Status WriteQuery(const QueryPlan& plan, const MemorySpec& spec, const CallLimits& call_limits,
@@ -149,13 +168,13 @@ absl::Status WriteQuery(const QueryPlan& plan, const MemorySpec& spec, const Cal
   if (plan.distribution.has_value()) {
     RETURN_IF_ERROR(WriteDistribution(*plan.distribution, outcome.neighbours, spec.metric, plan.precision, call_limits,
                                       out->mutable_distribution(), benefit));
+  } else if (plan.attention.has_value()) {
+    RETURN_IF_ERROR(WriteAttention(*plan.attention, spec, plan.searched_k, outcome.neighbours, plan.precision,
+                                   plan.several_partitions, call_limits, out->mutable_attention()));
   } else {
     WriteNeighbours(plan, spec, outcome, out->mutable_neighbours());
   }
-  WriteCoverage(outcome.coverage, out->mutable_coverage());
-  WriteSearchStatistics(outcome, out->mutable_statistics());
-  out->set_version(version);
-  out->set_sequence_ids(plan.sequence_ids);
+  WriteOutcome(outcome, version, plan.sequence_ids, out);
   const size_t bytes = out->ByteSizeLong();
   if (bytes <= limits::kMaxMessageBytes) return absl::OkStatus();
   return WithReason(absl::InvalidArgumentError(absl::StrCat("the answer has ", bytes, " bytes; must have at most ",

@@ -12,6 +12,7 @@
 #include "common/types.h"
 #include "engine/commands.h"
 #include "mneme/v1/memory.pb.h"
+#include "server/attention_plan.h"
 #include "server/distribution_plan.h"
 
 namespace mneme {
@@ -23,12 +24,18 @@ struct QueryPlan {
   std::string sequence_ids;                        // echoed
   v1::NeighboursReadOut neighbours;                // unless:
   std::optional<DistributionPlan> distribution;
+  std::optional<AttentionPlan> attention;
+  uint32_t searched_k = 0;                         // of the command, which is moved away
 };
 
 // Everything but memory, fingerprint, version and limits. INVALID_ARGUMENT names the field.
 absl::Status ReadQuery(const v1::QueryRequest& request, const MemorySpec& spec, QueryPlan& plan);
+absl::Status ReadPrecision(v1::Precision wire, v1::Precision& out);
 absl::Status ReadSearchParams(const v1::SearchParams& wire, QueryCommand& command);
 
+// All of an answer but its result.
+void WriteOutcome(const QueryOutcome& outcome, const std::string& version, const std::string& sequence_ids,
+                  v1::QueryResponse* out);
 // Fills the answer of a plan whose command has been answered with `outcome`; `version` is its encoded version.
 // INVALID_ARGUMENT (RESPONSE_TOO_LARGE) when it does not fit in a message.
 absl::Status WriteQuery(const QueryPlan& plan, const MemorySpec& spec, const CallLimits& limits,

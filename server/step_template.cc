@@ -15,6 +15,7 @@ absl::Status StepTemplate::Complete(v1::QueryRequest& query) {
     if (query.has_partitions()) *query_.mutable_partitions() = query.partitions();
     if (query.has_neighbours()) *query_.mutable_neighbours() = query.neighbours();
     if (query.has_distribution()) *query_.mutable_distribution() = query.distribution();
+    if (query.has_attention()) *query_.mutable_attention() = query.attention();
     return absl::OkStatus();
   }
   if (query_.memory().empty()) return FieldError("query.memory", "is empty; the first message must name a memory");
@@ -27,6 +28,7 @@ absl::Status StepTemplate::Complete(v1::QueryRequest& query) {
   if (query.read_out_case() != v1::QueryRequest::READ_OUT_NOT_SET) return absl::OkStatus();
   if (query_.has_neighbours()) *query.mutable_neighbours() = query_.neighbours();
   if (query_.has_distribution()) *query.mutable_distribution() = query_.distribution();
+  if (query_.has_attention()) *query.mutable_attention() = query_.attention();
   return absl::OkStatus();
 }
 

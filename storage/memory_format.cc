@@ -57,8 +57,7 @@ bool KnownKinds(const MemorySpec& spec) {
   const auto in = [](auto value, auto first, auto last) { return value >= first && value <= last; };
   return in(spec.metric, Metric::kL2, Metric::kCosine) && in(spec.key_dtype, Dtype::kF32, Dtype::kF16) &&
          in(spec.spread, Spread::kAll, Spread::kOne) && in(spec.index.codec.kind, CodecKind::kAuto, CodecKind::kOpq) &&
-         (spec.value_kind == ValueKind::kToken || spec.value_kind == ValueKind::kVector ||
-          spec.value_kind == ValueKind::kBytes);
+         in(spec.value_kind, ValueKind::kToken, ValueKind::kBytes);
 }
 
 }  // namespace

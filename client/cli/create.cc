@@ -37,6 +37,7 @@ absl::Status Create(const CreateOptions& options, Session& session) {
                                              : v1::METRIC_COSINE);
   memory.set_value_kind(options.value == "token"    ? v1::VALUE_KIND_TOKEN
                         : options.value == "vector" ? v1::VALUE_KIND_VECTOR
+                        : options.value == "sparse" ? v1::VALUE_KIND_SPARSE_VECTOR
                                                     : v1::VALUE_KIND_BYTES);
   memory.set_key_dtype(options.key_dtype == "f16" ? v1::DTYPE_F16 : v1::DTYPE_F32);
   if (!options.spread.empty()) memory.set_spread(options.spread == "one" ? v1::SPREAD_ONE : v1::SPREAD_ALL);
@@ -71,7 +72,7 @@ void AddCreate(CLI::App& app, Action& action) {
   verb->add_option("--metric", options->metric, "l2 (squared), ip or cosine")->required()->type_name("METRIC")
       ->check(CLI::IsMember({"l2", "ip", "cosine"}));
   verb->add_option("--value", options->value, "token, vector or bytes")->required()->type_name("KIND")
-      ->check(CLI::IsMember({"token", "vector", "bytes"}));
+      ->check(CLI::IsMember({"token", "vector", "sparse", "bytes"}));
   verb->add_option("--vocab-size", options->vocabulary_size, "token: values are below it (0: any)")->type_name("V")
       ->check(CLI::Range(0U, limits::kMaxVocabularySize));
   verb->add_option("--value-dim", options->value_dimension, "vector: components of a value")->type_name("M")

@@ -45,6 +45,7 @@ std::string DtypeWord(v1::Dtype dtype) { return dtype == v1::DTYPE_F16 ? "f16" :
 
 std::string ValueWord(v1::ValueKind kind) {
   if (kind == v1::VALUE_KIND_VECTOR) return "vector";
+  if (kind == v1::VALUE_KIND_SPARSE_VECTOR) return "sparse";
   return kind == v1::VALUE_KIND_BYTES ? "bytes" : "token";
 }
 

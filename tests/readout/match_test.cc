@@ -16,7 +16,7 @@ const std::vector<double> kIdentity = {1, 0, 0, 0, 1, 0, 0, 0, 1};
 const std::vector<double> kTransposed = {.9, .85, .4, .8, .2, .5, .1, .3, .6};
 
 TEST(MatchTest, CslsGoldenInBothForms) {
-  const MatrixMatch match = MatchMatrices({kS, 3, 3}, {kIdentity, 3, 3}, 2, CslsForm::kHalf);
+  const MatrixMatch match = *MatchMatrices({kS, 3, 3}, {kIdentity, 3, 3}, 2, CslsForm::kHalf);
   const std::vector<double> want = {.0375, .05, -.55, .125, -.4125, -.2125, -.3125, -.1, .1};
   for (size_t i = 0; i < 3; ++i) {
     for (size_t j = 0; j < 3; ++j) {
@@ -33,8 +33,8 @@ TEST(MatchTest, CslsGoldenInBothForms) {
 }
 
 TEST(MatchTest, BothDirectionsAgree) {
-  const MatrixMatch forward = MatchMatrices({kS, 3, 3}, {kIdentity, 3, 3}, 2, CslsForm::kMuse);
-  const MatrixMatch reverse = MatchMatrices({kTransposed, 3, 3}, {kIdentity, 3, 3}, 2, CslsForm::kMuse);
+  const MatrixMatch forward = *MatchMatrices({kS, 3, 3}, {kIdentity, 3, 3}, 2, CslsForm::kMuse);
+  const MatrixMatch reverse = *MatchMatrices({kTransposed, 3, 3}, {kIdentity, 3, 3}, 2, CslsForm::kMuse);
   EXPECT_EQ(forward.best_row, reverse.best_column);
   EXPECT_EQ(forward.row_means, reverse.column_means);
 }
@@ -43,16 +43,16 @@ TEST(MatchTest, ClampsTheNumberOfNeighboursAndSaysSo) {
   EXPECT_EQ(MeanOfLargest({3.0, 1.0}, 10).used, 2U);
   EXPECT_EQ(MeanOfLargest({3.0, 1.0}, 10).mean, 2.0);
   EXPECT_EQ(MeanOfLargest({}, 10).used, 0U);
-  const MatrixMatch match = MatchMatrices({kS, 3, 3}, {kIdentity, 3, 3}, 10, CslsForm::kHalf);
+  const MatrixMatch match = *MatchMatrices({kS, 3, 3}, {kIdentity, 3, 3}, 10, CslsForm::kHalf);
   EXPECT_EQ(match.row_k, 3U);
   EXPECT_EQ(match.column_k, 3U);
-  EXPECT_TRUE(MatchMatrices({{}, 0, 3}, {kIdentity, 3, 3}, 2, CslsForm::kHalf).best_row.empty());
+  EXPECT_TRUE(MatchMatrices({{}, 0, 3}, {kIdentity, 3, 3}, 2, CslsForm::kHalf)->best_row.empty());
 }
 
 TEST(MatchTest, TiesGoToTheLowerIndexAndTheLowerId) {
   EXPECT_EQ(ArgMax({1.0, 2.0, 2.0}), 1U);
   const std::vector<double> zeros(6, 0.0);
-  const MatrixMatch match = MatchMatrices({zeros, 2, 3}, {zeros, 2, 3}, 1, CslsForm::kHalf);
+  const MatrixMatch match = *MatchMatrices({zeros, 2, 3}, {zeros, 2, 3}, 1, CslsForm::kHalf);
   EXPECT_THAT(match.best_column, ElementsAre(0, 0));
   EXPECT_THAT(match.best_row, ElementsAre(0, 0));
   EXPECT_THAT(match.mutual, ElementsAre(true, false));

@@ -25,14 +25,18 @@ from .errors import (
     Violation,
 )
 from .memory import Memory
+from .read_outs import Attentions, Centroids, Groups, Matches, Selections
 from .requests import PruneGuard, Search
 from .results import Deleted, DenseNeighbours, Distributions, Inserted, Neighbours
+from .sparse import SparseVectors
 from .wire import Entries, Filter
 
 __all__ = [
     "Aborted",
     "AlreadyExists",
+    "Attentions",
     "Cancelled",
+    "Centroids",
     "Client",
     "DataLoss",
     "DeadlineExceeded",
@@ -44,8 +48,10 @@ __all__ = [
     "FailedPrecondition",
     "Filter",
     "FingerprintMismatch",
+    "Groups",
     "Inserted",
     "InvalidArgument",
+    "Matches",
     "Memory",
     "MnemeError",
     "Neighbours",
@@ -54,6 +60,8 @@ __all__ = [
     "PruneGuard",
     "ResourceExhausted",
     "Search",
+    "Selections",
+    "SparseVectors",
     "Unavailable",
     "Violation",
     "connect",

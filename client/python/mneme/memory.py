@@ -8,7 +8,7 @@ from typing import Any, Callable, Iterable, Iterator, Mapping, Optional, Sequenc
 import numpy as np
 from numpy.typing import ArrayLike
 
-from . import calls, decode, errors, requests, results, splitting, streams, wire
+from . import calls, decode, errors, read_outs, requests, results, splitting, streams, wire
 from ._proto import admin_pb2, memory_pb2
 
 # Bytes of keys, and rows: of a batch of an import, and of a load.
@@ -16,7 +16,7 @@ _BATCH = (4 * 1024 * 1024, 16_384)
 _BULK_BATCH = (8 * 1024 * 1024, 65_536)
 _MAX_PAUSE = 1_800.0  # seconds that a server may ask to wait without any progress: an index of a full ram takes minutes
 Partitions = Union[None, int, str, Sequence[int]]
-_Answer = TypeVar("_Answer", results.Neighbours, results.Distributions)
+_Answer = TypeVar("_Answer", results.Neighbours, results.Distributions, read_outs.Attentions)
 
 
 class Memory:
@@ -358,6 +358,110 @@ class Memory:
             return results.read_distributions(answer, rows, asked.distribution, k, single, error)
 
         return self._ask(request, read, timeout, budget_ms, on_error)
+
+    def attention(
+        self,
+        keys: ArrayLike,
+        k: int = 0,
+        *,
+        kernel: str = "softmax",
+        scale: float = 1.0,
+        shrink: float = 0.0,
+        keep_ties: bool = False,
+        with_weights: bool = False,
+        groups: Optional[read_outs.Groups] = None,
+        timeout: Optional[float] = None,
+        budget_ms: Optional[float] = None,
+        on_error: str = "raise",
+        **search: Any,
+    ) -> read_outs.Attentions:
+        """A weighted mean of the values of the k nearest, or of all entries (k=0, exactly), for each key.
+
+        kernel "softmax": weights exp(score / scale), score the similarity or minus the squared distance (MemAE, ToMMY);
+        "exp_neg_distance": exp(-distance / scale) (ResMem). shrink: lambda of MemAE's hard shrinkage. keep_ties:
+        entries as near as the k-th take part. groups: a second level. budget_ms, on_error and `search` as in `query`.
+        """
+        how = requests.search("attention", search, self._fingerprint)
+        request = requests.query(self.name, keys, k, how)
+        request.attention.CopyFrom(read_outs.attention(kernel, scale, shrink, keep_ties, with_weights, groups))
+
+        def read(
+            asked: memory_pb2.QueryRequest, answer: memory_pb2.QueryResponse, error: Optional[errors.MnemeError]
+        ) -> read_outs.Attentions:
+            rows, single = requests.rows_of(asked.keys), how.precision == "single"
+            return read_outs.read_attentions(answer, rows, asked.attention, single, error)
+
+        return self._ask(request, read, timeout, budget_ms, on_error)
+
+    def centroids(
+        self,
+        labels: Optional[ArrayLike] = None,
+        *,
+        mean: bool = False,
+        mix: Optional[tuple[ArrayLike, float]] = None,
+        nearest: Optional[tuple[ArrayLike, int]] = None,
+        filter: Optional[wire.Filter] = None,
+        partitions: Partitions = None,
+        version: bytes = b"",
+        precision: str = "double",
+        timeout: Optional[float] = None,
+    ) -> read_outs.Centroids:
+        """One vector for each label (None: all there are): the unit vector of the sum of its keys, or their mean.
+
+        mix: (rows, alpha) adds alpha * row + (1 - alpha) * centroid, the head of Neural Priming. nearest: (keys, k)
+        takes only what is among the k nearest of one of these keys.
+        """
+        request = read_outs.selection(self.name, partitions, filter, version, precision)
+        request.centroids.CopyFrom(read_outs.centroids(labels, mean, mix))
+        if nearest is not None:
+            request.keys.CopyFrom(wire.vectors(nearest[0]))
+            request.k, request.search.exact = nearest[1], True
+        return read_outs.read_centroids(self._caller.call(self._data.Query, request, timeout), precision == "single")
+
+    def match(
+        self,
+        source: Union["Memory", str] = "",
+        *,
+        csls_k: int = 10,
+        form: str = "half",
+        source_columns: Optional[ArrayLike] = None,
+        target_columns: Optional[ArrayLike] = None,
+        source_partitions: Partitions = None,
+        filter: Optional[wire.Filter] = None,
+        partitions: Partitions = None,
+        version: bytes = b"",
+        precision: str = "double",
+        timeout: Optional[float] = None,
+    ) -> read_outs.Matches:
+        """The best entry of this memory for each of `source` (a memory of the same metric, or this one's
+        source_partitions), and the other way round, by CSLS over csls_k neighbours (0: by similarity).
+
+        source_columns, target_columns: compare only these components of the keys, in pairs.
+        """
+        request = read_outs.selection(self.name, partitions, filter, version, precision)
+        name = source.name if isinstance(source, Memory) else source
+        request.match.CopyFrom(
+            read_outs.match(name, source_partitions, csls_k, form, source_columns, target_columns)
+        )
+        return read_outs.read_matches(self._caller.call(self._data.Query, request, timeout), precision == "single")
+
+    def select(
+        self,
+        partitions: Partitions = None,
+        *,
+        mode: str = "argmax",
+        temperature: float = 1.0,
+        seed: int = 0,
+        n: int = 1,
+        filter: Optional[wire.Filter] = None,
+        version: bytes = b"",
+        precision: str = "double",
+        timeout: Optional[float] = None,
+    ) -> read_outs.Selections:
+        """Chooses n entries of each partition by their scores: "argmax", or "softmax" draws without replacement."""
+        request = read_outs.selection(self.name, partitions, filter, version, precision)
+        request.select.CopyFrom(read_outs.select(mode, temperature, seed, n))
+        return read_outs.read_selections(self._caller.call(self._data.Query, request, timeout), precision == "single")
 
     def decode_stream(
         self,

@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike
 from . import wire
 from ._proto import memory_pb2, types_pb2
 from .errors import MnemeError
+from .sparse import SparseVectors
 from .wire import Array
 
 
@@ -68,7 +69,7 @@ class Neighbours(Answer):
     offsets: Array
     ids: Array
     distances: Array
-    values: Union[Array, list[bytes]]
+    values: Union[Array, SparseVectors, list[bytes]]
     partitions: Optional[Array]
     keys: Optional[Array]
     successors: Optional[Array]

@@ -10,7 +10,7 @@ from typing import Any, Callable, Iterator, Mapping, Optional, Sequence, TypeVar
 
 import numpy as np
 
-from . import requests, results
+from . import read_outs, requests, results
 from ._proto import memory_pb2
 from .calls import MAX_MESSAGE_BYTES
 
@@ -18,8 +18,9 @@ MAX_INSERT_ENTRIES = 65_536
 MAX_QUERY_ROWS = 1_024
 MAX_NEIGHBOURS = 1 << 20  # rows * k of one query message
 _ROOM_BYTES = MAX_MESSAGE_BYTES - (1 << 20)  # of columns: the rest is for what frames them
+_ROWS_OVER_ALL = 64  # of attention over all entries, which the server bounds by rows times entries
 _CELL_TOKEN_BYTES = 12  # a token and its ln p
-_Answer = TypeVar("_Answer", results.Neighbours, results.Distributions)
+_Answer = TypeVar("_Answer", results.Neighbours, results.Distributions, read_outs.Attentions)
 
 
 def part_id(request_id: str, first_row: int) -> str:
@@ -191,6 +192,12 @@ def _rows_per_query(request: memory_pb2.QueryRequest, rows: int) -> int:
         mixed = len(read_out.mix.lm_log_probs) // 4 // rows
         tokens = min(read_out.top_m or 1 << 24, max(k, mixed))
         answered = 0 if read_out.targets else cells * tokens * _CELL_TOKEN_BYTES
+    elif request.HasField("attention"):
+        if request.attention.HasField("groups"):
+            return rows  # a group is not to be cut
+        answered = 16 * k if request.attention.with_weights else 0
+        if request.k == 0:
+            return _ROWS_OVER_ALL
     elif request.neighbours.with_keys:
         answered += k * len(request.keys.data) // rows
     bytes_bound = _ROOM_BYTES // max(1, asked, answered)
@@ -204,7 +211,7 @@ def join_answers(parts: Sequence[_Answer]) -> _Answer:
     joined: dict[str, Any] = {}
     for field in dataclasses.fields(parts[0]):
         column = [getattr(part, field.name) for part in parts]
-        if field.name in ("offsets", "feature_offsets"):
+        if field.name in ("offsets", "feature_offsets", "weight_offsets", "sparse_offsets"):
             joined[field.name] = _join_offsets(column)
         elif field.name == "statistics":
             joined[field.name] = _join_statistics(column)

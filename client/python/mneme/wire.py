@@ -9,15 +9,17 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from ._proto import types_pb2
+from .sparse import SparseVectors
 
 Array = np.ndarray
-Values = Union[np.ndarray, Sequence[Any]]
+Values = Union[np.ndarray, SparseVectors, Sequence[Any]]
 _Word = TypeVar("_Word")
 
 METRICS = {"l2": types_pb2.METRIC_L2, "ip": types_pb2.METRIC_INNER_PRODUCT, "cosine": types_pb2.METRIC_COSINE}
 VALUE_KINDS = {
     "token": types_pb2.VALUE_KIND_TOKEN,
     "vector": types_pb2.VALUE_KIND_VECTOR,
+    "sparse": types_pb2.VALUE_KIND_SPARSE_VECTOR,
     "bytes": types_pb2.VALUE_KIND_BYTES,
 }
 DURABILITIES = {"sync": types_pb2.DURABILITY_SYNC, "written": types_pb2.DURABILITY_WRITTEN}
@@ -69,7 +71,17 @@ def column(values: Optional[ArrayLike], dtype: str, name: str) -> bytes:
 
 
 def values_of(values: Values) -> types_pb2.Values:
-    """Integers are TOKENs, floating-point rows VECTORs, and a sequence of bytes or str BYTES."""
+    """Integers are TOKENs, floating-point rows VECTORs, SparseVectors themselves, a sequence of bytes or str BYTES."""
+    if isinstance(values, SparseVectors):
+        return types_pb2.Values(
+            sparse=types_pb2.SparseVectors(
+                offsets=column(values.offsets, "<u8", "offsets"),
+                indices=column(values.indices, "<u4", "indices"),
+                components=np.asarray(values.components).astype("<f2").tobytes(),
+                dtype=types_pb2.DTYPE_F16,
+                remainders=np.asarray(values.remainders).astype("<f4").tobytes(),
+            )
+        )
     if not isinstance(values, np.ndarray) and len(values) and isinstance(values[0], (bytes, str)):
         blobs = [each.encode() if isinstance(each, str) else each for each in values]
         offsets = np.concatenate([[0], np.cumsum([len(each) for each in blobs])])
@@ -87,11 +99,19 @@ def read_vectors(message: types_pb2.Vectors) -> Array:
     return np.frombuffer(message.data, _NUMPY_OF.get(message.dtype, "<f4")).reshape(-1, max(message.dimension, 1))
 
 
-def read_values(message: types_pb2.Values) -> Union[Array, list[bytes]]:
-    """Tokens u4 [n], vectors [n, m] or a list of bytes."""
+def read_values(message: types_pb2.Values) -> Union[Array, SparseVectors, list[bytes]]:
+    """Tokens u4 [n], vectors [n, m], sparse vectors or a list of bytes."""
     kind = message.WhichOneof("kind")
     if kind == "vectors":
         return read_vectors(message.vectors)
+    if kind == "sparse":
+        got = message.sparse
+        return SparseVectors(
+            np.frombuffer(got.offsets, "<u8"),
+            np.frombuffer(got.indices, "<u4"),
+            np.frombuffer(got.components, "<f2"),
+            np.frombuffer(got.remainders, "<f4"),
+        )
     if kind == "blobs":
         ends = np.frombuffer(message.blobs.offsets, "<u8").tolist()
         return [message.blobs.data[a:b] for a, b in zip(ends, ends[1:])]
@@ -129,7 +149,7 @@ class Entries:
     """Entries as columns; row i of each column is entry i. `created_ms` is when each arrived."""
 
     ids: Array
-    values: Union[Array, list[bytes]]
+    values: Union[Array, SparseVectors, list[bytes]]
     keys: Optional[Array]
     weights: Array
     scores: Array
