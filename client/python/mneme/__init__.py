@@ -8,6 +8,7 @@ p = m.distribution(q, k=1024, temperature=7).mix(lm_log_probs, 0.3)
 from . import _stubs  # noqa: F401  before what needs the stubs
 from .client import Client, connect
 from .decode import DecodeStream
+from .embedded import EmbeddedServer
 from .errors import (
     Aborted,
     AlreadyExists,
@@ -44,6 +45,7 @@ __all__ = [
     "Deleted",
     "DenseNeighbours",
     "Distributions",
+    "EmbeddedServer",
     "Entries",
     "FailedPrecondition",
     "Filter",

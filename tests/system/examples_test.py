@@ -1,0 +1,47 @@
+"""The examples of the Python client as tests: each prints what was published beside what it got, and both agree."""
+
+import importlib.util
+import sys
+
+import harness
+
+EXAMPLES = harness.ROOT / "client" / "python" / "examples"
+sys.path.insert(0, str(EXAMPLES))
+
+
+class Examples(harness.SystemTest):
+    def example(self, name, shards, *rest):
+        spec = importlib.util.spec_from_file_location("example", EXAMPLES / f"{name}.py")
+        module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+        return module.run(self.serve(f"data-{shards}", "--shards", str(shards)).client, *rest)
+
+    def check(self, name, wanted, delta=5.1e-5):
+        for shards in (1, 4):
+            with self.subTest(shards=shards):
+                got = self.example(name, shards)
+                for row, value in wanted.items():
+                    self.assertAlmostEqual(got[row], value, delta=delta, msg=row)
+
+    def test_neural_priming(self):
+        wanted = {"text only": 0.4388, "1 shot": 0.7004, "1 shot + text, alpha 0.5": 0.7673}
+        self.check("01_neural_priming", {**wanted, "2 shots": 0.7606, "2 shots + text, alpha 0.4": 0.7962})
+
+    def test_res_mem(self):
+        wanted = {"base model": 0.9053, "kNN alone": 0.8931, "ResMem": 0.9243, "train accuracy, pixels, k = 1": 1.0}
+        self.check("03_resmem", {**wanted, "test accuracy, pixels, k = 1": 0.9866})
+
+    def test_coocmap(self):
+        self.check("04_coocmap", {"words matched": 1.0})
+
+    def test_mem_ae(self):
+        wanted = {"ip, lambda 0.00: mean AUC": 0.9823, "ip, lambda 0.05: mean AUC": 0.9822}
+        self.check("10_memae", {**wanted, "ip, lambda 0.15: all-zero rows": 870, "cosine, lambda 0.05: mean AUC": 0.9803})
+
+    def test_to_m_my(self):
+        wanted = {"right with a memory for each agent": 1.0}
+        self.check("12_tommy", {**wanted, "false beliefs answered wrong with one memory": 1.0})
+
+
+if __name__ == "__main__":
+    harness.main()
