@@ -19,6 +19,9 @@ inline constexpr std::string_view kRequestIdReused = "REQUEST_ID_REUSED";
 inline constexpr std::string_view kForeignVersion = "FOREIGN_VERSION";
 inline constexpr std::string_view kMemoryNotFound = "MEMORY_NOT_FOUND";
 inline constexpr std::string_view kMemoryExists = "MEMORY_EXISTS";
+inline constexpr std::string_view kVersionMismatch = "VERSION_MISMATCH";
+inline constexpr std::string_view kStateKindMismatch = "STATE_KIND_MISMATCH";
+inline constexpr std::string_view kSessionNotApplied = "SESSION_NOT_APPLIED";
 }  // namespace reason
 
 // `status` with `reason` attached; an OK status stays OK.

@@ -87,6 +87,29 @@ inline constexpr size_t kMaxErrorDetailBytes = 4 * 1024;
 inline constexpr double kMinTemperature = 1e-9;
 inline constexpr double kMaxTemperature = 1e12;
 
+// --- Working memory ------------------------------------------------------------------------------------------------
+
+// A session and a state: a conversation's UUID with a path of forks behind it; a layer and a head.
+inline constexpr size_t kMaxSessionNameBytes = 128;
+inline constexpr size_t kMaxStateNameBytes = 128;
+// Operations of one batch: a decode step of 40 sequences with a hundred layers each.
+inline constexpr size_t kMaxStateOperations = 4'096;
+// One state: a linear one of 2,047 x 2,047 in f64, or the feedback activations of a whole model.
+inline constexpr size_t kMaxStateBytes = 32 * 1024 * 1024;
+// All states of a session, so that it fits in a message with a MiB to spare for what is around them.
+inline constexpr size_t kMaxSessionBytes = kMaxMessageBytes - 1024 * 1024;
+// States of a session: a whole session is listed when it moves or forks for the last time before it is copied.
+inline constexpr size_t kMaxSessionStates = 65'536;
+// What a batch may write on one shard: the states that it changes are written whole, and held until they are.
+inline constexpr size_t kMaxStateBatchBytes = 256 * 1024 * 1024;
+// Frozen spaces below a session: each is one look-up more for a state that is not there. Beyond it a fork copies.
+inline constexpr size_t kMaxSessionBases = 16;
+// Sessions of one reset, and of one page of a list.
+inline constexpr size_t kMaxResetSessions = 4'096;
+inline constexpr size_t kMaxSessionsPage = 1'000;
+// An answer up to this size is remembered with its request id, so that a retry gets the same bytes.
+inline constexpr size_t kMaxRememberedAnswerBytes = 64 * 1024;
+
 // --- Server -------------------------------------------------------------------------------------------------------
 
 // Searches waiting for a worker; at 1 ms each a full queue is half a second of delay.

@@ -68,6 +68,7 @@ struct Deployment::State {
   std::unique_ptr<Catalogue> catalogue;
   std::vector<std::unique_ptr<Shard>> shards;
   std::unique_ptr<WriteFanout> fanout;
+  std::unique_ptr<WorkingMemory> working_memory;
   std::unique_ptr<Maintenance> maintenance;  // before the shards in destruction
   std::unique_ptr<SearchPool> pool;
   std::unique_ptr<AnswerCache> answers;
@@ -167,6 +168,7 @@ absl::StatusOr<std::unique_ptr<Deployment>> Deployment::Open(DeploymentOptions o
 
   state->pool = std::make_unique<SearchPool>(threads, options.max_batched_rows);
   state->fanout = std::make_unique<WriteFanout>(state->ShardPointers(), &state->routing);
+  state->working_memory = std::make_unique<WorkingMemory>(state->ShardPointers(), &state->routing, state->clock);
   state->answers = std::make_unique<AnswerCache>(options.answer_cache_bytes);
   state->query_context = {state->ShardPointers(), &state->routing, state->pool.get(), state->answers.get()};
   state->maintenance = std::make_unique<Maintenance>(
@@ -185,6 +187,8 @@ absl::StatusOr<std::unique_ptr<Deployment>> Deployment::Open(DeploymentOptions o
 }
 
 uint32_t Deployment::shards() const { return state_->routing.shards(); }
+
+const WorkingMemory& Deployment::working_memory() const { return *state_->working_memory; }
 
 absl::StatusOr<MemoryHandle> Deployment::CreateMemory(const MemorySpec& spec) {
   return state_->catalogue->Create(spec, state_->clock->NowMs());

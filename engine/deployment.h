@@ -20,6 +20,7 @@
 #include "engine/commands.h"
 #include "engine/index_thresholds.h"
 #include "engine/prune_command.h"
+#include "engine/working_memory.h"
 
 namespace mneme {
 
@@ -79,6 +80,9 @@ class Deployment {
   absl::StatusOr<ScanPage> Scan(const MemoryHandle& memory, const ScanCommand& command) const;
   absl::StatusOr<uint64_t> Count(const MemoryHandle& memory, const PartitionSelection& partitions,
                                  const RowFilter& filter, const Version& at_least, const CallLimits& limits) const;
+
+  // --- Working memory ---
+  const WorkingMemory& working_memory() const;
 
   // --- Index and statistics ---
   // Seals tails and brings the index of every partition up to date. CANCELLED when `progress` returns false.

@@ -14,6 +14,8 @@
 
 namespace mneme {
 
+constexpr std::string_view RootOfSession(std::string_view session) { return session.substr(0, session.find('/')); }
+
 // Pure. Not stateful: copy it freely.
 class Routing {
  public:
@@ -38,6 +40,11 @@ class Routing {
   uint32_t OwnerOfBatch(const MemoryRecord& memory, PartitionId partition, std::string_view request_id) const {
     if (const auto owner = OwnerOfPartition(memory, partition)) return *owner;
     return static_cast<uint32_t>(Checksum64(request_id, memory.number) % shards_);
+  }
+  // The shard of a session and of all its forks: by its root, the text before its first '/'.
+  uint32_t OwnerOfSession(const MemoryRecord& memory, std::string_view session) const {
+    if (memory.spec.spread == Spread::kOne) return static_cast<uint32_t>(Mix64(memory.number) % shards_);
+    return static_cast<uint32_t>(Checksum64(RootOfSession(session), memory.number) % shards_);
   }
   // The shards that may hold entries of the selection, ascending.
   std::vector<uint32_t> OwnersOf(const MemoryRecord& memory, const PartitionSelection& selection) const;

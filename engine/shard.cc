@@ -23,6 +23,8 @@ namespace {
 
 // Rows that a delete by filter removes in one atomic batch.
 constexpr size_t kDeleteGroupRows = 65'536;
+// States of sessions that one group writes at most, and one operation: a small one may write large states.
+constexpr uint64_t kGroupStateBytes = 32 * 1024 * 1024;
 // Remembered requests dropped in one round once the window is full.
 constexpr size_t kForgetBatch = 1024;
 
@@ -126,6 +128,10 @@ void Shard::Apply(std::deque<WriteOperation>& operations) {
     } else if (auto* sleep = std::get_if<SleepOperation>(&operation)) {
       Close(round);
       LayToSleep(*sleep);
+    } else if (auto* states = std::get_if<StateOperation>(&operation)) {
+      const bool dropped = dropped_.contains(states->ticket.memory->number);
+      round.planned.push_back({&states->ticket, dropped ? DroppedError() : round.group->PlanStates(*states)});
+      if (round.group->state_bytes() >= kGroupStateBytes) Close(round);
     }
   }
   Close(round);

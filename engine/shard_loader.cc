@@ -65,6 +65,11 @@ absl::Status LoadTail(const EntryStore& store, PartitionIndex& partition) {
   return absl::OkStatus();
 }
 
+absl::Status NeverHad(MemoryNumber memory) {
+  return absl::DataLossError(
+      absl::StrCat("the store holds memory ", memory, ", which the catalogue never had; restore the catalogue"));
+}
+
 class Loader {
  public:
   Loader(EntryStore& store, IndexFiles& files, const EventSink& events)
@@ -86,8 +91,7 @@ class Loader {
     for (const PartitionHead& head : heads) {
       const auto memory = by_number.find(head.key.memory);
       if (memory == by_number.end() && head.key.memory >= next_number) {
-        return absl::DataLossError(absl::StrCat("the store holds memory ", head.key.memory,
-                                                ", which the catalogue never had; restore the catalogue"));
+        return NeverHad(head.key.memory);
       }
       if (memory == by_number.end()) {
         unknown.insert(head.key.memory);
@@ -102,6 +106,12 @@ class Loader {
       if (segments != records_of.end()) RETURN_IF_ERROR(LoadSegments(*partition, std::move(segments->second)));
       RETURN_IF_ERROR(LoadRows(store_, *partition));
       loaded.awake.emplace(head.key, std::move(partition));
+    }
+    ASSIGN_OR_RETURN(const std::vector<MemoryNumber> with_states, store_.ReadStates()->Memories());
+    for (const MemoryNumber memory : with_states) {
+      if (by_number.contains(memory)) continue;
+      if (memory >= next_number) return NeverHad(memory);
+      unknown.insert(memory);
     }
     for (const MemoryNumber memory : unknown) RETURN_IF_ERROR(store_.DropMemory(memory));
     RemoveOrphans(loaded.awake);

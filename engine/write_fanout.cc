@@ -5,59 +5,20 @@
 #include <memory>
 #include <utility>
 
-#include "absl/base/thread_annotations.h"
 #include "absl/strings/str_cat.h"
-#include "common/mutex.h"
-#include "common/checksum.h"
 #include "common/status_macros.h"
+#include "engine/content_hash.h"
+#include "engine/write_join.h"
 
 namespace mneme {
 namespace {
 
-// Collects the answers of the shards; the last one calls `done`.
-class Join {
- public:
-  struct Answer {
-    uint32_t shard = 0;
-    absl::StatusOr<WriteResult> result = WriteResult{};
-  };
-  Join(size_t shards, std::function<void()> visible, std::function<void(std::vector<Answer>)> done)
-      : not_visible_(shards), not_done_(shards), visible_(std::move(visible)), done_(std::move(done)) {}
-
-  void Visible() {
-    {
-      MutexLock lock(&mutex_);
-      if (--not_visible_ != 0) return;
-    }
-    visible_();
-  }
-  void Done(uint32_t shard, absl::StatusOr<WriteResult> result) {
-    std::vector<Answer> answers;
-    {
-      MutexLock lock(&mutex_);
-      answers_.push_back({shard, std::move(result)});
-      if (--not_done_ != 0) return;
-      answers.swap(answers_);
-    }
-    std::sort(answers.begin(), answers.end(), [](const Answer& a, const Answer& b) { return a.shard < b.shard; });
-    done_(std::move(answers));
-  }
-
- private:
-  Mutex mutex_;
-  size_t not_visible_ ABSL_GUARDED_BY(mutex_);
-  size_t not_done_ ABSL_GUARDED_BY(mutex_);
-  std::vector<Answer> answers_ ABSL_GUARDED_BY(mutex_);
-  const std::function<void()> visible_;
-  const std::function<void(std::vector<Answer>)> done_;
-};
-
 // Sums the answers into result and version; the error of the first shard that failed.
-absl::StatusOr<WriteResult> Sum(const MemoryRecord& memory, std::vector<Join::Answer>& answers, Version& version) {
+absl::StatusOr<WriteResult> Sum(const MemoryRecord& memory, std::vector<WriteJoin::Answer>& answers, Version& version) {
   WriteResult sum;
   sum.replayed = true;
   version.memory = memory.number;
-  for (Join::Answer& answer : answers) {
+  for (WriteJoin::Answer& answer : answers) {
     RETURN_IF_ERROR(answer.result.status());
     sum.count += answer.result->count;
     sum.other += answer.result->other;
@@ -67,21 +28,6 @@ absl::StatusOr<WriteResult> Sum(const MemoryRecord& memory, std::vector<Join::An
   }
   return sum;
 }
-
-// One checksum of everything a request asks, so that a reused request id is noticed.
-class ContentHash {
- public:
-  void Add(std::string_view bytes) { hash_ = Checksum64(bytes, hash_ + 1); }
-  template <typename T>
-  void Add(const std::vector<T>& column) {
-    Add(std::string_view(reinterpret_cast<const char*>(column.data()), column.size() * sizeof(T)));
-  }
-  void Add(uint64_t number) { Add(std::string_view(reinterpret_cast<const char*>(&number), sizeof(number))); }
-  uint64_t value() const { return hash_; }
-
- private:
-  uint64_t hash_ = 0;
-};
 
 uint64_t ContentOf(PartitionId partition, const EntryColumns& entries) {
   ContentHash hash;
@@ -115,29 +61,6 @@ uint64_t ContentOf(const DeleteCommand& command) {
   return hash.value();
 }
 
-WriteTicket MakeTicket(const MemoryHandle& memory, const std::string& request_id, uint64_t content,
-                       Durability durability, int64_t stamp_ms) {
-  WriteTicket ticket;
-  ticket.memory = memory;
-  if (!request_id.empty()) {
-    ticket.request = RequestIdentity{Checksum128(absl::StrCat(memory->number, "/", request_id)), content};
-  }
-  ticket.durability = durability;
-  ticket.stamp_ms = stamp_ms;
-  return ticket;
-}
-
-// Hands `operation` to the shard; a refusal is an answer too.
-template <typename Operation>
-void SubmitTo(Shard& shard, Operation operation, const std::shared_ptr<Join>& join, bool wants_visible) {
-  if (wants_visible) operation.ticket.visible = [join] { join->Visible(); };
-  operation.ticket.done = [join, number = shard.number()](absl::StatusOr<WriteResult> result) {
-    join->Done(number, std::move(result));
-  };
-  const absl::Status submitted = shard.Submit(std::move(operation));
-  if (!submitted.ok()) join->Done(shard.number(), submitted);
-}
-
 }  // namespace
 
 void WriteFanout::Insert(MemoryHandle memory, InsertCommand command, int64_t stamp_ms, std::function<void()> visible,
@@ -160,8 +83,8 @@ void WriteFanout::Insert(MemoryHandle memory, InsertCommand command, int64_t sta
     }
   }
   const bool wants_visible = visible != nullptr;
-  auto join = std::make_shared<Join>(by_shard.size(), std::move(visible),
-                                     [memory, done = std::move(done)](std::vector<Join::Answer> answers) {
+  auto join = std::make_shared<WriteJoin>(by_shard.size(), std::move(visible),
+                                     [memory, done = std::move(done)](std::vector<WriteJoin::Answer> answers) {
                                        InsertOutcome outcome;
                                        auto sum = Sum(*memory, answers, outcome.version);
                                        if (!sum.ok()) return done(sum.status());
@@ -191,9 +114,9 @@ void WriteFanout::Delete(MemoryHandle memory, DeleteCommand command, int64_t sta
     command.ids->erase(std::unique(command.ids->begin(), command.ids->end()), command.ids->end());
     return uint64_t{command.ids->size()};
   }();
-  auto join = std::make_shared<Join>(
+  auto join = std::make_shared<WriteJoin>(
       owners.size(), nullptr,
-      [memory, stamp_ms, distinct, done = std::move(done)](std::vector<Join::Answer> answers) {
+      [memory, stamp_ms, distinct, done = std::move(done)](std::vector<WriteJoin::Answer> answers) {
         DeleteOutcome outcome;
         auto sum = Sum(*memory, answers, outcome.version);
         if (!sum.ok()) return done(sum.status());

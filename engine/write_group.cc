@@ -42,7 +42,7 @@ WriteGroup::Change& WriteGroup::ChangeOf(const PartitionKey& key, const MemorySp
   return at->second;
 }
 
-absl::StatusOr<std::optional<WriteResult>> WriteGroup::FindReplay(const WriteTicket& ticket) {
+absl::StatusOr<std::optional<RememberedRequest>> WriteGroup::FindRemembered(const WriteTicket& ticket) {
   if (!ticket.request.has_value()) return std::nullopt;
   std::optional<RememberedRequest> known;
   const auto here = request_of_hash_.find(ticket.request->id.low);
@@ -56,16 +56,26 @@ absl::StatusOr<std::optional<WriteResult>> WriteGroup::FindReplay(const WriteTic
     return WithReason(absl::FailedPreconditionError("request_id was used before with other content; use a new one"),
                       reason::kRequestIdReused);
   }
+  return known;
+}
+
+absl::StatusOr<std::optional<WriteResult>> WriteGroup::FindReplay(const WriteTicket& ticket) {
+  ASSIGN_OR_RETURN(const auto known, FindRemembered(ticket));
+  if (!known.has_value()) return std::nullopt;
   ASSIGN_OR_RETURN(const RememberedOutcome outcome, DecodeOutcome(known->result));
   return Replay(outcome, known->sequence, shard_);
+}
+
+void WriteGroup::RememberBytes(const WriteTicket& ticket, Sequence sequence, std::string result) {
+  request_of_hash_[ticket.request->id.low] = batch_.requests.size();
+  batch_.requests.push_back(
+      {ticket.request->id, ticket.request->content, sequence, ticket.stamp_ms, std::move(result)});
 }
 
 void WriteGroup::Remember(const WriteTicket& ticket, const WriteResult& result, Row first_row) {
   if (!ticket.request.has_value()) return;
   RememberedOutcome outcome{result.count, result.other, first_row, !result.given_ids.empty()};
-  request_of_hash_[ticket.request->id.low] = batch_.requests.size();
-  batch_.requests.push_back({ticket.request->id, ticket.request->content, result.sequence, ticket.stamp_ms,
-                             EncodeOutcome(outcome)});
+  RememberBytes(ticket, result.sequence, EncodeOutcome(outcome));
 }
 
 absl::StatusOr<std::vector<std::optional<Row>>> WriteGroup::FindRows(const PartitionKey& key, const Change& change,
@@ -124,6 +134,7 @@ absl::Status WriteGroup::Commit(std::vector<PartitionKey>& changed, std::vector<
   });
   DropEmptied();
   for (const auto& [key, change] : changes_) batch_.heads.push_back(change.head);
+  if (states_ != nullptr) batch_.states = states_->TakeWrites();
   RETURN_IF_ERROR(store_.Commit(batch_));
   for (auto& [key, change] : changes_) {
     auto& partition = partitions_[key];

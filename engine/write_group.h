@@ -4,7 +4,9 @@
 
 #include <cstdint>
 #include <map>
+#include <memory>
 #include <optional>
+#include <string>
 #include <vector>
 
 #include "absl/container/flat_hash_map.h"
@@ -13,6 +15,7 @@
 #include "absl/status/statusor.h"
 #include "absl/types/span.h"
 #include "engine/partition_index.h"
+#include "engine/session_planner.h"
 #include "engine/write_operations.h"
 #include "storage/entry_store.h"
 
@@ -50,11 +53,15 @@ class WriteGroup {
   absl::StatusOr<WriteResult> PlanDropPartitions(const DeleteOperation& operation,
                                                  const std::vector<PartitionKey>& keys);
 
+  absl::StatusOr<WriteResult> PlanStates(const StateOperation& operation);
+
   // Forgets remembered requests that are past their window.
   void Forget(std::vector<RememberedRequest> requests) { batch_.forgotten_requests = std::move(requests); }
 
   bool empty() const { return sequence_ == first_sequence_ - 1; }
   Sequence last_sequence() const { return sequence_; }
+  // Of planned states of sessions.
+  uint64_t state_bytes() const { return states_ == nullptr ? 0 : states_->bytes(); }
   size_t requests() const { return batch_.requests.size(); }
   // Commits to the store, then applies to the partitions. Tells which partitions changed, and which segments belong to
   // partitions that were emptied.
@@ -84,6 +91,9 @@ class WriteGroup {
   };
 
   Change& ChangeOf(const PartitionKey& key, const MemorySpec& spec);
+  // What was remembered under the ticket's request id; FAILED_PRECONDITION when that was with other content.
+  absl::StatusOr<std::optional<RememberedRequest>> FindRemembered(const WriteTicket& ticket);
+  void RememberBytes(const WriteTicket& ticket, Sequence sequence, std::string result);
   void Remember(const WriteTicket& ticket, const WriteResult& result, Row first_row);
   absl::StatusOr<std::vector<std::optional<Row>>> FindRows(const PartitionKey& key, const Change& change,
                                                            const std::vector<EntryId>& ids) const;
@@ -105,6 +115,7 @@ class WriteGroup {
   Sequence sequence_;
   StoreBatch batch_;
   std::map<PartitionKey, Change> changes_;
+  std::unique_ptr<SessionPlanner> states_;  // from the first StateOperation on
   std::map<PartitionKey, IndexSpec> specs_;
   absl::flat_hash_map<uint64_t, size_t> request_of_hash_;  // low half of the hash -> position in batch_.requests
 };

@@ -32,6 +32,7 @@ uint64_t BytesOf(const WriteOperation& operation) {
   if (const auto* merge = std::get_if<MergeOperation>(&operation)) {
     return kOverheadBytes + BytesOf(merge->survivors) + merge->merged.size() * sizeof(StoredRow);
   }
+  if (const auto* states = std::get_if<StateOperation>(&operation)) return kOverheadBytes + BytesOf(states->request);
   return kOverheadBytes;
 }
 

@@ -1,9 +1,11 @@
-// What a shard's writer applies, in order: inserts, deletes, installed segments, merged entries, dropped memories.
+// What a shard's writer applies, in order: inserts, deletes, installed segments, merged entries, dropped memories, and
+// what sessions are asked.
 #ifndef MNEME_ENGINE_WRITE_OPERATIONS_H_
 #define MNEME_ENGINE_WRITE_OPERATIONS_H_
 
 #include <cstdint>
 #include <functional>
+#include <memory>
 #include <optional>
 #include <variant>
 #include <vector>
@@ -13,6 +15,7 @@
 #include "common/columns.h"
 #include "engine/commands.h"
 #include "engine/partition_index.h"
+#include "engine/state_commands.h"
 #include "index/row_filter.h"
 #include "storage/entry_store.h"
 
@@ -31,6 +34,7 @@ struct WriteResult {
   std::vector<EntryId> given_ids;
   Sequence sequence = 0;
   bool replayed = false;
+  std::shared_ptr<const StateOutcome> states;  // of a StateOperation
 };
 
 // Common to all writes of clients. `visible` may be null; `done` is called exactly once.
@@ -58,6 +62,12 @@ struct DeleteOperation {
   std::optional<std::vector<EntryId>> ids;
   std::optional<RowFilter> filter;
   bool everything = false;
+};
+
+// What sessions are asked, in order with everything else of the shard.
+struct StateOperation {
+  WriteTicket ticket;
+  StateRequest request;
 };
 
 // The outcome of background work: a segment file that is to take the place of the rows it covers. Without a segment:
@@ -113,7 +123,7 @@ struct SleepOperation {
 };
 
 using WriteOperation = std::variant<InsertOperation, DeleteOperation, InstallOperation, ExpireOperation, MergeOperation,
-                                    DropMemoryOperation, SleepOperation>;
+                                    DropMemoryOperation, SleepOperation, StateOperation>;
 
 uint64_t BytesOf(const EntryColumns& entries);
 // Bytes that an operation holds while it waits.

@@ -28,7 +28,8 @@
 namespace mneme {
 namespace {
 
-constexpr const char* kServices[] = {"mneme.v1.MemoryService", "mneme.v1.AdminService"};
+constexpr const char* kServices[] = {"mneme.v1.MemoryService", "mneme.v1.WorkingMemoryService",
+                                      "mneme.v1.AdminService"};
 // Ram that gRPC may hold in buffers, over all connections: a few of the largest messages each way.
 constexpr size_t kTransportBytes = 1024U * 1024 * 1024;
 constexpr int kFrameBytes = 1024 * 1024;
@@ -112,6 +113,7 @@ absl::Status Server::Listen() {
   // The health service is gRPC's own; reflection can describe it only when its compiled file is linked in.
   grpc::health::v1::HealthCheckRequest::descriptor();
   memory_service_ = MakeMemoryService(front_end_);
+  working_memory_service_ = MakeWorkingMemoryService(front_end_);
   admin_service_ = MakeAdminService(front_end_);
   grpc::ServerBuilder builder;
   TuneTransport(builder);
@@ -122,6 +124,7 @@ absl::Status Server::Listen() {
     builder.AddListeningPort(addresses[i], grpc::InsecureServerCredentials(), &ports[i]);
   }
   builder.RegisterService(memory_service_.get());
+  builder.RegisterService(working_memory_service_.get());
   builder.RegisterService(admin_service_.get());
   // Only this user and group may connect: a Unix socket is made with what the mask leaves.
   const mode_t mask = umask(0117);

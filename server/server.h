@@ -58,6 +58,7 @@ class Server {
   std::atomic<bool> ready_{false};
   std::unique_ptr<AdminHttp> admin_;
   std::unique_ptr<grpc::Service> memory_service_;
+  std::unique_ptr<grpc::Service> working_memory_service_;
   std::unique_ptr<grpc::Service> admin_service_;
   std::unique_ptr<Deployment> deployment_;
   std::unique_ptr<grpc::Server> grpc_;

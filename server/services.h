@@ -1,4 +1,4 @@
-// MemoryService and AdminService as gRPC sees them: every method takes the bytes as they came (see raw_message.h) and
+// MemoryService, WorkingMemoryService and AdminService as gRPC sees them: every method takes the bytes as they came (see raw_message.h) and
 // hands them to its handler.
 #ifndef MNEME_SERVER_SERVICES_H_
 #define MNEME_SERVER_SERVICES_H_
@@ -13,6 +13,7 @@ namespace mneme {
 
 // `front_end` must outlive the service and its calls.
 std::unique_ptr<grpc::Service> MakeMemoryService(FrontEnd& front_end);
+std::unique_ptr<grpc::Service> MakeWorkingMemoryService(FrontEnd& front_end);
 std::unique_ptr<grpc::Service> MakeAdminService(FrontEnd& front_end);
 
 }  // namespace mneme

@@ -20,7 +20,7 @@ struct EntryFamilies {
   rocksdb::ColumnFamilyHandle* requests = nullptr;
 };
 
-// Everything of `batch` but its requests, in the order that StoreBatch states: dropped partitions, runs, deaths, heads,
+// Everything of `batch` but its requests and states, in the order that StoreBatch states: dropped partitions, runs, deaths, heads,
 // segments removed and added, marks cleared.
 rocksdb::Status EncodeBatch(const StoreBatch& batch, const EntryFamilies& families, rocksdb::WriteBatch& out);
 

@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <functional>
+#include <memory>
 #include <optional>
 #include <string>
 #include <vector>
@@ -14,6 +15,7 @@
 #include "common/checksum.h"
 #include "common/columns.h"
 #include "common/types.h"
+#include "storage/states.h"
 
 namespace mneme {
 
@@ -54,7 +56,7 @@ struct RememberedRequest {
 
 // One atomic change of a shard. Borrowed columns must live until Commit() returns. Its parts take effect in this order:
 // dropped partitions, runs, deaths, heads, forgotten requests, requests, removed segments, added segments, cleared
-// marks.
+// marks, states.
 struct StoreBatch {
   // Entries columns[begin, end) become rows first_row, first_row + 1, ...
   struct Run {
@@ -87,6 +89,7 @@ struct StoreBatch {
   std::vector<SegmentRecord> removed_segments = {};
   std::vector<SegmentRecord> added_segments = {};
   std::vector<Death> cleared_marks = {};  // dead marks that no segment needs any more; only key and row are read
+  StateWrites states = {};
 };
 
 // Rows [first_row, end_row) of a partition.
@@ -141,6 +144,9 @@ class EntryStore {
   virtual absl::StatusOr<std::vector<PartitionHead>> ReadHeads() const = 0;
   virtual absl::StatusOr<std::vector<SegmentRecord>> ReadSegments() const = 0;
   virtual absl::StatusOr<std::vector<Row>> ReadDeadMarks(const PartitionKey& key) const = 0;
+
+  // Working memory as of now; the store must outlive the reader.
+  virtual std::unique_ptr<StateReader> ReadStates() const = 0;
 
   // Removes everything of a memory, in ranges; idempotent. Called only after its drop is durable in the catalogue.
   virtual absl::Status DropMemory(MemoryNumber memory) = 0;

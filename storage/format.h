@@ -36,7 +36,7 @@ inline constexpr char kDeadFamily[] = "dead";
 inline constexpr char kHeadsFamily[] = "heads";
 inline constexpr char kSegmentsFamily[] = "segments";
 inline constexpr char kRequestsFamily[] = "requests";
-inline constexpr char kStatesFamily[] = "states";  // kept for working memory
+inline constexpr char kStatesFamily[] = "states";
 // The column family of the catalogue's RocksDB, beside meta.
 inline constexpr char kMemoriesFamily[] = "memories";
 
@@ -78,6 +78,19 @@ struct ParsedRequestAge {
   Hash128 id;
 };
 absl::StatusOr<ParsedRequestAge> ParseRequestByAgeKey(std::string_view bytes);
+
+// Working memory; marks keep its three kinds of records apart.
+// memory u32 | 's' | session
+std::string SessionKeyOf(const SessionKey& key);
+absl::StatusOr<SessionKey> ParseSessionKey(std::string_view bytes);
+// memory u32 | 'v' | number u64, and after it the name: a state
+std::string StateSpacePrefix(const StateSpace& space);
+std::string StateKeyOf(const StateKey& key);
+absl::StatusOr<StateKey> ParseStateKey(std::string_view bytes);
+// memory u32 | 'r' | number u64: how many sessions have a space among their bases
+std::string ReferenceKeyOf(const StateSpace& space);
+// The memory of any of them.
+absl::StatusOr<MemoryNumber> ParseMemoryPrefix(std::string_view bytes);
 
 // --- Records ------------------------------------------------------------------------------------------------------
 
@@ -128,6 +141,14 @@ struct StoreState {
 };
 std::string EncodeState(const StoreState& state);
 absl::StatusOr<StoreState> DecodeState(std::string_view record);
+
+// Working memory. The payload of a state ends its record: whoever writes the start and the payload in turn copies a large
+// one once.
+std::string EncodeSession(const SessionRecord& session);
+absl::StatusOr<SessionRecord> DecodeSession(std::string_view record);
+std::string EncodeStateStart(const StateRecord& state);
+std::string EncodeSessionState(const StateRecord& state);
+absl::StatusOr<StateRecord> DecodeSessionState(std::string_view record);
 
 std::string EncodeStoreFormat(uint32_t version);
 absl::StatusOr<uint32_t> DecodeStoreFormat(std::string_view record);

@@ -8,6 +8,7 @@
 #include "absl/strings/str_cat.h"
 #include "common/mutex.h"
 #include "common/status_macros.h"
+#include "storage/memory_states.h"
 
 namespace mneme {
 namespace {
@@ -60,6 +61,11 @@ class MemoryEntryStore final : public EntryStore {
   absl::StatusOr<std::vector<SegmentRecord>> ReadSegments() const override;
   absl::StatusOr<std::vector<Row>> ReadDeadMarks(const PartitionKey& key) const override;
 
+  std::unique_ptr<StateReader> ReadStates() const override {
+    MutexLock lock(&mu_);
+    return states_.Read();
+  }
+
   absl::Status DropMemory(MemoryNumber memory) override;
   uint64_t DiskBytes() const override { return 0; }
   absl::Status Compact() override { return absl::OkStatus(); }
@@ -74,6 +80,7 @@ class MemoryEntryStore final : public EntryStore {
   absl::Status failure_ ABSL_GUARDED_BY(mu_);
   std::map<PartitionKey, Partition> partitions_ ABSL_GUARDED_BY(mu_);
   std::map<RequestKey, RememberedRequest> requests_ ABSL_GUARDED_BY(mu_);
+  MemoryStates states_ ABSL_GUARDED_BY(mu_);
 };
 
 const Partition* MemoryEntryStore::Find(const PartitionKey& key) const {
@@ -124,6 +131,7 @@ absl::Status MemoryEntryStore::Commit(const StoreBatch& batch) {
     partitions_[segment.key].segments[segment.file_number] = segment;
   }
   for (const StoreBatch::Death& mark : batch.cleared_marks) partitions_[mark.key].dead.erase(mark.row);
+  states_.Apply(batch.states);
   applied_ = batch.sequence;
   return absl::OkStatus();
 }
@@ -253,6 +261,7 @@ absl::Status MemoryEntryStore::DropMemory(MemoryNumber memory) {
   auto end = begin;
   while (end != partitions_.end() && end->first.memory == memory) ++end;
   partitions_.erase(begin, end);
+  states_.DropMemory(memory);
   return absl::OkStatus();
 }
 

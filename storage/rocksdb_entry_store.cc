@@ -11,6 +11,7 @@
 #include "storage/durable_db.h"
 #include "storage/id_map.h"
 #include "storage/request_ledger.h"
+#include "storage/rocksdb_states.h"
 #include "storage/rocksdb_status.h"
 
 namespace mneme {
@@ -65,6 +66,10 @@ class RocksDbEntryStore final : public EntryStore {
   absl::StatusOr<std::vector<SegmentRecord>> ReadSegments() const override;
   absl::StatusOr<std::vector<Row>> ReadDeadMarks(const PartitionKey& key) const override;
 
+  std::unique_ptr<StateReader> ReadStates() const override {
+    return NewRocksDbStateReader(store_->db(), store_->family(kStates));
+  }
+
   absl::Status DropMemory(MemoryNumber memory) override;
   uint64_t DiskBytes() const override;
   absl::Status Compact() override;
@@ -82,10 +87,12 @@ class RocksDbEntryStore final : public EntryStore {
 };
 
 absl::Status RocksDbEntryStore::Commit(const StoreBatch& batch) {
-  rocksdb::WriteBatch writes(EncodedBytes(batch));
+  rocksdb::WriteBatch writes(EncodedBytes(batch) + EncodedBytes(batch.states));
   // A batch that could not be put together is a failure as good as one that could not be written.
   const rocksdb::Status encoded = EncodeBatch(batch, families_, writes);
   if (!encoded.ok()) return store_->Fail(FromRocksDb(encoded, "commit"));
+  const absl::Status states = EncodeStates(batch.states, store_->db(), store_->family(kStates), writes);
+  if (!states.ok()) return store_->Fail(states);
   const absl::StatusOr<int64_t> requests = requests_.Encode(batch, writes);
   if (!requests.ok()) return store_->Fail(requests.status());
   return store_->Write(writes, batch.sequence, *requests);
@@ -203,7 +210,9 @@ absl::StatusOr<std::vector<Row>> RocksDbEntryStore::ReadDeadMarks(const Partitio
 
 absl::Status RocksDbEntryStore::DropMemory(MemoryNumber memory) {
   rocksdb::WriteBatch writes;
-  const rocksdb::Status encoded = EncodeDrop(format::MemoryPrefix(memory), families_, writes);
+  const std::string prefix = format::MemoryPrefix(memory);
+  rocksdb::Status encoded = EncodeDrop(prefix, families_, writes);
+  if (encoded.ok()) encoded = writes.DeleteRange(store_->family(kStates), prefix, format::PrefixEnd(prefix));
   if (!encoded.ok()) return store_->Fail(FromRocksDb(encoded, "drop a memory"));
   return store_->Write(writes, std::nullopt, 0);
 }

@@ -32,7 +32,8 @@ std::string Fetch(TestServer& server, const std::string& path) {
 
 TEST(LifecycleTest, HealthIsServingForEveryService) {
   TestServer server;
-  for (const char* service : {"", "mneme.v1.MemoryService", "mneme.v1.AdminService"}) {
+  for (const char* service :
+       {"", "mneme.v1.MemoryService", "mneme.v1.WorkingMemoryService", "mneme.v1.AdminService"}) {
     HealthCheckResponse response;
     ASSERT_TRUE(CheckHealth(server, service, &response).ok()) << service;
     EXPECT_EQ(response.status(), HealthCheckResponse::SERVING) << service;
@@ -56,12 +57,15 @@ TEST(LifecycleTest, ReflectionDescribesEveryServiceThatIsServed) {
   std::string answer;
   // ServerReflectionRequest.list_services (field 7).
   ASSERT_TRUE(SendBytes(stub, method, std::string("\x3a\x01*"), &answer).ok());
-  for (const std::string service : {"mneme.v1.MemoryService", "mneme.v1.AdminService", "grpc.health.v1.Health"}) {
+  for (const std::string service : {"mneme.v1.MemoryService", "mneme.v1.WorkingMemoryService", "mneme.v1.AdminService",
+                                    "grpc.health.v1.Health"}) {
     EXPECT_THAT(answer, testing::HasSubstr(service));
   }
   // ServerReflectionRequest.file_containing_symbol (field 4): the file names its messages.
   for (const auto& [service, message] : std::map<std::string, std::string>{
-           {"mneme.v1.MemoryService", "InsertRequest"}, {"grpc.health.v1.Health", "HealthCheckRequest"}}) {
+           {"mneme.v1.MemoryService", "InsertRequest"},
+           {"mneme.v1.WorkingMemoryService", "ApplyRequest"},
+           {"grpc.health.v1.Health", "HealthCheckRequest"}}) {
     const std::string request = std::string("\x22") + static_cast<char>(service.size()) + service;
     std::string file;
     ASSERT_TRUE(SendBytes(stub, method, request, &file).ok());

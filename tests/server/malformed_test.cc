@@ -90,6 +90,13 @@ class Generator {
       if (field->cpp_type() == F::CPPTYPE_DOUBLE) reflection->AddDouble(&message, field, Real());
       if (field->cpp_type() == F::CPPTYPE_UINT32) reflection->AddUInt32(&message, field, static_cast<uint32_t>(Number()));
       if (field->cpp_type() == F::CPPTYPE_UINT64) reflection->AddUInt64(&message, field, Number());
+      if (field->cpp_type() == F::CPPTYPE_STRING) reflection->AddString(&message, field, Text());
+      if (field->cpp_type() != F::CPPTYPE_MESSAGE) continue;
+      // One that is there, or a new one.
+      const int size = reflection->FieldSize(message, field);
+      Spoil(size > 0 && OneIn(2)
+                ? *reflection->MutableRepeatedMessage(&message, field, static_cast<int>(Below(static_cast<uint64_t>(size))))
+                : *reflection->AddMessage(&message, field));
     }
   }
 
@@ -150,6 +157,16 @@ std::vector<Call> Calls() {
   step.mutable_append()->mutable_entries()->mutable_values()->set_tokens(Column<uint32_t>({7}));
   step.mutable_append()->set_lm_log_probs(Column<float>({-1}));
   calls.push_back(MakeCall(memory + "QueryStream", step));
+  const std::string working = "/mneme.v1.WorkingMemoryService/";
+  calls.push_back(MakeCall(working + "Apply", GoodApply("wiki")));
+  v1::ResetSessionsRequest reset;
+  reset.set_memory("wiki");
+  reset.add_sessions("chat");
+  calls.push_back(MakeCall(working + "ResetSessions", reset));
+  v1::ListSessionsRequest list;
+  list.set_memory("wiki");
+  list.set_prefix("chat");
+  calls.push_back(MakeCall(working + "ListSessions", list));
   v1::CreateMemoryRequest create;
   create.mutable_memory()->set_name("spare");
   create.mutable_memory()->set_dimension(2);

@@ -21,6 +21,7 @@
 #include "google/rpc/status.pb.h"
 #include "mneme/v1/admin.grpc.pb.h"
 #include "mneme/v1/memory.grpc.pb.h"
+#include "mneme/v1/working_memory.grpc.pb.h"
 #include "server/server.h"
 
 namespace mneme {
@@ -96,10 +97,12 @@ class TestServer {
                                          grpc::InsecureChannelCredentials(), arguments);
     memory = v1::MemoryService::NewStub(channel_);
     admin = v1::AdminService::NewStub(channel_);
+    working = v1::WorkingMemoryService::NewStub(channel_);
   }
   ~TestServer() {
     memory.reset();
     admin.reset();
+    working.reset();
     channel_.reset();
     server_.reset();
     std::filesystem::remove_all(directory_);
@@ -150,6 +153,7 @@ class TestServer {
   }
 
   std::unique_ptr<v1::MemoryService::Stub> memory;
+  std::unique_ptr<v1::WorkingMemoryService::Stub> working;
   std::unique_ptr<v1::AdminService::Stub> admin;
 
  private:
@@ -201,6 +205,19 @@ inline v1::InsertRequest GoodInsert(const std::string& name) {
   *request.mutable_entries()->mutable_keys() = F32({1, 0, 0, 1}, 2);
   request.mutable_entries()->mutable_values()->set_tokens(Column<uint32_t>({7, 8}));
   request.mutable_entries()->set_ids(Column<uint64_t>({1, 2}));
+  return request;
+}
+
+// Writes and reads a register; valid for any memory.
+inline v1::ApplyRequest GoodApply(const std::string& name) {
+  v1::ApplyRequest request;
+  request.set_memory(name);
+  for (int i = 0; i < 2; ++i) {
+    request.add_operations()->set_session("chat");
+    request.mutable_operations(i)->set_name("mode");
+  }
+  request.mutable_operations(0)->mutable_register_put()->set_value("draft");
+  request.mutable_operations(1)->mutable_register_get();
   return request;
 }
 

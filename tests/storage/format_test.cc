@@ -60,6 +60,9 @@ MemoryRecord ChoosingMemory() {
   return memory;
 }
 
+const SessionRecord kSession{.number = 258, .bases = {257, 3}, .states = 2, .bytes = 300, .expiry_ms = 1000};
+const StateRecord kState{.kind = StateKind::kRegister, .version = 300, .expiry_ms = 1000, .payload = "draft"};
+
 // One decoder: bytes that it accepts, and what it makes of any bytes when encoded again; nullopt when it refuses them.
 struct Decoder {
   std::string name;
@@ -94,6 +97,9 @@ std::vector<Decoder> Decoders() {
                   EncodeRequestAge),
       MakeDecoder("memory", {EncodeMemory(kMemory), EncodeMemory(ChoosingMemory())}, [](auto b) { return DecodeMemory(3, b); }, EncodeMemory),
       MakeDecoder("state", {EncodeState({500, 612, 3})}, DecodeState, EncodeState),
+      MakeDecoder("session", {EncodeSession(kSession), EncodeSession({.number = 1})}, DecodeSession, EncodeSession),
+      MakeDecoder("state of a session", {EncodeSessionState(kState), EncodeSessionState({.kind = StateKind::kRemoved})},
+                  DecodeSessionState, EncodeSessionState),
       MakeDecoder("store format", {EncodeStoreFormat(1)}, DecodeStoreFormat, EncodeStoreFormat),
       MakeDecoder("partition key", {PartitionPrefix({1, 2})}, ParsePartitionKey, PartitionPrefix),
       MakeDecoder("numbered key", {NumberedKey({1, 2}, 3)}, ParseNumberedKey,
@@ -126,6 +132,12 @@ TEST(FormatTest, RecordsHaveTheirGoldenBytes) {
             "d1 88 03 04 6e 6f 6e 65 04 40 04 80 20 ac 02");
   EXPECT_EQ(Hex(EncodeState({500, 612, 3})), "01 f4 03 e4 04 03");
   EXPECT_EQ(Hex(EncodeStoreFormat(1)), "01 00 00 00");
+  EXPECT_EQ(Hex(EncodeSession(kSession)), "01 82 02 02 81 02 03 02 ac 02 d0 0f");
+  EXPECT_EQ(Hex(EncodeSessionState(kState)), "01 01 ac 02 d0 0f 05 64 72 61 66 74");
+  EXPECT_EQ(Hex(EncodeSessionState({.kind = StateKind::kRemoved})), "01 00 00 00 00");
+  EXPECT_EQ(Hex(SessionKeyOf({3, "chat42"})), "00 00 00 03 73 63 68 61 74 34 32");
+  EXPECT_EQ(Hex(StateKeyOf({{3, 258}, "mode"})), "00 00 00 03 76 00 00 00 00 00 00 01 02 6d 6f 64 65");
+  EXPECT_EQ(Hex(ReferenceKeyOf({3, 258})), "00 00 00 03 72 00 00 00 00 00 00 01 02");
 }
 
 TEST(FormatTest, KeysHaveTheirGoldenBytes) {
@@ -172,6 +184,17 @@ TEST(FormatTest, AMemoryThatChoosesNothingIsNoNewRecordAndAnUnknownCodecIsDamage
   nothing[0] = 2;
   nothing.append(5, '\0');
   EXPECT_EQ(DecodeMemory(3, nothing).status().code(), absl::StatusCode::kDataLoss);
+}
+
+TEST(FormatTest, KeysOfWorkingMemoryAreReadBackAndKeptApart) {
+  const SessionKey session{3, "chat42"};
+  const StateKey state{{3, 258}, "mode"};
+  EXPECT_EQ(ParseSessionKey(SessionKeyOf(session)).value(), session);
+  EXPECT_EQ(ParseStateKey(StateKeyOf(state)).value(), state);
+  EXPECT_EQ(ParseMemoryPrefix(ReferenceKeyOf({3, 258})).value(), 3U);
+  EXPECT_FALSE(ParseSessionKey(StateKeyOf(state)).ok());
+  EXPECT_FALSE(ParseStateKey(SessionKeyOf(session)).ok());
+  EXPECT_FALSE(ParseStateKey(StateKeyOf({{3, 258}, ""}).substr(0, 12)).ok());
 }
 
 TEST(FormatTest, AnAttributeWithItsDefaultCostsNothing) {

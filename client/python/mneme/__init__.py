@@ -6,6 +6,7 @@ p = m.distribution(q, k=1024, temperature=7).mix(lm_log_probs, 0.3)
 """
 
 from . import _stubs  # noqa: F401  before what needs the stubs
+from . import working
 from .client import Client, connect
 from .decode import DecodeStream
 from .embedded import EmbeddedServer
@@ -31,6 +32,7 @@ from .requests import PruneGuard, Search
 from .results import Deleted, DenseNeighbours, Distributions, Inserted, Neighbours
 from .sparse import SparseVectors
 from .wire import Entries, Filter
+from .working import Session, State
 
 __all__ = [
     "Aborted",
@@ -63,8 +65,11 @@ __all__ = [
     "ResourceExhausted",
     "Search",
     "Selections",
+    "Session",
     "SparseVectors",
+    "State",
     "Unavailable",
     "Violation",
     "connect",
+    "working",
 ]

@@ -7,7 +7,7 @@ from types import TracebackType
 from typing import Any, Mapping, Optional, Type
 
 from . import calls, errors, wire
-from ._proto import admin_pb2, admin_pb2_grpc, memory_pb2_grpc, types_pb2
+from ._proto import admin_pb2, admin_pb2_grpc, memory_pb2_grpc, types_pb2, working_memory_pb2_grpc
 from .memory import Memory
 
 
@@ -20,6 +20,7 @@ class Client:
         self._caller = calls.Caller(timeout, attempts)
         self._data = memory_pb2_grpc.MemoryServiceStub(self._channel)
         self._admin = admin_pb2_grpc.AdminServiceStub(self._channel)
+        self._working = working_memory_pb2_grpc.WorkingMemoryServiceStub(self._channel)
 
     def __enter__(self) -> "Client":
         return self
@@ -37,7 +38,7 @@ class Client:
 
     def memory(self, name: str, *, fingerprint: Optional[Mapping[str, Any]] = None) -> Memory:
         """A handle to a memory; asks the server nothing. Each request presents the fingerprint unless it brings one."""
-        return Memory(name, self._caller, self._data, self._admin, fingerprint)
+        return Memory(name, self._caller, self._data, self._admin, self._working, fingerprint)
 
     def create_memory(
         self,

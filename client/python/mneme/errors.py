@@ -158,5 +158,10 @@ def from_rpc_error(error: grpc.RpcError) -> MnemeError:
     if code == grpc.StatusCode.CANCELLED and not reason:
         # Nobody here cancels calls and awaits them: the server shut down while it was taking this one.
         code, message = grpc.StatusCode.UNAVAILABLE, "the server closed the connection"
+    return from_code(code, message, reason, metadata, tuple(violations), retry_after)
+
+
+def from_code(code: grpc.StatusCode, message: str, reason: str = "", *details: Any) -> MnemeError:
+    """The typed exception of a code and what is known beside it."""
     kind = _BY_REASON.get(reason) or _BY_CODE.get(code, MnemeError)
-    return kind(code, message, reason, metadata, tuple(violations), retry_after)
+    return kind(code, message, reason, *details)

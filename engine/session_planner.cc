@@ -1,0 +1,122 @@
+#include "engine/session_planner.h"
+
+#include <map>
+#include <string_view>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "common/error_reason.h"
+#include "common/limits.h"
+#include "common/status_macros.h"
+#include "engine/state_actions.h"
+
+namespace mneme {
+namespace {
+
+// What the others of a session are answered when one of them failed.
+absl::Status NotApplied(size_t failed) {
+  return WithReason(absl::AbortedError(absl::StrCat("not applied, since operation ", failed,
+                                                    " of the same session failed")),
+                    reason::kSessionNotApplied);
+}
+
+absl::StatusOr<StateAnswer> RunOne(SessionStates& session, const StateCommand& command) {
+  ASSIGN_OR_RETURN(const StatePtr current, session.Find(command.name));
+  ASSIGN_OR_RETURN(StateChange change, Act(command.action, current.get()));
+  if (change.next.has_value()) RETURN_IF_ERROR(session.Put(command.name, *std::move(change.next)));
+  if (change.remove) RETURN_IF_ERROR(session.Remove(command.name));
+  return std::move(change.answer);
+}
+
+}  // namespace
+
+absl::StatusOr<StateOutcome> SessionPlanner::Plan(const StateMoment& moment, const StateRequest& request) {
+  const size_t mark = overlay_.Mark();
+  auto outcome = std::visit([&](const auto& each) { return Run(moment, each); }, request);
+  if (!outcome.ok()) overlay_.RollBack(mark);
+  return outcome;
+}
+
+absl::StatusOr<StateOutcome> SessionPlanner::Run(const StateMoment& moment, const ApplyStates& apply) {
+  std::map<std::string_view, size_t> group_of;
+  std::vector<std::vector<size_t>> groups;  // by session, in the order of their first operations
+  for (size_t i = 0; i < apply.commands.size(); ++i) {
+    const auto [at, added] = group_of.emplace(apply.commands[i].session, groups.size());
+    if (added) groups.emplace_back();
+    groups[at->second].push_back(i);
+  }
+  StateOutcome outcome;
+  outcome.answers.resize(apply.commands.size());
+  SpaceNumbers numbers(moment.sequence);
+  uint64_t payload_bytes = 0;
+  for (const std::vector<size_t>& which : groups) {
+    RETURN_IF_ERROR(RunSession(moment, apply, which, numbers, payload_bytes, outcome));
+  }
+  return outcome;
+}
+
+absl::Status SessionPlanner::RunSession(const StateMoment& moment, const ApplyStates& apply,
+                                        const std::vector<size_t>& which, SpaceNumbers& numbers,
+                                        uint64_t& payload_bytes, StateOutcome& outcome) {
+  const size_t mark = overlay_.Mark();
+  const uint64_t planned_before = overlay_.bytes();
+  const uint64_t payload_before = payload_bytes;
+  SessionStates session(overlay_, numbers, {moment.memory, apply.commands[which.front()].session}, moment.stamp_ms);
+  RETURN_IF_ERROR(session.Open());
+  for (const size_t i : which) {
+    auto answer = RunOne(session, apply.commands[i]);
+    if (answer.ok()) payload_bytes += answer->PayloadBytes();
+    if (answer.ok() && payload_bytes > limits::kMaxMessageBytes) {
+      answer = absl::ResourceExhaustedError(absl::StrCat("the answers of the batch have ", payload_bytes,
+                                                         " bytes so far; the bound is ", limits::kMaxMessageBytes));
+    }
+    if (answer.ok() && overlay_.bytes() > planned_before + limits::kMaxStateBatchBytes) {
+      answer = absl::ResourceExhaustedError(absl::StrCat("the batch writes states of ",
+                                                         overlay_.bytes() - planned_before,
+                                                         " bytes so far; the bound is ", limits::kMaxStateBatchBytes));
+    }
+    if (answer.ok()) {
+      outcome.answers[i] = *std::move(answer);
+      continue;
+    }
+    if (!IsOfTheOperation(answer.status())) return answer.status();
+    overlay_.RollBack(mark);
+    payload_bytes = payload_before;
+    for (const size_t other : which) outcome.answers[other] = {.status = NotApplied(i)};
+    outcome.answers[i].status = answer.status();
+    return absl::OkStatus();
+  }
+  return absl::OkStatus();
+}
+
+absl::StatusOr<StateOutcome> SessionPlanner::Run(const StateMoment& moment, const ResetSessions& reset) {
+  StateOutcome outcome;
+  SpaceNumbers numbers(moment.sequence);
+  for (const std::string& name : reset.sessions) {
+    SessionStates session(overlay_, numbers, {moment.memory, name}, moment.stamp_ms);
+    RETURN_IF_ERROR(session.Open());
+    if (!session.exists()) continue;
+    RETURN_IF_ERROR(session.RemoveSession());
+    ++outcome.count;
+  }
+  return outcome;
+}
+
+absl::Status SessionPlanner::Reread(const StateMoment& moment, const ApplyStates& apply, StateOutcome& outcome) {
+  const size_t mark = overlay_.Mark();
+  SpaceNumbers numbers(moment.sequence);
+  for (size_t i = 0; i < apply.commands.size() && i < outcome.answers.size(); ++i) {
+    const auto read = RereadOf(apply.commands[i].action);
+    if (!read.has_value() || !outcome.answers[i].status.ok()) continue;
+    SessionStates session(overlay_, numbers, {moment.memory, apply.commands[i].session}, moment.stamp_ms);
+    RETURN_IF_ERROR(session.Open());
+    auto answer = RunOne(session, {apply.commands[i].session, apply.commands[i].name, *read});
+    if (!answer.ok() && !IsOfTheOperation(answer.status())) return answer.status();
+    outcome.answers[i] = answer.ok() ? *std::move(answer) : StateAnswer{.status = answer.status()};
+    outcome.answers[i].reread = true;
+  }
+  overlay_.RollBack(mark);  // it only read
+  return absl::OkStatus();
+}
+
+}  // namespace mneme

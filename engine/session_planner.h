@@ -1,0 +1,50 @@
+// SessionPlanner: plans what operations do to sessions, each seeing the effects of those before it. The engine's side
+// of working memory: a shard's writer has one for each group of writes, a pure read one of its own.
+#ifndef MNEME_ENGINE_SESSION_PLANNER_H_
+#define MNEME_ENGINE_SESSION_PLANNER_H_
+
+#include <cstdint>
+#include <memory>
+
+#include "absl/status/statusor.h"
+#include "engine/session_states.h"
+#include "engine/state_commands.h"
+#include "engine/state_overlay.h"
+#include "storage/states.h"
+
+namespace mneme {
+
+// When and for what memory a request is applied.
+struct StateMoment {
+  MemoryNumber memory = 0;
+  uint64_t sequence = 0;  // of the request on its shard; 0: it only reads
+  int64_t stamp_ms = 0;
+};
+
+// Not thread-safe.
+class SessionPlanner {
+ public:
+  explicit SessionPlanner(std::unique_ptr<StateReader> reader) : overlay_(std::move(reader)) {}
+
+  // Operations of one session are atomic: when one fails, none is applied, and each of their answers says so. Errors
+  // are the store's; a plan that fails leaves the planner as it was.
+  absl::StatusOr<StateOutcome> Plan(const StateMoment& moment, const StateRequest& request);
+  // Fills in the payloads of a remembered outcome that was kept without them, from what is there now.
+  absl::Status Reread(const StateMoment& moment, const ApplyStates& apply, StateOutcome& outcome);
+
+  uint64_t bytes() const { return overlay_.bytes(); }
+  StateWrites TakeWrites() { return overlay_.TakeWrites(); }
+
+ private:
+  absl::StatusOr<StateOutcome> Run(const StateMoment& moment, const ApplyStates& apply);
+  absl::StatusOr<StateOutcome> Run(const StateMoment& moment, const ResetSessions& reset);
+  // Commands `which` are all of one session.
+  absl::Status RunSession(const StateMoment& moment, const ApplyStates& apply, const std::vector<size_t>& which,
+                          SpaceNumbers& numbers, uint64_t& payload_bytes, StateOutcome& outcome);
+
+  StateOverlay overlay_;
+};
+
+}  // namespace mneme
+
+#endif  // MNEME_ENGINE_SESSION_PLANNER_H_

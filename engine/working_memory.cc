@@ -1,0 +1,140 @@
+#include "engine/working_memory.h"
+
+#include <algorithm>
+#include <map>
+#include <memory>
+#include <utility>
+
+#include "common/status_macros.h"
+#include "engine/routing.h"
+#include "engine/session_planner.h"
+#include "engine/shard.h"
+#include "engine/write_join.h"
+
+namespace mneme {
+namespace {
+
+// Hands each shard its part, with the id and content of the whole.
+void SubmitParts(const std::vector<Shard*>& shards, std::map<uint32_t, StateRequest> parts, const WriteTicket& ticket,
+                 std::function<void(std::vector<WriteJoin::Answer>)> done) {
+  if (parts.empty()) return done({});
+  const auto join = std::make_shared<WriteJoin>(parts.size(), nullptr, std::move(done));
+  for (auto& [shard, request] : parts) {
+    StateOperation operation;
+    operation.ticket = ticket;
+    operation.request = std::move(request);
+    SubmitTo(*shards[shard], std::move(operation), join, /*wants_visible=*/false);
+  }
+}
+
+bool AllReplayed(const std::vector<WriteJoin::Answer>& answers) {
+  return !answers.empty() &&
+         std::all_of(answers.begin(), answers.end(), [](const auto& answer) { return answer.result->replayed; });
+}
+
+}  // namespace
+
+void WorkingMemory::Apply(MemoryHandle memory, ApplyStates apply, StateWriteOptions options,
+                          std::function<void(absl::StatusOr<JoinedStates>)> done) const {
+  const size_t count = apply.commands.size();
+  StateRequest whole = std::move(apply);
+  const uint64_t content = options.request_id.empty() ? 0 : ContentOf(whole);
+  std::map<uint32_t, Part> split;
+  auto& commands = std::get<ApplyStates>(whole).commands;
+  for (size_t i = 0; i < count; ++i) {
+    Part& part = split[routing_->OwnerOfSession(*memory, commands[i].session)];
+    part.apply.commands.push_back(std::move(commands[i]));
+    part.positions.push_back(i);
+  }
+  std::map<uint32_t, StateRequest> parts;
+  std::map<uint32_t, std::vector<size_t>> positions;
+  for (auto& [shard, part] : split) {
+    parts.emplace(shard, std::move(part.apply));
+    positions.emplace(shard, std::move(part.positions));
+  }
+  SubmitParts(shards_, std::move(parts),
+              MakeTicket(memory, options.request_id, content, options.durability, clock_->NowMs()),
+              [count, positions = std::move(positions), done = std::move(done)](std::vector<WriteJoin::Answer> answers) {
+                JoinedStates joined;
+                joined.outcome.answers.resize(count);
+                for (const WriteJoin::Answer& answer : answers) {
+                  if (!answer.result.ok()) return done(answer.result.status());
+                  const std::vector<size_t>& places = positions.at(answer.shard);
+                  const std::vector<StateAnswer>& given = answer.result->states->answers;
+                  for (size_t i = 0; i < places.size(); ++i) joined.outcome.answers[places[i]] = given[i];
+                }
+                joined.replayed = AllReplayed(answers);
+                done(std::move(joined));
+              });
+}
+
+void WorkingMemory::Reset(MemoryHandle memory, ResetSessions reset, StateWriteOptions options,
+                          std::function<void(absl::StatusOr<JoinedStates>)> done) const {
+  const uint64_t content = options.request_id.empty() ? 0 : ContentOf(StateRequest(reset));
+  std::map<uint32_t, StateRequest> parts;
+  for (std::string& session : reset.sessions) {
+    const auto at = parts.try_emplace(routing_->OwnerOfSession(*memory, session), ResetSessions{}).first;
+    std::get<ResetSessions>(at->second).sessions.push_back(std::move(session));
+  }
+  SubmitParts(shards_, std::move(parts),
+              MakeTicket(memory, options.request_id, content, options.durability, clock_->NowMs()),
+              [done = std::move(done)](std::vector<WriteJoin::Answer> answers) {
+                JoinedStates joined;
+                for (const WriteJoin::Answer& answer : answers) {
+                  if (!answer.result.ok()) return done(answer.result.status());
+                  joined.outcome.count += answer.result->states->count;
+                }
+                joined.replayed = AllReplayed(answers);
+                done(std::move(joined));
+              });
+}
+
+absl::StatusOr<StateOutcome> WorkingMemory::Read(const MemoryHandle& memory, const ApplyStates& apply,
+                                                 const CallLimits& limits) const {
+  std::map<uint32_t, Part> split;
+  for (size_t i = 0; i < apply.commands.size(); ++i) {
+    Part& part = split[routing_->OwnerOfSession(*memory, apply.commands[i].session)];
+    part.apply.commands.push_back(apply.commands[i]);
+    part.positions.push_back(i);
+  }
+  StateOutcome outcome;
+  outcome.answers.resize(apply.commands.size());
+  const StateMoment moment{memory->number, 0, clock_->NowMs()};
+  for (const auto& [shard, part] : split) {
+    RETURN_IF_ERROR(limits.Check());
+    SessionPlanner planner(shards_[shard]->store().ReadStates());
+    ASSIGN_OR_RETURN(StateOutcome read, planner.Plan(moment, part.apply));
+    for (size_t i = 0; i < part.positions.size(); ++i) {
+      outcome.answers[part.positions[i]] = std::move(read.answers[i]);
+    }
+  }
+  return outcome;
+}
+
+absl::StatusOr<SessionPage> WorkingMemory::List(const MemoryHandle& memory, const std::string& prefix,
+                                                const std::string& after, size_t limit,
+                                                const CallLimits& limits) const {
+  std::vector<NamedSession> found;
+  for (const Shard* shard : shards_) {
+    RETURN_IF_ERROR(limits.Check());
+    ASSIGN_OR_RETURN(std::vector<NamedSession> part,
+                     shard->store().ReadStates()->ScanSessions(memory->number, prefix, after, limit + 1));
+    found.insert(found.end(), std::make_move_iterator(part.begin()), std::make_move_iterator(part.end()));
+  }
+  std::sort(found.begin(), found.end(),
+            [](const NamedSession& a, const NamedSession& b) { return a.session < b.session; });
+  SessionPage page;
+  if (found.size() > limit) {
+    found.resize(limit);
+    page.next = found.back().session;
+  }
+  const int64_t now_ms = clock_->NowMs();
+  for (NamedSession& each : found) {
+    if (each.record.expiry_ms != 0 && each.record.expiry_ms <= now_ms) continue;
+    page.sessions.push_back(
+        {std::move(each.session), each.record.states, each.record.bytes, each.record.expiry_ms});
+  }
+  return page;
+}
+
+}  // namespace mneme

@@ -1,0 +1,35 @@
+// What happens to the working memory of sessions.
+#include <memory>
+#include <utility>
+
+#include "common/status_macros.h"
+#include "engine/state_outcome.h"
+#include "engine/write_group.h"
+
+namespace mneme {
+
+absl::StatusOr<WriteResult> WriteGroup::PlanStates(const StateOperation& operation) {
+  if (states_ == nullptr) states_ = std::make_unique<SessionPlanner>(store_.ReadStates());
+  const WriteTicket& ticket = operation.ticket;
+  const StateMoment moment{ticket.memory->number, sequence_ + 1, ticket.stamp_ms};
+  WriteResult result;
+  ASSIGN_OR_RETURN(const auto known, FindRemembered(ticket));
+  if (known.has_value()) {
+    ASSIGN_OR_RETURN(RememberedStates remembered, DecodeStateOutcome(known->result));
+    const auto* apply = std::get_if<ApplyStates>(&operation.request);
+    if (!remembered.whole && apply != nullptr) {
+      RETURN_IF_ERROR(states_->Reread(moment, *apply, remembered.outcome));
+    }
+    result.states = std::make_shared<const StateOutcome>(std::move(remembered.outcome));
+    result.sequence = known->sequence;
+    result.replayed = true;
+    return result;
+  }
+  ASSIGN_OR_RETURN(StateOutcome outcome, states_->Plan(moment, operation.request));
+  result.sequence = ++sequence_;
+  if (ticket.request.has_value()) RememberBytes(ticket, result.sequence, EncodeStateOutcome(outcome));
+  result.states = std::make_shared<const StateOutcome>(std::move(outcome));
+  return result;
+}
+
+}  // namespace mneme
