@@ -74,6 +74,12 @@ inline constexpr double kMaxMatchProducts = 3e11;
 inline constexpr size_t kMaxMatchBytes = size_t{1} << 30;
 // Entries of all pools that one select looks at: it holds their scores and values.
 inline constexpr size_t kMaxPoolEntries = size_t{1} << 20;
+// Queries of one learned write: its answers are remembered with the request id, 65 bytes each.
+inline constexpr size_t kMaxRememberRows = 1'024;
+// Bytes of the slots of one table, which the shard's writer holds in ram.
+inline constexpr size_t kMaxSlotBytes = size_t{256} << 20;
+// Slots whose similarity a mask tells, and that pos and neg are looked for among.
+inline constexpr uint32_t kMaxChooseK = 65'536;
 // Entries of one scan page.
 inline constexpr size_t kMaxScanPage = 8'192;
 // One message, in or out: 16 times gRPC's default, so that 16,384 x 1,024 f32 keys fit, and no more.

@@ -217,6 +217,13 @@ void Deployment::Insert(MemoryHandle memory, InsertCommand command, std::functio
                          std::move(done));
 }
 
+void Deployment::Remember(const MemoryHandle& memory, RememberCommand command,
+                          std::function<void(absl::StatusOr<RememberOutcome>)> done) {
+  if (absl::Status status = state_->CheckRam(); !status.ok()) return done(status);
+  SubmitRemember(state_->query_context.shards, state_->routing, memory, std::move(command), state_->clock->NowMs(),
+                 std::move(done));
+}
+
 void Deployment::Delete(MemoryHandle memory, DeleteCommand command,
                         std::function<void(absl::StatusOr<DeleteOutcome>)> done) {
   const int64_t now_ms = state_->clock->NowMs();

@@ -20,6 +20,7 @@
 #include "engine/commands.h"
 #include "engine/index_thresholds.h"
 #include "engine/prune_command.h"
+#include "engine/remember.h"
 #include "engine/working_memory.h"
 
 namespace mneme {
@@ -65,6 +66,10 @@ class Deployment {
   void Insert(MemoryHandle memory, InsertCommand command, std::function<void()> visible,
               std::function<void(absl::StatusOr<InsertOutcome>)> done);
   void Delete(MemoryHandle memory, DeleteCommand command, std::function<void(absl::StatusOr<DeleteOutcome>)> done);
+
+  // For a memory with a capacity; see remember.h.
+  void Remember(const MemoryHandle& memory, RememberCommand command,
+                std::function<void(absl::StatusOr<RememberOutcome>)> done);
 
   // --- Reads ---
   // `done` is called exactly once, on a search thread unless the queue is full (RESOURCE_EXHAUSTED).

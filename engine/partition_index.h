@@ -19,6 +19,8 @@
 
 namespace mneme {
 
+class SlotTable;
+
 // Entries that went by themselves, since the partition was opened.
 struct RemovalCounts {
   uint64_t evicted = 0;  // made room in a memory with a capacity
@@ -77,6 +79,9 @@ class PartitionIndex {
   // Gives up the segments that lie within [first, end), of which no row is alive.
   void DiscardSegments(Row first, Row end);
 
+  // The table of learned writes, where there were some; of use while it IsOf(head()).
+  std::shared_ptr<SlotTable>& slots() { return slots_; }
+
   // The least expiry of what was appended since the last call, or kNeverExpires.
   int64_t TakeLeastExpiry() { return std::exchange(fresh_expiry_ms_, kNeverExpires); }
   // An insert was part of a load: more is to come. Whether there was one since the last call.
@@ -103,6 +108,7 @@ class PartitionIndex {
   DeadRows dead_;
   OldestRows oldest_;
   RemovalCounts removed_;
+  std::shared_ptr<SlotTable> slots_;
   double drift_ = 0.0;
   int64_t fresh_expiry_ms_ = kNeverExpires;
   uint64_t fresh_deaths_ = 0;

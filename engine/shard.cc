@@ -111,6 +111,9 @@ void Shard::Apply(std::deque<WriteOperation>& operations) {
           dropped_.contains(key.memory) ? DroppedError() : WakeForWrite(key.memory, {&insert->partition, 1});
       auto result = status.ok() ? round.group->PlanInsert(*insert) : std::move(status);
       round.planned.push_back({&insert->ticket, std::move(result)});
+    } else if (auto* remember = std::get_if<RememberOperation>(&operation)) {
+      Close(round);
+      Remember(round, *remember);
     } else if (auto* erase = std::get_if<DeleteOperation>(&operation)) {
       ApplyDelete(round, *erase);
     } else if (auto* install = std::get_if<InstallOperation>(&operation)) {
@@ -140,6 +143,20 @@ void Shard::Apply(std::deque<WriteOperation>& operations) {
 void Shard::NewGroup(Round& round) {
   round.group = std::make_unique<WriteGroup>(*store_, partitions_, number_, sequence_ + 1);
   round.planned.clear();
+}
+
+void Shard::Remember(Round& round, RememberOperation& operation) {
+  const PartitionKey key{operation.ticket.memory->number, operation.partition};
+  absl::Status status =
+      dropped_.contains(key.memory) ? DroppedError() : WakeForWrite(key.memory, {&operation.partition, 1});
+  auto result = status.ok() ? round.group->PlanRemember(operation) : std::move(status);
+  const bool planned = result.ok() && operation.table != nullptr;
+  round.planned.push_back({&operation.ticket, std::move(result)});
+  Close(round);
+  const auto partition = partitions_.find(key);
+  if (!planned || partition == partitions_.end() || !write_status().ok()) return;
+  operation.table->Note(partition->second->head());
+  partition->second->slots() = std::move(operation.table);
 }
 
 void Shard::ApplyDelete(Round& round, DeleteOperation& operation) {

@@ -130,6 +130,7 @@ class Shard {
   void RunWriter();
   void RunSyncer();
   void Apply(std::deque<WriteOperation>& operations);
+  void Remember(Round& round, RememberOperation& operation);
   void ApplyDelete(Round& round, DeleteOperation& operation);
   // Plans a delete by filter or of whole partitions; the group is empty. A long one closes groups on its way.
   absl::StatusOr<WriteResult> PlanWide(Round& round, const DeleteOperation& operation);

@@ -27,7 +27,8 @@ absl::Status Shard::Submit(WriteOperation operation) {
     // Background work must get through under overload: it is what frees ram.
     const bool of_client =
         std::holds_alternative<InsertOperation>(operation) || std::holds_alternative<DeleteOperation>(operation) ||
-        std::holds_alternative<StateOperation>(operation);
+        std::holds_alternative<StateOperation>(operation) ||
+        std::holds_alternative<RememberOperation>(operation);
     if (of_client && queued_bytes_ + bytes > limits::kMaxQueuedWriteBytes) {
       return WithReason(absl::ResourceExhaustedError(absl::StrCat("shard ", number_, " has ", queued_bytes_,
                                                                   " bytes of writes waiting; the bound is ",

@@ -34,6 +34,8 @@ class WriteGroup {
   // Plans one operation and returns what it will have done. FAILED_PRECONDITION when its request id was used with other
   // content; other errors are the store's. A failed plan leaves the group as it was before it.
   absl::StatusOr<WriteResult> PlanInsert(InsertOperation& operation);
+  // The group is empty before it, and committed before anything else is planned. The error of SlotTable otherwise.
+  absl::StatusOr<WriteResult> PlanRemember(RememberOperation& operation);
   absl::StatusOr<WriteResult> PlanDeleteById(const DeleteOperation& operation);
   struct FoundRow {
     PartitionKey key;

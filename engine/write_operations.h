@@ -15,6 +15,7 @@
 #include "common/columns.h"
 #include "engine/commands.h"
 #include "engine/partition_index.h"
+#include "engine/slot_table.h"
 #include "engine/state_commands.h"
 #include "index/row_filter.h"
 #include "storage/entry_store.h"
@@ -35,6 +36,7 @@ struct WriteResult {
   Sequence sequence = 0;
   bool replayed = false;
   std::shared_ptr<const StateOutcome> states;  // of a StateOperation
+  std::shared_ptr<const SlotAnswers> slots;    // of a RememberOperation
 };
 
 // Common to all writes of clients. `visible` may be null; `done` is called exactly once.
@@ -112,6 +114,16 @@ struct MergeOperation {
   std::function<void(absl::StatusOr<MergeResult>)> done = {};
 };
 
+// A learned write: observed in the order of the shard, and written as one insert.
+struct RememberOperation {
+  WriteTicket ticket;
+  PartitionId partition = 0;
+  SlotBatch batch;
+  // The writer's own: the table, and what it makes of it.
+  std::shared_ptr<SlotTable> table = {};
+  InsertOperation written = {};
+};
+
 struct DropMemoryOperation {
   MemoryNumber memory = 0;
   std::function<void(absl::Status)> done;
@@ -123,7 +135,7 @@ struct SleepOperation {
 };
 
 using WriteOperation = std::variant<InsertOperation, DeleteOperation, InstallOperation, ExpireOperation, MergeOperation,
-                                    DropMemoryOperation, SleepOperation, StateOperation>;
+                                    DropMemoryOperation, SleepOperation, RememberOperation, StateOperation>;
 
 uint64_t BytesOf(const EntryColumns& entries);
 // Bytes that an operation holds while it waits.

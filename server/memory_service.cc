@@ -3,6 +3,7 @@
 #include "server/query_handler.h"
 #include "server/query_stream.h"
 #include "server/read_handlers.h"
+#include "server/remember_handler.h"
 #include "server/scan_stream.h"
 #include "server/services.h"
 #include "server/unary_call.h"
@@ -16,7 +17,7 @@ using v1::MemoryService;
 template <typename Next>
 using RawUnary = MemoryService::WithRawCallbackMethod_Insert<MemoryService::WithRawCallbackMethod_Delete<
     MemoryService::WithRawCallbackMethod_Get<MemoryService::WithRawCallbackMethod_Count<
-        MemoryService::WithRawCallbackMethod_Query<Next>>>>>;
+        MemoryService::WithRawCallbackMethod_Query<MemoryService::WithRawCallbackMethod_Remember<Next>>>>>>;
 template <typename Next>
 using RawStreams = MemoryService::WithRawCallbackMethod_InsertStream<
     MemoryService::WithRawCallbackMethod_Scan<MemoryService::WithRawCallbackMethod_QueryStream<Next>>>;
@@ -34,6 +35,11 @@ class RawMemoryService final : public RawUnary<RawStreams<MemoryService::Service
   grpc::ServerUnaryReactor* Delete(grpc::CallbackServerContext* context, const grpc::ByteBuffer* in,
                                    grpc::ByteBuffer* out) override {
     return StartUnary<v1::DeleteRequest, v1::DeleteResponse>(front_end_, delete_, context, in, out, HandleDelete);
+  }
+  grpc::ServerUnaryReactor* Remember(grpc::CallbackServerContext* context, const grpc::ByteBuffer* in,
+                                     grpc::ByteBuffer* out) override {
+    return StartUnary<v1::RememberRequest, v1::RememberResponse>(front_end_, remember_, context, in, out,
+                                                                 HandleRemember);
   }
   grpc::ServerUnaryReactor* Get(grpc::CallbackServerContext* context, const grpc::ByteBuffer* in,
                                 grpc::ByteBuffer* out) override {
@@ -70,6 +76,7 @@ class RawMemoryService final : public RawUnary<RawStreams<MemoryService::Service
   FrontEnd& front_end_;
   const RpcMethod insert_ = Add("Insert", "unary");
   const RpcMethod insert_stream_ = Add("InsertStream", "bidi_stream");
+  const RpcMethod remember_ = Add("Remember", "unary");
   const RpcMethod delete_ = Add("Delete", "unary");
   const RpcMethod get_ = Add("Get", "unary");
   const RpcMethod scan_ = Add("Scan", "server_stream");

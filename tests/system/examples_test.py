@@ -34,6 +34,19 @@ class Examples(harness.SystemTest):
     def test_coocmap(self):
         self.check("04_coocmap", {"words matched": 1.0})
 
+    def test_selfmem(self):
+        self.check("05_selfmem", {"same as argmax of the scores": 1.0})
+
+    def test_rare_events(self):
+        wanted = {"10 slots": 0.8242, "50 slots": 0.9544, "200 slots": 0.9549, "200 slots: slots used": 81}
+        self.check("09_rare_events", wanted)
+
+    def test_knn_lm(self):
+        wanted = {"base model": 16.2551, "k 1024, lambda 0.5": 9.988, "k 64, lambda 0.5": 10.102}
+        self.check("11_knnlm", {**wanted, "k 8, lambda 0.5": 10.396, "k 1, lambda 0.75": 17.846}, delta=6e-4)
+        wanted = {"RetoMaton, perplexity": 10.228, "RetoMaton, searches saved": 0.7775}
+        self.check("11_knnlm", {**wanted, "20,000 entries": 11.202, "the same, merged": 11.457}, delta=3e-3)
+
     def test_mem_ae(self):
         wanted = {"ip, lambda 0.00: mean AUC": 0.9823, "ip, lambda 0.05: mean AUC": 0.9822}
         self.check("10_memae", {**wanted, "ip, lambda 0.15: all-zero rows": 870, "cosine, lambda 0.05: mean AUC": 0.9803})

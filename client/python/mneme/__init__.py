@@ -29,7 +29,7 @@ from .errors import (
 from .memory import Memory
 from .read_outs import Attentions, Centroids, Groups, Matches, Selections
 from .requests import PruneGuard, Search
-from .results import Deleted, DenseNeighbours, Distributions, Inserted, Neighbours
+from .results import Deleted, DenseNeighbours, Distributions, Inserted, Neighbours, Remembered
 from .sparse import SparseVectors
 from .wire import Entries, Filter
 from .working import Session, State
@@ -62,6 +62,7 @@ __all__ = [
     "NotFound",
     "PermissionDenied",
     "PruneGuard",
+    "Remembered",
     "ResourceExhausted",
     "Search",
     "Selections",

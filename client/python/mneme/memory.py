@@ -179,6 +179,45 @@ class Memory(Asking, working.WithSessions):
                 time.sleep(pause)
         return results.Inserted(inserted, replaced, np.empty(0, "<u8"), version, place.get("durability", "sync"))
 
+    def remember(
+        self,
+        queries: ArrayLike,
+        labels: Optional[ArrayLike] = None,
+        *,
+        choose_k: int = 256,
+        alpha: float = 0.1,
+        age_noise: float = 8.0,
+        seed: int = 0,
+        learn: bool = True,
+        mask: bool = False,
+        partition: int = 0,
+        request_id: Optional[str] = None,
+        durability: str = "sync",
+        timeout: Optional[float] = None,
+    ) -> results.Remembered:
+        """The learned write of rare events (Kaiser et al. 2017), each query in turn, all of it or nothing: merged into
+        the nearest slot when that has its label, else put in the place of the oldest. At most 1,024 queries a call,
+        which is one tick. Without labels, or with learn=False, the slots only answer.
+
+        The memory has a capacity of slots and metric "cosine"; its entries are the slots: label, position = last used.
+        """
+        request = memory_pb2.RememberRequest(
+            memory=self.name,
+            partition=partition,
+            queries=wire.vectors(queries, "queries"),
+            labels=wire.column(labels, "<i8", "labels"),
+            choose_k=choose_k,
+            alpha=alpha,
+            age_noise=age_noise,
+            seed=seed,
+            learn=learn,
+            with_mask=mask,
+            request_id=request_id or calls.new_request_id(),
+            durability=wire.choice("durability", durability, wire.DURABILITIES),
+            fingerprint=wire.fingerprint(self._fingerprint),
+        )
+        return results.read_remembered(self._caller.call(self._data.Remember, request, timeout))
+
     def delete(
         self,
         *,

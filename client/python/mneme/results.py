@@ -288,6 +288,71 @@ class Deleted:
         return f"Deleted(deleted={self.deleted}, absent={self.absent}, dry_run={self.dry_run})"
 
 
+@dataclasses.dataclass(frozen=True)
+class Remembered:
+    """What each query of a learned write met and did, a column each, [rows].
+
+    found: the table had a slot; slots, values, similarities: the nearest. correct: its value was the label. actions: 0
+    none, 1 merged into it, 2 written to written_slots of its own; evicted: that slot was taken, its value and age.
+    pos, neg: the greatest similarity with and without the label; losses: max(0, neg - pos + alpha) - alpha. mask(row):
+    (slots, weights), where they were asked for.
+    """
+
+    found: Array
+    slots: Array
+    values: Array
+    similarities: Array
+    correct: Array
+    actions: Array
+    written_slots: Array
+    evicted: Array
+    evicted_values: Array
+    evicted_ages: Array
+    pos: Array
+    neg: Array
+    losses: Array
+    mask_offsets: Optional[Array]
+    mask_slots: Array
+    mask_weights: Array
+    version: bytes
+    replayed: bool
+
+    def __repr__(self) -> str:
+        merged, inserted = int(np.sum(self.actions == 1)), int(np.sum(self.actions == 2))
+        return f"Remembered(rows={len(self.found)}, merged={merged}, inserted={inserted}, replayed={self.replayed})"
+
+    def mask(self, row: int) -> tuple[Array, Array]:
+        """(slots, weights) of one row, nearest first; asked for with mask=True."""
+        if self.mask_offsets is None:
+            raise ValueError("the mask was not asked for (mask=True)")
+        here = slice(int(self.mask_offsets[row]), int(self.mask_offsets[row + 1]))
+        return self.mask_slots[here], self.mask_weights[here]
+
+
+def read_remembered(got: memory_pb2.RememberResponse) -> Remembered:
+    """Views into the bytes of an answer."""
+    return Remembered(
+        found=np.frombuffer(got.found, "u1").astype(bool),
+        slots=np.frombuffer(got.slots, "<u8"),
+        values=np.frombuffer(got.values, "<i8"),
+        similarities=np.frombuffer(got.similarities, "<f8"),
+        correct=np.frombuffer(got.correct, "u1").astype(bool),
+        actions=np.frombuffer(got.actions, "u1"),
+        written_slots=np.frombuffer(got.written_slots, "<u8"),
+        evicted=np.frombuffer(got.evicted, "u1").astype(bool),
+        evicted_values=np.frombuffer(got.evicted_values, "<i8"),
+        evicted_ages=np.frombuffer(got.evicted_ages, "<i8"),
+        pos=np.frombuffer(got.pos, "<f8"),
+        neg=np.frombuffer(got.neg, "<f8"),
+        losses=np.frombuffer(got.losses, "<f8"),
+        mask_offsets=_optional(got.mask_offsets, "<u8"),
+        mask_slots=np.frombuffer(got.mask_slots, "<u8"),
+        mask_weights=np.frombuffer(got.mask_weights, "<f8"),
+        version=got.version,
+        replayed=got.replayed,
+    )
+
+
 def durability_name(number: int) -> str:
     """The word of an acknowledged durability."""
     return next((word for word, value in wire.DURABILITIES.items() if value == number), "unspecified")
