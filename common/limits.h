@@ -80,6 +80,14 @@ inline constexpr size_t kMaxRememberRows = 1'024;
 inline constexpr size_t kMaxSlotBytes = size_t{256} << 20;
 // Slots whose similarity a mask tells, and that pos and neg are looked for among.
 inline constexpr uint32_t kMaxChooseK = 65'536;
+// Rows of one call for token masks: a decode batch.
+inline constexpr size_t kMaxMaskRows = 1'024;
+// Legal strings of one row: the members of the largest classes are some thousands.
+inline constexpr size_t kMaxLegalStrings = 65'536;
+// Tokens of the tries of one answer: eight bytes each, half a message.
+inline constexpr size_t kMaxTrieTokens = size_t{4} << 20;
+// Parsed vocabularies in ram: a quarter of a million tokens are some 30 MB.
+inline constexpr size_t kMaxKnownVocabularies = 16;
 // Entries of one scan page.
 inline constexpr size_t kMaxScanPage = 8'192;
 // One message, in or out: 16 times gRPC's default, so that 16,384 x 1,024 f32 keys fit, and no more.

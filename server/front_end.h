@@ -15,6 +15,7 @@
 #include "server/drain_listener.h"
 #include "server/log.h"
 #include "server/metrics.h"
+#include "server/vocabulary_cache.h"
 
 namespace mneme {
 
@@ -42,6 +43,7 @@ class FrontEnd {
   CallPool& long_calls() { return long_calls_; }
   Metrics& metrics() { return *metrics_; }
   Log& log() { return *log_; }
+  VocabularyCache& vocabularies() { return vocabularies_; }
 
   // True for one successful call in a thousand.
   bool SampleAccess() { return accesses_.fetch_add(1, std::memory_order_relaxed) % 1000 == 0; }
@@ -59,6 +61,7 @@ class FrontEnd {
   absl::Mutex streams_mutex_;
   std::vector<std::weak_ptr<DrainListener>> streams_ ABSL_GUARDED_BY(streams_mutex_);
   size_t prune_at_ ABSL_GUARDED_BY(streams_mutex_) = 64;
+  VocabularyCache vocabularies_;
   CallPool calls_;
   CallPool long_calls_;
 };

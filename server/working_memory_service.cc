@@ -1,4 +1,5 @@
 #include "mneme/v1/working_memory.grpc.pb.h"
+#include "server/mask_handler.h"
 #include "server/services.h"
 #include "server/state_handlers.h"
 #include "server/unary_call.h"
@@ -8,9 +9,9 @@ namespace {
 
 using v1::WorkingMemoryService;
 
-using RawService = WorkingMemoryService::WithRawCallbackMethod_Apply<
-    WorkingMemoryService::WithRawCallbackMethod_ResetSessions<
-        WorkingMemoryService::WithRawCallbackMethod_ListSessions<WorkingMemoryService::Service>>>;
+using RawService =
+    WorkingMemoryService::WithRawCallbackMethod_MaskTokens<
+        WorkingMemoryService::WithRawCallbackMethod_Apply< WorkingMemoryService::WithRawCallbackMethod_ResetSessions< WorkingMemoryService::WithRawCallbackMethod_ListSessions<WorkingMemoryService::Service>>>>;
 
 constexpr char kService[] = "mneme.v1.WorkingMemoryService";
 
@@ -27,6 +28,11 @@ class RawWorkingMemoryService final : public RawService {
     return StartUnary<v1::ResetSessionsRequest, v1::ResetSessionsResponse>(front_end_, reset_, context, in, out,
                                                                            HandleResetSessions);
   }
+  grpc::ServerUnaryReactor* MaskTokens(grpc::CallbackServerContext* context, const grpc::ByteBuffer* in,
+                                       grpc::ByteBuffer* out) override {
+    return StartBlocking<v1::MaskTokensRequest, v1::MaskTokensResponse>(front_end_, mask_, context, in, out,
+                                                                        HandleMaskTokens, front_end_.calls());
+  }
   grpc::ServerUnaryReactor* ListSessions(grpc::CallbackServerContext* context, const grpc::ByteBuffer* in,
                                          grpc::ByteBuffer* out) override {
     return StartBlocking<v1::ListSessionsRequest, v1::ListSessionsResponse>(
@@ -39,6 +45,7 @@ class RawWorkingMemoryService final : public RawService {
   FrontEnd& front_end_;
   const RpcMethod apply_ = Add("Apply");
   const RpcMethod reset_ = Add("ResetSessions");
+  const RpcMethod mask_ = Add("MaskTokens");
   const RpcMethod list_ = Add("ListSessions");
 };
 

@@ -19,7 +19,7 @@ import tempfile
 HERE = pathlib.Path(__file__).resolve().parent
 PROTO = next((p for p in (HERE.parent.parent / "proto", HERE / "proto") if (p / "mneme/v1").is_dir()), None)
 OUT = HERE / "mneme" / "_proto"
-SERVICES = ("mneme/v1/types.proto", "mneme/v1/memory.proto", "mneme/v1/working_memory.proto", "mneme/v1/admin.proto")
+SERVICES = tuple(f"mneme/v1/{name}.proto" for name in ("types", "read_outs", "memory", "working_memory", "admin"))
 DETAILS = ("google/rpc/error_details.proto", "google/rpc/status.proto")
 
 

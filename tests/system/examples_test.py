@@ -34,6 +34,9 @@ class Examples(harness.SystemTest):
     def test_coocmap(self):
         self.check("04_coocmap", {"words matched": 1.0})
 
+    def test_monitor_guided_decoding(self):
+        self.check("02_monitor_guided_decoding", {"of 61 random decodings, legal with the mask": 61})
+
     def test_selfmem(self):
         self.check("05_selfmem", {"same as argmax of the scores": 1.0})
 

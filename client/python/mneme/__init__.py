@@ -6,7 +6,7 @@ p = m.distribution(q, k=1024, temperature=7).mix(lm_log_probs, 0.3)
 """
 
 from . import _stubs  # noqa: F401  before what needs the stubs
-from . import working
+from . import masks, working
 from .client import Client, connect
 from .decode import DecodeStream
 from .embedded import EmbeddedServer
@@ -26,6 +26,7 @@ from .errors import (
     Unavailable,
     Violation,
 )
+from .masks import Facts, Legal, Masks, TokenTrie
 from .memory import Memory
 from .read_outs import Attentions, Centroids, Groups, Matches, Selections
 from .requests import PruneGuard, Search
@@ -49,12 +50,15 @@ __all__ = [
     "Distributions",
     "EmbeddedServer",
     "Entries",
+    "Facts",
     "FailedPrecondition",
     "Filter",
     "FingerprintMismatch",
     "Groups",
     "Inserted",
     "InvalidArgument",
+    "Legal",
+    "Masks",
     "Matches",
     "Memory",
     "MnemeError",
@@ -69,6 +73,7 @@ __all__ = [
     "Session",
     "SparseVectors",
     "State",
+    "TokenTrie",
     "Unavailable",
     "Violation",
     "connect",

@@ -8,7 +8,7 @@ from typing import Any, Callable, Iterable, Iterator, Mapping, Optional
 import numpy as np
 from numpy.typing import ArrayLike
 
-from . import calls, errors, requests, results, splitting, streams, wire, working
+from . import calls, errors, masks, requests, results, splitting, streams, wire, working
 from ._proto import admin_pb2, memory_pb2
 from .asking import Asking, Partitions
 
@@ -18,7 +18,7 @@ _BULK_BATCH = (8 * 1024 * 1024, 65_536)
 _MAX_PAUSE = 1_800.0  # seconds that a server may ask to wait without any progress: an index of a full ram takes minutes
 
 
-class Memory(Asking, working.WithSessions):
+class Memory(Asking, masks.WithMasks):
     """Thread-safe. Keeps nothing but the name, and the fingerprint that each request presents unless it brings its own:
     a memory that was dropped answers NotFound."""
 

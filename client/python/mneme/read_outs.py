@@ -9,17 +9,17 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from . import wire
-from ._proto import memory_pb2
+from ._proto import memory_pb2, read_outs_pb2
 from .errors import MnemeError
 from .results import Answer, _answer, _optional
 from .wire import Array
 
 _KERNELS = {
-    "softmax": memory_pb2.ATTENTION_KERNEL_SOFTMAX,
-    "exp_neg_distance": memory_pb2.ATTENTION_KERNEL_EXP_NEG_DISTANCE,
+    "softmax": read_outs_pb2.ATTENTION_KERNEL_SOFTMAX,
+    "exp_neg_distance": read_outs_pb2.ATTENTION_KERNEL_EXP_NEG_DISTANCE,
 }
-_FORMS = {"half": memory_pb2.CSLS_FORM_HALF, "muse": memory_pb2.CSLS_FORM_MUSE}
-_MODES = {"argmax": memory_pb2.SELECT_MODE_ARGMAX, "softmax": memory_pb2.SELECT_MODE_SOFTMAX}
+_FORMS = {"half": read_outs_pb2.CSLS_FORM_HALF, "muse": read_outs_pb2.CSLS_FORM_MUSE}
+_MODES = {"argmax": read_outs_pb2.SELECT_MODE_ARGMAX, "softmax": read_outs_pb2.SELECT_MODE_SOFTMAX}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,8 +32,8 @@ class Groups:
     metric: str = "ip"
     temperature: float = 1.0
 
-    def to_message(self) -> memory_pb2.AttentionGroups:
-        return memory_pb2.AttentionGroups(
+    def to_message(self) -> read_outs_pb2.AttentionGroups:
+        return read_outs_pb2.AttentionGroups(
             offsets=wire.column(self.offsets, "<u8", "offsets"),
             contexts=wire.vectors(self.contexts, "contexts"),
             metric=wire.choice("metric", self.metric, wire.METRICS),
@@ -97,11 +97,11 @@ class Attentions(Answer):
 
 def attention(
     kernel: str, scale: float, shrink: float, keep_ties: bool, with_weights: bool, groups: Optional[Groups]
-) -> memory_pb2.AttentionReadOut:
+) -> read_outs_pb2.AttentionReadOut:
     """The read-out; scale is T or sigma."""
     if scale <= 0:
         raise ValueError(f"scale is {scale}; must be above 0")
-    return memory_pb2.AttentionReadOut(
+    return read_outs_pb2.AttentionReadOut(
         kernel=wire.choice("kernel", kernel, _KERNELS),
         scale=scale,
         shrink=shrink,
@@ -114,7 +114,7 @@ def attention(
 def read_attentions(
     response: memory_pb2.QueryResponse,
     rows: int,
-    read_out: memory_pb2.AttentionReadOut,
+    read_out: read_outs_pb2.AttentionReadOut,
     single: bool,
     error: Optional[MnemeError] = None,
 ) -> Attentions:
@@ -165,9 +165,9 @@ class Centroids:
 
 def centroids(
     labels: Optional[ArrayLike], mean: bool, mix: Optional[tuple[ArrayLike, float]]
-) -> memory_pb2.CentroidsReadOut:
+) -> read_outs_pb2.CentroidsReadOut:
     """The read-out; mix is (rows, alpha): alpha * row + (1 - alpha) * centroid."""
-    read_out = memory_pb2.CentroidsReadOut(labels=wire.column(labels, "<i8", "labels"), mean=mean)
+    read_out = read_outs_pb2.CentroidsReadOut(labels=wire.column(labels, "<i8", "labels"), mean=mean)
     if mix is not None:
         read_out.rows.CopyFrom(wire.vectors(mix[0], "rows"))
         read_out.mix_weight = mix[1]
@@ -225,9 +225,9 @@ def match(
     form: str,
     source_columns: Optional[ArrayLike],
     target_columns: Optional[ArrayLike],
-) -> memory_pb2.MatchReadOut:
+) -> read_outs_pb2.MatchReadOut:
     """The read-out."""
-    return memory_pb2.MatchReadOut(
+    return read_outs_pb2.MatchReadOut(
         source_memory=source,
         source_partitions=wire.partition_selection(source_partitions),
         csls_k=csls_k,
@@ -280,11 +280,11 @@ class Selections:
         return slice(int(self.offsets[index]), int(self.offsets[index + 1]))
 
 
-def select(mode: str, temperature: float, seed: int, n: int) -> memory_pb2.SelectReadOut:
+def select(mode: str, temperature: float, seed: int, n: int) -> read_outs_pb2.SelectReadOut:
     """The read-out."""
     if temperature <= 0 or n < 1:
         raise ValueError(f"temperature is {temperature} and n {n}; both must be positive")
-    return memory_pb2.SelectReadOut(mode=wire.choice("mode", mode, _MODES), temperature=temperature, seed=seed, n=n)
+    return read_outs_pb2.SelectReadOut(mode=wire.choice("mode", mode, _MODES), temperature=temperature, seed=seed, n=n)
 
 
 def read_selections(response: memory_pb2.QueryResponse, single: bool) -> Selections:

@@ -76,7 +76,7 @@ class Sessions:
     """The working memory of one memory. Thread-safe. `durability` is that of its writes: "sync" or "written"."""
 
     def __init__(self, memory: str, caller: calls.Caller, stub: Any) -> None:
-        self._memory, self._caller, self._stub = memory, caller, stub
+        self._memory, self._caller, self.stub = memory, caller, stub
 
     def apply(
         self,
@@ -92,7 +92,7 @@ class Sessions:
             request_id=request_id or calls.new_request_id(),
             durability=wire.choice("durability", durability, wire.DURABILITIES),
         )
-        return [_state(result) for result in self._caller.call(self._stub.Apply, request, timeout).results]
+        return [_state(result) for result in self._caller.call(self.stub.Apply, request, timeout).results]
 
     def reset(
         self,
@@ -108,13 +108,13 @@ class Sessions:
             request_id=request_id or calls.new_request_id(),
             durability=wire.choice("durability", durability, wire.DURABILITIES),
         )
-        return self._caller.call(self._stub.ResetSessions, request, timeout).removed
+        return self._caller.call(self.stub.ResetSessions, request, timeout).removed
 
     def list(self, prefix: str = "", *, timeout: Optional[float] = None) -> Iterator[SessionInfo]:
         token = ""
         while True:
             request = pb.ListSessionsRequest(memory=self._memory, prefix=prefix, page_token=token)
-            page = self._caller.call(self._stub.ListSessions, request, timeout)
+            page = self._caller.call(self.stub.ListSessions, request, timeout)
             for each in page.sessions:
                 yield SessionInfo(each.session, each.states, each.bytes, each.expiry_ms)
             token = page.next_page_token
