@@ -118,6 +118,10 @@ inline constexpr size_t kMaxSessionStates = 65'536;
 inline constexpr size_t kMaxStateBatchBytes = 256 * 1024 * 1024;
 // Frozen spaces below a session: each is one look-up more for a state that is not there. Beyond it a fork copies.
 inline constexpr size_t kMaxSessionBases = 16;
+// Past blocks that a feedback memory keeps: the paper's best is three.
+inline constexpr uint32_t kMaxRingBlocks = 1'024;
+// Increments of one operation on counters, and rows that one asks for: 16 MiB of columns.
+inline constexpr size_t kMaxIncrements = size_t{1} << 20;
 // Sessions of one reset, and of one page of a list.
 inline constexpr size_t kMaxResetSessions = 4'096;
 inline constexpr size_t kMaxSessionsPage = 1'000;

@@ -2,8 +2,6 @@
 
 #include <utility>
 
-#include "absl/strings/str_cat.h"
-#include "common/error_reason.h"
 #include "common/status_macros.h"
 
 namespace mneme {
@@ -20,33 +18,10 @@ const char* NameOf(StateKind kind) {
   return "removed state";
 }
 
-absl::Status CheckKind(const StateRecord* current, StateKind kind) {
-  if (current == nullptr || current->kind == kind) return absl::OkStatus();
-  return WithReason(absl::FailedPreconditionError(absl::StrCat("the state is a ", NameOf(current->kind), ", not a ",
-                                                               NameOf(kind), "; remove it first")),
-                    reason::kStateKindMismatch);
-}
-
-uint64_t VersionOf(const StateRecord* current) { return current == nullptr ? 0 : current->version; }
-
-// What every answer says; `written` when the action wrote.
-StateAnswer AnswerOf(const StateRecord* current, bool written) {
-  StateAnswer answer;
-  answer.found = current != nullptr;
-  answer.version = VersionOf(current) + (written ? 1 : 0);
-  return answer;
-}
-
-StateRecord NextOf(const StateRecord* current, StateKind kind) {
-  return {.kind = kind, .version = VersionOf(current) + 1};
-}
-
 struct Actor {
   const StateRecord* current;
 
-  absl::StatusOr<StateChange> operator()(const RegisterPut& put) const {
-    return Write(put.value, put.expiry_ms);
-  }
+  absl::StatusOr<StateChange> operator()(const RegisterPut& put) const { return Write(put.value, put.expiry_ms); }
 
   absl::StatusOr<StateChange> operator()(const RegisterGet&) const {
     RETURN_IF_ERROR(CheckKind(current, StateKind::kRegister));
@@ -68,29 +43,49 @@ struct Actor {
   }
 
   absl::StatusOr<StateChange> operator()(const RemoveState&) const {
-    StateChange change{.answer = AnswerOf(current, false), .next = {}, .remove = true};
+    StateChange change{.answer = AnswerOf(current, false)};
     change.answer.version = 0;
+    change.remove = true;
     return change;
   }
 
- private:
+  absl::StatusOr<StateChange> operator()(const LinearApply& action) const { return ActLinear(action, current); }
+  absl::StatusOr<StateChange> operator()(const LinearGet& action) const { return ActLinear(action, current); }
+  absl::StatusOr<StateChange> operator()(const FeedbackAttend& action) const { return ActFeedback(action, current); }
+  absl::StatusOr<StateChange> operator()(const FeedbackGet& action) const { return ActFeedback(action, current); }
+  absl::StatusOr<StateChange> operator()(const CountersAdd& action) const { return ActCounters(action, current); }
+  absl::StatusOr<StateChange> operator()(const CountersGet& action) const { return ActCounters(action, current); }
+
   absl::StatusOr<StateChange> Write(const std::string& value, int64_t expiry_ms) const {
     RETURN_IF_ERROR(CheckKind(current, StateKind::kRegister));
-    StateChange change{.answer = AnswerOf(current, true), .next = NextOf(current, StateKind::kRegister)};
+    StateChange change{.answer = AnswerOf(current, true), .next = NextOf(current, StateKind::kRegister, value)};
     change.next->expiry_ms = expiry_ms;
-    change.next->payload = value;
     return change;
   }
 };
 
 }  // namespace
 
+absl::Status CheckKind(const StateRecord* current, StateKind kind) {
+  if (current == nullptr || current->kind == kind) return absl::OkStatus();
+  return WithReason(absl::FailedPreconditionError(absl::StrCat("the state is a ", NameOf(current->kind), ", not a ",
+                                                               NameOf(kind), "; remove it first")),
+                    reason::kStateKindMismatch);
+}
+
 absl::StatusOr<StateChange> Act(const StateAction& action, const StateRecord* current) {
   return std::visit(Actor{current}, action);
 }
 
 std::optional<StateAction> RereadOf(const StateAction& action) {
-  if (std::holds_alternative<RegisterGet>(action)) return action;
+  if (const auto* linear = std::get_if<LinearApply>(&action)) {
+    LinearApply read = *linear;
+    read.keys.items.clear();
+    read.values.items.clear();
+    return read;
+  }
+  // A block that was attended answers again what it answered.
+  if (IsRead(action) || std::holds_alternative<FeedbackAttend>(action)) return action;
   return std::nullopt;
 }
 

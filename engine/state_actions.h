@@ -5,23 +5,19 @@
 #include <optional>
 
 #include "absl/status/statusor.h"
+#include "engine/state_change.h"
 #include "engine/state_commands.h"
 #include "storage/states.h"
 
 namespace mneme {
 
-struct StateChange {
-  StateAnswer answer;
-  std::optional<StateRecord> next;  // what to write
-  bool remove = false;
-};
-
 // `current` is null when there is no such state. ABORTED when a version is not the expected one; FAILED_PRECONDITION
-// when the state is of another kind; DATA_LOSS when its payload is damaged.
+// when the state is of another kind or shape, or a block is not the next; RESOURCE_EXHAUSTED when it would be too large;
+// DATA_LOSS when its payload is damaged.
 absl::StatusOr<StateChange> Act(const StateAction& action, const StateRecord* current);
 
 // The action that only reads what `action` answers beside its version, for a replayed answer that was not remembered;
-// nullopt when it answers nothing else.
+// nullopt when it answers nothing else. What it would write is to be dropped.
 std::optional<StateAction> RereadOf(const StateAction& action);
 
 }  // namespace mneme

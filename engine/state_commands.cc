@@ -1,5 +1,8 @@
 #include "engine/state_commands.h"
 
+#include <bit>
+#include <initializer_list>
+
 #include "engine/content_hash.h"
 
 namespace mneme {
@@ -14,11 +17,35 @@ struct Overloaded : Visitors... {
 template <typename... Visitors>
 Overloaded(Visitors...) -> Overloaded<Visitors...>;
 
+size_t BytesOf(std::initializer_list<const StateRows*> all) {
+  size_t bytes = 0;
+  for (const StateRows* rows : all) bytes += rows->items.size() * sizeof(float);
+  return bytes;
+}
+
+void AddTo(ContentHash& hash, std::initializer_list<const StateRows*> all) {
+  for (const StateRows* rows : all) {
+    hash.Add(uint64_t{rows->columns});
+    hash.Add(rows->items);
+  }
+}
+
 uint64_t BytesOf(const StateAction& action) {
   return std::visit(Overloaded{[](const RegisterPut& put) { return put.value.size(); },
                                [](const RegisterCas& cas) { return cas.value.size(); },
-                               [](const RegisterGet&) { return size_t{0}; },
-                               [](const RemoveState&) { return size_t{0}; }},
+                               [](const LinearApply& linear) {
+                                 return BytesOf({&linear.keys, &linear.values, &linear.queries});
+                               },
+                               [](const FeedbackAttend& block) {
+                                 return BytesOf({&block.queries, &block.keys, &block.values, &block.fam_queries,
+                                                 &block.fam_keys, &block.fam_values});
+                               },
+                               [](const CountersAdd& add) {
+                                 return (add.rows.size() + add.columns.size()) * sizeof(uint32_t) +
+                                        add.counts.size() * sizeof(int64_t);
+                               },
+                               [](const CountersGet& get) { return get.rows.size() * sizeof(uint32_t); },
+                               [](const auto&) { return size_t{0}; }},
                     action);
 }
 
@@ -33,13 +60,41 @@ void AddTo(ContentHash& hash, const StateAction& action) {
                           hash.Add(cas.value);
                           hash.Add(static_cast<uint64_t>(cas.expiry_ms));
                         },
-                        [](const RegisterGet&) {}, [](const RemoveState&) {}},
+                        [&](const LinearApply& linear) {
+                          AddTo(hash, {&linear.keys, &linear.values, &linear.queries});
+                          hash.Add(static_cast<uint64_t>(linear.rule) * 2 + static_cast<uint64_t>(linear.order));
+                          hash.Add(uint64_t{linear.segment_length});
+                          hash.Add(std::bit_cast<uint64_t>(linear.epsilon));
+                        },
+                        [&](const FeedbackAttend& block) {
+                          AddTo(hash, {&block.queries, &block.keys, &block.values, &block.fam_queries,
+                                       &block.fam_keys, &block.fam_values});
+                          hash.Add(static_cast<uint64_t>(block.block_index));
+                          hash.Add(std::bit_cast<uint64_t>(block.scale));
+                          hash.Add(uint64_t{block.ring_blocks} * 2 + (block.causal ? 1 : 0));
+                        },
+                        [&](const CountersAdd& add) {
+                          hash.Add(add.rows);
+                          hash.Add(add.columns);
+                          hash.Add(add.counts);
+                        },
+                        [&](const CountersGet& get) { hash.Add(get.rows); }, [](const auto&) {}},
              action);
 }
 
 }  // namespace
 
-bool IsRead(const StateAction& action) { return std::holds_alternative<RegisterGet>(action); }
+bool IsRead(const StateAction& action) {
+  if (const auto* linear = std::get_if<LinearApply>(&action)) return linear->keys.items.empty();
+  return std::holds_alternative<RegisterGet>(action) || std::holds_alternative<LinearGet>(action) ||
+         std::holds_alternative<FeedbackGet>(action) || std::holds_alternative<CountersGet>(action);
+}
+
+uint64_t StateAnswer::PayloadBytes() const {
+  uint64_t bytes = value.size();
+  for (const std::string& column : columns) bytes += column.size();
+  return bytes;
+}
 
 uint64_t BytesOf(const StateRequest& request) {
   return std::visit(Overloaded{[](const ApplyStates& apply) {

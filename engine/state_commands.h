@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "absl/status/status.h"
+#include "readout/linear_memory.h"
 
 namespace mneme {
 
@@ -29,7 +30,56 @@ struct RegisterCas {
 // A state of any kind.
 struct RemoveState {};
 
-using StateAction = std::variant<RegisterPut, RegisterGet, RegisterCas, RemoveState>;
+// Rows of finite components.
+struct StateRows {
+  std::vector<float> items;
+  uint32_t columns = 0;  // may be known without any rows
+
+  size_t rows() const { return columns == 0 ? 0 : items.size() / columns; }
+};
+
+// A linear memory (readout/linear_memory.h): writes keys and values, and reads it with queries. Without keys it only
+// reads; the columns of the values tell the width of what nothing was written to.
+struct LinearApply {
+  StateRows keys;
+  StateRows values;
+  StateRows queries;
+  LinearRule rule = LinearRule::kLinear;
+  LinearOrder order = LinearOrder::kReadThenWrite;
+  size_t segment_length = 0;
+  double epsilon = 1e-10;
+};
+struct LinearGet {};
+
+// A feedback memory (readout/feedback_memory.h): attends with one block. The last block again, with the same content,
+// is answered as it was and changes nothing.
+struct FeedbackAttend {
+  int64_t block_index = 0;
+  double scale = 1.0;
+  uint32_t ring_blocks = 0;
+  bool causal = true;
+  StateRows queries;
+  StateRows keys;
+  StateRows values;
+  StateRows fam_queries;
+  StateRows fam_keys;
+  StateRows fam_values;
+};
+struct FeedbackGet {};
+
+// A sparse matrix of counts.
+struct CountersAdd {
+  std::vector<uint32_t> rows;
+  std::vector<uint32_t> columns;  // as many
+  std::vector<int64_t> counts;    // as many, or none: 1 each
+};
+struct CountersGet {
+  std::vector<uint32_t> rows;  // none: all that have counts
+};
+
+// The number of an alternative is part of what is remembered of a request: add new ones at the end.
+using StateAction = std::variant<RegisterPut, RegisterGet, RegisterCas, RemoveState, LinearApply, LinearGet,
+                                 FeedbackAttend, FeedbackGet, CountersAdd, CountersGet>;
 
 // True when it can change nothing.
 bool IsRead(const StateAction& action);
@@ -48,9 +98,17 @@ struct StateAnswer {
   bool reread = false;   // a replayed answer that was too large to remember: read anew
   std::string value;     // of a register
   int64_t expiry_ms = 0;
+  uint32_t key_dimension = 0;  // of a linear or feedback memory
+  uint32_t value_dimension = 0;
+  uint64_t tokens = 0;      // written to a linear memory
+  int64_t last_block = 0;   // of a feedback memory
+  // Packed columns. LinearApply: what the queries read, f32. LinearGet: M, z, both f64. FeedbackAttend: A, A^F, both f32.
+  // FeedbackGet: keys of the ring and its values f32, offsets of its blocks u64, keys and values of the FAM f32.
+  // CountersGet: rows u32, offsets u64, columns u32, counts i64.
+  std::vector<std::string> columns;
 
   // Bytes of its payloads.
-  uint64_t PayloadBytes() const { return value.size(); }
+  uint64_t PayloadBytes() const;
 };
 
 // --- What a shard is asked -----------------------------------------------------------------------------------------

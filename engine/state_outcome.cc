@@ -23,11 +23,22 @@ constexpr uint8_t kReread = 2;
 void WritePayloads(const StateAnswer& answer, ByteWriter& writer) {
   writer.Text(answer.value);
   writer.Varint(ZigZag(answer.expiry_ms));
+  writer.Varint(answer.key_dimension);
+  writer.Varint(answer.value_dimension);
+  writer.Varint(answer.tokens);
+  writer.Varint(ZigZag(answer.last_block));
+  writer.Varint(answer.columns.size());
+  for (const std::string& column : answer.columns) writer.Text(column);
 }
 
 void ReadPayloads(ByteReader& reader, StateAnswer& answer) {
   answer.value = std::string(reader.Text());
   answer.expiry_ms = UnZigZag(reader.Varint());
+  answer.key_dimension = static_cast<uint32_t>(reader.Varint());
+  answer.value_dimension = static_cast<uint32_t>(reader.Varint());
+  answer.tokens = reader.Varint();
+  answer.last_block = UnZigZag(reader.Varint());
+  for (uint64_t i = reader.Varint(); i > 0 && reader.ok(); --i) answer.columns.emplace_back(reader.Text());
 }
 
 std::string Encode(const StateOutcome& outcome, bool whole) {

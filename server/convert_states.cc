@@ -1,11 +1,14 @@
 #include "server/convert_states.h"
 
+#include <cmath>
+#include <cstring>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "common/limits.h"
 #include "common/status_macros.h"
-#include "server/convert_entries.h"
+#include "server/convert_columns.h"
+#include "server/convert_keys.h"
 #include "server/convert_memory.h"
 #include "server/request_error.h"
 
@@ -28,6 +31,110 @@ absl::Status CheckRegister(const std::string& field, const std::string& value, i
   return absl::OkStatus();
 }
 
+// Finite rows, or none; the dimension may be given without any.
+absl::Status ReadRows(const std::string& field, const v1::Vectors& vectors, uint32_t max_dimension, StateRows& out) {
+  if (vectors.data().empty() && vectors.dimension() == 0) return absl::OkStatus();
+  if (vectors.dimension() == 0 || vectors.dimension() > max_dimension) {
+    return FieldError(absl::StrCat(field, ".dimension"),
+                      absl::StrCat("is ", vectors.dimension(), "; must be in [1, ", max_dimension, "]"));
+  }
+  out.columns = vectors.dimension();
+  if (vectors.data().empty()) return absl::OkStatus();
+  Dtype dtype = Dtype::kF32;
+  RETURN_IF_ERROR(ReadDtype(absl::StrCat(field, ".dtype"), vectors.dtype(), dtype));
+  std::vector<char> bytes;
+  RETURN_IF_ERROR(DecodeFinite(field, vectors, vectors.dimension(),
+                               vectors.data().size() / (vectors.dimension() * DtypeBytes(dtype)), bytes));
+  out.items.resize(bytes.size() / sizeof(float));
+  if (!bytes.empty()) std::memcpy(out.items.data(), bytes.data(), bytes.size());
+  return absl::OkStatus();
+}
+
+absl::Status CheckRows(const std::string& field, const StateRows& rows, size_t count, const char* what) {
+  if (rows.rows() == count) return absl::OkStatus();
+  return FieldError(field, absl::StrCat("has ", rows.rows(), " rows; must have ", count, ", as many as ", what));
+}
+
+absl::Status CheckColumns(const std::string& field, const StateRows& rows, uint32_t columns, const char* what) {
+  if (rows.columns == 0 || rows.columns == columns) return absl::OkStatus();
+  return FieldError(absl::StrCat(field, ".dimension"),
+                    absl::StrCat("is ", rows.columns, "; must be ", columns, ", that of ", what));
+}
+
+absl::Status ReadLinear(const std::string& field, const v1::LinearApply& wire, StateAction& out) {
+  LinearApply linear;
+  RETURN_IF_ERROR(ReadRows(field + ".keys", wire.keys(), limits::kMaxDimension, linear.keys));
+  RETURN_IF_ERROR(ReadRows(field + ".values", wire.values(), limits::kMaxValueDimension, linear.values));
+  RETURN_IF_ERROR(ReadRows(field + ".queries", wire.queries(), limits::kMaxDimension, linear.queries));
+  RETURN_IF_ERROR(CheckRows(field + ".values", linear.values, linear.keys.rows(), "keys"));
+  if (linear.keys.columns != 0) {
+    RETURN_IF_ERROR(CheckColumns(field + ".queries", linear.queries, linear.keys.columns, "keys"));
+  }
+  if (wire.rule() < v1::LINEAR_RULE_UNSPECIFIED || wire.rule() > v1::LINEAR_RULE_DELTA) {
+    return FieldError(field + ".rule",
+                      absl::StrCat("is ", static_cast<int>(wire.rule()), "; must be LINEAR or DELTA"));
+  }
+  if (wire.order() < v1::LINEAR_ORDER_UNSPECIFIED || wire.order() > v1::LINEAR_ORDER_WRITE_THEN_READ) {
+    return FieldError(field + ".order", absl::StrCat("is ", static_cast<int>(wire.order()),
+                                                     "; must be READ_THEN_WRITE or WRITE_THEN_READ"));
+  }
+  if (!(wire.epsilon() >= 0.0) || !std::isfinite(wire.epsilon())) {
+    return FieldError(field + ".epsilon", absl::StrCat("is ", wire.epsilon(), "; must be finite and at least 0"));
+  }
+  linear.rule = wire.rule() == v1::LINEAR_RULE_DELTA ? LinearRule::kDelta : LinearRule::kLinear;
+  linear.order =
+      wire.order() == v1::LINEAR_ORDER_WRITE_THEN_READ ? LinearOrder::kWriteThenRead : LinearOrder::kReadThenWrite;
+  linear.segment_length = wire.segment_length();
+  if (wire.epsilon() != 0.0) linear.epsilon = wire.epsilon();
+  out = std::move(linear);
+  return absl::OkStatus();
+}
+
+absl::Status ReadFeedback(const std::string& field, const v1::FeedbackAttend& wire, StateAction& out) {
+  FeedbackAttend block;
+  RETURN_IF_ERROR(ReadRows(field + ".queries", wire.queries(), limits::kMaxDimension, block.queries));
+  RETURN_IF_ERROR(ReadRows(field + ".keys", wire.keys(), limits::kMaxDimension, block.keys));
+  RETURN_IF_ERROR(ReadRows(field + ".values", wire.values(), limits::kMaxValueDimension, block.values));
+  RETURN_IF_ERROR(ReadRows(field + ".fam_queries", wire.fam_queries(), limits::kMaxDimension, block.fam_queries));
+  RETURN_IF_ERROR(ReadRows(field + ".fam_keys", wire.fam_keys(), limits::kMaxDimension, block.fam_keys));
+  RETURN_IF_ERROR(ReadRows(field + ".fam_values", wire.fam_values(), limits::kMaxValueDimension, block.fam_values));
+  if (block.queries.rows() == 0) return FieldError(field + ".queries", "has no rows; must have at least 1");
+  RETURN_IF_ERROR(CheckColumns(field + ".keys", block.keys, block.queries.columns, "queries"));
+  RETURN_IF_ERROR(CheckRows(field + ".keys", block.keys, block.queries.rows(), "queries"));
+  RETURN_IF_ERROR(CheckRows(field + ".values", block.values, block.queries.rows(), "queries"));
+  RETURN_IF_ERROR(CheckColumns(field + ".fam_queries", block.fam_queries, block.queries.columns, "queries"));
+  RETURN_IF_ERROR(CheckColumns(field + ".fam_keys", block.fam_keys, block.queries.columns, "queries"));
+  RETURN_IF_ERROR(CheckColumns(field + ".fam_values", block.fam_values, block.values.columns, "values"));
+  RETURN_IF_ERROR(CheckRows(field + ".fam_values", block.fam_values, block.fam_keys.rows(), "fam_keys"));
+  if (wire.block_index() < 0) {
+    return FieldError(field + ".block_index", absl::StrCat("is ", wire.block_index(), "; must be at least 0"));
+  }
+  if (!std::isfinite(wire.scale())) return FieldError(field + ".scale", "is not finite");
+  if (wire.ring_blocks() > limits::kMaxRingBlocks) {
+    return FieldError(field + ".ring_blocks",
+                      absl::StrCat("is ", wire.ring_blocks(), "; must be at most ", limits::kMaxRingBlocks));
+  }
+  block.block_index = wire.block_index();
+  block.scale = wire.scale() != 0.0 ? wire.scale() : 1.0 / std::sqrt(static_cast<double>(block.queries.columns));
+  block.ring_blocks = wire.ring_blocks();
+  block.causal = !wire.not_causal();
+  out = std::move(block);
+  return absl::OkStatus();
+}
+
+absl::Status ReadCounters(const std::string& field, const v1::CountersAdd& wire, StateAction& out) {
+  CountersAdd add;
+  RETURN_IF_ERROR(ReadList(field + ".rows", wire.rows(), limits::kMaxIncrements, add.rows));
+  if (add.rows.empty()) return FieldError(field + ".rows", "is empty; must have at least 1 item");
+  RETURN_IF_ERROR(ReadColumn(field + ".columns", wire.columns(), add.rows.size(), add.columns));
+  if (add.columns.empty()) {
+    return FieldError(field + ".columns", absl::StrCat("is empty; must have ", add.rows.size(), " items"));
+  }
+  RETURN_IF_ERROR(ReadColumn(field + ".counts", wire.counts(), add.rows.size(), add.counts));
+  out = std::move(add);
+  return absl::OkStatus();
+}
+
 absl::Status ReadAction(const std::string& field, const v1::StateOperation& operation, StateAction& out) {
   using Wire = v1::StateOperation;
   switch (operation.action_case()) {
@@ -45,9 +152,67 @@ absl::Status ReadAction(const std::string& field, const v1::StateOperation& oper
       return absl::OkStatus();
     }
     case Wire::kRemove: out = RemoveState{}; return absl::OkStatus();
+    case Wire::kLinear: return ReadLinear(absl::StrCat(field, ".linear"), operation.linear(), out);
+    case Wire::kLinearGet: out = LinearGet{}; return absl::OkStatus();
+    case Wire::kFeedbackAttend:
+      return ReadFeedback(absl::StrCat(field, ".feedback_attend"), operation.feedback_attend(), out);
+    case Wire::kFeedbackGet: out = FeedbackGet{}; return absl::OkStatus();
+    case Wire::kCountersAdd: return ReadCounters(absl::StrCat(field, ".counters_add"), operation.counters_add(), out);
+    case Wire::kCountersGet: {
+      CountersGet get;
+      RETURN_IF_ERROR(ReadList(absl::StrCat(field, ".counters_get.rows"), operation.counters_get().rows(),
+                               limits::kMaxIncrements, get.rows));
+      out = std::move(get);
+      return absl::OkStatus();
+    }
     case Wire::ACTION_NOT_SET: break;
   }
   return FieldError(absl::StrCat(field, ".action"), "is not set; name what to do with the state");
+}
+
+// Those of a state that is not there are left out, but for what a linear memory reads: zeros.
+void WritePayload(const v1::StateOperation& operation, StateAnswer answer, v1::StateResult* out) {
+  const auto column = [&](size_t i) { return i < answer.columns.size() ? std::move(answer.columns[i]) : std::string(); };
+  using Wire = v1::StateOperation;
+  if (operation.action_case() == Wire::kLinear) {
+    v1::LinearAnswer* linear = out->mutable_linear();
+    linear->set_reads(column(0));
+    linear->set_value_dimension(answer.value_dimension);
+    linear->set_tokens(answer.tokens);
+  } else if (operation.action_case() == Wire::kFeedbackAttend) {
+    v1::FeedbackAnswer* feedback = out->mutable_feedback();
+    feedback->set_tokens(column(0));
+    feedback->set_fam(column(1));
+    feedback->set_value_dimension(answer.value_dimension);
+  } else if (!answer.found) {
+    return;
+  } else if (operation.action_case() == Wire::kRegisterGet) {
+    out->mutable_register_()->set_value(std::move(answer.value));
+    out->mutable_register_()->set_expiry_ms(answer.expiry_ms);
+  } else if (operation.action_case() == Wire::kLinearGet) {
+    v1::LinearState* state = out->mutable_linear_state();
+    state->set_key_dimension(answer.key_dimension);
+    state->set_value_dimension(answer.value_dimension);
+    state->set_tokens(answer.tokens);
+    state->set_matrix(column(0));
+    state->set_normaliser(column(1));
+  } else if (operation.action_case() == Wire::kFeedbackGet) {
+    v1::FeedbackState* state = out->mutable_feedback_state();
+    state->set_key_dimension(answer.key_dimension);
+    state->set_value_dimension(answer.value_dimension);
+    state->set_last_block(answer.last_block);
+    state->set_ring_keys(column(0));
+    state->set_ring_values(column(1));
+    state->set_ring_offsets(column(2));
+    state->set_fam_keys(column(3));
+    state->set_fam_values(column(4));
+  } else if (operation.action_case() == Wire::kCountersGet) {
+    v1::Counters* counters = out->mutable_counters();
+    counters->set_rows(column(0));
+    counters->set_offsets(column(1));
+    counters->set_columns(column(2));
+    counters->set_counts(column(3));
+  }
 }
 
 template <typename Field>
@@ -111,11 +276,7 @@ void WriteStateAnswer(const v1::StateOperation& operation, StateAnswer answer, v
   out->set_found(answer.found);
   out->set_version(answer.version);
   out->set_reread(answer.reread);
-  if (!answer.found) return;
-  if (operation.has_register_get()) {
-    out->mutable_register_()->set_value(std::move(answer.value));
-    out->mutable_register_()->set_expiry_ms(answer.expiry_ms);
-  }
+  WritePayload(operation, std::move(answer), out);
 }
 
 void WriteSessionPage(SessionPage page, v1::ListSessionsResponse* out) {

@@ -159,6 +159,18 @@ std::vector<Call> Calls() {
   calls.push_back(MakeCall(memory + "QueryStream", step));
   const std::string working = "/mneme.v1.WorkingMemoryService/";
   calls.push_back(MakeCall(working + "Apply", GoodApply("wiki")));
+  v1::ApplyRequest vectors = GoodApply("wiki");
+  *vectors.mutable_operations(0)->mutable_linear()->mutable_keys() = F32({1, 2}, 2);
+  *vectors.mutable_operations(0)->mutable_linear()->mutable_values() = F32({1, 2}, 2);
+  *vectors.mutable_operations(1)->mutable_feedback_attend()->mutable_queries() = F32({1, 2}, 2);
+  *vectors.mutable_operations(1)->mutable_feedback_attend()->mutable_keys() = F32({1, 2}, 2);
+  *vectors.mutable_operations(1)->mutable_feedback_attend()->mutable_values() = F32({1, 2}, 2);
+  calls.push_back(MakeCall(working + "Apply", vectors));
+  v1::ApplyRequest counters = GoodApply("wiki");
+  counters.mutable_operations(0)->mutable_counters_add()->set_rows(Column<uint32_t>({1}));
+  counters.mutable_operations(0)->mutable_counters_add()->set_columns(Column<uint32_t>({2}));
+  counters.mutable_operations(1)->mutable_counters_get();
+  calls.push_back(MakeCall(working + "Apply", counters));
   v1::ResetSessionsRequest reset;
   reset.set_memory("wiki");
   reset.add_sessions("chat");

@@ -1,4 +1,5 @@
 // Working memory over the wire: what is refused, and what an answer holds.
+#include <cmath>
 #include <functional>
 
 #include "tests/server/test_server.h"
@@ -62,6 +63,56 @@ TEST_F(WorkingMemoryServiceTest, ApplyNamesTheFieldThatIsWrong) {
   v1::ResetSessionsResponse removed;
   ExpectInvalid(TestServer::Call(&v1::WorkingMemoryService::Stub::ResetSessions, *server_.working, reset, &removed),
                 "sessions");
+}
+
+TEST_F(WorkingMemoryServiceTest, VectorsAndCountersNameTheFieldThatIsWrong) {
+  using Spoil = std::function<void(v1::StateOperation&)>;
+  const std::string linear = "operations[0].linear.";
+  const std::string attend = "operations[0].feedback_attend.";
+  const std::string counters = "operations[0].counters_";
+  const float nan = std::nanf("");
+  const std::vector<std::pair<std::string, Spoil>> rows = {
+      {linear + "keys[0]", [=](auto& o) { *o.mutable_linear()->mutable_keys() = F32({nan, 1}, 2); }},
+      {linear + "keys.dtype", [](auto& o) { o.mutable_linear()->mutable_keys()->set_dtype(v1::DTYPE_UNSPECIFIED); }},
+      {linear + "keys.dimension", [](auto& o) { o.mutable_linear()->mutable_keys()->set_dimension(16'385); }},
+      {linear + "values", [](auto& o) { o.mutable_linear()->clear_values(); }},
+      {linear + "queries.dimension", [](auto& o) { *o.mutable_linear()->mutable_queries() = F32({1, 2, 3}, 3); }},
+      {linear + "epsilon", [](auto& o) { o.mutable_linear()->set_epsilon(-1); }},
+      {linear + "rule", [](auto& o) { o.mutable_linear()->set_rule(static_cast<v1::LinearRule>(7)); }},
+      {linear + "order", [](auto& o) { o.mutable_linear()->set_order(static_cast<v1::LinearOrder>(7)); }},
+      {attend + "queries", [](auto& o) { o.mutable_feedback_attend()->clear_queries(); }},
+      {attend + "keys", [](auto& o) { o.mutable_feedback_attend()->clear_keys(); }},
+      {attend + "values", [](auto& o) { *o.mutable_feedback_attend()->mutable_values() = F32({1, 2, 3, 4}, 2); }},
+      {attend + "fam_values", [](auto& o) { *o.mutable_feedback_attend()->mutable_fam_keys() = F32({1, 2}, 2); }},
+      {attend + "block_index", [](auto& o) { o.mutable_feedback_attend()->set_block_index(-1); }},
+      {attend + "scale", [](auto& o) { o.mutable_feedback_attend()->set_scale(INFINITY); }},
+      {attend + "ring_blocks", [](auto& o) { o.mutable_feedback_attend()->set_ring_blocks(1'025); }},
+      {counters + "add.rows", [](auto& o) { o.mutable_counters_add()->clear_rows(); }},
+      {counters + "add.columns", [](auto& o) { o.mutable_counters_add()->set_columns("abc"); }},
+      {counters + "add.counts", [](auto& o) { o.mutable_counters_add()->set_counts("abc"); }},
+      {counters + "get.rows", [](auto& o) { o.mutable_counters_get()->set_rows("abc"); }},
+  };
+  for (const auto& [field, spoil] : rows) {
+    v1::ApplyRequest request = GoodApply("wiki");
+    v1::StateOperation& operation = *request.mutable_operations(0);
+    if (field.starts_with(linear)) {
+      *operation.mutable_linear()->mutable_keys() = F32({1, 2}, 2);
+      *operation.mutable_linear()->mutable_values() = F32({1, 2}, 2);
+    } else if (field.starts_with(attend)) {
+      *operation.mutable_feedback_attend()->mutable_queries() = F32({1, 2}, 2);
+      *operation.mutable_feedback_attend()->mutable_keys() = F32({1, 2}, 2);
+      *operation.mutable_feedback_attend()->mutable_values() = F32({1, 2}, 2);
+    } else {
+      operation.mutable_counters_add()->set_rows(Column<uint32_t>({1}));
+      operation.mutable_counters_add()->set_columns(Column<uint32_t>({2}));
+    }
+    request.mutable_operations(1)->set_session("other");
+    v1::ApplyResponse response;
+    const grpc::Status good = Apply(request, &response);
+    ASSERT_TRUE(good.ok()) << field << ": " << good.error_message();
+    spoil(operation);
+    ExpectInvalid(Apply(request, &response), field);
+  }
 }
 
 TEST_F(WorkingMemoryServiceTest, AnswersStandInTheOrderOfTheOperations) {

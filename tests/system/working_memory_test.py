@@ -5,6 +5,7 @@ import threading
 
 import harness
 import mneme
+import numpy as np
 from mneme import working
 
 MASK = (1 << 64) - 1
@@ -130,6 +131,111 @@ class WorkingMemory(harness.SystemTest):
         memory = server.client.memory("wm")
         self.assertEqual(memory.apply(operations, request_id="once"), first)
         self.assertEqual(memory.session("s").get("x").value, b"2")
+
+    def near(self, got, want):
+        self.assertLess(float(np.abs(np.asarray(got, np.float64) - np.asarray(want)).max()), 1e-6)
+
+    def test_goldens_of_infini_attention(self):
+        for shards in (1, 4):
+            server, memory = self.memory(shards, "infini")
+            for rule in ("linear", "delta"):
+                head = memory.session(f"infini-{rule}")
+                empty = head.linear("head", queries=[[0.5, -0.5]], value_dim=2)
+                self.assertFalse(empty.found)
+                self.near(empty.value, [[0, 0]])
+                wrote = head.linear("head", [[1.0, 0], [0, -1]], [[1.0, 2], [3, 4]], [[0.5, -0.5]], rule="linear")
+                self.near(wrote.value, [[0, 0]])  # read before the write
+                state = head.linear_state("head")
+                self.near(state.matrix, [[5, 8], [2.1036383235, 3.4715177647]])
+                self.near(state.normaliser, [3, 1.3678794412])
+                self.near(head.linear("head", queries=[[0.5, -0.5]]).value, [[1.6466190695, 2.6466190695]])
+                server.kill()
+                server.start()
+                memory = server.client.memory("wm")
+                head = memory.session(f"infini-{rule}")
+                last = head.linear("head", [[1.0, 0]], [[5.0, 6]], [[1.0, 0]], rule=rule, order="write_then_read")
+                state = head.linear_state("head")
+                self.assertEqual((last.version, state.tokens), (2, 3))
+                self.near(state.normaliser, [5, 2.3678794412])
+                if rule == "linear":
+                    self.near(state.matrix, [[15, 20], [7.1036383235, 9.4715177647]])
+                    self.near(last.value, [[3, 4]])
+                else:
+                    self.near(state.matrix, [[11.7144852409, 14.7144852409], [5.4608809440, 6.8287603851]])
+                    self.near(last.value, [[2.3358775094, 2.9316044872]])
+                with self.assertRaisesRegex(mneme.FailedPrecondition, "keys of 2 and values of 2"):
+                    head.linear("head", [[1.0, 0, 0]], [[5.0, 6]])
+                with self.assertRaisesRegex(mneme.FailedPrecondition, "not a register"):
+                    head.get("head")
+
+    def test_a_passkey_is_read_behind_a_hundred_thousand_tokens(self):
+        _, memory = self.memory(2)
+        head, digits = memory.session("passkey"), [7, 1, 3, 3, 9]
+        # Five places that fillers do not touch: with sigma = exp below 0, a key of -40 is as good as 0.
+        keys = np.full((5, 16), -40.0, np.float32)
+        keys[np.arange(5), np.arange(5)] = 8.0
+        head.linear("head", keys, np.eye(10, dtype=np.float32)[digits])
+        for _ in range(10):
+            fillers = np.full((10_000, 16), -40.0, np.float32)
+            fillers[:, 5:] = self.random.normal(size=(10_000, 11))
+            head.linear("head", fillers, self.random.normal(size=(10_000, 10)).astype(np.float32))
+        self.assertEqual(head.linear("head", queries=keys).value.argmax(1).tolist(), digits)
+        self.assertEqual(head.linear_state("head").tokens, 100_005)
+        self.assertLess(next(memory.sessions("passkey")).bytes, 2_000)
+
+    def test_goldens_of_transformer_fam(self):
+        for shards in (1, 4):
+            server, memory = self.memory(shards, "fam")
+            queries, keys = [[1.0, 1], [2, 0]], [[1.0, 0], [0, 1]]
+            head = memory.session("first")
+            tokens, fam = head.attend("head", 0, queries, keys, keys, fam_queries=[[1.0, -1]]).value
+            self.near(tokens, [[1, 0], [0.804429682507, 0.195570317493]])
+            self.near(fam, [[0.804429682507, 0.195570317493]])
+
+            head = memory.session("golden")
+            head.attend("head", 0, [[1.0, 0]], [[-1.0, 0]], [[3.0, 3]], ring_blocks=1)
+            block = dict(
+                fam_queries=[[1.0, -1]], fam_keys=[[0.5, 0.5]], fam_values=[[0.25, 0.75]], ring_blocks=1
+            )
+            first = head.attend("head", 1, queries, keys, keys, **block)
+            self.near(first.value[0], [[0.882410698889, 0.659506560935], [0.724442047360, 0.440171212792]])
+            self.near(first.value[1], [[0.646974197651, 0.353025802349]])
+            server.kill()
+            server.start()
+            head = server.client.memory("wm").session("golden")
+            again = head.attend("head", 1, queries, keys, keys, **block)
+            self.assertEqual(again.version, first.version)
+            self.assertTrue((again.value[0] == first.value[0]).all())
+            for index, other in ((3, queries), (1, [[9.0, 9], [2, 0]])):
+                with self.assertRaisesRegex(mneme.FailedPrecondition, "block_index"):
+                    head.attend("head", index, other, keys, keys, **block)
+            state = head.feedback_state("head")
+            self.assertEqual((state.last_block, state.ring_offsets.tolist()), (1, [0, 2]))
+            self.near(state.ring_keys, keys)
+            self.near(state.fam_values, [[0.25, 0.75]])
+
+    def test_counts_add_up(self):
+        server, memory = self.memory(4)
+        counts, expected = memory.session("counts"), np.zeros((50, 40), np.int64)
+        for _ in range(20):
+            rows, columns = self.random.integers(0, 50, 300), self.random.integers(0, 40, 300)
+            added = self.random.integers(-2, 5, 300)
+            counts.count("cooc", rows, columns, added)
+            np.add.at(expected, (rows, columns), added)
+        counts.count("cooc", [7, 7], [3, 3])
+        expected[7, 3] += 2
+        server.kill()
+        server.start()
+        counts = server.client.memory("wm").session("counts")
+        whole, some = counts.counts("cooc"), counts.counts("cooc", [9, 1_000, 7])
+        dense = np.zeros_like(expected)
+        dense[np.repeat(whole.rows, np.diff(whole.offsets).astype(int)), whole.columns] = whole.counts
+        self.assertTrue((dense == expected).all())
+        self.assertTrue((whole.counts != 0).all())
+        self.assertEqual(some.rows.tolist(), [9, 1_000, 7])
+        at = some.offsets.astype(int)
+        self.assertEqual(at[1], at[2])
+        self.assertEqual(some.counts[at[2] :].tolist(), expected[7][expected[7] != 0].tolist())
 
 
 if __name__ == "__main__":

@@ -7,13 +7,22 @@ Many sessions, one call a step:  memory.apply([working.put("chat42", "mode", b"d
 from __future__ import annotations
 
 import dataclasses
-from typing import Any, Iterator, Optional, Sequence, Union
+from typing import Any, Iterator, Optional, Sequence
 
 import grpc
+import numpy as np
+from numpy.typing import ArrayLike
 
 from . import calls, errors, wire
+from ._proto import types_pb2
 from ._proto import working_memory_pb2 as pb
+from .wire import Array
 
+_RULES = {"linear": pb.LINEAR_RULE_LINEAR, "delta": pb.LINEAR_RULE_DELTA}
+_ORDERS = {
+    "read_then_write": pb.LINEAR_ORDER_READ_THEN_WRITE,
+    "write_then_read": pb.LINEAR_ORDER_WRITE_THEN_READ,
+}
 _CODES = {code.value[0]: code for code in grpc.StatusCode}
 
 
@@ -39,6 +48,37 @@ class State:
     expiry_ms: int = 0
     reread: bool = False
     error: Optional[errors.MnemeError] = None
+
+
+@dataclasses.dataclass(frozen=True)
+class LinearState:
+    """M [dk, dv] and z [dk] of a linear memory, and the rows that were written to it."""
+
+    matrix: Array
+    normaliser: Array
+    tokens: int
+
+
+@dataclasses.dataclass(frozen=True)
+class FeedbackState:
+    """Keys and values of the last blocks, block i being rows ring_offsets[i] to ring_offsets[i + 1], and of the FAM."""
+
+    last_block: int
+    ring_keys: Array
+    ring_values: Array
+    ring_offsets: Array
+    fam_keys: Array
+    fam_values: Array
+
+
+@dataclasses.dataclass(frozen=True)
+class Counts:
+    """A sparse matrix: cells of rows[i] are offsets[i] to offsets[i + 1], ascending by column."""
+
+    rows: Array
+    offsets: Array
+    columns: Array
+    counts: Array
 
 
 @dataclasses.dataclass(frozen=True)
@@ -70,6 +110,95 @@ def cas(session: str, name: str, expected_version: int, value: bytes, *, expiry_
 def remove(session: str, name: str) -> Operation:
     """Removes a state of any kind."""
     return _operation(session, name, remove=pb.RemoveState())
+
+
+def linear(
+    session: str,
+    name: str,
+    keys: Optional[ArrayLike] = None,
+    values: Optional[ArrayLike] = None,
+    queries: Optional[ArrayLike] = None,
+    *,
+    rule: str = "linear",
+    order: str = "read_then_write",
+    segment_length: int = 0,
+    epsilon: float = 1e-10,
+    value_dim: int = 0,
+) -> Operation:
+    """Writes keys [n, dk] and values [n, dv] to a linear memory (Infini-attention) and reads it with queries [m, dk];
+    the answer's value is [m, dv]. rule: "linear" or "delta". value_dim: the width of the zeros that queries alone read
+    of a memory that is not there."""
+    action = pb.LinearApply(
+        keys=_rows(keys, "keys"),
+        values=_rows(values, "values"),
+        queries=_rows(queries, "queries"),
+        rule=wire.choice("rule", rule, _RULES),
+        order=wire.choice("order", order, _ORDERS),
+        segment_length=segment_length,
+        epsilon=epsilon,
+    )
+    if values is None and value_dim:
+        action.values.dimension = value_dim
+    return _operation(session, name, linear=action)
+
+
+def linear_get(session: str, name: str) -> Operation:
+    """Reads the state of a linear memory: the answer's value is a LinearState."""
+    return _operation(session, name, linear_get=pb.LinearGet())
+
+
+def attend(
+    session: str,
+    name: str,
+    block_index: int,
+    queries: ArrayLike,
+    keys: ArrayLike,
+    values: ArrayLike,
+    *,
+    fam_queries: Optional[ArrayLike] = None,
+    fam_keys: Optional[ArrayLike] = None,
+    fam_values: Optional[ArrayLike] = None,
+    scale: float = 0.0,
+    ring_blocks: int = 0,
+    causal: bool = True,
+) -> Operation:
+    """Attends with the next block of a feedback memory (TransformerFAM); the answer's value is (A, A^F). scale 0:
+    1 / sqrt(dk). The same block again is answered as it was."""
+    action = pb.FeedbackAttend(
+        block_index=block_index,
+        scale=scale,
+        ring_blocks=ring_blocks,
+        not_causal=not causal,
+        queries=wire.vectors(queries, "queries"),
+        keys=wire.vectors(keys, "keys"),
+        values=wire.vectors(values, "values"),
+        fam_queries=_rows(fam_queries, "fam_queries"),
+        fam_keys=_rows(fam_keys, "fam_keys"),
+        fam_values=_rows(fam_values, "fam_values"),
+    )
+    return _operation(session, name, feedback_attend=action)
+
+
+def feedback_get(session: str, name: str) -> Operation:
+    """Reads the ring and the FAM: the answer's value is a FeedbackState."""
+    return _operation(session, name, feedback_get=pb.FeedbackGet())
+
+
+def count(
+    session: str, name: str, rows: ArrayLike, columns: ArrayLike, counts: Optional[ArrayLike] = None
+) -> Operation:
+    """Adds to cells of a counter matrix, 1 each without counts."""
+    action = pb.CountersAdd(
+        rows=wire.column(rows, "<u4", "rows"),
+        columns=wire.column(columns, "<u4", "columns"),
+        counts=wire.column(counts, "<i8", "counts"),
+    )
+    return _operation(session, name, counters_add=action)
+
+
+def counts(session: str, name: str, rows: Optional[ArrayLike] = None) -> Operation:
+    """Reads some rows of a counter matrix, or all: the answer's value is Counts."""
+    return _operation(session, name, counters_get=pb.CountersGet(rows=wire.column(rows, "<u4", "rows")))
 
 
 class Sessions:
@@ -147,6 +276,35 @@ class Session:
     def remove(self, name: str) -> State:
         return self._one(remove(self.name, name))
 
+    def linear(
+        self,
+        name: str,
+        keys: Optional[ArrayLike] = None,
+        values: Optional[ArrayLike] = None,
+        queries: Optional[ArrayLike] = None,
+        **options: Any,
+    ) -> State:
+        """See working.linear."""
+        return self._one(linear(self.name, name, keys, values, queries, **options))
+
+    def linear_state(self, name: str) -> Optional[LinearState]:
+        return self._one(linear_get(self.name, name)).value
+
+    def attend(
+        self, name: str, block_index: int, queries: ArrayLike, keys: ArrayLike, values: ArrayLike, **options: Any
+    ) -> State:
+        """See working.attend."""
+        return self._one(attend(self.name, name, block_index, queries, keys, values, **options))
+
+    def feedback_state(self, name: str) -> Optional[FeedbackState]:
+        return self._one(feedback_get(self.name, name)).value
+
+    def count(self, name: str, rows: ArrayLike, columns: ArrayLike, counts: Optional[ArrayLike] = None) -> State:
+        return self._one(count(self.name, name, rows, columns, counts))
+
+    def counts(self, name: str, rows: Optional[ArrayLike] = None) -> Optional[Counts]:
+        return self._one(counts(self.name, name, rows)).value
+
     def reset(self) -> bool:
         """Removes the session with all its states; False when there was none."""
         return self._sessions.reset([self.name], **self._options) == 1
@@ -203,7 +361,50 @@ def _state(result: pb.StateResult) -> State:
     return State(result.found, result.version, value, expiry_ms, result.reread)
 
 
-def _value(result: pb.StateResult) -> tuple[Union[None, bytes], int]:
-    if result.WhichOneof("answer") == "register":
+def _rows(given: Optional[ArrayLike], name: str) -> Optional[types_pb2.Vectors]:
+    return None if given is None else wire.vectors(given, name)
+
+
+def _matrix(data: bytes, columns: int, dtype: str = "<f4") -> Array:
+    return np.frombuffer(data, dtype).reshape(-1, max(columns, 1)) if columns else np.empty((0, 0), dtype)
+
+
+def _value(result: pb.StateResult) -> tuple[Any, int]:
+    kind = result.WhichOneof("answer")
+    if kind == "register":
         return result.register.value, result.register.expiry_ms
+    if kind == "linear":
+        return _matrix(result.linear.reads, result.linear.value_dimension), 0
+    if kind == "linear_state":
+        state = result.linear_state
+        matrix = _matrix(state.matrix, state.value_dimension, "<f8")
+        return LinearState(matrix, np.frombuffer(state.normaliser, "<f8"), state.tokens), 0
+    if kind == "feedback":
+        answer = result.feedback
+        return (_matrix(answer.tokens, answer.value_dimension), _matrix(answer.fam, answer.value_dimension)), 0
+    if kind == "feedback_state":
+        return _feedback_state(result.feedback_state), 0
+    if kind == "counters":
+        got = result.counters
+        return (
+            Counts(
+                np.frombuffer(got.rows, "<u4"),
+                np.frombuffer(got.offsets, "<u8"),
+                np.frombuffer(got.columns, "<u4"),
+                np.frombuffer(got.counts, "<i8"),
+            ),
+            0,
+        )
     return None, 0
+
+
+def _feedback_state(state: pb.FeedbackState) -> FeedbackState:
+    keys, values = state.key_dimension, state.value_dimension
+    return FeedbackState(
+        state.last_block,
+        _matrix(state.ring_keys, keys),
+        _matrix(state.ring_values, values),
+        np.frombuffer(state.ring_offsets, "<u8"),
+        _matrix(state.fam_keys, keys),
+        _matrix(state.fam_values, values),
+    )

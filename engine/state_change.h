@@ -1,0 +1,61 @@
+// StateChange: what an action makes of a state, and what all kinds of actions have in common. Pure.
+#ifndef MNEME_ENGINE_STATE_CHANGE_H_
+#define MNEME_ENGINE_STATE_CHANGE_H_
+
+#include <cstdint>
+#include <optional>
+#include <string_view>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/strings/str_cat.h"
+#include "common/error_reason.h"
+#include "engine/state_commands.h"
+#include "storage/states.h"
+
+namespace mneme {
+
+struct StateChange {
+  StateAnswer answer;
+  std::optional<StateRecord> next = {};  // what to write
+  bool remove = false;
+};
+
+// FAILED_PRECONDITION when `current` is of another kind; null is of every kind.
+absl::Status CheckKind(const StateRecord* current, StateKind kind);
+
+inline uint64_t VersionOf(const StateRecord* current) { return current == nullptr ? 0 : current->version; }
+
+// What every answer says; `written` when the action writes.
+inline StateAnswer AnswerOf(const StateRecord* current, bool written) {
+  StateAnswer answer;
+  answer.found = current != nullptr;
+  answer.version = VersionOf(current) + (written ? 1 : 0);
+  return answer;
+}
+
+inline StateRecord NextOf(const StateRecord* current, StateKind kind, std::string payload) {
+  StateRecord next;
+  next.kind = kind;
+  next.version = VersionOf(current) + 1;
+  next.payload = std::move(payload);
+  return next;
+}
+
+// A column of T as it travels.
+template <typename Items>
+std::string Packed(const Items& items) {
+  return std::string(reinterpret_cast<const char*>(items.data()), items.size() * sizeof(*items.data()));
+}
+
+// The actions of each kind; `current` is null when there is no such state. Errors as of Act().
+absl::StatusOr<StateChange> ActLinear(const LinearApply& action, const StateRecord* current);
+absl::StatusOr<StateChange> ActLinear(const LinearGet& action, const StateRecord* current);
+absl::StatusOr<StateChange> ActFeedback(const FeedbackAttend& action, const StateRecord* current);
+absl::StatusOr<StateChange> ActFeedback(const FeedbackGet& action, const StateRecord* current);
+absl::StatusOr<StateChange> ActCounters(const CountersAdd& action, const StateRecord* current);
+absl::StatusOr<StateChange> ActCounters(const CountersGet& action, const StateRecord* current);
+
+}  // namespace mneme
+
+#endif  // MNEME_ENGINE_STATE_CHANGE_H_
