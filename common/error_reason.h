@@ -23,6 +23,8 @@ inline constexpr std::string_view kVersionMismatch = "VERSION_MISMATCH";
 inline constexpr std::string_view kStateKindMismatch = "STATE_KIND_MISMATCH";
 inline constexpr std::string_view kStateShapeMismatch = "STATE_SHAPE_MISMATCH";
 inline constexpr std::string_view kBlockGap = "BLOCK_GAP";
+inline constexpr std::string_view kSessionNotFound = "SESSION_NOT_FOUND";
+inline constexpr std::string_view kSessionExists = "SESSION_EXISTS";
 inline constexpr std::string_view kSessionNotApplied = "SESSION_NOT_APPLIED";
 }  // namespace reason
 

@@ -1,5 +1,6 @@
 #include "engine/session_planner.h"
 
+#include <algorithm>
 #include <map>
 #include <string_view>
 #include <utility>
@@ -18,6 +19,11 @@ absl::Status NotApplied(size_t failed) {
   return WithReason(absl::AbortedError(absl::StrCat("not applied, since operation ", failed,
                                                     " of the same session failed")),
                     reason::kSessionNotApplied);
+}
+
+absl::Status NotFound(const std::string& session) {
+  return WithReason(absl::NotFoundError(absl::StrCat("there is no session \"", session, "\"")),
+                    reason::kSessionNotFound);
 }
 
 absl::StatusOr<StateAnswer> RunOne(SessionStates& session, const StateCommand& command) {
@@ -86,6 +92,9 @@ absl::Status SessionPlanner::RunSession(const StateMoment& moment, const ApplySt
     outcome.answers[i].status = answer.status();
     return absl::OkStatus();
   }
+  const bool writes =
+      std::any_of(which.begin(), which.end(), [&](size_t i) { return !IsRead(apply.commands[i].action); });
+  if (writes && apply.session_expiry_ms != 0 && session.exists()) session.SetExpiry(apply.session_expiry_ms);
   return absl::OkStatus();
 }
 
@@ -100,6 +109,42 @@ absl::StatusOr<StateOutcome> SessionPlanner::Run(const StateMoment& moment, cons
     ++outcome.count;
   }
   return outcome;
+}
+
+absl::StatusOr<StateOutcome> SessionPlanner::Run(const StateMoment& moment, const ForkSession& fork) {
+  SpaceNumbers numbers(moment.sequence);
+  SessionStates from(overlay_, numbers, {moment.memory, fork.from}, moment.stamp_ms);
+  SessionStates to(overlay_, numbers, {moment.memory, fork.to}, moment.stamp_ms);
+  RETURN_IF_ERROR(from.Open());
+  RETURN_IF_ERROR(to.Open());
+  if (!from.exists()) return NotFound(fork.from);
+  if (to.exists() && !fork.replace) {
+    return WithReason(absl::AlreadyExistsError(absl::StrCat("session \"", fork.to, "\" exists; replace it, or reset it")),
+                      reason::kSessionExists);
+  }
+  if (to.exists()) RETURN_IF_ERROR(to.RemoveSession());
+  RETURN_IF_ERROR(from.ForkTo(to));
+  return StateOutcome{};
+}
+
+absl::StatusOr<StateOutcome> SessionPlanner::Run(const StateMoment& moment, const PutSession& put) {
+  SpaceNumbers numbers(moment.sequence);
+  SessionStates session(overlay_, numbers, {moment.memory, put.session}, moment.stamp_ms);
+  RETURN_IF_ERROR(session.Open());
+  if (session.exists()) RETURN_IF_ERROR(session.RemoveSession());
+  session.Make();
+  for (const auto& [name, state] : put.states) RETURN_IF_ERROR(session.Put(name, state));
+  session.SetExpiry(put.expiry_ms);
+  return StateOutcome{};
+}
+
+absl::StatusOr<std::map<std::string, StatePtr>> SessionPlanner::ReadSession(const StateMoment& moment,
+                                                                            const std::string& name) {
+  SpaceNumbers numbers(moment.sequence);
+  SessionStates session(overlay_, numbers, {moment.memory, name}, moment.stamp_ms);
+  RETURN_IF_ERROR(session.Open());
+  if (!session.exists()) return NotFound(name);
+  return session.All();
 }
 
 absl::Status SessionPlanner::Reread(const StateMoment& moment, const ApplyStates& apply, StateOutcome& outcome) {

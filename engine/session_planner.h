@@ -4,7 +4,9 @@
 #define MNEME_ENGINE_SESSION_PLANNER_H_
 
 #include <cstdint>
+#include <map>
 #include <memory>
+#include <string>
 
 #include "absl/status/statusor.h"
 #include "engine/session_states.h"
@@ -27,10 +29,14 @@ class SessionPlanner {
   explicit SessionPlanner(std::unique_ptr<StateReader> reader) : overlay_(std::move(reader)) {}
 
   // Operations of one session are atomic: when one fails, none is applied, and each of their answers says so. Errors
-  // are the store's; a plan that fails leaves the planner as it was.
+  // are the store's, those of ForkSession, and RESOURCE_EXHAUSTED of a session that is put and too large; a plan that
+  // fails leaves the planner as it was.
   absl::StatusOr<StateOutcome> Plan(const StateMoment& moment, const StateRequest& request);
   // Fills in the payloads of a remembered outcome that was kept without them, from what is there now.
   absl::Status Reread(const StateMoment& moment, const ApplyStates& apply, StateOutcome& outcome);
+
+  // A whole session, by name of its states; NOT_FOUND.
+  absl::StatusOr<std::map<std::string, StatePtr>> ReadSession(const StateMoment& moment, const std::string& session);
 
   uint64_t bytes() const { return overlay_.bytes(); }
   StateWrites TakeWrites() { return overlay_.TakeWrites(); }
@@ -38,6 +44,8 @@ class SessionPlanner {
  private:
   absl::StatusOr<StateOutcome> Run(const StateMoment& moment, const ApplyStates& apply);
   absl::StatusOr<StateOutcome> Run(const StateMoment& moment, const ResetSessions& reset);
+  absl::StatusOr<StateOutcome> Run(const StateMoment& moment, const ForkSession& fork);
+  absl::StatusOr<StateOutcome> Run(const StateMoment& moment, const PutSession& put);
   // Commands `which` are all of one session.
   absl::Status RunSession(const StateMoment& moment, const ApplyStates& apply, const std::vector<size_t>& which,
                           SpaceNumbers& numbers, uint64_t& payload_bytes, StateOutcome& outcome);

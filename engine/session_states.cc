@@ -1,6 +1,7 @@
 #include "engine/session_states.h"
 
 #include <memory>
+#include <vector>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -86,7 +87,63 @@ absl::Status SessionStates::Remove(const std::string& name) {
   return absl::OkStatus();
 }
 
-absl::Status SessionStates::RemoveSession() {
+absl::StatusOr<std::map<std::string, StatePtr>> SessionStates::All() const {
+  std::map<std::string, StatePtr> all;
+  if (!exists()) return all;
+  std::vector<uint64_t> spaces(record_->bases.rbegin(), record_->bases.rend());
+  spaces.push_back(record_->number);
+  for (const uint64_t number : spaces) {  // nearer ones last, so that they win
+    ASSIGN_OR_RETURN(const auto states, overlay_.StatesOf({key_.memory, number}));
+    for (const auto& [name, state] : states) all[name] = state;
+  }
+  std::erase_if(all, [&](const auto& each) {
+    const StateRecord& state = *each.second;
+    return state.kind == StateKind::kRemoved || (state.expiry_ms != 0 && state.expiry_ms <= stamp_ms_);
+  });
+  return all;
+}
+
+void SessionStates::SetExpiry(int64_t expiry_ms) {
+  SessionRecord record = *record_;
+  record.expiry_ms = expiry_ms;
+  SetRecord(std::move(record));
+}
+
+absl::Status SessionStates::Flatten() {
+  ASSIGN_OR_RETURN(const auto all, All());
+  RETURN_IF_ERROR(ReleaseSpaces());
+  SessionRecord record{.number = numbers_.Take(), .states = all.size(), .expiry_ms = record_->expiry_ms};
+  for (const auto& [name, state] : all) {
+    record.bytes += BytesOf(name, *state);
+    overlay_.PutState(KeyOf(record.number, name), state);
+  }
+  SetRecord(std::move(record));
+  return absl::OkStatus();
+}
+
+absl::Status SessionStates::ForkTo(SessionStates& child) {
+  ASSIGN_OR_RETURN(const bool unchanged, overlay_.IsEmpty({key_.memory, record_->number}));
+  // What was not written to since the last fork shares its bases as they are.
+  if (!unchanged) {
+    if (record_->bases.size() == limits::kMaxSessionBases) RETURN_IF_ERROR(Flatten());
+    SessionRecord frozen = *record_;
+    overlay_.PutReferences({key_.memory, frozen.number}, 1);
+    frozen.bases.insert(frozen.bases.begin(), frozen.number);
+    frozen.number = numbers_.Take();
+    SetRecord(std::move(frozen));
+  }
+  for (const uint64_t base : record_->bases) {
+    const StateSpace space{key_.memory, base};
+    ASSIGN_OR_RETURN(const uint64_t references, overlay_.FindReferences(space));
+    overlay_.PutReferences(space, references + 1);
+  }
+  SessionRecord record = *record_;
+  record.number = numbers_.Take();
+  child.SetRecord(std::move(record));
+  return absl::OkStatus();
+}
+
+absl::Status SessionStates::ReleaseSpaces() {
   overlay_.DropSpace({key_.memory, record_->number});
   for (const uint64_t base : record_->bases) {
     const StateSpace space{key_.memory, base};
@@ -94,6 +151,11 @@ absl::Status SessionStates::RemoveSession() {
     if (references <= 1) overlay_.DropSpace(space);
     overlay_.PutReferences(space, references <= 1 ? 0 : references - 1);
   }
+  return absl::OkStatus();
+}
+
+absl::Status SessionStates::RemoveSession() {
+  RETURN_IF_ERROR(ReleaseSpaces());
   overlay_.PutSession(key_, std::nullopt);
   record_.reset();
   return absl::OkStatus();

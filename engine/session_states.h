@@ -3,6 +3,7 @@
 #define MNEME_ENGINE_SESSION_STATES_H_
 
 #include <cstdint>
+#include <map>
 #include <optional>
 #include <string>
 
@@ -45,10 +46,22 @@ class SessionStates {
   absl::Status Put(const std::string& name, StateRecord state);
   // Does nothing when there is none.
   absl::Status Remove(const std::string& name);
+  // Everything that Find() finds, by name.
+  absl::StatusOr<std::map<std::string, StatePtr>> All() const;
+  // Makes a session without states; there must be none.
+  void Make() { SetRecord({.number = numbers_.Take()}); }
+  // From when on the session is as if it were not there. It must exist.
+  void SetExpiry(int64_t expiry_ms);
+  // Makes `child`, which must not exist, a session with the same states: nothing of them is copied, but where more
+  // frozen spaces lie below than limits::kMaxSessionBases. Both must be of one memory and overlay.
+  absl::Status ForkTo(SessionStates& child);
   // The session goes, with the spaces that no other one needs.
   absl::Status RemoveSession();
 
  private:
+  // Gathers all states in one fresh space, without bases.
+  absl::Status Flatten();
+  absl::Status ReleaseSpaces();
   // As stored, expired ones too.
   absl::StatusOr<StatePtr> FindStored(const std::string& name) const;
   absl::StatusOr<StatePtr> FindInBases(const std::string& name) const;

@@ -111,6 +111,14 @@ uint64_t BytesOf(const StateRequest& request) {
                                    bytes += kOverheadBytes + session.size();
                                  }
                                  return bytes;
+                               },
+                               [](const ForkSession& fork) { return kOverheadBytes + fork.from.size() + fork.to.size(); },
+                               [](const PutSession& put) {
+                                 uint64_t bytes = kOverheadBytes;
+                                 for (const auto& [name, state] : put.states) {
+                                   bytes += kOverheadBytes + name.size() + state.payload.size();
+                                 }
+                                 return bytes;
                                }},
                     request);
 }
@@ -125,9 +133,26 @@ uint64_t ContentOf(const StateRequest& request) {
                             hash.Add(command.name);
                             AddTo(hash, command.action);
                           }
+                          hash.Add(static_cast<uint64_t>(apply.session_expiry_ms));
                         },
                         [&](const ResetSessions& reset) {
                           for (const std::string& session : reset.sessions) hash.Add(session);
+                        },
+                        [&](const ForkSession& fork) {
+                          hash.Add(fork.from);
+                          hash.Add(fork.to);
+                          hash.Add(uint64_t{fork.replace});
+                        },
+                        [&](const PutSession& put) {
+                          hash.Add(put.session);
+                          hash.Add(static_cast<uint64_t>(put.expiry_ms));
+                          for (const auto& [name, state] : put.states) {
+                            hash.Add(name);
+                            hash.Add(static_cast<uint64_t>(state.kind));
+                            hash.Add(state.version);
+                            hash.Add(static_cast<uint64_t>(state.expiry_ms));
+                            hash.Add(state.payload);
+                          }
                         }},
              request);
   return hash.value();

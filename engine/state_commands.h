@@ -4,12 +4,14 @@
 #define MNEME_ENGINE_STATE_COMMANDS_H_
 
 #include <cstdint>
+#include <map>
 #include <string>
 #include <variant>
 #include <vector>
 
 #include "absl/status/status.h"
 #include "readout/linear_memory.h"
+#include "storage/states.h"
 
 namespace mneme {
 
@@ -116,13 +118,29 @@ struct StateAnswer {
 // In order; all or nothing of what a session is asked.
 struct ApplyStates {
   std::vector<StateCommand> commands;
+  // Unix ms, from which on the sessions that are written to are as if they were not there; 0: as it was.
+  int64_t session_expiry_ms = 0;
 };
 // Sessions go with everything in them.
 struct ResetSessions {
   std::vector<std::string> sessions;
 };
 
-using StateRequest = std::variant<ApplyStates, ResetSessions>;
+// A session with the states of another of the same root. NOT_FOUND without `from`; ALREADY_EXISTS when `to` is there,
+// unless it is to be replaced.
+struct ForkSession {
+  std::string from;
+  std::string to;
+  bool replace = false;
+};
+// Takes the place of whatever the session was.
+struct PutSession {
+  std::string session;
+  std::map<std::string, StateRecord> states;
+  int64_t expiry_ms = 0;
+};
+
+using StateRequest = std::variant<ApplyStates, ResetSessions, ForkSession, PutSession>;
 
 struct StateOutcome {
   std::vector<StateAnswer> answers;  // of ApplyStates, one each

@@ -7,6 +7,7 @@
 
 #include "common/status_macros.h"
 #include "engine/routing.h"
+#include "engine/session_bytes.h"
 #include "engine/session_planner.h"
 #include "engine/shard.h"
 #include "engine/write_join.h"
@@ -37,6 +38,7 @@ bool AllReplayed(const std::vector<WriteJoin::Answer>& answers) {
 void WorkingMemory::Apply(MemoryHandle memory, ApplyStates apply, StateWriteOptions options,
                           std::function<void(absl::StatusOr<JoinedStates>)> done) const {
   const size_t count = apply.commands.size();
+  const int64_t session_expiry_ms = apply.session_expiry_ms;
   StateRequest whole = std::move(apply);
   const uint64_t content = options.request_id.empty() ? 0 : ContentOf(whole);
   std::map<uint32_t, Part> split;
@@ -49,6 +51,7 @@ void WorkingMemory::Apply(MemoryHandle memory, ApplyStates apply, StateWriteOpti
   std::map<uint32_t, StateRequest> parts;
   std::map<uint32_t, std::vector<size_t>> positions;
   for (auto& [shard, part] : split) {
+    part.apply.session_expiry_ms = session_expiry_ms;
     parts.emplace(shard, std::move(part.apply));
     positions.emplace(shard, std::move(part.positions));
   }
@@ -87,6 +90,41 @@ void WorkingMemory::Reset(MemoryHandle memory, ResetSessions reset, StateWriteOp
                 joined.replayed = AllReplayed(answers);
                 done(std::move(joined));
               });
+}
+
+void WorkingMemory::Submit(const MemoryHandle& memory, const std::string& session, StateRequest request,
+                           const StateWriteOptions& options,
+                           std::function<void(absl::StatusOr<JoinedStates>)> done) const {
+  const uint64_t content = options.request_id.empty() ? 0 : ContentOf(request);
+  std::map<uint32_t, StateRequest> parts;
+  parts.emplace(routing_->OwnerOfSession(*memory, session), std::move(request));
+  SubmitParts(shards_, std::move(parts),
+              MakeTicket(memory, options.request_id, content, options.durability, clock_->NowMs()),
+              [done = std::move(done)](std::vector<WriteJoin::Answer> answers) {
+                if (!answers[0].result.ok()) return done(answers[0].result.status());
+                done(JoinedStates{.outcome = {}, .replayed = AllReplayed(answers)});
+              });
+}
+
+void WorkingMemory::Fork(MemoryHandle memory, ForkSession fork, StateWriteOptions options,
+                         std::function<void(absl::StatusOr<JoinedStates>)> done) const {
+  const std::string from = fork.from;
+  Submit(memory, from, std::move(fork), options, std::move(done));
+}
+
+void WorkingMemory::Put(MemoryHandle memory, PutSession put, StateWriteOptions options,
+                        std::function<void(absl::StatusOr<JoinedStates>)> done) const {
+  const std::string session = put.session;
+  Submit(memory, session, std::move(put), options, std::move(done));
+}
+
+absl::StatusOr<std::string> WorkingMemory::Get(const MemoryHandle& memory, const std::string& session) const {
+  const Shard& shard = *shards_[routing_->OwnerOfSession(*memory, session)];
+  SessionPlanner planner(shard.store().ReadStates());
+  ASSIGN_OR_RETURN(const auto states, planner.ReadSession({memory->number, 0, clock_->NowMs()}, session));
+  NamedStates named;
+  for (const auto& [name, state] : states) named.emplace(name, *state);
+  return EncodeSessionBytes(named);
 }
 
 absl::StatusOr<StateOutcome> WorkingMemory::Read(const MemoryHandle& memory, const ApplyStates& apply,

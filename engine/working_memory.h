@@ -45,6 +45,14 @@ class WorkingMemory {
   void Reset(MemoryHandle memory, ResetSessions reset, StateWriteOptions options,
              std::function<void(absl::StatusOr<JoinedStates>)> done) const;
 
+  // Both sessions must be of one root (RootOfSession). Errors as of ForkSession and PutSession.
+  void Fork(MemoryHandle memory, ForkSession fork, StateWriteOptions options,
+            std::function<void(absl::StatusOr<JoinedStates>)> done) const;
+  void Put(MemoryHandle memory, PutSession put, StateWriteOptions options,
+           std::function<void(absl::StatusOr<JoinedStates>)> done) const;
+  // A whole session as bytes (session_bytes.h); blocks. NOT_FOUND.
+  absl::StatusOr<std::string> Get(const MemoryHandle& memory, const std::string& session) const;
+
   // For commands that only read; blocks.
   absl::StatusOr<StateOutcome> Read(const MemoryHandle& memory, const ApplyStates& apply,
                                     const CallLimits& limits) const;
@@ -58,6 +66,10 @@ class WorkingMemory {
     ApplyStates apply;
     std::vector<size_t> positions;
   };
+
+  // One request for the shard of `session`.
+  void Submit(const MemoryHandle& memory, const std::string& session, StateRequest request,
+              const StateWriteOptions& options, std::function<void(absl::StatusOr<JoinedStates>)> done) const;
 
   std::vector<Shard*> shards_;
   const Routing* routing_;

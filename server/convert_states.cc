@@ -7,6 +7,8 @@
 #include "absl/strings/str_cat.h"
 #include "common/limits.h"
 #include "common/status_macros.h"
+#include "engine/routing.h"
+#include "engine/session_bytes.h"
 #include "server/convert_columns.h"
 #include "server/convert_keys.h"
 #include "server/convert_memory.h"
@@ -20,15 +22,17 @@ absl::Status CheckText(const std::string& field, const std::string& text, size_t
   return FieldError(field, absl::StrCat("has ", text.size(), " bytes; must have 1 to ", max));
 }
 
+absl::Status CheckExpiry(const std::string& field, int64_t expiry_ms) {
+  if (expiry_ms >= 0) return absl::OkStatus();
+  return FieldError(field, absl::StrCat("is ", expiry_ms, "; must be at least 0"));
+}
+
 absl::Status CheckRegister(const std::string& field, const std::string& value, int64_t expiry_ms) {
   if (value.size() > limits::kMaxStateBytes) {
     return FieldError(absl::StrCat(field, ".value"),
                       absl::StrCat("has ", value.size(), " bytes; must have at most ", limits::kMaxStateBytes));
   }
-  if (expiry_ms < 0) {
-    return FieldError(absl::StrCat(field, ".expiry_ms"), absl::StrCat("is ", expiry_ms, "; must be at least 0"));
-  }
-  return absl::OkStatus();
+  return CheckExpiry(absl::StrCat(field, ".expiry_ms"), expiry_ms);
 }
 
 // Finite rows, or none; the dimension may be given without any.
@@ -232,6 +236,8 @@ absl::Status CheckSession(const std::string& field, const std::string& session) 
 
 absl::Status ReadApply(const v1::ApplyRequest& request, ApplyStates& out) {
   RETURN_IF_ERROR(CheckCount("operations", request.operations(), limits::kMaxStateOperations));
+  RETURN_IF_ERROR(CheckExpiry("session_expiry_ms", request.session_expiry_ms()));
+  out.session_expiry_ms = request.session_expiry_ms();
   out.commands.reserve(static_cast<size_t>(request.operations_size()));
   for (int i = 0; i < request.operations_size(); ++i) {
     const v1::StateOperation& operation = request.operations(i);
@@ -277,6 +283,28 @@ void WriteStateAnswer(const v1::StateOperation& operation, StateAnswer answer, v
   out->set_version(answer.version);
   out->set_reread(answer.reread);
   WritePayload(operation, std::move(answer), out);
+}
+
+absl::Status ReadFork(const v1::ForkSessionRequest& request, ForkSession& out) {
+  RETURN_IF_ERROR(CheckSession("session", request.session()));
+  RETURN_IF_ERROR(CheckSession("to", request.to()));
+  if (request.session() == request.to()) return FieldError("to", "is the session itself; must be another");
+  const std::string_view root = RootOfSession(request.session());
+  if (RootOfSession(request.to()) != root) {
+    return FieldError("to", absl::StrCat("is of another root; must begin with \"", std::string(root),
+                                         "/\" or be \"", std::string(root), "\""));
+  }
+  out = {request.session(), request.to(), request.replace()};
+  return absl::OkStatus();
+}
+
+absl::Status ReadPutSession(const v1::PutSessionRequest& request, PutSession& out) {
+  RETURN_IF_ERROR(CheckSession("session", request.session()));
+  RETURN_IF_ERROR(CheckExpiry("expiry_ms", request.expiry_ms()));
+  auto states = DecodeSessionBytes(request.content());
+  if (!states.ok()) return FieldError("content", "is damaged or no session; present the bytes that GetSession gave");
+  out = {request.session(), *std::move(states), request.expiry_ms()};
+  return absl::OkStatus();
 }
 
 void WriteSessionPage(SessionPage page, v1::ListSessionsResponse* out) {

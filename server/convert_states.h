@@ -22,6 +22,9 @@ absl::Status ReadWriteOptions(const std::string& request_id, v1::Durability dura
 
 // The answer of `operation`, which tells what it holds.
 void WriteStateAnswer(const v1::StateOperation& operation, StateAnswer answer, v1::StateResult* out);
+// Both sessions, of one root.
+absl::Status ReadFork(const v1::ForkSessionRequest& request, ForkSession& out);
+absl::Status ReadPutSession(const v1::PutSessionRequest& request, PutSession& out);
 void WriteSessionPage(SessionPage page, v1::ListSessionsResponse* out);
 
 }  // namespace mneme

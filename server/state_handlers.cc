@@ -26,6 +26,18 @@ absl::Status WriteAnswers(const v1::ApplyRequest& request, StateOutcome outcome,
                     reason::kResponseTooLarge);
 }
 
+// Ends a call that answers nothing but whether it was replayed.
+template <typename Response>
+std::function<void(absl::StatusOr<JoinedStates>)> TellReplayed(const MemoryHandle& memory, Response* response,
+                                                               Done done) {
+  return [memory, response, done = std::move(done)](absl::StatusOr<JoinedStates> joined) {
+    if (joined.ok()) response->set_replayed(joined->replayed);
+    // What is not there may be the session: that is no matter of the memory.
+    const bool of_session = ReasonOf(joined.status()) == reason::kSessionNotFound;
+    done(of_session ? joined.status() : WithMemory(joined.status(), *memory));
+  };
+}
+
 }  // namespace
 
 absl::Status HandleApply(const CallContext& call, const v1::ApplyRequest& request, v1::ApplyResponse* response,
@@ -76,6 +88,45 @@ absl::Status HandleResetSessions(const CallContext& call, const v1::ResetSession
         }
         done(WithMemory(joined.status(), *memory));
       });
+  return absl::OkStatus();
+}
+
+absl::Status HandleForkSession(const CallContext& call, const v1::ForkSessionRequest& request,
+                               v1::ForkSessionResponse* response, Done done) {
+  ASSIGN_OR_RETURN(const MemoryHandle memory, FindMemory(call.deployment, request.memory()));
+  StateWriteOptions options;
+  RETURN_IF_ERROR(ReadWriteOptions(request.request_id(), request.durability(), options));
+  ForkSession fork;
+  RETURN_IF_ERROR(ReadFork(request, fork));
+  response->set_durability(WriteDurability(options.durability));
+  call.deployment.working_memory().Fork(memory, std::move(fork), std::move(options),
+                                        TellReplayed(memory, response, std::move(done)));
+  return absl::OkStatus();
+}
+
+absl::Status HandleGetSession(const CallContext& call, const v1::GetSessionRequest& request,
+                              v1::GetSessionResponse* response) {
+  ASSIGN_OR_RETURN(const MemoryHandle memory, FindMemory(call.deployment, request.memory()));
+  RETURN_IF_ERROR(CheckSession("session", request.session()));
+  auto content = call.deployment.working_memory().Get(memory, request.session());
+  if (!content.ok()) return content.status();
+  response->set_content(*std::move(content));
+  if (response->ByteSizeLong() <= limits::kMaxMessageBytes) return absl::OkStatus();
+  response->Clear();
+  return WithReason(FieldError("session", "has more states than fit in a message beside their contents"),
+                    reason::kResponseTooLarge);
+}
+
+absl::Status HandlePutSession(const CallContext& call, const v1::PutSessionRequest& request,
+                              v1::PutSessionResponse* response, Done done) {
+  ASSIGN_OR_RETURN(const MemoryHandle memory, FindMemory(call.deployment, request.memory()));
+  StateWriteOptions options;
+  RETURN_IF_ERROR(ReadWriteOptions(request.request_id(), request.durability(), options));
+  PutSession put;
+  RETURN_IF_ERROR(ReadPutSession(request, put));
+  response->set_durability(WriteDurability(options.durability));
+  call.deployment.working_memory().Put(memory, std::move(put), std::move(options),
+                                       TellReplayed(memory, response, std::move(done)));
   return absl::OkStatus();
 }
 

@@ -9,9 +9,11 @@ namespace {
 
 using v1::WorkingMemoryService;
 
-using RawService =
-    WorkingMemoryService::WithRawCallbackMethod_MaskTokens<
-        WorkingMemoryService::WithRawCallbackMethod_Apply< WorkingMemoryService::WithRawCallbackMethod_ResetSessions< WorkingMemoryService::WithRawCallbackMethod_ListSessions<WorkingMemoryService::Service>>>>;
+using RawService = WorkingMemoryService::WithRawCallbackMethod_Apply<
+    WorkingMemoryService::WithRawCallbackMethod_ResetSessions<WorkingMemoryService::WithRawCallbackMethod_MaskTokens<
+        WorkingMemoryService::WithRawCallbackMethod_ForkSession<WorkingMemoryService::WithRawCallbackMethod_GetSession<
+            WorkingMemoryService::WithRawCallbackMethod_PutSession<
+                WorkingMemoryService::WithRawCallbackMethod_ListSessions<WorkingMemoryService::Service>>>>>>>;
 
 constexpr char kService[] = "mneme.v1.WorkingMemoryService";
 
@@ -33,6 +35,21 @@ class RawWorkingMemoryService final : public RawService {
     return StartBlocking<v1::MaskTokensRequest, v1::MaskTokensResponse>(front_end_, mask_, context, in, out,
                                                                         HandleMaskTokens, front_end_.calls());
   }
+  grpc::ServerUnaryReactor* ForkSession(grpc::CallbackServerContext* context, const grpc::ByteBuffer* in,
+                                        grpc::ByteBuffer* out) override {
+    return StartUnary<v1::ForkSessionRequest, v1::ForkSessionResponse>(front_end_, fork_, context, in, out,
+                                                                       HandleForkSession);
+  }
+  grpc::ServerUnaryReactor* GetSession(grpc::CallbackServerContext* context, const grpc::ByteBuffer* in,
+                                       grpc::ByteBuffer* out) override {
+    return StartBlocking<v1::GetSessionRequest, v1::GetSessionResponse>(front_end_, get_, context, in, out,
+                                                                        HandleGetSession, front_end_.calls());
+  }
+  grpc::ServerUnaryReactor* PutSession(grpc::CallbackServerContext* context, const grpc::ByteBuffer* in,
+                                       grpc::ByteBuffer* out) override {
+    return StartUnary<v1::PutSessionRequest, v1::PutSessionResponse>(front_end_, put_, context, in, out,
+                                                                     HandlePutSession);
+  }
   grpc::ServerUnaryReactor* ListSessions(grpc::CallbackServerContext* context, const grpc::ByteBuffer* in,
                                          grpc::ByteBuffer* out) override {
     return StartBlocking<v1::ListSessionsRequest, v1::ListSessionsResponse>(
@@ -46,6 +63,9 @@ class RawWorkingMemoryService final : public RawService {
   const RpcMethod apply_ = Add("Apply");
   const RpcMethod reset_ = Add("ResetSessions");
   const RpcMethod mask_ = Add("MaskTokens");
+  const RpcMethod fork_ = Add("ForkSession");
+  const RpcMethod get_ = Add("GetSession");
+  const RpcMethod put_ = Add("PutSession");
   const RpcMethod list_ = Add("ListSessions");
 };
 

@@ -11,6 +11,9 @@
 #include "absl/strings/str_cat.h"
 #include "common/error_reason.h"
 #include "common/limits.h"
+#include "engine/routing.h"
+#include "engine/session_bytes.h"
+#include "storage/rocksdb_entry_store.h"
 #include "tests/engine/deployment_fixture.h"
 
 namespace mneme {
@@ -50,6 +53,19 @@ class WorkingMemoryTest : public ::testing::TestWithParam<uint32_t> {
     EXPECT_TRUE(joined.ok()) << joined.status();
     return joined.ok() ? joined->outcome.count : 0;
   }
+  absl::Status Fork(ForkSession fork) {
+    std::promise<absl::StatusOr<JoinedStates>> promise;
+    deployment_->working_memory().Fork(memory_, std::move(fork), {"", Durability::kWritten},
+                                       [&](auto joined) { promise.set_value(std::move(joined)); });
+    return promise.get_future().get().status();
+  }
+  absl::Status Put(PutSession put) {
+    std::promise<absl::StatusOr<JoinedStates>> promise;
+    deployment_->working_memory().Put(memory_, std::move(put), {"", Durability::kWritten},
+                                      [&](auto joined) { promise.set_value(std::move(joined)); });
+    return promise.get_future().get().status();
+  }
+  static std::string RootOf(const std::string& session) { return std::string(RootOfSession(session)); }
   std::vector<std::string> List(const std::string& prefix = "", size_t limit = 1000) {
     std::vector<std::string> names;
     std::string after;
@@ -256,6 +272,120 @@ TEST_P(WorkingMemoryTest, RandomOperationsAgreeWithPlainMaps) {
       EXPECT_EQ(Read(session, name).version, cell.version);
     }
   }
+}
+
+TEST_P(WorkingMemoryTest, ForkTreesAgreeWithCopiesOfMaps) {
+  std::mt19937_64 random(5);
+  const auto below = [&](uint64_t bound) { return random() % bound; };
+  std::map<std::string, std::map<std::string, std::string>> model;
+  const auto name_of = [&] { return absl::StrCat("chat", below(2), below(4) == 0 ? "" : absl::StrCat("/", below(5))); };
+  const auto expect_all = [&](int round) {
+    for (const auto& [session, cells] : model) {
+      for (int n = 0; n < 5; ++n) {
+        const std::string name = absl::StrCat("n", n);
+        const StateAnswer answer = Read(session, name);
+        ASSERT_EQ(answer.found, cells.contains(name)) << session << " " << name << " round " << round;
+        if (answer.found) ASSERT_EQ(answer.value, cells.at(name)) << session << " " << name << " round " << round;
+      }
+    }
+    std::vector<std::string> names;
+    for (const auto& [session, cells] : model) names.push_back(session);
+    ASSERT_EQ(List(), names) << "round " << round;
+  };
+  for (int round = 0; round < 600; ++round) {
+    const std::string session = name_of();
+    const std::string name = absl::StrCat("n", below(5));
+    switch (below(6)) {
+      case 0: case 1:
+        One(session, name, RegisterPut{absl::StrCat(round)});
+        model[session][name] = absl::StrCat(round);
+        break;
+      case 2:
+        One(session, name, RemoveState{});
+        if (model.contains(session)) model[session].erase(name);
+        break;
+      case 3: if (below(4) == 0) { Reset({session}); model.erase(session); } break;
+      default: {
+        const std::string to = absl::StrCat(RootOf(session), "/", below(5));
+        if (to == session) break;
+        const absl::Status forked = Fork({session, to, true});
+        ASSERT_EQ(forked.ok(), model.contains(session)) << forked;
+        if (forked.ok()) model[to] = std::map<std::string, std::string>(model[session]);
+      }
+    }
+    if (round % 100 == 99) {
+      deployment_.Restart();
+      memory_ = deployment_.Find("wiki");
+      expect_all(round);
+    }
+  }
+  // A chain deeper than the bases that a session may have.
+  Reset({"deep"});
+  for (int i = 0; i < 60; ++i) {
+    const std::string at = i == 0 ? "deep" : absl::StrCat("deep/", i);
+    One(at, absl::StrCat("own", i), RegisterPut{absl::StrCat(i)});
+    ASSERT_TRUE(Fork({at, absl::StrCat("deep/", i + 1), false}).ok());
+  }
+  for (int i = 0; i < 60; ++i) EXPECT_EQ(Read("deep/60", absl::StrCat("own", i)).value, absl::StrCat(i));
+  EXPECT_FALSE(Read("deep/7", "own8").found);
+}
+
+TEST_P(WorkingMemoryTest, WhatNobodyNeedsAnyMoreIsGone) {
+  for (int i = 0; i < 3; ++i) {
+    const std::string beam = absl::StrCat("chat/", i);
+    One("chat", "n", RegisterPut{absl::StrCat(i)});
+    ASSERT_TRUE(Fork({"chat", beam, false}).ok());
+    One(beam, "n", RegisterPut{"own"});
+  }
+  EXPECT_TRUE(absl::IsAlreadyExists(Fork({"chat", "chat/1", false})));
+  EXPECT_TRUE(absl::IsNotFound(Fork({"chat/9", "chat/1", false})));
+  EXPECT_EQ(Reset({"chat", "chat/0", "chat/1", "chat/2"}), 4U);
+  deployment_.Restart();
+  memory_ = deployment_.Find("wiki");
+  // Nothing is left of it in any store.
+  deployment_.Close();
+  for (uint32_t shard = 0; shard < GetParam(); ++shard) {
+    StoreResources resources(1 << 20, 1 << 20);
+    auto store = OpenRocksDbEntryStore({deployment_.path(absl::StrCat("shard-00", shard, "/db")), &resources, nullptr});
+    ASSERT_TRUE(store.ok()) << store.status();
+    EXPECT_THAT(*(*store)->ReadStates()->Memories(), ElementsAre());
+  }
+}
+
+TEST_P(WorkingMemoryTest, AWholeSessionComesBackAsItWas) {
+  One("s", "x", RegisterPut{"1"});
+  One("s", "x", RegisterPut{"2"});
+  One("s", "m", LinearApply{.keys = {{1, 0, 0, -1}, 2}, .values = {{1, 2, 3, 4}, 2}});
+  One("s", "c", CountersAdd{{1, 1}, {2, 5}, {}});
+  const auto bytes = deployment_->working_memory().Get(memory_, "s");
+  ASSERT_TRUE(bytes.ok()) << bytes.status();
+  const auto states = DecodeSessionBytes(*bytes);
+  ASSERT_TRUE(states.ok()) << states.status();
+  ASSERT_TRUE(Put({"t", *states, 0}).ok());
+  EXPECT_EQ(*deployment_->working_memory().Get(memory_, "t"), *bytes);
+  EXPECT_EQ(Read("t", "x").version, 2U);
+  for (size_t i = 0; i < bytes->size(); ++i) {
+    std::string damaged = *bytes;
+    damaged[i] = static_cast<char>(damaged[i] ^ 1);
+    EXPECT_TRUE(absl::IsInvalidArgument(DecodeSessionBytes(damaged).status())) << i;
+    EXPECT_TRUE(absl::IsInvalidArgument(DecodeSessionBytes(bytes->substr(0, i)).status())) << i;
+  }
+  EXPECT_TRUE(absl::IsNotFound(deployment_->working_memory().Get(memory_, "nobody").status()));
+}
+
+TEST_P(WorkingMemoryTest, AnExpiredSessionIsAsIfItWereNotThere) {
+  const int64_t now = deployment_.clock().NowMs();
+  std::promise<absl::StatusOr<JoinedStates>> promise;
+  deployment_->working_memory().Apply(memory_, {{{"s", "x", RegisterPut{"1"}}}, now + 10}, {},
+                                      [&](auto joined) { promise.set_value(std::move(joined)); });
+  ASSERT_TRUE(promise.get_future().get().ok());
+  EXPECT_THAT(List(), ElementsAre("s"));
+  deployment_.clock().Advance(10);
+  EXPECT_THAT(List(), ElementsAre());
+  EXPECT_FALSE(Read("s", "x").found);
+  EXPECT_EQ(One("s", "y", RegisterPut{"2"}).version, 1U);
+  EXPECT_FALSE(Read("s", "x").found) << "it went whole";
+  EXPECT_THAT(List(), ElementsAre("s"));
 }
 
 INSTANTIATE_TEST_SUITE_P(Shards, WorkingMemoryTest, ::testing::Values(1, 4));

@@ -214,6 +214,35 @@ class WorkingMemory(harness.SystemTest):
             self.near(state.ring_keys, keys)
             self.near(state.fam_values, [[0.25, 0.75]])
 
+    def test_beams_fork_move_and_survive(self):
+        server, memory = self.memory(4)
+        chat = memory.session("chat42")
+        chat.put("mode", b"draft")
+        chat.linear("head", [[1.0, 0], [0, -1]], [[1.0, 2], [3, 4]])
+        beams = [chat.fork(f"chat42/beam{i}") for i in range(4)]
+        for number, beam in enumerate(beams):
+            beam.put("mode", bytes([number]))
+        server.kill()
+        server.start()
+        memory = server.client.memory("wm")
+        self.assertEqual([memory.session(f"chat42/beam{i}").get("mode").value for i in range(4)], [b"\0", b"\1", b"\2", b"\3"])
+        self.assertEqual(memory.session("chat42").get("mode").value, b"draft")
+        self.near(memory.session("chat42/beam3").linear_state("head").normaliser, [3, 1.3678794412])
+        with self.assertRaises(mneme.AlreadyExists):
+            memory.session("chat42").fork("chat42/beam1")
+        with self.assertRaisesRegex(mneme.InvalidArgument, "root"):
+            memory.session("chat42").fork("chat43")
+        with self.assertRaises(mneme.NotFound):
+            memory.session("nobody").export()
+        # To another deployment of another number of shards.
+        other = self.serve("elsewhere", "--shards", "1").client.create_memory("wm", 2)
+        moved = other.session("moved")
+        moved.load(memory.session("chat42/beam2").export())
+        self.assertEqual(moved.get("mode"), memory.session("chat42/beam2").get("mode"))
+        self.near(moved.linear("head", queries=[[0.5, -0.5]]).value, [[1.6466190695, 2.6466190695]])
+        with self.assertRaisesRegex(mneme.InvalidArgument, "content"):
+            moved.load(b"no session")
+
     def test_counts_add_up(self):
         server, memory = self.memory(4)
         counts, expected = memory.session("counts"), np.zeros((50, 40), np.int64)

@@ -213,10 +213,12 @@ class Sessions:
         *,
         request_id: Optional[str] = None,
         durability: str = "sync",
+        session_expiry_ms: int = 0,
         timeout: Optional[float] = None,
     ) -> list[State]:
         request = pb.ApplyRequest(
             memory=self._memory,
+            session_expiry_ms=session_expiry_ms,
             operations=[each.message for each in operations],
             request_id=request_id or calls.new_request_id(),
             durability=wire.choice("durability", durability, wire.DURABILITIES),
@@ -238,6 +240,32 @@ class Sessions:
             durability=wire.choice("durability", durability, wire.DURABILITIES),
         )
         return self._caller.call(self.stub.ResetSessions, request, timeout).removed
+
+    def fork(self, name: str, to: str, replace: bool, durability: str, timeout: Optional[float]) -> None:
+        request = pb.ForkSessionRequest(
+            memory=self._memory,
+            session=name,
+            to=to,
+            replace=replace,
+            request_id=calls.new_request_id(),
+            durability=wire.choice("durability", durability, wire.DURABILITIES),
+        )
+        self._caller.call(self.stub.ForkSession, request, timeout)
+
+    def export(self, name: str, timeout: Optional[float]) -> bytes:
+        request = pb.GetSessionRequest(memory=self._memory, session=name)
+        return self._caller.call(self.stub.GetSession, request, timeout).content
+
+    def load(self, name: str, content: bytes, expiry_ms: int, durability: str, timeout: Optional[float]) -> None:
+        request = pb.PutSessionRequest(
+            memory=self._memory,
+            session=name,
+            content=content,
+            expiry_ms=expiry_ms,
+            request_id=calls.new_request_id(),
+            durability=wire.choice("durability", durability, wire.DURABILITIES),
+        )
+        self._caller.call(self.stub.PutSession, request, timeout)
 
     def list(self, prefix: str = "", *, timeout: Optional[float] = None) -> Iterator[SessionInfo]:
         token = ""
@@ -305,6 +333,20 @@ class Session:
     def counts(self, name: str, rows: Optional[ArrayLike] = None) -> Optional[Counts]:
         return self._one(counts(self.name, name, rows)).value
 
+    def fork(self, to: str, *, replace: bool = False) -> Session:
+        """Another session with the same states, copied only where either writes. `to` must have the same root: what
+        stands before the first "/"; chat42 forks to chat42/beam1."""
+        self._sessions.fork(self.name, to, replace, **self._options)
+        return Session(to, self._sessions, **self._options)
+
+    def export(self) -> bytes:
+        """The whole session, at most 64 MiB; NotFound when there is none."""
+        return self._sessions.export(self.name, self._options.get("timeout"))
+
+    def load(self, content: bytes, *, expiry_ms: int = 0) -> None:
+        """Makes the session what `export` gave, whatever it was."""
+        self._sessions.load(self.name, content, expiry_ms, **self._options)
+
     def reset(self) -> bool:
         """Removes the session with all its states; False when there was none."""
         return self._sessions.reset([self.name], **self._options) == 1
@@ -331,14 +373,17 @@ class WithSessions:
         *,
         request_id: Optional[str] = None,
         durability: str = "sync",
+        session_expiry_ms: int = 0,
         timeout: Optional[float] = None,
     ) -> list[State]:
         """Operations on the states of any number of sessions, at most 4,096, in one call; one answer each.
 
         Those of one session are all applied or, when one of them fails, none: their answers have an `error`. A retry
-        (also one of yours, with the same request_id) is applied once.
+        (also one of yours, with the same request_id) is applied once. session_expiry_ms: Unix milliseconds from which on
+        the sessions that are written to are as if they were not there; 0: as it was.
         """
-        return self._sessions.apply(operations, request_id=request_id, durability=durability, timeout=timeout)
+        options = {"request_id": request_id, "durability": durability, "timeout": timeout}
+        return self._sessions.apply(operations, session_expiry_ms=session_expiry_ms, **options)
 
     def sessions(self, prefix: str = "") -> Iterator[SessionInfo]:
         """The sessions whose names begin with `prefix`, by name."""
