@@ -14,7 +14,8 @@ class Examples(harness.SystemTest):
         spec = importlib.util.spec_from_file_location("example", EXAMPLES / f"{name}.py")
         module = importlib.util.module_from_spec(spec)
         spec.loader.exec_module(module)
-        return module.run(self.serve(f"data-{shards}", "--shards", str(shards)).client, *rest)
+        self.runs = getattr(self, "runs", 0) + 1  # each on a server of its own
+        return module.run(self.serve(f"data-{shards}-{self.runs}", "--shards", str(shards)).client, *rest)
 
     def check(self, name, wanted, delta=5.1e-5):
         for shards in (1, 4):
@@ -39,6 +40,24 @@ class Examples(harness.SystemTest):
 
     def test_selfmem(self):
         self.check("05_selfmem", {"same as argmax of the scores": 1.0})
+
+    def test_flip_flop(self):
+        wanted = {f"FFL({p}): errors": 0 for p in (0.1, 0.8, 0.98)}
+        self.check("06_flip_flop", {**wanted, "FFL(0.1): reads": 115_095, "FFL(0.98): longest wait of a bit": 255})
+
+    def test_transformer_fam(self):
+        wanted = {"A[0][0]": 0.882410697989, "A[1][1]": 0.440171212792, "A^F[0]": 0.646974197651}
+        self.check("07_transformer_fam", {**wanted, "first block: A[1][0]": 0.804429682507}, delta=1e-7)
+        self.check("07_transformer_fam", {f"cosine after {blocks} blocks": 1.0 for blocks in (2, 8, 64, 260)}, 1e-5)
+
+    def test_infini_attention(self):
+        wanted = {"linear: M[1][0]": 2.1036383235, "linear: read": 1.6466190695, "delta: z[1]": 1.3678794412}
+        self.check("08_infini_attention", {**wanted, "delta: read (1, 0) after (1, 0) -> (5, 6)": 2.3358775094}, 1e-6)
+        self.check("08_infini_attention", {"bytes of the state": 2816})
+        for shards in (1, 4):
+            got = self.example("08_infini_attention", shards)
+            for fillers in (1_000, 10_000, 100_000):
+                self.assertEqual(got[f"passkey after {fillers} fillers"], "7,1,3,3,9")
 
     def test_rare_events(self):
         wanted = {"10 slots": 0.8242, "50 slots": 0.9544, "200 slots": 0.9549, "200 slots: slots used": 81}
