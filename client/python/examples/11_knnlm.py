@@ -75,7 +75,8 @@ def run(client, plot=None):
             rows.append((f"k {k}, lambda {weight}", value, float(np.exp(-mixed(log_knn, log_lm, weight).mean()))))
     perplexity, saved = retomaton(memory, queries, targets, log_lm, 0.5)
     rows += [("RetoMaton, perplexity", 10.228, perplexity), ("RetoMaton, searches saved", 0.7775, saved)]
-    merged = client.create_memory("example-merged", keys.shape[1], metric="l2", vocab_size=65)
+    # On one shard: each shard merges its own.
+    merged = client.create_memory("example-merged", keys.shape[1], metric="l2", vocab_size=65, spread="one")
     merged.import_rows(keys[:20_000], values[:20_000], ids=ids[:20_000], durability="written")
     for name, published in (("20,000 entries", 11.202), ("the same, merged", 11.457)):
         log_knn = merged.distribution(queries, 64, TEMPERATURE, targets=targets, exact=True).target_log_probs
