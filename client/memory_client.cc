@@ -57,6 +57,11 @@ absl::StatusOr<v1::DeleteResponse> MemoryClient::Delete(v1::DeleteRequest reques
   return Call(*stub_->service, options_, &Service::Stub::Delete, request);
 }
 
+absl::StatusOr<v1::RememberResponse> MemoryClient::Remember(v1::RememberRequest request) {
+  if (request.request_id().empty()) request.set_request_id(NewRequestId());
+  return Call(*stub_->service, options_, &Service::Stub::Remember, request);
+}
+
 absl::StatusOr<v1::GetResponse> MemoryClient::Get(const v1::GetRequest& request) {
   return Call(*stub_->service, options_, &Service::Stub::Get, request);
 }

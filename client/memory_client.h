@@ -30,6 +30,7 @@ class MemoryClient {
   // A request id is drawn where `request` has none.
   absl::StatusOr<v1::InsertResponse> Insert(v1::InsertRequest request);
   absl::StatusOr<v1::DeleteResponse> Delete(v1::DeleteRequest request);
+  absl::StatusOr<v1::RememberResponse> Remember(v1::RememberRequest request);
 
   absl::StatusOr<v1::GetResponse> Get(const v1::GetRequest& request);
   absl::StatusOr<v1::CountResponse> Count(const v1::CountRequest& request);

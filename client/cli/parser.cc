@@ -119,8 +119,11 @@ std::unique_ptr<CLI::App> NewParser(GlobalOptions& options, Action& action) {
   AddExport(*app, action);
   AddGet(*app, action);
   AddDelete(*app, action);
+  AddRemember(*app, action);
   AddQuery(*app, action);
   AddDistribution(*app, action);
+  AddAttention(*app, action);
+  AddReadOuts(*app, action);
   AddEvaluate(*app, action);
   AddHealth(*app, action);
   AddCompletion(*app, action);

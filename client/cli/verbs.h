@@ -34,8 +34,11 @@ void AddImport(CLI::App& app, Action& action);
 void AddExport(CLI::App& app, Action& action);
 void AddGet(CLI::App& app, Action& action);  // get, scan
 void AddDelete(CLI::App& app, Action& action);
+void AddRemember(CLI::App& app, Action& action);
 void AddQuery(CLI::App& app, Action& action);
 void AddDistribution(CLI::App& app, Action& action);
+void AddAttention(CLI::App& app, Action& action);
+void AddReadOuts(CLI::App& app, Action& action);  // centroids, match, select
 void AddEvaluate(CLI::App& app, Action& action);
 void AddHealth(CLI::App& app, Action& action);      // health, ping
 void AddCompletion(CLI::App& app, Action& action);  // completion, version

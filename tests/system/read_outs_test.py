@@ -192,5 +192,44 @@ class ReadOuts(harness.SystemTest):
             self.assertEqual(late.ids.tolist(), [2])
 
 
+class CommandLine(harness.SystemTest):
+    def save(self, name, array):
+        path = self.scratch / f"{name}.npy"
+        np.save(path, array)
+        return path
+
+    def test_every_read_out_by_hand(self):
+        server = self.serve()
+        slots = np.array([(1, 0), (0, 1), (1, 1), (-1, 0)], np.float32)
+        memory = server.client.create_memory("slots", 2, metric="ip", value="vector", value_dim=2)
+        memory.insert(slots, slots, ids=np.arange(4), labels=[0, 1, 0, 2])
+        keys = self.save("z", np.array([(1, 0.5), (0, 2)], np.float32))
+        got = server.cli("attention", "slots", "--keys", keys, "--shrink", 0.2, "--weights")["queries"]
+        np.testing.assert_allclose(got[0]["output"], (1, 0.622459331), atol=1e-9)
+        self.assertEqual((got[0]["ids"], got[0]["found"], len(got)), ([2, 0], 4, 2))
+        np.testing.assert_allclose(got[0]["entropy"], 0.662847319, atol=1e-9)
+        self.assertIn("2 of 4 entries active", server.cli_text("attention", "slots", "--keys", keys, "--shrink", 0.2))
+        near = server.cli("attention", "slots", "--keys", keys, "-k", 1, "--scale", 0.5)["queries"]
+        np.testing.assert_allclose(near[0]["output"], (1, 1), atol=1e-12)
+        text = self.save("text", np.array([(1, 0), (0, 1)], np.float32))
+        heads = server.cli("centroids", "slots", "--labels", "2,7", "--rows", text, "--mix-weight", 0.25)["centroids"]
+        self.assertEqual([(each["label"], each["entries"], each["zero"]) for each in heads],
+                         [(2, 1, False), (7, 0, True)])
+        np.testing.assert_allclose([each["mixed"] for each in heads], [(-0.5, 0), (0, 0.25)], atol=1e-12)
+        other = server.client.create_memory("other", 2, metric="ip")
+        other.insert(slots[:2], [0, 0], ids=[5, 6])
+        pairs = server.cli("match", "slots", "--from", "other", "--csls-k", 0)["pairs"]
+        self.assertEqual([(each["source"], each["target"]) for each in pairs], [(5, 0), (6, 1)])
+        pools = server.client.create_memory("pools", 1, value="bytes")
+        pools.insert(np.zeros((3, 1), np.float32), ["a", "b", "c"], ids=np.arange(3), scores=[1, 3, 2], partition=9)
+        chosen = server.cli("select", "pools", "--partition", 9, "-n", 2)["pools"][0]["chosen"]
+        self.assertEqual([each["value"] for each in chosen], ["b", "c"])
+        self.assertIn("b", server.cli_text("select", "pools", "--all-partitions"))
+        server.cli("create", "rare", "--dim", 2, "--metric", "cosine", "--value", "bytes", "--capacity", 3)
+        stream = self.save("stream", np.array([(1, 0), (0.6, 0.8), (0, 1)], np.float32))
+        learned = server.cli("remember", "rare", "--keys", stream, "--labels", self.save("y", np.array([1, 1, 2])))
+        self.assertEqual((learned["values"], learned["merged"], learned["inserted"]), ([None, 1, 1], 1, 2))
+
+
 if __name__ == "__main__":
     harness.main()

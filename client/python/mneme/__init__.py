@@ -6,7 +6,7 @@ p = m.distribution(q, k=1024, temperature=7).mix(lm_log_probs, 0.3)
 """
 
 from . import _stubs  # noqa: F401  before what needs the stubs
-from . import masks, working
+from . import aio, masks, working
 from .client import Client, connect
 from .decode import DecodeStream
 from .embedded import EmbeddedServer

@@ -1,0 +1,118 @@
+"""The client for asyncio: every call of `mneme.Client` and `mneme.Memory` as a coroutine.
+
+async with mneme.aio.connect("127.0.0.1:7700") as client:
+    wiki = client.memory("wiki")
+    p, n = await asyncio.gather(wiki.distribution(q, k=1024), wiki.query(q, k=8))
+
+Calls run on threads of the client's own, which wait in gRPC without holding the interpreter; at most `workers` at once.
+Cancelling an awaiting task leaves the call to end by itself, within its timeout.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import concurrent.futures
+import functools
+from typing import Any, AsyncIterator, Callable, Iterator, TypeVar
+
+from . import client as _client
+from . import memory as _memory
+
+_T = TypeVar("_T")
+_END = object()
+
+
+class _Threads:
+    def __init__(self, workers: int) -> None:
+        self._pool = concurrent.futures.ThreadPoolExecutor(workers, thread_name_prefix="mneme-aio")
+
+    async def run(self, function: Callable[..., _T], *arguments: Any, **options: Any) -> _T:
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._pool, functools.partial(function, *arguments, **options))
+
+    def close(self) -> None:
+        self._pool.shutdown(wait=False)
+
+
+async def _each(threads: _Threads, make: Callable[[], Iterator[_T]]) -> AsyncIterator[_T]:
+    iterator = await threads.run(lambda: iter(make()))
+    while (item := await threads.run(next, iterator, _END)) is not _END:
+        yield item  # type: ignore[misc]
+
+
+# Methods that give their answers one by one: `async for` instead of `await`.
+_ITERATORS = {"insert_stream", "scan", "sessions"}
+# Methods that ask the server nothing.
+_PLAIN = {"decode_stream", "session"}
+
+
+class AsyncMemory:
+    """A `mneme.Memory` whose methods are awaited; `insert_stream`, `scan` and `sessions` are async iterators."""
+
+    def __init__(self, memory: _memory.Memory, threads: _Threads) -> None:
+        self._memory, self._threads = memory, threads
+
+    def __repr__(self) -> str:
+        return f"AsyncMemory({self._memory.name!r})"
+
+    @property
+    def name(self) -> str:
+        return self._memory.name
+
+    def __getattr__(self, name: str) -> Any:
+        method = getattr(self._memory, name)
+        if name.startswith("_") or name in _PLAIN or not callable(method):
+            raise AttributeError(f"AsyncMemory has no {name!r}; use mneme.Memory for it")
+
+        @functools.wraps(method)
+        def call(*arguments: Any, **options: Any) -> Any:
+            arguments = tuple(each._memory if isinstance(each, AsyncMemory) else each for each in arguments)
+            if name in _ITERATORS:
+                return _each(self._threads, lambda: method(*arguments, **options))
+            return self._threads.run(method, *arguments, **options)
+
+        return call
+
+
+class AsyncClient:
+    """A `mneme.Client` whose methods are awaited. Close it, or use it in `async with`."""
+
+    def __init__(self, inner: _client.Client, workers: int) -> None:
+        self._client, self._threads = inner, _Threads(workers)
+
+    async def __aenter__(self) -> "AsyncClient":
+        return self
+
+    async def __aexit__(self, *_: Any) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Closes the connection; calls in flight fail."""
+        self._client.close()
+        self._threads.close()
+
+    def memory(self, name: str, **options: Any) -> AsyncMemory:
+        """A handle; asks the server nothing."""
+        return AsyncMemory(self._client.memory(name, **options), self._threads)
+
+    async def create_memory(self, name: str, dim: int, **options: Any) -> AsyncMemory:
+        """See Client.create_memory."""
+        made = await self._threads.run(self._client.create_memory, name, dim, **options)
+        return AsyncMemory(made, self._threads)
+
+    async def drop_memory(self, name: str) -> None:
+        """See Client.drop_memory."""
+        await self._threads.run(self._client.drop_memory, name)
+
+    async def memories(self) -> list[Any]:
+        """See Client.memories."""
+        return await self._threads.run(self._client.memories)
+
+    async def ping(self) -> float:
+        """Seconds that an empty call takes."""
+        return await self._threads.run(self._client.ping)
+
+
+def connect(address: str, *, workers: int = 32, timeout: float = 60.0, attempts: int = 5) -> AsyncClient:
+    """As mneme.connect; at most `workers` calls at once."""
+    return AsyncClient(_client.connect(address, timeout=timeout, attempts=attempts), workers)
