@@ -82,8 +82,33 @@ std::vector<float> VectorAt(const v1::Vectors& vectors, size_t i) {
   return decoded;
 }
 
+// What sparse value `i` lists, and where it lies in the columns.
+struct SparseAt {
+  std::vector<uint32_t> indices;
+  std::vector<float> components;
+  float remainder = 0;
+};
+
+SparseAt SparseOf(const v1::SparseVectors& sparse, size_t i) {
+  SparseAt at;
+  const auto first = ColumnItem<uint64_t>(sparse.offsets(), i);
+  const auto last = std::min<uint64_t>(ColumnItem<uint64_t>(sparse.offsets(), i + 1),
+                                       sparse.indices().size() / sizeof(uint32_t));
+  const Dtype dtype = CodecDtype(sparse.dtype());
+  at.remainder = ColumnItem<float>(sparse.remainders(), i);
+  if (first >= last || last * DtypeBytes(dtype) > sparse.components().size()) return at;
+  for (uint64_t item = first; item < last; ++item) at.indices.push_back(ColumnItem<uint32_t>(sparse.indices(), item));
+  at.components.resize(last - first);
+  DecodeVector(dtype, sparse.components().data() + first * DtypeBytes(dtype), last - first, at.components.data());
+  return at;
+}
+
 Json ValueJson(const v1::Values& values, size_t i) {
   if (values.has_vectors()) return VectorAt(values.vectors(), i);
+  if (values.has_sparse()) {
+    const SparseAt at = SparseOf(values.sparse(), i);
+    return {{"indices", at.indices}, {"components", at.components}, {"remainder", at.remainder}};
+  }
   if (!values.has_blobs()) return ColumnItem<uint32_t>(values.tokens(), i);
   const std::string blob = BlobAt(values.blobs(), i);
   if (IsUtf8(blob)) return blob;
@@ -100,6 +125,14 @@ std::string ValueText(const v1::Values& values, size_t i, const Vocabulary& voca
       absl::StrAppend(&text, c > 0 ? " " : "", HumanNumber(vector[c]));
     }
     return text + (vector.size() > kShownComponents ? " ..]" : "]");
+  }
+  if (values.has_sparse()) {
+    const SparseAt at = SparseOf(values.sparse(), i);
+    std::string text = "{";
+    for (size_t c = 0; c < std::min(at.indices.size(), kShownComponents); ++c) {
+      absl::StrAppend(&text, c > 0 ? " " : "", at.indices[c], ":", HumanNumber(at.components[c]));
+    }
+    return text + (at.indices.size() > kShownComponents ? " ..}" : "}");
   }
   if (values.has_blobs()) {
     const std::string blob = BlobAt(values.blobs(), i);

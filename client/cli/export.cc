@@ -13,6 +13,7 @@
 #include "client/cli/progress.h"
 #include "client/cli/selection.h"
 #include "client/cli/table.h"
+#include "client/cli/value_source.h"
 #include "client/cli/verbs.h"
 #include "common/status_macros.h"
 
@@ -73,6 +74,7 @@ absl::StatusOr<ExportWriter> ExportWriter::New(const std::string& folder, const 
   RETURN_IF_ERROR(writer.Open("created_ms", NpyDtype::kI64));
   RETURN_IF_ERROR(writer.Open("partitions", NpyDtype::kU64));
   switch (writer.kind_) {
+    case v1::VALUE_KIND_SPARSE_VECTOR: return NoSparseFiles(memory.name());
     case v1::VALUE_KIND_VECTOR: RETURN_IF_ERROR(writer.Open("values", NpyDtype::kF32, memory.value_dimension())); break;
     case v1::VALUE_KIND_BYTES:
       RETURN_IF_ERROR(writer.Open("values", NpyDtype::kU8));

@@ -26,9 +26,15 @@ absl::StatusOr<NpyFile> OpenValues(const ValueFiles& files, uint64_t columns) {
 
 }  // namespace
 
+absl::Status NoSparseFiles(const std::string& memory) {
+  return absl::InvalidArgumentError(absl::StrCat("memory \"", memory, "\" has sparse values, which no array file holds; "
+                                                 "the Python client reads and writes them"));
+}
+
 absl::StatusOr<ValueSource> ValueSource::Open(const ValueFiles& files, const v1::MemoryDescription& memory) {
   ValueSource source(memory.value_kind());
   switch (memory.value_kind()) {
+    case v1::VALUE_KIND_SPARSE_VECTOR: return NoSparseFiles(memory.name());
     case v1::VALUE_KIND_VECTOR: RETURN_IF_ERROR(source.OpenVectors(files, memory)); break;
     case v1::VALUE_KIND_BYTES: RETURN_IF_ERROR(source.OpenBytes(files)); break;
     default: RETURN_IF_ERROR(source.OpenTokens(files, memory.vocabulary_size()));

@@ -19,6 +19,9 @@ struct ValueFiles {
   std::string raw_dtype;  // of raw values
 };
 
+// Why values of such a memory are neither imported from files nor exported to them.
+absl::Status NoSparseFiles(const std::string& memory);
+
 // Checked values: tokens in range, vectors of the right width, bytes within bounds. Immutable, thread-safe.
 class ValueSource {
  public:

@@ -131,6 +131,31 @@ std::vector<Call> Calls() {
   extra.mutable_extra()->set_ids(Column<uint64_t>({2}));
   extra.mutable_neighbours()->set_with_successors(true);
   calls.push_back(MakeCall(memory + "Query", extra));
+  v1::QueryRequest attention = GoodQuery("slots");
+  attention.mutable_attention()->set_with_weights(true);
+  attention.mutable_attention()->set_shrink(0.1);
+  *attention.mutable_attention()->mutable_groups()->mutable_contexts() = F32({1, 2}, 2);
+  attention.mutable_attention()->mutable_groups()->set_offsets(Column<uint64_t>({0, 1}));
+  calls.push_back(MakeCall(memory + "Query", attention));
+  v1::QueryRequest entries;
+  entries.set_memory("slots");
+  entries.mutable_centroids()->set_labels(Column<int64_t>({0}));
+  *entries.mutable_centroids()->mutable_rows() = F32({1, 2}, 2);
+  calls.push_back(MakeCall(memory + "Query", entries));
+  entries.mutable_match()->set_csls_k(1);
+  entries.mutable_match()->set_source_memory("rare");
+  entries.mutable_match()->set_source_columns(Column<uint32_t>({1}));
+  entries.mutable_match()->set_target_columns(Column<uint32_t>({0}));
+  calls.push_back(MakeCall(memory + "Query", entries));
+  entries.mutable_select()->set_mode(v1::SELECT_MODE_SOFTMAX);
+  entries.mutable_partitions()->add_partitions(0);
+  calls.push_back(MakeCall(memory + "Query", entries));
+  v1::RememberRequest remember;
+  remember.set_memory("rare");
+  *remember.mutable_queries() = F32({1, 2}, 2);
+  remember.set_labels(Column<int64_t>({3}));
+  remember.set_with_mask(true);
+  calls.push_back(MakeCall(memory + "Remember", remember));
   v1::DeleteRequest del;
   del.set_memory("spare");
   del.set_ids(Column<uint64_t>({5}));
@@ -171,6 +196,14 @@ std::vector<Call> Calls() {
   counters.mutable_operations(0)->mutable_counters_add()->set_columns(Column<uint32_t>({2}));
   counters.mutable_operations(1)->mutable_counters_get();
   calls.push_back(MakeCall(working + "Apply", counters));
+  v1::MaskTokensRequest mask;
+  mask.set_memory("wiki");
+  mask.set_vocabulary("tokens");
+  mask.add_rows()->add_strings("ab");
+  mask.add_rows()->set_session("chat");
+  mask.mutable_rows(1)->set_name("facts");
+  mask.set_with_trie(true);
+  calls.push_back(MakeCall(working + "MaskTokens", mask));
   v1::ResetSessionsRequest reset;
   reset.set_memory("wiki");
   reset.add_sessions("chat");
@@ -231,6 +264,25 @@ TEST(MalformedTest, TenThousandStrangeRequestsGetTheirCodesAndTheServerGoesOn) {
   ASSERT_TRUE(server.Create("wiki", 2).ok());
   ASSERT_TRUE(server.Create("spare", 2).ok());
   ASSERT_TRUE(server.Insert(GoodInsert("wiki")).ok());
+  v1::CreateMemoryRequest slots;
+  slots.mutable_memory()->set_name("slots");
+  slots.mutable_memory()->set_dimension(2);
+  slots.mutable_memory()->set_metric(v1::METRIC_COSINE);
+  slots.mutable_memory()->set_value_kind(v1::VALUE_KIND_VECTOR);
+  slots.mutable_memory()->set_value_dimension(2);
+  v1::CreateMemoryRequest rare = slots;
+  rare.mutable_memory()->set_name("rare");
+  rare.mutable_memory()->set_value_kind(v1::VALUE_KIND_BYTES);
+  rare.mutable_memory()->set_value_dimension(0);
+  rare.mutable_memory()->set_capacity(4);
+  for (const v1::CreateMemoryRequest& create : {slots, rare}) {
+    grpc::ClientContext context;
+    v1::CreateMemoryResponse response;
+    ASSERT_TRUE(server.admin->CreateMemory(&context, create, &response).ok());
+  }
+  v1::InsertRequest vectors = GoodInsert("slots");
+  *vectors.mutable_entries()->mutable_values()->mutable_vectors() = F32({1, 2, 3, 4}, 2);
+  ASSERT_TRUE(server.Insert(vectors).ok());
   const std::set<grpc::StatusCode> expected = {
       grpc::StatusCode::OK,           grpc::StatusCode::INVALID_ARGUMENT,    grpc::StatusCode::NOT_FOUND,
       grpc::StatusCode::ALREADY_EXISTS, grpc::StatusCode::FAILED_PRECONDITION, grpc::StatusCode::RESOURCE_EXHAUSTED};

@@ -90,7 +90,7 @@ TEST(Parser, EveryHelpFitsOneScreen) {
     EXPECT_NE(help.find("Examples:"), std::string::npos) << help;
   }
   const std::string help = parser->help();
-  EXPECT_LE(std::count(help.begin(), help.end(), '\n'), 52) << help;
+  EXPECT_LE(std::count(help.begin(), help.end(), '\n'), 56) << help;
 }
 
 TEST(Nearest, FindsTranspositionsAndNothingFarAway) {
