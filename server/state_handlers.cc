@@ -26,6 +26,16 @@ absl::Status WriteAnswers(const v1::ApplyRequest& request, StateOutcome outcome,
                     reason::kResponseTooLarge);
 }
 
+// What every write begins with: its memory and options, of which the answer repeats the durability.
+template <typename Request, typename Response>
+absl::StatusOr<MemoryHandle> BeginWrite(const CallContext& call, const Request& request, StateWriteOptions& options,
+                                        Response* response) {
+  ASSIGN_OR_RETURN(MemoryHandle memory, FindMemory(call.deployment, request.memory()));
+  RETURN_IF_ERROR(ReadWriteOptions(request.request_id(), request.durability(), options));
+  response->set_durability(WriteDurability(options.durability));
+  return memory;
+}
+
 // Ends a call that answers nothing but whether it was replayed.
 template <typename Response>
 std::function<void(absl::StatusOr<JoinedStates>)> TellReplayed(const MemoryHandle& memory, Response* response,
@@ -42,12 +52,10 @@ std::function<void(absl::StatusOr<JoinedStates>)> TellReplayed(const MemoryHandl
 
 absl::Status HandleApply(const CallContext& call, const v1::ApplyRequest& request, v1::ApplyResponse* response,
                          Done done) {
-  ASSIGN_OR_RETURN(const MemoryHandle memory, FindMemory(call.deployment, request.memory()));
   StateWriteOptions options;
-  RETURN_IF_ERROR(ReadWriteOptions(request.request_id(), request.durability(), options));
+  ASSIGN_OR_RETURN(const MemoryHandle memory, BeginWrite(call, request, options, response));
   ApplyStates apply;
   RETURN_IF_ERROR(ReadApply(request, apply));
-  response->set_durability(WriteDurability(options.durability));
   if (std::all_of(apply.commands.begin(), apply.commands.end(),
                   [](const StateCommand& command) { return IsRead(command.action); })) {
     // Reading may wait for the disk: that may not hold up a gRPC thread.
@@ -73,12 +81,10 @@ absl::Status HandleApply(const CallContext& call, const v1::ApplyRequest& reques
 
 absl::Status HandleResetSessions(const CallContext& call, const v1::ResetSessionsRequest& request,
                                  v1::ResetSessionsResponse* response, Done done) {
-  ASSIGN_OR_RETURN(const MemoryHandle memory, FindMemory(call.deployment, request.memory()));
   StateWriteOptions options;
-  RETURN_IF_ERROR(ReadWriteOptions(request.request_id(), request.durability(), options));
+  ASSIGN_OR_RETURN(const MemoryHandle memory, BeginWrite(call, request, options, response));
   ResetSessions reset;
   RETURN_IF_ERROR(ReadReset(request, reset));
-  response->set_durability(WriteDurability(options.durability));
   call.deployment.working_memory().Reset(
       memory, std::move(reset), std::move(options),
       [memory, response, done = std::move(done)](absl::StatusOr<JoinedStates> joined) {
@@ -93,12 +99,10 @@ absl::Status HandleResetSessions(const CallContext& call, const v1::ResetSession
 
 absl::Status HandleForkSession(const CallContext& call, const v1::ForkSessionRequest& request,
                                v1::ForkSessionResponse* response, Done done) {
-  ASSIGN_OR_RETURN(const MemoryHandle memory, FindMemory(call.deployment, request.memory()));
   StateWriteOptions options;
-  RETURN_IF_ERROR(ReadWriteOptions(request.request_id(), request.durability(), options));
+  ASSIGN_OR_RETURN(const MemoryHandle memory, BeginWrite(call, request, options, response));
   ForkSession fork;
   RETURN_IF_ERROR(ReadFork(request, fork));
-  response->set_durability(WriteDurability(options.durability));
   call.deployment.working_memory().Fork(memory, std::move(fork), std::move(options),
                                         TellReplayed(memory, response, std::move(done)));
   return absl::OkStatus();
@@ -119,12 +123,10 @@ absl::Status HandleGetSession(const CallContext& call, const v1::GetSessionReque
 
 absl::Status HandlePutSession(const CallContext& call, const v1::PutSessionRequest& request,
                               v1::PutSessionResponse* response, Done done) {
-  ASSIGN_OR_RETURN(const MemoryHandle memory, FindMemory(call.deployment, request.memory()));
   StateWriteOptions options;
-  RETURN_IF_ERROR(ReadWriteOptions(request.request_id(), request.durability(), options));
+  ASSIGN_OR_RETURN(const MemoryHandle memory, BeginWrite(call, request, options, response));
   PutSession put;
   RETURN_IF_ERROR(ReadPutSession(request, put));
-  response->set_durability(WriteDurability(options.durability));
   call.deployment.working_memory().Put(memory, std::move(put), std::move(options),
                                        TellReplayed(memory, response, std::move(done)));
   return absl::OkStatus();

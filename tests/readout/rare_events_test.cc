@@ -305,10 +305,12 @@ TEST(RareEventsTest, ColumnsRestoreTheTable) {
             absl::StatusCode::kInvalidArgument);
 }
 
-// The 1797 lines of digits.csv: 64 pixels and a label. Empty when it is neither in tests/data nor shared.
+// The 1797 lines of digits.csv.gz: 64 pixels and a label. Empty when it is neither in tests/data nor shared.
 std::vector<std::vector<float>> Digits() {
   std::vector<std::string> candidates;
-  if (const char* path = std::getenv("MNEME_TEST_DATA")) candidates.push_back(std::string(path) + "/digits/digits.csv");
+  if (const char* path = std::getenv("MNEME_TEST_DATA")) {
+    candidates.push_back(std::string(path) + "/digits/digits.csv.gz");
+  }
   if (const auto path = testing::SharedData()) candidates.push_back(*path + "/digits/digits.csv.gz");
   std::vector<std::vector<float>> rows;
   for (const std::string& path : candidates) {

@@ -11,30 +11,6 @@ import numpy as np
 LEGAL = ["newServerNode", "withIp", "withPort", "build", "toString"]
 
 
-def byte_alphabet():
-    """GPT-2's: the character that stands for each byte in a byte-level vocabulary."""
-    shown = [*range(33, 127), *range(161, 173), *range(174, 256)]
-    rest = [byte for byte in range(256) if byte not in shown]
-    return {chr(byte): byte for byte in shown} | {chr(256 + i): byte for i, byte in enumerate(rest)}
-
-
-def read_vocabulary(path):
-    """Texts by id; None where a token is special or no text by itself."""
-    alphabet, texts = byte_alphabet(), {}
-    for token, number in json.loads(path.read_text(encoding="utf-8")).items():
-        try:
-            text = bytes(alphabet[character] for character in token).decode() if number > 4 else None
-        except (KeyError, UnicodeDecodeError):
-            text = None
-        texts[number] = text
-    return [texts.get(number) for number in range(max(texts) + 1)]
-
-
-def break_characters(texts):
-    """Every character of the vocabulary that is no part of an identifier."""
-    return "".join(sorted({c for text in texts if text for c in text if not re.match(r"\w", c)}))
-
-
 def by_definition(texts, breaks, legal):
     allowed = []
     for token, text in enumerate(texts):
@@ -46,18 +22,18 @@ def by_definition(texts, breaks, legal):
 class TokenMask(harness.SystemTest):
     def small(self):
         texts = [None, *"abcN.( =", "get", "getN", "ame", "Name", "ge", "t(", ").", "é", "set", "getName", "getName("]
-        return texts, break_characters(texts)
+        return texts, mneme.masks.break_characters(texts)
 
     def test_the_published_counts(self):
         path = harness.SHARED / "vocab" / "bpe30k_vocab.json"
         if not path.exists():
             raise unittest.SkipTest("the vocabulary of 30,000 tokens is not there")
-        texts = read_vocabulary(path)
+        texts = mneme.masks.byte_level_texts(json.loads(path.read_text()), special=range(5))
         self.assertEqual(sum(text is not None for text in texts), 29_851)
         for shards in (1, 4):
             client = self.serve(f"data-{shards}", "--shards", str(shards)).client
             memory = client.create_memory("monitor", 1)
-            memory.put_vocabulary("bpe30k", texts, break_characters(texts))
+            memory.put_vocabulary("bpe30k", texts, mneme.masks.break_characters(texts))
             memory.put_facts("repo/File.java", "builder.", LEGAL)
             rows = [mneme.Facts("repo/File.java", "builder.", written) for written in ("", "with", "withP", "build")]
             masks = memory.mask_tokens("bpe30k", rows, trie=True)

@@ -15,20 +15,6 @@ from mneme import Facts, masks
 LEGAL = ["newServerNode", "withIp", "withPort", "build", "toString"]
 
 
-def byte_level(path):
-    """The texts of a GPT-2 vocabulary file, by id; None where a token is special or no text by itself."""
-    shown = [*range(33, 127), *range(161, 173), *range(174, 256)]
-    hidden = [byte for byte in range(256) if byte not in shown]
-    alphabet = {chr(byte): byte for byte in shown} | {chr(256 + i): byte for i, byte in enumerate(hidden)}
-    texts = {}
-    for token, number in json.loads(path.read_text(encoding="utf-8")).items():
-        try:
-            texts[number] = bytes(alphabet[each] for each in token).decode() if number > 4 else None
-        except (KeyError, UnicodeDecodeError):
-            texts[number] = None
-    return [texts.get(number) for number in range(max(texts) + 1)]
-
-
 def stand_in():
     """Single characters and the pieces of words, for where no real vocabulary is at hand."""
     pieces = {name[i:j] for name in [*LEGAL, "other", "Client"] for i in range(len(name)) for j in range(i + 1, i + 5)}
@@ -38,8 +24,8 @@ def stand_in():
 def run(client, plot=None, data=None):
     path = data / "vocab" / "bpe30k_vocab.json" if data else None
     real = path is not None and path.exists()
-    texts = byte_level(path) if real else stand_in()
-    breaks = "".join(sorted({each for text in texts if text for each in text if not re.match(r"\w", each)}))
+    texts = masks.byte_level_texts(json.loads(path.read_text()), range(5)) if real else stand_in()
+    breaks = masks.break_characters(texts)
     memory = client.create_memory("example-monitor", 1)
     memory.put_vocabulary("tokenizer", texts, breaks)
     memory.put_facts("repo/Server.java", "builder.", LEGAL)

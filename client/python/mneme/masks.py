@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any, Iterable, Optional, Sequence, Union
+import re
+from typing import Any, Container, Iterable, Mapping, Optional, Sequence, Union
 
 import numpy as np
 
@@ -84,6 +85,26 @@ class Masks:
         out = np.zeros(self.vocabulary_size, bool)
         out[self.allowed(row)] = True
         return out
+
+
+def byte_level_texts(vocabulary: Mapping[str, int], special: Container[int] = ()) -> list[Optional[str]]:
+    """The texts of a byte-level vocabulary (GPT-2's, as in the file vocab.json), by id; None where a token is special
+    or, a part of a character, no text by itself."""
+    shown = [*range(33, 127), *range(161, 173), *range(174, 256)]
+    hidden = [byte for byte in range(256) if byte not in shown]
+    alphabet = {chr(byte): byte for byte in shown} | {chr(256 + i): byte for i, byte in enumerate(hidden)}
+    texts: list[Optional[str]] = [None] * (max(vocabulary.values(), default=-1) + 1)
+    for token, number in vocabulary.items():
+        try:
+            texts[number] = None if number in special else bytes(alphabet[each] for each in token).decode()
+        except (KeyError, UnicodeDecodeError):
+            pass  # as it is: None
+    return texts
+
+
+def break_characters(texts: Iterable[Optional[str]]) -> str:
+    """Every character of a vocabulary that is no part of an identifier."""
+    return "".join(sorted({each for text in texts if text for each in text if not re.match(r"\w", each)}))
 
 
 def _bytes(text: Text) -> bytes:

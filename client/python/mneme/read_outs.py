@@ -309,12 +309,11 @@ def selection(
     memory: str, partitions: Any, filter: Optional[wire.Filter], version: bytes, precision: str
 ) -> memory_pb2.QueryRequest:
     """A query of entries rather than of the nearest ones, without its read-out."""
-    precisions = {"double": memory_pb2.PRECISION_DOUBLE, "single": memory_pb2.PRECISION_SINGLE}
     return memory_pb2.QueryRequest(
         memory=memory,
         partitions=wire.partition_selection(partitions),
         filter=wire.filter_message(filter),
         at_least_version=version,
-        precision=wire.choice("precision", precision, precisions),
+        precision=wire.choice("precision", precision, wire.PRECISIONS),
     )
 

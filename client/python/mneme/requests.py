@@ -11,8 +11,6 @@ from numpy.typing import ArrayLike
 from . import wire
 from ._proto import admin_pb2, memory_pb2, types_pb2
 
-_PRECISIONS = {"double": memory_pb2.PRECISION_DOUBLE, "single": memory_pb2.PRECISION_SINGLE}
-
 
 @dataclasses.dataclass(frozen=True)
 class Search:
@@ -76,7 +74,7 @@ def query(memory: str, keys: ArrayLike, k: int, search: Search) -> memory_pb2.Qu
         sequence_ids=wire.column(search.sequence_ids, "<u8", "sequence_ids"),
         at_least_version=search.version,
         fingerprint=wire.fingerprint(search.fingerprint),
-        precision=wire.choice("precision", search.precision, _PRECISIONS),
+        precision=wire.choice("precision", search.precision, wire.PRECISIONS),
     )
     if search.extra is not None:
         offsets, ids, *sources = search.extra

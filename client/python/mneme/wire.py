@@ -8,7 +8,7 @@ from typing import Any, Mapping, Optional, Sequence, TypeVar, Union
 import numpy as np
 from numpy.typing import ArrayLike
 
-from ._proto import types_pb2
+from ._proto import memory_pb2, types_pb2
 from .sparse import SparseVectors
 
 Array = np.ndarray
@@ -23,6 +23,7 @@ VALUE_KINDS = {
     "bytes": types_pb2.VALUE_KIND_BYTES,
 }
 DURABILITIES = {"sync": types_pb2.DURABILITY_SYNC, "written": types_pb2.DURABILITY_WRITTEN}
+PRECISIONS = {"double": memory_pb2.PRECISION_DOUBLE, "single": memory_pb2.PRECISION_SINGLE}
 SPREADS = {"all": types_pb2.SPREAD_ALL, "one": types_pb2.SPREAD_ONE}
 _NUMPY_OF = {types_pb2.DTYPE_F32: "<f4", types_pb2.DTYPE_F16: "<f2", types_pb2.DTYPE_BF16: "<u2"}
 DTYPES = {"f32": types_pb2.DTYPE_F32, "f16": types_pb2.DTYPE_F16, "bf16": types_pb2.DTYPE_BF16}

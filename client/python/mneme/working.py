@@ -220,8 +220,7 @@ class Sessions:
             memory=self._memory,
             session_expiry_ms=session_expiry_ms,
             operations=[each.message for each in operations],
-            request_id=request_id or calls.new_request_id(),
-            durability=wire.choice("durability", durability, wire.DURABILITIES),
+            **_write(durability, request_id),
         )
         return [_state(result) for result in self._caller.call(self.stub.Apply, request, timeout).results]
 
@@ -236,8 +235,7 @@ class Sessions:
         request = pb.ResetSessionsRequest(
             memory=self._memory,
             sessions=sessions,
-            request_id=request_id or calls.new_request_id(),
-            durability=wire.choice("durability", durability, wire.DURABILITIES),
+            **_write(durability, request_id),
         )
         return self._caller.call(self.stub.ResetSessions, request, timeout).removed
 
@@ -247,8 +245,7 @@ class Sessions:
             session=name,
             to=to,
             replace=replace,
-            request_id=calls.new_request_id(),
-            durability=wire.choice("durability", durability, wire.DURABILITIES),
+            **_write(durability),
         )
         self._caller.call(self.stub.ForkSession, request, timeout)
 
@@ -262,8 +259,7 @@ class Sessions:
             session=name,
             content=content,
             expiry_ms=expiry_ms,
-            request_id=calls.new_request_id(),
-            durability=wire.choice("durability", durability, wire.DURABILITIES),
+            **_write(durability),
         )
         self._caller.call(self.stub.PutSession, request, timeout)
 
@@ -392,6 +388,14 @@ class WithSessions:
     def reset_sessions(self, sessions: Sequence[str], *, durability: str = "sync") -> int:
         """Removes whole sessions, at most 4,096; how many were there."""
         return self._sessions.reset(sessions, durability=durability)
+
+
+def _write(durability: str, request_id: Optional[str] = None) -> dict[str, Any]:
+    """The fields that every write of states has."""
+    return {
+        "request_id": request_id or calls.new_request_id(),
+        "durability": wire.choice("durability", durability, wire.DURABILITIES),
+    }
 
 
 def _operation(session: str, name: str, **action: Any) -> Operation:
