@@ -5,27 +5,10 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "common/utf8.h"
 
 namespace mneme {
 namespace {
-
-constexpr uint32_t kNoCharacter = UINT32_MAX;
-
-// The code point at `at`, and its bytes; kNoCharacter where there is none, or no UTF-8.
-std::pair<uint32_t, size_t> CharacterAt(std::string_view text, size_t at) {
-  if (at >= text.size()) return {kNoCharacter, 1};
-  const auto byte = [&](size_t i) { return static_cast<uint32_t>(static_cast<uint8_t>(text[at + i])); };
-  const uint32_t first = byte(0);
-  if (first < 0x80) return {first, 1};
-  const size_t length = first >= 0xF0 ? 4 : first >= 0xE0 ? 3 : 2;
-  if (first < 0xC2 || first > 0xF4 || at + length > text.size()) return {kNoCharacter, 1};
-  uint32_t point = first & (0xFFU >> (length + 1));
-  for (size_t i = 1; i < length; ++i) {
-    if ((byte(i) & 0xC0U) != 0x80) return {kNoCharacter, 1};
-    point = point << 6 | (byte(i) & 0x3FU);
-  }
-  return {point, length};
-}
 
 bool StartsWith(std::string_view text, std::string_view prefix) { return text.substr(0, prefix.size()) == prefix; }
 

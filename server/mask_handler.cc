@@ -8,14 +8,13 @@
 #include "absl/strings/str_split.h"
 #include "common/limits.h"
 #include "common/status_macros.h"
+#include "common/stored_vocabulary.h"
 #include "readout/token_mask.h"
 #include "server/convert_columns.h"
 #include "server/find_memory.h"
 
 namespace mneme {
 namespace {
-
-constexpr char kVocabularies[] = "vocabularies";  // the session that holds them
 
 std::string Row(int row) { return absl::StrCat("rows[", row, "]"); }
 

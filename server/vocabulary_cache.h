@@ -17,8 +17,7 @@
 
 namespace mneme {
 
-// A vocabulary as its register holds it: u32 count, u32 bytes[count], the texts one after the other, and for the rest the
-// break characters. INVALID_ARGUMENT when it is none.
+// A vocabulary as its register holds it (common/stored_vocabulary.h). Returns INVALID_ARGUMENT when it is none.
 absl::StatusOr<TokenVocabulary> ParseVocabulary(std::string_view stored);
 
 // Thread-safe.
