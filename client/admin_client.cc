@@ -7,6 +7,7 @@
 
 #include "client/retry.h"
 #include "client/rpc_status.h"
+#include "client/unary_call.h"
 #include "common/status_macros.h"
 #include "grpc/health/v1/health.pb.h"
 #include "mneme/v1/admin.grpc.pb.h"
@@ -20,22 +21,6 @@ struct AdminClient::Stub {
   std::unique_ptr<Service::Stub> service;
 };
 
-namespace {
-
-template <typename Response, typename Request>
-using UnaryMethod = grpc::Status (Service::Stub::*)(grpc::ClientContext*, const Request&, Response*);
-
-template <typename Response, typename Request>
-absl::StatusOr<Response> Call(Service::Stub& service, const ClientOptions& options,
-                              UnaryMethod<Response, Request> method, const Request& request) {
-  Response response;
-  RETURN_IF_ERROR(CallWithRetry(
-      options, [&](grpc::ClientContext& context) { return (service.*method)(&context, request, &response); }));
-  return response;
-}
-
-}  // namespace
-
 AdminClient::AdminClient(std::shared_ptr<grpc::Channel> channel, ClientOptions options)
     : stub_(std::make_unique<Stub>(Stub{channel, Service::NewStub(channel)})), options_(options) {}
 
@@ -45,7 +30,7 @@ absl::StatusOr<v1::MemoryDescription> AdminClient::CreateMemory(const v1::Memory
   v1::CreateMemoryRequest request;
   *request.mutable_memory() = memory;
   ASSIGN_OR_RETURN(v1::CreateMemoryResponse response,
-                   Call(*stub_->service, options_, &Service::Stub::CreateMemory, request));
+                   UnaryCall(*stub_->service, options_, &Service::Stub::CreateMemory, request));
   return std::move(*response.mutable_memory());
 }
 
@@ -53,7 +38,7 @@ absl::StatusOr<v1::MemoryDescription> AdminClient::GetMemory(const std::string& 
   v1::GetMemoryRequest request;
   request.set_memory(name);
   ASSIGN_OR_RETURN(v1::GetMemoryResponse response,
-                   Call(*stub_->service, options_, &Service::Stub::GetMemory, request));
+                   UnaryCall(*stub_->service, options_, &Service::Stub::GetMemory, request));
   return std::move(*response.mutable_memory());
 }
 
@@ -62,7 +47,7 @@ absl::StatusOr<std::vector<v1::MemoryDescription>> AdminClient::ListMemories() {
   v1::ListMemoriesRequest request;
   do {
     ASSIGN_OR_RETURN(v1::ListMemoriesResponse page,
-                     Call(*stub_->service, options_, &Service::Stub::ListMemories, request));
+                     UnaryCall(*stub_->service, options_, &Service::Stub::ListMemories, request));
     for (auto& memory : *page.mutable_memories()) memories.push_back(std::move(memory));
     request.set_page_token(page.next_page_token());
   } while (!request.page_token().empty());
@@ -72,7 +57,7 @@ absl::StatusOr<std::vector<v1::MemoryDescription>> AdminClient::ListMemories() {
 absl::Status AdminClient::DropMemory(const std::string& name) {
   v1::DropMemoryRequest request;
   request.set_memory(name);
-  return Call(*stub_->service, options_, &Service::Stub::DropMemory, request).status();
+  return UnaryCall(*stub_->service, options_, &Service::Stub::DropMemory, request).status();
 }
 
 absl::Status AdminClient::BuildIndex(const v1::BuildIndexRequest& request,
@@ -102,15 +87,15 @@ absl::StatusOr<v1::PruneMemoryResponse> AdminClient::PruneMemory(
 absl::StatusOr<v1::GetStatisticsResponse> AdminClient::GetStatistics(const std::string& name) {
   v1::GetStatisticsRequest request;
   request.set_memory(name);
-  return Call(*stub_->service, options_, &Service::Stub::GetStatistics, request);
+  return UnaryCall(*stub_->service, options_, &Service::Stub::GetStatistics, request);
 }
 
 absl::StatusOr<v1::ProbeRecallResponse> AdminClient::ProbeRecall(const v1::ProbeRecallRequest& request) {
-  return Call(*stub_->service, options_, &Service::Stub::ProbeRecall, request);
+  return UnaryCall(*stub_->service, options_, &Service::Stub::ProbeRecall, request);
 }
 
 absl::StatusOr<v1::PingResponse> AdminClient::Ping() {
-  return Call(*stub_->service, options_, &Service::Stub::Ping, v1::PingRequest());
+  return UnaryCall(*stub_->service, options_, &Service::Stub::Ping, v1::PingRequest());
 }
 
 absl::StatusOr<bool> AdminClient::IsServing(const std::string& service) {

@@ -6,6 +6,7 @@
 #include <cstdint>
 
 #include "client/retry.h"
+#include "client/unary_call.h"
 #include "common/status_macros.h"
 #include "mneme/v1/memory.grpc.pb.h"
 
@@ -23,18 +24,6 @@ namespace {
 // A scan takes as long as it takes; its deadline holds for so many pages.
 constexpr uint64_t kPagesPerCall = 16;
 
-template <typename Response, typename Request>
-using UnaryMethod = grpc::Status (Service::Stub::*)(grpc::ClientContext*, const Request&, Response*);
-
-template <typename Response, typename Request>
-absl::StatusOr<Response> Call(Service::Stub& service, const ClientOptions& options,
-                              UnaryMethod<Response, Request> method, const Request& request) {
-  Response response;
-  RETURN_IF_ERROR(CallWithRetry(
-      options, [&](grpc::ClientContext& context) { return (service.*method)(&context, request, &response); }));
-  return response;
-}
-
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<MemoryClient>> MemoryClient::New(const std::string& address, ClientOptions options) {
@@ -49,29 +38,29 @@ MemoryClient::~MemoryClient() = default;
 
 absl::StatusOr<v1::InsertResponse> MemoryClient::Insert(v1::InsertRequest request) {
   if (request.request_id().empty()) request.set_request_id(NewRequestId());
-  return Call(*stub_->service, options_, &Service::Stub::Insert, request);
+  return UnaryCall(*stub_->service, options_, &Service::Stub::Insert, request);
 }
 
 absl::StatusOr<v1::DeleteResponse> MemoryClient::Delete(v1::DeleteRequest request) {
   if (request.request_id().empty()) request.set_request_id(NewRequestId());
-  return Call(*stub_->service, options_, &Service::Stub::Delete, request);
+  return UnaryCall(*stub_->service, options_, &Service::Stub::Delete, request);
 }
 
 absl::StatusOr<v1::RememberResponse> MemoryClient::Remember(v1::RememberRequest request) {
   if (request.request_id().empty()) request.set_request_id(NewRequestId());
-  return Call(*stub_->service, options_, &Service::Stub::Remember, request);
+  return UnaryCall(*stub_->service, options_, &Service::Stub::Remember, request);
 }
 
 absl::StatusOr<v1::GetResponse> MemoryClient::Get(const v1::GetRequest& request) {
-  return Call(*stub_->service, options_, &Service::Stub::Get, request);
+  return UnaryCall(*stub_->service, options_, &Service::Stub::Get, request);
 }
 
 absl::StatusOr<v1::CountResponse> MemoryClient::Count(const v1::CountRequest& request) {
-  return Call(*stub_->service, options_, &Service::Stub::Count, request);
+  return UnaryCall(*stub_->service, options_, &Service::Stub::Count, request);
 }
 
 absl::StatusOr<v1::QueryResponse> MemoryClient::Query(const v1::QueryRequest& request) {
-  return Call(*stub_->service, options_, &Service::Stub::Query, request);
+  return UnaryCall(*stub_->service, options_, &Service::Stub::Query, request);
 }
 
 absl::Status MemoryClient::Scan(v1::ScanRequest request,

@@ -60,15 +60,19 @@ std::string Message(const std::string& message, const Details& details) {
 absl::Status ToAbslStatus(const grpc::Status& status) {
   if (status.ok()) return absl::OkStatus();
   const Details details = ReadDetails(status.error_details());
-  // The two enumerations share their numbers by definition.
-  absl::Status converted(static_cast<absl::StatusCode>(status.error_code()),
-                         Message(status.error_message(), details));
-  converted.SetPayload(kFromCall, absl::Cord("1"));
-  if (!details.reason.empty()) converted = WithReason(std::move(converted), details.reason);
+  absl::Status converted = ToAbslStatus(static_cast<int>(status.error_code()),
+                                        Message(status.error_message(), details), details.reason);
   if (details.retry_delay.has_value()) {
     converted.SetPayload(kRetryDelayNs, absl::Cord(absl::StrCat(absl::ToInt64Nanoseconds(*details.retry_delay))));
   }
   return converted;
+}
+
+absl::Status ToAbslStatus(int code, const std::string& message, const std::string& reason) {
+  // The two enumerations share their numbers by definition.
+  absl::Status converted(static_cast<absl::StatusCode>(code), message);
+  converted.SetPayload(kFromCall, absl::Cord("1"));
+  return reason.empty() ? converted : WithReason(std::move(converted), reason);
 }
 
 bool IsRpcError(const absl::Status& status) { return status.GetPayload(kFromCall).has_value(); }

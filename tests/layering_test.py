@@ -27,6 +27,7 @@ LIBRARIES = {
     "grpcpp/": {"server", "client"},
     "grpc/": {"server", "client"},
     "google/protobuf/": {"server", "client"},
+    "re2/": {"client"},
     "hwy/": {"index", "common", "readout"},
 }
 # Includes of these are generated from proto/.
