@@ -40,6 +40,7 @@ void AnswerWriter::Finish() {
   const double scanned = static_cast<double>(scanned_) / static_cast<double>(std::max<uint64_t>(1, queries_));
   if (session_.json()) {
     session_.Print(any_ ? "]" : "{\"queries\":[]");
+    for (const auto& [name, value] : attached_.items()) session_.Print(",\"" + name + "\":" + value.dump());
     if (statistics_) {
       const Json statistics = {{"exact", exact_},
                                {"rows_total", last_.rows_total()},

@@ -28,6 +28,8 @@ class AnswerWriter {
   void Add(const Json& query, uint64_t found);
   void Add(const std::string& text, uint64_t found);
   void AddStatistics(const v1::SearchStatistics& statistics, const v1::Coverage& coverage, uint64_t queries);
+  // A field of the JSON beside "queries", for Finish to write.
+  void Attach(const std::string& name, Json value) { attached_[name] = std::move(value); }
   void Finish();
 
   // Returns INTERNAL unless `offsets`, a column of u64 of an answer, has `rows` + 1 ascending items.
@@ -38,6 +40,7 @@ class AnswerWriter {
   const bool statistics_;
   const std::string nothing_found_;
   bool any_ = false;
+  Json attached_ = Json::object();
   std::string held_back_;  // texts of queries that found nothing, until one finds something
   uint64_t found_ = 0;     // summed over queries
   v1::SearchStatistics last_;

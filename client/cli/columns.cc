@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "absl/strings/str_cat.h"
+#include "common/limits.h"
 #include "common/status_macros.h"
 
 namespace mneme::cli {
@@ -15,14 +16,18 @@ v1::Dtype WireDtype(NpyDtype dtype) {
 
 bool IsUnsigned(NpyDtype dtype) { return NpyDtypeName(dtype).front() == 'u'; }
 
+absl::Status CheckVectors(const NpyFile& file, const std::string& noun) {
+  if (NpyIsInteger(file.dtype())) {
+    return absl::InvalidArgumentError(absl::StrCat(file.path(), " has dtype ", std::string(NpyDtypeName(file.dtype())),
+                                                   "; ", noun, " must be f16, f32 or f64"));
+  }
+  return file.CheckDimensions(2);
+}
+
 }  // namespace
 
 absl::Status CheckKeys(const NpyFile& keys, const std::string& memory, uint32_t dimension) {
-  if (NpyIsInteger(keys.dtype())) {
-    return absl::InvalidArgumentError(absl::StrCat(keys.path(), " has dtype ", std::string(NpyDtypeName(keys.dtype())),
-                                                   "; keys must be f16, f32 or f64"));
-  }
-  RETURN_IF_ERROR(keys.CheckDimensions(2));
+  RETURN_IF_ERROR(CheckVectors(keys, "keys"));
   if (keys.shape()[1] != dimension) {
     return absl::InvalidArgumentError(absl::StrCat("memory \"", memory, "\" has dimension ", dimension, ", but ",
                                                    keys.path(), " has ", keys.shape()[1], " columns"));
@@ -53,6 +58,43 @@ v1::Vectors KeyRows(const NpyFile& keys, uint64_t first, uint64_t count) {
   return vectors;
 }
 
+absl::StatusOr<v1::Vectors> ReadVectors(const std::string& path) {
+  ASSIGN_OR_RETURN(const NpyFile file, NpyFile::Open(path));
+  RETURN_IF_ERROR(CheckVectors(file, "vectors"));
+  const uint64_t bytes = file.rows() * file.row_bytes();
+  if (bytes > limits::kMaxMessageBytes) {
+    return absl::InvalidArgumentError(
+        absl::StrCat(path, " has ", bytes, " bytes; a message has at most ", limits::kMaxMessageBytes));
+  }
+  return KeyRows(file, 0, file.rows());
+}
+
+absl::StatusOr<std::string> ReadU32Column(const std::string& path, const std::string& noun) {
+  if (path.empty()) return std::string();
+  ASSIGN_OR_RETURN(const NpyFile file, NpyFile::Open(path));
+  RETURN_IF_ERROR(CheckColumn(file, file.rows()));
+  RETURN_IF_ERROR(CheckRange(file, noun, uint64_t{1} << 32));
+  return ColumnRows<uint32_t>(file, 0, file.rows());
+}
+
+absl::StatusOr<std::vector<uint64_t>> ReadOffsets(const std::string& path, uint64_t end) {
+  ASSIGN_OR_RETURN(const NpyFile file, NpyFile::Open(path));
+  RETURN_IF_ERROR(CheckColumn(file, file.rows()));
+  RETURN_IF_ERROR(CheckRange(file, "offset", 0));
+  std::vector<uint64_t> offsets = UnpackColumn<uint64_t>(ColumnRows<uint64_t>(file, 0, file.rows()));
+  const bool ends_right = !offsets.empty() && offsets.front() == 0 && offsets.back() == end;
+  if (!ends_right || !std::is_sorted(offsets.begin(), offsets.end())) {
+    return absl::InvalidArgumentError(absl::StrCat(path, ": offsets must ascend from 0 to ", end));
+  }
+  return offsets;
+}
+
+absl::Status WriteArray(const std::string& path, NpyDtype dtype, uint64_t columns, const std::string& bytes) {
+  ASSIGN_OR_RETURN(NpyWriter file, NpyWriter::Create(path, dtype, columns));
+  RETURN_IF_ERROR(file.Append(bytes));
+  return file.Finish();
+}
+
 absl::Status CheckColumn(const NpyFile& column, uint64_t rows) {
   if (column.shape().size() != 2 || column.shape()[1] != 1) RETURN_IF_ERROR(column.CheckDimensions(1));
   return column.CheckRows(rows);
@@ -67,7 +109,7 @@ absl::StatusOr<NpyFile> OpenColumn(const std::string& path, uint64_t rows) {
 absl::Status CheckRange(const NpyFile& column, const std::string& noun, uint64_t bound) {
   RETURN_IF_ERROR(column.CheckInteger());
   const bool is_unsigned = IsUnsigned(column.dtype());
-  for (uint64_t row = 0; row < column.rows(); ++row) {
+  for (uint64_t row = 0; row < column.rows() * column.row_items(); ++row) {
     const int64_t value = column.IntegerAt(row);
     const bool negative = value < 0 && !is_unsigned;
     if (!negative && (bound == 0 || static_cast<uint64_t>(value) < bound)) continue;

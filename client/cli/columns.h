@@ -41,6 +41,27 @@ absl::Status CheckKeys(const NpyFile& keys, const std::string& memory, uint32_t 
 // Rows [first, first + count) of such an array, f64 rounded to f32, the other dtypes as they are.
 v1::Vectors KeyRows(const NpyFile& keys, uint64_t first, uint64_t count);
 
+// A whole two-dimensional array of f16, f32 or f64 as vectors. Returns INVALID_ARGUMENT, naming the file, if it is
+// something else, or too large for a message.
+absl::StatusOr<v1::Vectors> ReadVectors(const std::string& path);
+// A whole column of integers in [0, 2^32) as packed u32; empty for an empty path.
+absl::StatusOr<std::string> ReadU32Column(const std::string& path, const std::string& noun);
+
+// A column of offsets that ascend from 0 to `end`. Returns INVALID_ARGUMENT, naming the file, for another.
+absl::StatusOr<std::vector<uint64_t>> ReadOffsets(const std::string& path, uint64_t end);
+
+// Writes packed little-endian items as a .npy file of rows of `columns` items; columns 0: one dimension.
+absl::Status WriteArray(const std::string& path, NpyDtype dtype, uint64_t columns, const std::string& bytes);
+
+// Row `row` of a packed matrix of `rows` rows of T, as numbers.
+template <typename T>
+std::vector<double> MatrixRow(const std::string& matrix, size_t row, size_t rows) {
+  const size_t width = rows == 0 ? 0 : matrix.size() / sizeof(T) / rows;
+  std::vector<double> items(width);
+  for (size_t i = 0; i < width; ++i) items[i] = ColumnItem<T>(matrix, row * width + i);
+  return items;
+}
+
 // Opens a column of `rows` items, n or n x 1. Returns INVALID_ARGUMENT if it has another shape.
 absl::StatusOr<NpyFile> OpenColumn(const std::string& path, uint64_t rows);
 absl::Status CheckColumn(const NpyFile& column, uint64_t rows);

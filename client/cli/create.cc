@@ -71,10 +71,10 @@ void AddCreate(CLI::App& app, Action& action) {
       ->check(CLI::Range(1U, limits::kMaxDimension));
   verb->add_option("--metric", options->metric, "l2 (squared), ip or cosine")->required()->type_name("METRIC")
       ->check(CLI::IsMember({"l2", "ip", "cosine"}));
-  verb->add_option("--value", options->value, "token, vector or bytes")->required()->type_name("KIND")
+  verb->add_option("--value", options->value, "token, vector, sparse or bytes")->required()->type_name("KIND")
       ->check(CLI::IsMember({"token", "vector", "sparse", "bytes"}));
-  verb->add_option("--vocab-size", options->vocabulary_size, "token: values are below it (0: any)")->type_name("V")
-      ->check(CLI::Range(0U, limits::kMaxVocabularySize));
+  verb->add_option("--vocab-size", options->vocabulary_size, "token: values are below it (0: any); sparse: components")
+      ->type_name("V")->check(CLI::Range(0U, limits::kMaxVocabularySize));
   verb->add_option("--value-dim", options->value_dimension, "vector: components of a value")->type_name("M")
       ->check(CLI::Range(1U, limits::kMaxValueDimension));
   verb->add_option("--key-dtype", options->key_dtype, "f32 (default), or f16 at half the bytes")->type_name("DTYPE")

@@ -46,7 +46,9 @@ absl::StatusOr<std::vector<v1::DeleteRequest>> Requests(const DeleteOptions& opt
   *common.mutable_partitions() = options.selection.ToPartitions();
   common.set_dry_run(options.dry_run);
   if (options.all) common.set_everything(true);
-  if (options.selection.HasFilter()) *common.mutable_filter() = options.selection.ToFilter();
+  if (options.selection.HasFilter()) {
+    ASSIGN_OR_RETURN(*common.mutable_filter(), options.selection.ToFilter());
+  }
   if (!by_id) return std::vector<v1::DeleteRequest>{common};
   ASSIGN_OR_RETURN(const std::vector<uint64_t> ids, Ids(options));
   std::vector<v1::DeleteRequest> requests;

@@ -8,6 +8,7 @@
 #include "absl/strings/str_cat.h"
 #include "client/cli/columns.h"
 #include "client/cli/table.h"
+#include "common/utf8.h"
 #include "common/vector_codec.h"
 
 namespace mneme::cli {
@@ -16,15 +17,6 @@ namespace {
 Dtype CodecDtype(v1::Dtype dtype) {
   if (dtype == v1::DTYPE_F16) return Dtype::kF16;
   return dtype == v1::DTYPE_BF16 ? Dtype::kBF16 : Dtype::kF32;
-}
-
-bool IsUtf8(const std::string& text) {
-  try {
-    static_cast<void>(Json(text).dump());
-    return true;
-  } catch (const Json::type_error&) {  // how the library reports a bad sequence
-    return false;
-  }
 }
 
 std::string BlobAt(const v1::BytesColumn& blobs, size_t i) {
@@ -103,6 +95,39 @@ SparseAt SparseOf(const v1::SparseVectors& sparse, size_t i) {
   return at;
 }
 
+Json BytesJson(const std::string& bytes) {
+  if (IsUtf8(bytes)) return bytes;
+  return {{"base64", absl::Base64Escape(bytes)}};
+}
+
+absl::StatusOr<std::string> BytesFromJson(const Json& json) {
+  if (json.is_string()) return json.get<std::string>();
+  std::string bytes;
+  if (json.is_object() && json.size() == 1 && json.contains("base64") && json["base64"].is_string() &&
+      absl::Base64Unescape(json["base64"].get<std::string>(), &bytes)) {
+    return bytes;
+  }
+  return absl::InvalidArgumentError(absl::StrCat(json.dump(), " is no bytes; must be a string or {\"base64\": ..}"));
+}
+
+std::string BytesText(const std::string& bytes) {
+  constexpr size_t kShownBytes = 60;
+  size_t shown = std::min(bytes.size(), kShownBytes);
+  while (shown > 0 && shown < bytes.size() && (bytes[shown] & 0xC0) == 0x80) --shown;  // between two characters
+  const std::string text = bytes.substr(0, shown);
+  return (IsUtf8(text) ? absl::Utf8SafeCEscape(text) : absl::CEscape(text)) + (shown < bytes.size() ? ".." : "");
+}
+
+std::string VectorText(const std::vector<double>& vector) {
+  constexpr size_t kShownComponents = 8;
+  std::string text;
+  for (size_t i = 0; i < std::min(vector.size(), kShownComponents); ++i) {
+    absl::StrAppend(&text, i > 0 ? " " : "", HumanNumber(vector[i]));
+  }
+  if (vector.size() > kShownComponents) absl::StrAppend(&text, " .. (", vector.size(), " components)");
+  return text;
+}
+
 Json ValueJson(const v1::Values& values, size_t i) {
   if (values.has_vectors()) return VectorAt(values.vectors(), i);
   if (values.has_sparse()) {
@@ -110,14 +135,11 @@ Json ValueJson(const v1::Values& values, size_t i) {
     return {{"indices", at.indices}, {"components", at.components}, {"remainder", at.remainder}};
   }
   if (!values.has_blobs()) return ColumnItem<uint32_t>(values.tokens(), i);
-  const std::string blob = BlobAt(values.blobs(), i);
-  if (IsUtf8(blob)) return blob;
-  return {{"base64", absl::Base64Escape(blob)}};
+  return BytesJson(BlobAt(values.blobs(), i));
 }
 
 std::string ValueText(const v1::Values& values, size_t i, const Vocabulary& vocabulary) {
   constexpr size_t kShownComponents = 4;
-  constexpr size_t kShownBytes = 60;
   if (values.has_vectors()) {
     const std::vector<float> vector = VectorAt(values.vectors(), i);
     std::string text = "[";
@@ -134,10 +156,7 @@ std::string ValueText(const v1::Values& values, size_t i, const Vocabulary& voca
     }
     return text + (at.indices.size() > kShownComponents ? " ..}" : "}");
   }
-  if (values.has_blobs()) {
-    const std::string blob = BlobAt(values.blobs(), i);
-    return absl::Utf8SafeCEscape(blob.substr(0, kShownBytes)) + (blob.size() > kShownBytes ? ".." : "");
-  }
+  if (values.has_blobs()) return BytesText(BlobAt(values.blobs(), i));
   const auto token = ColumnItem<uint32_t>(values.tokens(), i);
   return vocabulary.empty() ? absl::StrCat(token) : vocabulary.Text(token);
 }

@@ -6,6 +6,8 @@
 #include <string>
 #include <vector>
 
+#include "absl/status/statusor.h"
+#include "client/cli/columns.h"
 #include "client/cli/vocabulary.h"
 #include "mneme/v1/admin.pb.h"
 #include "mneme/v1/types.pb.h"
@@ -20,6 +22,23 @@ std::string DtypeWord(v1::Dtype dtype);
 std::string ValueWord(v1::ValueKind kind);
 
 Json MemoryJson(const v1::MemoryDescription& memory);
+
+// Bytes as a string, or {"base64": ..} where they are no UTF-8; and back. FromJson returns INVALID_ARGUMENT for another
+// form.
+Json BytesJson(const std::string& bytes);
+absl::StatusOr<std::string> BytesFromJson(const Json& json);
+// The same for a cell of a table: escaped, and cut after 60 bytes.
+std::string BytesText(const std::string& bytes);
+// The first components for people: "0.5 1 .. (300 components)".
+std::string VectorText(const std::vector<double>& vector);
+
+// A packed matrix of `rows` rows of T as a list of lists.
+template <typename T>
+Json MatrixJson(const std::string& matrix, size_t rows) {
+  Json json = Json::array();
+  for (size_t row = 0; row < rows; ++row) json.push_back(MatrixRow<T>(matrix, row, rows));
+  return json;
+}
 
 // Value i: a token as a number, a vector as numbers, bytes as a string, or {"base64": ..} where they are no UTF-8.
 Json ValueJson(const v1::Values& values, size_t i);

@@ -25,8 +25,21 @@ struct DistributionOptions {
   double temperature = 1;
   uint32_t top = 0;
   std::string allowed;  // a file
+  bool features = false;
   bool statistics = false;
 };
+
+// What adaptive combiners look at: the distance of each neighbour, and how many tokens there are up to and with it.
+void AddFeatures(const v1::DistributionResult& result, size_t row, Json& json) {
+  json["distances"] = Json::array();
+  json["distinct"] = Json::array();
+  const auto last = ColumnItem<uint64_t>(result.feature_offsets(), row + 1);
+  for (auto i = ColumnItem<uint64_t>(result.feature_offsets(), row); i < last; ++i) {
+    json["distances"].push_back(ColumnItem<double>(result.feature_distances(), i));
+    json["distinct"].push_back(ColumnItem<uint32_t>(result.feature_distinct(), i));
+  }
+  json["log_total_mass"] = ColumnItem<double>(result.log_total_mass(), row);
+}
 
 Json RowJson(const v1::DistributionResult& result, size_t row, const Vocabulary& vocabulary) {
   Json tokens = Json::array();
@@ -43,6 +56,7 @@ Json RowJson(const v1::DistributionResult& result, size_t row, const Vocabulary&
                {"probs", std::move(probabilities)},
                {"found", ColumnItem<uint32_t>(result.found(), row)}};
   if (!vocabulary.empty()) json["texts"] = std::move(texts);
+  if (!result.feature_offsets().empty()) AddFeatures(result, row, json);
   return json;
 }
 
@@ -64,23 +78,22 @@ std::string RowText(const v1::DistributionResult& result, size_t row, size_t que
 
 // The tokens of --allowed as a column; empty without.
 absl::StatusOr<std::string> ReadAllowed(const std::string& path) {
-  if (path.empty()) return std::string();
-  ASSIGN_OR_RETURN(const NpyFile file, NpyFile::Open(path));
-  RETURN_IF_ERROR(CheckColumn(file, file.rows()));
-  RETURN_IF_ERROR(CheckRange(file, "token", uint64_t{1} << 32));
+  ASSIGN_OR_RETURN(std::string tokens, ReadU32Column(path, "token"));
   // On the wire no token at all means every token.
-  if (file.rows() == 0) return absl::InvalidArgumentError(absl::StrCat(path, " has no tokens; must have 1 or more"));
-  return ColumnRows<uint32_t>(file, 0, file.rows());
+  if (tokens.empty() && !path.empty()) {
+    return absl::InvalidArgumentError(absl::StrCat(path, " has no tokens; must have 1 or more"));
+  }
+  return tokens;
 }
 
 absl::Status Distribution(const DistributionOptions& options, Session& session) {
   const std::string& name = options.search.memory;
   // A token and its log-probability for each neighbour, at most.
-  constexpr uint64_t kAnswerBytes = sizeof(uint32_t) + sizeof(double);
+  const uint64_t answer_bytes = (sizeof(uint32_t) + sizeof(double)) * (options.features ? 2 : 1);
   ASSIGN_OR_RETURN(const v1::MemoryDescription memory, session.admin().GetMemory(name));
   ASSIGN_OR_RETURN(const Vocabulary vocabulary, Vocabulary::Open(options.search.vocabulary));
   ASSIGN_OR_RETURN(const QueryPlan plan,
-                   QueryPlan::New(options.search, memory.dimension(), options.k, kAnswerBytes));
+                   QueryPlan::New(options.search, memory.dimension(), options.k, answer_bytes));
   ASSIGN_OR_RETURN(const std::string allowed, ReadAllowed(options.allowed));
   Progress progress(session.live(), "distribution " + name, "queries", plan.rows());
   AnswerWriter answer(session, options.statistics, options.search.NothingFound());
@@ -89,6 +102,7 @@ absl::Status Distribution(const DistributionOptions& options, Session& session) 
     request.mutable_distribution()->add_temperatures(options.temperature);
     request.mutable_distribution()->set_top_m(options.top);
     request.mutable_distribution()->set_allowed_tokens(allowed);
+    request.mutable_distribution()->set_with_features(options.features);
     return session.memory().Query(request);
   };
   const auto consume = [&](size_t batch, v1::QueryResponse response) {
@@ -126,6 +140,8 @@ void AddDistribution(CLI::App& app, Action& action) {
   verb->add_option("--top", options->top, "Only the M most likely tokens")->type_name("M");
   verb->add_option("--allowed", options->allowed, "Only these tokens; the rest is renormalised away")
       ->type_name("FILE.npy");
+  verb->add_flag("--features", options->features, "Also distances, distinct tokens and ln of the mass (JSON)");
+  AddExtraOptions(*verb, options->search.extra);
   verb->add_flag("--statistics", options->statistics, "Also tell what was searched");
   verb->callback([options, &action] {
     action = [options](Session& session) { return Distribution(*options, session); };

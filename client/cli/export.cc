@@ -8,12 +8,12 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "client/cli/bytes_file.h"
 #include "client/cli/columns.h"
 #include "client/cli/describe.h"
 #include "client/cli/progress.h"
 #include "client/cli/selection.h"
 #include "client/cli/table.h"
-#include "client/cli/value_source.h"
 #include "client/cli/verbs.h"
 #include "common/status_macros.h"
 
@@ -38,7 +38,9 @@ class ExportWriter {
  private:
   ExportWriter() = default;
   absl::Status Open(const std::string& name, NpyDtype dtype, uint64_t columns = 0);
-  absl::Status AddValues(const v1::Values& values);
+  absl::Status AddValues(const v1::Values& values, size_t count);
+  // Where the values of this page end, `items` bytes or components in all, counted over all pages.
+  absl::Status AddEnds(const std::string& offsets, uint64_t items);
   // Appends `column`, or `count` times `otherwise` where it is empty.
   template <typename T>
   absl::Status AddColumn(const std::string& column, size_t count, T otherwise = T());
@@ -48,7 +50,7 @@ class ExportWriter {
   std::vector<NpyWriter> files_;
   size_t next_ = 0;          // the file that takes the next column of this page
   uint64_t rows_ = 0;
-  uint64_t blob_bytes_ = 0;  // of BYTES values so far
+  uint64_t value_items_ = 0;  // bytes of BYTES values, components of sparse ones, so far
 };
 
 absl::Status ExportWriter::Open(const std::string& name, NpyDtype dtype, uint64_t columns) {
@@ -74,7 +76,13 @@ absl::StatusOr<ExportWriter> ExportWriter::New(const std::string& folder, const 
   RETURN_IF_ERROR(writer.Open("created_ms", NpyDtype::kI64));
   RETURN_IF_ERROR(writer.Open("partitions", NpyDtype::kU64));
   switch (writer.kind_) {
-    case v1::VALUE_KIND_SPARSE_VECTOR: return NoSparseFiles(memory.name());
+    case v1::VALUE_KIND_SPARSE_VECTOR:
+      RETURN_IF_ERROR(writer.Open("values", NpyDtype::kF16));
+      RETURN_IF_ERROR(writer.Open("values_offsets", NpyDtype::kU64));
+      RETURN_IF_ERROR(writer.files_.back().AppendItems(std::vector<uint64_t>{0}));
+      RETURN_IF_ERROR(writer.Open("values_indices", NpyDtype::kU32));
+      RETURN_IF_ERROR(writer.Open("values_remainders", NpyDtype::kF32));
+      break;
     case v1::VALUE_KIND_VECTOR: RETURN_IF_ERROR(writer.Open("values", NpyDtype::kF32, memory.value_dimension())); break;
     case v1::VALUE_KIND_BYTES:
       RETURN_IF_ERROR(writer.Open("values", NpyDtype::kU8));
@@ -95,22 +103,30 @@ absl::Status ExportWriter::AddColumn(const std::string& column, size_t count, T 
       absl::StrCat("a column of the page has ", column.size() / sizeof(T), " items; the page has ", count));
 }
 
-absl::Status ExportWriter::AddValues(const v1::Values& values) {
+absl::Status ExportWriter::AddValues(const v1::Values& values, size_t count) {
   NpyWriter& file = files_[next_++];
   if (kind_ == v1::VALUE_KIND_TOKEN) return file.Append(values.tokens());
   if (kind_ == v1::VALUE_KIND_VECTOR) {
-    const size_t count = values.vectors().dimension() == 0
-                             ? 0
-                             : values.vectors().data().size() / values.vectors().dimension() /
-                                   (values.vectors().dtype() == v1::DTYPE_F16 ? 2 : 4);
     for (size_t i = 0; i < count; ++i) RETURN_IF_ERROR(file.AppendItems(VectorAt(values.vectors(), i)));
     return absl::OkStatus();
   }
+  if (kind_ == v1::VALUE_KIND_SPARSE_VECTOR) {
+    const v1::SparseVectors& sparse = values.sparse();
+    if (sparse.dtype() != v1::DTYPE_F16) return absl::InternalError("sparse values came in another dtype than f16");
+    RETURN_IF_ERROR(file.Append(sparse.components()));
+    RETURN_IF_ERROR(AddEnds(sparse.offsets(), sparse.indices().size() / sizeof(uint32_t)));
+    RETURN_IF_ERROR(files_[next_++].Append(sparse.indices()));
+    return AddColumn<float>(sparse.remainders(), count);
+  }
   RETURN_IF_ERROR(file.Append(values.blobs().data()));
-  std::vector<uint64_t> ends = UnpackColumn<uint64_t>(values.blobs().offsets());
+  return AddEnds(values.blobs().offsets(), values.blobs().data().size());
+}
+
+absl::Status ExportWriter::AddEnds(const std::string& offsets, uint64_t items) {
+  std::vector<uint64_t> ends = UnpackColumn<uint64_t>(offsets);
   if (!ends.empty()) ends.erase(ends.begin());
-  for (uint64_t& end : ends) end += blob_bytes_;
-  blob_bytes_ += values.blobs().data().size();
+  for (uint64_t& end : ends) end += value_items_;
+  value_items_ += items;
   return files_[next_++].AppendItems(ends);
 }
 
@@ -129,7 +145,7 @@ absl::Status ExportWriter::Add(const v1::ScanResponse& page) {
   RETURN_IF_ERROR(AddColumn<int64_t>(entries.expiries_ms(), count));
   RETURN_IF_ERROR(AddColumn<int64_t>(entries.created_ms(), count));
   RETURN_IF_ERROR(AddColumn<uint64_t>(page.partitions(), count));
-  RETURN_IF_ERROR(AddValues(entries.values()));
+  RETURN_IF_ERROR(AddValues(entries.values(), count));
   rows_ += count;
   return absl::OkStatus();
 }
@@ -152,11 +168,11 @@ absl::Status Export(const ExportOptions& options, Session& session) {
   v1::CountRequest count_request;
   count_request.set_memory(options.memory);
   *count_request.mutable_partitions() = options.selection.ToPartitions();
-  if (options.selection.HasFilter()) *count_request.mutable_filter() = options.selection.ToFilter();
+  if (options.selection.HasFilter()) {
+    ASSIGN_OR_RETURN(*count_request.mutable_filter(), options.selection.ToFilter());
+  }
   ASSIGN_OR_RETURN(const v1::CountResponse count, session.memory().Count(count_request));
-  std::error_code error;
-  std::filesystem::create_directories(options.folder, error);
-  if (error) return absl::UnavailableError(absl::StrCat(options.folder, ": ", error.message()));
+  RETURN_IF_ERROR(MakeFolder(options.folder));
   session.interrupt().OnInterrupt([folder = options.folder] { RemovePartialFiles(folder); });
   ASSIGN_OR_RETURN(ExportWriter writer, ExportWriter::New(options.folder, memory));
   Progress progress(session.live(), "export " + options.memory, "rows", count.count());

@@ -99,7 +99,9 @@ absl::Status Scan(const GetOptions& options, Session& session) {
   v1::ScanRequest request;
   request.set_memory(options.memory);
   *request.mutable_partitions() = options.selection.ToPartitions();
-  if (options.selection.HasFilter()) *request.mutable_filter() = options.selection.ToFilter();
+  if (options.selection.HasFilter()) {
+    ASSIGN_OR_RETURN(*request.mutable_filter(), options.selection.ToFilter());
+  }
   request.set_with_keys(options.with_keys);
   uint64_t left = options.limit > 0 ? options.limit : UINT64_MAX;
   if (left <= limits::kMaxScanPage) {

@@ -8,6 +8,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
@@ -101,6 +102,7 @@ class Import {
 
 v1::InsertRequest Import::Batch(uint64_t first, uint64_t count) const {
   v1::InsertRequest request = common_;
+  request.set_partition(source_.PartitionAt(first, common_.partition()));
   *request.mutable_entries() = source_.Batch(first, count, first_id_);
   return request;
 }
@@ -117,12 +119,13 @@ void Import::Acknowledge(uint64_t rows) {
 absl::Status Import::RunStream(uint64_t first) {
   const uint64_t batch_rows = common_.bulk() ? source_.BulkBatchRows() : source_.BatchRows();
   const auto stream = session_.memory().OpenInsertStream();
-  const auto reached = [&](const StreamProgress& progress) {
-    return std::min(source_.rows(), first + progress.sequence * batch_rows);
-  };
+  std::vector<uint64_t> ends = {first};  // ends[i]: where batch i of this stream, counted from 1, ends
+  const auto reached = [&](const StreamProgress& progress) { return ends[progress.sequence]; };
   absl::Status status;
-  for (uint64_t row = first; row < source_.rows() && status.ok(); row += batch_rows) {
-    status = stream->Write(Batch(row, std::min(batch_rows, source_.rows() - row)));
+  while (ends.back() < source_.rows() && status.ok()) {
+    const uint64_t row = ends.back();
+    ends.push_back(source_.BatchEnd(row, batch_rows));
+    status = stream->Write(Batch(row, ends.back() - row));
     Acknowledge(reached(stream->progress()));
   }
   if (status.ok()) status = stream->Finish().status();
@@ -219,6 +222,9 @@ absl::Status RunImport(const ImportOptions& options, Session& session) {
   if (!files.values.raw && (!files.raw_dtype.empty() || files.raw_dimension != 0 || !files.values.raw_dtype.empty())) {
     return UsageError("--dtype, --dim and --values-dtype are for --raw; a .npy file says them itself");
   }
+  if (!files.partitions.empty() && options.first_id == kAppend) {
+    return UsageError("--first-id append is of one partition; with --partitions give --ids");
+  }
   ASSIGN_OR_RETURN(const v1::InsertRequest common, CommonRequest(options));
   ASSIGN_OR_RETURN(const v1::MemoryDescription memory, session.admin().GetMemory(options.memory));
   ASSIGN_OR_RETURN(const ImportSource source, ImportSource::Open(files, memory));
@@ -264,6 +270,7 @@ void AddColumnOptions(CLI::App& verb, ImportFiles& files) {
   add("--weights", files.weights, "Above 0; 1 without");
   add("--scores", files.scores, "Any number; 0 without");
   add("--expiries", files.expiries_ms, "Unix milliseconds; 0: never");
+  add("--partitions", files.partitions, "Of each entry; fastest where equal ones stand together");
 }
 
 }  // namespace
@@ -280,9 +287,13 @@ void AddImport(CLI::App& app, Action& action) {
   verb->add_option("memory", options->memory, "The memory's name")->required()->type_name("");
   verb->add_option("--keys", files.keys, "[n x dimension] of f16, f32 or f64")->required()->type_name("FILE.npy");
   verb->add_option("--values", files.values.values,
-                   "Tokens of any integer dtype; vectors; bytes as u8 or as lines of text")
+                   "Tokens of any integer dtype; vectors; bytes as u8 or as lines of text; sparse components")
       ->required()->type_name("FILE");
-  verb->add_option("--values-offsets", files.values.offsets, "Bytes: where each value begins, n + 1")
+  verb->add_option("--values-offsets", files.values.offsets, "Bytes, sparse: where each value begins, n + 1")
+      ->type_name("FILE.npy");
+  verb->add_option("--values-indices", files.values.indices, "Sparse: which component each one is")
+      ->type_name("FILE.npy");
+  verb->add_option("--values-remainders", files.values.remainders, "Sparse: the sum of those not listed, else 0")
       ->type_name("FILE.npy");
   verb->add_option("--partition", options->partition, "Partition, 0 by default")->type_name("P");
   verb->add_option("--durability", options->durability, "sync (default) or written")->type_name("LEVEL")
@@ -300,6 +311,7 @@ void AddImport(CLI::App& app, Action& action) {
   verb->add_option("--dim", files.raw_dimension, "Components of a key")->type_name("D")->group(kRaw);
   verb->add_option("--values-dtype", files.values.raw_dtype, "Of the values: i16, i32, i64, u8, ..")
       ->type_name("DTYPE")->group(kRaw);
+  verb->get_option("--partition")->excludes(verb->get_option("--partitions"));
   verb->get_option("--first-id")->excludes(verb->get_option("--ids"));
   verb->callback([options, &action] {
     action = [options](Session& session) { return RunImport(*options, session); };

@@ -57,6 +57,10 @@ absl::StatusOr<ImportSource> ImportSource::Open(const ImportFiles& files, const 
   RETURN_IF_ERROR(source.AddColumn(Kind::kSources, files.sources));
   RETURN_IF_ERROR(source.AddColumn(Kind::kPositions, files.positions));
   RETURN_IF_ERROR(source.AddColumn(Kind::kExpiries, files.expiries_ms));
+  if (files.partitions.empty()) return source;
+  ASSIGN_OR_RETURN(NpyFile partitions, OpenColumn(files.partitions, source.rows()));
+  RETURN_IF_ERROR(CheckRange(partitions, "partition", 0));
+  source.partitions_.push_back(std::move(partitions));
   return source;
 }
 
@@ -90,6 +94,18 @@ uint64_t ImportSource::RowsWithin(uint64_t bytes, uint64_t rows) const {
   constexpr uint64_t kAttributes = 32;
   const uint64_t row_bytes = keys_.row_bytes() + values_.RowBytes() + kAttributes;
   return std::clamp<uint64_t>(bytes / row_bytes, 1, rows);
+}
+
+uint64_t ImportSource::PartitionAt(uint64_t row, uint64_t otherwise) const {
+  return partitions_.empty() ? otherwise : static_cast<uint64_t>(partitions_.front().IntegerAt(row));
+}
+
+uint64_t ImportSource::BatchEnd(uint64_t first, uint64_t rows) const {
+  const uint64_t end = std::min(this->rows(), first + rows);
+  if (partitions_.empty()) return end;
+  uint64_t row = first + 1;
+  while (row < end && PartitionAt(row, 0) == PartitionAt(first, 0)) ++row;
+  return row;
 }
 
 v1::Entries ImportSource::Batch(uint64_t first, uint64_t count, uint64_t first_id) const {

@@ -25,6 +25,7 @@ struct ImportFiles {
   std::string sources;
   std::string positions;
   std::string expiries_ms;
+  std::string partitions;
   std::string raw_dtype;   // of raw keys
   uint32_t raw_dimension = 0;
 };
@@ -39,6 +40,10 @@ class ImportSource {
   // Rows of a batch that travels well, and of one that becomes a table of its own.
   uint64_t BatchRows() const;
   uint64_t BulkBatchRows() const;
+  // Where a batch of at most `rows` rows from `first` on ends: it is of one partition.
+  uint64_t BatchEnd(uint64_t first, uint64_t rows) const;
+  // The partition of a row; `otherwise` where the files do not say.
+  uint64_t PartitionAt(uint64_t row, uint64_t otherwise) const;
   // Rows [first, first + count), with ids: the file's, or the row numbers counted from `first_id`.
   v1::Entries Batch(uint64_t first, uint64_t count, uint64_t first_id) const;
 
@@ -57,6 +62,7 @@ class ImportSource {
   NpyFile keys_;
   ValueSource values_;
   std::vector<Column> columns_;
+  std::vector<NpyFile> partitions_;  // none or one
 };
 
 // An error of the server about a batch whose first row is `first`, told by file and row of the file instead of the

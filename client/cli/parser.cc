@@ -123,7 +123,9 @@ std::unique_ptr<CLI::App> NewParser(GlobalOptions& options, Action& action) {
   AddQuery(*app, action);
   AddDistribution(*app, action);
   AddAttention(*app, action);
-  AddReadOuts(*app, action);
+  AddCentroids(*app, action);
+  AddMatch(*app, action);
+  AddSelect(*app, action);
   AddEvaluate(*app, action);
   AddHealth(*app, action);
   AddCompletion(*app, action);

@@ -21,16 +21,38 @@ namespace {
 struct QueryOptions {
   SearchOptions search;
   uint32_t k = 10;
+  bool with_keys = false;
+  bool successors = false;
+  bool attributes = false;
   bool statistics = false;
 };
 
-// Bytes that one neighbour may take in an answer. BYTES values have no common length: most are texts of this order.
+// Bytes that one neighbour may take in an answer. BYTES and sparse values have no common length: most are of this
+// order.
 uint64_t AnswerBytes(const v1::MemoryDescription& memory) {
   constexpr uint64_t kTypicalBlob = 4'096;
   constexpr uint64_t kIdAndDistance = 16;
-  if (memory.value_kind() == v1::VALUE_KIND_BYTES) return kIdAndDistance + kTypicalBlob;
+  const bool blob = memory.value_kind() == v1::VALUE_KIND_BYTES || memory.value_kind() == v1::VALUE_KIND_SPARSE_VECTOR;
+  if (blob) return kIdAndDistance + kTypicalBlob;
   if (memory.value_kind() == v1::VALUE_KIND_VECTOR) return kIdAndDistance + memory.value_dimension() * sizeof(float);
   return kIdAndDistance + sizeof(uint32_t);
+}
+
+// What the options add to neighbours [first, last).
+void AddAsked(const v1::NeighboursResult& result, size_t first, size_t last, Json& row) {
+  for (size_t i = first; i < last; ++i) {
+    if (!result.has_successor().empty()) {
+      const bool has = ColumnItem<uint8_t>(result.has_successor(), i) != 0;
+      row["successors"].push_back(has ? Json(ColumnItem<uint64_t>(result.successors(), i)) : Json(nullptr));
+    }
+    if (!result.partitions().empty()) row["partitions"].push_back(ColumnItem<uint64_t>(result.partitions(), i));
+    if (!result.keys().data().empty()) row["keys"].push_back(VectorAt(result.keys(), i));
+    if (result.weights().empty()) continue;
+    row["weights"].push_back(ColumnItem<float>(result.weights(), i));
+    row["labels"].push_back(ColumnItem<int64_t>(result.labels(), i));
+    row["sources"].push_back(ColumnItem<uint64_t>(result.sources(), i));
+    row["positions"].push_back(ColumnItem<uint64_t>(result.positions(), i));
+  }
 }
 
 Json RowJson(const v1::NeighboursResult& result, size_t first, size_t last, const Vocabulary& vocabulary) {
@@ -46,6 +68,7 @@ Json RowJson(const v1::NeighboursResult& result, size_t first, size_t last, cons
   }
   Json row = {{"ids", std::move(ids)}, {"distances", std::move(distances)}, {"values", std::move(values)}};
   if (!vocabulary.empty()) row["texts"] = std::move(texts);
+  AddAsked(result, first, last, row);
   return row;
 }
 
@@ -68,12 +91,16 @@ absl::Status Query(const QueryOptions& options, Session& session) {
   ASSIGN_OR_RETURN(const v1::MemoryDescription memory, session.admin().GetMemory(name));
   ASSIGN_OR_RETURN(const Vocabulary vocabulary, Vocabulary::Open(options.search.vocabulary));
   ASSIGN_OR_RETURN(const QueryPlan plan,
-                   QueryPlan::New(options.search, memory.dimension(), options.k, AnswerBytes(memory)));
+                   QueryPlan::New(options.search, memory.dimension(), options.k,
+                                  AnswerBytes(memory) + (options.with_keys ? memory.dimension() * sizeof(float) : 0)));
   Progress progress(session.live(), "query " + name, "queries", plan.rows());
   AnswerWriter answer(session, options.statistics, options.search.NothingFound());
   const auto fetch = [&](size_t batch) {
     v1::QueryRequest request = plan.Request(plan.FirstRow(batch), plan.RowCount(batch));
-    request.mutable_neighbours();
+    v1::NeighboursReadOut* read_out = request.mutable_neighbours();
+    read_out->set_with_keys(options.with_keys);
+    read_out->set_with_successors(options.successors);
+    read_out->set_with_attributes(options.attributes);
     return session.memory().Query(request);
   };
   const auto consume = [&](size_t batch, v1::QueryResponse response) {
@@ -110,6 +137,10 @@ void AddQuery(CLI::App& app, Action& action) {
   AddSearchOptions(*verb, options->search);
   verb->add_option("-k", options->k, "Neighbours of each key")->type_name("K")->capture_default_str()
       ->check(CLI::Range(1U, limits::kMaxK));
+  verb->add_flag("--with-keys", options->with_keys, "Also the stored keys (JSON)");
+  verb->add_flag("--successors", options->successors, "Also the next id of the same source, or null (JSON)");
+  verb->add_flag("--attributes", options->attributes, "Also weights, labels, sources and positions (JSON)");
+  AddExtraOptions(*verb, options->search.extra);
   verb->add_flag("--statistics", options->statistics, "Also tell what was searched");
   verb->callback([options, &action] {
     action = [options](Session& session) { return Query(*options, session); };

@@ -38,10 +38,17 @@ absl::StatusOr<std::vector<NpyFile>> OpenOptional(const std::string& path, const
 
 }  // namespace
 
-v1::Filter Selection::ToFilter() const {
+absl::StatusOr<v1::Filter> Selection::ToFilter() const {
   v1::Filter filter;
   filter.set_labels(PackColumn(labels));
   filter.set_sources(PackColumn(sources));
+  if (only_ids.empty()) return filter;
+  ASSIGN_OR_RETURN(const NpyFile ids, NpyFile::Open(only_ids));
+  RETURN_IF_ERROR(CheckColumn(ids, ids.rows()));
+  RETURN_IF_ERROR(CheckRange(ids, "id", 0));
+  // On the wire no id at all means every entry.
+  if (ids.rows() == 0) return absl::InvalidArgumentError(absl::StrCat(only_ids, " has no ids; must have 1 or more"));
+  filter.set_ids(ColumnRows<uint64_t>(ids, 0, ids.rows()));
   return filter;
 }
 
@@ -57,6 +64,8 @@ void AddSelectionOptions(CLI::App& verb, Selection& selection) {
       ->type_name("S")->delimiter(',')->allow_extra_args(false)->group("Which entries");
   verb.add_option("--label", selection.labels, "Only entries of this label (repeatable)")
       ->type_name("L")->delimiter(',')->allow_extra_args(false)->group("Which entries");
+  verb.add_option("--only-ids", selection.only_ids, "Only entries of these ids")
+      ->type_name("FILE.npy")->group("Which entries");
   auto* partition = verb.add_option("--partition", selection.partitions, "Partition, 0 by default (repeatable)")
       ->type_name("P")->delimiter(',')->allow_extra_args(false)->group("Which entries");
   verb.add_flag("--all-partitions", selection.all_partitions, "Every partition")
@@ -105,6 +114,16 @@ void AddSearchOptions(CLI::App& verb, SearchOptions& options) {
   verb.add_option("--vocab", options.vocabulary, "Show tokens as text: line i + 1 is token i")->type_name("FILE.txt");
 }
 
+void AddExtraOptions(CLI::App& verb, ExtraFiles& extra) {
+  constexpr char kGroup[] = "Extra candidates, usually the successors of the last step's neighbours";
+  auto* ids = verb.add_option("--extra-ids", extra.ids, "[n x c], or those of all queries one after the other")
+      ->type_name("FILE.npy")->group(kGroup);
+  verb.add_option("--extra-offsets", extra.offsets, "Where those of each query begin, n + 1")
+      ->type_name("FILE.npy")->needs(ids)->group(kGroup);
+  verb.add_option("--extra-sources", extra.sources, "Count only where the entry is of this source; as --extra-ids")
+      ->type_name("FILE.npy")->needs(ids)->group(kGroup);
+}
+
 absl::StatusOr<QueryPlan> QueryPlan::New(const SearchOptions& options, uint32_t dimension, uint32_t k,
                                          uint64_t answer_bytes) {
   if (k < 1 || k > limits::kMaxK) {
@@ -129,7 +148,13 @@ absl::StatusOr<QueryPlan> QueryPlan::New(const SearchOptions& options, uint32_t 
   }
   *plan.common_.mutable_search() = options.accuracy.ToSearchParams();
   *plan.common_.mutable_partitions() = options.selection.ToPartitions();
-  if (options.selection.HasFilter()) *plan.common_.mutable_filter() = options.selection.ToFilter();
+  if (options.selection.HasFilter()) {
+    ASSIGN_OR_RETURN(*plan.common_.mutable_filter(), options.selection.ToFilter());
+  }
+  if (!options.extra.ids.empty()) {
+    ASSIGN_OR_RETURN(ExtraRows extra, ExtraRows::Open(options.extra, plan.rows()));
+    plan.extra_.push_back(std::move(extra));
+  }
   plan.batch_rows_ = BatchRows(k, uint64_t{dimension} * sizeof(float), answer_bytes);
   return plan;
 }
@@ -146,6 +171,7 @@ v1::QueryRequest QueryPlan::Request(uint64_t first, uint64_t count) const {
     request.set_exclude_sources(ColumnRows<uint64_t>(exclude_sources_.front(), first, count));
   }
   if (!exclude_ids_.empty()) request.set_exclude_ids(ColumnRows<uint64_t>(exclude_ids_.front(), first, count));
+  if (!extra_.empty()) *request.mutable_extra() = extra_.front().Rows(first, count);
   return request;
 }
 

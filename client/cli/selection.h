@@ -9,20 +9,23 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "client/cli/extra_rows.h"
 #include "client/npy/npy_file.h"
 #include "mneme/v1/memory.pb.h"
 
 namespace mneme::cli {
 
-// Which entries: --source, --label, --partition, --all-partitions.
+// Which entries: --source, --label, --only-ids, --partition, --all-partitions.
 struct Selection {
   std::vector<uint64_t> sources;
   std::vector<int64_t> labels;
+  std::string only_ids;  // a file
   std::vector<uint64_t> partitions;
   bool all_partitions = false;
 
-  bool HasFilter() const { return !sources.empty() || !labels.empty(); }
-  v1::Filter ToFilter() const;
+  bool HasFilter() const { return !sources.empty() || !labels.empty() || !only_ids.empty(); }
+  // Returns INVALID_ARGUMENT, naming the file, if it holds no ids.
+  absl::StatusOr<v1::Filter> ToFilter() const;
   v1::PartitionSelection ToPartitions() const;
 };
 void AddSelectionOptions(CLI::App& verb, Selection& selection);
@@ -49,11 +52,14 @@ struct SearchOptions {
   std::string exclude_ids;      // a file
   std::string vocabulary;       // a file
   std::vector<std::string> fingerprint;  // NAME=VALUE
+  ExtraFiles extra;
 
   // Why no query found anything, for people.
   std::string NothingFound() const;
 };
 void AddSearchOptions(CLI::App& verb, SearchOptions& options);
+// Of verbs whose neighbours may have extra candidates: --extra-ids and what belongs to it.
+void AddExtraOptions(CLI::App& verb, ExtraFiles& extra);
 
 // The queries of one command, ready to be cut into requests that respect the limits. Immutable, thread-safe.
 class QueryPlan {
@@ -80,6 +86,7 @@ class QueryPlan {
   std::vector<NpyFile> exclude_sources_;  // none or one
   std::vector<NpyFile> exclude_ids_;      // none or one
   std::vector<uint64_t> exclude_source_;  // none or one, for every row
+  std::vector<ExtraRows> extra_;          // none or one
   v1::QueryRequest common_;
   uint64_t batch_rows_ = 1;
 };

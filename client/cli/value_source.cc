@@ -5,7 +5,9 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "client/cli/bytes_file.h"
 #include "client/cli/columns.h"
+#include "client/cli/exit_code.h"
 #include "common/limits.h"
 #include "common/status_macros.h"
 
@@ -26,15 +28,14 @@ absl::StatusOr<NpyFile> OpenValues(const ValueFiles& files, uint64_t columns) {
 
 }  // namespace
 
-absl::Status NoSparseFiles(const std::string& memory) {
-  return absl::InvalidArgumentError(absl::StrCat("memory \"", memory, "\" has sparse values, which no array file holds; "
-                                                 "the Python client reads and writes them"));
-}
-
 absl::StatusOr<ValueSource> ValueSource::Open(const ValueFiles& files, const v1::MemoryDescription& memory) {
+  if (memory.value_kind() != v1::VALUE_KIND_SPARSE_VECTOR && !(files.indices.empty() && files.remainders.empty())) {
+    return UsageError(absl::StrCat("--values-indices and --values-remainders are of sparse values; those of memory \"",
+                                   memory.name(), "\" are of another kind"));
+  }
   ValueSource source(memory.value_kind());
   switch (memory.value_kind()) {
-    case v1::VALUE_KIND_SPARSE_VECTOR: return NoSparseFiles(memory.name());
+    case v1::VALUE_KIND_SPARSE_VECTOR: RETURN_IF_ERROR(source.OpenSparse(files, memory.vocabulary_size())); break;
     case v1::VALUE_KIND_VECTOR: RETURN_IF_ERROR(source.OpenVectors(files, memory)); break;
     case v1::VALUE_KIND_BYTES: RETURN_IF_ERROR(source.OpenBytes(files)); break;
     default: RETURN_IF_ERROR(source.OpenTokens(files, memory.vocabulary_size()));
@@ -66,11 +67,9 @@ absl::Status ValueSource::OpenVectors(const ValueFiles& files, const v1::MemoryD
 }
 
 absl::Status ValueSource::OpenLines(const std::string& path) {
-  std::ifstream file(path);
-  if (!file) return absl::NotFoundError(absl::StrCat(path, ": cannot be read"));
+  ASSIGN_OR_RETURN(const std::vector<std::string> lines, ReadLines(path));
   bounds_ = {0};
-  std::string line;
-  while (std::getline(file, line)) {
+  for (const std::string& line : lines) {
     lines_ += line;
     bounds_.push_back(lines_.size());
   }
@@ -94,19 +93,35 @@ absl::Status ValueSource::OpenBytes(const ValueFiles& files) {
     for (uint64_t row = 0; row <= file.rows(); ++row) bounds_.push_back(row * file.row_items());
   } else {
     RETURN_IF_ERROR(file.CheckDimensions(1));
-    ASSIGN_OR_RETURN(const NpyFile offsets, NpyFile::Open(files.offsets));
-    RETURN_IF_ERROR(offsets.CheckDimensions(1));
-    RETURN_IF_ERROR(CheckRange(offsets, "offset", file.rows() + 1));
-    bounds_ = UnpackColumn<uint64_t>(ColumnRows<uint64_t>(offsets, 0, offsets.rows()));
-    if (bounds_.empty() || bounds_.front() != 0 || bounds_.back() != file.rows() ||
-        !std::is_sorted(bounds_.begin(), bounds_.end())) {
-      return absl::InvalidArgumentError(absl::StrCat(files.offsets, ": offsets must ascend from 0 to ", file.rows(),
-                                                     ", the bytes of ", files.values));
-    }
+    ASSIGN_OR_RETURN(bounds_, ReadOffsets(files.offsets, file.rows()));
   }
   rows_ = bounds_.size() - 1;
   file_.push_back(std::move(file));
   return CheckBlobs(files.values);
+}
+
+absl::Status ValueSource::OpenSparse(const ValueFiles& files, uint32_t vocabulary_size) {
+  if (files.raw || files.offsets.empty() || files.indices.empty()) {
+    return UsageError("sparse values need --values-offsets and --values-indices, and no --raw");
+  }
+  ASSIGN_OR_RETURN(NpyFile components, NpyFile::Open(files.values));
+  RETURN_IF_ERROR(components.CheckDimensions(1));
+  if (NpyIsInteger(components.dtype())) {
+    return absl::InvalidArgumentError(absl::StrCat(files.values, " has dtype ",
+                                                   std::string(NpyDtypeName(components.dtype())),
+                                                   "; components of sparse values must be f16, f32 or f64"));
+  }
+  ASSIGN_OR_RETURN(NpyFile indices, OpenColumn(files.indices, components.rows()));
+  RETURN_IF_ERROR(CheckRange(indices, "index", vocabulary_size));
+  ASSIGN_OR_RETURN(bounds_, ReadOffsets(files.offsets, components.rows()));
+  rows_ = bounds_.size() - 1;
+  if (!files.remainders.empty()) {
+    ASSIGN_OR_RETURN(NpyFile remainders, OpenColumn(files.remainders, rows_));
+    remainders_.push_back(std::move(remainders));
+  }
+  file_.push_back(std::move(components));
+  indices_.push_back(std::move(indices));
+  return absl::OkStatus();
 }
 
 absl::Status ValueSource::CheckBlobs(const std::string& path) const {
@@ -119,14 +134,33 @@ absl::Status ValueSource::CheckBlobs(const std::string& path) const {
   return absl::OkStatus();
 }
 
+v1::SparseVectors ValueSource::SparseRows(uint64_t first, uint64_t count) const {
+  std::vector<uint64_t> offsets(bounds_.begin() + static_cast<int64_t>(first),
+                                bounds_.begin() + static_cast<int64_t>(first + count + 1));
+  const uint64_t begin = offsets.front();
+  const uint64_t items = offsets.back() - begin;
+  for (uint64_t& offset : offsets) offset -= begin;
+  v1::Vectors components = KeyRows(file_.front(), begin, items);
+  v1::SparseVectors sparse;
+  sparse.set_offsets(PackColumn(offsets));
+  sparse.set_indices(ColumnRows<uint32_t>(indices_.front(), begin, items));
+  sparse.set_dtype(components.dtype());
+  sparse.set_components(std::move(*components.mutable_data()));
+  if (!remainders_.empty()) sparse.set_remainders(ColumnRows<float>(remainders_.front(), first, count));
+  return sparse;
+}
+
 uint64_t ValueSource::RowBytes() const {
-  if (!bounds_.empty()) return rows_ == 0 ? 0 : bounds_.back() / rows_ + sizeof(uint64_t);
+  const uint64_t item_bytes = kind_ == v1::VALUE_KIND_SPARSE_VECTOR ? sizeof(float) + sizeof(uint32_t) : 1;
+  if (!bounds_.empty()) return rows_ == 0 ? 0 : bounds_.back() / rows_ * item_bytes + sizeof(uint64_t);
   return kind_ == v1::VALUE_KIND_VECTOR ? file_.front().row_items() * sizeof(float) : sizeof(uint32_t);
 }
 
 v1::Values ValueSource::Rows(uint64_t first, uint64_t count) const {
   v1::Values values;
-  if (!bounds_.empty()) {
+  if (kind_ == v1::VALUE_KIND_SPARSE_VECTOR) {
+    *values.mutable_sparse() = SparseRows(first, count);
+  } else if (!bounds_.empty()) {
     std::vector<uint64_t> offsets(bounds_.begin() + static_cast<int64_t>(first),
                                   bounds_.begin() + static_cast<int64_t>(first + count + 1));
     const uint64_t begin = offsets.front();

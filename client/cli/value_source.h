@@ -13,14 +13,13 @@
 namespace mneme::cli {
 
 struct ValueFiles {
-  std::string values;
-  std::string offsets;    // BYTES: where each value begins; empty: rows of equal length, or lines of text
+  std::string values;     // SPARSE_VECTOR: the listed components of all values
+  std::string offsets;    // where each value begins; BYTES without: rows of equal length, or lines of text
+  std::string indices;    // SPARSE_VECTOR: which components
+  std::string remainders; // SPARSE_VECTOR: the sum of the others; empty: 0
   bool raw = false;       // headerless
   std::string raw_dtype;  // of raw values
 };
-
-// Why values of such a memory are neither imported from files nor exported to them.
-absl::Status NoSparseFiles(const std::string& memory);
 
 // Checked values: tokens in range, vectors of the right width, bytes within bounds. Immutable, thread-safe.
 class ValueSource {
@@ -39,14 +38,19 @@ class ValueSource {
   absl::Status OpenTokens(const ValueFiles& files, uint32_t vocabulary_size);
   absl::Status OpenVectors(const ValueFiles& files, const v1::MemoryDescription& memory);
   absl::Status OpenBytes(const ValueFiles& files);
+  absl::Status OpenSparse(const ValueFiles& files, uint32_t vocabulary_size);
   absl::Status OpenLines(const std::string& path);
   absl::Status CheckBlobs(const std::string& path) const;
 
+  v1::SparseVectors SparseRows(uint64_t first, uint64_t count) const;
+
   v1::ValueKind kind_;
   uint64_t rows_ = 0;
-  std::vector<NpyFile> file_;     // none or one
+  std::vector<NpyFile> file_;        // none or one
+  std::vector<NpyFile> indices_;     // SPARSE_VECTOR: one
+  std::vector<NpyFile> remainders_;  // SPARSE_VECTOR: none or one
   std::string lines_;             // BYTES from a text file: all of them, without line ends
-  std::vector<uint64_t> bounds_;  // BYTES: rows + 1 offsets into the file or into lines_
+  std::vector<uint64_t> bounds_;  // BYTES and SPARSE_VECTOR: rows + 1 offsets into the file or into lines_
 };
 
 }  // namespace mneme::cli

@@ -38,7 +38,9 @@ void AddRemember(CLI::App& app, Action& action);
 void AddQuery(CLI::App& app, Action& action);
 void AddDistribution(CLI::App& app, Action& action);
 void AddAttention(CLI::App& app, Action& action);
-void AddReadOuts(CLI::App& app, Action& action);  // centroids, match, select
+void AddCentroids(CLI::App& app, Action& action);
+void AddMatch(CLI::App& app, Action& action);
+void AddSelect(CLI::App& app, Action& action);
 void AddEvaluate(CLI::App& app, Action& action);
 void AddHealth(CLI::App& app, Action& action);      // health, ping
 void AddCompletion(CLI::App& app, Action& action);  // completion, version

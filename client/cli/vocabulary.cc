@@ -1,18 +1,16 @@
 #include "client/cli/vocabulary.h"
 
-#include <fstream>
-
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
+#include "client/cli/bytes_file.h"
+#include "common/status_macros.h"
 
 namespace mneme::cli {
 
 absl::StatusOr<Vocabulary> Vocabulary::Open(const std::string& path) {
   Vocabulary vocabulary;
   if (path.empty()) return vocabulary;
-  std::ifstream file(path);
-  std::string line;
-  while (std::getline(file, line)) vocabulary.words_.push_back(line);
+  ASSIGN_OR_RETURN(vocabulary.words_, ReadLines(path));
   if (vocabulary.words_.empty()) return absl::NotFoundError(absl::StrCat(path, ": no vocabulary can be read there"));
   return vocabulary;
 }

@@ -1,66 +1,24 @@
-"""The real `mneme` against the real server: every verb's form, its JSON, its errors and its exit codes.
+"""The real `mneme` against the real server: every verb's form, its JSON, its errors and its exit codes."""
 
-MNEME_BIN_DIR    where mneme and mneme-server are (default: build/release/bin)
-MNEME_TEST_SEED  repeats a run; the seed of each run is printed
-"""
-
-import contextlib
 import json
 import os
 import pathlib
 import shutil
 import signal
 import subprocess
-import sys
 import tempfile
-import time
 import unittest
 
 import numpy as np
+from cli_harness import BIN, SEED, CliTest, run, start_server
 
-ROOT = pathlib.Path(__file__).resolve().parents[2]
-BIN = pathlib.Path(os.environ.get("MNEME_BIN_DIR") or ROOT / "build" / "release" / "bin")
-SEED = int(os.environ.get("MNEME_TEST_SEED") or time.time_ns() % 1_000_000)
 DIM, ROWS, VOCABULARY = 16, 3000, 50
-START_SECONDS = 60.0
 
 
-def start_server(folder, *flags):
-    """A server on a port of its own, and its address."""
-    port_file = folder / "port"
-    command = [BIN / "mneme-server", "--data-dir", folder / "data", "--listen", "127.0.0.1:0", "--port-file", port_file]
-    with open(folder / "log", "ab") as log:
-        server = subprocess.Popen([*map(str, command), "--admin-listen", "127.0.0.1:0", *flags], stdout=log, stderr=log)
-    end = time.monotonic() + START_SECONDS
-    while time.monotonic() < end and server.poll() is None:
-        with contextlib.suppress(OSError, ValueError):
-            address = f"127.0.0.1:{int(port_file.read_text())}"
-            if run("--server", address, "health", check=False).returncode == 0:
-                return server, address
-        time.sleep(0.01)
-    server.kill()
-    raise RuntimeError((folder / "log").read_text()[-4000:])
-
-
-def run(*arguments, check=True, env=None, stdin=subprocess.DEVNULL):
-    environment = {k: v for k, v in os.environ.items() if k != "MNEME_SERVER"}
-    done = subprocess.run(
-        [str(BIN / "mneme"), *map(str, arguments)],
-        stdin=stdin, capture_output=True, text=True, env={**environment, **(env or {})},
-    )
-    if check and done.returncode != 0:
-        raise AssertionError(f"mneme {' '.join(map(str, arguments))} exited with {done.returncode}:\n{done.stderr}")
-    return done
-
-
-class CliTest(unittest.TestCase):
+class WikiTest(CliTest):
     @classmethod
     def setUpClass(cls):
-        print(f"MNEME_TEST_SEED={SEED}", file=sys.stderr)
-        cls.folder = pathlib.Path(tempfile.mkdtemp(prefix="mneme-cli-"))
-        cls.addClassCleanup(shutil.rmtree, cls.folder)
-        cls.server, cls.address = start_server(cls.folder, "--shards", "2")
-        cls.addClassCleanup(lambda: (cls.server.kill(), cls.server.wait()))
+        super().setUpClass()
         random = np.random.default_rng(SEED)
         cls.keys = random.standard_normal((ROWS, DIM)).astype(np.float16)
         cls.tokens = random.integers(0, VOCABULARY, ROWS).astype(np.int32)
@@ -77,29 +35,9 @@ class CliTest(unittest.TestCase):
         cls.cli("import", "wiki", "--keys", cls.at("keys"), "--values", cls.at("tokens"), "--sources", cls.at("sources"))
 
     @classmethod
-    def at(cls, name):
-        return cls.folder / f"{name}.npy"
-
-    @classmethod
-    def cli(cls, *arguments):
-        return json.loads(run("--server", cls.address, *arguments, "-o", "json").stdout)
-
-    @classmethod
-    def text(cls, *arguments):
-        return run("--server", cls.address, *arguments).stdout
-
-    @classmethod
     def create(cls, name, *more):
         return cls.cli("create", name, "--dim", DIM, "--metric", "l2", "--value", "token", "--vocab-size", VOCABULARY,
                        "--key-dtype", "f16", *more)
-
-    def fails(self, code, part, *arguments):
-        done = run("--server", self.address, *arguments, check=False)
-        self.assertEqual(done.returncode, code, done.stderr)
-        self.assertEqual(done.stdout, "")
-        lines = done.stderr.strip().splitlines()
-        self.assertTrue(any(line.startswith("error: ") for line in lines), done.stderr)
-        self.assertIn(part, done.stderr)
 
     def nearest(self, query, k, rows=None):
         """The oracle: (id, squared distance) by brute force."""
@@ -109,7 +47,7 @@ class CliTest(unittest.TestCase):
         return rows[order], distance[order]
 
 
-class Questions(CliTest):
+class Questions(WikiTest):
     def test_query_finds_what_brute_force_finds(self):
         answer = self.cli("query", "wiki", "--keys", self.at("queries"), "-k", 7, "--exact")
         self.assertEqual(list(answer), ["queries"])
@@ -281,7 +219,7 @@ class Questions(CliTest):
         self.assertGreater(self.cli("stats", "online")["benefit"]["tokens"], 0)
 
 
-class Entries(CliTest):
+class Entries(WikiTest):
     def test_import_again_is_idempotent_by_id(self):
         self.create("twice")
         files = ["--keys", self.at("keys"), "--values", self.at("tokens")]
@@ -463,7 +401,7 @@ class Entries(CliTest):
         self.assertEqual({e["source"] for e in self.cli("scan", "wiki", "--source", 9)["entries"]}, {9})
 
 
-class Memories(CliTest):
+class Memories(WikiTest):
     def test_create_info_list_drop(self):
         made = self.create("life", "--fingerprint", "model=gpt2,layer=h.11,vocabulary_size=50")
         self.assertEqual(made["fingerprint"], {"model": "gpt2", "layer": "h.11", "vocabulary_size": 50})
@@ -508,7 +446,7 @@ class Memories(CliTest):
         self.assertEqual(self.cli("version")["version"], run("--version").stdout.split()[1])
 
 
-class Conventions(CliTest):
+class Conventions(WikiTest):
     def test_no_server_is_unavailable_and_says_what_to_do(self):
         done = run("--server", "127.0.0.1:1", "list", check=False)
         self.assertEqual(done.returncode, 64 + 14)
