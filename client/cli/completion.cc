@@ -27,36 +27,52 @@ std::vector<std::string> OptionWords(const CLI::App& verb) {
   return words;
 }
 
-std::vector<const CLI::App*> VerbsOf(const CLI::App& app) { return app.get_subcommands([](const CLI::App*) { return true; }); }
-
 std::vector<std::string> VerbNames(const CLI::App& app) {
   std::vector<std::string> names;
   for (const CLI::App* verb : VerbsOf(app)) names.push_back(verb->get_name());
   return names;
 }
 
-// The first word that is no option is the verb; after it its options and the global ones; files everywhere else.
+// Every verb, those of groups after their group.
+std::vector<const CLI::App*> AllVerbs(const CLI::App& app) {
+  std::vector<const CLI::App*> all;
+  for (const CLI::App* verb : VerbsOf(app)) {
+    all.push_back(verb);
+    for (const CLI::App* nested : AllVerbs(*verb)) all.push_back(nested);
+  }
+  return all;
+}
+
+// " create", " state put", ..: what the scripts gather word by word to know which verb is being written.
+std::string At(const CLI::App& verb) { return " " + VerbPath(verb); }
+
+std::string PathsOf(const CLI::App& app, const std::string& separator) {
+  std::vector<std::string> paths;
+  for (const CLI::App* verb : AllVerbs(app)) paths.push_back("'" + At(*verb) + "'");
+  return absl::StrJoin(paths, separator);
+}
+
+// After a verb its options and the global ones, and files; after a group its verbs.
 std::string Bash(const CLI::App& app) {
   std::string cases;
   const std::string global = absl::StrJoin(OptionWords(app), " ");
-  for (const CLI::App* verb : VerbsOf(app)) {
-    absl::StrAppend(&cases, "    ", verb->get_name(), ") words=\"", absl::StrJoin(OptionWords(*verb), " "), " ", global,
-                    "\" ;;\n");
+  for (const CLI::App* verb : AllVerbs(app)) {
+    absl::StrAppend(&cases, "    '", At(*verb), "') verbs=\"", absl::StrJoin(VerbNames(*verb), " "), "\"; words=\"",
+                    absl::StrJoin(OptionWords(*verb), " "), " ", global, "\" ;;\n");
   }
   return absl::StrCat(
       "_mneme() {\n"
-      "  local current=\"${COMP_WORDS[COMP_CWORD]}\" verb=\"\" words=\"\" word\n"
-      "  local verbs=\"", absl::StrJoin(VerbNames(app), " "), "\"\n"
+      "  local current=\"${COMP_WORDS[COMP_CWORD]}\" at=\"\" verbs words word\n"
       "  for word in \"${COMP_WORDS[@]:1:COMP_CWORD-1}\"; do\n"
-      "    [[ \" $verbs \" == *\" $word \"* ]] && verb=\"$word\" && break\n"
+      "    case \"$at $word\" in ", PathsOf(app, "|"), ") at=\"$at $word\" ;; esac\n"
       "  done\n"
-      "  case \"$verb\" in\n", cases,
-      "    *) words=\"$verbs ", global, "\" ;;\n"
+      "  case \"$at\" in\n", cases,
+      "    *) verbs=\"", absl::StrJoin(VerbNames(app), " "), "\"; words=\"", global, "\" ;;\n"
       "  esac\n"
-      "  if [[ -n \"$verb\" && \"$current\" != -* ]]; then\n"
+      "  if [[ -z \"$verbs\" && \"$current\" != -* ]]; then\n"
       "    COMPREPLY=($(compgen -f -- \"$current\"))\n"
       "  else\n"
-      "    COMPREPLY=($(compgen -W \"$words\" -- \"$current\"))\n"
+      "    COMPREPLY=($(compgen -W \"$verbs $words\" -- \"$current\"))\n"
       "  fi\n"
       "}\n"
       "complete -o filenames -F _mneme mneme\n");
@@ -83,19 +99,29 @@ std::string ZshOptions(const CLI::App& verb) {
   return options;
 }
 
-std::string Zsh(const CLI::App& app) {
+// Options after a dash, else the verbs of `app`, which has some.
+std::string ZshVerbs(const CLI::App& app, const std::string& options) {
   std::string verbs;
-  std::string cases;
   for (const CLI::App* verb : VerbsOf(app)) {
-    absl::StrAppend(&verbs, "    '", verb->get_name(), ":", Quoted(verb->get_description()), "'\n");
-    absl::StrAppend(&cases, "    ", verb->get_name(), ") _arguments", ZshOptions(*verb), ZshOptions(app),
-                    " '*: :_files' ;;\n");
+    absl::StrAppend(&verbs, " '", verb->get_name(), ":", Quoted(verb->get_description()), "'");
   }
-  return absl::StrCat("#compdef mneme\n_mneme() {\n  local -a verbs=(\n", verbs,
-                      "  )\n  local verb=${words[(r)(", absl::StrJoin(VerbNames(app), "|"), ")]}\n"
-                      "  case \"$verb\" in\n", cases,
-                      "    *) if [[ $words[CURRENT] == -* ]]; then _arguments", ZshOptions(app),
-                      "; else _describe verb verbs; fi ;;\n  esac\n}\ncompdef _mneme mneme\n");
+  return absl::StrCat("verbs=(", verbs, " ); if [[ $words[CURRENT] == -* ]]; then _arguments", options,
+                      "; else _describe verb verbs; fi ;;\n");
+}
+
+std::string Zsh(const CLI::App& app) {
+  std::string cases;
+  for (const CLI::App* verb : AllVerbs(app)) {
+    const std::string options = ZshOptions(*verb) + ZshOptions(app);
+    absl::StrAppend(&cases, "    '", At(*verb), "') ",
+                    VerbsOf(*verb).empty() ? absl::StrCat("_arguments", options, " '*: :_files' ;;\n")
+                                           : ZshVerbs(*verb, options));
+  }
+  return absl::StrCat("#compdef mneme\n_mneme() {\n  local at=\"\" word\n  local -a verbs\n"
+                      "  for word in \"${(@)words[2,CURRENT-1]}\"; do\n"
+                      "    case \"$at $word\" in ", PathsOf(app, "|"), ") at=\"$at $word\" ;; esac\n  done\n"
+                      "  case \"$at\" in\n", cases, "    *) ", ZshVerbs(app, ZshOptions(app)),
+                      "  esac\n}\ncompdef _mneme mneme\n");
 }
 
 std::string FishOptions(const CLI::App& verb, const std::string& condition) {
@@ -110,13 +136,24 @@ std::string FishOptions(const CLI::App& verb, const std::string& condition) {
   return lines;
 }
 
-std::string Fish(const CLI::App& app) {
-  std::string script = FishOptions(app, "");
-  const std::string all = absl::StrJoin(VerbNames(app), " ");
+std::string FishVerbs(const CLI::App& app, const std::string& at) {
+  std::string lines;
   for (const CLI::App* verb : VerbsOf(app)) {
-    absl::StrAppend(&script, "complete -c mneme -f -n 'not __fish_seen_subcommand_from ", all, "' -a ",
-                    verb->get_name(), " -d '", Quoted(verb->get_description()), "'\n");
-    script += FishOptions(*verb, absl::StrCat(" -n '__fish_seen_subcommand_from ", verb->get_name(), "'"));
+    absl::StrAppend(&lines, "complete -c mneme -f -n \"__mneme_at '", at, "'\" -a ", verb->get_name(), " -d '",
+                    Quoted(verb->get_description()), "'\n");
+  }
+  return lines;
+}
+
+std::string Fish(const CLI::App& app) {
+  std::string script = absl::StrCat(
+      "function __mneme_at\n  set -l at \"\"\n  for word in (commandline -opc)[2..-1]\n    switch \"$at $word\"\n"
+      "      case ", PathsOf(app, " "), "\n        set at \"$at $word\"\n    end\n  end\n"
+      "  test \"$at\" = \"$argv[1]\"\nend\n",
+      FishOptions(app, ""), FishVerbs(app, ""));
+  for (const CLI::App* verb : AllVerbs(app)) {
+    absl::StrAppend(&script, FishVerbs(*verb, At(*verb)),
+                    FishOptions(*verb, absl::StrCat(" -n \"__mneme_at '", At(*verb), "'\"")));
   }
   return script;
 }

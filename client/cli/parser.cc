@@ -22,9 +22,13 @@ class HelpFormatter final : public CLI::Formatter {
     if (option->get_required() && !option->get_positional()) text += " *";
     return text;
   }
-  std::string make_usage(const CLI::App* app, std::string name) const override {
+  std::string make_usage(const CLI::App* app, std::string) const override {
     if (app->get_parent() == nullptr) return "Usage: mneme [options] VERB ..   (mneme VERB --help for each)\n";
-    std::string usage = "Usage: mneme " + (name.empty() ? app->get_name() : name.substr(name.rfind(' ') + 1));
+    const std::string path = VerbPath(*app);
+    if (!VerbsOf(*app).empty()) {
+      return absl::StrCat("Usage: mneme ", path, " VERB ..   (mneme ", path, " VERB --help for each)\n");
+    }
+    std::string usage = "Usage: mneme " + path;
     for (const CLI::Option* option : app->get_options([](const CLI::Option* o) { return o->get_positional(); })) {
       std::string word = option->get_single_name();
       std::transform(word.begin(), word.end(), word.begin(), [](unsigned char c) { return std::toupper(c); });
@@ -39,7 +43,7 @@ class HelpFormatter final : public CLI::Formatter {
     return text.empty() ? text : "\n" + text.substr(text.find_first_not_of('\n'));
   }
   std::string make_footer(const CLI::App* app) const override {
-    return app->get_footer().empty() ? "" : "\nExamples:\n" + app->get_footer() + "\n";
+    return app->get_footer().empty() ? "" : "Examples:\n" + app->get_footer() + "\n";
   }
 
  private:
@@ -55,7 +59,7 @@ constexpr char kOverviewExamples[] =
 
 const CLI::App& DeepestParsed(const CLI::App& app) {
   const std::vector<CLI::App*> parsed = const_cast<CLI::App&>(app).get_subcommands();
-  return parsed.empty() ? app : *parsed.front();
+  return parsed.empty() ? app : DeepestParsed(*parsed.front());
 }
 
 std::vector<std::string> OptionNames(const CLI::App& app) {
@@ -95,6 +99,24 @@ CLI::App* AddVerb(CLI::App& app, const std::string& name, const std::string& des
   return verb;
 }
 
+CLI::App* AddVerbGroup(CLI::App& app, const std::string& name, const std::string& description, const std::string& group,
+                       const std::string& examples) {
+  CLI::App* verb = AddVerb(app, name, description, group, examples);
+  verb->require_subcommand(1);
+  return verb;
+}
+
+std::vector<const CLI::App*> VerbsOf(const CLI::App& app) {
+  return app.get_subcommands([](const CLI::App*) { return true; });
+}
+
+std::string VerbPath(const CLI::App& verb) {
+  const CLI::App* parent = verb.get_parent();
+  if (parent == nullptr) return "";
+  const std::string before = VerbPath(*parent);
+  return before.empty() ? verb.get_name() : before + " " + verb.get_name();
+}
+
 std::unique_ptr<CLI::App> NewParser(GlobalOptions& options, Action& action) {
   auto app = std::make_unique<CLI::App>("mneme: a memory that neural networks read and write over the network", "mneme");
   app->formatter(std::make_shared<HelpFormatter>());
@@ -127,6 +149,11 @@ std::unique_ptr<CLI::App> NewParser(GlobalOptions& options, Action& action) {
   AddMatch(*app, action);
   AddSelect(*app, action);
   AddEvaluate(*app, action);
+  AddState(*app, action);
+  AddSession(*app, action);
+  AddFacts(*app, action);
+  AddVocabulary(*app, action);
+  AddMask(*app, action);
   AddHealth(*app, action);
   AddCompletion(*app, action);
   return app;
@@ -147,32 +174,33 @@ std::string Nearest(const std::string& word, const std::vector<std::string>& can
 
 std::string UsageLine(const CLI::App& app, const CLI::ParseError& error) {
   const CLI::App& verb = DeepestParsed(app);
-  const bool has_verb = &verb != &app;
-  const std::string help = absl::StrCat("; see: mneme ", has_verb ? verb.get_name() + " " : "", "--help");
+  const std::string path = VerbPath(verb);
+  const std::string help = absl::StrCat("; see: mneme ", path.empty() ? "" : path + " ", "--help");
+  const std::string what = path.empty() ? "error: " : absl::StrCat("error: ", path, ": ");
   const std::vector<std::string> extras = app.remaining(true);
   const auto is_option = [](const std::string& word) { return word.size() > 1 && word[0] == '-'; };
   const auto unknown = std::find_if(extras.begin(), extras.end(), is_option);
-  if (!has_verb && !extras.empty() && !is_option(extras.front())) {
-    std::vector<std::string> verbs;
-    for (const CLI::App* known : app.get_subcommands([](const CLI::App*) { return true; })) {
-      verbs.push_back(known->get_name());
-    }
-    const std::string meant = Nearest(extras.front(), verbs);
-    return absl::StrCat("error: there is no verb \"", extras.front(), "\"",
+  const std::vector<const CLI::App*> verbs = VerbsOf(verb);
+  if (!verbs.empty() && !extras.empty() && !is_option(extras.front())) {
+    std::vector<std::string> names;
+    for (const CLI::App* known : verbs) names.push_back(known->get_name());
+    const std::string meant = Nearest(extras.front(), names);
+    return absl::StrCat(what, "there is no verb \"", extras.front(), "\"",
                         meant.empty() ? "" : "; did you mean " + meant + "?", help);
   }
   if (unknown != extras.end()) {
     std::vector<std::string> names = OptionNames(verb);
-    if (has_verb) {
+    if (&verb != &app) {
       for (std::string& name : OptionNames(app)) names.push_back(std::move(name));
     }
     const std::string meant = Nearest(unknown->substr(0, unknown->find('=')), names);
-    return absl::StrCat("error: ", has_verb ? verb.get_name() + ": " : "", "there is no option ", *unknown,
-                        meant.empty() ? "" : "; did you mean " + meant + "?", help);
+    return absl::StrCat(what, "there is no option ", *unknown, meant.empty() ? "" : "; did you mean " + meant + "?",
+                        help);
   }
   std::string message = error.what();
+  if (!path.empty() && !verbs.empty()) message = "needs one of its verbs";
   std::replace(message.begin(), message.end(), '\n', ' ');
-  return absl::StrCat("error: ", has_verb ? verb.get_name() + ": " : "", message, help);
+  return absl::StrCat(what, message, help);
 }
 
 }  // namespace mneme::cli

@@ -18,6 +18,7 @@ absl::StatusOr<std::unique_ptr<Session>> Session::New(const GlobalOptions& optio
   client.timeout = absl::Seconds(options.timeout_seconds);
   std::unique_ptr<Session> session(new Session(options, interrupt));
   session->memory_ = std::make_unique<MemoryClient>(channel, client);
+  session->working_ = std::make_unique<WorkingMemoryClient>(channel, client);
   session->admin_ = std::make_unique<AdminClient>(channel, client);
   return session;
 }

@@ -11,6 +11,7 @@
 #include "client/admin_client.h"
 #include "client/cli/interrupt.h"
 #include "client/memory_client.h"
+#include "client/working_memory_client.h"
 
 namespace mneme::cli {
 
@@ -31,6 +32,7 @@ class Session {
   static absl::StatusOr<std::unique_ptr<Session>> New(const GlobalOptions& options, Interrupt& interrupt);
 
   MemoryClient& memory() { return *memory_; }
+  WorkingMemoryClient& working() { return *working_; }
   AdminClient& admin() { return *admin_; }
   Interrupt& interrupt() { return interrupt_; }
   const GlobalOptions& options() const { return options_; }
@@ -56,6 +58,7 @@ class Session {
   bool live_;
   bool reader_gone_ = false;
   std::unique_ptr<MemoryClient> memory_;
+  std::unique_ptr<WorkingMemoryClient> working_;
   std::unique_ptr<AdminClient> admin_;
 };
 

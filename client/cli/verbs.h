@@ -5,6 +5,7 @@
 #include <CLI/CLI.hpp>
 #include <functional>
 #include <string>
+#include <vector>
 
 #include "absl/status/status.h"
 #include "client/cli/session.h"
@@ -18,9 +19,18 @@ using Action = std::function<absl::Status(Session&)>;
 CLI::App* AddVerb(CLI::App& app, const std::string& name, const std::string& description, const std::string& group,
                   const std::string& examples);
 
+// A verb that is only the first word of others, which AddVerb adds to it in the group kMore: `state` of `state put`.
+CLI::App* AddVerbGroup(CLI::App& app, const std::string& name, const std::string& description, const std::string& group,
+                       const std::string& examples);
+// The verbs of `app`, and the words by which one is called: "state put".
+std::vector<const CLI::App*> VerbsOf(const CLI::App& app);
+std::string VerbPath(const CLI::App& verb);
+
+inline constexpr char kMore[] = "Verbs";
 inline constexpr char kMemories[] = "Memories";
 inline constexpr char kEntries[] = "Entries";
 inline constexpr char kQuestions[] = "Questions";
+inline constexpr char kSessions[] = "Sessions";
 inline constexpr char kServer[] = "Server";
 
 // Each sets `action` when its verb is the one given. `action` outlives the parser.
@@ -41,6 +51,11 @@ void AddAttention(CLI::App& app, Action& action);
 void AddCentroids(CLI::App& app, Action& action);
 void AddMatch(CLI::App& app, Action& action);
 void AddSelect(CLI::App& app, Action& action);
+void AddState(CLI::App& app, Action& action);       // state put, get, cas, remove, apply, linear, ..
+void AddSession(CLI::App& app, Action& action);     // session list, fork, export, import, reset
+void AddFacts(CLI::App& app, Action& action);       // facts put, get
+void AddVocabulary(CLI::App& app, Action& action);  // vocabulary put, get
+void AddMask(CLI::App& app, Action& action);
 void AddEvaluate(CLI::App& app, Action& action);
 void AddHealth(CLI::App& app, Action& action);      // health, ping
 void AddCompletion(CLI::App& app, Action& action);  // completion, version

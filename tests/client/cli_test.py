@@ -497,6 +497,13 @@ class Conventions(WikiTest):
                                text=True, check=True).stdout.split()
         self.assertIn("--exact", words)
         self.assertIn("--exclude-source", words)
+        for line, wanted in (("state g", ["get"]), ("state put --val", ["--value"]), ("get --wi", ["--with-keys"]),
+                             ("session f", ["fork"]), ("mas", ["mask"])):
+            line = ["mneme", *line.split()]
+            test = f'source "$1"; COMP_WORDS=({" ".join(line)}); COMP_CWORD={len(line) - 1}; _mneme; echo "${{COMPREPLY[@]}}"'
+            words = subprocess.run(["bash", "-c", test, "-", str(self.folder / "completion.bash")], capture_output=True,
+                                   text=True, check=True).stdout.split()
+            self.assertEqual(words, wanted)
 
     def test_a_socket_is_an_address_too(self):
         folder = pathlib.Path(tempfile.mkdtemp(prefix="mneme-socket-"))
