@@ -21,6 +21,8 @@ inline constexpr uint32_t kMaxShards = 256;
 inline constexpr size_t kMaxFingerprintFieldBytes = 256;
 // Memories of one deployment: the catalogue is held in ram.
 inline constexpr size_t kMaxMemories = 100'000;
+// Aliases of one deployment: a drop looks at all of them under the lock that finding a memory takes.
+inline constexpr size_t kMaxAliases = 10'000;
 
 // --- Shapes -------------------------------------------------------------------------------------------------------
 
@@ -157,7 +159,7 @@ inline constexpr uint32_t kMaxRabitqBits = 4;
 // Components of a key whose index learns a projection: its matrix is 16 MiB and found in tens of seconds, which
 // grow with the square and the cube of them.
 inline constexpr uint32_t kMaxProjectedDimension = 2'048;
-// Descriptions of one page of memories.
+// Descriptions of one page of memories, or of aliases.
 inline constexpr size_t kMaxMemoriesPage = 1'000;
 // Queries of one recall probe: each is searched exactly as well.
 inline constexpr size_t kMaxProbeQueries = 1'024;

@@ -25,9 +25,22 @@ namespace mneme {
 // An event worth a log line, with what it is about. Called from any thread.
 using EventSink = std::function<void(std::string_view event, std::string_view detail)>;
 
-// A memory that was found by name; stays valid (writes answer NOT_FOUND once it is dropped, reads find nothing) for as
-// long as it is held.
+// A memory that was found by name, and stays valid for as long as it is held. Once it is dropped, writes answer
+// NOT_FOUND, while reads see what was there: its data goes when nobody holds it any more. So hold it for one call.
 using MemoryHandle = std::shared_ptr<const MemoryRecord>;
+
+// A name that points to a memory.
+struct Alias {
+  std::string name;
+  MemoryHandle memory;
+};
+
+struct AliasChange {
+  std::string name;
+  std::string memory;
+  // When given, the own name of the memory that the alias must point to before; empty: there must be no such alias.
+  std::optional<std::string> expected;
+};
 
 // Which parts of a memory a read covers. None named and not all: partition 0.
 struct PartitionSelection {

@@ -14,6 +14,7 @@
 #include "common/limits.h"
 #include "common/status_macros.h"
 #include "engine/catalogue.h"
+#include "engine/leaving_memories.h"
 #include "engine/maintenance.h"
 #include "engine/prune.h"
 #include "engine/query_execution.h"
@@ -66,6 +67,7 @@ struct Deployment::State {
   std::unique_ptr<DataDirectory> directory;
   std::unique_ptr<StoreResources> resources;
   std::unique_ptr<Catalogue> catalogue;
+  LeavingMemories leaving{[this](MemoryNumber number) { RemoveData(number); }};
   std::vector<std::unique_ptr<Shard>> shards;
   std::unique_ptr<WriteFanout> fanout;
   std::unique_ptr<WorkingMemory> working_memory;
@@ -173,7 +175,8 @@ absl::StatusOr<std::unique_ptr<Deployment>> Deployment::Open(DeploymentOptions o
   state->query_context = {state->ShardPointers(), &state->routing, state->pool.get(), state->answers.get()};
   state->maintenance = std::make_unique<Maintenance>(
       state->ShardPointers(), [state](MemoryNumber number) { return state->catalogue->FindByNumber(number); },
-      state->clock, state->ram_limit_bytes / 2, options.thresholds, options.events);
+      state->clock, state->ram_limit_bytes / 2, options.thresholds, options.events,
+      [state] { state->leaving.RemoveUnread(); });
   state->sealer = state->maintenance.get();
   for (const auto& shard : state->shards) {
     for (const PartitionKey& key : shard->AwakeKeys()) {
@@ -201,14 +204,23 @@ absl::StatusOr<MemoryHandle> Deployment::FindMemory(std::string_view name) const
 std::vector<MemoryHandle> Deployment::ListMemories() const { return state_->catalogue->List(); }
 
 absl::Status Deployment::DropMemory(std::string_view name) {
-  ASSIGN_OR_RETURN(const MemoryHandle dropped, state_->catalogue->Drop(name));
+  ASSIGN_OR_RETURN(MemoryHandle dropped, state_->catalogue->Drop(name));
   {
     MutexLock lock(&state_->benefit_mutex);
     state_->benefit.erase(dropped->number);
   }
-  state_->RemoveData(dropped->number);
+  for (const auto& shard : state_->shards) (void)shard->Submit(CloseMemoryOperation{dropped->number});
+  state_->leaving.Add(std::move(dropped));
   return absl::OkStatus();
 }
+
+absl::StatusOr<MemoryHandle> Deployment::SetAlias(const AliasChange& change) {
+  return state_->catalogue->SetAlias(change);
+}
+
+absl::Status Deployment::DropAlias(std::string_view name) { return state_->catalogue->DropAlias(name); }
+
+std::vector<Alias> Deployment::ListAliases() const { return state_->catalogue->ListAliases(); }
 
 void Deployment::Insert(MemoryHandle memory, InsertCommand command, std::function<void()> visible,
                         std::function<void(absl::StatusOr<InsertOutcome>)> done) {

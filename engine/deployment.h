@@ -52,11 +52,16 @@ class Deployment {
   // --- Catalogue ---
   // ALREADY_EXISTS when the name is taken; RESOURCE_EXHAUSTED beyond kMaxMemories.
   absl::StatusOr<MemoryHandle> CreateMemory(const MemorySpec& spec);
-  // NOT_FOUND.
+  // By its name or by an alias. NOT_FOUND.
   absl::StatusOr<MemoryHandle> FindMemory(std::string_view name) const;
   std::vector<MemoryHandle> ListMemories() const;  // by name
-  // NOT_FOUND. The name is free when it returns; data goes in the background.
+  // NOT_FOUND; FAILED_PRECONDITION while an alias points to it. The name is free when it returns; data goes in the
+  // background, once the reads that found the memory have ended.
   absl::Status DropMemory(std::string_view name);
+  // As Catalogue says.
+  absl::StatusOr<MemoryHandle> SetAlias(const AliasChange& change);
+  absl::Status DropAlias(std::string_view name);
+  std::vector<Alias> ListAliases() const;  // by name
 
   // --- Writes ---
   // `visible` (may be null) is called when the next query will see the write; `done` when it is as durable as asked.

@@ -42,9 +42,10 @@ class Maintenance {
  public:
   // `shards` are borrowed and must live until Stop(). `find_memory` returns nullptr for a dropped memory. When tails
   // hold more than `tail_ram_bytes`, the largest is sealed before its time, and small partitions that are not in use go
-  // to sleep.
+  // to sleep. `tidy` is called now and then.
   Maintenance(std::vector<Shard*> shards, std::function<MemoryHandle(MemoryNumber)> find_memory,
-              const Clock* clock, uint64_t tail_ram_bytes, const IndexThresholds& thresholds, EventSink events);
+              const Clock* clock, uint64_t tail_ram_bytes, const IndexThresholds& thresholds, EventSink events,
+              std::function<void()> tidy);
   ~Maintenance();
   // Cancels what is being built and ends the thread; Wake() has no effect any more.
   void Stop();
@@ -94,6 +95,7 @@ class Maintenance {
   const uint64_t tail_ram_bytes_;
   const IndexThresholds thresholds_;
   const EventSink events_;
+  const std::function<void()> tidy_;
   std::atomic<bool> busy_{false};
   std::atomic<bool> cancelled_{false};
 

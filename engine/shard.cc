@@ -125,6 +125,8 @@ void Shard::Apply(std::deque<WriteOperation>& operations) {
     } else if (auto* merge = std::get_if<MergeOperation>(&operation)) {
       Close(round);
       Merge(round, *merge);
+    } else if (auto* close = std::get_if<CloseMemoryOperation>(&operation)) {
+      dropped_.insert(close->memory);
     } else if (auto* drop = std::get_if<DropMemoryOperation>(&operation)) {
       Close(round);
       drop->done(DropMemory(drop->memory));

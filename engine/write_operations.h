@@ -124,6 +124,12 @@ struct RememberOperation {
   InsertOperation written = {};
 };
 
+// From now on writes to the memory are NOT_FOUND.
+struct CloseMemoryOperation {
+  MemoryNumber memory = 0;
+};
+
+// Removes all of a memory, which is closed, too.
 struct DropMemoryOperation {
   MemoryNumber memory = 0;
   std::function<void(absl::Status)> done;
@@ -135,7 +141,7 @@ struct SleepOperation {
 };
 
 using WriteOperation = std::variant<InsertOperation, DeleteOperation, InstallOperation, ExpireOperation, MergeOperation,
-                                    DropMemoryOperation, SleepOperation, RememberOperation, StateOperation>;
+                                    CloseMemoryOperation, DropMemoryOperation, SleepOperation, RememberOperation, StateOperation>;
 
 uint64_t BytesOf(const EntryColumns& entries);
 // Bytes that an operation holds while it waits.

@@ -9,8 +9,8 @@
 
 namespace mneme {
 
-// INVALID_ARGUMENT when `name` is no name; NOT_FOUND (MEMORY_NOT_FOUND, with ResourceInfo) when there is no such
-// memory.
+// The memory of this name, or the one that an alias of this name points to now. INVALID_ARGUMENT when `name` is no name;
+// NOT_FOUND (MEMORY_NOT_FOUND, with ResourceInfo) when there is no such memory.
 absl::StatusOr<MemoryHandle> FindMemory(const Deployment& deployment, const std::string& name);
 
 // The version that a read must see; no parts when `bytes` are empty. Errors as Deployment::DecodeVersion.

@@ -17,7 +17,7 @@ namespace {
 std::shared_ptr<const AnsweredQuery> Remember(const MemoryHandle& memory, QueryPlan& plan, AlignedBuffer rows,
                                               QueryOutcome& outcome) {
   auto answered = std::make_shared<AnsweredQuery>();
-  answered->memory = memory;
+  answered->memory = memory->number;
   answered->rows = std::move(rows);
   answered->count = outcome.neighbours.queries();
   if (plan.distribution.has_value()) {
@@ -185,6 +185,7 @@ absl::Status QueryStreamCall::BeginQuery() {
   v1::QueryRequest& query = *request_.mutable_query();
   RETURN_IF_ERROR(template_.Complete(query));
   ASSIGN_OR_RETURN(const MemoryHandle memory, FindMemory(*deployment_, query.memory()));
+  template_.KeepMemory(memory->spec.name);
   ASSIGN_OR_RETURN(QueryPlan planned, PlanQuery(*deployment_, memory, query, limits_));
   const auto plan = std::make_shared<QueryPlan>(std::move(planned));
   const auto rows = std::make_shared<AlignedBuffer>(plan->command.queries.Clone());

@@ -14,7 +14,7 @@ namespace mneme {
 namespace {
 
 absl::Status TakeKeys(const AnsweredQuery* last, const MemoryHandle& memory, EntryColumns& out) {
-  if (last == nullptr || last->memory->number != memory->number) {
+  if (last == nullptr || last->memory != memory->number) {
     return FieldError("append.entries.keys",
                       absl::StrCat("are left out, and this stream has not queried memory \"", memory->spec.name, "\""));
   }
@@ -78,7 +78,7 @@ absl::StatusOr<PlannedAppend> PlanAppend(const v1::StepAppend& append, const Mem
   RETURN_IF_ERROR(ReadAppend(append, memory, last, plan.command));
   if (append.lm_log_probs().empty()) return plan;
   const AnsweredQuery* query = QueryOf(append, plan.command.entries, memory->spec, last, previous);
-  if (query == nullptr || !query->has_distribution || query->memory->number != memory->number) return plan;
+  if (query == nullptr || !query->has_distribution || query->memory != memory->number) return plan;
   RETURN_IF_ERROR(CountBenefit(append, *query, plan.command.entries, plan.benefit));
   return plan;
 }

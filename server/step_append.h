@@ -16,7 +16,7 @@ namespace mneme {
 
 // A query that a stream has answered, as far as an append may refer to it. Immutable once made.
 struct AnsweredQuery {
-  MemoryHandle memory;
+  MemoryNumber memory = 0;
   AlignedBuffer rows;  // [count x dimension] f32, as decoded
   size_t count = 0;
   // Of a distribution; absent for other read-outs.

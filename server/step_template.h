@@ -15,6 +15,8 @@ class StepTemplate {
   // A query that names a memory becomes the template; one that does not is completed from it. INVALID_ARGUMENT when
   // there is none yet.
   absl::Status Complete(v1::QueryRequest& query);
+  // Later messages mean this memory, though the alias that the template named may point elsewhere by then.
+  void KeepMemory(const std::string& own_name) { query_.set_memory(own_name); }
   // Of the template; empty before the first.
   const std::string& memory() const { return query_.memory(); }
 

@@ -131,6 +131,12 @@ std::string EncodeMemory(const MemoryRecord& memory);
 absl::StatusOr<MemoryRecord> DecodeMemory(MemoryNumber number, std::string_view record);
 absl::StatusOr<MemoryNumber> ParseMemoryKey(std::string_view bytes);
 
+// Aliases lie among the memories, with numbers and keys of the same kind: a program that knows none says that the record
+// is newer than it is.
+bool IsAlias(std::string_view record);
+std::string EncodeAlias(const AliasRecord& alias);
+absl::StatusOr<AliasRecord> DecodeAlias(MemoryNumber number, std::string_view record);
+
 // Where a store stands; written with every batch (I7).
 struct StoreState {
   Sequence applied = 0;  // of the last batch

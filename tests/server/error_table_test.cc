@@ -3,6 +3,7 @@
 #include <functional>
 #include <limits>
 #include <map>
+#include <optional>
 
 #include "tests/server/test_server.h"
 
@@ -195,6 +196,82 @@ TEST_F(ErrorTableTest, CreateNamesAnIndexOrACapacityThatIsWrong) {
             "memory.index is \"pq:3\"; its M must divide the dimension, 8");
   EXPECT_EQ(create([](auto& m) { m.set_capacity(5), m.set_spread(v1::SPREAD_ALL); }).error_message(),
             "memory.capacity is 5; needs SPREAD_ONE instead of SPREAD_ALL");
+}
+
+TEST_F(ErrorTableTest, AliasesNameWhatIsWrong) {
+  const auto set = [](const std::string& alias, const std::string& memory, std::optional<std::string> expected) {
+    v1::SetAliasRequest request;
+    request.set_alias(alias);
+    request.set_memory(memory);
+    if (expected.has_value()) request.set_expected_memory(*expected);
+    v1::SetAliasResponse response;
+    return TestServer::Call(&v1::AdminService::Stub::SetAlias, *server_->admin, request, &response);
+  };
+  const auto drop = [](const std::string& alias) {
+    v1::DropAliasRequest request;
+    request.set_alias(alias);
+    v1::DropAliasResponse response;
+    return TestServer::Call(&v1::AdminService::Stub::DropAlias, *server_->admin, request, &response);
+  };
+  using grpc::StatusCode;
+  ExpectInvalid(set("", "wiki", {}), "alias");
+  ExpectInvalid(set("Live", "wiki", {}), "alias");
+  ExpectInvalid(set("live", "", {}), "memory");
+  ExpectInvalid(set("live", "wiki", "No Name"), "expected_memory");
+  ExpectInvalid(drop(""), "alias");
+  Expect(set("live", "nothing", {}), StatusCode::NOT_FOUND, "MEMORY_NOT_FOUND", "", "a memory that is not there");
+  Expect(set("half", "wiki", {}), StatusCode::ALREADY_EXISTS, "MEMORY_EXISTS", "", "the name of a memory");
+  Expect(set("live", "wiki", "half"), StatusCode::ABORTED, "ALIAS_MOVED", "", "an alias that is not there");
+  Expect(drop("live"), StatusCode::NOT_FOUND, "ALIAS_NOT_FOUND", "", "an alias that is not there");
+  Expect(drop("wiki"), StatusCode::NOT_FOUND, "ALIAS_NOT_FOUND", "", "a memory is no alias");
+
+  ASSERT_TRUE(set("live", "wiki", "").ok());
+  EXPECT_EQ(set("live", "half", "half").error_message(),
+            "alias \"live\" points to \"wiki\"; expected_memory says it must point to \"half\"");
+  Expect(server_->Create("live", 2), StatusCode::ALREADY_EXISTS, "ALIAS_EXISTS", "", "the name of an alias");
+  v1::DropMemoryRequest memory;
+  memory.set_memory("live");
+  v1::DropMemoryResponse dropped;
+  const grpc::Status kept = TestServer::Call(&v1::AdminService::Stub::DropMemory, *server_->admin, memory, &dropped);
+  Expect(kept, StatusCode::FAILED_PRECONDITION, "MEMORY_ALIASED", "", "a memory that an alias points to");
+  EXPECT_NE(kept.error_message().find("alias \"live\""), std::string::npos) << kept.error_message();
+  EXPECT_EQ(server_->Count("live"), server_->Count("wiki"));
+  ASSERT_TRUE(drop("live").ok());
+}
+
+TEST_F(ErrorTableTest, AliasesAreListedByNamePageByPage) {
+  v1::SetAliasRequest set;
+  v1::SetAliasResponse made;
+  std::vector<std::string> names;
+  for (char c = 'a'; c <= 'g'; ++c) {
+    names.push_back(std::string("page-") + c);
+    set.set_alias(names.back());
+    set.set_memory(c % 2 == 0 ? "wiki" : "half");
+    ASSERT_TRUE(TestServer::Call(&v1::AdminService::Stub::SetAlias, *server_->admin, set, &made).ok());
+  }
+  v1::ListAliasesRequest request;
+  request.set_page_size(3);
+  std::vector<std::string> listed;
+  size_t pages = 0;
+  do {
+    v1::ListAliasesResponse page;
+    ASSERT_TRUE(TestServer::Call(&v1::AdminService::Stub::ListAliases, *server_->admin, request, &page).ok());
+    for (const v1::Alias& alias : page.aliases()) listed.push_back(alias.alias());
+    EXPECT_LE(page.aliases_size(), 3);
+    request.set_page_token(page.next_page_token());
+    ++pages;
+  } while (!request.page_token().empty());
+  EXPECT_EQ(listed, names);
+  EXPECT_EQ(pages, 3U);
+  request.set_page_size(1'001);
+  v1::ListAliasesResponse page;
+  ExpectInvalid(TestServer::Call(&v1::AdminService::Stub::ListAliases, *server_->admin, request, &page), "page_size");
+  for (const std::string& name : names) {
+    v1::DropAliasRequest drop;
+    drop.set_alias(name);
+    v1::DropAliasResponse dropped;
+    ASSERT_TRUE(TestServer::Call(&v1::AdminService::Stub::DropAlias, *server_->admin, drop, &dropped).ok());
+  }
 }
 
 TEST_F(ErrorTableTest, MessagesSayWhatWhichAndBound) {

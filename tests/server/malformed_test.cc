@@ -238,6 +238,15 @@ std::vector<Call> Calls() {
   v1::DropMemoryRequest drop;
   drop.set_memory("nothing");
   calls.push_back(MakeCall(admin + "DropMemory", drop));
+  v1::SetAliasRequest alias;
+  alias.set_alias("live");
+  alias.set_memory("wiki");
+  alias.set_expected_memory("wiki");
+  calls.push_back(MakeCall(admin + "SetAlias", alias));
+  v1::DropAliasRequest drop_alias;
+  drop_alias.set_alias("live");
+  calls.push_back(MakeCall(admin + "DropAlias", drop_alias));
+  calls.push_back(MakeCall(admin + "ListAliases", v1::ListAliasesRequest()));
   calls.push_back(MakeCall(admin + "GetStatistics", v1::GetStatisticsRequest()));
   v1::ProbeRecallRequest probe;
   probe.set_memory("wiki");
@@ -285,7 +294,8 @@ TEST(MalformedTest, TenThousandStrangeRequestsGetTheirCodesAndTheServerGoesOn) {
   ASSERT_TRUE(server.Insert(vectors).ok());
   const std::set<grpc::StatusCode> expected = {
       grpc::StatusCode::OK,           grpc::StatusCode::INVALID_ARGUMENT,    grpc::StatusCode::NOT_FOUND,
-      grpc::StatusCode::ALREADY_EXISTS, grpc::StatusCode::FAILED_PRECONDITION, grpc::StatusCode::RESOURCE_EXHAUSTED};
+      grpc::StatusCode::ALREADY_EXISTS, grpc::StatusCode::FAILED_PRECONDITION, grpc::StatusCode::RESOURCE_EXHAUSTED,
+      grpc::StatusCode::ABORTED};
   const std::vector<Call> calls = Calls();
   grpc::GenericStub stub(server.channel());
   std::map<int, int> codes;

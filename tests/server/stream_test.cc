@@ -139,6 +139,49 @@ TEST_F(StreamTest, TheBenefitIsTheGainInLogProbability) {
   EXPECT_EQ(statistics.benefit().tokens(), 3U);
 }
 
+TEST_F(StreamTest, StreamsKeepTheMemoryThatTheirAliasPointedToUntilAMessageNamesItAgain) {
+  ASSERT_TRUE(server_.Create("other", 2).ok());
+  const auto point = [&](const std::string& memory) {
+    v1::SetAliasRequest request;
+    request.set_alias("live");
+    request.set_memory(memory);
+    v1::SetAliasResponse response;
+    ASSERT_TRUE(TestServer::Call(&v1::AdminService::Stub::SetAlias, *server_.admin, request, &response).ok());
+  };
+  point("wiki");
+  auto queries = OpenQueries();
+  v1::QueryStreamRequest first = FirstStep(1.0F, 1);
+  first.mutable_query()->set_memory("live");
+  v1::QueryStreamResponse response;
+  ASSERT_TRUE(queries->Write(first) && queries->Read(&response));
+  grpc::ClientContext context;
+  const auto inserts = server_.memory->InsertStream(&context);
+  v1::InsertStreamRequest insert;
+  insert.set_sequence(1);
+  *insert.mutable_insert() = GoodInsert("live");
+  v1::InsertStreamResponse acknowledged;
+  ASSERT_TRUE(inserts->Write(insert) && inserts->Read(&acknowledged));
+
+  point("other");
+  insert.set_sequence(2);
+  insert.mutable_insert()->clear_memory();
+  insert.mutable_insert()->mutable_entries()->set_ids(Column<uint64_t>({11, 12}));
+  ASSERT_TRUE(inserts->Write(insert) && inserts->Read(&acknowledged) && inserts->WritesDone());
+  EXPECT_TRUE(inserts->Finish().ok());
+  EXPECT_EQ(server_.Count("other"), 0U);
+  ASSERT_TRUE(queries->Write(Step(2, 2.0F, 2)) && queries->Read(&response));
+  EXPECT_EQ(Items<uint32_t>(response.response().distribution().found()).front(), 4U);  // k
+  first.set_step(3);
+  ASSERT_TRUE(queries->Write(first) && queries->Read(&response));
+  EXPECT_EQ(Items<uint32_t>(response.response().distribution().found()).front(), 0U);
+  ASSERT_TRUE(queries->WritesDone());
+  while (queries->Read(&response)) {
+  }
+  EXPECT_TRUE(queries->Finish().ok());
+  EXPECT_EQ(server_.Count("wiki"), 6U) << "the first two steps and both batches";
+  EXPECT_EQ(server_.Count("other"), 1U) << "the last step";
+}
+
 TEST_F(StreamTest, AppendedKeysAreTheBytesThatAnInsertStores) {
   ASSERT_TRUE(server_.Create("half", 2, v1::METRIC_L2, v1::VALUE_KIND_TOKEN, 100, v1::DTYPE_F16).ok());
   auto stream = OpenQueries();

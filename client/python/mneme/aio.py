@@ -13,7 +13,7 @@ from __future__ import annotations
 import asyncio
 import concurrent.futures
 import functools
-from typing import Any, AsyncIterator, Callable, Iterator, TypeVar
+from typing import Any, AsyncIterator, Callable, Iterator, Optional, TypeVar
 
 from . import client as _client
 from . import memory as _memory
@@ -103,6 +103,23 @@ class AsyncClient:
     async def drop_memory(self, name: str) -> None:
         """See Client.drop_memory."""
         await self._threads.run(self._client.drop_memory, name)
+
+    async def set_alias(self, alias: str, memory: str, *, expected: Optional[str] = None) -> Optional[str]:
+        """See Client.set_alias."""
+        return await self._threads.run(self._client.set_alias, alias, memory, expected=expected)
+
+    async def drop_alias(self, alias: str) -> None:
+        """See Client.drop_alias."""
+        await self._threads.run(self._client.drop_alias, alias)
+
+    async def aliases(self) -> dict[str, str]:
+        """See Client.aliases."""
+        return await self._threads.run(self._client.aliases)
+
+    async def replace(self, alias: str, keys: Any, values: Any, **options: Any) -> AsyncMemory:
+        """See Client.replace."""
+        made = await self._threads.run(self._client.replace, alias, keys, values, **options)
+        return AsyncMemory(made, self._threads)
 
     async def memories(self) -> list[Any]:
         """See Client.memories."""

@@ -240,13 +240,28 @@ class Asking:
     ) -> _Answer:
         errors.check_on_error(on_error)
         end = None if budget_ms is None else time.monotonic() + budget_ms / 1000
-        answers = []
         try:
-            for part in splitting.query_parts(request):
-                limit = timeout if end is None else end - time.monotonic()
-                answers.append(read(part, self._caller.call(self._data.Query, part, limit), None))
-            return splitting.join_answers(answers)
+            return self._ask_parts(request, read, lambda: timeout if end is None else end - time.monotonic())
         except errors.MnemeError as error:
             if on_error == "raise" or errors.is_of_the_caller(error):
                 raise
             return read(request, memory_pb2.QueryResponse(), error)
+
+    def _ask_parts(
+        self,
+        request: memory_pb2.QueryRequest,
+        read: Callable[[memory_pb2.QueryRequest, memory_pb2.QueryResponse, Optional[errors.MnemeError]], _Answer],
+        limit: Callable[[], Optional[float]],
+    ) -> _Answer:
+        while True:
+            answers: list[_Answer] = []
+            try:
+                for part in splitting.query_parts(request):
+                    if answers and not part.at_least_version:
+                        part.at_least_version = answers[0].version
+                    answers.append(read(part, self._caller.call(self._data.Query, part, limit()), None))
+                return splitting.join_answers(answers)
+            except errors.FailedPrecondition as error:
+                # The alias was swung after the first part: all of an answer is of one memory, so it is asked anew.
+                if error.reason != "FOREIGN_VERSION" or not answers:
+                    raise
