@@ -23,6 +23,7 @@ inline constexpr std::string_view kAliasNotFound = "ALIAS_NOT_FOUND";
 inline constexpr std::string_view kAliasExists = "ALIAS_EXISTS";
 inline constexpr std::string_view kAliasMoved = "ALIAS_MOVED";
 inline constexpr std::string_view kMemoryAliased = "MEMORY_ALIASED";
+inline constexpr std::string_view kLeaseExpired = "LEASE_EXPIRED";
 inline constexpr std::string_view kVersionMismatch = "VERSION_MISMATCH";
 inline constexpr std::string_view kStateKindMismatch = "STATE_KIND_MISMATCH";
 inline constexpr std::string_view kStateShapeMismatch = "STATE_SHAPE_MISMATCH";

@@ -145,6 +145,12 @@ inline constexpr size_t kInsertStreamWindowBytes = 16 * 1024 * 1024;
 // decode loop that runs well ahead.
 inline constexpr size_t kMaxWaitingSteps = 64;
 inline constexpr size_t kMaxWaitingStepBytes = 2 * kMaxMessageBytes;
+// Leases of one deployment: each keeps the files of its version on disk. A few hundred jobs read pinned versions at once.
+inline constexpr size_t kMaxLeases = 256;
+// The longest lease without renewal: what a client that died keeps goes within it. An epoch of evaluation renews.
+inline constexpr uint32_t kMaxLeaseMs = 10 * 60 * 1000;
+// Of the ram limit, the share that leases may hold in tails: three parts stay for writes, which count what leases hold.
+inline constexpr uint64_t kLeaseRamParts = 4;
 // Workers for calls that block (get, scan, count, catalogue), and calls that wait for one.
 inline constexpr size_t kCallWorkers = 4;
 inline constexpr size_t kMaxQueuedCalls = 256;

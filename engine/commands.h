@@ -104,6 +104,10 @@ struct DeleteOutcome {
   bool replayed = false;
 };
 
+// A held version (leases.h); null: what is there now.
+struct Lease;
+using LeaseHandle = std::shared_ptr<const Lease>;
+
 struct QueryCommand {
   PartitionSelection partitions;
   AlignedBuffer queries;  // [count x dimension] f32
@@ -123,6 +127,7 @@ struct QueryCommand {
   bool with_keys = false;
   bool with_successors = false;
   Version at_least;  // no parts: whatever is there
+  LeaseHandle lease;  // covers `partitions`; not with at_least
   CallLimits limits;
 };
 
@@ -143,12 +148,13 @@ struct QueryOutcome {
   uint64_t search_us = 0;
 };
 
-// Entries to be looked at one by one, of immutable versions.
+// Entries to be looked at one by one, or counted, of immutable versions.
 struct VisitCommand {
-  PartitionSelection partitions;
-  RowFilter filter;  // stamp_ms is set by the deployment
-  Version at_least;
-  CallLimits limits;
+  PartitionSelection partitions = {};
+  RowFilter filter = {};  // stamp_ms is set by the deployment
+  Version at_least = {};
+  LeaseHandle lease = {};  // covers `partitions`; not with at_least
+  CallLimits limits = {};
 };
 
 // Where a scan goes on. Opaque outside the engine (see version.h for its encoding).
@@ -206,6 +212,8 @@ struct DeploymentStatistics {
   uint64_t answers_asked = 0;
   uint64_t answers_known = 0;
   uint64_t answers_bytes = 0;
+  uint64_t leases = 0;
+  uint64_t leased_ram_bytes = 0;  // of tails that leases hold
   bool maintenance_busy = false;
   absl::Status write_status;  // not OK: writes are refused, and why
 };

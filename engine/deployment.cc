@@ -74,6 +74,7 @@ struct Deployment::State {
   std::unique_ptr<Maintenance> maintenance;  // before the shards in destruction
   std::unique_ptr<SearchPool> pool;
   std::unique_ptr<AnswerCache> answers;
+  std::unique_ptr<Leases> leases;
   QueryContext query_context;
 
   mutable Mutex benefit_mutex;
@@ -95,10 +96,12 @@ struct Deployment::State {
 absl::Status Deployment::State::CheckRam() const {
   uint64_t bytes = 0;
   for (const auto& shard : shards) bytes += shard->tail_ram_bytes() + shard->queued_bytes();
+  bytes += leases->counts().ram_bytes;
   if (bytes <= ram_limit_bytes) return absl::OkStatus();
-  return WithReason(absl::ResourceExhaustedError(absl::StrCat("unsealed entries and waiting writes hold ", bytes,
-                                                              " bytes of ram; the limit is ", ram_limit_bytes)),
-                    reason::kMemoryLimit);
+  return WithReason(
+      absl::ResourceExhaustedError(absl::StrCat("unsealed entries, leases and waiting writes hold ", bytes,
+                                                " bytes of ram; the limit is ", ram_limit_bytes)),
+      reason::kMemoryLimit);
 }
 
 absl::Status Deployment::State::Await(const Version& version, const CallLimits& limits) const {
@@ -172,11 +175,16 @@ absl::StatusOr<std::unique_ptr<Deployment>> Deployment::Open(DeploymentOptions o
   state->fanout = std::make_unique<WriteFanout>(state->ShardPointers(), &state->routing);
   state->working_memory = std::make_unique<WorkingMemory>(state->ShardPointers(), &state->routing, state->clock);
   state->answers = std::make_unique<AnswerCache>(options.answer_cache_bytes);
+  state->leases = std::make_unique<Leases>(LeaseOptions{state->ShardPointers(), &state->routing, state->clock,
+                                                        state->ram_limit_bytes / limits::kLeaseRamParts});
   state->query_context = {state->ShardPointers(), &state->routing, state->pool.get(), state->answers.get()};
   state->maintenance = std::make_unique<Maintenance>(
       state->ShardPointers(), [state](MemoryNumber number) { return state->catalogue->FindByNumber(number); },
       state->clock, state->ram_limit_bytes / 2, options.thresholds, options.events,
-      [state] { state->leaving.RemoveUnread(); });
+      [state] {
+        state->leaving.RemoveUnread();
+        state->leases->LetGo();
+      });
   state->sealer = state->maintenance.get();
   for (const auto& shard : state->shards) {
     for (const PartitionKey& key : shard->AwakeKeys()) {
@@ -210,6 +218,7 @@ absl::Status Deployment::DropMemory(std::string_view name) {
     state_->benefit.erase(dropped->number);
   }
   for (const auto& shard : state_->shards) (void)shard->Submit(CloseMemoryOperation{dropped->number});
+  state_->leases->EndAllOf(dropped->number);
   state_->leaving.Add(std::move(dropped));
   return absl::OkStatus();
 }
@@ -251,7 +260,9 @@ absl::StatusOr<DeleteOutcome> Deployment::DryRun(const MemoryHandle& memory, con
   if (!command.ids.has_value()) {
     // Expired entries are deleted too: nothing is hidden.
     ASSIGN_OR_RETURN(outcome.deleted,
-                     CountMatching(memory, command.partitions, command.filter.value_or(RowFilter{}), command.limits));
+                     CountMatching(memory, {.partitions = command.partitions,
+                                            .filter = command.filter.value_or(RowFilter{}),
+                                            .limits = command.limits}));
     return outcome;
   }
   const std::vector<PartitionId> defaults = {0};
@@ -275,7 +286,7 @@ absl::StatusOr<DeleteOutcome> Deployment::DryRun(const MemoryHandle& memory, con
 
 void Deployment::Query(MemoryHandle memory, QueryCommand command,
                        std::function<void(absl::StatusOr<QueryOutcome>)> done) {
-  command.filter.stamp_ms = state_->clock->NowMs();
+  command.filter.stamp_ms = StampOf(command.lease, state_->clock->NowMs());
   ExecuteQuery(state_->query_context, std::move(memory), std::move(command), std::move(done));
 }
 
@@ -314,7 +325,7 @@ absl::StatusOr<Version> Deployment::Visit(
     const MemoryHandle& memory, VisitCommand command,
     const std::function<absl::Status(PartitionId, const EntryView&)>& visit) const {
   RETURN_IF_ERROR(state_->Await(command.at_least, command.limits));
-  command.filter.stamp_ms = state_->clock->NowMs();
+  command.filter.stamp_ms = StampOf(command.lease, state_->clock->NowMs());
   return VisitEntries(state_->query_context.shards, state_->routing, *memory, command, visit);
 }
 
@@ -325,27 +336,33 @@ absl::StatusOr<ScanPage> Deployment::Scan(const MemoryHandle& memory, const Scan
   return ScanEntries(state_->query_context.shards, state_->routing, *memory, stamped);
 }
 
-absl::StatusOr<uint64_t> Deployment::Count(const MemoryHandle& memory, const PartitionSelection& partitions,
-                                           const RowFilter& filter, const Version& at_least,
-                                           const CallLimits& limits) const {
-  RETURN_IF_ERROR(state_->Await(at_least, limits));
-  RowFilter stamped = filter;
-  stamped.stamp_ms = state_->clock->NowMs();
-  return CountMatching(memory, partitions, stamped, limits);
+absl::StatusOr<uint64_t> Deployment::Count(const MemoryHandle& memory, VisitCommand command) const {
+  RETURN_IF_ERROR(state_->Await(command.at_least, command.limits));
+  command.filter.stamp_ms = StampOf(command.lease, state_->clock->NowMs());
+  return CountMatching(memory, command);
 }
 
-absl::StatusOr<uint64_t> Deployment::CountMatching(const MemoryHandle& memory, const PartitionSelection& partitions,
-                                                   const RowFilter& filter, const CallLimits& limits) const {
+absl::StatusOr<uint64_t> Deployment::CountMatching(const MemoryHandle& memory, const VisitCommand& command) const {
   uint64_t count = 0;
-  for (const uint32_t owner : state_->routing.OwnersOf(*memory, partitions)) {
+  for (const uint32_t owner : state_->routing.OwnersOf(*memory, command.partitions)) {
     ASSIGN_OR_RETURN(const Shard::Snapshot snapshot,
-                     state_->shards[owner]->TakeSnapshot(memory->number, partitions, limits));
+                     TakeSnapshot(*state_->shards[owner],
+                                  {memory->number, command.partitions, command.lease.get(), command.limits}));
     for (const auto& version : snapshot.versions) {
-      RETURN_IF_ERROR(ForEachVisibleRow(*version, filter, limits, [&](const RowBlock&, size_t) { ++count; }));
+      RETURN_IF_ERROR(
+          ForEachVisibleRow(*version, command.filter, command.limits, [&](const RowBlock&, size_t) { ++count; }));
     }
   }
   return count;
 }
+
+absl::StatusOr<Leases::Granted> Deployment::AcquireLease(const MemoryHandle& memory, const VisitCommand& command,
+                                                         int64_t lease_ms) {
+  RETURN_IF_ERROR(state_->Await(command.at_least, command.limits));
+  return state_->leases->Acquire(*memory, command, lease_ms);
+}
+
+Leases& Deployment::leases() const { return *state_->leases; }
 
 absl::Status Deployment::BuildIndex(const MemoryHandle& memory, bool retrain,
                                     std::function<bool(const BuildProgress&)> progress) {
@@ -408,6 +425,9 @@ DeploymentStatistics Deployment::Statistics() const {
   sum.answers_asked = answers.asked;
   sum.answers_known = answers.answered;
   sum.answers_bytes = answers.ram_bytes;
+  const Leases::Counts leases = state_->leases->counts();
+  sum.leases = leases.live;
+  sum.leased_ram_bytes = leases.ram_bytes;
   sum.maintenance_busy = state_->maintenance->busy();
   MutexLock lock(&state_->benefit_mutex);
   for (const auto& [number, benefit] : state_->benefit) {

@@ -19,6 +19,7 @@
 #include "common/limits.h"
 #include "engine/commands.h"
 #include "engine/index_thresholds.h"
+#include "engine/leases.h"
 #include "engine/prune_command.h"
 #include "engine/remember.h"
 #include "engine/working_memory.h"
@@ -88,8 +89,13 @@ class Deployment {
   absl::StatusOr<Version> Visit(const MemoryHandle& memory, VisitCommand command,
                                 const std::function<absl::Status(PartitionId, const EntryView&)>& visit) const;
   absl::StatusOr<ScanPage> Scan(const MemoryHandle& memory, const ScanCommand& command) const;
-  absl::StatusOr<uint64_t> Count(const MemoryHandle& memory, const PartitionSelection& partitions,
-                                 const RowFilter& filter, const Version& at_least, const CallLimits& limits) const;
+  absl::StatusOr<uint64_t> Count(const MemoryHandle& memory, VisitCommand command) const;
+
+  // --- Leases ---
+  // Holds the partitions of `command` once its version is visible; as Leases::Acquire, which see.
+  absl::StatusOr<Leases::Granted> AcquireLease(const MemoryHandle& memory, const VisitCommand& command,
+                                               int64_t lease_ms);
+  Leases& leases() const;
 
   // --- Working memory ---
   const WorkingMemory& working_memory() const;
@@ -118,8 +124,7 @@ class Deployment {
 
  private:
   struct State;
-  absl::StatusOr<uint64_t> CountMatching(const MemoryHandle& memory, const PartitionSelection& partitions,
-                                         const RowFilter& filter, const CallLimits& limits) const;
+  absl::StatusOr<uint64_t> CountMatching(const MemoryHandle& memory, const VisitCommand& command) const;
   absl::StatusOr<DeleteOutcome> DryRun(const MemoryHandle& memory, const DeleteCommand& command) const;
   explicit Deployment(std::unique_ptr<State> state);
   std::unique_ptr<State> state_;

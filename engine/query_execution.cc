@@ -15,6 +15,7 @@
 #include "common/mutex.h"
 #include "common/status_macros.h"
 #include "engine/candidates.h"
+#include "engine/leases.h"
 #include "engine/neighbour_rows.h"
 #include "engine/query_batch.h"
 
@@ -135,13 +136,14 @@ class QueryExecution : public std::enable_shared_from_this<QueryExecution> {
                      " bytes exceed ", limits::kMaxAttendedBytes, " bytes; ask for fewer rows, or give a k"));
   }
 
-  // One version of each shard for all slices (I3): of the moment when the first of them has its turn.
+  // One version of each shard for all slices (I3): the lease's, or of the moment when the first of them has its turn.
   absl::Status TakeSnapshot(size_t part, const CallLimits& limits) {
     const size_t owner = part / slices();
     MutexLock lock(&snapshot_mutex_);  // held while sleeping partitions are read: who waits could do no more
     if (taken_[owner]) return absl::OkStatus();
     ASSIGN_OR_RETURN(snapshots_[owner],
-                     context_.shards[owners_[owner]]->TakeSnapshot(memory_->number, command_.partitions, limits));
+                     mneme::TakeSnapshot(*context_.shards[owners_[owner]],
+                                         {memory_->number, command_.partitions, command_.lease.get(), limits}));
     RETURN_IF_ERROR(CheckEveryEntry(snapshots_[owner]));
     taken_[owner] = true;
     return absl::OkStatus();

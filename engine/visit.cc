@@ -1,6 +1,7 @@
 #include "engine/visit.h"
 
 #include "common/status_macros.h"
+#include "engine/leases.h"
 #include "engine/visible_rows.h"
 
 namespace mneme {
@@ -39,8 +40,9 @@ absl::StatusOr<Version> VisitEntries(const std::vector<Shard*>& shards, const Ro
   Version read;
   read.memory = memory.number;
   for (const uint32_t owner : routing.OwnersOf(memory, command.partitions)) {
-    ASSIGN_OR_RETURN(const Shard::Snapshot snapshot,
-                     shards[owner]->TakeSnapshot(memory.number, command.partitions, command.limits));
+    ASSIGN_OR_RETURN(
+        const Shard::Snapshot snapshot,
+        TakeSnapshot(*shards[owner], {memory.number, command.partitions, command.lease.get(), command.limits}));
     read.parts.push_back({owner, snapshot.sequence});
     for (const auto& version : snapshot.versions) {
       absl::Status refused;

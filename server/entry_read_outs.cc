@@ -25,6 +25,7 @@
 #include "server/match_read_out.h"
 #include "server/query_handler.h"
 #include "server/query_plan.h"
+#include "server/read_source.h"
 
 namespace mneme {
 namespace {
@@ -225,7 +226,7 @@ absl::Status ReadSelection(const CallContext& call, const MemoryHandle& memory, 
   RETURN_IF_ERROR(ReadPartitions("partitions", request.partitions(), command.partitions));
   RETURN_IF_ERROR(ReadFilter("filter", request.filter(), command.filter));
   RETURN_IF_ERROR(ReadPrecision(request.precision(), precision));
-  ASSIGN_OR_RETURN(command.at_least, ReadVersion(call.deployment, memory, request.at_least_version()));
+  RETURN_IF_ERROR(ReadSource(call.deployment, memory, request, command));
   command.limits = call.limits;
   return absl::OkStatus();
 }

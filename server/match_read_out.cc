@@ -13,6 +13,7 @@
 #include "server/convert_columns.h"
 #include "server/convert_selection.h"
 #include "server/find_memory.h"
+#include "server/read_source.h"
 
 namespace mneme {
 namespace {
@@ -113,6 +114,8 @@ absl::Status AnswerMatch(const CallContext& call, const MemoryHandle& memory, co
   RETURN_IF_ERROR(ReadPartitions("match.source_partitions", wire.source_partitions(), source.partitions));
   source.filter = target.filter;
   source.limits = target.limits;
+  if (other->number == memory->number) source.lease = target.lease;
+  RETURN_IF_ERROR(CheckCovered("match.source_partitions", source.lease, source.partitions));
   Side x;
   Side z;
   RETURN_IF_ERROR(ReadSide(call, other, source, source_columns, x).status());

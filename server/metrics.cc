@@ -86,7 +86,9 @@ void AppendState(const MetricsState& state, std::vector<MetricFamily>& out) {
   AddTo(bytes, "kind", "index", number(memories.index_bytes));
   AddTo(bytes, "kind", "store", number(deployment.store_bytes));
   AddTo(bytes, "kind", "answer_cache", number(deployment.answers_bytes));
+  AddTo(bytes, "kind", "leased_tail_ram", number(deployment.leased_ram_bytes));
   out.push_back(bytes);
+  out.push_back(Gauge("mneme_leases", "Versions that are held for reads.", number(deployment.leases)));
   out.push_back(Count("mneme_answer_cache_queries_total", "Queries that the answer cache could have answered.",
                       number(deployment.answers_asked)));
   out.push_back(Count("mneme_answer_cache_hits_total", "Queries that it answered.", number(deployment.answers_known)));

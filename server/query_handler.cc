@@ -7,6 +7,7 @@
 #include "server/convert_memory.h"
 #include "server/entry_read_outs.h"
 #include "server/find_memory.h"
+#include "server/read_source.h"
 
 namespace mneme {
 
@@ -15,7 +16,7 @@ absl::StatusOr<QueryPlan> PlanQuery(const Deployment& deployment, const MemoryHa
   QueryPlan plan;
   RETURN_IF_ERROR(CheckFingerprint("fingerprint", request.fingerprint(), memory->spec));
   RETURN_IF_ERROR(ReadQuery(request, memory->spec, plan));
-  ASSIGN_OR_RETURN(plan.command.at_least, ReadVersion(deployment, memory, request.at_least_version()));
+  RETURN_IF_ERROR(ReadSource(deployment, memory, request, plan.command));
   plan.command.limits = call_limits;
   return plan;
 }

@@ -343,6 +343,40 @@ TEST_F(QueryBatchTest, AnswersFromAMemoryThatWasDroppedMeanwhileAndThenItsDataGo
   EXPECT_TRUE(ComesTo(0));
 }
 
+TEST_F(QueryBatchTest, QueriesOfALeaseAreNotJoinedWithOthersThatAskAlike) {
+  Fill(TokenMemory("batched", 4), 300, 1);
+  const auto lease_of = [&] {
+    const auto granted = deployment_->AcquireLease(memory_, {}, 60'000);
+    return deployment_->leases().Find(granted->id, *memory_).value();
+  };
+  const std::vector<float> key = {0.5F, 0.5F, 0.5F, 0.5F};
+  const auto ask = [&](const LeaseHandle& lease) {
+    QueryCommand command = ExactQuery(key, 1, 1);
+    command.lease = lease;
+    return command;
+  };
+  // One nearer entry after another, and a lease before each.
+  std::vector<LeaseHandle> leases;
+  std::vector<EntryId> nearest;
+  for (EntryId id = 5'000; id < 5'004; ++id) {
+    leases.push_back(lease_of());
+    nearest.push_back(deployment_.Query(memory_, ask(nullptr))->neighbours.ids.front());
+    std::vector<float> nearer = key;
+    nearer[0] += 0.01F * static_cast<float>(5'004 - id);
+    ASSERT_TRUE(deployment_.Insert(memory_, ColumnsOf(memory_->spec, {{id, nearer, 1}})).ok());
+  }
+  leases.push_back(nullptr);
+  nearest.push_back(5'003);
+  Hold();
+  for (int round = 0; round < 3; ++round) {
+    for (const LeaseHandle& lease : leases) Ask(ask(lease));
+  }
+  Release();
+  for (size_t i = 0; i < asked_.size(); ++i) {
+    EXPECT_THAT(asked_[i].outcome.get()->neighbours.ids, ::testing::ElementsAre(nearest[i % leases.size()])) << i;
+  }
+}
+
 // Members of one search over a version of 100,000 rows: long enough that times end while it runs.
 class SearchTogetherTest : public ::testing::Test {
  protected:

@@ -127,7 +127,7 @@ TEST_F(SleepingPartitionsTest, AQueryThatIsGivenUpWakesNoMore) {
   given_up.cancelled = std::make_shared<std::atomic<bool>>(true);
   PartitionSelection all;
   all.all = true;
-  EXPECT_TRUE(absl::IsCancelled(deployment_->Count(memory_, all, {}, {}, given_up).status()));
+  EXPECT_TRUE(absl::IsCancelled(deployment_->Count(memory_, {.partitions = all, .limits = given_up}).status()));
   EXPECT_EQ(Statistics().tail_ram_bytes, 0U);
 }
 

@@ -239,6 +239,72 @@ TEST_F(ErrorTableTest, AliasesNameWhatIsWrong) {
   ASSERT_TRUE(drop("live").ok());
 }
 
+TEST_F(ErrorTableTest, LeasesNameWhatIsWrong) {
+  const auto acquire = [](const std::function<void(v1::AcquireLeaseRequest&)>& spoil,
+                          v1::AcquireLeaseResponse* granted = nullptr) {
+    v1::AcquireLeaseRequest request;
+    request.set_memory("wiki");
+    request.set_lease_ms(60'000);
+    spoil(request);
+    v1::AcquireLeaseResponse unused;
+    return TestServer::Call(&v1::MemoryService::Stub::AcquireLease, *server_->memory, request,
+                            granted == nullptr ? &unused : granted);
+  };
+  const auto renew = [](const std::string& lease, uint32_t lease_ms) {
+    v1::RenewLeaseRequest request;
+    request.set_lease(lease);
+    request.set_lease_ms(lease_ms);
+    v1::RenewLeaseResponse response;
+    return TestServer::Call(&v1::MemoryService::Stub::RenewLease, *server_->memory, request, &response);
+  };
+  const auto release = [](const std::string& lease) {
+    v1::ReleaseLeaseRequest request;
+    request.set_lease(lease);
+    v1::ReleaseLeaseResponse response;
+    return TestServer::Call(&v1::MemoryService::Stub::ReleaseLease, *server_->memory, request, &response);
+  };
+  using grpc::StatusCode;
+  ExpectInvalid(acquire([](auto& r) { r.clear_memory(); }), "memory");
+  ExpectInvalid(acquire([](auto& r) { r.set_lease_ms(0); }), "lease_ms");
+  ExpectInvalid(acquire([](auto& r) { r.set_lease_ms(600'001); }), "lease_ms");
+  EXPECT_EQ(renew("", 600'001).error_message(), "lease_ms is 600001; must be in [1, 600000]");
+  ExpectInvalid(acquire([](auto& r) { r.mutable_partitions()->set_all(true), r.mutable_partitions()->add_partitions(1); }),
+                "partitions.partitions");
+  ExpectInvalid(acquire([](auto& r) { r.set_at_least_version("nonsense"); }), "at_least_version");
+  Expect(acquire([](auto& r) { r.set_memory("nothing"); }), StatusCode::NOT_FOUND, "MEMORY_NOT_FOUND", "", "a lease");
+  ExpectInvalid(renew("short", 1), "lease");
+  ExpectInvalid(release(""), "lease");
+  const std::string unknown(16, 'x');
+  Expect(renew(unknown, 1), StatusCode::FAILED_PRECONDITION, "LEASE_EXPIRED", "", "a lease that was never given");
+  Expect(release(unknown), StatusCode::FAILED_PRECONDITION, "LEASE_EXPIRED", "", "a lease that was never given");
+
+  v1::AcquireLeaseResponse granted;
+  ASSERT_TRUE(acquire([](auto&) {}, &granted).ok());
+  EXPECT_EQ(granted.memory(), "wiki");
+  const auto query = [&](const std::function<void(v1::QueryRequest&)>& spoil) {
+    v1::QueryRequest request = GoodQuery("wiki");
+    request.set_lease(granted.lease());
+    spoil(request);
+    return server_->Query(request);
+  };
+  EXPECT_TRUE(query([](auto&) {}).ok());
+  ExpectInvalid(query([](auto& r) { r.set_lease("short"); }), "lease");
+  ExpectInvalid(query([](auto& r) { r.mutable_partitions()->set_all(true); }), "partitions");
+  ExpectInvalid(query([&](auto& r) { r.set_at_least_version(granted.version()); }), "at_least_version");
+  Expect(query([&](auto& r) { r.set_lease(unknown); }), StatusCode::FAILED_PRECONDITION, "LEASE_EXPIRED", "", "a query");
+  Expect(query([](auto& r) { r.set_memory("open"); }), StatusCode::FAILED_PRECONDITION, "LEASE_EXPIRED", "",
+         "the lease of another memory");
+  v1::CountRequest count;
+  count.set_memory("wiki");
+  count.set_lease(unknown);
+  v1::CountResponse counted;
+  Expect(TestServer::Call(&v1::MemoryService::Stub::Count, *server_->memory, count, &counted),
+         StatusCode::FAILED_PRECONDITION, "LEASE_EXPIRED", "", "a count");
+  EXPECT_TRUE(renew(granted.lease(), 1'000).ok());
+  EXPECT_TRUE(release(granted.lease()).ok());
+  Expect(query([](auto&) {}), StatusCode::FAILED_PRECONDITION, "LEASE_EXPIRED", "", "a lease that was given back");
+}
+
 TEST_F(ErrorTableTest, AliasesAreListedByNamePageByPage) {
   v1::SetAliasRequest set;
   v1::SetAliasResponse made;

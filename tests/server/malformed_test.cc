@@ -238,6 +238,17 @@ std::vector<Call> Calls() {
   v1::DropMemoryRequest drop;
   drop.set_memory("nothing");
   calls.push_back(MakeCall(admin + "DropMemory", drop));
+  v1::AcquireLeaseRequest acquire;
+  acquire.set_memory("wiki");
+  acquire.set_lease_ms(20);  // so that those of a thousand of them that are well formed leave room for others
+  calls.push_back(MakeCall(memory + "AcquireLease", acquire));
+  v1::RenewLeaseRequest renew;
+  renew.set_lease(std::string(16, 'x'));
+  renew.set_lease_ms(20);
+  calls.push_back(MakeCall(memory + "RenewLease", renew));
+  v1::ReleaseLeaseRequest release;
+  release.set_lease(std::string(16, 'x'));
+  calls.push_back(MakeCall(memory + "ReleaseLease", release));
   v1::SetAliasRequest alias;
   alias.set_alias("live");
   alias.set_memory("wiki");

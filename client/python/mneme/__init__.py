@@ -26,6 +26,7 @@ from .errors import (
     Unavailable,
     Violation,
 )
+from .leasing import Pinned
 from .masks import Facts, Legal, Masks, TokenTrie
 from .memory import Memory
 from .read_outs import Attentions, Centroids, Groups, Matches, Selections
@@ -65,6 +66,7 @@ __all__ = [
     "Neighbours",
     "NotFound",
     "PermissionDenied",
+    "Pinned",
     "PruneGuard",
     "Remembered",
     "ResourceExhausted",

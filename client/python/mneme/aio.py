@@ -13,9 +13,10 @@ from __future__ import annotations
 import asyncio
 import concurrent.futures
 import functools
-from typing import Any, AsyncIterator, Callable, Iterator, Optional, TypeVar
+from typing import Any, AsyncIterator, Callable, Iterator, Optional, TypeVar, Union
 
 from . import client as _client
+from . import leasing as _leasing
 from . import memory as _memory
 
 _T = TypeVar("_T")
@@ -49,8 +50,9 @@ _PLAIN = {"decode_stream", "session"}
 class AsyncMemory:
     """A `mneme.Memory` whose methods are awaited; `insert_stream`, `scan` and `sessions` are async iterators."""
 
-    def __init__(self, memory: _memory.Memory, threads: _Threads) -> None:
-        self._memory, self._threads = memory, threads
+    def __init__(self, memory: Union[_memory.Memory, _leasing.Pinned], threads: _Threads) -> None:
+        self._memory: Any = memory
+        self._threads = threads
 
     def __repr__(self) -> str:
         return f"AsyncMemory({self._memory.name!r})"
@@ -58,6 +60,10 @@ class AsyncMemory:
     @property
     def name(self) -> str:
         return self._memory.name
+
+    def lease(self, seconds: float = 60.0, **options: Any) -> "AsyncLease":
+        """See Memory.lease: `async with memory.lease(60) as pinned: await pinned.query(q)`."""
+        return AsyncLease(self._threads, lambda: self._memory.lease(seconds, **options))
 
     def __getattr__(self, name: str) -> Any:
         method = getattr(self._memory, name)
@@ -72,6 +78,32 @@ class AsyncMemory:
             return self._threads.run(method, *arguments, **options)
 
         return call
+
+
+class AsyncPinned(AsyncMemory):
+    """A `mneme.Pinned` whose methods are awaited."""
+
+    @property
+    def version(self) -> bytes:
+        return self._memory.version
+
+    @property
+    def expires_ms(self) -> int:
+        return self._memory.expires_ms
+
+
+class AsyncLease:
+    """A lease that is taken when its block is entered and given back when it is left."""
+
+    def __init__(self, threads: _Threads, take: Callable[[], _leasing.Pinned]) -> None:
+        self._threads, self._take = threads, take
+
+    async def __aenter__(self) -> AsyncPinned:
+        self._pinned = await self._threads.run(self._take)
+        return AsyncPinned(self._pinned, self._threads)
+
+    async def __aexit__(self, *what: Any) -> None:
+        await self._threads.run(self._pinned.__exit__, *what)
 
 
 class AsyncClient:

@@ -21,6 +21,9 @@ class Asking:
     _fingerprint: Optional[Mapping[str, Any]]
     _caller: calls.Caller
     _data: Any
+    # Of a pinned memory: its lease, and the partitions that it was taken for.
+    _lease: bytes = b""
+    _held: Partitions = None
 
     def query(
         self,
@@ -42,7 +45,7 @@ class Asking:
         budget_ms is a hard bound on the time of all this, retries included; with on_error="empty" a call that fails or
         runs out of it gives an empty answer whose `error` says why, so that a decode loop never stalls on its memory.
         """
-        how = requests.search("query", search, self._fingerprint)
+        how = self._how("query", search)
         request = requests.query(self.name, keys, k, how)
         request.neighbours.CopyFrom(
             memory_pb2.NeighboursReadOut(
@@ -83,7 +86,7 @@ class Asking:
         tokens. top_m: the most likely m, with the mass left out. mix: (ln p_LM, knn_weight), mixed by the server.
         budget_ms, on_error and `search` as in `query`.
         """
-        how = requests.search("distribution", search, self._fingerprint)
+        how = self._how("distribution", search)
         request = requests.query(self.name, keys, k, how)
         request.distribution.CopyFrom(requests.distribution(temperature, ks, targets, allowed, top_m, mix, features))
 
@@ -117,7 +120,7 @@ class Asking:
         "exp_neg_distance": exp(-distance / scale) (ResMem). shrink: lambda of MemAE's hard shrinkage. keep_ties:
         entries as near as the k-th take part. groups: a second level. budget_ms, on_error and `search` as in `query`.
         """
-        how = requests.search("attention", search, self._fingerprint)
+        how = self._how("attention", search)
         request = requests.query(self.name, keys, k, how)
         request.attention.CopyFrom(read_outs.attention(kernel, scale, shrink, keep_ties, with_weights, groups))
 
@@ -147,7 +150,7 @@ class Asking:
         mix: (rows, alpha) adds alpha * row + (1 - alpha) * centroid, the head of Neural Priming. nearest: (keys, k)
         takes only what is among the k nearest of one of these keys.
         """
-        request = read_outs.selection(self.name, partitions, filter, version, precision)
+        request = self._selection(partitions, filter, version, precision)
         request.centroids.CopyFrom(read_outs.centroids(labels, mean, mix))
         if nearest is not None:
             request.keys.CopyFrom(wire.vectors(nearest[0]))
@@ -174,7 +177,7 @@ class Asking:
 
         source_columns, target_columns: compare only these components of the keys, in pairs.
         """
-        request = read_outs.selection(self.name, partitions, filter, version, precision)
+        request = self._selection(partitions, filter, version, precision)
         name = source.name if isinstance(source, Asking) else source
         request.match.CopyFrom(
             read_outs.match(name, source_partitions, csls_k, form, source_columns, target_columns)
@@ -195,9 +198,27 @@ class Asking:
         timeout: Optional[float] = None,
     ) -> read_outs.Selections:
         """Chooses n entries of each partition by their scores: "argmax", or "softmax" draws without replacement."""
-        request = read_outs.selection(self.name, partitions, filter, version, precision)
+        request = self._selection(partitions, filter, version, precision)
         request.select.CopyFrom(read_outs.select(mode, temperature, seed, n))
         return read_outs.read_selections(self._caller.call(self._data.Query, request, timeout), precision == "single")
+
+    def count(
+        self,
+        *,
+        filter: Optional[wire.Filter] = None,
+        partitions: Partitions = None,
+        version: bytes = b"",
+        timeout: Optional[float] = None,
+    ) -> int:
+        """Live entries that match."""
+        request = memory_pb2.CountRequest(
+            memory=self.name,
+            partitions=wire.partition_selection(self._held if partitions is None else partitions),
+            filter=wire.filter_message(filter),
+            at_least_version=version,
+            lease=self._lease,
+        )
+        return int(self._caller.call(self._data.Count, request, timeout).count)
 
     def decode_stream(
         self,
@@ -223,12 +244,23 @@ class Asking:
             self._data.QueryStream,
             self.name,
             k,
-            requests.search("decode_stream", search, self._fingerprint),
+            self._how("decode_stream", search),
             requests.distribution(temperature, ks, None, allowed, top_m),
             partition,
             durability,
             decode.Pace(self._caller.timeout if timeout is None else timeout, budget_ms, on_error),
         )
+
+    def _how(self, call: str, given: Mapping[str, Any]) -> requests.Search:
+        return requests.search(call, {"lease": self._lease, "partitions": self._held, **given}, self._fingerprint)
+
+    def _selection(
+        self, partitions: Partitions, filter: Optional[wire.Filter], version: bytes, precision: str
+    ) -> memory_pb2.QueryRequest:
+        held = self._held if partitions is None else partitions
+        request = read_outs.selection(self.name, held, filter, version, precision)
+        request.lease = self._lease
+        return request
 
     def _ask(
         self,
@@ -257,7 +289,7 @@ class Asking:
             answers: list[_Answer] = []
             try:
                 for part in splitting.query_parts(request):
-                    if answers and not part.at_least_version:
+                    if answers and not (part.at_least_version or part.lease):
                         part.at_least_version = answers[0].version
                     answers.append(read(part, self._caller.call(self._data.Query, part, limit()), None))
                 return splitting.join_answers(answers)

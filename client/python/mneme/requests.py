@@ -18,7 +18,8 @@ class Search:
 
     exact | recall | nprobe: at most one. approximate_distances: order by the codec's own distances, not re-ranked
     exactly; those of the answer are then estimates (not with exact). `extra` is (offsets, ids) or (offsets, ids, sources) of candidates to score in
-    addition, usually the successors of the last step. `version` is one that a write returned, to read that write.
+    addition, usually the successors of the last step. `version` is one that a write returned, to read that write; `lease`
+    is that of a `Pinned`, to read what it holds.
     """
 
     exact: bool = False
@@ -32,6 +33,7 @@ class Search:
     extra: Optional[tuple[ArrayLike, ...]] = None
     sequence_ids: Optional[ArrayLike] = None
     version: bytes = b""
+    lease: bytes = b""
     fingerprint: Optional[Mapping[str, Any]] = None
     precision: str = "double"
 
@@ -73,6 +75,7 @@ def query(memory: str, keys: ArrayLike, k: int, search: Search) -> memory_pb2.Qu
         exclude_sources=wire.column(search.exclude_sources, "<u8", "exclude_sources"),
         sequence_ids=wire.column(search.sequence_ids, "<u8", "sequence_ids"),
         at_least_version=search.version,
+        lease=search.lease,
         fingerprint=wire.fingerprint(search.fingerprint),
         precision=wire.choice("precision", search.precision, wire.PRECISIONS),
     )
