@@ -47,7 +47,7 @@ class Leases(harness.SystemTest):
         return [
             *(found.ids, found.distances, found.values, found.keys, found.successors, found.has_successor, found.labels),
             *(more.ids, more.distances, near.ids, near.distances),
-            *(p.tokens, p.log_probs, y.vectors, centres.labels, centres.centroids, centres.counts),
+            *(p.tokens, p.log_probs, y.outputs, centres.labels, centres.centroids, centres.counts),
             *(chosen.ids, chosen.scores, matched.source_ids, matched.best_targets, matched.target_scores),
             np.array([tokens.count(), vectors.count(filter=mneme.Filter(labels=[2]))]),
         ]
