@@ -109,6 +109,8 @@ struct QueryCommand {
   std::vector<uint64_t> extra_sources;  // as long as extra_ids, or empty: any source
   bool with_keys = false;
   bool with_successors = false;
+  // Bytes that searches for every entry gather, together with those of others of one request; null: with none.
+  std::shared_ptr<std::atomic<double>> attended_bytes;
   Version at_least;  // no parts: whatever is there
   CallLimits limits;
 };
