@@ -43,6 +43,8 @@ inline constexpr float kMaxHalf = 65'504.0F;
 
 // --- Requests -----------------------------------------------------------------------------------------------------
 
+// One message, in or out: 16 times gRPC's default, so that 16,384 x 1,024 f32 keys fit, and no more.
+inline constexpr size_t kMaxMessageBytes = 64 * 1024 * 1024;
 // k: the literature goes to 1,024; adaptive combiners and re-ranking double and redouble that.
 inline constexpr uint32_t kMaxK = 4'096;
 // Rows of one query message: a decode batch with beams, or a prefill of one sequence.
@@ -59,6 +61,13 @@ inline constexpr size_t kMaxPartitionsPerQuery = 1'024;
 inline constexpr size_t kMaxExtraCandidatesPerRow = 4'096;
 // (temperature, k) cells of a distribution request: a whole tuning grid in one search.
 inline constexpr size_t kMaxDistributionCells = 256;
+// Sources of one mixture: a global memory, a tenant's, a session's, and a dozen more; each is a search of its own.
+inline constexpr size_t kMaxMixtureSources = 16;
+// The weight of a source: any two stand in a ratio whose logarithm and inverse have all their digits.
+inline constexpr double kMinMixtureWeight = 1e-9;
+inline constexpr double kMaxMixtureWeight = 1e9;
+// Bytes of the keys of a mixture, which each of its searches holds: four messages of the largest size.
+inline constexpr size_t kMaxMixtureKeyBytes = 4 * kMaxMessageBytes;
 // Attention over all entries holds a value for each (row, entry): 64 rows over 4,096 slots of 256 components.
 inline constexpr size_t kMaxAttendedBytes = size_t{512} << 20;
 // k of a search that wants every entry; the bytes above are reached before.
@@ -90,8 +99,6 @@ inline constexpr size_t kMaxTrieTokens = size_t{4} << 20;
 inline constexpr size_t kMaxKnownVocabularies = 16;
 // Entries of one scan page.
 inline constexpr size_t kMaxScanPage = 8'192;
-// One message, in or out: 16 times gRPC's default, so that 16,384 x 1,024 f32 keys fit, and no more.
-inline constexpr size_t kMaxMessageBytes = 64 * 1024 * 1024;
 // Request metadata: gRPC's own default, stated.
 inline constexpr size_t kMaxMetadataBytes = 8 * 1024;
 // Violations named in one error: the details share the peer's 8 KiB of trailing metadata.

@@ -267,8 +267,8 @@ absl::Status HandleCentroidsOfNearest(const CallContext& call, const MemoryHandl
   RETURN_IF_ERROR(ReadCentroids(request.centroids(), memory->spec, *centroids));
   v1::QueryRequest nearest = request;
   nearest.mutable_neighbours()->set_with_keys(true);
-  ASSIGN_OR_RETURN(QueryPlan plan, PlanQuery(call.deployment, memory, nearest, call.limits));
-  call.deployment.Query(memory, std::move(plan.command),
+  ASSIGN_OR_RETURN(QueryPlan plan, PlanQuery(call.deployment, nearest, call.limits));
+  call.deployment.Query(memory, std::move(plan.sources.front().command),
                         [&call, memory, centroids, precision = plan.precision, ids = plan.sequence_ids, response,
                          done](absl::StatusOr<QueryOutcome> outcome) {
                           done(Guard([&]() -> absl::Status {
@@ -289,8 +289,9 @@ bool IsEntryReadOut(const v1::QueryRequest& request) {
   return request.has_centroids() || request.has_match() || request.has_select();
 }
 
-absl::Status HandleEntryReadOut(const CallContext& call, MemoryHandle memory, const v1::QueryRequest& request,
-                                v1::QueryResponse* response, Done done) {
+absl::Status HandleEntryReadOut(const CallContext& call, const v1::QueryRequest& request, v1::QueryResponse* response,
+                                Done done) {
+  ASSIGN_OR_RETURN(MemoryHandle memory, FindMemory(call.deployment, request.memory()));
   if (request.has_centroids() && request.has_keys()) {
     return HandleCentroidsOfNearest(call, memory, request, response, std::move(done));
   }

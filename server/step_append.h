@@ -16,12 +16,14 @@ namespace mneme {
 
 // A query that a stream has answered, as far as an append may refer to it. Immutable once made.
 struct AnsweredQuery {
-  MemoryHandle memory;
+  MemoryHandle memory;  // that was asked, or that a mixture named for its appends; null: it named none
+  bool mixed = false;
   AlignedBuffer rows;  // [count x dimension] f32, as decoded
   size_t count = 0;
   // Of a distribution; absent for other read-outs.
   bool has_distribution = false;
-  NeighbourColumns neighbours;
+  std::vector<NeighbourColumns> neighbours;  // of each source
+  std::vector<double> weights;               // of the sources
   double temperature = 1.0;  // the first
   uint32_t k = 0;            // the first
   std::vector<Token> allowed;
@@ -32,6 +34,7 @@ struct AnsweredQuery {
 struct PlannedAppend {
   InsertCommand command;
   BenefitCount benefit;
+  bool of_mixture = false;  // the benefit: told on the stream, and no one memory's
 };
 
 // Validates an append and counts its benefit. Keys left out are those of `last`; the benefit of keys that are on the

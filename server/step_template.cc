@@ -5,9 +5,12 @@
 namespace mneme {
 
 absl::Status StepTemplate::Complete(v1::QueryRequest& query) {
-  if (!query.memory().empty()) {
+  if (!query.memory().empty() || query.sources_size() != 0) {
     query_.Clear();
     query_.set_memory(query.memory());
+    *query_.mutable_sources() = query.sources();
+    // What has been seen once is seen by every later read.
+    for (v1::MixtureSource& source : *query_.mutable_sources()) source.clear_at_least_version();
     query_.set_k(query.k());
     query_.set_precision(query.precision());
     if (query.has_search()) *query_.mutable_search() = query.search();
@@ -18,8 +21,11 @@ absl::Status StepTemplate::Complete(v1::QueryRequest& query) {
     if (query.has_attention()) *query_.mutable_attention() = query.attention();
     return absl::OkStatus();
   }
-  if (query_.memory().empty()) return FieldError("query.memory", "is empty; the first message must name a memory");
+  if (query_.memory().empty() && query_.sources_size() == 0) {
+    return FieldError("query.memory", "is empty; the first message must name a memory, or sources");
+  }
   query.set_memory(query_.memory());
+  *query.mutable_sources() = query_.sources();
   if (query.k() == 0) query.set_k(query_.k());
   if (query.precision() == v1::PRECISION_UNSPECIFIED) query.set_precision(query_.precision());
   if (!query.has_search() && query_.has_search()) *query.mutable_search() = query_.search();

@@ -20,6 +20,7 @@ class ErrorTableTest : public testing::Test {
     ASSERT_TRUE(server_->Create("angle", 2, v1::METRIC_COSINE).ok());
     ASSERT_TRUE(server_->Create("vectors", 2, v1::METRIC_L2, v1::VALUE_KIND_VECTOR, 3).ok());
     ASSERT_TRUE(server_->Create("open", 2, v1::METRIC_L2, v1::VALUE_KIND_TOKEN, 0).ok());
+    ASSERT_TRUE(server_->Create("wider", 3).ok());
     ASSERT_TRUE(server_->Insert(GoodInsert("wiki")).ok());
   }
   static void TearDownTestSuite() {
@@ -162,6 +163,78 @@ TEST_F(ErrorTableTest, DistributionNamesTheFieldThatIsWrong) {
   request = GoodQuery("open");
   request.mutable_distribution()->mutable_mix();
   ExpectInvalid(server_->Query(request), "distribution.mix");
+}
+
+TEST_F(ErrorTableTest, AMixtureNamesTheFieldOrTheSourceThatIsWrong) {
+  const QueryRows rows = {
+      {"sources[1].memory", [](auto& r) { r.mutable_sources(1)->clear_memory(); }},
+      {"sources[1].memory", [](auto& r) { r.mutable_sources(1)->set_memory("angle"); }},    // metric
+      {"sources[1].memory", [](auto& r) { r.mutable_sources(1)->set_memory("vectors"); }},  // value kind
+      {"sources[1].memory", [](auto& r) { r.mutable_sources(1)->set_memory("open"); }},     // vocabulary
+      {"sources[1].memory", [](auto& r) { r.mutable_sources(1)->set_memory("wider"); }},    // dimension
+      {"sources[0].weight", [](auto& r) { r.mutable_sources(0)->clear_weight(); }},
+      {"sources[0].weight", [](auto& r) { r.mutable_sources(0)->set_weight(-1); }},
+      {"sources[0].weight", [](auto& r) { r.mutable_sources(0)->set_weight(NAN); }},
+      {"sources[1].weight", [](auto& r) { r.mutable_sources(1)->set_weight(INFINITY); }},
+      {"sources[1].k", [](auto& r) { r.mutable_sources(1)->set_k(4'097); }},
+      {"sources[0].k", [](auto& r) { r.set_k(0), r.mutable_sources(1)->set_k(3); }},
+      {"k", [](auto& r) { r.set_k(4'096), *r.mutable_keys() = F32(std::vector<float>(2 * 200, 1.0F), 2); }},
+      {"sources[1].partitions.partitions",
+       [](auto& r) {
+         r.mutable_sources(1)->mutable_partitions()->set_all(true);
+         r.mutable_sources(1)->mutable_partitions()->add_partitions(1);
+       }},
+      {"sources[1].at_least_version", [](auto& r) { r.mutable_sources(1)->set_at_least_version("nonsense"); }},
+      {"sources",
+       [](auto& r) {
+         while (r.sources_size() < 17) *r.add_sources() = r.sources(0);
+       }},
+      {"sources", [](auto& r) { r.clear_distribution(); }},
+      {"sources", [](auto& r) { r.mutable_neighbours(); }},
+      {"sources", [](auto& r) { r.mutable_centroids(); }},
+      {"memory", [](auto& r) { r.set_memory("wiki"); }},
+      {"partitions", [](auto& r) { r.mutable_partitions()->add_partitions(1); }},
+      {"at_least_version", [](auto& r) { r.set_at_least_version("x"); }},
+      {"extra", [](auto& r) { r.mutable_extra()->set_ids(Column<uint64_t>({1})); }},
+      {"distribution.with_features", [](auto& r) { r.mutable_distribution()->set_with_features(true); }},
+      {"attention", [](auto& r) { r.mutable_attention(); }},
+  };
+  v1::QueryRequest good = GoodQuery("");
+  for (const char* name : {"wiki", "half"}) {
+    good.add_sources()->set_memory(name);
+    good.mutable_sources(good.sources_size() - 1)->set_weight(0.5);
+  }
+  good.mutable_distribution();
+  EXPECT_TRUE(server_->Query(good).ok()) << server_->Query(good).error_message();
+  for (const auto& [field, spoil] : rows) {
+    v1::QueryRequest request = good;
+    spoil(request);
+    ExpectInvalid(server_->Query(request), field);
+  }
+  v1::QueryRequest request = good;
+  request.mutable_sources(1)->set_memory("angle");
+  EXPECT_EQ(server_->Query(request).error_message(),
+            "sources[1].memory is \"angle\", of dimension 2, METRIC_COSINE, VALUE_KIND_TOKEN, vocabulary size 100; "
+            "must be as the first, \"wiki\", of dimension 2, METRIC_L2, VALUE_KIND_TOKEN, vocabulary size 100");
+  request.mutable_sources(1)->set_memory("nowhere");
+  const grpc::Status missing = server_->Query(request);
+  Expect(missing, grpc::StatusCode::NOT_FOUND, "MEMORY_NOT_FOUND", "", "source");
+  EXPECT_EQ(DetailOf(missing).resource, "nowhere");
+  request = good;
+  request.mutable_fingerprint()->set_model("bert");
+  Expect(server_->Query(request), grpc::StatusCode::FAILED_PRECONDITION, "FINGERPRINT_MISMATCH", "", "fingerprint");
+}
+
+TEST_F(ErrorTableTest, TheKeysOfAMixtureHaveABoundForAllSourcesTogether) {
+  ASSERT_TRUE(server_->Create("widest", limits::kMaxDimension).ok());
+  v1::QueryRequest request = GoodQuery("");
+  *request.mutable_keys() = F32(std::vector<float>(limits::kMaxDimension * 300, 1.0F), limits::kMaxDimension);
+  request.mutable_distribution();
+  while (request.sources_size() < 16) {
+    request.add_sources()->set_memory("widest");
+    request.mutable_sources(request.sources_size() - 1)->set_weight(1);
+  }
+  ExpectInvalid(server_->Query(request), "keys");  // 16 sources x 300 rows x 64 KiB
 }
 
 TEST_F(ErrorTableTest, CreateNamesEveryFieldThatIsWrong) {

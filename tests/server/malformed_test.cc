@@ -126,6 +126,13 @@ std::vector<Call> Calls() {
   distribution.mutable_distribution()->set_targets(Column<uint32_t>({7}));
   distribution.mutable_distribution()->mutable_mix()->set_lm_log_probs(Column<float>({-1}));
   calls.push_back(MakeCall(memory + "Query", distribution));
+  v1::QueryRequest mixture = distribution;
+  mixture.clear_memory();
+  for (const char* name : {"wiki", "spare"}) {
+    mixture.add_sources()->set_memory(name);
+    mixture.mutable_sources(mixture.sources_size() - 1)->set_weight(0.5);
+  }
+  calls.push_back(MakeCall(memory + "Query", mixture));
   v1::QueryRequest extra = GoodQuery("wiki");
   extra.mutable_extra()->set_offsets(Column<uint64_t>({0, 1}));
   extra.mutable_extra()->set_ids(Column<uint64_t>({2}));
@@ -181,6 +188,9 @@ std::vector<Call> Calls() {
   step.mutable_query()->set_memory("spare");
   step.mutable_append()->mutable_entries()->mutable_values()->set_tokens(Column<uint32_t>({7}));
   step.mutable_append()->set_lm_log_probs(Column<float>({-1}));
+  calls.push_back(MakeCall(memory + "QueryStream", step));
+  *step.mutable_query() = mixture;
+  step.mutable_query()->set_memory("spare");
   calls.push_back(MakeCall(memory + "QueryStream", step));
   const std::string working = "/mneme.v1.WorkingMemoryService/";
   calls.push_back(MakeCall(working + "Apply", GoodApply("wiki")));
