@@ -8,6 +8,7 @@
 #include "client/cli/columns.h"
 #include "client/cli/exit_code.h"
 #include "client/cli/fingerprint.h"
+#include "client/cli/mix.h"
 #include "common/limits.h"
 #include "common/status_macros.h"
 
@@ -130,7 +131,9 @@ absl::StatusOr<QueryPlan> QueryPlan::New(const SearchOptions& options, uint32_t 
   *plan.common_.mutable_search() = options.accuracy.ToSearchParams();
   *plan.common_.mutable_partitions() = options.selection.ToPartitions();
   if (options.selection.HasFilter()) *plan.common_.mutable_filter() = options.selection.ToFilter();
-  plan.batch_rows_ = BatchRows(k, uint64_t{dimension} * sizeof(float), answer_bytes);
+  RETURN_IF_ERROR(MixIn(options.mix, plan.common_));
+  const auto sources = static_cast<uint32_t>(options.mix.size() + 1);
+  plan.batch_rows_ = BatchRows(k * sources, uint64_t{dimension} * sizeof(float), answer_bytes);
   return plan;
 }
 

@@ -49,6 +49,7 @@ struct SearchOptions {
   std::string exclude_ids;      // a file
   std::string vocabulary;       // a file
   std::vector<std::string> fingerprint;  // NAME=VALUE
+  std::vector<std::string> mix;          // NAME=WEIGHT[:PARTITION]; where a verb has --mix
 
   // Why no query found anything, for people.
   std::string NothingFound() const;
