@@ -28,9 +28,10 @@ from .errors import (
 )
 from .masks import Facts, Legal, Masks, TokenTrie
 from .memory import Memory
+from .mixture import Mixture, Source
 from .read_outs import Attentions, Centroids, Groups, Matches, Selections
 from .requests import PruneGuard, Search
-from .results import Deleted, DenseNeighbours, Distributions, Inserted, Neighbours, Remembered
+from .results import Deleted, DenseNeighbours, Distributions, Inserted, Neighbours, Remembered, SourceAnswer
 from .sparse import SparseVectors
 from .wire import Entries, Filter
 from .working import Session, State
@@ -61,6 +62,7 @@ __all__ = [
     "Masks",
     "Matches",
     "Memory",
+    "Mixture",
     "MnemeError",
     "Neighbours",
     "NotFound",
@@ -71,6 +73,8 @@ __all__ = [
     "Search",
     "Selections",
     "Session",
+    "Source",
+    "SourceAnswer",
     "SparseVectors",
     "State",
     "TokenTrie",

@@ -12,11 +12,13 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
+import dataclasses
 import functools
 from typing import Any, AsyncIterator, Callable, Iterator, TypeVar
 
 from . import client as _client
 from . import memory as _memory
+from . import mixture as _mixture
 
 _T = TypeVar("_T")
 _END = object()
@@ -74,6 +76,31 @@ class AsyncMemory:
         return call
 
 
+class AsyncMixture:
+    """A `mneme.Mixture` whose methods are awaited."""
+
+    def __init__(self, mixture: _mixture.Mixture, threads: _Threads) -> None:
+        self._mixture, self._threads = mixture, threads
+
+    def __repr__(self) -> str:
+        return f"Async{self._mixture!r}"
+
+    async def distribution(self, keys: Any, *arguments: Any, **options: Any) -> Any:
+        """See Memory.distribution."""
+        return await self._threads.run(self._mixture.distribution, keys, *arguments, **options)
+
+    async def attention(self, keys: Any, *arguments: Any, **options: Any) -> Any:
+        """See Memory.attention."""
+        return await self._threads.run(self._mixture.attention, keys, *arguments, **options)
+
+
+def _source(given: Any) -> Any:
+    """What Client.mix takes, of what may name an AsyncMemory."""
+    source = given if isinstance(given, _mixture.Source) else _mixture.Source(*given)
+    memory: Any = source.memory
+    return dataclasses.replace(source, memory=memory.name) if isinstance(memory, AsyncMemory) else source
+
+
 class AsyncClient:
     """A `mneme.Client` whose methods are awaited. Close it, or use it in `async with`."""
 
@@ -94,6 +121,10 @@ class AsyncClient:
     def memory(self, name: str, **options: Any) -> AsyncMemory:
         """A handle; asks the server nothing."""
         return AsyncMemory(self._client.memory(name, **options), self._threads)
+
+    def mix(self, sources: Any, **options: Any) -> AsyncMixture:
+        """See Client.mix; asks the server nothing."""
+        return AsyncMixture(self._client.mix([_source(each) for each in sources], **options), self._threads)
 
     async def create_memory(self, name: str, dim: int, **options: Any) -> AsyncMemory:
         """See Client.create_memory."""

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import time
 from types import TracebackType
-from typing import Any, Mapping, Optional, Type
+from typing import Any, Mapping, Optional, Type, Union
 
 from . import calls, errors, wire
 from ._proto import admin_pb2, admin_pb2_grpc, memory_pb2_grpc, types_pb2, working_memory_pb2_grpc
 from .memory import Memory
+from .mixture import Mixture, Sources
 
 
 class Client:
@@ -39,6 +40,18 @@ class Client:
     def memory(self, name: str, *, fingerprint: Optional[Mapping[str, Any]] = None) -> Memory:
         """A handle to a memory; asks the server nothing. Each request presents the fingerprint unless it brings one."""
         return Memory(name, self._caller, self._data, self._admin, self._working, fingerprint)
+
+    def mix(
+        self,
+        sources: Sources,
+        *,
+        append: Union[None, Memory, str] = None,
+        fingerprint: Optional[Mapping[str, Any]] = None,
+    ) -> Mixture:
+        """Several memories read as one: mix([(wiki, 0.5), (tenant, 0.3), (session, 0.2)]), or a `mneme.Source` for
+        partitions, a k or a version of its own. What a decode stream learns goes to `append`. Asks the server nothing;
+        each request presents the fingerprint to all sources."""
+        return Mixture(sources, append, self._caller, self._data, fingerprint)
 
     def create_memory(
         self,

@@ -60,10 +60,13 @@ def accuracy(search: Search) -> memory_pb2.SearchParams:
     return params
 
 
-def query(memory: str, keys: ArrayLike, k: int, search: Search) -> memory_pb2.QueryRequest:
-    """A query without its read-out."""
+def query(
+    memory: str, keys: ArrayLike, k: int, search: Search, sources: Sequence[memory_pb2.MixtureSource] = ()
+) -> memory_pb2.QueryRequest:
+    """A query without its read-out; with sources it mixes these, and `memory` is where a stream appends."""
     request = memory_pb2.QueryRequest(
         memory=memory,
+        sources=sources,
         keys=wire.vectors(keys),
         k=k,
         search=accuracy(search),
@@ -117,6 +120,16 @@ def rows_of(keys: types_pb2.Vectors) -> int:
     """Rows of packed vectors."""
     width = keys.dimension * (4 if keys.dtype == types_pb2.DTYPE_F32 else 2)
     return len(keys.data) // width if width else 0
+
+
+def ks_of(request: memory_pb2.QueryRequest) -> list[int]:
+    """The neighbours asked for, of each source."""
+    return [source.k or request.k for source in request.sources] or [request.k]
+
+
+def most_k(request: memory_pb2.QueryRequest) -> int:
+    """The greatest of them, which a distribution without ks uses."""
+    return max(ks_of(request))
 
 
 def distribution(
