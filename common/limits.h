@@ -67,6 +67,11 @@ inline constexpr uint32_t kEveryEntry = uint32_t{1} << 26;
 inline constexpr uint32_t kTieRoom = 256;
 // Labels of one centroids read-out: the classes of the largest published classifiers are 21,841.
 inline constexpr size_t kMaxCentroidLabels = 65'536;
+// Sums by label that are kept between read-outs of centroids: two numbers of f64 a component, so the 21,841 classes of
+// 768 components just do not fit and the 1,000 classes of 1,024 do sixteen times. The least recently used go first.
+inline constexpr uint64_t kMaxLabelSumBytes = uint64_t{256} << 20;
+// Below so many rows a partition is summed as fast as its sums are found.
+inline constexpr uint64_t kMinSummedRows = 256;
 // Multiplications of one match, entries x entries x components: half a minute or so of one core. Coocmap's 5,000 words
 // by 5,000 over 10,000 pairs are 2.5e11.
 inline constexpr double kMaxMatchProducts = 3e11;
@@ -74,6 +79,10 @@ inline constexpr double kMaxMatchProducts = 3e11;
 inline constexpr size_t kMaxMatchBytes = size_t{1} << 30;
 // Entries of all pools that one select looks at: it holds their scores and values.
 inline constexpr size_t kMaxPoolEntries = size_t{1} << 20;
+// Matches that are kept to be asked again, in full and for a few entries: 32 bytes an entry of either side, so that
+// those of two million fit; each may be looked at to find one.
+inline constexpr uint64_t kMaxMatchCacheBytes = uint64_t{64} << 20;
+inline constexpr size_t kMaxKnownMatches = 256;
 // Queries of one learned write: its answers are remembered with the request id, 65 bytes each.
 inline constexpr size_t kMaxRememberRows = 1'024;
 // Bytes of the slots of one table, which the shard's writer holds in ram.

@@ -193,6 +193,9 @@ struct DeploymentStatistics {
   uint64_t answers_asked = 0;
   uint64_t answers_known = 0;
   uint64_t answers_bytes = 0;
+  // Ram of what read-outs of entries keep (engine/label_sum_cache.h, engine/match_entries.h).
+  uint64_t label_sum_bytes = 0;
+  uint64_t match_cache_bytes = 0;
   bool maintenance_busy = false;
   absl::Status write_status;  // not OK: writes are refused, and why
 };

@@ -14,7 +14,9 @@
 #include "common/limits.h"
 #include "common/status_macros.h"
 #include "engine/catalogue.h"
+#include "engine/label_sum_cache.h"
 #include "engine/maintenance.h"
+#include "engine/match_entries.h"
 #include "engine/prune.h"
 #include "engine/query_execution.h"
 #include "engine/routing.h"
@@ -72,6 +74,8 @@ struct Deployment::State {
   std::unique_ptr<Maintenance> maintenance;  // before the shards in destruction
   std::unique_ptr<SearchPool> pool;
   std::unique_ptr<AnswerCache> answers;
+  LabelSumCache label_sums;
+  MatchCache matches;
   QueryContext query_context;
 
   mutable Mutex benefit_mutex;
@@ -170,7 +174,8 @@ absl::StatusOr<std::unique_ptr<Deployment>> Deployment::Open(DeploymentOptions o
   state->fanout = std::make_unique<WriteFanout>(state->ShardPointers(), &state->routing);
   state->working_memory = std::make_unique<WorkingMemory>(state->ShardPointers(), &state->routing, state->clock);
   state->answers = std::make_unique<AnswerCache>(options.answer_cache_bytes);
-  state->query_context = {state->ShardPointers(), &state->routing, state->pool.get(), state->answers.get()};
+  state->query_context = {state->ShardPointers(), &state->routing, state->pool.get(), state->answers.get(),
+                          &state->label_sums, &state->matches};
   state->maintenance = std::make_unique<Maintenance>(
       state->ShardPointers(), [state](MemoryNumber number) { return state->catalogue->FindByNumber(number); },
       state->clock, state->ram_limit_bytes / 2, options.thresholds, options.events);
@@ -206,6 +211,8 @@ absl::Status Deployment::DropMemory(std::string_view name) {
     MutexLock lock(&state_->benefit_mutex);
     state_->benefit.erase(dropped->number);
   }
+  state_->label_sums.Forget(dropped->number);
+  state_->matches.Forget(dropped->number);
   state_->RemoveData(dropped->number);
   return absl::OkStatus();
 }
@@ -306,6 +313,22 @@ absl::StatusOr<Version> Deployment::Visit(
   return VisitEntries(state_->query_context.shards, state_->routing, *memory, command, visit);
 }
 
+absl::StatusOr<Version> Deployment::SumByLabel(const MemoryHandle& memory, VisitCommand command,
+                                               LabelSums& sums) const {
+  RETURN_IF_ERROR(state_->Await(command.at_least, command.limits));
+  command.filter.stamp_ms = state_->clock->NowMs();
+  return mneme::SumByLabel(state_->query_context, *memory, command, sums);
+}
+
+absl::StatusOr<MatchOutcome> Deployment::Match(MatchCommand command) const {
+  for (MatchSide* side : {&command.source, &command.target}) {
+    RETURN_IF_ERROR(state_->Await(side->selection.at_least, side->selection.limits));
+  }
+  command.target.selection.filter.stamp_ms = state_->clock->NowMs();
+  command.source.selection.filter.stamp_ms = command.target.selection.filter.stamp_ms;
+  return MatchEntries(state_->query_context, command);
+}
+
 absl::StatusOr<ScanPage> Deployment::Scan(const MemoryHandle& memory, const ScanCommand& command) const {
   RETURN_IF_ERROR(state_->Await(command.at_least, command.limits));
   ScanCommand stamped = command;
@@ -396,6 +419,8 @@ DeploymentStatistics Deployment::Statistics() const {
   sum.answers_asked = answers.asked;
   sum.answers_known = answers.answered;
   sum.answers_bytes = answers.ram_bytes;
+  sum.label_sum_bytes = state_->label_sums.ram_bytes();
+  sum.match_cache_bytes = state_->matches.ram_bytes();
   sum.maintenance_busy = state_->maintenance->busy();
   MutexLock lock(&state_->benefit_mutex);
   for (const auto& [number, benefit] : state_->benefit) {

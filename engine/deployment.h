@@ -25,6 +25,10 @@
 
 namespace mneme {
 
+class LabelSums;
+struct MatchCommand;
+struct MatchOutcome;
+
 struct DeploymentOptions {
   std::string data_dir = {};
   uint32_t shards = 0;          // 0: as stored, or 1 when new
@@ -82,6 +86,12 @@ class Deployment {
   // error, which is returned. Every shard is read in one version (I3). Returns what was read.
   absl::StatusOr<Version> Visit(const MemoryHandle& memory, VisitCommand command,
                                 const std::function<absl::Status(PartitionId, const EntryView&)>& visit) const;
+  // The same entries as sums of keys by label, without reading all of them each time where nothing is filtered (see
+  // label_sum_cache.h): equal to a sum over all of them to 1e-12. OUT_OF_RANGE as LabelSums says.
+  absl::StatusOr<Version> SumByLabel(const MemoryHandle& memory, VisitCommand command, LabelSums& sums) const;
+  // The best counterpart of each entry of two selections; see match_entries.h. OUT_OF_RANGE when the sides have more
+  // than kMaxMatchBytes or kMaxMatchProducts.
+  absl::StatusOr<MatchOutcome> Match(MatchCommand command) const;
   absl::StatusOr<ScanPage> Scan(const MemoryHandle& memory, const ScanCommand& command) const;
   absl::StatusOr<uint64_t> Count(const MemoryHandle& memory, const PartitionSelection& partitions,
                                  const RowFilter& filter, const Version& at_least, const CallLimits& limits) const;

@@ -86,6 +86,8 @@ void AppendState(const MetricsState& state, std::vector<MetricFamily>& out) {
   AddTo(bytes, "kind", "index", number(memories.index_bytes));
   AddTo(bytes, "kind", "store", number(deployment.store_bytes));
   AddTo(bytes, "kind", "answer_cache", number(deployment.answers_bytes));
+  AddTo(bytes, "kind", "label_sums", number(deployment.label_sum_bytes));
+  AddTo(bytes, "kind", "match_cache", number(deployment.match_cache_bytes));
   out.push_back(bytes);
   out.push_back(Count("mneme_answer_cache_queries_total", "Queries that the answer cache could have answered.",
                       number(deployment.answers_asked)));

@@ -162,6 +162,15 @@ void WriteOutcome(const QueryOutcome& outcome, const std::string& version, const
   out->set_sequence_ids(sequence_ids);
 }
 
+absl::Status CheckSize(const v1::QueryResponse& response) {
+  const size_t bytes = response.ByteSizeLong();
+  if (bytes <= limits::kMaxMessageBytes) return absl::OkStatus();
+  return WithReason(absl::InvalidArgumentError(absl::StrCat("the answer has ", bytes, " bytes; must have at most ",
+                                                            limits::kMaxMessageBytes,
+                                                            ": ask for fewer rows, a smaller k, fewer entries")),
+                    reason::kResponseTooLarge);
+}
+
 absl::Status WriteQuery(const QueryPlan& plan, const MemorySpec& spec, const CallLimits& call_limits,
                         const QueryOutcome& outcome, const std::string& version, v1::QueryResponse* out,
                         BenefitCount& benefit) {
@@ -175,12 +184,7 @@ absl::Status WriteQuery(const QueryPlan& plan, const MemorySpec& spec, const Cal
     WriteNeighbours(plan, spec, outcome, out->mutable_neighbours());
   }
   WriteOutcome(outcome, version, plan.sequence_ids, out);
-  const size_t bytes = out->ByteSizeLong();
-  if (bytes <= limits::kMaxMessageBytes) return absl::OkStatus();
-  return WithReason(absl::InvalidArgumentError(absl::StrCat("the answer has ", bytes, " bytes; must have at most ",
-                                                            limits::kMaxMessageBytes,
-                                                            ": ask for fewer rows or a smaller k")),
-                    reason::kResponseTooLarge);
+  return CheckSize(*out);
 }
 
 }  // namespace mneme

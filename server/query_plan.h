@@ -36,8 +36,10 @@ absl::Status ReadSearchParams(const v1::SearchParams& wire, QueryCommand& comman
 // All of an answer but its result.
 void WriteOutcome(const QueryOutcome& outcome, const std::string& version, const std::string& sequence_ids,
                   v1::QueryResponse* out);
-// Fills the answer of a plan whose command has been answered with `outcome`; `version` is its encoded version.
 // INVALID_ARGUMENT (RESPONSE_TOO_LARGE) when it does not fit in a message.
+absl::Status CheckSize(const v1::QueryResponse& response);
+// Fills the answer of a plan whose command has been answered with `outcome`; `version` is its encoded version.
+// Errors as CheckSize().
 absl::Status WriteQuery(const QueryPlan& plan, const MemorySpec& spec, const CallLimits& limits,
                         const QueryOutcome& outcome, const std::string& version, v1::QueryResponse* out,
                         BenefitCount& benefit);

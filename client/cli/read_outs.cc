@@ -83,6 +83,7 @@ struct MatchOptions {
   std::string source;
   Selection selection;
   std::vector<uint64_t> source_partitions;
+  std::vector<uint64_t> source_ids;
   uint32_t csls_k = 10;
   std::string form = "half";
 };
@@ -94,6 +95,7 @@ absl::Status Match(const MatchOptions& options, Session& session) {
   for (const uint64_t partition : options.source_partitions) {
     read_out->mutable_source_partitions()->add_partitions(partition);
   }
+  read_out->set_source_ids(PackColumn(options.source_ids));
   read_out->set_csls_k(options.csls_k);
   read_out->set_form(options.form == "muse" ? v1::CSLS_FORM_MUSE : v1::CSLS_FORM_HALF);
   ASSIGN_OR_RETURN(const v1::QueryResponse response, session.memory().Query(request));
@@ -196,6 +198,8 @@ void AddMatch(CLI::App& app, Action& action) {
   verb->add_option("--from", options->source, "The source memory; else the same one")->type_name("NAME");
   verb->add_option("--from-partition", options->source_partitions, "Of the source (repeatable)")->delimiter(',')
       ->allow_extra_args(false)->type_name("N");
+  verb->add_option("--from-ids", options->source_ids, "Only these entries of the source")->delimiter(',')
+      ->allow_extra_args(false)->type_name("ID");
   verb->add_option("--csls-k", options->csls_k, "Neighbours that correct for hubs; 0: none")->type_name("K")
       ->capture_default_str();
   verb->add_option("--form", options->form, "half: s - (m0 + m1) / 2; muse: twice that")->capture_default_str()

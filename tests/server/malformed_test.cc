@@ -146,6 +146,7 @@ std::vector<Call> Calls() {
   entries.mutable_match()->set_source_memory("rare");
   entries.mutable_match()->set_source_columns(Column<uint32_t>({1}));
   entries.mutable_match()->set_target_columns(Column<uint32_t>({0}));
+  entries.mutable_match()->set_source_ids(Column<uint64_t>({1}));
   calls.push_back(MakeCall(memory + "Query", entries));
   entries.mutable_select()->set_mode(v1::SELECT_MODE_SOFTMAX);
   entries.mutable_partitions()->add_partitions(0);

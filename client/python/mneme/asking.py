@@ -163,6 +163,7 @@ class Asking:
         source_columns: Optional[ArrayLike] = None,
         target_columns: Optional[ArrayLike] = None,
         source_partitions: Partitions = None,
+        source_ids: Optional[ArrayLike] = None,
         filter: Optional[wire.Filter] = None,
         partitions: Partitions = None,
         version: bytes = b"",
@@ -173,11 +174,12 @@ class Asking:
         source_partitions), and the other way round, by CSLS over csls_k neighbours (0: by similarity).
 
         source_columns, target_columns: compare only these components of the keys, in pairs.
+        source_ids: only these entries of the source side; corrections and `mutual` are over all of it as ever.
         """
         request = read_outs.selection(self.name, partitions, filter, version, precision)
         name = source.name if isinstance(source, Asking) else source
         request.match.CopyFrom(
-            read_outs.match(name, source_partitions, csls_k, form, source_columns, target_columns)
+            read_outs.match(name, source_partitions, csls_k, form, source_columns, target_columns, source_ids)
         )
         return read_outs.read_matches(self._caller.call(self._data.Query, request, timeout), precision == "single")
 
