@@ -2,8 +2,11 @@
 
 import importlib.util
 import sys
+import unittest.mock
 
 import harness
+import mneme
+import numpy as np
 
 EXAMPLES = harness.ROOT / "client" / "python" / "examples"
 sys.path.insert(0, str(EXAMPLES))
@@ -38,8 +41,23 @@ class Examples(harness.SystemTest):
         wanted = {"base model": 0.9053, "kNN alone": 0.8931, "ResMem": 0.9243, "train accuracy, pixels, k = 1": 1.0}
         self.check("03_resmem", {**wanted, "test accuracy, pixels, k = 1": 0.9866})
 
-    def test_coocmap(self):
-        self.check("04_coocmap", {"words matched": 1.0})
+    def test_coocmap_sends_less_than_a_megabyte_in_a_round(self):
+        calls, call = {}, mneme.calls.Caller.call
+
+        def measured(caller, method, request, *rest):
+            answer = call(caller, method, request, *rest)
+            kind = type(request).__name__
+            calls.setdefault(kind, []).append((request.ByteSize(), answer.ByteSize()))
+            return answer
+
+        with unittest.mock.patch.object(mneme.calls.Caller, "call", measured):
+            self.check("04_coocmap", {"words matched": 1.0})
+        sent, got = np.max(calls["QueryRequest"], axis=0)  # each round is one, and nothing else is a query
+        harness.note(f"a round of 1,000 words sends at most {sent:,} bytes and gets {got:,}")
+        self.assertGreater(len(calls["QueryRequest"]), 4)
+        # Both grow with the words alone; the paper's vocabularies have 5,000.
+        self.assertLess(5 * (sent + got), 1_000_000)
+        self.assertGreater(len(calls["ApplyRequest"]), 4, "the counts are added up by the service")
 
     def test_monitor_guided_decoding(self):
         self.check("02_monitor_guided_decoding", {"of 61 random decodings, legal with the mask": 61})
