@@ -189,6 +189,9 @@ struct DeploymentStatistics {
   uint64_t store_bytes = 0;
   uint64_t queued_searches = 0;
   uint64_t queued_write_bytes = 0;
+  // Sessions, and states of others, that were removed after their expiry since the server started.
+  uint64_t expired_sessions = 0;
+  uint64_t expired_states = 0;
   // Queries that the answer cache could have answered, those that it did, and its ram (engine/answer_cache.h).
   uint64_t answers_asked = 0;
   uint64_t answers_known = 0;

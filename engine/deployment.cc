@@ -387,6 +387,9 @@ DeploymentStatistics Deployment::Statistics() const {
   sum.memory_count = state_->catalogue->List().size();
   for (const auto& shard : state_->shards) {
     sum.memories.Add(shard->Statistics());
+    const ExpiredStates expired = shard->state_expiries().counts();
+    sum.expired_sessions += expired.sessions;
+    sum.expired_states += expired.states;
     sum.store_bytes += shard->store().DiskBytes();
     sum.queued_write_bytes += shard->queued_bytes();
     if (sum.write_status.ok()) sum.write_status = shard->write_status();

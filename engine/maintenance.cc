@@ -83,7 +83,7 @@ Maintenance::Maintenance(std::vector<Shard*> shards, std::function<MemoryHandle(
                          EventSink events)
     : shards_(std::move(shards)), find_memory_(std::move(find_memory)), clock_(clock),
       tail_ram_bytes_(tail_ram_bytes), thresholds_(thresholds), events_(std::move(events)),
-      sweep_(clock_, find_memory_), sorter_(shards_, find_memory_),
+      sweep_(clock_, find_memory_), state_sweep_(clock_), sorter_(shards_, find_memory_),
       thread_([this] { Run(); }) {}
 
 Maintenance::~Maintenance() { Stop(); }
@@ -176,7 +176,8 @@ void Maintenance::InBackground(Shard& shard, const PartitionKey& key,
 
 void Maintenance::Sweep() {
   for (Shard* shard : shards_) {
-    const absl::Status swept = sweep_.Run(*shard);
+    absl::Status swept = sweep_.Run(*shard);
+    swept.Update(state_sweep_.Run(*shard));
     if (!swept.ok() && events_ != nullptr) events_("expiry_failed", swept.ToString());
   }
 }

@@ -31,7 +31,8 @@ bool IsReadable(const StateRecord& state) {
     case StateKind::kLinear: return Act(LinearGet{}, &state).ok();
     case StateKind::kFeedback: return Act(FeedbackGet{}, &state).ok();
     case StateKind::kCounters: return Act(CountersGet{}, &state).ok();
-    case StateKind::kRemoved: break;
+    case StateKind::kRemoved:
+    case StateKind::kExpired: break;
   }
   return false;
 }

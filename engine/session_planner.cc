@@ -138,6 +138,22 @@ absl::StatusOr<StateOutcome> SessionPlanner::Run(const StateMoment& moment, cons
   return StateOutcome{};
 }
 
+absl::Status SessionPlanner::Expire(const StateExpiry& due, int64_t stamp_ms, ExpiredStates& counts) {
+  SpaceNumbers none(0);  // what only removes makes no space
+  const SessionKey key{due.memory, due.session};
+  ASSIGN_OR_RETURN(const auto record, overlay_.FindSession(key));
+  SessionStates session(overlay_, none, key, stamp_ms);
+  RETURN_IF_ERROR(session.Open());  // which removes what expired
+  counts.sessions += record.has_value() && !session.exists() ? 1 : 0;
+  if (due.space == 0) {
+    overlay_.RemoveExpiry(due);
+    return absl::OkStatus();
+  }
+  ASSIGN_OR_RETURN(const bool removed, session.RemoveExpired(due));
+  counts.states += removed ? 1 : 0;
+  return absl::OkStatus();
+}
+
 absl::StatusOr<std::map<std::string, StatePtr>> SessionPlanner::ReadSession(const StateMoment& moment,
                                                                             const std::string& name) {
   SpaceNumbers numbers(moment.sequence);

@@ -13,7 +13,8 @@ const char* NameOf(StateKind kind) {
     case StateKind::kLinear: return "linear memory";
     case StateKind::kFeedback: return "feedback memory";
     case StateKind::kCounters: return "counter matrix";
-    case StateKind::kRemoved: break;
+    case StateKind::kRemoved:
+    case StateKind::kExpired: break;
   }
   return "removed state";
 }

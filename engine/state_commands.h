@@ -147,6 +147,12 @@ struct StateOutcome {
   uint64_t count = 0;                // of ResetSessions: those that were there
 };
 
+// What went by itself.
+struct ExpiredStates {
+  uint64_t sessions = 0;
+  uint64_t states = 0;  // of sessions that stayed
+};
+
 // Bytes that a request holds while it waits.
 uint64_t BytesOf(const StateRequest& request);
 // A checksum of everything it asks, so that a reused request id is noticed.

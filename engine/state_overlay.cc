@@ -85,6 +85,10 @@ void StateOverlay::PutState(const StateKey& key, StatePtr state) {
 
 void StateOverlay::PutReferences(const StateSpace& space, uint64_t count) { Put(references_, space, count); }
 
+void StateOverlay::AddExpiry(const StateExpiry& expiry) { Put(expiries_, expiry, ExpiryIs::kAdded); }
+
+void StateOverlay::RemoveExpiry(const StateExpiry& expiry) { Put(expiries_, expiry, ExpiryIs::kRemoved); }
+
 void StateOverlay::DropSpace(const StateSpace& space) {
   const auto begin = states_.lower_bound({space, ""});
   auto end = begin;
@@ -113,6 +117,9 @@ StateWrites StateOverlay::TakeWrites() {
   for (auto& [key, record] : sessions_) writes.sessions.emplace_back(key, std::move(record));
   for (const auto& [key, state] : states_) {
     writes.states.emplace_back(key, state == nullptr ? std::nullopt : std::optional<StateRecord>(*state));
+  }
+  for (const auto& [expiry, is] : expiries_) {
+    (is == ExpiryIs::kAdded ? writes.added_expiries : writes.removed_expiries).push_back(expiry);
   }
   for (const auto& [space, count] : references_) writes.references.emplace_back(space, count);
   return writes;

@@ -73,6 +73,10 @@ void AppendState(const MetricsState& state, std::vector<MetricFamily>& out) {
                       number(memories.evicted)));
   out.push_back(Count("mneme_expired_entries_total", "Entries that were removed after their expiry.",
                       number(memories.expired)));
+  out.push_back(Count("mneme_expired_sessions_total", "Sessions that were removed after their expiry.",
+                      number(deployment.expired_sessions)));
+  out.push_back(Count("mneme_expired_states_total", "States of other sessions that were removed after their expiry.",
+                      number(deployment.expired_states)));
   out.push_back(Gauge("mneme_tail_rows", "Rows not sealed into a segment yet.", number(memories.tail_rows)));
   out.push_back(Gauge("mneme_segments", "Sealed segments.", number(memories.segments)));
   MetricFamily queues = Gauge("mneme_queue_depth", "Work that waits.", number(deployment.queued_searches), "queue",

@@ -79,7 +79,7 @@ struct ParsedRequestAge {
 };
 absl::StatusOr<ParsedRequestAge> ParseRequestByAgeKey(std::string_view bytes);
 
-// Working memory; marks keep its three kinds of records apart.
+// Working memory; marks keep its kinds of records apart.
 // memory u32 | 's' | session
 std::string SessionKeyOf(const SessionKey& key);
 absl::StatusOr<SessionKey> ParseSessionKey(std::string_view bytes);
@@ -89,6 +89,11 @@ std::string StateKeyOf(const StateKey& key);
 absl::StatusOr<StateKey> ParseStateKey(std::string_view bytes);
 // memory u32 | 'r' | number u64: how many sessions have a space among their bases
 std::string ReferenceKeyOf(const StateSpace& space);
+// memory 0, which none has | 'e' | expiry_ms u64 | memory u32 | space u64 | bytes of session u8 | session | name
+std::string ExpiryPrefix();
+std::string ExpiryKeyFrom(int64_t expiry_ms);
+std::string ExpiryKeyOf(const StateExpiry& expiry);
+absl::StatusOr<StateExpiry> ParseExpiryKey(std::string_view bytes);
 // The memory of any of them.
 absl::StatusOr<MemoryNumber> ParseMemoryPrefix(std::string_view bytes);
 

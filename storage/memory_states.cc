@@ -36,6 +36,14 @@ class MemoryStateReader final : public StateReader {
     }
     return found;
   }
+  absl::StatusOr<std::vector<StateExpiry>> ScanExpiries(int64_t from_ms, size_t limit) const override {
+    std::vector<StateExpiry> found;
+    for (auto at = states_.expiries_.lower_bound({.expiry_ms = from_ms});
+         at != states_.expiries_.end() && found.size() < limit; ++at) {
+      found.push_back(*at);
+    }
+    return found;
+  }
   absl::StatusOr<std::vector<MemoryNumber>> Memories() const override {
     std::set<MemoryNumber> memories;
     for (const auto& [key, record] : states_.sessions_) memories.insert(key.memory);
@@ -67,6 +75,8 @@ void MemoryStates::Apply(const StateWrites& writes) {
   for (const auto& [space, count] : writes.references) {
     count != 0 ? void(references_[space] = count) : void(references_.erase(space));
   }
+  for (const StateExpiry& expiry : writes.removed_expiries) expiries_.erase(expiry);
+  expiries_.insert(writes.added_expiries.begin(), writes.added_expiries.end());
 }
 
 void MemoryStates::DropMemory(MemoryNumber memory) {

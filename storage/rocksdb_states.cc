@@ -99,10 +99,23 @@ class RocksDbStateReader final : public StateReader {
     return sessions;
   }
 
+  absl::StatusOr<std::vector<StateExpiry>> ScanExpiries(int64_t from_ms, size_t limit) const override {
+    const std::string end = format::PrefixEnd(format::ExpiryPrefix());
+    const rocksdb::Slice upper(end);
+    const std::unique_ptr<rocksdb::Iterator> it(db_.NewIterator(Options(&upper), family_));
+    std::vector<StateExpiry> expiries;
+    for (it->Seek(format::ExpiryKeyFrom(from_ms)); it->Valid() && expiries.size() < limit; it->Next()) {
+      ASSIGN_OR_RETURN(StateExpiry expiry, format::ParseExpiryKey(ToView(it->key())));
+      expiries.push_back(std::move(expiry));
+    }
+    RETURN_IF_ERROR(FromRocksDb(it->status(), "scan expiries of sessions"));
+    return expiries;
+  }
+
   absl::StatusOr<std::vector<MemoryNumber>> Memories() const override {
     const std::unique_ptr<rocksdb::Iterator> it(db_.NewIterator(Options(nullptr), family_));
     std::vector<MemoryNumber> memories;
-    for (it->SeekToFirst(); it->Valid(); it->Seek(format::PrefixEnd(format::MemoryPrefix(memories.back())))) {
+    for (it->Seek(format::PrefixEnd(format::ExpiryPrefix())); it->Valid(); it->Seek(format::PrefixEnd(format::MemoryPrefix(memories.back())))) {
       ASSIGN_OR_RETURN(const MemoryNumber memory, format::ParseMemoryPrefix(ToView(it->key())));
       memories.push_back(memory);
     }
@@ -159,6 +172,12 @@ absl::Status EncodeStates(const StateWrites& writes, rocksdb::DB& db, rocksdb::C
     RETURN_IF_ERROR(FromRocksDb(
         count != 0 ? out.Put(family, bytes, format::EncodeNumber(count)) : out.Delete(family, bytes), kWhat));
   }
+  for (const StateExpiry& expiry : writes.removed_expiries) {
+    RETURN_IF_ERROR(FromRocksDb(out.Delete(family, format::ExpiryKeyOf(expiry)), kWhat));
+  }
+  for (const StateExpiry& expiry : writes.added_expiries) {
+    RETURN_IF_ERROR(FromRocksDb(out.Put(family, format::ExpiryKeyOf(expiry), rocksdb::Slice()), kWhat));
+  }
   return absl::OkStatus();
 }
 
@@ -167,6 +186,9 @@ size_t EncodedBytes(const StateWrites& writes) {
   for (const auto& [key, session] : writes.sessions) bytes += key.session.size() + 2 * kOverheadPerRecord;
   for (const auto& [key, state] : writes.states) {
     bytes += key.name.size() + kOverheadPerRecord + (state.has_value() ? state->payload.size() : 0);
+  }
+  for (const auto* expiries : {&writes.removed_expiries, &writes.added_expiries}) {
+    for (const StateExpiry& expiry : *expiries) bytes += expiry.session.size() + expiry.name.size() + kOverheadPerRecord;
   }
   return bytes + writes.references.size() * kOverheadPerRecord;
 }

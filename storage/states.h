@@ -42,7 +42,7 @@ struct StateKey {
 
 struct SessionRecord {
   uint64_t number = 0;          // of its own space; > 0
-  std::vector<uint64_t> bases;  // frozen spaces, nearest first
+  std::vector<uint64_t> bases = {};  // frozen spaces, nearest first
   uint64_t states = 0;          // that it has, those of its bases included
   uint64_t bytes = 0;           // of their names and payloads
   int64_t expiry_ms = 0;        // from then on it is as if it were not there; 0: never
@@ -56,14 +56,26 @@ enum class StateKind : uint8_t {
   kLinear = 2,
   kFeedback = 3,
   kCounters = 4,
+  kExpired = 5,  // what is left of a state of a base that expired: its payload says how long the payload was
 };
 
 struct StateRecord {
   StateKind kind = StateKind::kRegister;
   uint64_t version = 0;   // its writes so far
   int64_t expiry_ms = 0;  // 0: never
-  std::string payload;    // opaque to storage
+  std::string payload = {};  // opaque to storage
   friend bool operator==(const StateRecord&, const StateRecord&) = default;
+};
+
+// Says when a session, or a state that lies in a space of it, expires. Those whose session or state is not there any
+// more, or expires at another time, mean nothing.
+struct StateExpiry {
+  int64_t expiry_ms = 0;
+  MemoryNumber memory = 0;
+  uint64_t space = 0;   // in which the state lies; 0: the session itself expires
+  std::string session = {};  // that wrote it
+  std::string name = {};
+  friend auto operator<=>(const StateExpiry&, const StateExpiry&) = default;
 };
 
 // What a batch does to sessions, in this order. Nothing stands of a key means: it is removed.
@@ -73,6 +85,8 @@ struct StateWrites {
   std::vector<std::pair<StateKey, std::optional<StateRecord>>> states;
   // Sessions that have a space among their bases; 0: the count is removed.
   std::vector<std::pair<StateSpace, uint64_t>> references;
+  std::vector<StateExpiry> removed_expiries;
+  std::vector<StateExpiry> added_expiries;
 };
 
 struct NamedSession {
@@ -96,7 +110,9 @@ class StateReader {
   // At most `limit` sessions that begin with `prefix` and come after `after`, in the order of their bytes.
   virtual absl::StatusOr<std::vector<NamedSession>> ScanSessions(MemoryNumber memory, std::string_view prefix,
                                                                  std::string_view after, size_t limit) const = 0;
-  // The memories of which anything is stored, ascending.
+  // At most `limit` expiries of any memory that are not before `from_ms`, in the order of their times.
+  virtual absl::StatusOr<std::vector<StateExpiry>> ScanExpiries(int64_t from_ms, size_t limit) const = 0;
+  // The memories of which anything but expiries is stored, ascending.
   virtual absl::StatusOr<std::vector<MemoryNumber>> Memories() const = 0;
 };
 

@@ -39,6 +39,12 @@ class StatesTest : public ::testing::Test {
   // Everything of memories 1 to 3, as text.
   static std::string Dump(const StateReader& reader) {
     std::string out = absl::StrCat("memories ", reader.Memories()->size(), "\n");
+    const auto expiries = reader.ScanExpiries(0, 1000);
+    for (const StateExpiry& each : *expiries) {
+      absl::StrAppend(&out, each.expiry_ms, " ", each.memory, " ", each.space, " ", each.session, " ", each.name, "\n");
+    }
+    const auto later = reader.ScanExpiries(20, 3);
+    absl::StrAppend(&out, later->size(), " from ", later->empty() ? 0 : later->front().expiry_ms, " on\n");
     for (MemoryNumber memory = 1; memory <= 3; ++memory) {
       const auto sessions = reader.ScanSessions(memory, "", "", 1000);
       for (const NamedSession& each : *sessions) {
@@ -86,6 +92,12 @@ TEST_F(StatesTest, RandomWritesGiveTheSameInBothStoresAndAfterARestart) {
       if (below(4) == 0) writes.states.emplace_back(StateKey{space, absl::StrCat("n", below(6))}, std::nullopt);
     }
     if (below(4) == 0) writes.references.emplace_back(space, below(3));
+    const auto expiry = [&] {
+      const int64_t at = static_cast<int64_t>(1 + below(40));
+      return below(2) == 0 ? StateExpiry{at, memory, 0, "s", ""} : StateExpiry{at, memory, 7, "s", "n"};
+    };
+    if (below(2) == 0) writes.added_expiries = {expiry()};
+    if (below(2) == 0) writes.removed_expiries = {expiry()};
     Commit(writes);
     if (round % 50 == 49) {
       Open();

@@ -1,6 +1,6 @@
-"""kill -9 of the real server while many sessions are written to: registers, compare-and-set, counters, delta rule, feedback
-and learned writes. Who is refused for want of a server asks again under the same request id. In the end everything is as
-twins in numpy have it: no acknowledged operation is lost, none is applied twice, and each session's order is kept."""
+"""kill -9 of the real server while many sessions are written to: registers, compare-and-set, counters, delta rule,
+feedback and learned writes. Who is refused for want of a server asks again under the same request id. In the end
+everything is as twins have it: nothing acknowledged is lost, nothing is applied twice, each session's order is kept."""
 
 import threading
 import time
@@ -94,8 +94,8 @@ class Worker(threading.Thread):
 
 class KillSessions(harness.SystemTest):
     def kill_again_and_again(self, server, threads, moments):
-        """Kills the server at each moment, which is waited for, while the threads run, and then waits for their end, after
-        what the caller does in between."""
+        """Kills the server at each moment, which is waited for, while the threads run, and then waits for their end,
+        after what the caller does in between."""
         pauses, pause = [], mneme.calls.Caller._pause
 
         def counted(caller, error, attempt):
@@ -125,7 +125,8 @@ class KillSessions(harness.SystemTest):
                 going = threading.Event()
                 going.set()
                 workers = [Worker(number, server.address, going) for number in range(WORKERS)]
-                soon = [lambda: time.sleep(self.random.uniform(0.2, 0.8))] * KILLS  # the moment is the point of this test
+                # The moment of the kill is the point of this test.
+                soon = [lambda: time.sleep(self.random.uniform(0.2, 0.8))] * KILLS
                 for _ in self.kill_again_and_again(server, workers, soon):
                     going.clear()
                 for worker in workers:
@@ -234,7 +235,7 @@ class KillSessions(harness.SystemTest):
                 self.assertFalse(any(thread.is_alive() for thread in threads))
                 self.assertEqual(failures[:3], [])
                 self.assertGreater(sum(reads), 0)
-                harness.note(f"FFL({p_ignore}), {shards} shards: 0 glitches in {sum(reads):,} reads of {WORKERS} clients")
+                harness.note(f"FFL({p_ignore}), {shards} shards: 0 glitches in {sum(reads):,} concurrent reads")
                 server.kill()
 
 
