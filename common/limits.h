@@ -112,6 +112,9 @@ inline constexpr size_t kMaxStateOperations = 4'096;
 inline constexpr size_t kMaxStateBytes = 32 * 1024 * 1024;
 // All states of a session, so that it fits in a message with a MiB to spare for what is around them.
 inline constexpr size_t kMaxSessionBytes = kMaxMessageBytes - 1024 * 1024;
+// One matrix of counters, which is written in pieces: it may fill its session. Some 20 million cells, where the pairs
+// of words of a text, over a vocabulary of 5,000, are a few.
+inline constexpr size_t kMaxCounterBytes = kMaxSessionBytes;
 // States of a session: a whole session is listed when it moves or forks for the last time before it is copied.
 inline constexpr size_t kMaxSessionStates = 65'536;
 // What a batch may write on one shard: the states that it changes are written whole, and held until they are.

@@ -39,7 +39,7 @@ class SessionPlanner {
   // Counts what went. Errors are the store's.
   absl::Status Expire(const StateExpiry& due, int64_t stamp_ms, ExpiredStates& counts);
 
-  // A whole session, by name of its states; NOT_FOUND.
+  // A whole session, by name of its states, each whole in its payload; NOT_FOUND.
   absl::StatusOr<std::map<std::string, StatePtr>> ReadSession(const StateMoment& moment, const std::string& session);
 
   uint64_t bytes() const { return overlay_.bytes(); }

@@ -7,6 +7,7 @@
 #include "absl/strings/str_cat.h"
 #include "common/limits.h"
 #include "common/status_macros.h"
+#include "engine/counter_matrix.h"
 #include "storage/byte_codec.h"
 
 namespace mneme {
@@ -17,8 +18,9 @@ StatePtr HideRemoved(StatePtr state) {
 }
 
 uint64_t PayloadBytesOf(const StateRecord& state) {
-  if (state.kind != StateKind::kExpired) return state.payload.size();
-  return format::ByteReader(state.payload).Varint();
+  if (state.kind == StateKind::kCounterMatrix) return state.payload.size() + PieceBytes(state);
+  if (state.kind == StateKind::kExpired) return format::ByteReader(state.payload).Varint();
+  return state.payload.size();
 }
 
 uint64_t BytesOf(const std::string& name, const StateRecord& state) { return name.size() + PayloadBytesOf(state); }
@@ -57,7 +59,9 @@ absl::StatusOr<SessionStates::Stored> SessionStates::FindStored(const std::strin
   Stored found;
   ASSIGN_OR_RETURN(found.own, overlay_.FindState(KeyOf(record_->number, name)));
   found.shown = HideRemoved(found.own);
-  if (found.own == nullptr) ASSIGN_OR_RETURN(found.shown, FindInBases(name));
+  if (found.own == nullptr) {
+    ASSIGN_OR_RETURN(found.shown, FindInBases(name));
+  }
   last_found_ = {name, found};
   return found;
 }
@@ -71,15 +75,25 @@ absl::StatusOr<StatePtr> SessionStates::Find(const std::string& name) const {
   return found.shown != nullptr && IsExpired(*found.shown) ? nullptr : found.shown;
 }
 
-absl::Status SessionStates::Put(const std::string& name, StateRecord state) {
-  if (state.payload.size() > limits::kMaxStateBytes) {
-    return absl::ResourceExhaustedError(absl::StrCat("the state would have ", state.payload.size(),
-                                                     " bytes; the bound is ", limits::kMaxStateBytes));
+absl::StatusOr<StatePtr> SessionStates::FindPiece(const std::string& name, uint32_t number) const {
+  StateKey key = KeyOf(record_->number, name);
+  key.piece = number;
+  ASSIGN_OR_RETURN(StatePtr piece, overlay_.FindState(key));
+  for (size_t i = 0; piece == nullptr && i < record_->bases.size(); ++i) {
+    key.space.number = record_->bases[i];
+    ASSIGN_OR_RETURN(piece, overlay_.FindState(key));
   }
-  ASSIGN_OR_RETURN(const Stored before, FindStored(name));
-  SessionRecord record = exists() ? *record_ : SessionRecord{.number = numbers_.Take()};
-  record.states += before.shown == nullptr ? 1 : 0;
-  record.bytes += BytesOf(name, state) - (before.shown == nullptr ? 0 : BytesOf(name, *before.shown));
+  if (piece == nullptr) return absl::DataLossError("a piece of a state is not there");
+  return piece;
+}
+
+absl::Status SessionStates::CheckSize(const SessionRecord& record, const StateRecord& state) {
+  const uint64_t bytes = PayloadBytesOf(state);
+  const uint64_t bound =
+      state.kind == StateKind::kCounterMatrix ? limits::kMaxCounterBytes : limits::kMaxStateBytes;
+  if (bytes > bound) {
+    return absl::ResourceExhaustedError(absl::StrCat("the state would have ", bytes, " bytes; the bound is ", bound));
+  }
   if (record.states > limits::kMaxSessionStates) {
     return absl::ResourceExhaustedError(absl::StrCat("the session has ", record.states - 1, " states; the bound is ",
                                                      limits::kMaxSessionStates));
@@ -88,8 +102,40 @@ absl::Status SessionStates::Put(const std::string& name, StateRecord state) {
     return absl::ResourceExhaustedError(absl::StrCat("the session would have ", record.bytes,
                                                      " bytes; the bound is ", limits::kMaxSessionBytes));
   }
+  return absl::OkStatus();
+}
+
+absl::Status SessionStates::Put(const std::string& name, StatePtr state, StatePieces pieces) {
+  ASSIGN_OR_RETURN(const Stored before, FindStored(name));
+  SessionRecord record = exists() ? *record_ : SessionRecord{.number = numbers_.Take()};
+  record.states += before.shown == nullptr ? 1 : 0;
+  record.bytes += BytesOf(name, *state) - (before.shown == nullptr ? 0 : BytesOf(name, *before.shown));
+  RETURN_IF_ERROR(CheckSize(record, *state));
   SetRecord(std::move(record));
-  PutOwn(name, std::make_shared<const StateRecord>(std::move(state)), before.own);
+  const bool follows = before.own != nullptr && state->version == before.own->version + 1;
+  if (!follows) RETURN_IF_ERROR(RemovePieces(name, before.own));  // it expired: those are of no other
+  for (auto& [number, payload] : pieces) {
+    StateKey key = KeyOf(record_->number, name);
+    key.piece = number;
+    StatePtr piece;
+    if (payload.has_value()) {
+      piece = std::make_shared<const StateRecord>(
+          StateRecord{.kind = StateKind::kPiece, .payload = *std::move(payload)});
+    }
+    overlay_.PutState(key, std::move(piece));
+  }
+  PutOwn(name, std::move(state), before.own);
+  return absl::OkStatus();
+}
+
+absl::Status SessionStates::RemovePieces(const std::string& name, const StatePtr& own) {
+  if (own == nullptr || own->kind != StateKind::kCounterMatrix) return absl::OkStatus();
+  ASSIGN_OR_RETURN(const std::vector<uint32_t> numbers, PieceNumbers(*own));
+  StateKey key = KeyOf(record_->number, name);
+  for (const uint32_t number : numbers) {
+    key.piece = number;
+    overlay_.PutState(key, nullptr);
+  }
   return absl::OkStatus();
 }
 
@@ -103,6 +149,7 @@ absl::Status SessionStates::Remove(const std::string& name) {
   --record.states;
   record.bytes -= BytesOf(name, *before.shown);
   SetRecord(std::move(record));
+  RETURN_IF_ERROR(RemovePieces(name, before.own));
   PutOwn(name, std::move(mark), before.own);
   return absl::OkStatus();
 }
@@ -125,9 +172,11 @@ absl::StatusOr<bool> SessionStates::RemoveExpired(const StateExpiry& due) {
   if (!is_it || !IsExpired(*state)) return false;
   if (exists() && record_->number == due.space) {
     RETURN_IF_ERROR(Remove(due.name));
-  } else {
-    overlay_.PutState(key, WhatIsLeftOf(*state));
+    return true;
   }
+  // Pieces in a base may be those of a later state, too: they go with the base.
+  if (state->kind == StateKind::kCounterMatrix) return false;
+  overlay_.PutState(key, WhatIsLeftOf(*state));
   return true;
 }
 
@@ -154,11 +203,24 @@ void SessionStates::SetExpiry(int64_t expiry_ms) {
 
 absl::Status SessionStates::Flatten() {
   ASSIGN_OR_RETURN(const auto all, All());
+  std::vector<std::pair<StateKey, StatePtr>> pieces;
+  for (const auto& [name, state] : all) {
+    if (state->kind != StateKind::kCounterMatrix) continue;
+    ASSIGN_OR_RETURN(const std::vector<uint32_t> numbers, PieceNumbers(*state));
+    for (const uint32_t number : numbers) {
+      ASSIGN_OR_RETURN(StatePtr piece, FindPiece(name, number));
+      pieces.emplace_back(StateKey{{key_.memory, 0}, name, number}, std::move(piece));
+    }
+  }
   RETURN_IF_ERROR(ReleaseSpaces());
   SessionRecord record{.number = numbers_.Take(), .states = all.size(), .expiry_ms = record_->expiry_ms};
   for (const auto& [name, state] : all) record.bytes += BytesOf(name, *state);
   SetRecord(std::move(record));
   for (const auto& [name, state] : all) PutOwn(name, state, nullptr);
+  for (auto& [key, piece] : pieces) {
+    key.space.number = record_->number;
+    overlay_.PutState(key, std::move(piece));
+  }
   return absl::OkStatus();
 }
 

@@ -10,6 +10,7 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "engine/state_change.h"
 #include "engine/state_overlay.h"
 
 namespace mneme {
@@ -43,8 +44,11 @@ class SessionStates {
 
   // Null when there is none, or it expired.
   absl::StatusOr<StatePtr> Find(const std::string& name) const;
-  // Makes the session when there is none. RESOURCE_EXHAUSTED beyond the limits of a session; store errors.
-  absl::Status Put(const std::string& name, StateRecord state);
+  // A piece of the state that Find() finds. DATA_LOSS when it is not there.
+  absl::StatusOr<StatePtr> FindPiece(const std::string& name, uint32_t number) const;
+  // Writes a state, with what becomes of its pieces. Makes the session when there is none. RESOURCE_EXHAUSTED beyond
+  // the limits of a session; store errors.
+  absl::Status Put(const std::string& name, StatePtr state, StatePieces pieces = {});
   // Does nothing when there is none.
   absl::Status Remove(const std::string& name);
   // Everything that Find() finds, by name.
@@ -76,6 +80,10 @@ class SessionStates {
   bool IsExpired(const StateRecord& state) const;
   absl::StatusOr<StatePtr> FindInBases(const std::string& name) const;
   StateKey KeyOf(uint64_t number, const std::string& name) const { return {{key_.memory, number}, name}; }
+  // The pieces of a state in the session's own space go.
+  absl::Status RemovePieces(const std::string& name, const StatePtr& own);
+  // RESOURCE_EXHAUSTED when a session of this record may not be, or the state that made it so.
+  static absl::Status CheckSize(const SessionRecord& record, const StateRecord& state);
   // Puts `state`, which may be null, in the place of `before` in the session's own space.
   void PutOwn(const std::string& name, StatePtr state, const StatePtr& before);
   void SetRecord(std::optional<SessionRecord> record);

@@ -136,7 +136,7 @@ struct ForkSession {
 // Takes the place of whatever the session was.
 struct PutSession {
   std::string session;
-  std::map<std::string, StateRecord> states;
+  std::map<std::string, StatePtr> states;  // whole, none is null
   int64_t expiry_ms = 0;
 };
 

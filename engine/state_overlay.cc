@@ -40,6 +40,7 @@ absl::StatusOr<std::map<std::string, StatePtr>> StateOverlay::StatesOf(const Sta
     }));
   }
   for (auto at = states_.lower_bound({space, ""}); at != states_.end() && at->first.space == space; ++at) {
+    if (at->first.piece != 0) continue;
     at->second != nullptr ? void(states[at->first.name] = at->second) : void(states.erase(at->first.name));
   }
   return states;
@@ -49,6 +50,7 @@ absl::StatusOr<bool> StateOverlay::IsEmpty(const StateSpace& space) const {
   bool found = false;
   std::set<std::string> removed;
   for (auto at = states_.lower_bound({space, ""}); at != states_.end() && at->first.space == space; ++at) {
+    if (at->first.piece != 0) continue;
     found |= at->second != nullptr;
     if (at->second == nullptr) removed.insert(at->first.name);
   }
@@ -115,9 +117,7 @@ StateWrites StateOverlay::TakeWrites() {
   StateWrites writes;
   writes.dropped_spaces.assign(dropped_.begin(), dropped_.end());
   for (auto& [key, record] : sessions_) writes.sessions.emplace_back(key, std::move(record));
-  for (const auto& [key, state] : states_) {
-    writes.states.emplace_back(key, state == nullptr ? std::nullopt : std::optional<StateRecord>(*state));
-  }
+  writes.states.assign(states_.begin(), states_.end());
   for (const auto& [expiry, is] : expiries_) {
     (is == ExpiryIs::kAdded ? writes.added_expiries : writes.removed_expiries).push_back(expiry);
   }

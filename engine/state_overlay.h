@@ -19,8 +19,6 @@
 
 namespace mneme {
 
-using StatePtr = std::shared_ptr<const StateRecord>;  // null: there is none
-
 // Reads see the changes. Errors are the store's. Not thread-safe.
 class StateOverlay {
  public:

@@ -84,8 +84,11 @@ absl::StatusOr<ParsedRequestAge> ParseRequestByAgeKey(std::string_view bytes);
 std::string SessionKeyOf(const SessionKey& key);
 absl::StatusOr<SessionKey> ParseSessionKey(std::string_view bytes);
 // memory u32 | 'v' | number u64, and after it the name: a state
+// memory u32 | 'c' | number u64, and after it a u32 above 0 and the name: a piece of a state
 std::string StateSpacePrefix(const StateSpace& space);
+std::string PieceSpacePrefix(const StateSpace& space);
 std::string StateKeyOf(const StateKey& key);
+// Of no piece.
 absl::StatusOr<StateKey> ParseStateKey(std::string_view bytes);
 // memory u32 | 'r' | number u64: how many sessions have a space among their bases
 std::string ReferenceKeyOf(const StateSpace& space);

@@ -22,7 +22,7 @@ class MemoryStateReader final : public StateReader {
                           const std::function<bool(std::string_view, StateRecord)>& visit) const override {
     for (auto at = states_.states_.lower_bound({space, ""}); at != states_.states_.end() && at->first.space == space;
          ++at) {
-      if (!visit(at->first.name, at->second)) break;
+      if (at->first.piece == 0 && !visit(at->first.name, at->second)) break;
     }
     return absl::OkStatus();
   }
@@ -70,7 +70,7 @@ void MemoryStates::Apply(const StateWrites& writes) {
     session.has_value() ? void(sessions_[key] = *session) : void(sessions_.erase(key));
   }
   for (const auto& [key, state] : writes.states) {
-    state.has_value() ? void(states_[key] = *state) : void(states_.erase(key));
+    state != nullptr ? void(states_[key] = *state) : void(states_.erase(key));
   }
   for (const auto& [space, count] : writes.references) {
     count != 0 ? void(references_[space] = count) : void(references_.erase(space));

@@ -9,6 +9,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <functional>
+#include <memory>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -37,6 +38,7 @@ struct StateSpace {
 struct StateKey {
   StateSpace space;
   std::string name;
+  uint32_t piece = 0;  // 0: the state itself; else a piece of it that is stored beside it
   friend auto operator<=>(const StateKey&, const StateKey&) = default;
 };
 
@@ -57,6 +59,8 @@ enum class StateKind : uint8_t {
   kFeedback = 3,
   kCounters = 4,
   kExpired = 5,  // what is left of a state of a base that expired: its payload says how long the payload was
+  kCounterMatrix = 6,  // counters, in pieces that the payload lists
+  kPiece = 7,          // a piece of a state; version 0
 };
 
 struct StateRecord {
@@ -66,6 +70,8 @@ struct StateRecord {
   std::string payload = {};  // opaque to storage
   friend bool operator==(const StateRecord&, const StateRecord&) = default;
 };
+
+using StatePtr = std::shared_ptr<const StateRecord>;  // null: there is none
 
 // Says when a session, or a state that lies in a space of it, expires. Those whose session or state is not there any
 // more, or expires at another time, mean nothing.
@@ -82,7 +88,7 @@ struct StateExpiry {
 struct StateWrites {
   std::vector<StateSpace> dropped_spaces;  // every state of them goes
   std::vector<std::pair<SessionKey, std::optional<SessionRecord>>> sessions;
-  std::vector<std::pair<StateKey, std::optional<StateRecord>>> states;
+  std::vector<std::pair<StateKey, StatePtr>> states;
   // Sessions that have a space among their bases; 0: the count is removed.
   std::vector<std::pair<StateSpace, uint64_t>> references;
   std::vector<StateExpiry> removed_expiries;
@@ -104,7 +110,7 @@ class StateReader {
   virtual absl::StatusOr<std::optional<StateRecord>> FindState(const StateKey& key) const = 0;
   // 0 when nothing is counted.
   virtual absl::StatusOr<uint64_t> FindReferences(const StateSpace& space) const = 0;
-  // Calls `visit` for each state of a space by name, those that hide others too, until it returns false.
+  // Calls `visit` for each state of a space by name, those that hide others too, but no pieces, until it returns false.
   virtual absl::Status ScanStates(const StateSpace& space,
                                   const std::function<bool(std::string_view name, StateRecord)>& visit) const = 0;
   // At most `limit` sessions that begin with `prefix` and come after `after`, in the order of their bytes.

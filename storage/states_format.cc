@@ -10,6 +10,7 @@ namespace {
 
 constexpr char kSessionMark = 's';
 constexpr char kStateMark = 'v';
+constexpr char kPieceMark = 'c';
 constexpr char kReferenceMark = 'r';
 constexpr char kExpiryMark = 'e';
 
@@ -29,7 +30,15 @@ std::string MarkedSpace(const StateSpace& space, char mark) {
 
 std::string SessionKeyOf(const SessionKey& key) { return Marked(key.memory, kSessionMark) + key.session; }
 std::string StateSpacePrefix(const StateSpace& space) { return MarkedSpace(space, kStateMark); }
-std::string StateKeyOf(const StateKey& key) { return StateSpacePrefix(key.space) + key.name; }
+std::string PieceSpacePrefix(const StateSpace& space) { return MarkedSpace(space, kPieceMark); }
+
+std::string StateKeyOf(const StateKey& key) {
+  if (key.piece == 0) return StateSpacePrefix(key.space) + key.name;
+  std::string out = PieceSpacePrefix(key.space);
+  ByteWriter(out).BigEndian(key.piece);
+  return out + key.name;
+}
+
 std::string ReferenceKeyOf(const StateSpace& space) { return MarkedSpace(space, kReferenceMark); }
 
 absl::StatusOr<SessionKey> ParseSessionKey(std::string_view bytes) {
@@ -141,7 +150,7 @@ absl::StatusOr<StateRecord> DecodeSessionState(std::string_view record) {
   state.expiry_ms = UnZigZag(reader.Varint());
   state.kind = static_cast<StateKind>(kind);
   state.payload = std::string(reader.Text());
-  if (!reader.AtEnd() || kind > static_cast<uint8_t>(StateKind::kExpired)) return Damaged("state of a session");
+  if (!reader.AtEnd() || kind > static_cast<uint8_t>(StateKind::kPiece)) return Damaged("state of a session");
   const bool removed = state.kind == StateKind::kRemoved;
   if (removed && (state.version != 0 || state.expiry_ms != 0 || !state.payload.empty())) {
     return Damaged("state of a session");

@@ -98,7 +98,8 @@ std::vector<Decoder> Decoders() {
       MakeDecoder("memory", {EncodeMemory(kMemory), EncodeMemory(ChoosingMemory())}, [](auto b) { return DecodeMemory(3, b); }, EncodeMemory),
       MakeDecoder("state", {EncodeState({500, 612, 3})}, DecodeState, EncodeState),
       MakeDecoder("session", {EncodeSession(kSession), EncodeSession({.number = 1})}, DecodeSession, EncodeSession),
-      MakeDecoder("state of a session", {EncodeSessionState(kState), EncodeSessionState({.kind = StateKind::kRemoved})},
+      MakeDecoder("state of a session", {EncodeSessionState(kState), EncodeSessionState({.kind = StateKind::kRemoved}),
+                   EncodeSessionState({.kind = StateKind::kPiece, .payload = "cells"})},
                   DecodeSessionState, EncodeSessionState),
       MakeDecoder("store format", {EncodeStoreFormat(1)}, DecodeStoreFormat, EncodeStoreFormat),
       MakeDecoder("partition key", {PartitionPrefix({1, 2})}, ParsePartitionKey, PartitionPrefix),
@@ -138,6 +139,9 @@ TEST(FormatTest, RecordsHaveTheirGoldenBytes) {
   EXPECT_EQ(Hex(SessionKeyOf({3, "chat42"})), "00 00 00 03 73 63 68 61 74 34 32");
   EXPECT_EQ(Hex(StateKeyOf({{3, 258}, "mode"})), "00 00 00 03 76 00 00 00 00 00 00 01 02 6d 6f 64 65");
   EXPECT_EQ(Hex(ReferenceKeyOf({3, 258})), "00 00 00 03 72 00 00 00 00 00 00 01 02");
+  EXPECT_EQ(Hex(StateKeyOf({{3, 258}, "c", 7})), "00 00 00 03 63 00 00 00 00 00 00 01 02 00 00 00 07 63");
+  EXPECT_EQ(Hex(ExpiryKeyOf({1000, 3, 258, "s", "a"})),
+            "00 00 00 00 65 00 00 00 00 00 00 03 e8 00 00 00 03 00 00 00 00 00 00 01 02 01 73 61");
 }
 
 TEST(FormatTest, KeysHaveTheirGoldenBytes) {
@@ -192,6 +196,16 @@ TEST(FormatTest, KeysOfWorkingMemoryAreReadBackAndKeptApart) {
   EXPECT_EQ(ParseSessionKey(SessionKeyOf(session)).value(), session);
   EXPECT_EQ(ParseStateKey(StateKeyOf(state)).value(), state);
   EXPECT_EQ(ParseMemoryPrefix(ReferenceKeyOf({3, 258})).value(), 3U);
+  const StateExpiry of_state{1000, 3, 258, "chat42", "mode"};
+  for (const StateExpiry& expiry : {of_state, StateExpiry{1000, 3, 0, "chat42", ""}}) {
+    const std::string key = ExpiryKeyOf(expiry);
+    EXPECT_EQ(ParseExpiryKey(key).value(), expiry);
+    // The name alone may be shorter, but not be absent where a state expires.
+    for (size_t i = 0; i + expiry.name.size() < key.size() + (expiry.space != 0 ? 1 : 0); ++i) {
+      EXPECT_FALSE(ParseExpiryKey(key.substr(0, i)).ok()) << i;
+    }
+  }
+  EXPECT_FALSE(ParseExpiryKey(SessionKeyOf(session)).ok());
   EXPECT_FALSE(ParseSessionKey(StateKeyOf(state)).ok());
   EXPECT_FALSE(ParseStateKey(SessionKeyOf(session)).ok());
   EXPECT_FALSE(ParseStateKey(StateKeyOf({{3, 258}, ""}).substr(0, 12)).ok());
