@@ -416,13 +416,14 @@ class Memory(Asking, masks.WithMasks):
         durability: str,
         fingerprint: Optional[Mapping[str, Any]],
     ) -> memory_pb2.InsertRequest:
-        return memory_pb2.InsertRequest(
+        request = memory_pb2.InsertRequest(
             memory=self.name,
             partition=partition,
-            entries=wire.entries(keys, values, columns),
             durability=wire.choice("durability", durability, wire.DURABILITIES),
             fingerprint=wire.fingerprint(self._fingerprint if fingerprint is None else fingerprint),
         )
+        wire.entries(keys, values, columns, into=request.entries)
+        return request
 
 
 def _check_batch(batch: Any) -> None:
