@@ -35,7 +35,7 @@ class Examples(harness.SystemTest):
 
     def test_neural_priming(self):
         wanted = {"text only": 0.4388, "1 shot": 0.7004, "1 shot + text, alpha 0.5": 0.7673}
-        alphas = {"1 shot + text, alpha 0.9": 0.5401, "1 shot + text, alpha 0.7": 0.7060, "1 shot + text, alpha 0.3": 0.7561}
+        alphas = {f"1 shot + text, alpha {alpha}": x for alpha, x in ((0.9, 0.5401), (0.7, 0.7060), (0.3, 0.7561))}
         noisy = {"899 images, 30 % of the captions wrong": 0.8909, "the same + text, not blurred, alpha 0.7": 0.5045}
         two = {"2 shots": 0.7606, "2 shots + text, alpha 0.4": 0.7962, "text only, not blurred": 0.3619}
         self.check("01_neural_priming", {**wanted, **alphas, **noisy, **two}, (1e-12, {"centroids off by": 0.0}))
@@ -59,8 +59,8 @@ class Examples(harness.SystemTest):
             raise unittest.SkipTest(f"needs the data set selfmem in {harness.SHARED}; set MNEME_SHARED_DATA")
         alone = {"bm25": 38.89, "dual_retrieval": 58.07, "dual_selfmem": 59.49, "joint_retrieval": 58.58,
                  "joint_selfmem": 60.11, "random": 1.14}
-        chosen = {"bm25": 100, "dual_retrieval": 1059, "dual_selfmem": 509, "joint_retrieval": 252, "joint_selfmem": 553,
-                  "random": 10}
+        chosen = {"bm25": 100, "dual_retrieval": 1059, "dual_selfmem": 509, "joint_retrieval": 252,
+                  "joint_selfmem": 553, "random": 10}
         best = {"the server's choice by the oracle's scores (it sees the reference)": 63.77}
         self.check(
             "05_selfmem",
@@ -116,7 +116,8 @@ class Examples(harness.SystemTest):
                   for name, areas in published.items() for shrink, area in zip((0, 1, 3), areas)}
         zeros = {"ip, lambda 3/20: all-zero rows": 870, "cosine, lambda 3/20: all-zero rows": 8980}
         # Of means the published run tells neither the start nor the steps.
-        means = {f"ip, 50 means, lambda {shrink}/50: mean AUC": area for shrink, area in ((0, 0.9898), (1, 0.9914), (3, 0.9925))}
+        means = {f"ip, 50 means, lambda {shrink}/50: mean AUC": area
+                 for shrink, area in ((0, 0.9898), (1, 0.9914), (3, 0.9925))}
         self.check("10_memae", {**wanted, **zeros}, (1.2e-3, means))
 
     def test_to_m_my(self):

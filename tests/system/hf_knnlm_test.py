@@ -1,8 +1,8 @@
 """The Hugging Face example with a small random GPT-2: what is memorised is said, what is said may be learned, and an
 outage changes nothing but the time of a step.
 
-Runs in a virtual environment under build/, which the first run makes: Debian's python3-torch, and from the package index
-what client/python/examples/hf_requirements.txt names.
+Runs in a virtual environment under build/, which the first run makes: Debian's python3-torch, and from the package
+index what client/python/examples/hf_requirements.txt names.
 """
 
 import hashlib
@@ -30,7 +30,8 @@ def enter_environment():
         )
         install = [str(ENVIRONMENT / "bin" / "pip"), "install", "--quiet", "--requirement", str(REQUIREMENTS)]
         if subprocess.run(install).returncode != 0:
-            sys.exit(f"hf_knnlm_test: pip could not install {REQUIREMENTS.relative_to(ROOT)}; is a package index in reach?")
+            wanted = REQUIREMENTS.relative_to(ROOT)
+            sys.exit(f"hf_knnlm_test: pip could not install {wanted}; is a package index in reach?")
         done.touch()
     python = str(ENVIRONMENT / "bin" / "python")  # in full: by its own path it knows that it is in an environment
     os.execv(python, [python, *sys.argv])
@@ -106,7 +107,7 @@ class HuggingFace(harness.SystemTest):
                     without = self.generate(knn, scores=True)
                 seconds = time.monotonic() - start
                 steps = TOTAL - PROMPT
-                harness.note(f"{name}: {steps} steps in {seconds:.2f} s, {BUDGET_MS:.0f} ms each at most; {knn.failure}")
+                harness.note(f"{name}: {steps} steps in {seconds:.2f} s of {BUDGET_MS:.0f} ms each; {knn.failure}")
                 self.assertEqual(knn.failed, steps)
                 np.testing.assert_array_equal(without, alone)
                 self.assertLess(seconds, steps * BUDGET_MS / 1000 + 5)

@@ -46,7 +46,7 @@ def released(folder):
 
 
 def agreement(grams):
-    """What a selector knows that sees no reference: the n-grams that each candidate of a pool shares with the others."""
+    """What a selector knows that sees no reference: the n-grams that a candidate shares with the others of its pool."""
     sizes = [sum(sum(counts.values()) for counts in one) for one in grams]
     shared = np.zeros((len(grams), len(grams)))
     for a, b in itertools.combinations(range(len(grams)), 2):
@@ -85,13 +85,15 @@ def run(client, plot=None, data=None):
     dual = overlaps[:, SYSTEMS.index("dual_retrieval")]
     return page.show(
         f"Selfmem: {len(references)} pools of {len(SYSTEMS)} candidates, BLEU; "
-        + ("the released outputs, En-De" if told else f"generated lines ({folder or 'no data folder'} is not there)"),
+        + ("the released outputs, En-De" if told else "generated lines, the released outputs not being there"),
         [
-            *[(f"{system} alone", published(ALONE, i), bleu.corpus(overlaps[:, i])) for i, system in enumerate(SYSTEMS)],
+            *[(f"{system} alone", published(ALONE, i), bleu.corpus(overlaps[:, i]))
+              for i, system in enumerate(SYSTEMS)],
             ("the server's choice by the oracle's scores (it sees the reference)", published((63.77,), 0),
              bleu.corpus(overlaps[rows, by_oracle])),
             ("same as argmax of the scores", 1.0, float(np.mean(by_oracle == oracle.argmax(1)))),
-            *[(f"chosen of {system}", published(CHOSEN, i), int((by_oracle == i).sum())) for i, system in enumerate(SYSTEMS)],
+            *[(f"chosen of {system}", published(CHOSEN, i), int((by_oracle == i).sum()))
+              for i, system in enumerate(SYSTEMS)],
             ("the server's choice by agreement (no reference)", None, bleu.corpus(overlaps[rows, by_agreement])),
             *[(f"dual_retrieval, memories of quarter {i + 1}", published(QUARTILES, i), bleu.corpus(dual[quarter]))
               for i, quarter in enumerate(quarters)],
