@@ -60,6 +60,28 @@ absl::Status AdminClient::DropMemory(const std::string& name) {
   return UnaryCall(*stub_->service, options_, &Service::Stub::DropMemory, request).status();
 }
 
+absl::StatusOr<v1::SetAliasResponse> AdminClient::SetAlias(const v1::SetAliasRequest& request) {
+  return UnaryCall(*stub_->service, options_, &Service::Stub::SetAlias, request);
+}
+
+absl::Status AdminClient::DropAlias(const std::string& alias) {
+  v1::DropAliasRequest request;
+  request.set_alias(alias);
+  return UnaryCall(*stub_->service, options_, &Service::Stub::DropAlias, request).status();
+}
+
+absl::StatusOr<std::vector<v1::Alias>> AdminClient::ListAliases() {
+  std::vector<v1::Alias> aliases;
+  v1::ListAliasesRequest request;
+  do {
+    ASSIGN_OR_RETURN(v1::ListAliasesResponse page,
+                     UnaryCall(*stub_->service, options_, &Service::Stub::ListAliases, request));
+    for (auto& alias : *page.mutable_aliases()) aliases.push_back(std::move(alias));
+    request.set_page_token(page.next_page_token());
+  } while (!request.page_token().empty());
+  return aliases;
+}
+
 absl::Status AdminClient::BuildIndex(const v1::BuildIndexRequest& request,
                                      const std::function<bool(const v1::BuildIndexResponse&)>& progress) {
   grpc::ClientContext context;

@@ -26,7 +26,15 @@ class AdminClient {
   absl::StatusOr<v1::MemoryDescription> GetMemory(const std::string& name);
   // All memories, by name, however many pages that takes.
   absl::StatusOr<std::vector<v1::MemoryDescription>> ListMemories();
+  // Returns FAILED_PRECONDITION while an alias points to it.
   absl::Status DropMemory(const std::string& name);
+
+  // Returns ALREADY_EXISTS if a memory has the name; ABORTED if the alias is not as expected.
+  absl::StatusOr<v1::SetAliasResponse> SetAlias(const v1::SetAliasRequest& request);
+  // Returns NOT_FOUND if there is no such alias.
+  absl::Status DropAlias(const std::string& alias);
+  // All aliases, by name, however many pages that takes.
+  absl::StatusOr<std::vector<v1::Alias>> ListAliases();
 
   // Builds, telling `progress` as it goes; that returning false cancels the work (CANCELLED). Has no deadline.
   absl::Status BuildIndex(const v1::BuildIndexRequest& request,

@@ -21,6 +21,8 @@ inline constexpr uint32_t kMaxShards = 256;
 inline constexpr size_t kMaxFingerprintFieldBytes = 256;
 // Memories of one deployment: the catalogue is held in ram.
 inline constexpr size_t kMaxMemories = 100'000;
+// Aliases of one deployment: a drop looks at all of them under the lock that finding a memory takes.
+inline constexpr size_t kMaxAliases = 10'000;
 
 // --- Shapes -------------------------------------------------------------------------------------------------------
 
@@ -43,6 +45,8 @@ inline constexpr float kMaxHalf = 65'504.0F;
 
 // --- Requests -----------------------------------------------------------------------------------------------------
 
+// One message, in or out: 16 times gRPC's default, so that 16,384 x 1,024 f32 keys fit, and no more.
+inline constexpr size_t kMaxMessageBytes = 64 * 1024 * 1024;
 // k: the literature goes to 1,024; adaptive combiners and re-ranking double and redouble that.
 inline constexpr uint32_t kMaxK = 4'096;
 // Rows of one query message: a decode batch with beams, or a prefill of one sequence.
@@ -59,6 +63,13 @@ inline constexpr size_t kMaxPartitionsPerQuery = 1'024;
 inline constexpr size_t kMaxExtraCandidatesPerRow = 4'096;
 // (temperature, k) cells of a distribution request: a whole tuning grid in one search.
 inline constexpr size_t kMaxDistributionCells = 256;
+// Sources of one mixture: a global memory, a tenant's, a session's, and a dozen more; each is a search of its own.
+inline constexpr size_t kMaxMixtureSources = 16;
+// The weight of a source: any two stand in a ratio whose logarithm and inverse have all their digits.
+inline constexpr double kMinMixtureWeight = 1e-9;
+inline constexpr double kMaxMixtureWeight = 1e9;
+// Bytes of the keys of a mixture, which each of its searches holds: four messages of the largest size.
+inline constexpr size_t kMaxMixtureKeyBytes = 4 * kMaxMessageBytes;
 // Attention over all entries holds a value for each (row, entry): 64 rows over 4,096 slots of 256 components.
 inline constexpr size_t kMaxAttendedBytes = size_t{512} << 20;
 // k of a search that wants every entry; the bytes above are reached before.
@@ -67,6 +78,11 @@ inline constexpr uint32_t kEveryEntry = uint32_t{1} << 26;
 inline constexpr uint32_t kTieRoom = 256;
 // Labels of one centroids read-out: the classes of the largest published classifiers are 21,841.
 inline constexpr size_t kMaxCentroidLabels = 65'536;
+// Sums by label that are kept between read-outs of centroids: two numbers of f64 a component, so the 21,841 classes of
+// 768 components just do not fit and the 1,000 classes of 1,024 do sixteen times. The least recently used go first.
+inline constexpr uint64_t kMaxLabelSumBytes = uint64_t{256} << 20;
+// Below so many rows a partition is summed as fast as its sums are found.
+inline constexpr uint64_t kMinSummedRows = 256;
 // Multiplications of one match, entries x entries x components: half a minute or so of one core. Coocmap's 5,000 words
 // by 5,000 over 10,000 pairs are 2.5e11.
 inline constexpr double kMaxMatchProducts = 3e11;
@@ -74,6 +90,10 @@ inline constexpr double kMaxMatchProducts = 3e11;
 inline constexpr size_t kMaxMatchBytes = size_t{1} << 30;
 // Entries of all pools that one select looks at: it holds their scores and values.
 inline constexpr size_t kMaxPoolEntries = size_t{1} << 20;
+// Matches that are kept to be asked again, in full and for a few entries: 32 bytes an entry of either side, so that
+// those of two million fit; each may be looked at to find one.
+inline constexpr uint64_t kMaxMatchCacheBytes = uint64_t{64} << 20;
+inline constexpr size_t kMaxKnownMatches = 256;
 // Queries of one learned write: its answers are remembered with the request id, 65 bytes each.
 inline constexpr size_t kMaxRememberRows = 1'024;
 // Bytes of the slots of one table, which the shard's writer holds in ram.
@@ -90,8 +110,6 @@ inline constexpr size_t kMaxTrieTokens = size_t{4} << 20;
 inline constexpr size_t kMaxKnownVocabularies = 16;
 // Entries of one scan page.
 inline constexpr size_t kMaxScanPage = 8'192;
-// One message, in or out: 16 times gRPC's default, so that 16,384 x 1,024 f32 keys fit, and no more.
-inline constexpr size_t kMaxMessageBytes = 64 * 1024 * 1024;
 // Request metadata: gRPC's own default, stated.
 inline constexpr size_t kMaxMetadataBytes = 8 * 1024;
 // Violations named in one error: the details share the peer's 8 KiB of trailing metadata.
@@ -112,6 +130,9 @@ inline constexpr size_t kMaxStateOperations = 4'096;
 inline constexpr size_t kMaxStateBytes = 32 * 1024 * 1024;
 // All states of a session, so that it fits in a message with a MiB to spare for what is around them.
 inline constexpr size_t kMaxSessionBytes = kMaxMessageBytes - 1024 * 1024;
+// One matrix of counters, which is written in pieces: it may fill its session. Some 20 million cells, where the pairs
+// of words of a text, over a vocabulary of 5,000, are a few.
+inline constexpr size_t kMaxCounterBytes = kMaxSessionBytes;
 // States of a session: a whole session is listed when it moves or forks for the last time before it is copied.
 inline constexpr size_t kMaxSessionStates = 65'536;
 // What a batch may write on one shard: the states that it changes are written whole, and held until they are.
@@ -143,6 +164,12 @@ inline constexpr size_t kInsertStreamWindowBytes = 16 * 1024 * 1024;
 // decode loop that runs well ahead.
 inline constexpr size_t kMaxWaitingSteps = 64;
 inline constexpr size_t kMaxWaitingStepBytes = 2 * kMaxMessageBytes;
+// Leases of one deployment: each keeps the files of its version on disk. A few hundred jobs read pinned versions at once.
+inline constexpr size_t kMaxLeases = 256;
+// The longest lease without renewal: what a client that died keeps goes within it. An epoch of evaluation renews.
+inline constexpr uint32_t kMaxLeaseMs = 10 * 60 * 1000;
+// Of the ram limit, the share that leases may hold in tails: three parts stay for writes, which count what leases hold.
+inline constexpr uint64_t kLeaseRamParts = 4;
 // Workers for calls that block (get, scan, count, catalogue), and calls that wait for one.
 inline constexpr size_t kCallWorkers = 4;
 inline constexpr size_t kMaxQueuedCalls = 256;
@@ -157,7 +184,7 @@ inline constexpr uint32_t kMaxRabitqBits = 4;
 // Components of a key whose index learns a projection: its matrix is 16 MiB and found in tens of seconds, which
 // grow with the square and the cube of them.
 inline constexpr uint32_t kMaxProjectedDimension = 2'048;
-// Descriptions of one page of memories.
+// Descriptions of one page of memories, or of aliases.
 inline constexpr size_t kMaxMemoriesPage = 1'000;
 // Queries of one recall probe: each is searched exactly as well.
 inline constexpr size_t kMaxProbeQueries = 1'024;

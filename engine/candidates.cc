@@ -9,6 +9,8 @@
 
 #include "common/limits.h"
 #include "common/status_macros.h"
+#include "engine/leases.h"
+#include "engine/visible_rows.h"
 
 namespace mneme {
 namespace {
@@ -75,13 +77,58 @@ bool IsVisible(const Versions& versions, PartitionId partition, Row row) {
   });
 }
 
+// Rows in the one version of a partition that a lease holds. The store, which gave `rows`, may know an id that was
+// overwritten or deleted since by another row or by none: such ids are looked for among those of the version, in one
+// pass over them.
+absl::Status FindPinnedRows(const Versions& versions, const std::vector<const Wanted*>& wanted,
+                            const CallLimits& limits, std::vector<std::optional<Row>>& rows) {
+  std::map<EntryId, std::optional<Row>> missing;
+  for (size_t i = 0; i < wanted.size(); ++i) {
+    const bool visible = rows[i].has_value() && IsVisible(versions, wanted[i]->partition, *rows[i]);
+    if (!visible && !IsServerId(wanted[i]->id)) missing.emplace(wanted[i]->id, std::nullopt);
+  }
+  RowFilter filter;
+  filter.ids.emplace();
+  for (const auto& [id, row] : missing) filter.ids->push_back(id);
+  if (missing.empty()) return absl::OkStatus();
+  for (const auto& version : versions) {
+    RETURN_IF_ERROR(ForEachVisibleRow(*version, filter, limits, [&](const RowBlock& block, size_t i) {
+      missing[block.ids[i]] = block.RowAt(i);
+    }));
+  }
+  for (size_t i = 0; i < wanted.size(); ++i) {
+    const auto found = missing.find(wanted[i]->id);
+    if (found != missing.end()) rows[i] = found->second;
+  }
+  return absl::OkStatus();
+}
+
+using WantedByPartition = std::map<PartitionId, std::vector<const Wanted*>>;
+using RowsByPartition = std::map<PartitionId, std::vector<std::optional<Row>>>;
+
+// As FindVisibleRows, of the versions of a lease.
+absl::StatusOr<Versions> FindPinned(Shard& shard, const CandidateContext& context, const WantedByPartition& wanted,
+                                    RowsByPartition& rows) {
+  Versions all;
+  for (const auto& [partition, of_partition] : wanted) {
+    ASSIGN_OR_RETURN(rows[partition], RowsOf(shard, {context.memory.number, partition}, of_partition));
+    PartitionSelection selection;
+    selection.partitions = {partition};
+    const Versions versions = context.command.lease->Select(shard.number(), selection).versions;
+    RETURN_IF_ERROR(FindPinnedRows(versions, of_partition, context.command.limits, rows[partition]));
+    all.insert(all.end(), versions.begin(), versions.end());
+  }
+  return all;
+}
+
 // The rows of `wanted` by partition, with versions in which every mapped one is visible. An upsert is in the store a
 // moment before it is published: between the two, its id names a row that no version has yet, so what is committed is
 // waited for, and the id looked up again.
-absl::StatusOr<Versions> FindVisibleRows(Shard& shard, MemoryNumber memory,
-                                         const std::map<PartitionId, std::vector<const Wanted*>>& wanted,
-                                         const CallLimits& limits,
-                                         std::map<PartitionId, std::vector<std::optional<Row>>>& rows) {
+absl::StatusOr<Versions> FindVisibleRows(Shard& shard, const CandidateContext& context,
+                                         const WantedByPartition& wanted, RowsByPartition& rows) {
+  if (context.command.lease != nullptr) return FindPinned(shard, context, wanted, rows);
+  const MemoryNumber memory = context.memory.number;
+  const CallLimits& limits = context.command.limits;
   // Each attempt meets an id in that moment with small odds, however often it is overwritten.
   constexpr int kAttempts = 100;
   PartitionSelection selection;
@@ -107,14 +154,12 @@ absl::StatusOr<Versions> FindVisibleRows(Shard& shard, MemoryNumber memory,
 // Scores what one shard holds of `wanted` (ascending by query), less what has another id or source than was wanted.
 absl::StatusOr<NeighbourColumns> ScoreOn(Shard& shard, const CandidateContext& context,
                                          const SearchRequest& request, const std::vector<const Wanted*>& wanted) {
-  std::map<PartitionId, std::vector<const Wanted*>> by_partition;
+  WantedByPartition by_partition;
   for (const Wanted* one : wanted) by_partition[one->partition].push_back(one);
   std::vector<std::vector<RowReference>> rows_of_query(request.query_count);
   std::map<std::tuple<size_t, PartitionId, EntryId>, std::optional<uint64_t>> source_of;
-  std::map<PartitionId, std::vector<std::optional<Row>>> rows_of_partition;
-  const CallLimits& limits = context.command.limits;
-  ASSIGN_OR_RETURN(const Versions versions,
-                   FindVisibleRows(shard, context.memory.number, by_partition, limits, rows_of_partition));
+  RowsByPartition rows_of_partition;
+  ASSIGN_OR_RETURN(const Versions versions, FindVisibleRows(shard, context, by_partition, rows_of_partition));
   for (const auto& [partition, of_partition] : by_partition) {
     const std::vector<std::optional<Row>>& rows = rows_of_partition[partition];
     for (size_t i = 0; i < rows.size(); ++i) {

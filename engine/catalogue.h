@@ -1,11 +1,14 @@
-// Catalogue: the memories of a deployment by name. The first create of a name wins; a dropped name is free at once.
+// Catalogue: the memories of a deployment by name, and the aliases that point to them. Both share one space of names:
+// the first to take a name keeps it; a dropped one is free at once.
 #ifndef MNEME_ENGINE_CATALOGUE_H_
 #define MNEME_ENGINE_CATALOGUE_H_
 
 #include <map>
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "absl/base/thread_annotations.h"
@@ -21,16 +24,28 @@ namespace mneme {
 // waits for it.
 class Catalogue {
  public:
+  // DATA_LOSS when an alias has the name of a memory, or points to none.
   static absl::StatusOr<std::unique_ptr<Catalogue>> Open(std::unique_ptr<CatalogueStore> store);
 
   // ALREADY_EXISTS when the name is taken; RESOURCE_EXHAUSTED beyond kMaxMemories.
   absl::StatusOr<MemoryHandle> Create(const MemorySpec& spec, int64_t now_ms);
-  // NOT_FOUND.
+  // The memory of this name, or the one that the alias of this name points to now. NOT_FOUND.
   absl::StatusOr<MemoryHandle> Find(std::string_view name) const;
   MemoryHandle FindByNumber(MemoryNumber number) const;  // null when it was dropped or never was
   std::vector<MemoryHandle> List() const;                // by name
-  // Durable when it returns: the name is NOT_FOUND from now on. Returns what was dropped.
+  // Durable when it returns: the name is NOT_FOUND from now on. Returns what was dropped. FAILED_PRECONDITION while an
+  // alias points to it.
   absl::StatusOr<MemoryHandle> Drop(std::string_view name);
+
+  // Points an alias to a memory (`change.memory` may be an alias: then to the memory of that one); made when there is
+  // none of this name. Durable when it returns, in one record. Returns the memory that it pointed to before, null when
+  // it was made. ALREADY_EXISTS when a memory has the name; NOT_FOUND when there is no such memory; ABORTED when the
+  // alias is not as expected; RESOURCE_EXHAUSTED beyond kMaxAliases.
+  absl::StatusOr<MemoryHandle> SetAlias(const AliasChange& change);
+  // NOT_FOUND.
+  absl::Status DropAlias(std::string_view name);
+  std::vector<Alias> ListAliases() const;  // by name
+
   // No memory has or had this number or a higher one.
   absl::StatusOr<MemoryNumber> NextNumber() const;
   // Numbers of dropped memories whose data may still be there.
@@ -39,7 +54,17 @@ class Catalogue {
   absl::Status Forget(MemoryNumber number);
 
  private:
+  struct StoredAlias {
+    MemoryNumber number = 0;
+    MemoryHandle memory;
+  };
+
   explicit Catalogue(std::unique_ptr<CatalogueStore> store) : store_(std::move(store)) {}
+
+  absl::Status Take(CatalogueRecords records) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  // The record that makes `change` true, and what the alias points to now.
+  absl::StatusOr<std::pair<AliasRecord, StoredAlias>> PlanAlias(const AliasChange& change) const
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(store_mutex_) ABSL_LOCKS_EXCLUDED(mutex_);
 
   mutable Mutex store_mutex_;  // taken before mutex_
   std::unique_ptr<CatalogueStore> store_ ABSL_GUARDED_BY(store_mutex_);
@@ -47,6 +72,7 @@ class Catalogue {
   mutable Mutex mutex_;  // held for look-ups in the maps only
   std::map<std::string, MemoryHandle, std::less<>> by_name_ ABSL_GUARDED_BY(mutex_);
   std::map<MemoryNumber, MemoryHandle> by_number_ ABSL_GUARDED_BY(mutex_);
+  std::map<std::string, StoredAlias, std::less<>> aliases_ ABSL_GUARDED_BY(mutex_);
   std::vector<MemoryNumber> dropped_ ABSL_GUARDED_BY(mutex_);
 };
 

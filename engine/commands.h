@@ -25,9 +25,22 @@ namespace mneme {
 // An event worth a log line, with what it is about. Called from any thread.
 using EventSink = std::function<void(std::string_view event, std::string_view detail)>;
 
-// A memory that was found by name; stays valid (writes answer NOT_FOUND once it is dropped, reads find nothing) for as
-// long as it is held.
+// A memory that was found by name, and stays valid for as long as it is held. Once it is dropped, writes answer
+// NOT_FOUND, while reads see what was there: its data goes when nobody holds it any more. So hold it for one call.
 using MemoryHandle = std::shared_ptr<const MemoryRecord>;
+
+// A name that points to a memory.
+struct Alias {
+  std::string name;
+  MemoryHandle memory;
+};
+
+struct AliasChange {
+  std::string name;
+  std::string memory;
+  // When given, the own name of the memory that the alias must point to before; empty: there must be no such alias.
+  std::optional<std::string> expected;
+};
 
 // Which parts of a memory a read covers. None named and not all: partition 0.
 struct PartitionSelection {
@@ -91,6 +104,10 @@ struct DeleteOutcome {
   bool replayed = false;
 };
 
+// A held version (leases.h); null: what is there now.
+struct Lease;
+using LeaseHandle = std::shared_ptr<const Lease>;
+
 struct QueryCommand {
   PartitionSelection partitions;
   AlignedBuffer queries;  // [count x dimension] f32
@@ -109,7 +126,10 @@ struct QueryCommand {
   std::vector<uint64_t> extra_sources;  // as long as extra_ids, or empty: any source
   bool with_keys = false;
   bool with_successors = false;
+  // Bytes that searches for every entry gather, together with those of others of one request; null: with none.
+  std::shared_ptr<std::atomic<double>> attended_bytes;
   Version at_least;  // no parts: whatever is there
+  LeaseHandle lease;  // covers `partitions`; not with at_least
   CallLimits limits;
 };
 
@@ -130,12 +150,13 @@ struct QueryOutcome {
   uint64_t search_us = 0;
 };
 
-// Entries to be looked at one by one, of immutable versions.
+// Entries to be looked at one by one, or counted, of immutable versions.
 struct VisitCommand {
-  PartitionSelection partitions;
-  RowFilter filter;  // stamp_ms is set by the deployment
-  Version at_least;
-  CallLimits limits;
+  PartitionSelection partitions = {};
+  RowFilter filter = {};  // stamp_ms is set by the deployment
+  Version at_least = {};
+  LeaseHandle lease = {};  // covers `partitions`; not with at_least
+  CallLimits limits = {};
 };
 
 // Where a scan goes on. Opaque outside the engine (see version.h for its encoding).
@@ -189,10 +210,18 @@ struct DeploymentStatistics {
   uint64_t store_bytes = 0;
   uint64_t queued_searches = 0;
   uint64_t queued_write_bytes = 0;
+  // Sessions, and states of others, that were removed after their expiry since the server started.
+  uint64_t expired_sessions = 0;
+  uint64_t expired_states = 0;
   // Queries that the answer cache could have answered, those that it did, and its ram (engine/answer_cache.h).
   uint64_t answers_asked = 0;
   uint64_t answers_known = 0;
   uint64_t answers_bytes = 0;
+  uint64_t leases = 0;
+  uint64_t leased_ram_bytes = 0;  // of tails that leases hold
+  // Ram of what read-outs of entries keep (engine/label_sum_cache.h, engine/match_entries.h).
+  uint64_t label_sum_bytes = 0;
+  uint64_t match_cache_bytes = 0;
   bool maintenance_busy = false;
   absl::Status write_status;  // not OK: writes are refused, and why
 };

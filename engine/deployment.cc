@@ -14,7 +14,10 @@
 #include "common/limits.h"
 #include "common/status_macros.h"
 #include "engine/catalogue.h"
+#include "engine/label_sum_cache.h"
+#include "engine/leaving_memories.h"
 #include "engine/maintenance.h"
+#include "engine/match_entries.h"
 #include "engine/prune.h"
 #include "engine/query_execution.h"
 #include "engine/routing.h"
@@ -66,12 +69,16 @@ struct Deployment::State {
   std::unique_ptr<DataDirectory> directory;
   std::unique_ptr<StoreResources> resources;
   std::unique_ptr<Catalogue> catalogue;
+  LeavingMemories leaving{[this](MemoryNumber number) { RemoveData(number); }};
   std::vector<std::unique_ptr<Shard>> shards;
   std::unique_ptr<WriteFanout> fanout;
   std::unique_ptr<WorkingMemory> working_memory;
   std::unique_ptr<Maintenance> maintenance;  // before the shards in destruction
   std::unique_ptr<SearchPool> pool;
   std::unique_ptr<AnswerCache> answers;
+  std::unique_ptr<Leases> leases;
+  LabelSumCache label_sums;
+  MatchCache matches;
   QueryContext query_context;
 
   mutable Mutex benefit_mutex;
@@ -93,10 +100,12 @@ struct Deployment::State {
 absl::Status Deployment::State::CheckRam() const {
   uint64_t bytes = 0;
   for (const auto& shard : shards) bytes += shard->tail_ram_bytes() + shard->queued_bytes();
+  bytes += leases->counts().ram_bytes;
   if (bytes <= ram_limit_bytes) return absl::OkStatus();
-  return WithReason(absl::ResourceExhaustedError(absl::StrCat("unsealed entries and waiting writes hold ", bytes,
-                                                              " bytes of ram; the limit is ", ram_limit_bytes)),
-                    reason::kMemoryLimit);
+  return WithReason(
+      absl::ResourceExhaustedError(absl::StrCat("unsealed entries, leases and waiting writes hold ", bytes,
+                                                " bytes of ram; the limit is ", ram_limit_bytes)),
+      reason::kMemoryLimit);
 }
 
 absl::Status Deployment::State::Await(const Version& version, const CallLimits& limits) const {
@@ -170,10 +179,17 @@ absl::StatusOr<std::unique_ptr<Deployment>> Deployment::Open(DeploymentOptions o
   state->fanout = std::make_unique<WriteFanout>(state->ShardPointers(), &state->routing);
   state->working_memory = std::make_unique<WorkingMemory>(state->ShardPointers(), &state->routing, state->clock);
   state->answers = std::make_unique<AnswerCache>(options.answer_cache_bytes);
-  state->query_context = {state->ShardPointers(), &state->routing, state->pool.get(), state->answers.get()};
+  state->leases = std::make_unique<Leases>(LeaseOptions{state->ShardPointers(), &state->routing, state->clock,
+                                                        state->ram_limit_bytes / limits::kLeaseRamParts});
+  state->query_context = {state->ShardPointers(), &state->routing, state->pool.get(), state->answers.get(),
+                          &state->label_sums, &state->matches};
   state->maintenance = std::make_unique<Maintenance>(
       state->ShardPointers(), [state](MemoryNumber number) { return state->catalogue->FindByNumber(number); },
-      state->clock, state->ram_limit_bytes / 2, options.thresholds, options.events);
+      state->clock, state->ram_limit_bytes / 2, options.thresholds, options.events,
+      [state] {
+        state->leaving.RemoveUnread();
+        state->leases->LetGo();
+      });
   state->sealer = state->maintenance.get();
   for (const auto& shard : state->shards) {
     for (const PartitionKey& key : shard->AwakeKeys()) {
@@ -201,14 +217,26 @@ absl::StatusOr<MemoryHandle> Deployment::FindMemory(std::string_view name) const
 std::vector<MemoryHandle> Deployment::ListMemories() const { return state_->catalogue->List(); }
 
 absl::Status Deployment::DropMemory(std::string_view name) {
-  ASSIGN_OR_RETURN(const MemoryHandle dropped, state_->catalogue->Drop(name));
+  ASSIGN_OR_RETURN(MemoryHandle dropped, state_->catalogue->Drop(name));
   {
     MutexLock lock(&state_->benefit_mutex);
     state_->benefit.erase(dropped->number);
   }
-  state_->RemoveData(dropped->number);
+  state_->label_sums.Forget(dropped->number);
+  state_->matches.Forget(dropped->number);
+  for (const auto& shard : state_->shards) (void)shard->Submit(CloseMemoryOperation{dropped->number});
+  state_->leases->EndAllOf(dropped->number);
+  state_->leaving.Add(std::move(dropped));
   return absl::OkStatus();
 }
+
+absl::StatusOr<MemoryHandle> Deployment::SetAlias(const AliasChange& change) {
+  return state_->catalogue->SetAlias(change);
+}
+
+absl::Status Deployment::DropAlias(std::string_view name) { return state_->catalogue->DropAlias(name); }
+
+std::vector<Alias> Deployment::ListAliases() const { return state_->catalogue->ListAliases(); }
 
 void Deployment::Insert(MemoryHandle memory, InsertCommand command, std::function<void()> visible,
                         std::function<void(absl::StatusOr<InsertOutcome>)> done) {
@@ -239,7 +267,9 @@ absl::StatusOr<DeleteOutcome> Deployment::DryRun(const MemoryHandle& memory, con
   if (!command.ids.has_value()) {
     // Expired entries are deleted too: nothing is hidden.
     ASSIGN_OR_RETURN(outcome.deleted,
-                     CountMatching(memory, command.partitions, command.filter.value_or(RowFilter{}), command.limits));
+                     CountMatching(memory, {.partitions = command.partitions,
+                                            .filter = command.filter.value_or(RowFilter{}),
+                                            .limits = command.limits}));
     return outcome;
   }
   const std::vector<PartitionId> defaults = {0};
@@ -263,7 +293,7 @@ absl::StatusOr<DeleteOutcome> Deployment::DryRun(const MemoryHandle& memory, con
 
 void Deployment::Query(MemoryHandle memory, QueryCommand command,
                        std::function<void(absl::StatusOr<QueryOutcome>)> done) {
-  command.filter.stamp_ms = state_->clock->NowMs();
+  command.filter.stamp_ms = StampOf(command.lease, state_->clock->NowMs());
   ExecuteQuery(state_->query_context, std::move(memory), std::move(command), std::move(done));
 }
 
@@ -302,8 +332,26 @@ absl::StatusOr<Version> Deployment::Visit(
     const MemoryHandle& memory, VisitCommand command,
     const std::function<absl::Status(PartitionId, const EntryView&)>& visit) const {
   RETURN_IF_ERROR(state_->Await(command.at_least, command.limits));
-  command.filter.stamp_ms = state_->clock->NowMs();
+  command.filter.stamp_ms = StampOf(command.lease, state_->clock->NowMs());
   return VisitEntries(state_->query_context.shards, state_->routing, *memory, command, visit);
+}
+
+absl::StatusOr<Version> Deployment::SumByLabel(const MemoryHandle& memory, VisitCommand command,
+                                               LabelSums& sums) const {
+  RETURN_IF_ERROR(state_->Await(command.at_least, command.limits));
+  command.filter.stamp_ms = StampOf(command.lease, state_->clock->NowMs());
+  return mneme::SumByLabel(state_->query_context, *memory, command, sums);
+}
+
+absl::StatusOr<MatchOutcome> Deployment::Match(MatchCommand command) const {
+  for (MatchSide* side : {&command.source, &command.target}) {
+    RETURN_IF_ERROR(state_->Await(side->selection.at_least, side->selection.limits));
+  }
+  const int64_t now_ms = state_->clock->NowMs();
+  for (MatchSide* side : {&command.source, &command.target}) {
+    side->selection.filter.stamp_ms = StampOf(side->selection.lease, now_ms);
+  }
+  return MatchEntries(state_->query_context, command);
 }
 
 absl::StatusOr<ScanPage> Deployment::Scan(const MemoryHandle& memory, const ScanCommand& command) const {
@@ -313,27 +361,33 @@ absl::StatusOr<ScanPage> Deployment::Scan(const MemoryHandle& memory, const Scan
   return ScanEntries(state_->query_context.shards, state_->routing, *memory, stamped);
 }
 
-absl::StatusOr<uint64_t> Deployment::Count(const MemoryHandle& memory, const PartitionSelection& partitions,
-                                           const RowFilter& filter, const Version& at_least,
-                                           const CallLimits& limits) const {
-  RETURN_IF_ERROR(state_->Await(at_least, limits));
-  RowFilter stamped = filter;
-  stamped.stamp_ms = state_->clock->NowMs();
-  return CountMatching(memory, partitions, stamped, limits);
+absl::StatusOr<uint64_t> Deployment::Count(const MemoryHandle& memory, VisitCommand command) const {
+  RETURN_IF_ERROR(state_->Await(command.at_least, command.limits));
+  command.filter.stamp_ms = StampOf(command.lease, state_->clock->NowMs());
+  return CountMatching(memory, command);
 }
 
-absl::StatusOr<uint64_t> Deployment::CountMatching(const MemoryHandle& memory, const PartitionSelection& partitions,
-                                                   const RowFilter& filter, const CallLimits& limits) const {
+absl::StatusOr<uint64_t> Deployment::CountMatching(const MemoryHandle& memory, const VisitCommand& command) const {
   uint64_t count = 0;
-  for (const uint32_t owner : state_->routing.OwnersOf(*memory, partitions)) {
+  for (const uint32_t owner : state_->routing.OwnersOf(*memory, command.partitions)) {
     ASSIGN_OR_RETURN(const Shard::Snapshot snapshot,
-                     state_->shards[owner]->TakeSnapshot(memory->number, partitions, limits));
+                     TakeSnapshot(*state_->shards[owner],
+                                  {memory->number, command.partitions, command.lease.get(), command.limits}));
     for (const auto& version : snapshot.versions) {
-      RETURN_IF_ERROR(ForEachVisibleRow(*version, filter, limits, [&](const RowBlock&, size_t) { ++count; }));
+      RETURN_IF_ERROR(
+          ForEachVisibleRow(*version, command.filter, command.limits, [&](const RowBlock&, size_t) { ++count; }));
     }
   }
   return count;
 }
+
+absl::StatusOr<Leases::Granted> Deployment::AcquireLease(const MemoryHandle& memory, const VisitCommand& command,
+                                                         int64_t lease_ms) {
+  RETURN_IF_ERROR(state_->Await(command.at_least, command.limits));
+  return state_->leases->Acquire(*memory, command, lease_ms);
+}
+
+Leases& Deployment::leases() const { return *state_->leases; }
 
 absl::Status Deployment::BuildIndex(const MemoryHandle& memory, bool retrain,
                                     std::function<bool(const BuildProgress&)> progress) {
@@ -387,6 +441,9 @@ DeploymentStatistics Deployment::Statistics() const {
   sum.memory_count = state_->catalogue->List().size();
   for (const auto& shard : state_->shards) {
     sum.memories.Add(shard->Statistics());
+    const ExpiredStates expired = shard->state_expiries().counts();
+    sum.expired_sessions += expired.sessions;
+    sum.expired_states += expired.states;
     sum.store_bytes += shard->store().DiskBytes();
     sum.queued_write_bytes += shard->queued_bytes();
     if (sum.write_status.ok()) sum.write_status = shard->write_status();
@@ -396,6 +453,11 @@ DeploymentStatistics Deployment::Statistics() const {
   sum.answers_asked = answers.asked;
   sum.answers_known = answers.answered;
   sum.answers_bytes = answers.ram_bytes;
+  const Leases::Counts leases = state_->leases->counts();
+  sum.leases = leases.live;
+  sum.leased_ram_bytes = leases.ram_bytes;
+  sum.label_sum_bytes = state_->label_sums.ram_bytes();
+  sum.match_cache_bytes = state_->matches.ram_bytes();
   sum.maintenance_busy = state_->maintenance->busy();
   MutexLock lock(&state_->benefit_mutex);
   for (const auto& [number, benefit] : state_->benefit) {

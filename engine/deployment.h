@@ -19,11 +19,16 @@
 #include "common/limits.h"
 #include "engine/commands.h"
 #include "engine/index_thresholds.h"
+#include "engine/leases.h"
 #include "engine/prune_command.h"
 #include "engine/remember.h"
 #include "engine/working_memory.h"
 
 namespace mneme {
+
+class LabelSums;
+struct MatchCommand;
+struct MatchOutcome;
 
 struct DeploymentOptions {
   std::string data_dir = {};
@@ -52,11 +57,16 @@ class Deployment {
   // --- Catalogue ---
   // ALREADY_EXISTS when the name is taken; RESOURCE_EXHAUSTED beyond kMaxMemories.
   absl::StatusOr<MemoryHandle> CreateMemory(const MemorySpec& spec);
-  // NOT_FOUND.
+  // By its name or by an alias. NOT_FOUND.
   absl::StatusOr<MemoryHandle> FindMemory(std::string_view name) const;
   std::vector<MemoryHandle> ListMemories() const;  // by name
-  // NOT_FOUND. The name is free when it returns; data goes in the background.
+  // NOT_FOUND; FAILED_PRECONDITION while an alias points to it. The name is free when it returns; data goes in the
+  // background, once the reads that found the memory have ended.
   absl::Status DropMemory(std::string_view name);
+  // As Catalogue says.
+  absl::StatusOr<MemoryHandle> SetAlias(const AliasChange& change);
+  absl::Status DropAlias(std::string_view name);
+  std::vector<Alias> ListAliases() const;  // by name
 
   // --- Writes ---
   // `visible` (may be null) is called when the next query will see the write; `done` when it is as durable as asked.
@@ -82,9 +92,20 @@ class Deployment {
   // error, which is returned. Every shard is read in one version (I3). Returns what was read.
   absl::StatusOr<Version> Visit(const MemoryHandle& memory, VisitCommand command,
                                 const std::function<absl::Status(PartitionId, const EntryView&)>& visit) const;
+  // The same entries as sums of keys by label, without reading all of them each time where nothing is filtered (see
+  // label_sum_cache.h): equal to a sum over all of them to 1e-12. OUT_OF_RANGE as LabelSums says.
+  absl::StatusOr<Version> SumByLabel(const MemoryHandle& memory, VisitCommand command, LabelSums& sums) const;
+  // The best counterpart of each entry of two selections; see match_entries.h. OUT_OF_RANGE when the sides have more
+  // than kMaxMatchBytes or kMaxMatchProducts.
+  absl::StatusOr<MatchOutcome> Match(MatchCommand command) const;
   absl::StatusOr<ScanPage> Scan(const MemoryHandle& memory, const ScanCommand& command) const;
-  absl::StatusOr<uint64_t> Count(const MemoryHandle& memory, const PartitionSelection& partitions,
-                                 const RowFilter& filter, const Version& at_least, const CallLimits& limits) const;
+  absl::StatusOr<uint64_t> Count(const MemoryHandle& memory, VisitCommand command) const;
+
+  // --- Leases ---
+  // Holds the partitions of `command` once its version is visible; as Leases::Acquire, which see.
+  absl::StatusOr<Leases::Granted> AcquireLease(const MemoryHandle& memory, const VisitCommand& command,
+                                               int64_t lease_ms);
+  Leases& leases() const;
 
   // --- Working memory ---
   const WorkingMemory& working_memory() const;
@@ -113,8 +134,7 @@ class Deployment {
 
  private:
   struct State;
-  absl::StatusOr<uint64_t> CountMatching(const MemoryHandle& memory, const PartitionSelection& partitions,
-                                         const RowFilter& filter, const CallLimits& limits) const;
+  absl::StatusOr<uint64_t> CountMatching(const MemoryHandle& memory, const VisitCommand& command) const;
   absl::StatusOr<DeleteOutcome> DryRun(const MemoryHandle& memory, const DeleteCommand& command) const;
   explicit Deployment(std::unique_ptr<State> state);
   std::unique_ptr<State> state_;

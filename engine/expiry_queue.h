@@ -18,6 +18,10 @@ namespace mneme {
 // "No entry expires."
 inline constexpr int64_t kNeverExpires = std::numeric_limits<int64_t>::max();
 
+// How long what expired may wait to be removed, so that a steady stream of expiries costs one look in that time and not
+// one each.
+inline constexpr int64_t kExpirySlackMs = 10'000;
+
 // A partition without expiries costs nothing here, one with them a few words, however many entries it has. Thread-safe.
 class ExpiryQueue {
  public:

@@ -1,5 +1,5 @@
-// 1. The queue says which partitions have an entry that expired kSlackMs ago: so the entries of that long go in one
-//    look.
+// 1. The queue says which partitions have an entry that expired kExpirySlackMs ago: so the entries of that long go in
+//    one look.
 // 2. Segments of which no living row is due are passed over; of the others, and of the tail, only the column of
 //    expiries and the dead marks are read.
 // 3. The rows found go to the writer in one operation. It kills those that are still alive: a row that was overwritten
@@ -15,8 +15,6 @@
 namespace mneme {
 namespace {
 
-// How long an expired entry may wait, so that a steady stream of expiries costs one look in that time and not one each.
-constexpr int64_t kSlackMs = 10'000;
 // Partitions of one round, and rows that it removes from each.
 constexpr size_t kPartitionsPerRound = 256;
 constexpr size_t kRowsPerRemoval = 16'384;
@@ -49,7 +47,7 @@ int64_t LeastExpiry(const RowBlock& block) {
 absl::Status ExpirySweep::Run(Shard& shard) {
   const int64_t now_ms = clock_->NowMs();
   absl::Status status;
-  for (const PartitionKey& key : shard.expiries().Take(now_ms - kSlackMs, kPartitionsPerRound)) {
+  for (const PartitionKey& key : shard.expiries().Take(now_ms - kExpirySlackMs, kPartitionsPerRound)) {
     const absl::Status removed = Remove(shard, key, now_ms);
     if (removed.ok()) continue;
     least_of_segment_.clear();

@@ -80,10 +80,10 @@ Plan MakePlan(const PublishedPartition& partition, const IndexSpec& spec, bool r
 
 Maintenance::Maintenance(std::vector<Shard*> shards, std::function<MemoryHandle(MemoryNumber)> find_memory,
                          const Clock* clock, uint64_t tail_ram_bytes, const IndexThresholds& thresholds,
-                         EventSink events)
+                         EventSink events, std::function<void()> tidy)
     : shards_(std::move(shards)), find_memory_(std::move(find_memory)), clock_(clock),
       tail_ram_bytes_(tail_ram_bytes), thresholds_(thresholds), events_(std::move(events)),
-      sweep_(clock_, find_memory_), sorter_(shards_, find_memory_),
+      tidy_(std::move(tidy)), sweep_(clock_, find_memory_), state_sweep_(clock_), sorter_(shards_, find_memory_),
       thread_([this] { Run(); }) {}
 
 Maintenance::~Maintenance() { Stop(); }
@@ -130,6 +130,7 @@ void Maintenance::Run() {
       });
     }
     ExpireWaiters();
+    tidy_();
     for (const auto& [shard, key] : due) {
       if (!cancelled_) WorkIfDue(*shards_[shard], key);
     }
@@ -176,7 +177,8 @@ void Maintenance::InBackground(Shard& shard, const PartitionKey& key,
 
 void Maintenance::Sweep() {
   for (Shard* shard : shards_) {
-    const absl::Status swept = sweep_.Run(*shard);
+    absl::Status swept = sweep_.Run(*shard);
+    swept.Update(state_sweep_.Run(*shard));
     if (!swept.ok() && events_ != nullptr) events_("expiry_failed", swept.ToString());
   }
 }

@@ -8,7 +8,7 @@
 // - Compact: a segment of which more than a quarter of the rows died is written anew without them, or given up when all
 //   did.
 // - Sort: the newest rows beside an index go into lists (engine/tail_sorter.h), in a thread of their own.
-// - Expire: rows past their expiry are removed (engine/expiry_sweep.h).
+// - Expire: rows, and sessions and states, past their expiry are removed (engine/expiry_sweep.h, engine/state_sweep.h).
 // Crash-safe at every step: files are referenced only by the InstallOperation that the shard's writer commits.
 #ifndef MNEME_ENGINE_MAINTENANCE_H_
 #define MNEME_ENGINE_MAINTENANCE_H_
@@ -33,6 +33,7 @@
 #include "engine/index_builder.h"
 #include "engine/index_thresholds.h"
 #include "engine/shard.h"
+#include "engine/state_sweep.h"
 #include "engine/tail_sorter.h"
 
 namespace mneme {
@@ -42,9 +43,10 @@ class Maintenance {
  public:
   // `shards` are borrowed and must live until Stop(). `find_memory` returns nullptr for a dropped memory. When tails
   // hold more than `tail_ram_bytes`, the largest is sealed before its time, and small partitions that are not in use go
-  // to sleep.
+  // to sleep. `tidy` is called now and then.
   Maintenance(std::vector<Shard*> shards, std::function<MemoryHandle(MemoryNumber)> find_memory,
-              const Clock* clock, uint64_t tail_ram_bytes, const IndexThresholds& thresholds, EventSink events);
+              const Clock* clock, uint64_t tail_ram_bytes, const IndexThresholds& thresholds, EventSink events,
+              std::function<void()> tidy);
   ~Maintenance();
   // Cancels what is being built and ends the thread; Wake() has no effect any more.
   void Stop();
@@ -94,6 +96,7 @@ class Maintenance {
   const uint64_t tail_ram_bytes_;
   const IndexThresholds thresholds_;
   const EventSink events_;
+  const std::function<void()> tidy_;
   std::atomic<bool> busy_{false};
   std::atomic<bool> cancelled_{false};
 
@@ -108,6 +111,7 @@ class Maintenance {
   // The background thread's own: partitions whose maintenance failed, and when it may be tried again; the sweep.
   std::map<std::pair<uint32_t, PartitionKey>, std::chrono::steady_clock::time_point> failed_;
   ExpirySweep sweep_;
+  StateSweep state_sweep_;
   TailSorter sorter_;
   std::thread thread_;
 };

@@ -15,7 +15,11 @@ constexpr uint64_t kHintsPerPartition = 16;
 }  // namespace
 
 PartitionIndex::PartitionIndex(const IndexSpec& spec, const PartitionHead& head, uint64_t generation)
-    : spec_(spec), head_(head), generation_(generation), tail_(std::make_unique<Tail>(spec, Row{0})) {}
+    : spec_(spec),
+      head_(head),
+      generation_(generation),
+      tail_(std::make_unique<Tail>(spec, Row{0})),
+      history_(std::make_shared<const RowHistory>()) {}
 
 void PartitionIndex::Append(const EntryColumns& columns, size_t begin, size_t end) {
   tail_->Append(columns, begin, end);
@@ -84,6 +88,7 @@ void PartitionIndex::Clear() {
   drift_ = 0.0;
   StartTailAt(head_.next_row);
   dead_ = DeadRows();
+  history_ = std::make_shared<const RowHistory>();
   oldest_.Forget(head_.next_row);
 }
 
@@ -128,6 +133,7 @@ std::shared_ptr<const IndexVersion> PartitionIndex::MakeVersion() const {
   version->tail = tail_->TakeSnapshot();
   version->tail_from = tail_from_;
   version->dead = dead_;
+  version->history = history_;
   return version;
 }
 

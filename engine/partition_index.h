@@ -106,6 +106,7 @@ class PartitionIndex {
   std::unique_ptr<Tail> tail_;
   Row tail_from_ = 0;
   DeadRows dead_;
+  std::shared_ptr<const RowHistory> history_;
   OldestRows oldest_;
   RemovalCounts removed_;
   std::shared_ptr<SlotTable> slots_;

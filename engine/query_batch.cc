@@ -35,7 +35,7 @@ void AppendRows(const std::vector<T>& of_query, const BatchMember& member, std::
 auto PlainPartOf(const QueryCommand& command) {
   return std::tuple(command.partitions.all, command.k, command.exact, command.recall_target, command.probes,
                     command.approximate_distances, command.with_keys, command.exclude_ids.empty(),
-                    command.exclude_sources.empty());
+                    command.exclude_sources.empty(), command.lease.get());
 }
 
 // 0 for an absent list.

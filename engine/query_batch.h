@@ -24,7 +24,8 @@ struct BatchMember {
   std::function<void(absl::StatusOr<SearchResult>)> answer;
 };
 
-// True when both may be members of one SearchTogether(). Deadlines, exclusions and stamps may differ.
+// True when both may be members of one SearchTogether(): of one lease, or of none. Deadlines, exclusions and stamps may
+// differ.
 bool SearchableTogether(const QueryCommand& a, const QueryCommand& b);
 // Equal for queries of one memory and shard that are searchable together, and hardly ever for others. Never 0.
 uint64_t BatchAffinity(MemoryNumber memory, uint32_t shard, const QueryCommand& command);

@@ -15,6 +15,7 @@
 #include "common/mutex.h"
 #include "common/status_macros.h"
 #include "engine/candidates.h"
+#include "engine/leases.h"
 #include "engine/neighbour_rows.h"
 #include "engine/query_batch.h"
 
@@ -52,6 +53,8 @@ class QueryExecution : public std::enable_shared_from_this<QueryExecution> {
   QueryExecution(const QueryContext& context, MemoryHandle memory, QueryCommand command,
                  std::function<void(absl::StatusOr<QueryOutcome>)> done)
       : context_(context), memory_(std::move(memory)), command_(std::move(command)), done_(std::move(done)),
+        attended_bytes_(command_.attended_bytes != nullptr ? command_.attended_bytes
+                                                           : std::make_shared<std::atomic<double>>(0.0)),
         owners_(context_.routing->OwnersOf(*memory_, command_.partitions)) {
     const size_t busy = std::max<size_t>(1, 2 * context_.pool->threads() / std::max<size_t>(owners_.size(), 1));
     const size_t slices = std::clamp<size_t>(command_.count / kSliceRows, 1, std::min(busy, context_.pool->threads()));
@@ -91,10 +94,20 @@ class QueryExecution : public std::enable_shared_from_this<QueryExecution> {
       return;
     }
     const Shard::Snapshot& snapshot = first->snapshots_[number / first->slices()];
-    for (const auto& [query, part] : parts) {
-      if (query != first) query->snapshots_[part] = snapshot;
+    std::vector<BatchMember> searched;
+    for (size_t i = 0; i < parts.size(); ++i) {
+      const auto& [query, part] = parts[i];
+      if (query != first) {
+        query->snapshots_[part] = snapshot;
+        if (const absl::Status fits = query->CheckEveryEntry(snapshot); !fits.ok()) {
+          members[i].answer(fits);
+          continue;
+        }
+      }
+      searched.push_back(std::move(members[i]));
     }
-    SearchTogether(*first->context_.answers, snapshot.versions, MakeIndexSpec(first->memory_->spec), std::move(members));
+    SearchTogether(*first->context_.answers, snapshot.versions, MakeIndexSpec(first->memory_->spec),
+                   std::move(searched));
   }
 
  private:
@@ -122,26 +135,29 @@ class QueryExecution : public std::enable_shared_from_this<QueryExecution> {
     if (!queued.ok()) done_(queued);
   }
 
-  // A search for every entry gathers them all for each row.
+  // A search for every entry gathers them all for each row: those of this shard join those of the others.
   absl::Status CheckEveryEntry(const Shard::Snapshot& snapshot) const {
     if (command_.k != limits::kEveryEntry) return absl::OkStatus();
     uint64_t rows = 0;
     for (const auto& version : snapshot.versions) rows += version->rows();
     const uint64_t row_bytes = memory_->spec.ValueBytes() + kNeighbourBytes;
-    const double bytes = static_cast<double>(rows) * static_cast<double>(row_bytes * command_.count);
+    const double here = static_cast<double>(rows) * static_cast<double>(row_bytes * command_.count);
+    const double bytes = here + attended_bytes_->fetch_add(here, std::memory_order_relaxed);
     if (bytes <= static_cast<double>(limits::kMaxAttendedBytes)) return absl::OkStatus();
     return absl::InvalidArgumentError(
-        absl::StrCat("k is 0, all entries: ", command_.count, " rows over ", rows, " entries of ", row_bytes,
-                     " bytes exceed ", limits::kMaxAttendedBytes, " bytes; ask for fewer rows, or give a k"));
+        absl::StrCat("k is 0, all entries: with ", command_.count, " rows over ", rows, " entries of ", row_bytes,
+                     " bytes there are ", bytes, " bytes; must stay within ", limits::kMaxAttendedBytes,
+                     ": ask for fewer rows, or give a k"));
   }
 
-  // One version of each shard for all slices (I3): of the moment when the first of them has its turn.
+  // One version of each shard for all slices (I3): the lease's, or of the moment when the first of them has its turn.
   absl::Status TakeSnapshot(size_t part, const CallLimits& limits) {
     const size_t owner = part / slices();
     MutexLock lock(&snapshot_mutex_);  // held while sleeping partitions are read: who waits could do no more
     if (taken_[owner]) return absl::OkStatus();
     ASSIGN_OR_RETURN(snapshots_[owner],
-                     context_.shards[owners_[owner]]->TakeSnapshot(memory_->number, command_.partitions, limits));
+                     mneme::TakeSnapshot(*context_.shards[owners_[owner]],
+                                         {memory_->number, command_.partitions, command_.lease.get(), limits}));
     RETURN_IF_ERROR(CheckEveryEntry(snapshots_[owner]));
     taken_[owner] = true;
     return absl::OkStatus();
@@ -225,6 +241,7 @@ class QueryExecution : public std::enable_shared_from_this<QueryExecution> {
   const MemoryHandle memory_;
   const QueryCommand command_;
   const std::function<void(absl::StatusOr<QueryOutcome>)> done_;
+  const std::shared_ptr<std::atomic<double>> attended_bytes_;
   const std::vector<uint32_t> owners_;
   std::vector<uint64_t> affinities_;        // [owner]
   Mutex snapshot_mutex_;                    // one slice takes the snapshots, the others read what it took

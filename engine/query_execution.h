@@ -19,12 +19,17 @@
 
 namespace mneme {
 
+class LabelSumCache;
+class MatchCache;
+
 // What a query runs on. Borrowed; must outlive every query.
 struct QueryContext {
   std::vector<Shard*> shards;
   const Routing* routing = nullptr;
   SearchPool* pool = nullptr;
   AnswerCache* answers = nullptr;
+  LabelSumCache* label_sums = nullptr;
+  MatchCache* matches = nullptr;
 };
 
 // Starts; `done` is called exactly once, on a search thread unless the query could not be queued.

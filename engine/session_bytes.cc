@@ -1,12 +1,14 @@
 #include "engine/session_bytes.h"
 
+#include <memory>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "common/checksum.h"
 #include "common/limits.h"
 #include "common/status_macros.h"
-#include "engine/state_actions.h"
+#include "engine/counter_cells.h"
+#include "engine/state_change.h"
 #include "storage/byte_codec.h"
 
 namespace mneme {
@@ -19,6 +21,8 @@ using format::ZigZag;
 
 // Clients keep these bytes: raise it when they change.
 constexpr uint8_t kSessionBytesFormat = 1;
+// What stands around the name and the payload of a state, at most, and around all of them.
+constexpr size_t kOverheadBytes = 48;
 
 absl::Status Malformed() {
   return absl::InvalidArgumentError("content is damaged or no session; present the bytes that an answer gave");
@@ -28,10 +32,13 @@ absl::Status Malformed() {
 bool IsReadable(const StateRecord& state) {
   switch (state.kind) {
     case StateKind::kRegister: return true;
-    case StateKind::kLinear: return Act(LinearGet{}, &state).ok();
-    case StateKind::kFeedback: return Act(FeedbackGet{}, &state).ok();
-    case StateKind::kCounters: return Act(CountersGet{}, &state).ok();
-    case StateKind::kRemoved: break;
+    case StateKind::kLinear:
+    case StateKind::kFeedback: return CheckVectorPayload(state).ok();
+    case StateKind::kCounters: return DecodeCells(state.payload).ok();
+    case StateKind::kRemoved:
+    case StateKind::kExpired:
+    case StateKind::kCounterMatrix:
+    case StateKind::kPiece: break;
   }
   return false;
 }
@@ -39,16 +46,19 @@ bool IsReadable(const StateRecord& state) {
 }  // namespace
 
 std::string EncodeSessionBytes(const NamedStates& states) {
+  size_t bytes = kOverheadBytes;
+  for (const auto& [name, state] : states) bytes += name.size() + state->payload.size() + kOverheadBytes;
   std::string out;
+  out.reserve(bytes);
   ByteWriter writer(out);
   writer.Fixed(kSessionBytesFormat);
   writer.Varint(states.size());
   for (const auto& [name, state] : states) {
     writer.Text(name);
-    writer.Fixed(static_cast<uint8_t>(state.kind));
-    writer.Varint(state.version);
-    writer.Varint(ZigZag(state.expiry_ms));
-    writer.Text(state.payload);
+    writer.Fixed(static_cast<uint8_t>(state->kind));
+    writer.Varint(state->version);
+    writer.Varint(ZigZag(state->expiry_ms));
+    writer.Text(state->payload);
   }
   writer.Fixed(Checksum64(out));
   return out;
@@ -77,7 +87,7 @@ absl::StatusOr<NamedStates> DecodeSessionBytes(std::string_view bytes) {
     const bool named = !name.empty() && name.size() <= limits::kMaxStateNameBytes;
     const bool ascends = states.empty() || states.rbegin()->first < name;
     if (!named || !ascends || state.version == 0 || state.expiry_ms < 0 || !IsReadable(state)) return Malformed();
-    states.emplace_hint(states.end(), std::move(name), std::move(state));
+    states.emplace_hint(states.end(), std::move(name), std::make_shared<const StateRecord>(std::move(state)));
   }
   if (!reader.AtEnd()) return Malformed();
   return states;

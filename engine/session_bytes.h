@@ -11,8 +11,9 @@
 
 namespace mneme {
 
-using NamedStates = std::map<std::string, StateRecord>;
+using NamedStates = std::map<std::string, StatePtr>;  // none is null
 
+// Of states that lie in their payloads whole.
 std::string EncodeSessionBytes(const NamedStates& states);
 // INVALID_ARGUMENT when the bytes are damaged or no session, or hold what no session may.
 absl::StatusOr<NamedStates> DecodeSessionBytes(std::string_view bytes);

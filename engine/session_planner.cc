@@ -9,6 +9,7 @@
 #include "common/error_reason.h"
 #include "common/limits.h"
 #include "common/status_macros.h"
+#include "engine/counter_matrix.h"
 #include "engine/state_actions.h"
 
 namespace mneme {
@@ -26,12 +27,31 @@ absl::Status NotFound(const std::string& session) {
                     reason::kSessionNotFound);
 }
 
+PieceReader ReaderOf(const SessionStates& session, const std::string& name) {
+  return [&session, &name](uint32_t number) -> absl::StatusOr<std::string> {
+    ASSIGN_OR_RETURN(const StatePtr piece, session.FindPiece(name, number));
+    return piece->payload;
+  };
+}
+
 absl::StatusOr<StateAnswer> RunOne(SessionStates& session, const StateCommand& command) {
   ASSIGN_OR_RETURN(const StatePtr current, session.Find(command.name));
-  ASSIGN_OR_RETURN(StateChange change, Act(command.action, current.get()));
-  if (change.next.has_value()) RETURN_IF_ERROR(session.Put(command.name, *std::move(change.next)));
+  ASSIGN_OR_RETURN(StateChange change, Act(command.action, current.get(), ReaderOf(session, command.name)));
+  if (change.next.has_value()) {
+    RETURN_IF_ERROR(session.Put(command.name, std::make_shared<const StateRecord>(*std::move(change.next)),
+                                std::move(change.pieces)));
+  }
   if (change.remove) RETURN_IF_ERROR(session.Remove(command.name));
   return std::move(change.answer);
+}
+
+// A state as a session's bytes hold it: a matrix goes into pieces.
+absl::Status PutWhole(SessionStates& session, const std::string& name, const StatePtr& state) {
+  if (state->kind != StateKind::kCounters) return session.Put(name, state);
+  ASSIGN_OR_RETURN(NextMatrix next, AddCells(state.get(), nullptr, {}));
+  StateRecord matrix{.kind = StateKind::kCounterMatrix, .version = state->version, .expiry_ms = state->expiry_ms};
+  matrix.payload = std::move(next.payload);
+  return session.Put(name, std::make_shared<const StateRecord>(std::move(matrix)), std::move(next.pieces));
 }
 
 }  // namespace
@@ -133,9 +153,25 @@ absl::StatusOr<StateOutcome> SessionPlanner::Run(const StateMoment& moment, cons
   RETURN_IF_ERROR(session.Open());
   if (session.exists()) RETURN_IF_ERROR(session.RemoveSession());
   session.Make();
-  for (const auto& [name, state] : put.states) RETURN_IF_ERROR(session.Put(name, state));
+  for (const auto& [name, state] : put.states) RETURN_IF_ERROR(PutWhole(session, name, state));
   session.SetExpiry(put.expiry_ms);
   return StateOutcome{};
+}
+
+absl::Status SessionPlanner::Expire(const StateExpiry& due, int64_t stamp_ms, ExpiredStates& counts) {
+  SpaceNumbers none(0);  // what only removes makes no space
+  const SessionKey key{due.memory, due.session};
+  ASSIGN_OR_RETURN(const auto record, overlay_.FindSession(key));
+  SessionStates session(overlay_, none, key, stamp_ms);
+  RETURN_IF_ERROR(session.Open());  // which removes what expired
+  counts.sessions += record.has_value() && !session.exists() ? 1 : 0;
+  if (due.space == 0) {
+    overlay_.RemoveExpiry(due);
+    return absl::OkStatus();
+  }
+  ASSIGN_OR_RETURN(const bool removed, session.RemoveExpired(due));
+  counts.states += removed ? 1 : 0;
+  return absl::OkStatus();
 }
 
 absl::StatusOr<std::map<std::string, StatePtr>> SessionPlanner::ReadSession(const StateMoment& moment,
@@ -144,7 +180,13 @@ absl::StatusOr<std::map<std::string, StatePtr>> SessionPlanner::ReadSession(cons
   SessionStates session(overlay_, numbers, {moment.memory, name}, moment.stamp_ms);
   RETURN_IF_ERROR(session.Open());
   if (!session.exists()) return NotFound(name);
-  return session.All();
+  ASSIGN_OR_RETURN(auto states, session.All());
+  for (auto& [each, state] : states) {
+    if (state->kind != StateKind::kCounterMatrix) continue;
+    ASSIGN_OR_RETURN(StateRecord whole, WholeMatrix(*state, ReaderOf(session, each)));
+    state = std::make_shared<const StateRecord>(std::move(whole));
+  }
+  return states;
 }
 
 absl::Status SessionPlanner::Reread(const StateMoment& moment, const ApplyStates& apply, StateOutcome& outcome) {

@@ -35,7 +35,11 @@ class SessionPlanner {
   // Fills in the payloads of a remembered outcome that was kept without them, from what is there now.
   absl::Status Reread(const StateMoment& moment, const ApplyStates& apply, StateOutcome& outcome);
 
-  // A whole session, by name of its states; NOT_FOUND.
+  // Removes the session or the state that `due` names, if it is still there and expires then; at `stamp_ms` at most.
+  // Counts what went. Errors are the store's.
+  absl::Status Expire(const StateExpiry& due, int64_t stamp_ms, ExpiredStates& counts);
+
+  // A whole session, by name of its states, each whole in its payload; NOT_FOUND.
   absl::StatusOr<std::map<std::string, StatePtr>> ReadSession(const StateMoment& moment, const std::string& session);
 
   uint64_t bytes() const { return overlay_.bytes(); }

@@ -91,15 +91,6 @@ Shard::~Shard() {
   for (auto& [sequence, waiter] : waiters_) waiter.then(absl::UnavailableError("the server is shutting down"));
 }
 
-struct Shard::Round {
-  struct Planned {
-    WriteTicket* ticket;
-    absl::StatusOr<WriteResult> result;
-  };
-  std::unique_ptr<WriteGroup> group;
-  std::vector<Planned> planned;
-};
-
 void Shard::Apply(std::deque<WriteOperation>& operations) {
   Round round;
   NewGroup(round);
@@ -122,9 +113,14 @@ void Shard::Apply(std::deque<WriteOperation>& operations) {
     } else if (auto* expire = std::get_if<ExpireOperation>(&operation)) {
       Close(round);
       expire->done(Expire(round, *expire));
+    } else if (auto* states_due = std::get_if<ExpireStatesOperation>(&operation)) {
+      Close(round);
+      states_due->done(ExpireStates(round, *states_due));
     } else if (auto* merge = std::get_if<MergeOperation>(&operation)) {
       Close(round);
       Merge(round, *merge);
+    } else if (auto* close = std::get_if<CloseMemoryOperation>(&operation)) {
+      dropped_.insert(close->memory);
     } else if (auto* drop = std::get_if<DropMemoryOperation>(&operation)) {
       Close(round);
       drop->done(DropMemory(drop->memory));
@@ -227,6 +223,8 @@ void Shard::Close(Round& round) {
       if (committed.ok()) {
         sequence_ = round.group->last_sequence();
         Publish(changed, sequence_);
+        const int64_t expiry_ms = round.group->least_state_expiry_ms();
+        if (expiry_ms != kNeverExpires) state_expiries_.Note(expiry_ms);
       } else {
         Refuse(committed);
         committed = write_status();
@@ -275,17 +273,6 @@ void Shard::ForgetOldRequests(Round& round) {
   if (oldest->empty()) forget_from_ms_ = oldest_ms + limits::kRememberedRequestMs;
   remembered_ -= oldest->size();
   round.group->Forget(*std::move(oldest));
-}
-
-absl::Status Shard::Expire(Round& round, const ExpireOperation& operation) {
-  const auto partition = partitions_.find(operation.key);
-  if (dropped_.contains(operation.key.memory) || partition == partitions_.end() ||
-      partition->second->generation() != operation.generation) {
-    return absl::OkStatus();  // emptied meanwhile: those rows are gone
-  }
-  round.group->PlanExpiry(operation.memory->spec, operation.key, operation.rows);
-  Close(round);
-  return write_status();
 }
 
 void Shard::Merge(Round& round, MergeOperation& operation) {

@@ -31,6 +31,7 @@
 #include "engine/index_thresholds.h"
 #include "engine/partition_index.h"
 #include "engine/partition_table.h"
+#include "engine/state_expiries.h"
 #include "engine/write_group.h"
 #include "engine/write_operations.h"
 #include "index/search.h"
@@ -108,6 +109,8 @@ class Shard {
 
   // What expires, as the writer notes it and maintenance takes it.
   ExpiryQueue& expiries() { return expiries_; }
+  StateExpiries& state_expiries() { return state_expiries_; }
+  const StateExpiries& state_expiries() const { return state_expiries_; }
 
   uint64_t queued_bytes() const;
   // Ram of all tails.
@@ -124,7 +127,14 @@ class Shard {
   explicit Shard(ShardOptions options);
 
   // A group with the tickets that were planned into it.
-  struct Round;
+  struct Round {
+    struct Planned {
+      WriteTicket* ticket;
+      absl::StatusOr<WriteResult> result;
+    };
+    std::unique_ptr<WriteGroup> group;
+    std::vector<Planned> planned;
+  };
 
   absl::Status Load(const std::vector<MemoryHandle>& memories, MemoryNumber next_number, const EventSink& events);
   void RunWriter();
@@ -148,6 +158,7 @@ class Shard {
   // The outcome of background work that found no living row: segments or tail rows go.
   absl::Status Discard(InstallOperation& operation, StoreBatch batch);
   absl::Status Expire(Round& round, const ExpireOperation& operation);
+  absl::Status ExpireStates(Round& round, const ExpireStatesOperation& operation);
   // Tells `done` after the next sync.
   void Merge(Round& round, MergeOperation& operation);
   absl::Status DropMemory(MemoryNumber memory);
@@ -207,6 +218,7 @@ class Shard {
   std::multimap<Sequence, Waiter> waiters_ ABSL_GUARDED_BY(versions_mutex_);
   std::atomic<uint64_t> tail_ram_bytes_{0};
   ExpiryQueue expiries_;
+  StateExpiries state_expiries_;
 
   std::thread writer_;
   std::thread syncer_;

@@ -12,14 +12,18 @@ const char* NameOf(StateKind kind) {
     case StateKind::kRegister: return "register";
     case StateKind::kLinear: return "linear memory";
     case StateKind::kFeedback: return "feedback memory";
-    case StateKind::kCounters: return "counter matrix";
-    case StateKind::kRemoved: break;
+    case StateKind::kCounters:
+    case StateKind::kCounterMatrix: return "counter matrix";
+    case StateKind::kRemoved:
+    case StateKind::kExpired:
+    case StateKind::kPiece: break;
   }
   return "removed state";
 }
 
 struct Actor {
   const StateRecord* current;
+  const PieceReader& read;
 
   absl::StatusOr<StateChange> operator()(const RegisterPut& put) const { return Write(put.value, put.expiry_ms); }
 
@@ -53,8 +57,8 @@ struct Actor {
   absl::StatusOr<StateChange> operator()(const LinearGet& action) const { return ActLinear(action, current); }
   absl::StatusOr<StateChange> operator()(const FeedbackAttend& action) const { return ActFeedback(action, current); }
   absl::StatusOr<StateChange> operator()(const FeedbackGet& action) const { return ActFeedback(action, current); }
-  absl::StatusOr<StateChange> operator()(const CountersAdd& action) const { return ActCounters(action, current); }
-  absl::StatusOr<StateChange> operator()(const CountersGet& action) const { return ActCounters(action, current); }
+  absl::StatusOr<StateChange> operator()(const CountersAdd& action) const { return ActCounters(action, current, read); }
+  absl::StatusOr<StateChange> operator()(const CountersGet& action) const { return ActCounters(action, current, read); }
 
   absl::StatusOr<StateChange> Write(const std::string& value, int64_t expiry_ms) const {
     RETURN_IF_ERROR(CheckKind(current, StateKind::kRegister));
@@ -68,13 +72,14 @@ struct Actor {
 
 absl::Status CheckKind(const StateRecord* current, StateKind kind) {
   if (current == nullptr || current->kind == kind) return absl::OkStatus();
+  if (kind == StateKind::kCounters && current->kind == StateKind::kCounterMatrix) return absl::OkStatus();
   return WithReason(absl::FailedPreconditionError(absl::StrCat("the state is a ", NameOf(current->kind), ", not a ",
                                                                NameOf(kind), "; remove it first")),
                     reason::kStateKindMismatch);
 }
 
-absl::StatusOr<StateChange> Act(const StateAction& action, const StateRecord* current) {
-  return std::visit(Actor{current}, action);
+absl::StatusOr<StateChange> Act(const StateAction& action, const StateRecord* current, const PieceReader& read) {
+  return std::visit(Actor{current, read}, action);
 }
 
 std::optional<StateAction> RereadOf(const StateAction& action) {

@@ -11,10 +11,10 @@
 
 namespace mneme {
 
-// `current` is null when there is no such state. ABORTED when a version is not the expected one; FAILED_PRECONDITION
-// when the state is of another kind or shape, or a block is not the next; RESOURCE_EXHAUSTED when it would be too large;
-// DATA_LOSS when its payload is damaged.
-absl::StatusOr<StateChange> Act(const StateAction& action, const StateRecord* current);
+// `current` is null when there is no such state; `read` reads its pieces. ABORTED when a version is not the expected
+// one; FAILED_PRECONDITION when the state is of another kind or shape, or a block is not the next; RESOURCE_EXHAUSTED
+// when it would be too large; DATA_LOSS when its payload is damaged.
+absl::StatusOr<StateChange> Act(const StateAction& action, const StateRecord* current, const PieceReader& read);
 
 // The action that only reads what `action` answers beside its version, for a replayed answer that was not remembered;
 // nullopt when it answers nothing else. What it would write is to be dropped.

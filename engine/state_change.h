@@ -3,6 +3,8 @@
 #define MNEME_ENGINE_STATE_CHANGE_H_
 
 #include <cstdint>
+#include <functional>
+#include <map>
 #include <optional>
 #include <string_view>
 
@@ -15,13 +17,19 @@
 
 namespace mneme {
 
+// Pieces of a state by their number: what to write of them, nullopt for those that go.
+using StatePieces = std::map<uint32_t, std::optional<std::string>>;
+// Reads a piece of the state that is acted on. DATA_LOSS when it is not there; store errors.
+using PieceReader = std::function<absl::StatusOr<std::string>(uint32_t number)>;
+
 struct StateChange {
   StateAnswer answer;
   std::optional<StateRecord> next = {};  // what to write
+  StatePieces pieces = {};               // and with it
   bool remove = false;
 };
 
-// FAILED_PRECONDITION when `current` is of another kind; null is of every kind.
+// FAILED_PRECONDITION when `current` is of another kind; null is of every kind, and counters are of one kind.
 absl::Status CheckKind(const StateRecord* current, StateKind kind);
 
 inline uint64_t VersionOf(const StateRecord* current) { return current == nullptr ? 0 : current->version; }
@@ -48,13 +56,16 @@ std::string Packed(const Items& items) {
   return std::string(reinterpret_cast<const char*>(items.data()), items.size() * sizeof(*items.data()));
 }
 
+// DATA_LOSS when the payload of a linear or a feedback memory is damaged.
+absl::Status CheckVectorPayload(const StateRecord& state);
+
 // The actions of each kind; `current` is null when there is no such state. Errors as of Act().
 absl::StatusOr<StateChange> ActLinear(const LinearApply& action, const StateRecord* current);
 absl::StatusOr<StateChange> ActLinear(const LinearGet& action, const StateRecord* current);
 absl::StatusOr<StateChange> ActFeedback(const FeedbackAttend& action, const StateRecord* current);
 absl::StatusOr<StateChange> ActFeedback(const FeedbackGet& action, const StateRecord* current);
-absl::StatusOr<StateChange> ActCounters(const CountersAdd& action, const StateRecord* current);
-absl::StatusOr<StateChange> ActCounters(const CountersGet& action, const StateRecord* current);
+absl::StatusOr<StateChange> ActCounters(const CountersAdd& action, const StateRecord* current, const PieceReader& read);
+absl::StatusOr<StateChange> ActCounters(const CountersGet& action, const StateRecord* current, const PieceReader& read);
 
 }  // namespace mneme
 

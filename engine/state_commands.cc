@@ -116,7 +116,7 @@ uint64_t BytesOf(const StateRequest& request) {
                                [](const PutSession& put) {
                                  uint64_t bytes = kOverheadBytes;
                                  for (const auto& [name, state] : put.states) {
-                                   bytes += kOverheadBytes + name.size() + state.payload.size();
+                                   bytes += kOverheadBytes + name.size() + state->payload.size();
                                  }
                                  return bytes;
                                }},
@@ -148,10 +148,10 @@ uint64_t ContentOf(const StateRequest& request) {
                           hash.Add(static_cast<uint64_t>(put.expiry_ms));
                           for (const auto& [name, state] : put.states) {
                             hash.Add(name);
-                            hash.Add(static_cast<uint64_t>(state.kind));
-                            hash.Add(state.version);
-                            hash.Add(static_cast<uint64_t>(state.expiry_ms));
-                            hash.Add(state.payload);
+                            hash.Add(static_cast<uint64_t>(state->kind));
+                            hash.Add(state->version);
+                            hash.Add(static_cast<uint64_t>(state->expiry_ms));
+                            hash.Add(state->payload);
                           }
                         }},
              request);

@@ -136,7 +136,7 @@ struct ForkSession {
 // Takes the place of whatever the session was.
 struct PutSession {
   std::string session;
-  std::map<std::string, StateRecord> states;
+  std::map<std::string, StatePtr> states;  // whole, none is null
   int64_t expiry_ms = 0;
 };
 
@@ -145,6 +145,12 @@ using StateRequest = std::variant<ApplyStates, ResetSessions, ForkSession, PutSe
 struct StateOutcome {
   std::vector<StateAnswer> answers;  // of ApplyStates, one each
   uint64_t count = 0;                // of ResetSessions: those that were there
+};
+
+// What went by itself.
+struct ExpiredStates {
+  uint64_t sessions = 0;
+  uint64_t states = 0;  // of sessions that stayed
 };
 
 // Bytes that a request holds while it waits.

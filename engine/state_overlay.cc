@@ -40,6 +40,7 @@ absl::StatusOr<std::map<std::string, StatePtr>> StateOverlay::StatesOf(const Sta
     }));
   }
   for (auto at = states_.lower_bound({space, ""}); at != states_.end() && at->first.space == space; ++at) {
+    if (at->first.piece != 0) continue;
     at->second != nullptr ? void(states[at->first.name] = at->second) : void(states.erase(at->first.name));
   }
   return states;
@@ -49,6 +50,7 @@ absl::StatusOr<bool> StateOverlay::IsEmpty(const StateSpace& space) const {
   bool found = false;
   std::set<std::string> removed;
   for (auto at = states_.lower_bound({space, ""}); at != states_.end() && at->first.space == space; ++at) {
+    if (at->first.piece != 0) continue;
     found |= at->second != nullptr;
     if (at->second == nullptr) removed.insert(at->first.name);
   }
@@ -85,6 +87,10 @@ void StateOverlay::PutState(const StateKey& key, StatePtr state) {
 
 void StateOverlay::PutReferences(const StateSpace& space, uint64_t count) { Put(references_, space, count); }
 
+void StateOverlay::AddExpiry(const StateExpiry& expiry) { Put(expiries_, expiry, ExpiryIs::kAdded); }
+
+void StateOverlay::RemoveExpiry(const StateExpiry& expiry) { Put(expiries_, expiry, ExpiryIs::kRemoved); }
+
 void StateOverlay::DropSpace(const StateSpace& space) {
   const auto begin = states_.lower_bound({space, ""});
   auto end = begin;
@@ -111,8 +117,9 @@ StateWrites StateOverlay::TakeWrites() {
   StateWrites writes;
   writes.dropped_spaces.assign(dropped_.begin(), dropped_.end());
   for (auto& [key, record] : sessions_) writes.sessions.emplace_back(key, std::move(record));
-  for (const auto& [key, state] : states_) {
-    writes.states.emplace_back(key, state == nullptr ? std::nullopt : std::optional<StateRecord>(*state));
+  writes.states.assign(states_.begin(), states_.end());
+  for (const auto& [expiry, is] : expiries_) {
+    (is == ExpiryIs::kAdded ? writes.added_expiries : writes.removed_expiries).push_back(expiry);
   }
   for (const auto& [space, count] : references_) writes.references.emplace_back(space, count);
   return writes;

@@ -19,8 +19,6 @@
 
 namespace mneme {
 
-using StatePtr = std::shared_ptr<const StateRecord>;  // null: there is none
-
 // Reads see the changes. Errors are the store's. Not thread-safe.
 class StateOverlay {
  public:
@@ -37,6 +35,8 @@ class StateOverlay {
   void PutSession(const SessionKey& key, std::optional<SessionRecord> record);
   void PutState(const StateKey& key, StatePtr state);
   void PutReferences(const StateSpace& space, uint64_t count);
+  void AddExpiry(const StateExpiry& expiry);
+  void RemoveExpiry(const StateExpiry& expiry);
   // A space that is dropped is never written to again.
   void DropSpace(const StateSpace& space);
 
@@ -50,6 +50,8 @@ class StateOverlay {
   StateWrites TakeWrites();
 
  private:
+  enum class ExpiryIs { kAdded, kRemoved };
+
   template <typename Map>
   void Put(Map& map, const typename Map::key_type& key, typename Map::mapped_type value);
 
@@ -57,6 +59,7 @@ class StateOverlay {
   std::map<SessionKey, std::optional<SessionRecord>> sessions_;
   std::map<StateKey, StatePtr> states_;
   std::map<StateSpace, uint64_t> references_;
+  std::map<StateExpiry, ExpiryIs> expiries_;
   std::set<StateSpace> dropped_;
   uint64_t bytes_ = 0;
   std::vector<std::function<void()>> undo_;

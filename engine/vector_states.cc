@@ -1,5 +1,6 @@
 // The linear and the feedback state of a session: their actions and their payloads (docs/formats.md).
 #include <bit>
+#include <cstring>
 #include <deque>
 #include <utility>
 #include <vector>
@@ -55,15 +56,29 @@ std::string EncodeLinear(const LinearMemory& memory) {
   return out;
 }
 
-absl::StatusOr<LinearMemory> DecodeLinear(std::string_view payload) {
+// A linear memory as it is stored: M and z are f64.
+struct StoredLinear {
+  uint64_t key_dim = 0;
+  uint64_t value_dim = 0;
+  uint64_t tokens = 0;
+  std::string_view items;
+};
+
+absl::StatusOr<StoredLinear> ParseLinear(std::string_view payload) {
   ByteReader reader(payload);
-  const uint64_t key_dim = reader.Varint();
-  const uint64_t value_dim = reader.Varint();
-  const uint64_t tokens = reader.Varint();
-  if (key_dim == 0 || value_dim == 0 || value_dim >= limits::kMaxStateBytes) return Damaged();
-  const std::vector<double> flat = TakeItems<double>(reader, key_dim, value_dim + 1);
+  StoredLinear stored{reader.Varint(), reader.Varint(), reader.Varint(), {}};
+  if (stored.key_dim == 0 || stored.value_dim == 0 || stored.value_dim >= limits::kMaxStateBytes) return Damaged();
+  if (stored.key_dim > limits::kMaxStateBytes / (stored.value_dim + 1)) return Damaged();
+  stored.items = reader.Bytes(stored.key_dim * (stored.value_dim + 1) * sizeof(double));
   if (!reader.AtEnd()) return Damaged();
-  return LinearMemory::FromFlat(key_dim, value_dim, tokens, flat);
+  return stored;
+}
+
+absl::StatusOr<LinearMemory> DecodeLinear(std::string_view payload) {
+  ASSIGN_OR_RETURN(const StoredLinear stored, ParseLinear(payload));
+  std::vector<double> flat(stored.items.size() / sizeof(double));
+  std::memcpy(flat.data(), stored.items.data(), stored.items.size());
+  return LinearMemory::FromFlat(stored.key_dim, stored.value_dim, stored.tokens, flat);
 }
 
 // A feedback memory with what its last block was and was answered.
@@ -151,6 +166,11 @@ StateChange AnswerBlock(const Attended& state, StateAnswer answer) {
 }
 
 }  // namespace
+
+absl::Status CheckVectorPayload(const StateRecord& state) {
+  return state.kind == StateKind::kLinear ? ParseLinear(state.payload).status()
+                                          : DecodeFeedback(state.payload).status();
+}
 
 absl::StatusOr<StateChange> ActLinear(const LinearApply& action, const StateRecord* current) {
   RETURN_IF_ERROR(CheckKind(current, StateKind::kLinear));

@@ -1,6 +1,8 @@
 #include "engine/visit.h"
 
 #include "common/status_macros.h"
+#include "engine/label_sum_cache.h"
+#include "engine/leases.h"
 #include "engine/visible_rows.h"
 
 namespace mneme {
@@ -39,8 +41,9 @@ absl::StatusOr<Version> VisitEntries(const std::vector<Shard*>& shards, const Ro
   Version read;
   read.memory = memory.number;
   for (const uint32_t owner : routing.OwnersOf(memory, command.partitions)) {
-    ASSIGN_OR_RETURN(const Shard::Snapshot snapshot,
-                     shards[owner]->TakeSnapshot(memory.number, command.partitions, command.limits));
+    ASSIGN_OR_RETURN(
+        const Shard::Snapshot snapshot,
+        TakeSnapshot(*shards[owner], {memory.number, command.partitions, command.lease.get(), command.limits}));
     read.parts.push_back({owner, snapshot.sequence});
     for (const auto& version : snapshot.versions) {
       absl::Status refused;
@@ -48,6 +51,28 @@ absl::StatusOr<Version> VisitEntries(const std::vector<Shard*>& shards, const Ro
         if (refused.ok()) refused = visit(version->partition, EntryAt(block, i, memory.spec));
       }));
       RETURN_IF_ERROR(refused);
+    }
+  }
+  return read;
+}
+
+absl::StatusOr<Version> SumByLabel(const QueryContext& context, const MemoryRecord& memory,
+                                   const VisitCommand& command, LabelSums& sums) {
+  const SumRequest request{MakeIndexSpec(memory.spec), command.filter.stamp_ms, command.limits};
+  Version read;
+  read.memory = memory.number;
+  for (const uint32_t owner : context.routing->OwnersOf(memory, command.partitions)) {
+    ASSIGN_OR_RETURN(
+        const Shard::Snapshot snapshot,
+        TakeSnapshot(*context.shards[owner], {memory.number, command.partitions, command.lease.get(), command.limits}));
+    read.parts.push_back({owner, snapshot.sequence});
+    for (const auto& version : snapshot.versions) {
+      if (!command.filter.AcceptsEverything()) {
+        RETURN_IF_ERROR(AddEntries(*version, command.filter, command.limits, sums));
+        continue;
+      }
+      const LabelSumCache::Place place{owner, {memory.number, version->partition}};
+      RETURN_IF_ERROR(context.label_sums->AddSums(place, *version, request, sums));
     }
   }
   return read;

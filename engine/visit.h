@@ -8,6 +8,8 @@
 
 #include "absl/status/statusor.h"
 #include "engine/commands.h"
+#include "engine/label_sums.h"
+#include "engine/query_execution.h"
 #include "engine/routing.h"
 #include "engine/shard.h"
 
@@ -17,6 +19,11 @@ namespace mneme {
 absl::StatusOr<Version> VisitEntries(const std::vector<Shard*>& shards, const Routing& routing,
                                      const MemoryRecord& memory, const VisitCommand& command,
                                      const std::function<absl::Status(PartitionId, const EntryView&)>& visit);
+
+// As Deployment::SumByLabel, which has waited for the version. Partitions are added shard by shard, each in the order
+// of its snapshot.
+absl::StatusOr<Version> SumByLabel(const QueryContext& context, const MemoryRecord& memory,
+                                   const VisitCommand& command, LabelSums& sums);
 
 }  // namespace mneme
 

@@ -122,9 +122,7 @@ absl::StatusOr<std::string> WorkingMemory::Get(const MemoryHandle& memory, const
   const Shard& shard = *shards_[routing_->OwnerOfSession(*memory, session)];
   SessionPlanner planner(shard.store().ReadStates());
   ASSIGN_OR_RETURN(const auto states, planner.ReadSession({memory->number, 0, clock_->NowMs()}, session));
-  NamedStates named;
-  for (const auto& [name, state] : states) named.emplace(name, *state);
-  return EncodeSessionBytes(named);
+  return EncodeSessionBytes(states);
 }
 
 absl::StatusOr<StateOutcome> WorkingMemory::Read(const MemoryHandle& memory, const ApplyStates& apply,

@@ -56,6 +56,8 @@ class WriteGroup {
                                                  const std::vector<PartitionKey>& keys);
 
   absl::StatusOr<WriteResult> PlanStates(const StateOperation& operation);
+  // The group is empty before it, and of no use after an error.
+  absl::StatusOr<ExpiredStates> PlanStateExpiry(const ExpireStatesOperation& operation);
 
   // Forgets remembered requests that are past their window.
   void Forget(std::vector<RememberedRequest> requests) { batch_.forgotten_requests = std::move(requests); }
@@ -65,6 +67,8 @@ class WriteGroup {
   // Of planned states of sessions.
   uint64_t state_bytes() const { return states_ == nullptr ? 0 : states_->bytes(); }
   size_t requests() const { return batch_.requests.size(); }
+  // Of what was committed of sessions, the least expiry; kNeverExpires when nothing of it expires.
+  int64_t least_state_expiry_ms() const;
   // Commits to the store, then applies to the partitions. Tells which partitions changed, and which segments belong to
   // partitions that were emptied.
   absl::Status Commit(std::vector<PartitionKey>& changed, std::vector<SegmentRecord>& orphaned);

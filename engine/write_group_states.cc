@@ -1,8 +1,10 @@
 // What happens to the working memory of sessions.
+#include <algorithm>
 #include <memory>
 #include <utility>
 
 #include "common/status_macros.h"
+#include "engine/expiry_queue.h"
 #include "engine/state_outcome.h"
 #include "engine/write_group.h"
 
@@ -30,6 +32,22 @@ absl::StatusOr<WriteResult> WriteGroup::PlanStates(const StateOperation& operati
   if (ticket.request.has_value()) RememberBytes(ticket, result.sequence, EncodeStateOutcome(outcome));
   result.states = std::make_shared<const StateOutcome>(std::move(outcome));
   return result;
+}
+
+absl::StatusOr<ExpiredStates> WriteGroup::PlanStateExpiry(const ExpireStatesOperation& operation) {
+  states_ = std::make_unique<SessionPlanner>(store_.ReadStates());
+  ExpiredStates counts;
+  for (const StateExpiry& due : operation.due) {
+    RETURN_IF_ERROR(states_->Expire(due, operation.stamp_ms, counts));
+  }
+  ++sequence_;
+  return counts;
+}
+
+int64_t WriteGroup::least_state_expiry_ms() const {
+  int64_t least = kNeverExpires;
+  for (const StateExpiry& expiry : batch_.states.added_expiries) least = std::min(least, expiry.expiry_ms);
+  return least;
 }
 
 }  // namespace mneme

@@ -32,6 +32,9 @@ uint64_t BytesOf(const WriteOperation& operation) {
   if (const auto* merge = std::get_if<MergeOperation>(&operation)) {
     return kOverheadBytes + BytesOf(merge->survivors) + merge->merged.size() * sizeof(StoredRow);
   }
+  if (const auto* expire = std::get_if<ExpireStatesOperation>(&operation)) {
+    return kOverheadBytes * (1 + expire->due.size());
+  }
   if (const auto* states = std::get_if<StateOperation>(&operation)) return kOverheadBytes + BytesOf(states->request);
   if (const auto* remember = std::get_if<RememberOperation>(&operation)) {
     return kOverheadBytes + remember->batch.queries.size() + remember->batch.labels.size() * sizeof(int64_t);

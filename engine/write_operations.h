@@ -94,6 +94,14 @@ struct ExpireOperation {
   std::function<void(absl::Status)> done;
 };
 
+// Removes sessions and states of which maintenance found that they are past their expiry; what was written anew since
+// is left alone.
+struct ExpireStatesOperation {
+  std::vector<StateExpiry> due;
+  int64_t stamp_ms = 0;
+  std::function<void(absl::Status)> done;
+};
+
 // What a merge came to.
 struct MergeResult {
   uint64_t merged = 0;     // entries that went into another
@@ -124,6 +132,12 @@ struct RememberOperation {
   InsertOperation written = {};
 };
 
+// From now on writes to the memory are NOT_FOUND.
+struct CloseMemoryOperation {
+  MemoryNumber memory = 0;
+};
+
+// Removes all of a memory, which is closed, too.
 struct DropMemoryOperation {
   MemoryNumber memory = 0;
   std::function<void(absl::Status)> done;
@@ -134,8 +148,10 @@ struct SleepOperation {
   std::vector<PartitionKey> keys;
 };
 
-using WriteOperation = std::variant<InsertOperation, DeleteOperation, InstallOperation, ExpireOperation, MergeOperation,
-                                    DropMemoryOperation, SleepOperation, RememberOperation, StateOperation>;
+using WriteOperation =
+    std::variant<InsertOperation, DeleteOperation, InstallOperation, ExpireOperation, MergeOperation,
+                 CloseMemoryOperation, DropMemoryOperation, SleepOperation, RememberOperation, StateOperation,
+                 ExpireStatesOperation>;
 
 uint64_t BytesOf(const EntryColumns& entries);
 // Bytes that an operation holds while it waits.

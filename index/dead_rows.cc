@@ -33,6 +33,24 @@ DeadRows DeadRows::With(absl::Span<const Row> rows) const {
   return result;
 }
 
+std::vector<Row> DeadRows::NotIn(const DeadRows& older) const {
+  std::vector<Row> rows;
+  if (chunks_ == nullptr || chunks_ == older.chunks_) return rows;
+  for (size_t number = 0; number < chunks_->size(); ++number) {
+    const std::shared_ptr<const Chunk>& chunk = (*chunks_)[number];
+    const bool had = older.chunks_ != nullptr && number < older.chunks_->size();
+    const Chunk* before = had ? (*older.chunks_)[number].get() : nullptr;
+    if (chunk == nullptr || chunk.get() == before) continue;
+    for (size_t w = 0; w < chunk->size(); ++w) {
+      uint64_t word = (*chunk)[w] & ~(before == nullptr ? 0 : (*before)[w]);
+      for (; word != 0; word &= word - 1) {
+        rows.push_back(number * kRowsPerChunk + w * 64 + static_cast<Row>(std::countr_zero(word)));
+      }
+    }
+  }
+  return rows;
+}
+
 uint64_t DeadRows::CountIn(Row first, Row last) const {
   if (chunks_ == nullptr) return 0;
   last = std::min<Row>(last, chunks_->size() * kRowsPerChunk);

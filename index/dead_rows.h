@@ -27,6 +27,8 @@ class DeadRows {
 
   // This set and `rows` (any order, repeats allowed).
   DeadRows With(absl::Span<const Row> rows) const;
+  // The rows of this set that `older` lacks, ascending. Costs what differs, where this was made of `older` by With().
+  std::vector<Row> NotIn(const DeadRows& older) const;
   // How many rows of [first, last) are dead.
   uint64_t CountIn(Row first, Row last) const;
 

@@ -67,8 +67,9 @@ class TailChunk {
       value_offsets_[0] = 0;
     }
     if (spec.metric == Metric::kCosine) inverse_norms_.reset(new float[rows]);
-    bytes_ = rows * (spec.KeyBytes() + sizeof(EntryId) + (spec.value_bytes == 0 ? sizeof(uint64_t) : 0) +
-                     (inverse_norms_ != nullptr ? sizeof(float) : 0)) + value_bytes + sizeof(TailChunk);
+    fixed_bytes_ = rows * (spec.KeyBytes() + sizeof(EntryId) + (spec.value_bytes == 0 ? sizeof(uint64_t) : 0) +
+                           (inverse_norms_ != nullptr ? sizeof(float) : 0)) + value_bytes + sizeof(TailChunk);
+    bytes_ = fixed_bytes_;
   }
 
   Row first_row() const { return first_row_; }
@@ -76,6 +77,11 @@ class TailChunk {
   size_t capacity() const { return capacity_; }
   size_t value_capacity() const { return value_capacity_; }
   size_t bytes() const { return bytes_; }
+  // As bytes(), for any thread: what of it was published.
+  size_t published_bytes() const {
+    return fixed_bytes_ + BytesOf(weights_) + BytesOf(scores_) + BytesOf(labels_) + BytesOf(sources_) +
+           BytesOf(positions_) + BytesOf(expiries_ms_) + BytesOf(created_ms_);
+  }
   bool HasRoomFor(std::string_view value) const {
     return count_ < capacity_ && value_end_ + value.size() <= value_capacity_;
   }
@@ -123,6 +129,11 @@ class TailChunk {
   }
 
  private:
+  template <typename T>
+  size_t BytesOf(const OptionalColumn<T>& column) const {
+    return column.From(0) == nullptr ? 0 : capacity_ * sizeof(T);
+  }
+
   void SetNorm(size_t i, const char* key) {
     const double norm = ExactNorm({spec_.metric, spec_.key_dtype, spec_.dimension}, key);
     if (inverse_norms_ != nullptr) inverse_norms_[i] = InverseNorm(norm);
@@ -147,6 +158,7 @@ class TailChunk {
   const Row first_row_;
   const size_t capacity_;
   const size_t value_capacity_;
+  size_t fixed_bytes_ = 0;  // constant after construction
   AlignedBuffer keys_;
   std::unique_ptr<EntryId[]> ids_;
   std::unique_ptr<char[]> values_;
@@ -225,6 +237,7 @@ RowBlock BlockOf(const Tail::Snapshot::Part& part, Row from_row) {
   return part.chunk->Block(first, part.count);
 }
 
+uint64_t RamBytesOf(const Tail::Snapshot::Part& part) { return part.chunk->published_bytes(); }
 Row FirstRowOf(const Tail::Snapshot::Part& part) { return part.chunk->first_row(); }
 bool IsFull(const Tail::Snapshot::Part& part) { return part.count == part.chunk->capacity(); }
 std::shared_ptr<const TailLists> ListsOf(const Tail::Snapshot::Part& part) { return part.chunk->lists(); }

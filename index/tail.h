@@ -70,6 +70,9 @@ class Tail {
 // The rows of one part of a snapshot that are at or above `from_row` (rows below it are in a segment).
 RowBlock BlockOf(const Tail::Snapshot::Part& part, Row from_row);
 
+// The ram of the chunk of a part, the same however much of it the part has. Any thread.
+uint64_t RamBytesOf(const Tail::Snapshot::Part& part);
+
 // The first row of the chunk of a part, and whether the chunk takes no more than the part has.
 Row FirstRowOf(const Tail::Snapshot::Part& part);
 bool IsFull(const Tail::Snapshot::Part& part);

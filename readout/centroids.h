@@ -2,7 +2,9 @@
 //
 //   m_c = unit(sum of the keys of label c), zero when there are none; W_c = alpha t_c + (1 - alpha) m_c, which is not
 //   normalised again: a label without entries keeps alpha t_c, the shorter vector.
-// Sums are f64: they merge between shards by addition (1e-12 relative), and a delete subtracts. Not thread-safe.
+// Sums are f64 with what each addition lost beside them (Knuth's TwoSum), so that they do not depend on the order in
+// which keys come, go, and merge between shards: to 1e-12 of the sum even where a key 1e13 times as large came and
+// went. Not thread-safe.
 #ifndef MNEME_READOUT_CENTROIDS_H_
 #define MNEME_READOUT_CENTROIDS_H_
 
@@ -23,7 +25,7 @@ struct Centroid {
 // The running sum of one label's keys.
 class KeySum {
  public:
-  explicit KeySum(size_t width) : sum_(width, 0.0) {}
+  explicit KeySum(size_t width) : sum_(width, 0.0), lost_(width, 0.0) {}
 
   // `key` is finite, f32[width].
   void Add(absl::Span<const float> key);
@@ -32,12 +34,14 @@ class KeySum {
   void Merge(const KeySum& other);  // of the same width
 
   uint64_t count() const { return count_; }
-  absl::Span<const double> sum() const { return sum_; }
+  size_t width() const { return sum_.size(); }
+  std::vector<double> sum() const;
   Centroid Unit() const;  // the sum, normalised to length 1
   Centroid Mean() const;  // the sum / count
 
  private:
   std::vector<double> sum_;
+  std::vector<double> lost_;  // what rounding took from sum_
   uint64_t count_ = 0;
 };
 

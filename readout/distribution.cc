@@ -15,12 +15,11 @@
 #include <optional>
 #include <utility>
 
+#include "readout/ranked_tokens.h"
 #include "readout/token_numbers.h"
 
 namespace mneme {
 namespace {
-
-constexpr double kNever = -std::numeric_limits<double>::infinity();
 
 // Below this exponent a term is summed relative to its token's own nearest: e^-500 has all its digits for any weight.
 constexpr double kVanishing = -500.0;
@@ -31,15 +30,6 @@ struct TokenGroup {
   double nearest = 0.0;  // the score of its nearest neighbour
   double mass = 0.0;     // sum of w exp((s - reference) / T); the reference is its own nearest if that vanishes
 };
-
-struct TokenLogProb {
-  double log_prob = 0.0;
-  Token token = 0;
-};
-
-bool MoreLikely(const TokenLogProb& a, const TokenLogProb& b) {
-  return a.log_prob > b.log_prob || (a.log_prob == b.log_prob && a.token < b.token);
-}
 
 bool IsAllowed(const std::vector<Token>* allowed, Token token) {
   return allowed == nullptr || std::binary_search(allowed->begin(), allowed->end(), token);
@@ -101,33 +91,6 @@ std::vector<TokenGroup> GroupByToken(const ScoredTokens& neighbours, double temp
   return groups;
 }
 
-// Step 5: moves the most likely into `out`; what is cut is summed in the order of `ranked` before it was ordered.
-void OrderAndCut(std::vector<TokenLogProb> ranked, uint32_t top_m, TokenDistribution& out) {
-  if (top_m != 0 && top_m < ranked.size()) {
-    std::vector<TokenLogProb> kept(top_m);
-    std::partial_sort_copy(ranked.begin(), ranked.end(), kept.begin(), kept.end(), MoreLikely);
-    for (const TokenLogProb& item : ranked) {
-      if (MoreLikely(kept.back(), item)) out.left_out += std::exp(item.log_prob);
-    }
-    ranked = std::move(kept);
-  } else {
-    std::sort(ranked.begin(), ranked.end(), MoreLikely);
-  }
-  out.tokens.reserve(ranked.size());
-  out.log_probs.reserve(ranked.size());
-  for (const TokenLogProb& item : ranked) {
-    out.tokens.push_back(item.token);
-    out.log_probs.push_back(item.log_prob);
-  }
-}
-
-// ln(exp(a) + exp(b)); exact where either is -infinity, which is how weights 0 and 1 need no case of their own.
-double LogAdd(double a, double b) {
-  const double greater = std::max(a, b);
-  if (greater == kNever) return kNever;
-  return greater + std::log1p(std::exp(std::min(a, b) - greater));
-}
-
 // ln of the model's mass on the allowed tokens; 0 without a mask, since p_LM is then taken as given.
 double LogMassOfAllowed(absl::Span<const float> lm_log_probs, const std::vector<Token>* allowed) {
   if (allowed == nullptr) return 0.0;
@@ -141,14 +104,6 @@ double LogMassOfAllowed(absl::Span<const float> lm_log_probs, const std::vector<
     if (token < lm_log_probs.size()) mass += std::exp(lm_log_probs[token] - greatest);
   }
   return greatest + std::log(mass);
-}
-
-// The tokens of `knn` by token ascending, so that a walk over the vocabulary meets them in passing.
-std::vector<TokenLogProb> ByToken(const TokenDistribution& knn) {
-  std::vector<TokenLogProb> items(knn.tokens.size());
-  for (size_t i = 0; i < items.size(); ++i) items[i] = {knn.log_probs[i], knn.tokens[i]};
-  std::sort(items.begin(), items.end(), [](const auto& a, const auto& b) { return a.token < b.token; });
-  return items;
 }
 
 }  // namespace

@@ -70,6 +70,7 @@ absl::StatusOr<MatrixMatch> MatchMatrices(const MatrixView& x, const MatrixView&
     for (size_t first = 0; first < x.rows; first += kSimilarityRows) {
       if (stop != nullptr) RETURN_IF_ERROR(stop());
       const size_t count = std::min(kSimilarityRows, x.rows - first);
+      match.products += uint64_t{count} * z.rows * x.columns;
       SimilarityRows(x.Row(first).data(), count, z.values.data(), z.rows, x.columns, block.data());
       for (size_t i = 0; i < count; ++i) visit(first + i, absl::MakeSpan(block).subspan(i * z.rows, z.rows));
     }

@@ -63,6 +63,7 @@ struct MatrixMatch {
   std::vector<bool> mutual;            // [n1]: best_row[best_column[i]] == i
   size_t row_k = 0;                    // means of rows are over so many: min(csls_k, n2)
   size_t column_k = 0;                 // min(csls_k, n1)
+  uint64_t products = 0;               // multiplications that it took
 };
 
 // CSLS over S = X Z^T, X [n1 x d], Z [n2 x d]; empty when either has no rows. csls_k = 0: S itself, without correction.

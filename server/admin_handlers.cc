@@ -5,10 +5,10 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
-#include "common/limits.h"
 #include "common/status_macros.h"
 #include "server/convert_memory.h"
 #include "server/find_memory.h"
+#include "server/name_page.h"
 #include "server/request_error.h"
 #include "server/version.h"
 
@@ -56,7 +56,7 @@ absl::Status HandleCreateMemory(const CallContext& call, const v1::CreateMemoryR
   absl::StatusOr<MemoryHandle> memory = call.deployment.CreateMemory(spec);
   if (!memory.ok()) {
     if (!absl::IsAlreadyExists(memory.status())) return memory.status();
-    return WithResource(WithReason(memory.status(), reason::kMemoryExists), "mneme.v1.Memory", spec.name);
+    return WithResource(memory.status(), "mneme.v1.Memory", spec.name);
   }
   WriteMemory(**memory, response->mutable_memory());
   return absl::OkStatus();
@@ -71,13 +71,7 @@ absl::Status HandleGetMemory(const CallContext& call, const v1::GetMemoryRequest
 
 absl::Status HandleListMemories(const CallContext& call, const v1::ListMemoriesRequest& request,
                                 v1::ListMemoriesResponse* response) {
-  if (request.page_size() > limits::kMaxMemoriesPage) {
-    return FieldError("page_size",
-                      absl::StrCat("is ", request.page_size(), "; must be at most ", limits::kMaxMemoriesPage));
-  }
-  // A token is the last name of the page before.
-  if (!request.page_token().empty()) RETURN_IF_ERROR(CheckMemoryName("page_token", request.page_token()));
-  const size_t page = request.page_size() == 0 ? limits::kMaxMemoriesPage : request.page_size();
+  ASSIGN_OR_RETURN(const size_t page, ReadNamePage(request));
   const std::vector<MemoryHandle> memories = call.deployment.ListMemories();
   auto next = std::upper_bound(memories.begin(), memories.end(), request.page_token(),
                                [](const std::string& name, const MemoryHandle& memory) {

@@ -1,5 +1,6 @@
 #include "mneme/v1/admin.grpc.pb.h"
 #include "server/admin_handlers.h"
+#include "server/alias_handlers.h"
 #include "server/build_index.h"
 #include "server/probe_recall.h"
 #include "server/prune_memory.h"
@@ -15,13 +16,16 @@ template <typename Next>
 using RawMemories = AdminService::WithRawCallbackMethod_CreateMemory<AdminService::WithRawCallbackMethod_GetMemory<
     AdminService::WithRawCallbackMethod_ListMemories<AdminService::WithRawCallbackMethod_DropMemory<Next>>>>;
 template <typename Next>
+using RawAliases = AdminService::WithRawCallbackMethod_SetAlias<
+    AdminService::WithRawCallbackMethod_DropAlias<AdminService::WithRawCallbackMethod_ListAliases<Next>>>;
+template <typename Next>
 using RawState = AdminService::WithRawCallbackMethod_BuildIndex<AdminService::WithRawCallbackMethod_GetStatistics<
     AdminService::WithRawCallbackMethod_ProbeRecall<AdminService::WithRawCallbackMethod_PruneMemory<
         AdminService::WithRawCallbackMethod_Ping<Next>>>>>;
 
 constexpr char kService[] = "mneme.v1.AdminService";
 
-class RawAdminService final : public RawMemories<RawState<AdminService::Service>> {
+class RawAdminService final : public RawMemories<RawAliases<RawState<AdminService::Service>>> {
  public:
   explicit RawAdminService(FrontEnd& front_end) : front_end_(front_end) {}
 
@@ -40,6 +44,19 @@ class RawAdminService final : public RawMemories<RawState<AdminService::Service>
   grpc::ServerUnaryReactor* DropMemory(grpc::CallbackServerContext* context, const grpc::ByteBuffer* in,
                                        grpc::ByteBuffer* out) override {
     return Blocking<v1::DropMemoryRequest, v1::DropMemoryResponse>(drop_, context, in, out, HandleDropMemory);
+  }
+  grpc::ServerUnaryReactor* SetAlias(grpc::CallbackServerContext* context, const grpc::ByteBuffer* in,
+                                     grpc::ByteBuffer* out) override {
+    return Blocking<v1::SetAliasRequest, v1::SetAliasResponse>(set_alias_, context, in, out, HandleSetAlias);
+  }
+  grpc::ServerUnaryReactor* DropAlias(grpc::CallbackServerContext* context, const grpc::ByteBuffer* in,
+                                      grpc::ByteBuffer* out) override {
+    return Blocking<v1::DropAliasRequest, v1::DropAliasResponse>(drop_alias_, context, in, out, HandleDropAlias);
+  }
+  grpc::ServerUnaryReactor* ListAliases(grpc::CallbackServerContext* context, const grpc::ByteBuffer* in,
+                                        grpc::ByteBuffer* out) override {
+    return Blocking<v1::ListAliasesRequest, v1::ListAliasesResponse>(list_aliases_, context, in, out,
+                                                                     HandleListAliases);
   }
   grpc::ServerWriteReactor<grpc::ByteBuffer>* BuildIndex(grpc::CallbackServerContext* context,
                                                          const grpc::ByteBuffer* in) override {
@@ -82,6 +99,9 @@ class RawAdminService final : public RawMemories<RawState<AdminService::Service>
   const RpcMethod get_ = Add("GetMemory", "unary");
   const RpcMethod list_ = Add("ListMemories", "unary");
   const RpcMethod drop_ = Add("DropMemory", "unary");
+  const RpcMethod set_alias_ = Add("SetAlias", "unary");
+  const RpcMethod drop_alias_ = Add("DropAlias", "unary");
+  const RpcMethod list_aliases_ = Add("ListAliases", "unary");
   const RpcMethod build_ = Add("BuildIndex", "server_stream");
   const RpcMethod statistics_ = Add("GetStatistics", "unary");
   const RpcMethod probe_ = Add("ProbeRecall", "unary");

@@ -3,14 +3,17 @@
 #include <algorithm>
 #include <cmath>
 #include <string>
+#include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "common/limits.h"
 #include "common/sparse_vector.h"
 #include "common/status_macros.h"
+#include "readout/mixture.h"
 #include "server/convert_columns.h"
 #include "server/convert_keys.h"
 #include "server/distribution_plan.h"
+#include "server/mixture_columns.h"
 
 namespace mneme {
 namespace {
@@ -51,111 +54,182 @@ absl::Status ReadGroups(const v1::AttentionGroups& wire, const MemorySpec& spec,
   return CheckTemperature("attention.groups.temperature", plan.group_temperature);
 }
 
-// Writes the columns of one answer.
-class AttentionWriter {
+// What is to be searched for so that the k of a source can be read out.
+void SearchFor(const AttentionPlan& plan, QuerySource& source) {
+  if (source.k == 0) {
+    source.k = limits::kEveryEntry;
+    source.command.k = limits::kEveryEntry;
+    source.command.exact = true;
+  } else if (plan.keep_ties) {
+    source.command.k = std::min(limits::kMaxK, source.k + limits::kTieRoom);
+  }
+}
+
+// What one source makes of one row.
+struct SourceAttention {
+  Attention attention;  // of SPARSE_VECTOR values all but `out`, which is:
+  SparseOutput sparse;
+  bool ties_cut = false;
+};
+
+// Reads out one source. Borrows all it is given.
+class AttentionReader {
  public:
-  AttentionWriter(const AttentionPlan& plan, const MemorySpec& spec, const NeighbourColumns& neighbours,
-                  v1::Precision precision, v1::AttentionResult* out)
-      : plan_(plan), spec_(spec), neighbours_(neighbours), precision_(precision), out_(out) {}
+  AttentionReader(const AttentionPlan& plan, const QuerySource& source)
+      : plan_(plan), source_(source), neighbours_(source.outcome.neighbours) {}
 
-  absl::Status AddRow(size_t row, uint32_t searched) {
-    begin_ = neighbours_.offsets[row];
-    found_ = neighbours_.offsets[row + 1] - begin_;
-    const auto scores = absl::MakeConstSpan(neighbours_.scores).subspan(begin_, found_);
-    const size_t used = TopCount(scores, plan_.k, plan_.keep_ties);
-    used_.push_back(static_cast<uint32_t>(used));
-    if (plan_.keep_ties) ties_cut_.push_back(used == found_ && found_ == searched && plan_.k < searched ? 1 : 0);
-    return spec_.value_kind == ValueKind::kVector ? AddDense(scores, used) : AddSparse(scores, used);
-  }
-
-  void Finish(size_t rows, bool several_partitions) {
-    WriteColumn(used_, out_->mutable_found());
-    WriteColumn(active_, out_->mutable_active());
-    WriteColumn(all_zero_, out_->mutable_all_zero());
-    if (plan_.keep_ties) WriteColumn(ties_cut_, out_->mutable_ties_cut());
-    if (spec_.value_kind == ValueKind::kSparseVector) WriteColumn(sparse_offsets_, out_->mutable_sparse_offsets());
-    if (plan_.with_weights) {
-      WriteColumn(weight_offsets_, out_->mutable_weight_offsets());
-      WriteColumn(weight_ids_, out_->mutable_weight_ids());
-      if (several_partitions) WriteColumn(weight_partitions_, out_->mutable_weight_partitions());
-    }
-    if (!plan_.group_offsets.empty()) AddGroups(rows);
-  }
-
- private:
-  absl::Span<const float> Weights(size_t used) const {
-    if (neighbours_.weights.empty()) return {};
-    return absl::MakeConstSpan(neighbours_.weights).subspan(begin_, used);
-  }
-
-  absl::Status AddDense(absl::Span<const double> scores, size_t used) {
+  absl::Status ReadRow(size_t row, SourceAttention& out) const {
+    const size_t begin = neighbours_.offsets[row];
+    const size_t found = neighbours_.offsets[row + 1] - begin;
+    const auto scores = absl::MakeConstSpan(neighbours_.scores).subspan(begin, found);
+    const size_t used = TopCount(scores, source_.k, plan_.keep_ties);
+    out.ties_cut = used == found && found == source_.searched_k && source_.k < source_.searched_k;
+    if (source_.spec().value_kind != ValueKind::kVector) return ReadSparse(scores.first(used), begin, out);
     // A column of f32 rows in a buffer of the allocator's alignment.
     const auto* values = reinterpret_cast<const float*>(neighbours_.values.bytes.data());
     ScoredVectors entries;
     entries.scores = scores.first(used);
-    entries.width = spec_.value_dimension;
-    entries.values = absl::MakeConstSpan(values + begin_ * entries.width, used * entries.width);
-    entries.weights = Weights(used);
-    const Attention attention = Attend(entries, used, plan_.options);
-    outputs_.insert(outputs_.end(), attention.out.begin(), attention.out.end());
-    AppendReals(attention.out, precision_, out_->mutable_outputs());
-    AddFigures(attention.rows.size(), attention.entropy, attention.log_total_mass, attention.all_zero);
-    AddWeights(attention.rows, attention.weights);
+    entries.width = source_.spec().value_dimension;
+    entries.values = absl::MakeConstSpan(values + begin * entries.width, used * entries.width);
+    entries.weights = Weights(begin, used);
+    out.attention = Attend(entries, used, plan_.options);
     return absl::OkStatus();
   }
 
-  absl::Status AddSparse(absl::Span<const double> scores, size_t used) {
-    const auto counts = Weights(used);
+ private:
+  absl::Span<const float> Weights(size_t begin, size_t used) const {
+    if (neighbours_.weights.empty()) return {};
+    return absl::MakeConstSpan(neighbours_.weights).subspan(begin, used);
+  }
+
+  absl::Status ReadSparse(absl::Span<const double> scores, size_t begin, SourceAttention& out) const {
+    const auto counts = Weights(begin, scores.size());
     const auto count_of = [&](size_t i) { return counts.empty() ? 1.0 : double{counts[i]}; };
     AttentionMass mass(plan_.options);
-    for (size_t i = 0; i < used; ++i) mass.Add(scores[i], count_of(i));
+    for (size_t i = 0; i < scores.size(); ++i) mass.Add(scores[i], count_of(i));
     AttentionWeights weights(mass);
-    SparseSum sum(spec_.vocabulary_size);
+    SparseSum sum(source_.spec().vocabulary_size);
     SparseVector value;
-    std::vector<uint32_t> rows;
-    std::vector<double> kept;
-    for (size_t i = 0; i < used; ++i) {
+    Attention& attention = out.attention;
+    for (size_t i = 0; i < scores.size(); ++i) {
       const double weight = weights.Add(scores[i], count_of(i));
       if (weight == 0.0) continue;
-      if (!DecodeSparseVector(neighbours_.values.At(begin_ + i), value)) {
-        return absl::DataLossError(absl::StrCat("the value of entry ", neighbours_.ids[begin_ + i], " is damaged"));
+      if (!DecodeSparseVector(neighbours_.values.At(begin + i), value)) {
+        return absl::DataLossError(absl::StrCat("the value of entry ", neighbours_.ids[begin + i], " is damaged"));
       }
       sum.Add(weight, {value.indices, value.components, value.remainder});
-      rows.push_back(static_cast<uint32_t>(i));
-      kept.push_back(weight);
+      attention.rows.push_back(static_cast<uint32_t>(i));
+      attention.weights.push_back(weight);
     }
     const double divisor = weights.Divisor();
-    for (double& weight : kept) weight /= divisor;
-    const SparseOutput output = sum.Divided(divisor);
-    out_->mutable_sparse_indices()->append(reinterpret_cast<const char*>(output.tokens.data()),
-                                           output.tokens.size() * sizeof(Token));
-    AppendReals(output.values, precision_, out_->mutable_sparse_components());
-    AppendReal(output.elsewhere, precision_, out_->mutable_sparse_elsewhere());
-    sparse_offsets_.push_back(sparse_offsets_.back() + output.tokens.size());
-    AddFigures(weights.active(), weights.Entropy(), weights.log_total_mass(), weights.all_zero());
-    AddWeights(rows, kept);
+    for (double& weight : attention.weights) weight /= divisor;
+    out.sparse = sum.Divided(divisor);
+    attention.used = scores.size();
+    attention.entropy = weights.Entropy();
+    attention.log_total_mass = weights.log_total_mass();
+    attention.all_zero = weights.all_zero();
     return absl::OkStatus();
   }
 
-  void AddFigures(uint64_t active, double entropy, double log_total_mass, bool all_zero) {
-    active_.push_back(static_cast<uint32_t>(active));
-    all_zero_.push_back(all_zero ? 1 : 0);
-    AppendReal(entropy, precision_, out_->mutable_entropies());
-    AppendReal(log_total_mass, precision_, out_->mutable_log_total_mass());
+  const AttentionPlan& plan_;
+  const QuerySource& source_;
+  const NeighbourColumns& neighbours_;
+};
+
+// Writes the columns of one answer.
+class AttentionWriter {
+ public:
+  AttentionWriter(const AttentionPlan& plan, absl::Span<const QuerySource> sources, v1::Precision precision,
+                  v1::QueryResponse* response)
+      : plan_(plan), sources_(sources), sparse_(sources.front().spec().value_kind == ValueKind::kSparseVector),
+        precision_(precision), out_(response->mutable_attention()), columns_(sources, response) {
+    for (const QuerySource& source : sources) several_partitions_ |= source.several_partitions;
   }
 
-  void AddWeights(const std::vector<uint32_t>& rows, const std::vector<double>& weights) {
-    if (!plan_.with_weights) return;
-    for (const uint32_t row : rows) {
-      weight_ids_.push_back(neighbours_.ids[begin_ + row]);
-      weight_partitions_.push_back(neighbours_.partitions[begin_ + row]);
+  size_t rows() const { return sources_.front().outcome.neighbours.queries(); }
+
+  absl::Status AddRow(size_t row) {
+    std::vector<SourceAttention> read(sources_.size());
+    std::vector<bool> present;
+    bool ties_cut = false;
+    for (size_t s = 0; s < read.size(); ++s) {
+      RETURN_IF_ERROR(AttentionReader(plan_, sources_[s]).ReadRow(row, read[s]));
+      present.push_back(!read[s].attention.all_zero);
+      ties_cut |= read[s].ties_cut;
+      columns_.AddFound(s, read[s].attention.used);
+      if (plan_.with_weights) AddIds(row, s, read[s].attention.rows);
     }
-    AppendReals(weights, precision_, out_->mutable_weights());
+    const std::vector<double> effective = EffectiveWeights(columns_.weights(), present);
+    columns_.AddEffective(effective);
+    AddMixed(Mix(std::move(read), effective));
+    if (plan_.keep_ties) ties_cut_.push_back(ties_cut ? 1 : 0);
+    return absl::OkStatus();
+  }
+
+  void Finish() {
+    WriteColumn(found_, out_->mutable_found());
+    WriteColumn(active_, out_->mutable_active());
+    WriteColumn(all_zero_, out_->mutable_all_zero());
+    if (plan_.keep_ties) WriteColumn(ties_cut_, out_->mutable_ties_cut());
+    if (sparse_) WriteColumn(sparse_offsets_, out_->mutable_sparse_offsets());
+    if (plan_.with_weights) {
+      WriteColumn(weight_offsets_, out_->mutable_weight_offsets());
+      WriteColumn(weight_ids_, out_->mutable_weight_ids());
+      if (several_partitions_) WriteColumn(weight_partitions_, out_->mutable_weight_partitions());
+    }
+    if (!plan_.group_offsets.empty()) AddGroups(rows());
+    columns_.Finish();
+  }
+
+ private:
+  // One source as it is, several as their mixture.
+  static SourceAttention Mix(std::vector<SourceAttention> read, absl::Span<const double> effective) {
+    if (read.size() == 1) return std::move(read.front());
+    std::vector<Attention> attentions;
+    std::vector<SparseOutput> outputs;
+    for (SourceAttention& source : read) {
+      attentions.push_back(std::move(source.attention));
+      outputs.push_back(std::move(source.sparse));
+    }
+    return {MixAttentions(attentions, effective), MixSparseOutputs(outputs, effective)};
+  }
+
+  void AddMixed(const SourceAttention& mixed) {
+    const Attention& attention = mixed.attention;
+    if (sparse_) {
+      const std::vector<Token>& tokens = mixed.sparse.tokens;
+      out_->mutable_sparse_indices()->append(reinterpret_cast<const char*>(tokens.data()),
+                                             tokens.size() * sizeof(Token));
+      AppendReals(mixed.sparse.values, precision_, out_->mutable_sparse_components());
+      AppendReal(mixed.sparse.elsewhere, precision_, out_->mutable_sparse_elsewhere());
+      sparse_offsets_.push_back(sparse_offsets_.back() + tokens.size());
+    } else {
+      if (!plan_.group_offsets.empty()) {
+        outputs_.insert(outputs_.end(), attention.out.begin(), attention.out.end());
+      }
+      AppendReals(attention.out, precision_, out_->mutable_outputs());
+    }
+    found_.push_back(static_cast<uint32_t>(attention.used));
+    active_.push_back(static_cast<uint32_t>(attention.rows.size()));
+    all_zero_.push_back(attention.all_zero ? 1 : 0);
+    AppendReal(attention.entropy, precision_, out_->mutable_entropies());
+    AppendReal(attention.log_total_mass, precision_, out_->mutable_log_total_mass());
+    if (!plan_.with_weights) return;
+    AppendReals(attention.weights, precision_, out_->mutable_weights());
     weight_offsets_.push_back(weight_ids_.size());
   }
 
+  void AddIds(size_t row, size_t source, const std::vector<uint32_t>& active) {
+    columns_.AddActive(source, active.size());
+    const NeighbourColumns& neighbours = sources_[source].outcome.neighbours;
+    for (const uint32_t i : active) {
+      weight_ids_.push_back(neighbours.ids[neighbours.offsets[row] + i]);
+      weight_partitions_.push_back(neighbours.partitions[neighbours.offsets[row] + i]);
+    }
+  }
+
   void AddGroups(size_t rows) {
-    const size_t width = spec_.value_dimension;
+    const size_t width = sources_.front().spec().value_dimension;
     const auto* contexts = reinterpret_cast<const float*>(plan_.contexts.data());
     std::vector<double> weights(rows, 0.0);
     for (size_t g = 0; g + 1 < plan_.group_offsets.size(); ++g) {
@@ -173,14 +247,14 @@ class AttentionWriter {
   }
 
   const AttentionPlan& plan_;
-  const MemorySpec& spec_;
-  const NeighbourColumns& neighbours_;
+  const absl::Span<const QuerySource> sources_;
+  const bool sparse_;
   const v1::Precision precision_;
   v1::AttentionResult* const out_;
-  size_t begin_ = 0;
-  size_t found_ = 0;
+  MixtureColumns columns_;
+  bool several_partitions_ = false;
   std::vector<double> outputs_;  // of all rows, for the groups
-  std::vector<uint32_t> used_;
+  std::vector<uint32_t> found_;
   std::vector<uint32_t> active_;
   std::vector<uint8_t> all_zero_;
   std::vector<uint8_t> ties_cut_;
@@ -192,8 +266,9 @@ class AttentionWriter {
 
 }  // namespace
 
-absl::Status ReadAttention(const v1::AttentionReadOut& wire, const MemorySpec& spec, QueryCommand& command,
-                           AttentionPlan& plan) {
+absl::Status ReadAttention(const v1::AttentionReadOut& wire, absl::Span<QuerySource> sources, AttentionPlan& plan) {
+  const MemorySpec& spec = sources.front().spec();
+  const size_t rows = sources.front().command.count;
   if (spec.value_kind != ValueKind::kVector && spec.value_kind != ValueKind::kSparseVector) {
     return FieldError("attention", absl::StrCat("needs vector values, which memory \"", spec.name,
                                                 "\" does not have"));
@@ -207,31 +282,24 @@ absl::Status ReadAttention(const v1::AttentionReadOut& wire, const MemorySpec& s
   }
   plan.keep_ties = wire.keep_ties();
   plan.with_weights = wire.with_weights();
-  if (wire.has_groups()) RETURN_IF_ERROR(ReadGroups(wire.groups(), spec, command.count, plan));
-  const size_t bytes = command.count * spec.ValueBytes() * 2;  // f64
+  if (wire.has_groups()) RETURN_IF_ERROR(ReadGroups(wire.groups(), spec, rows, plan));
+  const size_t bytes = rows * spec.ValueBytes() * 2;  // f64
   if (bytes > limits::kMaxMessageBytes) {
-    return FieldError("keys", absl::StrCat("has ", command.count, " rows, whose outputs are ", bytes,
+    return FieldError("keys", absl::StrCat("has ", rows, " rows, whose outputs are ", bytes,
                                            " bytes; must stay within ", limits::kMaxMessageBytes));
   }
-  plan.k = command.k == 0 ? limits::kEveryEntry : command.k;
-  if (command.k == 0) {
-    command.k = limits::kEveryEntry;
-    command.exact = true;
-  } else if (plan.keep_ties) {
-    command.k = std::min(limits::kMaxK, command.k + limits::kTieRoom);
-  }
+  for (QuerySource& source : sources) SearchFor(plan, source);
   return absl::OkStatus();
 }
 
-absl::Status WriteAttention(const AttentionPlan& plan, const MemorySpec& spec, uint32_t searched,
-                            const NeighbourColumns& neighbours, v1::Precision precision, bool several_partitions,
-                            const CallLimits& limits, v1::AttentionResult* out) {
-  AttentionWriter writer(plan, spec, neighbours, precision, out);
-  for (size_t row = 0; row < neighbours.queries(); ++row) {
+absl::Status WriteAttention(const AttentionPlan& plan, absl::Span<const QuerySource> sources, v1::Precision precision,
+                            const CallLimits& limits, v1::QueryResponse* out) {
+  AttentionWriter writer(plan, sources, precision, out);
+  for (size_t row = 0; row < writer.rows(); ++row) {
     RETURN_IF_ERROR(limits.Check());
-    RETURN_IF_ERROR(writer.AddRow(row, searched));
+    RETURN_IF_ERROR(writer.AddRow(row));
   }
-  writer.Finish(neighbours.queries(), several_partitions);
+  writer.Finish();
   return absl::OkStatus();
 }
 

@@ -7,17 +7,18 @@
 #include <vector>
 
 #include "absl/status/status.h"
+#include "absl/types/span.h"
 #include "common/columns.h"
 #include "common/types.h"
 #include "engine/commands.h"
 #include "mneme/v1/memory.pb.h"
 #include "readout/attention.h"
+#include "server/query_source.h"
 
 namespace mneme {
 
 struct AttentionPlan {
   AttentionOptions options;
-  uint32_t k = 0;  // kEveryEntry: all
   bool keep_ties = false;
   bool with_weights = false;
   // Groups, or none.
@@ -27,15 +28,14 @@ struct AttentionPlan {
   double group_temperature = 1.0;
 };
 
-// `command` has rows and k already, 0 for all; its k becomes what is to be searched for. INVALID_ARGUMENT names the
-// field, under "attention".
-absl::Status ReadAttention(const v1::AttentionReadOut& wire, const MemorySpec& spec, QueryCommand& command,
-                           AttentionPlan& plan);
+// The sources' commands have rows and k already, 0 for all; their k becomes what is to be searched for.
+// INVALID_ARGUMENT names the field, under "attention".
+absl::Status ReadAttention(const v1::AttentionReadOut& wire, absl::Span<QuerySource> sources, AttentionPlan& plan);
 
-// `searched` is the k that was searched for. What `limits` says when it says stop; DATA_LOSS when a stored value is damaged.
-absl::Status WriteAttention(const AttentionPlan& plan, const MemorySpec& spec, uint32_t searched,
-                            const NeighbourColumns& neighbours, v1::Precision precision, bool several_partitions,
-                            const CallLimits& limits, v1::AttentionResult* out);
+// Fills the answer, of one source or of a mixture: then also what the MixtureAnswers of `out`, one for each, say of
+// found, weights and active. What `limits` says when it says stop; DATA_LOSS when a stored value is damaged.
+absl::Status WriteAttention(const AttentionPlan& plan, absl::Span<const QuerySource> sources, v1::Precision precision,
+                            const CallLimits& limits, v1::QueryResponse* out);
 
 }  // namespace mneme
 

@@ -145,7 +145,7 @@ std::string NumberText(uint32_t number) { return number == 0 ? "" : absl::StrCat
 }  // namespace
 
 absl::Status CheckMemoryName(const std::string& field, const std::string& name) {
-  if (name.empty()) return FieldError(field, "is empty; must name a memory");
+  if (name.empty()) return FieldError(field, "is empty; must be a name");
   if (name.size() > limits::kMaxMemoryNameBytes) {
     return FieldError(field,
                       absl::StrCat("has ", name.size(), " bytes; must have at most ", limits::kMaxMemoryNameBytes));

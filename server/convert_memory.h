@@ -12,7 +12,7 @@
 
 namespace mneme {
 
-// INVALID_ARGUMENT unless 1 to kMaxMemoryNameBytes of [a-z0-9][a-z0-9._-]*.
+// The name of a memory or of an alias. INVALID_ARGUMENT unless 1 to kMaxMemoryNameBytes of [a-z0-9][a-z0-9._-]*.
 absl::Status CheckMemoryName(const std::string& field, const std::string& name);
 
 // What CreateMemory asks for; INVALID_ARGUMENT names every field that is wrong.

@@ -29,14 +29,16 @@ void WriteStoredKeys(const NeighbourColumns& neighbours, const MemorySpec& spec,
 
 }  // namespace
 
-void WriteNeighbours(const QueryPlan& plan, const MemorySpec& spec, const QueryOutcome& outcome,
-                     v1::NeighboursResult* out) {
+void WriteNeighbours(const QueryPlan& plan, v1::NeighboursResult* out) {
+  const QuerySource& source = plan.sources.front();
+  const MemorySpec& spec = source.spec();
+  const QueryOutcome& outcome = source.outcome;
   const NeighbourColumns& neighbours = outcome.neighbours;
   const std::vector<uint64_t> offsets(neighbours.offsets.begin(), neighbours.offsets.end());
   WriteColumn(offsets, out->mutable_offsets());
   WriteColumn(neighbours.ids, out->mutable_ids());
   WriteDistances(neighbours, spec.metric, plan.precision, out->mutable_distances());
-  if (plan.several_partitions) WriteColumn(neighbours.partitions, out->mutable_partitions());
+  if (source.several_partitions) WriteColumn(neighbours.partitions, out->mutable_partitions());
   const v1::NeighboursReadOut& read_out = plan.neighbours;
   if (!read_out.without_values()) WriteValues(neighbours.values, spec, out->mutable_values());
   if (read_out.with_keys()) WriteStoredKeys(neighbours, spec, out->mutable_keys());

@@ -2,16 +2,13 @@
 #ifndef MNEME_SERVER_CONVERT_NEIGHBOURS_H_
 #define MNEME_SERVER_CONVERT_NEIGHBOURS_H_
 
-#include "common/types.h"
-#include "engine/commands.h"
 #include "mneme/v1/memory.pb.h"
 #include "server/query_plan.h"
 
 namespace mneme {
 
-// What `plan.neighbours` asks for of `outcome`. Distances: squared under L2, else the similarity.
-void WriteNeighbours(const QueryPlan& plan, const MemorySpec& spec, const QueryOutcome& outcome,
-                     v1::NeighboursResult* out);
+// What `plan.neighbours` asks for of what its one source found. Distances: squared under L2, else the similarity.
+void WriteNeighbours(const QueryPlan& plan, v1::NeighboursResult* out);
 
 }  // namespace mneme
 

@@ -3,12 +3,16 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
+#include <optional>
 #include <string>
+#include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "common/limits.h"
 #include "common/status_macros.h"
+#include "readout/mixture.h"
 #include "server/convert_columns.h"
+#include "server/mixture_columns.h"
 
 namespace mneme {
 namespace {
@@ -27,14 +31,18 @@ absl::Status ReadTemperatures(const v1::DistributionReadOut& wire, DistributionP
   return absl::OkStatus();
 }
 
-absl::Status ReadKs(const v1::DistributionReadOut& wire, const QueryCommand& command, DistributionPlan& plan) {
+absl::Status ReadKs(const v1::DistributionReadOut& wire, absl::Span<const QuerySource> sources,
+                    DistributionPlan& plan) {
+  uint32_t most = 0;
+  for (const QuerySource& source : sources) most = std::max(most, source.k);
   plan.ks.assign(wire.ks().begin(), wire.ks().end());
   // Without ks a cell uses all that was found: the k nearest, and the extra candidates where there are some.
-  if (plan.ks.empty()) plan.ks = {command.extra_ids.empty() ? command.k : std::numeric_limits<uint32_t>::max()};
+  const bool extra = !sources.front().command.extra_ids.empty();
+  if (plan.ks.empty()) plan.ks = {extra ? std::numeric_limits<uint32_t>::max() : most};
   for (size_t i = 0; i < static_cast<size_t>(wire.ks_size()); ++i) {
     const std::string field = absl::StrCat("distribution.ks[", i, "]");
-    if (plan.ks[i] == 0 || plan.ks[i] > command.k) {
-      return FieldError(field, absl::StrCat("is ", plan.ks[i], "; must be in [1, ", command.k, "], at most k"));
+    if (plan.ks[i] == 0 || plan.ks[i] > most) {
+      return FieldError(field, absl::StrCat("is ", plan.ks[i], "; must be in [1, ", most, "], at most k"));
     }
     if (i > 0 && plan.ks[i] <= plan.ks[i - 1]) {
       return FieldError(field, absl::StrCat("is ", plan.ks[i], "; must be above ", plan.ks[i - 1], ", the one before"));
@@ -70,24 +78,28 @@ absl::Status ReadMix(const v1::ModelMix& wire, const MemorySpec& spec, size_t ro
 }
 
 // The most tokens that one cell with this k can answer.
-size_t MostTokens(const DistributionPlan& plan, const MemorySpec& spec, const QueryCommand& command, uint32_t k) {
-  size_t most = plan.has_mix ? spec.vocabulary_size : k;
-  if (!plan.has_mix && k == std::numeric_limits<uint32_t>::max()) {
-    most = command.k + std::min(command.extra_ids.size(), limits::kMaxExtraCandidatesPerRow);
+size_t MostTokens(const DistributionPlan& plan, absl::Span<const QuerySource> sources, uint32_t k) {
+  size_t most = 0;
+  for (const QuerySource& source : sources) {
+    const size_t extra = std::min(source.command.extra_ids.size(), limits::kMaxExtraCandidatesPerRow);
+    most += std::min<size_t>(k, source.k + extra);
   }
+  if (plan.has_mix) most = sources.front().spec().vocabulary_size;
   if (plan.has_allowed) most = std::min(most, plan.allowed.size());
   return plan.top_m != 0 ? std::min<size_t>(most, plan.top_m) : most;
 }
 
-absl::Status CheckAnswerSize(const DistributionPlan& plan, const MemorySpec& spec, const QueryCommand& command) {
+absl::Status CheckAnswerSize(const DistributionPlan& plan, absl::Span<const QuerySource> sources) {
   if (plan.cells() > limits::kMaxDistributionCells) {
     return FieldError("distribution", absl::StrCat("has ", plan.cells(), " cells (temperatures x ks); must have at most ",
                                                    limits::kMaxDistributionCells));
   }
-  if (!plan.targets.empty()) return absl::OkStatus();
-  size_t tokens = 0;
-  for (const uint32_t k : plan.ks) tokens += MostTokens(plan, spec, command, k);
-  const size_t bytes = tokens * plan.temperatures.size() * command.count * kCellTokenBytes;
+  const size_t rows = sources.front().command.count;
+  size_t bytes = sources.size() > 1 ? rows * plan.cells() * sources.size() * sizeof(double) : 0;  // weights
+  for (const uint32_t k : plan.ks) {
+    if (!plan.targets.empty()) break;
+    bytes += MostTokens(plan, sources, k) * plan.temperatures.size() * rows * kCellTokenBytes;
+  }
   if (bytes <= limits::kMaxMessageBytes) return absl::OkStatus();
   return FieldError("distribution", absl::StrCat("may answer ", bytes, " bytes; must stay within ",
                                                  limits::kMaxMessageBytes, ": set top_m, or ask for fewer cells or rows"));
@@ -96,42 +108,72 @@ absl::Status CheckAnswerSize(const DistributionPlan& plan, const MemorySpec& spe
 // Writes the per-row and per-cell columns of one answer.
 class DistributionWriter {
  public:
-  DistributionWriter(const DistributionPlan& plan, size_t rows, Metric metric, v1::Precision precision,
-                     v1::DistributionResult* out, BenefitCount& benefit)
-      : plan_(plan), rows_(rows), metric_(metric), precision_(precision), out_(out), benefit_(benefit) {}
+  DistributionWriter(const DistributionPlan& plan, absl::Span<const QuerySource> sources, v1::Precision precision,
+                     v1::QueryResponse* response, BenefitCount& benefit)
+      : plan_(plan), sources_(sources), rows_(sources.front().outcome.neighbours.queries()), precision_(precision),
+        out_(response->mutable_distribution()), benefit_(benefit), columns_(sources, response) {}
 
-  void AddRow(size_t row, const ScoredTokens& neighbours) {
-    found_.push_back(static_cast<uint32_t>(neighbours.scores.size()));
-    const double nearest =
-        neighbours.scores.empty() ? std::numeric_limits<double>::quiet_NaN() : DistanceOf(neighbours.scores.front());
-    AppendReal(nearest, precision_, out_->mutable_min_distances());
+  size_t rows() const { return rows_; }
+
+  void AddRow(size_t row) {
+    std::vector<ScoredTokens> found;  // by each source
+    for (const QuerySource& source : sources_) found.push_back(TokensOfRow(source.outcome.neighbours, row));
+    AddFound(found);
     for (size_t t = 0; t < plan_.temperatures.size(); ++t) {
       if (plan_.targets.empty()) {
-        for (const uint32_t k : plan_.ks) AddCell(row, neighbours, plan_.temperatures[t], k);
+        for (const uint32_t k : plan_.ks) AddCell(row, found, plan_.temperatures[t], k);
       } else {
-        AddTargets(row, neighbours, t);
+        AddTargets(row, found, t);
       }
     }
-    if (plan_.with_features) AddFeatures(neighbours);
+    if (plan_.with_features) AddFeatures(found.front());
   }
 
   void Finish() {
     WriteColumn(found_, out_->mutable_found());
     if (plan_.targets.empty()) WriteColumn(offsets_, out_->mutable_offsets());
     if (plan_.with_features) WriteColumn(feature_offsets_, out_->mutable_feature_offsets());
+    columns_.Finish();
   }
 
  private:
   // A score of 0 is a distance of 0, not of -0.
-  double DistanceOf(double score) const { return metric_ == Metric::kL2 ? 0.0 - score : score; }
+  double DistanceOf(double score) const {
+    return sources_.front().spec().metric == Metric::kL2 ? 0.0 - score : score;
+  }
 
-  void AddCell(size_t row, const ScoredTokens& neighbours, double temperature, uint32_t k) {
+  void AddFound(const std::vector<ScoredTokens>& found) {
+    uint32_t total = 0;
+    std::optional<double> nearest;
+    for (size_t s = 0; s < found.size(); ++s) {
+      const auto& scores = found[s].scores;
+      columns_.AddFound(s, scores.size());
+      total += static_cast<uint32_t>(scores.size());
+      if (!scores.empty()) nearest = std::max(nearest.value_or(scores.front()), scores.front());
+    }
+    found_.push_back(total);
+    AppendReal(nearest.has_value() ? DistanceOf(*nearest) : std::numeric_limits<double>::quiet_NaN(), precision_,
+               out_->mutable_min_distances());
+  }
+
+  // One cell of the memory, or of the mixture of all.
+  TokenDistribution Cell(const std::vector<ScoredTokens>& found, const DistributionOptions& options) {
+    DistributionOptions of_source = options;
+    if (found.size() > 1) of_source.top_m = 0;  // cut once it is mixed
+    std::vector<TokenDistribution> cells;
+    for (const ScoredTokens& neighbours : found) cells.push_back(Distribution(neighbours, of_source));
+    const std::vector<double> effective = EffectiveWeights(columns_.weights(), PresentSources(cells));
+    columns_.AddEffective(effective);
+    return found.size() == 1 ? std::move(cells.front()) : MixSources(cells, effective, options.top_m);
+  }
+
+  void AddCell(size_t row, const std::vector<ScoredTokens>& found, double temperature, uint32_t k) {
     DistributionOptions options;
     options.temperature = temperature;
     options.k = k;
     options.allowed = plan_.AllowedOrNull();
     options.top_m = plan_.has_mix ? 0 : plan_.top_m;
-    TokenDistribution cell = Distribution(neighbours, options);
+    TokenDistribution cell = Cell(found, options);
     const double mass = cell.log_total_mass;
     if (plan_.has_mix) {
       const size_t vocabulary = plan_.lm_log_probs.size() / rows_;
@@ -146,19 +188,21 @@ class DistributionWriter {
     offsets_.push_back(offsets_.back() + cell.tokens.size());
   }
 
-  void AddTargets(size_t row, const ScoredTokens& neighbours, size_t t) {
-    std::vector<double> log_probs(plan_.ks.size());
-    std::vector<double> masses(plan_.ks.size());
-    TargetLogProbs(neighbours, plan_.temperatures[t], plan_.ks, plan_.targets[row], plan_.AllowedOrNull(),
-                   absl::MakeSpan(log_probs), absl::MakeSpan(masses));
-    for (size_t j = 0; j < plan_.ks.size() && plan_.has_mix; ++j) {
-      if (!Allows(plan_.targets[row])) continue;  // stays impossible, whatever the model thinks of it
-      const double log_lm = plan_.lm_log_probs[row];
-      log_probs[j] = MixTarget(log_probs[j], masses[j], log_lm, plan_.knn_weight);
-      if (j == 0 && t == 0) benefit_.Add(log_probs[j], log_lm);
+  void AddTargets(size_t row, const std::vector<ScoredTokens>& found, size_t t) {
+    const Token target = plan_.targets[row];
+    std::vector<MixedTarget> cells =
+        MixTargets(found, columns_.weights(), {plan_.temperatures[t], plan_.ks, target, plan_.AllowedOrNull()});
+    for (size_t j = 0; j < cells.size(); ++j) {
+      MixedTarget& cell = cells[j];
+      columns_.AddEffective(cell.effective);
+      if (plan_.has_mix && Allows(target)) {  // else it stays impossible, whatever the model thinks of it
+        const double log_lm = plan_.lm_log_probs[row];
+        cell.log_prob = MixTarget(cell.log_prob, cell.log_total_mass, log_lm, plan_.knn_weight);
+        if (j == 0 && t == 0) benefit_.Add(cell.log_prob, log_lm);
+      }
+      AppendReal(cell.log_prob, precision_, out_->mutable_target_log_probs());
+      AppendReal(cell.log_total_mass, precision_, out_->mutable_log_total_mass());
     }
-    AppendReals(log_probs, precision_, out_->mutable_target_log_probs());
-    AppendReals(masses, precision_, out_->mutable_log_total_mass());
   }
 
   void AddFeatures(const ScoredTokens& neighbours) {
@@ -177,11 +221,12 @@ class DistributionWriter {
   }
 
   const DistributionPlan& plan_;
+  const absl::Span<const QuerySource> sources_;
   const size_t rows_;
-  const Metric metric_;
   const v1::Precision precision_;
   v1::DistributionResult* const out_;
   BenefitCount& benefit_;
+  MixtureColumns columns_;
   std::vector<uint64_t> offsets_ = {0};
   std::vector<uint64_t> feature_offsets_ = {0};
   std::vector<uint32_t> found_;
@@ -222,18 +267,20 @@ absl::Status ReadLogProbs(const std::string& field, const std::string& wire, siz
   return absl::OkStatus();
 }
 
-absl::Status ReadDistribution(const v1::DistributionReadOut& wire, const MemorySpec& spec, const QueryCommand& command,
+absl::Status ReadDistribution(const v1::DistributionReadOut& wire, absl::Span<const QuerySource> sources,
                               DistributionPlan& plan) {
+  const MemorySpec& spec = sources.front().spec();
+  const size_t rows = sources.front().command.count;
   if (spec.value_kind != ValueKind::kToken) {
     return FieldError("distribution", absl::StrCat("needs token values, which memory \"", spec.name, "\" does not have"));
   }
   RETURN_IF_ERROR(ReadTemperatures(wire, plan));
-  RETURN_IF_ERROR(ReadKs(wire, command, plan));
-  RETURN_IF_ERROR(ReadTokenColumns(wire, spec, command.count, plan));
+  RETURN_IF_ERROR(ReadKs(wire, sources, plan));
+  RETURN_IF_ERROR(ReadTokenColumns(wire, spec, rows, plan));
   plan.top_m = wire.top_m();
   plan.with_features = wire.with_features();
-  if (wire.has_mix()) RETURN_IF_ERROR(ReadMix(wire.mix(), spec, command.count, plan));
-  return CheckAnswerSize(plan, spec, command);
+  if (wire.has_mix()) RETURN_IF_ERROR(ReadMix(wire.mix(), spec, rows, plan));
+  return CheckAnswerSize(plan, sources);
 }
 
 ScoredTokens TokensOfRow(const NeighbourColumns& neighbours, size_t row) {
@@ -253,13 +300,13 @@ double MixTarget(double log_knn, double log_total_mass, double log_lm, double kn
   return MixLogProbs(log_knn, log_lm, knn_weight);
 }
 
-absl::Status WriteDistribution(const DistributionPlan& plan, const NeighbourColumns& neighbours, Metric metric,
-                               v1::Precision precision, const CallLimits& limits, v1::DistributionResult* out,
+absl::Status WriteDistribution(const DistributionPlan& plan, absl::Span<const QuerySource> sources,
+                               v1::Precision precision, const CallLimits& limits, v1::QueryResponse* out,
                                BenefitCount& benefit) {
-  DistributionWriter writer(plan, neighbours.queries(), metric, precision, out, benefit);
-  for (size_t row = 0; row < neighbours.queries(); ++row) {
+  DistributionWriter writer(plan, sources, precision, out, benefit);
+  for (size_t row = 0; row < writer.rows(); ++row) {
     RETURN_IF_ERROR(limits.Check());
-    writer.AddRow(row, TokensOfRow(neighbours, row));
+    writer.AddRow(row);
   }
   writer.Finish();
   return absl::OkStatus();

@@ -9,11 +9,13 @@
 #include <vector>
 
 #include "absl/status/status.h"
+#include "absl/types/span.h"
 #include "common/columns.h"
 #include "common/types.h"
 #include "engine/commands.h"
 #include "mneme/v1/memory.pb.h"
 #include "readout/distribution.h"
+#include "server/query_source.h"
 
 namespace mneme {
 
@@ -42,8 +44,8 @@ struct BenefitCount {
   void Add(double log_mix, double log_lm);
 };
 
-// `command` has rows and k already. INVALID_ARGUMENT names the field, under "distribution".
-absl::Status ReadDistribution(const v1::DistributionReadOut& wire, const MemorySpec& spec, const QueryCommand& command,
+// The sources' commands have rows and k already. INVALID_ARGUMENT names the field, under "distribution".
+absl::Status ReadDistribution(const v1::DistributionReadOut& wire, absl::Span<const QuerySource> sources,
                               DistributionPlan& plan);
 
 // A column of `count` ln p_LM: no NaN, at most 0 (up to rounding).
@@ -59,10 +61,11 @@ ScoredTokens TokensOfRow(const NeighbourColumns& neighbours, size_t row);
 // ln p of `target` in one cell, mixed where `log_lm` is given; a row without (allowed) neighbours is p_LM alone.
 double MixTarget(double log_knn, double log_total_mass, double log_lm, double knn_weight);
 
-// Fills the answer; counts the benefit of the first cell where targets and a mix are given. CANCELLED and
+// Fills the answer, of one source or of a mixture: then also what the MixtureAnswers of `out`, one for each, say of
+// found and weights. Counts the benefit of the first cell where targets and a mix are given. CANCELLED and
 // DEADLINE_EXCEEDED between rows.
-absl::Status WriteDistribution(const DistributionPlan& plan, const NeighbourColumns& neighbours, Metric metric,
-                               v1::Precision precision, const CallLimits& limits, v1::DistributionResult* out,
+absl::Status WriteDistribution(const DistributionPlan& plan, absl::Span<const QuerySource> sources,
+                               v1::Precision precision, const CallLimits& limits, v1::QueryResponse* out,
                                BenefitCount& benefit);
 
 }  // namespace mneme

@@ -11,9 +11,9 @@ namespace mneme {
 // True when the request's read-out is one of them.
 bool IsEntryReadOut(const v1::QueryRequest& request);
 
-// Answers such a request on a pool of calls that may block. As an AsyncHandler.
-absl::Status HandleEntryReadOut(const CallContext& call, MemoryHandle memory, const v1::QueryRequest& request,
-                                v1::QueryResponse* response, Done done);
+// Answers such a request on a pool of calls that may block. An AsyncHandler.
+absl::Status HandleEntryReadOut(const CallContext& call, const v1::QueryRequest& request, v1::QueryResponse* response,
+                                Done done);
 
 }  // namespace mneme
 

@@ -14,8 +14,9 @@ constexpr char kMemoryType[] = "mneme.v1.Memory";
 
 }  // namespace
 
-absl::StatusOr<MemoryHandle> FindMemory(const Deployment& deployment, const std::string& name) {
-  RETURN_IF_ERROR(CheckMemoryName("memory", name));
+absl::StatusOr<MemoryHandle> FindMemory(const Deployment& deployment, const std::string& name,
+                                        const std::string& field) {
+  RETURN_IF_ERROR(CheckMemoryName(field, name));
   absl::StatusOr<MemoryHandle> memory = deployment.FindMemory(name);
   if (memory.ok()) return memory;
   if (!absl::IsNotFound(memory.status())) return memory.status();
@@ -24,11 +25,11 @@ absl::StatusOr<MemoryHandle> FindMemory(const Deployment& deployment, const std:
 }
 
 absl::StatusOr<Version> ReadVersion(const Deployment& deployment, const MemoryHandle& memory,
-                                    const std::string& bytes) {
+                                    const std::string& bytes, const std::string& field) {
   if (bytes.empty()) return Version{};
   absl::StatusOr<Version> version = deployment.DecodeVersion(memory, bytes);
   if (version.ok() || !absl::IsInvalidArgument(version.status())) return version;
-  return FieldError("at_least_version", "is not a version that this deployment gave");
+  return FieldError(field, "is not a version that this deployment gave");
 }
 
 absl::Status WithMemory(absl::Status status, const MemoryRecord& memory) {

@@ -9,12 +9,14 @@
 
 namespace mneme {
 
-// INVALID_ARGUMENT when `name` is no name; NOT_FOUND (MEMORY_NOT_FOUND, with ResourceInfo) when there is no such
-// memory.
-absl::StatusOr<MemoryHandle> FindMemory(const Deployment& deployment, const std::string& name);
+// The memory of this name, or the one that an alias of this name points to now. INVALID_ARGUMENT naming `field` when
+// `name` is no name; NOT_FOUND (MEMORY_NOT_FOUND, with ResourceInfo) when there is no such memory.
+absl::StatusOr<MemoryHandle> FindMemory(const Deployment& deployment, const std::string& name,
+                                        const std::string& field = "memory");
 
 // The version that a read must see; no parts when `bytes` are empty. Errors as Deployment::DecodeVersion.
-absl::StatusOr<Version> ReadVersion(const Deployment& deployment, const MemoryHandle& memory, const std::string& bytes);
+absl::StatusOr<Version> ReadVersion(const Deployment& deployment, const MemoryHandle& memory, const std::string& bytes,
+                                    const std::string& field = "at_least_version");
 
 // Names the memory in a NOT_FOUND that came from the engine while the memory was being dropped.
 absl::Status WithMemory(absl::Status status, const MemoryRecord& memory);

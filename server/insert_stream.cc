@@ -107,6 +107,7 @@ absl::Status InsertStreamCall::Accept(const grpc::ByteBuffer& bytes) {
   }
   CompleteFromTemplate(*request.mutable_insert());
   ASSIGN_OR_RETURN(PlannedInsert plan, PlanInsert(*deployment_, request.insert()));
+  template_.set_memory(plan.memory->spec.name);  // should an alias that was named point elsewhere before the next
   const uint64_t sequence = ++sequence_;
   {
     absl::MutexLock lock(&mutex_);

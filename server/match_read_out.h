@@ -2,16 +2,16 @@
 #ifndef MNEME_SERVER_MATCH_READ_OUT_H_
 #define MNEME_SERVER_MATCH_READ_OUT_H_
 
-#include "absl/status/status.h"
+#include "absl/status/statusor.h"
 #include "engine/commands.h"
 #include "mneme/v1/memory.pb.h"
-#include "server/unary_call.h"
+#include "server/entry_query.h"
 
 namespace mneme {
 
-// Blocks. `target` selects the request's own side, checked; `read` becomes the version of it that was read.
-absl::Status AnswerMatch(const CallContext& call, const MemoryHandle& memory, const v1::QueryRequest& request,
-                         const VisitCommand& target, v1::Precision precision, v1::MatchResult* out, Version& read);
+// Blocks. The query selects the target side. Fills result and statistics; returns the version of that side that was
+// read.
+absl::StatusOr<Version> AnswerMatch(const EntryQuery& query, v1::QueryResponse* response);
 
 }  // namespace mneme
 

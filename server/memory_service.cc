@@ -1,5 +1,6 @@
 #include "mneme/v1/memory.grpc.pb.h"
 #include "server/insert_stream.h"
+#include "server/lease_handlers.h"
 #include "server/query_handler.h"
 #include "server/query_stream.h"
 #include "server/read_handlers.h"
@@ -19,12 +20,15 @@ using RawUnary = MemoryService::WithRawCallbackMethod_Insert<MemoryService::With
     MemoryService::WithRawCallbackMethod_Get<MemoryService::WithRawCallbackMethod_Count<
         MemoryService::WithRawCallbackMethod_Query<MemoryService::WithRawCallbackMethod_Remember<Next>>>>>>;
 template <typename Next>
+using RawLeases = MemoryService::WithRawCallbackMethod_AcquireLease<
+    MemoryService::WithRawCallbackMethod_RenewLease<MemoryService::WithRawCallbackMethod_ReleaseLease<Next>>>;
+template <typename Next>
 using RawStreams = MemoryService::WithRawCallbackMethod_InsertStream<
     MemoryService::WithRawCallbackMethod_Scan<MemoryService::WithRawCallbackMethod_QueryStream<Next>>>;
 
 constexpr char kService[] = "mneme.v1.MemoryService";
 
-class RawMemoryService final : public RawUnary<RawStreams<MemoryService::Service>> {
+class RawMemoryService final : public RawUnary<RawLeases<RawStreams<MemoryService::Service>>> {
  public:
   explicit RawMemoryService(FrontEnd& front_end) : front_end_(front_end) {}
 
@@ -55,6 +59,21 @@ class RawMemoryService final : public RawUnary<RawStreams<MemoryService::Service
                                   grpc::ByteBuffer* out) override {
     return StartUnary<v1::QueryRequest, v1::QueryResponse>(front_end_, query_, context, in, out, HandleQuery);
   }
+  grpc::ServerUnaryReactor* AcquireLease(grpc::CallbackServerContext* context, const grpc::ByteBuffer* in,
+                                         grpc::ByteBuffer* out) override {
+    return StartBlocking<v1::AcquireLeaseRequest, v1::AcquireLeaseResponse>(
+        front_end_, acquire_lease_, context, in, out, HandleAcquireLease, front_end_.calls());
+  }
+  grpc::ServerUnaryReactor* RenewLease(grpc::CallbackServerContext* context, const grpc::ByteBuffer* in,
+                                       grpc::ByteBuffer* out) override {
+    return StartBlocking<v1::RenewLeaseRequest, v1::RenewLeaseResponse>(front_end_, renew_lease_, context, in, out,
+                                                                        HandleRenewLease, front_end_.calls());
+  }
+  grpc::ServerUnaryReactor* ReleaseLease(grpc::CallbackServerContext* context, const grpc::ByteBuffer* in,
+                                         grpc::ByteBuffer* out) override {
+    return StartBlocking<v1::ReleaseLeaseRequest, v1::ReleaseLeaseResponse>(
+        front_end_, release_lease_, context, in, out, HandleReleaseLease, front_end_.calls());
+  }
   grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::ByteBuffer>* InsertStream(
       grpc::CallbackServerContext* context) override {
     return InsertStreamCall::Start(front_end_, insert_stream_, context);
@@ -82,6 +101,9 @@ class RawMemoryService final : public RawUnary<RawStreams<MemoryService::Service
   const RpcMethod scan_ = Add("Scan", "server_stream");
   const RpcMethod count_ = Add("Count", "unary");
   const RpcMethod query_ = Add("Query", "unary");
+  const RpcMethod acquire_lease_ = Add("AcquireLease", "unary");
+  const RpcMethod renew_lease_ = Add("RenewLease", "unary");
+  const RpcMethod release_lease_ = Add("ReleaseLease", "unary");
   const RpcMethod query_stream_ = Add("QueryStream", "bidi_stream");
 };
 

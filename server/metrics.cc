@@ -73,6 +73,10 @@ void AppendState(const MetricsState& state, std::vector<MetricFamily>& out) {
                       number(memories.evicted)));
   out.push_back(Count("mneme_expired_entries_total", "Entries that were removed after their expiry.",
                       number(memories.expired)));
+  out.push_back(Count("mneme_expired_sessions_total", "Sessions that were removed after their expiry.",
+                      number(deployment.expired_sessions)));
+  out.push_back(Count("mneme_expired_states_total", "States of other sessions that were removed after their expiry.",
+                      number(deployment.expired_states)));
   out.push_back(Gauge("mneme_tail_rows", "Rows not sealed into a segment yet.", number(memories.tail_rows)));
   out.push_back(Gauge("mneme_segments", "Sealed segments.", number(memories.segments)));
   MetricFamily queues = Gauge("mneme_queue_depth", "Work that waits.", number(deployment.queued_searches), "queue",
@@ -86,7 +90,11 @@ void AppendState(const MetricsState& state, std::vector<MetricFamily>& out) {
   AddTo(bytes, "kind", "index", number(memories.index_bytes));
   AddTo(bytes, "kind", "store", number(deployment.store_bytes));
   AddTo(bytes, "kind", "answer_cache", number(deployment.answers_bytes));
+  AddTo(bytes, "kind", "leased_tail_ram", number(deployment.leased_ram_bytes));
+  AddTo(bytes, "kind", "label_sums", number(deployment.label_sum_bytes));
+  AddTo(bytes, "kind", "match_cache", number(deployment.match_cache_bytes));
   out.push_back(bytes);
+  out.push_back(Gauge("mneme_leases", "Versions that are held for reads.", number(deployment.leases)));
   out.push_back(Count("mneme_answer_cache_queries_total", "Queries that the answer cache could have answered.",
                       number(deployment.answers_asked)));
   out.push_back(Count("mneme_answer_cache_hits_total", "Queries that it answered.", number(deployment.answers_known)));

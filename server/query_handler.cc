@@ -1,53 +1,67 @@
 #include "server/query_handler.h"
 
 #include <chrono>
+#include <memory>
+#include <string>
 #include <utility>
 
+#include "absl/strings/str_cat.h"
 #include "common/status_macros.h"
-#include "server/convert_memory.h"
 #include "server/entry_read_outs.h"
-#include "server/find_memory.h"
+#include "server/query_sources.h"
+#include "server/request_error.h"
 
 namespace mneme {
 
-absl::StatusOr<QueryPlan> PlanQuery(const Deployment& deployment, const MemoryHandle& memory,
-                                    const v1::QueryRequest& request, const CallLimits& call_limits) {
+absl::StatusOr<QueryPlan> PlanQuery(const Deployment& deployment, const v1::QueryRequest& request,
+                                    const CallLimits& call_limits) {
   QueryPlan plan;
-  RETURN_IF_ERROR(CheckFingerprint("fingerprint", request.fingerprint(), memory->spec));
-  RETURN_IF_ERROR(ReadQuery(request, memory->spec, plan));
-  ASSIGN_OR_RETURN(plan.command.at_least, ReadVersion(deployment, memory, request.at_least_version()));
-  plan.command.limits = call_limits;
+  plan.mixed = request.sources_size() != 0;
+  ASSIGN_OR_RETURN(plan.sources, FindSources(deployment, request));
+  RETURN_IF_ERROR(ReadQuery(request, plan));
+  for (QuerySource& source : plan.sources) source.command.limits = call_limits;
   return plan;
 }
 
-absl::Status AnswerQuery(FrontEnd& front_end, Deployment& deployment, const MemoryHandle& memory,
-                         const QueryPlan& plan, const CallLimits& call_limits, const QueryOutcome& outcome,
-                         v1::QueryResponse* response) {
+absl::Status AnswerQuery(FrontEnd& front_end, Deployment& deployment, const QueryPlan& plan,
+                         const CallLimits& call_limits, v1::QueryResponse* response) {
   const auto start = std::chrono::steady_clock::now();
+  const QuerySource& first = plan.sources.front();
+  std::string version;
+  if (plan.mixed) {
+    WriteSources(deployment, plan.sources, response);
+  } else {
+    version = deployment.EncodeVersion(first.outcome.version);
+  }
   BenefitCount benefit;
-  RETURN_IF_ERROR(WriteQuery(plan, memory->spec, call_limits, outcome, deployment.EncodeVersion(outcome.version),
-                             response, benefit));
-  if (benefit.tokens != 0) deployment.CountBenefit(memory, benefit.tokens, benefit.nats);
+  RETURN_IF_ERROR(WriteQuery(plan, call_limits, version, response, benefit));
+  // What a mixture is worth is no one memory's.
+  if (benefit.tokens != 0 && !plan.mixed) deployment.CountBenefit(first.memory, benefit.tokens, benefit.nats);
   const std::chrono::duration<double> elapsed = std::chrono::steady_clock::now() - start;
-  front_end.metrics().Searched(outcome.queue_us, outcome.search_us);
+  for (const QuerySource& source : plan.sources) {
+    front_end.metrics().Searched(source.outcome.queue_us, source.outcome.search_us);
+  }
   front_end.metrics().ReadOut(elapsed.count());
   return absl::OkStatus();
 }
 
 absl::Status HandleQuery(const CallContext& call, const v1::QueryRequest& request, v1::QueryResponse* response,
                          Done done) {
-  ASSIGN_OR_RETURN(MemoryHandle memory, FindMemory(call.deployment, request.memory()));
-  if (IsEntryReadOut(request)) return HandleEntryReadOut(call, std::move(memory), request, response, std::move(done));
-  ASSIGN_OR_RETURN(QueryPlan planned, PlanQuery(call.deployment, memory, request, call.limits));
+  if (request.sources_size() != 0 && !request.memory().empty()) {
+    return FieldError("memory", absl::StrCat("is \"", request.memory(), "\" beside sources; must be empty, since only "
+                                             "a stream appends"));
+  }
+  if (IsEntryReadOut(request) && request.sources_size() == 0) {  // with sources PlanQuery says why not
+    return HandleEntryReadOut(call, request, response, std::move(done));
+  }
+  ASSIGN_OR_RETURN(QueryPlan planned, PlanQuery(call.deployment, request, call.limits));
   const auto plan = std::make_shared<QueryPlan>(std::move(planned));
-  call.deployment.Query(memory, std::move(plan->command),
-                        [&call, memory, plan, response, done](absl::StatusOr<QueryOutcome> outcome) {
-                          done(Guard([&]() -> absl::Status {
-                            if (!outcome.ok()) return WithMemory(outcome.status(), *memory);
-                            return AnswerQuery(call.front_end, call.deployment, memory, *plan, call.limits, *outcome,
-                                               response);
-                          }));
-                        });
+  AskSources(call.deployment, plan->sources, [&call, plan, response, done](const absl::Status& asked) {
+    done(Guard([&]() -> absl::Status {
+      RETURN_IF_ERROR(asked);
+      return AnswerQuery(call.front_end, call.deployment, *plan, call.limits, response);
+    }));
+  });
   return absl::OkStatus();
 }
 

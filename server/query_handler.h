@@ -18,13 +18,12 @@ absl::Status HandleQuery(const CallContext& call, const v1::QueryRequest& reques
 
 // The same in two halves, for a stream that does more than query.
 
-// Validates and finds: a plan whose command is ready for Deployment::Query.
-absl::StatusOr<QueryPlan> PlanQuery(const Deployment& deployment, const MemoryHandle& memory,
-                                    const v1::QueryRequest& request, const CallLimits& call_limits);
-// Fills: reads out, counts time and benefit.
-absl::Status AnswerQuery(FrontEnd& front_end, Deployment& deployment, const MemoryHandle& memory,
-                         const QueryPlan& plan, const CallLimits& call_limits, const QueryOutcome& outcome,
-                         v1::QueryResponse* response);
+// Finds and validates: a plan whose sources are ready for AskSources.
+absl::StatusOr<QueryPlan> PlanQuery(const Deployment& deployment, const v1::QueryRequest& request,
+                                    const CallLimits& call_limits);
+// Fills: reads out, counts time and, of a memory that was asked alone, benefit.
+absl::Status AnswerQuery(FrontEnd& front_end, Deployment& deployment, const QueryPlan& plan,
+                         const CallLimits& call_limits, v1::QueryResponse* response);
 
 }  // namespace mneme
 

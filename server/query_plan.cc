@@ -1,5 +1,7 @@
 #include "server/query_plan.h"
 
+#include <atomic>
+#include <memory>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
@@ -9,21 +11,28 @@
 #include "server/convert_keys.h"
 #include "server/convert_neighbours.h"
 #include "server/convert_selection.h"
+#include "server/query_sources.h"
 
 namespace mneme {
 namespace {
 
-absl::Status CheckK(const v1::QueryRequest& request, QueryCommand& command) {
-  command.k = request.k();
+absl::Status CheckK(const v1::QueryRequest& request, QueryPlan& plan) {
+  const size_t rows = plan.sources.front().command.count;
   // k = 0 is all entries with attention, else means something only where extra candidates answer.
   const bool may_be_none = request.has_attention() || !request.extra().ids().empty();
   const uint32_t least = may_be_none ? 0 : 1;
-  if (command.k < least || command.k > limits::kMaxK) {
-    return FieldError("k", absl::StrCat("is ", command.k, "; must be in [", least, ", ", limits::kMaxK, "]"));
+  size_t neighbours = request.extra().ids().size() / sizeof(EntryId);
+  for (size_t i = 0; i < plan.sources.size(); ++i) {
+    QuerySource& source = plan.sources[i];
+    if (source.k < least || source.k > limits::kMaxK) {
+      return FieldError(plan.mixed ? absl::StrCat("sources[", i, "].k") : "k",
+                        absl::StrCat("is ", source.k, "; must be in [", least, ", ", limits::kMaxK, "]"));
+    }
+    source.command.k = source.k;
+    neighbours += rows * source.k;
   }
-  const size_t neighbours = command.count * command.k + request.extra().ids().size() / sizeof(EntryId);
   if (neighbours > limits::kMaxNeighboursPerRequest) {
-    return FieldError("k", absl::StrCat("times ", command.count, " rows is ", neighbours, "; must be at most ",
+    return FieldError("k", absl::StrCat("times ", rows, " rows is ", neighbours, "; must be at most ",
                                         limits::kMaxNeighboursPerRequest, " neighbours in one request"));
   }
   return absl::OkStatus();
@@ -46,44 +55,68 @@ absl::Status ReadExtra(const v1::ExtraCandidates& wire, size_t rows, bool severa
 }
 
 absl::Status ReadRowColumns(const v1::QueryRequest& request, QueryPlan& plan) {
-  QueryCommand& command = plan.command;
+  QueryCommand& command = plan.sources.front().command;
   RETURN_IF_ERROR(ReadColumn("exclude_ids", request.exclude_ids(), command.count, command.exclude_ids));
   RETURN_IF_ERROR(ReadColumn("exclude_sources", request.exclude_sources(), command.count, command.exclude_sources));
   std::vector<uint64_t> sequence_ids;
   RETURN_IF_ERROR(ReadColumn("sequence_ids", request.sequence_ids(), command.count, sequence_ids));
   plan.sequence_ids = request.sequence_ids();
-  return ReadExtra(request.extra(), command.count, plan.several_partitions, command);
+  return ReadExtra(request.extra(), command.count, plan.sources.front().several_partitions, command);
 }
 
 // Neighbours with wide keys or values may be larger than a message: refused before the search, not after it. Values
 // count even where they are left out of the answer, for the search gathers them. BYTES have no width to count with.
-absl::Status CheckAnswerBytes(const MemorySpec& spec, const QueryPlan& plan) {
-  const size_t neighbours = plan.command.count * plan.command.k + plan.command.extra_ids.size();
-  const size_t bytes = neighbours * ((plan.command.with_keys ? spec.KeyBytes() : 0) + spec.ValueBytes());
+absl::Status CheckAnswerBytes(const QueryPlan& plan) {
+  const MemorySpec& spec = plan.sources.front().spec();
+  const QueryCommand& first = plan.sources.front().command;
+  size_t neighbours = first.extra_ids.size();
+  for (const QuerySource& source : plan.sources) {
+    // All entries have a bound of their own, kMaxAttendedBytes.
+    if (source.command.k != limits::kEveryEntry) neighbours += first.count * source.command.k;
+  }
+  const size_t bytes = neighbours * ((first.with_keys ? spec.KeyBytes() : 0) + spec.ValueBytes());
   if (bytes <= limits::kMaxMessageBytes) return absl::OkStatus();
-  return FieldError("k", absl::StrCat("is ", plan.command.k, "; with ", plan.command.count, " rows and ",
-                                      plan.command.extra_ids.size(), " extra candidates it gathers ", bytes,
+  const std::string sources = plan.mixed ? absl::StrCat(plan.sources.size(), " sources and ") : "";
+  return FieldError("k", absl::StrCat("is ", first.k, "; with ", sources, first.count, " rows and ",
+                                      first.extra_ids.size(), " extra candidates it gathers ", bytes,
                                       " bytes of keys and values; must stay within ", limits::kMaxMessageBytes));
 }
 
-absl::Status ReadReadOut(const v1::QueryRequest& request, const MemorySpec& spec, QueryPlan& plan) {
+absl::Status ReadReadOut(const v1::QueryRequest& request, QueryPlan& plan) {
   if (request.has_distribution()) {
     plan.distribution.emplace();
-    return ReadDistribution(request.distribution(), spec, plan.command, *plan.distribution);
+    return ReadDistribution(request.distribution(), plan.sources, *plan.distribution);
   }
   if (request.has_attention()) {
     plan.attention.emplace();
-    RETURN_IF_ERROR(ReadAttention(request.attention(), spec, plan.command, *plan.attention));
-    return plan.command.k == limits::kEveryEntry ? absl::OkStatus() : CheckAnswerBytes(spec, plan);
+    RETURN_IF_ERROR(ReadAttention(request.attention(), absl::MakeSpan(plan.sources), *plan.attention));
+    return CheckAnswerBytes(plan);
   }
   if (request.read_out_case() > v1::QueryRequest::kAttention) {
     return FieldError("read_out", "is of entries, not of the nearest ones; a stream answers no such query");
   }
   plan.neighbours = request.neighbours();
-  plan.command.with_keys = plan.neighbours.with_keys();
-  plan.command.with_successors = plan.neighbours.with_successors();
-  return CheckAnswerBytes(spec, plan);
+  plan.sources.front().command.with_keys = plan.neighbours.with_keys();
+  plan.sources.front().command.with_successors = plan.neighbours.with_successors();
+  return CheckAnswerBytes(plan);
 }
+
+// Every source searches for the same keys, and has a copy of them.
+absl::Status ShareWithSources(QueryPlan& plan) {
+  if (plan.sources.size() == 1) return absl::OkStatus();
+  QueryCommand& command = plan.sources.front().command;
+  const size_t bytes = command.queries.size() * plan.sources.size();
+  if (bytes > limits::kMaxMixtureKeyBytes) {
+    return FieldError("keys", absl::StrCat("has ", command.count, " rows, which for ", plan.sources.size(),
+                                           " sources are ", bytes, " bytes; must stay within ",
+                                           limits::kMaxMixtureKeyBytes));
+  }
+  command.attended_bytes = std::make_shared<std::atomic<double>>(0.0);
+  ShareSearch(plan.sources);
+  return absl::OkStatus();
+}
+
+}  // namespace
 
 void WriteCoverage(const Coverage& coverage, v1::Coverage* out) {
   out->set_shards_total(coverage.shards_total);
@@ -103,8 +136,6 @@ void WriteSearchStatistics(const QueryOutcome& outcome, v1::SearchStatistics* ou
   out->set_queue_us(outcome.queue_us);
   out->set_search_us(outcome.search_us);
 }
-
-}  // namespace
 
 absl::Status ReadPrecision(v1::Precision wire, v1::Precision& out) {
   switch (wire) {
@@ -138,19 +169,18 @@ absl::Status ReadSearchParams(const v1::SearchParams& wire, QueryCommand& comman
   return absl::OkStatus();
 }
 
-absl::Status ReadQuery(const v1::QueryRequest& request, const MemorySpec& spec, QueryPlan& plan) {
-  QueryCommand& command = plan.command;
-  RETURN_IF_ERROR(
-      DecodeKeys("keys", request.keys(), spec, limits::kMaxQueryRows, command.queries, command.count));
-  RETURN_IF_ERROR(CheckK(request, command));
+absl::Status ReadQuery(const v1::QueryRequest& request, QueryPlan& plan) {
+  QueryCommand& command = plan.sources.front().command;
+  RETURN_IF_ERROR(DecodeKeys("keys", request.keys(), plan.sources.front().spec(), limits::kMaxQueryRows,
+                             command.queries, command.count));
+  RETURN_IF_ERROR(CheckK(request, plan));
   RETURN_IF_ERROR(ReadSearchParams(request.search(), command));
-  RETURN_IF_ERROR(ReadPartitions("partitions", request.partitions(), command.partitions));
-  plan.several_partitions = CoversSeveral(command.partitions);
   RETURN_IF_ERROR(ReadFilter("filter", request.filter(), command.filter));
   RETURN_IF_ERROR(ReadPrecision(request.precision(), plan.precision));
   RETURN_IF_ERROR(ReadRowColumns(request, plan));
-  RETURN_IF_ERROR(ReadReadOut(request, spec, plan));
-  plan.searched_k = command.k;
+  RETURN_IF_ERROR(ShareWithSources(plan));
+  RETURN_IF_ERROR(ReadReadOut(request, plan));
+  for (QuerySource& source : plan.sources) source.searched_k = source.command.k;
   return absl::OkStatus();
 }
 
@@ -162,25 +192,30 @@ void WriteOutcome(const QueryOutcome& outcome, const std::string& version, const
   out->set_sequence_ids(sequence_ids);
 }
 
-absl::Status WriteQuery(const QueryPlan& plan, const MemorySpec& spec, const CallLimits& call_limits,
-                        const QueryOutcome& outcome, const std::string& version, v1::QueryResponse* out,
-                        BenefitCount& benefit) {
-  if (plan.distribution.has_value()) {
-    RETURN_IF_ERROR(WriteDistribution(*plan.distribution, outcome.neighbours, spec.metric, plan.precision, call_limits,
-                                      out->mutable_distribution(), benefit));
-  } else if (plan.attention.has_value()) {
-    RETURN_IF_ERROR(WriteAttention(*plan.attention, spec, plan.searched_k, outcome.neighbours, plan.precision,
-                                   plan.several_partitions, call_limits, out->mutable_attention()));
-  } else {
-    WriteNeighbours(plan, spec, outcome, out->mutable_neighbours());
-  }
-  WriteOutcome(outcome, version, plan.sequence_ids, out);
-  const size_t bytes = out->ByteSizeLong();
+absl::Status CheckSize(const v1::QueryResponse& response) {
+  const size_t bytes = response.ByteSizeLong();
   if (bytes <= limits::kMaxMessageBytes) return absl::OkStatus();
   return WithReason(absl::InvalidArgumentError(absl::StrCat("the answer has ", bytes, " bytes; must have at most ",
                                                             limits::kMaxMessageBytes,
-                                                            ": ask for fewer rows or a smaller k")),
+                                                            ": ask for fewer rows, a smaller k, fewer entries")),
                     reason::kResponseTooLarge);
+}
+
+absl::Status WriteQuery(const QueryPlan& plan, const CallLimits& limits, const std::string& version,
+                        v1::QueryResponse* out, BenefitCount& benefit) {
+  if (plan.distribution.has_value()) {
+    RETURN_IF_ERROR(WriteDistribution(*plan.distribution, plan.sources, plan.precision, limits, out, benefit));
+  } else if (plan.attention.has_value()) {
+    RETURN_IF_ERROR(WriteAttention(*plan.attention, plan.sources, plan.precision, limits, out));
+  } else {
+    WriteNeighbours(plan, out->mutable_neighbours());
+  }
+  if (plan.mixed) {
+    out->set_sequence_ids(plan.sequence_ids);
+  } else {
+    WriteOutcome(plan.sources.front().outcome, version, plan.sequence_ids, out);
+  }
+  return CheckSize(*out);
 }
 
 }  // namespace mneme

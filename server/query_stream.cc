@@ -4,26 +4,31 @@
 
 #include "common/limits.h"
 #include "common/status_macros.h"
+#include "server/convert_memory.h"
 #include "server/find_memory.h"
 #include "server/merge_version.h"
 #include "server/query_handler.h"
+#include "server/query_sources.h"
 #include "server/raw_message.h"
 #include "server/request_error.h"
 
 namespace mneme {
 namespace {
 
-// What a later append may want to know of a query. `plan` and `outcome` have been read out already.
-std::shared_ptr<const AnsweredQuery> Remember(const MemoryHandle& memory, QueryPlan& plan, AlignedBuffer rows,
-                                              QueryOutcome& outcome) {
+// What a later append may want to know of a query. `plan` has been read out already.
+std::shared_ptr<const AnsweredQuery> Remember(const MemoryHandle& appended, QueryPlan& plan, AlignedBuffer rows) {
   auto answered = std::make_shared<AnsweredQuery>();
-  answered->memory = memory;
+  answered->memory = appended == nullptr ? 0 : appended->number;
+  answered->mixed = plan.mixed;
   answered->rows = std::move(rows);
-  answered->count = outcome.neighbours.queries();
+  answered->count = plan.sources.front().outcome.neighbours.queries();
   if (plan.distribution.has_value()) {
     DistributionPlan& distribution = *plan.distribution;
     answered->has_distribution = true;
-    answered->neighbours = std::move(outcome.neighbours);
+    for (QuerySource& source : plan.sources) {
+      answered->neighbours.push_back(std::move(source.outcome.neighbours));
+      answered->weights.push_back(source.weight);
+    }
     answered->temperature = distribution.temperatures.front();
     answered->k = distribution.ks.front();
     answered->allowed = std::move(distribution.allowed);
@@ -184,34 +189,47 @@ void QueryStreamCall::RunStep() {
 absl::Status QueryStreamCall::BeginQuery() {
   v1::QueryRequest& query = *request_.mutable_query();
   RETURN_IF_ERROR(template_.Complete(query));
-  ASSIGN_OR_RETURN(const MemoryHandle memory, FindMemory(*deployment_, query.memory()));
-  ASSIGN_OR_RETURN(QueryPlan planned, PlanQuery(*deployment_, memory, query, limits_));
+  ASSIGN_OR_RETURN(QueryPlan planned, PlanQuery(*deployment_, query, limits_));
+  ASSIGN_OR_RETURN(const MemoryHandle appended, FindAppended(query, planned));
+  if (appended != nullptr) template_.KeepMemory(appended->spec.name);
+  for (int i = 0; planned.mixed && i < query.sources_size(); ++i) {
+    template_.KeepSource(i, planned.sources[static_cast<size_t>(i)].spec().name);
+  }
   const auto plan = std::make_shared<QueryPlan>(std::move(planned));
-  const auto rows = std::make_shared<AlignedBuffer>(plan->command.queries.Clone());
-  deployment_->Query(memory, std::move(plan->command),
-                     [self = shared_from_this(), memory, plan, rows](absl::StatusOr<QueryOutcome> outcome) {
-                       const absl::Status status = Guard([&]() -> absl::Status {
-                         if (!outcome.ok()) return WithMemory(outcome.status(), *memory);
-                         return self->Answer(memory, *plan, std::move(*rows), *outcome);
-                       });
-                       if (!status.ok()) self->Fail(status);
-                       self->Pump();
-                     });
+  const auto rows = std::make_shared<AlignedBuffer>(plan->sources.front().command.queries.Clone());
+  AskSources(*deployment_, plan->sources, [self = shared_from_this(), appended, plan, rows](const absl::Status& asked) {
+    const absl::Status status = Guard([&]() -> absl::Status {
+      RETURN_IF_ERROR(asked);
+      return self->Answer(appended, *plan, std::move(*rows));
+    });
+    if (!status.ok()) self->Fail(status);
+    self->Pump();
+  });
   return absl::OkStatus();
 }
 
-absl::Status QueryStreamCall::Answer(const MemoryHandle& memory, QueryPlan& plan, AlignedBuffer rows,
-                                 QueryOutcome& outcome) {
+// The memory that appends go to: the one that is asked, or the one that a mixture names beside its sources. Null where
+// it names none.
+absl::StatusOr<MemoryHandle> QueryStreamCall::FindAppended(const v1::QueryRequest& query, const QueryPlan& plan) const {
+  const QuerySource& first = plan.sources.front();
+  if (!plan.mixed) return first.memory;
+  if (query.memory().empty()) return MemoryHandle();
+  ASSIGN_OR_RETURN(MemoryHandle memory, FindMemory(*deployment_, query.memory()));
+  RETURN_IF_ERROR(CheckFingerprint("fingerprint", query.fingerprint(), memory->spec));
+  RETURN_IF_ERROR(CheckSameShape("memory", memory->spec, first.spec()));
+  return memory;
+}
+
+absl::Status QueryStreamCall::Answer(const MemoryHandle& appended, QueryPlan& plan, AlignedBuffer rows) {
   FrontEnd* front_end = nullptr;
   {
     absl::MutexLock lock(&mutex_);
     if (finished_) return absl::OkStatus();
     front_end = &record_.front_end();
   }
-  RETURN_IF_ERROR(
-      AnswerQuery(*front_end, *deployment_, memory, plan, limits_, outcome, response_.mutable_response()));
+  RETURN_IF_ERROR(AnswerQuery(*front_end, *deployment_, plan, limits_, response_.mutable_response()));
   previous_ = std::move(last_);
-  last_ = Remember(memory, plan, std::move(rows), outcome);
+  last_ = Remember(appended, plan, std::move(rows));
   Advance(Phase::kAnswered);
   return absl::OkStatus();
 }
@@ -269,11 +287,13 @@ absl::Status QueryStreamCall::SubmitAppend() {
     return absl::OkStatus();
   }
   if (template_.memory().empty()) {
-    return FieldError("query.memory", "is empty; a message before the first append must name a memory");
+    return FieldError("query.memory", "is empty; a message before the first append must name a memory, also beside "
+                                      "sources");
   }
   ASSIGN_OR_RETURN(const MemoryHandle memory, FindMemory(*deployment_, template_.memory()));
   ASSIGN_OR_RETURN(PlannedAppend plan, PlanAppend(request_.append(), memory, last_.get(), previous_.get()));
   step_benefit_ = plan.benefit;
+  step_of_mixture_ = plan.of_mixture;
   uint64_t serial = 0;
   {
     absl::MutexLock lock(&mutex_);
@@ -297,7 +317,9 @@ void QueryStreamCall::OnVisible(uint64_t serial, const MemoryHandle& memory) {
     benefit_.tokens += step_benefit_.tokens;
     benefit_.nats += step_benefit_.nats;
     // Only now, for an append that fails teaches nothing; under the lock, so that it is counted when the stream ends.
-    if (step_benefit_.tokens != 0) deployment_->CountBenefit(memory, step_benefit_.tokens, step_benefit_.nats);
+    if (step_benefit_.tokens != 0 && !step_of_mixture_) {
+      deployment_->CountBenefit(memory, step_benefit_.tokens, step_benefit_.nats);
+    }
     phase_ = Phase::kIdle;
   }
   Pump();

@@ -18,6 +18,7 @@
 
 #include "absl/base/thread_annotations.h"
 #include "absl/status/status.h"
+#include "absl/status/statusor.h"
 #include "absl/synchronization/mutex.h"
 #include "mneme/v1/memory.pb.h"
 #include "server/call_record.h"
@@ -69,7 +70,8 @@ class QueryStreamCall final : public grpc::ServerBidiReactor<grpc::ByteBuffer, g
   // Steps of a step.
   void RunStep();
   absl::Status BeginQuery();
-  absl::Status Answer(const MemoryHandle& memory, QueryPlan& plan, AlignedBuffer rows, QueryOutcome& outcome);
+  absl::StatusOr<MemoryHandle> FindAppended(const v1::QueryRequest& query, const QueryPlan& plan) const;
+  absl::Status Answer(const MemoryHandle& appended, QueryPlan& plan, AlignedBuffer rows);
   void Advance(Phase phase);
   void Respond();
   void RespondLast();
@@ -92,6 +94,7 @@ class QueryStreamCall final : public grpc::ServerBidiReactor<grpc::ByteBuffer, g
   std::shared_ptr<const AnsweredQuery> last_;
   std::shared_ptr<const AnsweredQuery> previous_;
   BenefitCount step_benefit_;
+  bool step_of_mixture_ = false;  // so that its benefit is no one memory's
 
   absl::Mutex mutex_;
   CallRecord record_ ABSL_GUARDED_BY(mutex_);

@@ -10,6 +10,7 @@
 #include "server/convert_entries.h"
 #include "server/convert_selection.h"
 #include "server/find_memory.h"
+#include "server/read_source.h"
 
 namespace mneme {
 namespace {
@@ -54,12 +55,12 @@ absl::Status HandleGet(const CallContext& call, const v1::GetRequest& request, v
 
 absl::Status HandleCount(const CallContext& call, const v1::CountRequest& request, v1::CountResponse* response) {
   ASSIGN_OR_RETURN(const MemoryHandle memory, FindMemory(call.deployment, request.memory()));
-  PartitionSelection partitions;
-  RowFilter filter;
-  RETURN_IF_ERROR(ReadPartitions("partitions", request.partitions(), partitions));
-  RETURN_IF_ERROR(ReadFilter("filter", request.filter(), filter));
-  ASSIGN_OR_RETURN(const Version at_least, ReadVersion(call.deployment, memory, request.at_least_version()));
-  const absl::StatusOr<uint64_t> count = call.deployment.Count(memory, partitions, filter, at_least, call.limits);
+  VisitCommand command;
+  RETURN_IF_ERROR(ReadPartitions("partitions", request.partitions(), command.partitions));
+  RETURN_IF_ERROR(ReadFilter("filter", request.filter(), command.filter));
+  RETURN_IF_ERROR(ReadSource(call.deployment, memory, request, command));
+  command.limits = call.limits;
+  const absl::StatusOr<uint64_t> count = call.deployment.Count(memory, std::move(command));
   if (!count.ok()) return WithMemory(count.status(), *memory);
   response->set_count(*count);
   return absl::OkStatus();

@@ -46,11 +46,12 @@ absl::Status ScanStream::Prepare(const grpc::ByteBuffer& bytes) {
   RETURN_IF_ERROR(command_.limits.Check());
   RETURN_IF_ERROR(ParseMessage(bytes, &request_));
   ASSIGN_OR_RETURN(deployment_, front_end_.deployment());
-  ASSIGN_OR_RETURN(memory_, FindMemory(*deployment_, request_.memory()));
-  return ReadRequest();
+  ASSIGN_OR_RETURN(const MemoryHandle memory, FindMemory(*deployment_, request_.memory()));
+  memory_ = *memory;
+  return ReadRequest(memory);
 }
 
-absl::Status ScanStream::ReadRequest() {
+absl::Status ScanStream::ReadRequest(const MemoryHandle& memory) {
   RETURN_IF_ERROR(ReadPartitions("partitions", request_.partitions(), command_.partitions));
   several_partitions_ = CoversSeveral(command_.partitions) ||
                         (!command_.partitions.partitions.empty() && command_.partitions.partitions.front() != 0);
@@ -60,14 +61,14 @@ absl::Status ScanStream::ReadRequest() {
   }
   command_.with_keys = request_.with_keys();
   command_.page_size =
-      request_.page_size() != 0 ? request_.page_size() : DefaultPage(memory_->spec, command_.with_keys);
+      request_.page_size() != 0 ? request_.page_size() : DefaultPage(memory_.spec, command_.with_keys);
   if (!request_.page_token().empty()) {
-    absl::StatusOr<ScanPosition> from = deployment_->DecodeScanPosition(memory_, request_.page_token());
+    absl::StatusOr<ScanPosition> from = deployment_->DecodeScanPosition(memory, request_.page_token());
     if (absl::IsInvalidArgument(from.status())) return FieldError("page_token", "is not one that this memory gave");
     if (!from.ok()) return from.status();
     command_.from = *from;
   }
-  ASSIGN_OR_RETURN(command_.at_least, ReadVersion(*deployment_, memory_, request_.at_least_version()));
+  ASSIGN_OR_RETURN(command_.at_least, ReadVersion(*deployment_, memory, request_.at_least_version()));
   return absl::OkStatus();
 }
 
@@ -77,7 +78,7 @@ void ScanStream::NextPage() {
     if (status.ok()) {
       StartWrite(&outgoing_);
     } else {
-      End(WithMemory(status, *memory_));
+      End(WithMemory(status, memory_));
     }
   });
   if (!accepted.ok()) End(accepted);
@@ -86,24 +87,24 @@ void ScanStream::NextPage() {
 absl::Status ScanStream::ReadPage() {
   RETURN_IF_ERROR(command_.limits.Check());
   v1::ScanResponse response;
-  RETURN_IF_ERROR(ReadFittingPage(response));
-  RETURN_IF_ERROR(CheckStillThere());
+  ASSIGN_OR_RETURN(const MemoryHandle memory, FindAgain());
+  RETURN_IF_ERROR(ReadFittingPage(memory, response));
   ++pages_;
   last_page_ = response.next_page_token().empty() || pages_ == request_.page_limit();
   return SerializeMessage(response, &outgoing_);
 }
 
-absl::Status ScanStream::CheckStillThere() const {
-  ASSIGN_OR_RETURN(const MemoryHandle current, FindMemory(*deployment_, memory_->spec.name));
-  if (current->number == memory_->number) return absl::OkStatus();
-  return absl::NotFoundError(absl::StrCat("memory \"", memory_->spec.name, "\" was dropped and made anew meanwhile"));
+absl::StatusOr<MemoryHandle> ScanStream::FindAgain() const {
+  ASSIGN_OR_RETURN(MemoryHandle current, FindMemory(*deployment_, memory_.spec.name));
+  if (current->number == memory_.number) return current;
+  return absl::NotFoundError(absl::StrCat("memory \"", memory_.spec.name, "\" was dropped and made anew meanwhile"));
 }
 
-absl::Status ScanStream::ReadFittingPage(v1::ScanResponse& response) {
+absl::Status ScanStream::ReadFittingPage(const MemoryHandle& memory, v1::ScanResponse& response) {
   while (true) {
-    ASSIGN_OR_RETURN(const ScanPage page, deployment_->Scan(memory_, command_));
+    ASSIGN_OR_RETURN(const ScanPage page, deployment_->Scan(memory, command_));
     response.Clear();
-    WriteEntries(page.entries, memory_->spec, response.mutable_entries());
+    WriteEntries(page.entries, memory->spec, response.mutable_entries());
     if (several_partitions_) WriteColumn(page.partitions, response.mutable_partitions());
     if (page.next.has_value()) response.set_next_page_token(deployment_->EncodeScanPosition(*page.next));
     if (response.ByteSizeLong() <= limits::kMaxMessageBytes || command_.page_size == 1) {

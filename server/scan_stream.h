@@ -28,21 +28,22 @@ class ScanStream final : public grpc::ServerWriteReactor<grpc::ByteBuffer> {
   ScanStream(FrontEnd& front_end, const RpcMethod& method, grpc::CallbackServerContext* context);
 
   absl::Status Prepare(const grpc::ByteBuffer& bytes);
-  absl::Status ReadRequest();
+  absl::Status ReadRequest(const MemoryHandle& memory);
   // Reads a page on a worker and starts its write.
   void NextPage();
   absl::Status ReadPage();
-  // The entries of a memory that is dropped midway vanish: NOT_FOUND then, not a short answer that looks whole (I6).
-  absl::Status CheckStillThere() const;
+  // The memory for one page: a client that reads slowly does not keep the data of a dropped one. NOT_FOUND when it was
+  // dropped midway, not a short answer that looks whole (I6).
+  absl::StatusOr<MemoryHandle> FindAgain() const;
   // Pages of large values may outgrow a message: halved until they fit.
-  absl::Status ReadFittingPage(v1::ScanResponse& response);
+  absl::Status ReadFittingPage(const MemoryHandle& memory, v1::ScanResponse& response);
   void End(const absl::Status& status) { Finish(record_.Finish(status)); }
 
   const std::shared_ptr<std::atomic<bool>> cancelled_ = std::make_shared<std::atomic<bool>>(false);
   FrontEnd& front_end_;
   CallRecord record_;
   Deployment* deployment_ = nullptr;
-  MemoryHandle memory_;
+  MemoryRecord memory_;
   v1::ScanRequest request_;
   ScanCommand command_;
   bool several_partitions_ = false;

@@ -5,6 +5,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "common/status_macros.h"
+#include "readout/mixture.h"
 #include "server/convert_entries.h"
 #include "server/convert_keys.h"
 #include "server/convert_memory.h"
@@ -13,8 +14,13 @@
 namespace mneme {
 namespace {
 
+// True when `query` asked `memory`, or was a mixture that named it for its appends.
+bool IsOf(const AnsweredQuery* query, const MemoryHandle& memory) {
+  return query != nullptr && query->memory == memory->number;
+}
+
 absl::Status TakeKeys(const AnsweredQuery* last, const MemoryHandle& memory, EntryColumns& out) {
-  if (last == nullptr || last->memory->number != memory->number) {
+  if (!IsOf(last, memory)) {
     return FieldError("append.entries.keys",
                       absl::StrCat("are left out, and this stream has not queried memory \"", memory->spec.name, "\""));
   }
@@ -57,12 +63,16 @@ absl::Status CountBenefit(const v1::StepAppend& append, const AnsweredQuery& que
   RETURN_IF_ERROR(ReadLogProbs("append.lm_log_probs", append.lm_log_probs(), entries.count, lm_log_probs));
   const double knn_weight = append.knn_weight() != 0.0 ? append.knn_weight() : query.knn_weight;
   const auto* tokens = reinterpret_cast<const Token*>(entries.values.bytes.data());
+  TargetOptions options;
+  options.temperature = query.temperature;
+  options.ks = absl::MakeConstSpan(&query.k, 1);
+  options.allowed = query.has_allowed ? &query.allowed : nullptr;
   for (size_t row = 0; row < entries.count; ++row) {
-    double log_knn = 0.0;
-    double mass = 0.0;
-    TargetLogProbs(TokensOfRow(query.neighbours, row), query.temperature, absl::MakeConstSpan(&query.k, 1), tokens[row],
-                   query.has_allowed ? &query.allowed : nullptr, absl::MakeSpan(&log_knn, 1), absl::MakeSpan(&mass, 1));
-    benefit.Add(MixTarget(log_knn, mass, lm_log_probs[row], knn_weight), lm_log_probs[row]);
+    std::vector<ScoredTokens> found;  // by each source
+    for (const NeighbourColumns& neighbours : query.neighbours) found.push_back(TokensOfRow(neighbours, row));
+    options.target = tokens[row];
+    const MixedTarget knn = MixTargets(found, query.weights, options).front();
+    benefit.Add(MixTarget(knn.log_prob, knn.log_total_mass, lm_log_probs[row], knn_weight), lm_log_probs[row]);
   }
   return absl::OkStatus();
 }
@@ -78,7 +88,8 @@ absl::StatusOr<PlannedAppend> PlanAppend(const v1::StepAppend& append, const Mem
   RETURN_IF_ERROR(ReadAppend(append, memory, last, plan.command));
   if (append.lm_log_probs().empty()) return plan;
   const AnsweredQuery* query = QueryOf(append, plan.command.entries, memory->spec, last, previous);
-  if (query == nullptr || !query->has_distribution || query->memory->number != memory->number) return plan;
+  if (!IsOf(query, memory) || !query->has_distribution) return plan;
+  plan.of_mixture = query->mixed;
   RETURN_IF_ERROR(CountBenefit(append, *query, plan.command.entries, plan.benefit));
   return plan;
 }

@@ -16,12 +16,16 @@ namespace mneme {
 
 // A query that a stream has answered, as far as an append may refer to it. Immutable once made.
 struct AnsweredQuery {
-  MemoryHandle memory;
+  // That was asked, or that a mixture named for its appends; 0: it named none. No handle: data of a memory that was
+  // dropped goes while streams live on.
+  MemoryNumber memory = 0;
+  bool mixed = false;
   AlignedBuffer rows;  // [count x dimension] f32, as decoded
   size_t count = 0;
   // Of a distribution; absent for other read-outs.
   bool has_distribution = false;
-  NeighbourColumns neighbours;
+  std::vector<NeighbourColumns> neighbours;  // of each source
+  std::vector<double> weights;               // of the sources
   double temperature = 1.0;  // the first
   uint32_t k = 0;            // the first
   std::vector<Token> allowed;
@@ -32,6 +36,7 @@ struct AnsweredQuery {
 struct PlannedAppend {
   InsertCommand command;
   BenefitCount benefit;
+  bool of_mixture = false;  // the benefit: told on the stream, and no one memory's
 };
 
 // Validates an append and counts its benefit. Keys left out are those of `last`; the benefit of keys that are on the

@@ -5,11 +5,15 @@
 namespace mneme {
 
 absl::Status StepTemplate::Complete(v1::QueryRequest& query) {
-  if (!query.memory().empty()) {
+  if (!query.memory().empty() || query.sources_size() != 0) {
     query_.Clear();
     query_.set_memory(query.memory());
+    *query_.mutable_sources() = query.sources();
+    // What has been seen once is seen by every later read.
+    for (v1::MixtureSource& source : *query_.mutable_sources()) source.clear_at_least_version();
     query_.set_k(query.k());
     query_.set_precision(query.precision());
+    query_.set_lease(query.lease());
     if (query.has_search()) *query_.mutable_search() = query.search();
     if (query.has_filter()) *query_.mutable_filter() = query.filter();
     if (query.has_partitions()) *query_.mutable_partitions() = query.partitions();
@@ -18,10 +22,14 @@ absl::Status StepTemplate::Complete(v1::QueryRequest& query) {
     if (query.has_attention()) *query_.mutable_attention() = query.attention();
     return absl::OkStatus();
   }
-  if (query_.memory().empty()) return FieldError("query.memory", "is empty; the first message must name a memory");
+  if (query_.memory().empty() && query_.sources_size() == 0) {
+    return FieldError("query.memory", "is empty; the first message must name a memory, or sources");
+  }
   query.set_memory(query_.memory());
+  *query.mutable_sources() = query_.sources();
   if (query.k() == 0) query.set_k(query_.k());
   if (query.precision() == v1::PRECISION_UNSPECIFIED) query.set_precision(query_.precision());
+  if (query.lease().empty()) query.set_lease(query_.lease());
   if (!query.has_search() && query_.has_search()) *query.mutable_search() = query_.search();
   if (!query.has_filter() && query_.has_filter()) *query.mutable_filter() = query_.filter();
   if (!query.has_partitions() && query_.has_partitions()) *query.mutable_partitions() = query_.partitions();

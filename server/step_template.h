@@ -9,13 +9,16 @@
 
 namespace mneme {
 
-// The last query that named a memory, without its keys and per-row columns. Not thread-safe.
+// The last query that named a memory or sources, without its keys, per-row columns and versions. Not thread-safe.
 class StepTemplate {
  public:
-  // A query that names a memory becomes the template; one that does not is completed from it. INVALID_ARGUMENT when
-  // there is none yet.
+  // A query that names a memory or sources becomes the template; one that does not is completed from it.
+  // INVALID_ARGUMENT when there is none yet.
   absl::Status Complete(v1::QueryRequest& query);
-  // Of the template; empty before the first.
+  // Later messages mean these memories, though the aliases that the template named may point elsewhere by then.
+  void KeepMemory(const std::string& own_name) { query_.set_memory(own_name); }
+  void KeepSource(int source, const std::string& own_name) { query_.mutable_sources(source)->set_memory(own_name); }
+  // Of the template, where appends go; empty before the first, and where the sources of a mixture are all it names.
   const std::string& memory() const { return query_.memory(); }
 
  private:

@@ -18,13 +18,18 @@ class RocksDbCatalogueStore final : public CatalogueStore {
   explicit RocksDbCatalogueStore(std::unique_ptr<DurableDb> store)
       : store_(std::move(store)), memories_(store_->family(0)) {}
 
-  absl::StatusOr<std::vector<MemoryRecord>> Read() const override {
-    std::vector<MemoryRecord> records;
+  absl::StatusOr<CatalogueRecords> Read() const override {
+    CatalogueRecords records;
     const std::unique_ptr<rocksdb::Iterator> it(store_->db().NewIterator(rocksdb::ReadOptions(), memories_));
     for (it->SeekToFirst(); it->Valid(); it->Next()) {
       ASSIGN_OR_RETURN(const MemoryNumber number, format::ParseMemoryKey(ToView(it->key())));
-      ASSIGN_OR_RETURN(MemoryRecord record, format::DecodeMemory(number, ToView(it->value())));
-      records.push_back(std::move(record));
+      if (format::IsAlias(ToView(it->value()))) {
+        ASSIGN_OR_RETURN(AliasRecord alias, format::DecodeAlias(number, ToView(it->value())));
+        records.aliases.push_back(std::move(alias));
+      } else {
+        ASSIGN_OR_RETURN(MemoryRecord memory, format::DecodeMemory(number, ToView(it->value())));
+        records.memories.push_back(std::move(memory));
+      }
     }
     RETURN_IF_ERROR(FromRocksDb(it->status(), "read the catalogue"));
     return records;
@@ -36,12 +41,11 @@ class RocksDbCatalogueStore final : public CatalogueStore {
   }
 
   absl::Status Put(const MemoryRecord& record) override {
-    ASSIGN_OR_RETURN(const MemoryNumber next, NextNumber());
-    const int64_t rise = std::max<int64_t>(0, int64_t{record.number} + 1 - int64_t{next});
-    rocksdb::WriteBatch batch;
-    const rocksdb::Status status =
-        batch.Put(memories_, format::MemoryPrefix(record.number), format::EncodeMemory(record));
-    return WriteSynced(status, batch, rise);
+    return PutNumbered(record.number, format::EncodeMemory(record));
+  }
+
+  absl::Status Put(const AliasRecord& record) override {
+    return PutNumbered(record.number, format::EncodeAlias(record));
   }
 
   absl::Status Remove(MemoryNumber number) override {
@@ -51,6 +55,14 @@ class RocksDbCatalogueStore final : public CatalogueStore {
   }
 
  private:
+  absl::Status PutNumbered(MemoryNumber number, const std::string& record) {
+    ASSIGN_OR_RETURN(const MemoryNumber next, NextNumber());
+    const int64_t rise = std::max<int64_t>(0, int64_t{number} + 1 - int64_t{next});
+    rocksdb::WriteBatch batch;
+    const rocksdb::Status status = batch.Put(memories_, format::MemoryPrefix(number), record);
+    return WriteSynced(status, batch, rise);
+  }
+
   absl::Status WriteSynced(const rocksdb::Status& encoded, rocksdb::WriteBatch& batch, int64_t rise) {
     if (!encoded.ok()) return store_->Fail(FromRocksDb(encoded, "write the catalogue"));
     RETURN_IF_ERROR(store_->Write(batch, store_->state().applied + 1, rise));

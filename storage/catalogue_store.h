@@ -1,4 +1,4 @@
-// CatalogueStore: the durable list of memories of a deployment.
+// CatalogueStore: the durable list of memories of a deployment, and of the aliases that point to them.
 #ifndef MNEME_STORAGE_CATALOGUE_STORE_H_
 #define MNEME_STORAGE_CATALOGUE_STORE_H_
 
@@ -24,18 +24,33 @@ struct MemoryRecord {
   friend bool operator==(const MemoryRecord&, const MemoryRecord&) = default;
 };
 
+// A name that points to a memory. It has a number of its own, which no memory has.
+struct AliasRecord {
+  MemoryNumber number = 0;
+  std::string name;
+  MemoryNumber memory = 0;
+
+  friend bool operator==(const AliasRecord&, const AliasRecord&) = default;
+};
+
+// Both by number.
+struct CatalogueRecords {
+  std::vector<MemoryRecord> memories;  // dropped ones included
+  std::vector<AliasRecord> aliases;
+};
+
 // Thread-compatible. Every write is synced before it returns.
 class CatalogueStore {
  public:
   virtual ~CatalogueStore() = default;
 
-  // All records, dropped ones included, by number.
-  virtual absl::StatusOr<std::vector<MemoryRecord>> Read() const = 0;
+  virtual absl::StatusOr<CatalogueRecords> Read() const = 0;
   // The next number to give; every Put() of a higher number raises it, and it never falls.
   virtual absl::StatusOr<MemoryNumber> NextNumber() const = 0;
-  // Writes or replaces a record.
+  // Writes or replaces a record: after a crash it is the old one or the new one.
   virtual absl::Status Put(const MemoryRecord& record) = 0;
-  // Forgets a dropped memory whose data is gone.
+  virtual absl::Status Put(const AliasRecord& record) = 0;
+  // Forgets a dropped memory whose data is gone, or an alias.
   virtual absl::Status Remove(MemoryNumber number) = 0;
 };
 

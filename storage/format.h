@@ -79,16 +79,24 @@ struct ParsedRequestAge {
 };
 absl::StatusOr<ParsedRequestAge> ParseRequestByAgeKey(std::string_view bytes);
 
-// Working memory; marks keep its three kinds of records apart.
+// Working memory; marks keep its kinds of records apart.
 // memory u32 | 's' | session
 std::string SessionKeyOf(const SessionKey& key);
 absl::StatusOr<SessionKey> ParseSessionKey(std::string_view bytes);
 // memory u32 | 'v' | number u64, and after it the name: a state
+// memory u32 | 'c' | number u64, and after it a u32 above 0 and the name: a piece of a state
 std::string StateSpacePrefix(const StateSpace& space);
+std::string PieceSpacePrefix(const StateSpace& space);
 std::string StateKeyOf(const StateKey& key);
+// Of no piece.
 absl::StatusOr<StateKey> ParseStateKey(std::string_view bytes);
 // memory u32 | 'r' | number u64: how many sessions have a space among their bases
 std::string ReferenceKeyOf(const StateSpace& space);
+// memory 0, which none has | 'e' | expiry_ms u64 | memory u32 | space u64 | bytes of session u8 | session | name
+std::string ExpiryPrefix();
+std::string ExpiryKeyFrom(int64_t expiry_ms);
+std::string ExpiryKeyOf(const StateExpiry& expiry);
+absl::StatusOr<StateExpiry> ParseExpiryKey(std::string_view bytes);
 // The memory of any of them.
 absl::StatusOr<MemoryNumber> ParseMemoryPrefix(std::string_view bytes);
 
@@ -130,6 +138,12 @@ absl::StatusOr<RememberedRequest> DecodeRequestAge(const ParsedRequestAge& key, 
 std::string EncodeMemory(const MemoryRecord& memory);
 absl::StatusOr<MemoryRecord> DecodeMemory(MemoryNumber number, std::string_view record);
 absl::StatusOr<MemoryNumber> ParseMemoryKey(std::string_view bytes);
+
+// Aliases lie among the memories, with numbers and keys of the same kind: a program that knows none says that the record
+// is newer than it is.
+bool IsAlias(std::string_view record);
+std::string EncodeAlias(const AliasRecord& alias);
+absl::StatusOr<AliasRecord> DecodeAlias(MemoryNumber number, std::string_view record);
 
 // Where a store stands; written with every batch (I7).
 struct StoreState {

@@ -9,6 +9,9 @@ namespace {
 // A memory with an index choice or a capacity; one with neither is still written as version 1.
 constexpr uint8_t kChoosingMemoryVersion = 2;
 
+// An alias, in the place of a memory.
+constexpr uint8_t kAliasVersion = 3;
+
 bool Chooses(const MemorySpec& spec) { return spec.index != IndexChoice() || spec.capacity != 0; }
 
 }  // namespace
@@ -97,6 +100,30 @@ absl::StatusOr<MemoryRecord> DecodeMemory(MemoryNumber number, std::string_view 
   }
   if (!reader.AtEnd() || !valid || dropped > 1 || !KnownKinds(spec)) return Damaged("memory record");
   return memory;
+}
+
+bool IsAlias(std::string_view record) {
+  return !record.empty() && static_cast<uint8_t>(record.front()) == kAliasVersion;
+}
+
+std::string EncodeAlias(const AliasRecord& alias) {
+  std::string out(1, static_cast<char>(kAliasVersion));
+  ByteWriter writer(out);
+  writer.Text(alias.name);
+  writer.Varint(alias.memory);
+  return out;
+}
+
+absl::StatusOr<AliasRecord> DecodeAlias(MemoryNumber number, std::string_view record) {
+  ASSIGN_OR_RETURN(ByteReader reader, OpenRecord(record, "alias record", kAliasVersion));
+  AliasRecord alias;
+  alias.number = number;
+  bool valid = true;
+  alias.name = std::string(reader.Text());
+  alias.memory = ReadU32(reader, valid);
+  // 0 is the number of no memory.
+  if (!reader.AtEnd() || !valid || alias.memory == 0) return Damaged("alias record");
+  return alias;
 }
 
 absl::StatusOr<MemoryNumber> ParseMemoryKey(std::string_view bytes) {

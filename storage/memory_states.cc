@@ -22,7 +22,7 @@ class MemoryStateReader final : public StateReader {
                           const std::function<bool(std::string_view, StateRecord)>& visit) const override {
     for (auto at = states_.states_.lower_bound({space, ""}); at != states_.states_.end() && at->first.space == space;
          ++at) {
-      if (!visit(at->first.name, at->second)) break;
+      if (at->first.piece == 0 && !visit(at->first.name, at->second)) break;
     }
     return absl::OkStatus();
   }
@@ -33,6 +33,14 @@ class MemoryStateReader final : public StateReader {
       if (key.memory != memory || key.session.substr(0, prefix.size()) != prefix || key.session <= after) continue;
       if (found.size() == limit) break;
       found.push_back({key.session, record});
+    }
+    return found;
+  }
+  absl::StatusOr<std::vector<StateExpiry>> ScanExpiries(int64_t from_ms, size_t limit) const override {
+    std::vector<StateExpiry> found;
+    for (auto at = states_.expiries_.lower_bound({.expiry_ms = from_ms});
+         at != states_.expiries_.end() && found.size() < limit; ++at) {
+      found.push_back(*at);
     }
     return found;
   }
@@ -62,11 +70,13 @@ void MemoryStates::Apply(const StateWrites& writes) {
     session.has_value() ? void(sessions_[key] = *session) : void(sessions_.erase(key));
   }
   for (const auto& [key, state] : writes.states) {
-    state.has_value() ? void(states_[key] = *state) : void(states_.erase(key));
+    state != nullptr ? void(states_[key] = *state) : void(states_.erase(key));
   }
   for (const auto& [space, count] : writes.references) {
     count != 0 ? void(references_[space] = count) : void(references_.erase(space));
   }
+  for (const StateExpiry& expiry : writes.removed_expiries) expiries_.erase(expiry);
+  expiries_.insert(writes.added_expiries.begin(), writes.added_expiries.end());
 }
 
 void MemoryStates::DropMemory(MemoryNumber memory) {

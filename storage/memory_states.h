@@ -4,6 +4,7 @@
 
 #include <map>
 #include <memory>
+#include <set>
 
 #include "storage/states.h"
 
@@ -22,6 +23,7 @@ class MemoryStates {
   std::map<SessionKey, SessionRecord> sessions_;
   std::map<StateKey, StateRecord> states_;
   std::map<StateSpace, uint64_t> references_;
+  std::set<StateExpiry> expiries_;
 };
 
 }  // namespace mneme

@@ -19,9 +19,8 @@ namespace {
 constexpr size_t kStatesGoneOneByOne = 1024;
 constexpr size_t kOverheadPerRecord = 64;
 
-absl::Status EncodeDroppedSpace(const StateSpace& space, rocksdb::DB& db, rocksdb::ColumnFamilyHandle* family,
+absl::Status EncodeDroppedRange(const std::string& prefix, rocksdb::DB& db, rocksdb::ColumnFamilyHandle* family,
                                 rocksdb::WriteBatch& out) {
-  const std::string prefix = format::StateSpacePrefix(space);
   const std::string end = format::PrefixEnd(prefix);
   const rocksdb::Slice upper(end);
   rocksdb::ReadOptions options;
@@ -99,10 +98,24 @@ class RocksDbStateReader final : public StateReader {
     return sessions;
   }
 
+  absl::StatusOr<std::vector<StateExpiry>> ScanExpiries(int64_t from_ms, size_t limit) const override {
+    const std::string end = format::PrefixEnd(format::ExpiryPrefix());
+    const rocksdb::Slice upper(end);
+    const std::unique_ptr<rocksdb::Iterator> it(db_.NewIterator(Options(&upper), family_));
+    std::vector<StateExpiry> expiries;
+    for (it->Seek(format::ExpiryKeyFrom(from_ms)); it->Valid() && expiries.size() < limit; it->Next()) {
+      ASSIGN_OR_RETURN(StateExpiry expiry, format::ParseExpiryKey(ToView(it->key())));
+      expiries.push_back(std::move(expiry));
+    }
+    RETURN_IF_ERROR(FromRocksDb(it->status(), "scan expiries of sessions"));
+    return expiries;
+  }
+
   absl::StatusOr<std::vector<MemoryNumber>> Memories() const override {
     const std::unique_ptr<rocksdb::Iterator> it(db_.NewIterator(Options(nullptr), family_));
     std::vector<MemoryNumber> memories;
-    for (it->SeekToFirst(); it->Valid(); it->Seek(format::PrefixEnd(format::MemoryPrefix(memories.back())))) {
+    for (it->Seek(format::PrefixEnd(format::ExpiryPrefix())); it->Valid();
+         it->Seek(format::PrefixEnd(format::MemoryPrefix(memories.back())))) {
       ASSIGN_OR_RETURN(const MemoryNumber memory, format::ParseMemoryPrefix(ToView(it->key())));
       memories.push_back(memory);
     }
@@ -135,7 +148,10 @@ class RocksDbStateReader final : public StateReader {
 absl::Status EncodeStates(const StateWrites& writes, rocksdb::DB& db, rocksdb::ColumnFamilyHandle* family,
                           rocksdb::WriteBatch& out) {
   constexpr char kWhat[] = "write a state";
-  for (const StateSpace& space : writes.dropped_spaces) RETURN_IF_ERROR(EncodeDroppedSpace(space, db, family, out));
+  for (const StateSpace& space : writes.dropped_spaces) {
+    RETURN_IF_ERROR(EncodeDroppedRange(format::StateSpacePrefix(space), db, family, out));
+    RETURN_IF_ERROR(EncodeDroppedRange(format::PieceSpacePrefix(space), db, family, out));
+  }
   for (const auto& [key, session] : writes.sessions) {
     const std::string bytes = format::SessionKeyOf(key);
     RETURN_IF_ERROR(FromRocksDb(session.has_value() ? out.Put(family, bytes, format::EncodeSession(*session))
@@ -144,7 +160,7 @@ absl::Status EncodeStates(const StateWrites& writes, rocksdb::DB& db, rocksdb::C
   }
   for (const auto& [key, state] : writes.states) {
     const std::string bytes = format::StateKeyOf(key);
-    if (!state.has_value()) {
+    if (state == nullptr) {
       RETURN_IF_ERROR(FromRocksDb(out.Delete(family, bytes), kWhat));
       continue;
     }
@@ -159,6 +175,12 @@ absl::Status EncodeStates(const StateWrites& writes, rocksdb::DB& db, rocksdb::C
     RETURN_IF_ERROR(FromRocksDb(
         count != 0 ? out.Put(family, bytes, format::EncodeNumber(count)) : out.Delete(family, bytes), kWhat));
   }
+  for (const StateExpiry& expiry : writes.removed_expiries) {
+    RETURN_IF_ERROR(FromRocksDb(out.Delete(family, format::ExpiryKeyOf(expiry)), kWhat));
+  }
+  for (const StateExpiry& expiry : writes.added_expiries) {
+    RETURN_IF_ERROR(FromRocksDb(out.Put(family, format::ExpiryKeyOf(expiry), rocksdb::Slice()), kWhat));
+  }
   return absl::OkStatus();
 }
 
@@ -166,7 +188,10 @@ size_t EncodedBytes(const StateWrites& writes) {
   size_t bytes = 0;
   for (const auto& [key, session] : writes.sessions) bytes += key.session.size() + 2 * kOverheadPerRecord;
   for (const auto& [key, state] : writes.states) {
-    bytes += key.name.size() + kOverheadPerRecord + (state.has_value() ? state->payload.size() : 0);
+    bytes += key.name.size() + kOverheadPerRecord + (state != nullptr ? state->payload.size() : 0);
+  }
+  for (const auto* expiries : {&writes.removed_expiries, &writes.added_expiries}) {
+    for (const StateExpiry& each : *expiries) bytes += each.session.size() + each.name.size() + kOverheadPerRecord;
   }
   return bytes + writes.references.size() * kOverheadPerRecord;
 }

@@ -9,6 +9,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <functional>
+#include <memory>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -37,12 +38,13 @@ struct StateSpace {
 struct StateKey {
   StateSpace space;
   std::string name;
+  uint32_t piece = 0;  // 0: the state itself; else a piece of it that is stored beside it
   friend auto operator<=>(const StateKey&, const StateKey&) = default;
 };
 
 struct SessionRecord {
   uint64_t number = 0;          // of its own space; > 0
-  std::vector<uint64_t> bases;  // frozen spaces, nearest first
+  std::vector<uint64_t> bases = {};  // frozen spaces, nearest first
   uint64_t states = 0;          // that it has, those of its bases included
   uint64_t bytes = 0;           // of their names and payloads
   int64_t expiry_ms = 0;        // from then on it is as if it were not there; 0: never
@@ -56,23 +58,41 @@ enum class StateKind : uint8_t {
   kLinear = 2,
   kFeedback = 3,
   kCounters = 4,
+  kExpired = 5,  // what is left of a state of a base that expired: its payload says how long the payload was
+  kCounterMatrix = 6,  // counters, in pieces that the payload lists
+  kPiece = 7,          // a piece of a state; version 0
 };
 
 struct StateRecord {
   StateKind kind = StateKind::kRegister;
   uint64_t version = 0;   // its writes so far
   int64_t expiry_ms = 0;  // 0: never
-  std::string payload;    // opaque to storage
+  std::string payload = {};  // opaque to storage
   friend bool operator==(const StateRecord&, const StateRecord&) = default;
+};
+
+using StatePtr = std::shared_ptr<const StateRecord>;  // null: there is none
+
+// Says when a session, or a state that lies in a space of it, expires. Those whose session or state is not there any
+// more, or expires at another time, mean nothing.
+struct StateExpiry {
+  int64_t expiry_ms = 0;
+  MemoryNumber memory = 0;
+  uint64_t space = 0;   // in which the state lies; 0: the session itself expires
+  std::string session = {};  // that wrote it
+  std::string name = {};
+  friend auto operator<=>(const StateExpiry&, const StateExpiry&) = default;
 };
 
 // What a batch does to sessions, in this order. Nothing stands of a key means: it is removed.
 struct StateWrites {
   std::vector<StateSpace> dropped_spaces;  // every state of them goes
   std::vector<std::pair<SessionKey, std::optional<SessionRecord>>> sessions;
-  std::vector<std::pair<StateKey, std::optional<StateRecord>>> states;
+  std::vector<std::pair<StateKey, StatePtr>> states;
   // Sessions that have a space among their bases; 0: the count is removed.
   std::vector<std::pair<StateSpace, uint64_t>> references;
+  std::vector<StateExpiry> removed_expiries;
+  std::vector<StateExpiry> added_expiries;
 };
 
 struct NamedSession {
@@ -90,13 +110,15 @@ class StateReader {
   virtual absl::StatusOr<std::optional<StateRecord>> FindState(const StateKey& key) const = 0;
   // 0 when nothing is counted.
   virtual absl::StatusOr<uint64_t> FindReferences(const StateSpace& space) const = 0;
-  // Calls `visit` for each state of a space by name, those that hide others too, until it returns false.
+  // Calls `visit` for each state of a space by name, those that hide others too, but no pieces, until it returns false.
   virtual absl::Status ScanStates(const StateSpace& space,
                                   const std::function<bool(std::string_view name, StateRecord)>& visit) const = 0;
   // At most `limit` sessions that begin with `prefix` and come after `after`, in the order of their bytes.
   virtual absl::StatusOr<std::vector<NamedSession>> ScanSessions(MemoryNumber memory, std::string_view prefix,
                                                                  std::string_view after, size_t limit) const = 0;
-  // The memories of which anything is stored, ascending.
+  // At most `limit` expiries of any memory that are not before `from_ms`, in the order of their times.
+  virtual absl::StatusOr<std::vector<StateExpiry>> ScanExpiries(int64_t from_ms, size_t limit) const = 0;
+  // The memories of which anything but expiries is stored, ascending.
   virtual absl::StatusOr<std::vector<MemoryNumber>> Memories() const = 0;
 };
 

@@ -10,7 +10,9 @@ namespace {
 
 constexpr char kSessionMark = 's';
 constexpr char kStateMark = 'v';
+constexpr char kPieceMark = 'c';
 constexpr char kReferenceMark = 'r';
+constexpr char kExpiryMark = 'e';
 
 std::string Marked(MemoryNumber memory, char mark) {
   std::string out = MemoryPrefix(memory);
@@ -28,7 +30,15 @@ std::string MarkedSpace(const StateSpace& space, char mark) {
 
 std::string SessionKeyOf(const SessionKey& key) { return Marked(key.memory, kSessionMark) + key.session; }
 std::string StateSpacePrefix(const StateSpace& space) { return MarkedSpace(space, kStateMark); }
-std::string StateKeyOf(const StateKey& key) { return StateSpacePrefix(key.space) + key.name; }
+std::string PieceSpacePrefix(const StateSpace& space) { return MarkedSpace(space, kPieceMark); }
+
+std::string StateKeyOf(const StateKey& key) {
+  if (key.piece == 0) return StateSpacePrefix(key.space) + key.name;
+  std::string out = PieceSpacePrefix(key.space);
+  ByteWriter(out).BigEndian(key.piece);
+  return out + key.name;
+}
+
 std::string ReferenceKeyOf(const StateSpace& space) { return MarkedSpace(space, kReferenceMark); }
 
 absl::StatusOr<SessionKey> ParseSessionKey(std::string_view bytes) {
@@ -50,6 +60,41 @@ absl::StatusOr<StateKey> ParseStateKey(std::string_view bytes) {
   if (!reader.ok() || mark != kStateMark) return Damaged("state key");
   key.name = std::string(bytes.substr(kMemoryPrefixBytes + 1 + sizeof(uint64_t)));
   return key;
+}
+
+std::string ExpiryPrefix() { return Marked(0, kExpiryMark); }
+
+std::string ExpiryKeyFrom(int64_t expiry_ms) {
+  std::string out = ExpiryPrefix();
+  ByteWriter(out).BigEndian(static_cast<uint64_t>(expiry_ms));
+  return out;
+}
+
+std::string ExpiryKeyOf(const StateExpiry& expiry) {
+  std::string out = ExpiryKeyFrom(expiry.expiry_ms);
+  ByteWriter writer(out);
+  writer.BigEndian(expiry.memory);
+  writer.BigEndian(expiry.space);
+  writer.Fixed(static_cast<uint8_t>(expiry.session.size()));
+  return out + expiry.session + expiry.name;
+}
+
+absl::StatusOr<StateExpiry> ParseExpiryKey(std::string_view bytes) {
+  ByteReader reader(bytes);
+  StateExpiry expiry;
+  const auto none = reader.BigEndian<uint32_t>();
+  const auto mark = reader.Fixed<char>();
+  expiry.expiry_ms = static_cast<int64_t>(reader.BigEndian<uint64_t>());
+  expiry.memory = reader.BigEndian<uint32_t>();
+  expiry.space = reader.BigEndian<uint64_t>();
+  const auto session_bytes = reader.Fixed<uint8_t>();
+  constexpr size_t kStart = kMemoryPrefixBytes + 1 + 2 * sizeof(uint64_t) + sizeof(uint32_t) + 1;
+  const bool whole = reader.ok() && none == 0 && mark == kExpiryMark && bytes.size() >= kStart + session_bytes;
+  if (!whole || expiry.expiry_ms <= 0 || expiry.memory == 0) return Damaged("expiry of a session");
+  expiry.session = std::string(bytes.substr(kStart, session_bytes));
+  expiry.name = std::string(bytes.substr(kStart + session_bytes));
+  if ((expiry.space == 0) != expiry.name.empty()) return Damaged("expiry of a session");
+  return expiry;
 }
 
 absl::StatusOr<MemoryNumber> ParseMemoryPrefix(std::string_view bytes) {
@@ -105,7 +150,7 @@ absl::StatusOr<StateRecord> DecodeSessionState(std::string_view record) {
   state.expiry_ms = UnZigZag(reader.Varint());
   state.kind = static_cast<StateKind>(kind);
   state.payload = std::string(reader.Text());
-  if (!reader.AtEnd() || kind > static_cast<uint8_t>(StateKind::kCounters)) return Damaged("state of a session");
+  if (!reader.AtEnd() || kind > static_cast<uint8_t>(StateKind::kPiece)) return Damaged("state of a session");
   const bool removed = state.kind == StateKind::kRemoved;
   if (removed && (state.version != 0 || state.expiry_ms != 0 || !state.payload.empty())) {
     return Damaged("state of a session");

@@ -8,6 +8,7 @@
 #include "client/cli/answer.h"
 #include "client/cli/columns.h"
 #include "client/cli/describe.h"
+#include "client/cli/mix.h"
 #include "client/cli/ordered.h"
 #include "client/cli/progress.h"
 #include "client/cli/selection.h"
@@ -111,12 +112,14 @@ absl::Status Distribution(const DistributionOptions& options, Session& session) 
     for (size_t row = 0; row < plan.RowCount(batch); ++row) {
       const auto found = ColumnItem<uint32_t>(result.found(), row);
       if (session.json()) {
-        answer.Add(RowJson(result, row, vocabulary), found);
+        Json json = RowJson(result, row, vocabulary);
+        if (response.sources_size() != 0) json["sources"] = SourcesJson(response, row);
+        answer.Add(json, found);
       } else {
-        answer.Add(RowText(result, row, plan.FirstRow(batch) + row, vocabulary), found);
+        answer.Add(RowText(result, row, plan.FirstRow(batch) + row, vocabulary) + SourcesText(response, row), found);
       }
     }
-    answer.AddStatistics(response.statistics(), response.coverage(), plan.RowCount(batch));
+    answer.AddStatistics(WholeStatistics(response), WholeCoverage(response), plan.RowCount(batch));
     progress.Set(plan.FirstRow(batch) + plan.RowCount(batch));
     return session.CheckReader();
   };
@@ -130,7 +133,8 @@ absl::Status Distribution(const DistributionOptions& options, Session& session) 
 void AddDistribution(CLI::App& app, Action& action) {
   CLI::App* verb = AddVerb(app, "distribution", "Turn the neighbours into p(next token)", kQuestions,
                            "  mneme distribution wiki --keys q.npy -k 1024 --temperature 10 --top 5 --vocab vocab.txt\n"
-                           "  mneme distribution wiki --keys q.npy -k 64 --temperature 1 --exact -o json");
+                           "  mneme distribution wiki --keys q.npy -k 64 --temperature 1 --exact -o json\n"
+                           "  mneme distribution wiki --keys q.npy --mix tenant=0.3:12 --mix session=0.2");
   auto options = std::make_shared<DistributionOptions>();
   AddSearchOptions(*verb, options->search);
   verb->add_option("-k", options->k, "Neighbours of each key")->type_name("K")->capture_default_str()
@@ -140,6 +144,7 @@ void AddDistribution(CLI::App& app, Action& action) {
   verb->add_option("--top", options->top, "Only the M most likely tokens")->type_name("M");
   verb->add_option("--allowed", options->allowed, "Only these tokens; the rest is renormalised away")
       ->type_name("FILE.npy");
+  AddMixOption(*verb, options->search.mix);
   verb->add_flag("--features", options->features, "Also distances, distinct tokens and ln of the mass (JSON)");
   AddExtraOptions(*verb, options->search.extra);
   verb->add_flag("--statistics", options->statistics, "Also tell what was searched");

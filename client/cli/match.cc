@@ -21,6 +21,7 @@ struct MatchOptions {
   std::string source;
   Selection selection;
   std::vector<uint64_t> source_partitions;
+  std::vector<uint64_t> source_ids;
   uint32_t csls_k = 10;
   std::string form = "half";
   std::string source_columns;  // files
@@ -40,6 +41,7 @@ absl::StatusOr<v1::QueryRequest> MatchRequest(const MatchOptions& options) {
   for (const uint64_t partition : options.source_partitions) {
     read_out.mutable_source_partitions()->add_partitions(partition);
   }
+  read_out.set_source_ids(PackColumn(options.source_ids));
   read_out.set_csls_k(options.csls_k);
   read_out.set_form(options.form == "muse" ? v1::CSLS_FORM_MUSE : v1::CSLS_FORM_HALF);
   ASSIGN_OR_RETURN(*read_out.mutable_source_columns(), ReadU32Column(options.source_columns, "column"));
@@ -108,6 +110,8 @@ void AddMatch(CLI::App& app, Action& action) {
   verb->add_option("--from", options->source, "The source memory; else the same one")->type_name("NAME");
   verb->add_option("--from-partition", options->source_partitions, "Of the source (repeatable)")->delimiter(',')
       ->allow_extra_args(false)->type_name("N");
+  verb->add_option("--from-ids", options->source_ids, "Only these entries of the source")->delimiter(',')
+      ->allow_extra_args(false)->type_name("ID");
   verb->add_option("--csls-k", options->csls_k, "Neighbours that correct for hubs; 0: none")->type_name("K")
       ->capture_default_str();
   verb->add_option("--form", options->form, "half: s - (m0 + m1) / 2; muse: twice that")->capture_default_str()

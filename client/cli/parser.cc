@@ -137,6 +137,7 @@ std::unique_ptr<CLI::App> NewParser(GlobalOptions& options, Action& action) {
   AddPlan(*app, action);
   AddPrune(*app, action);
   AddDrop(*app, action);
+  AddAlias(*app, action);
   AddImport(*app, action);
   AddExport(*app, action);
   AddGet(*app, action);

@@ -8,6 +8,7 @@
 #include "client/cli/columns.h"
 #include "client/cli/exit_code.h"
 #include "client/cli/fingerprint.h"
+#include "client/cli/mix.h"
 #include "common/limits.h"
 #include "common/status_macros.h"
 
@@ -151,11 +152,13 @@ absl::StatusOr<QueryPlan> QueryPlan::New(const SearchOptions& options, uint32_t 
   if (options.selection.HasFilter()) {
     ASSIGN_OR_RETURN(*plan.common_.mutable_filter(), options.selection.ToFilter());
   }
+  RETURN_IF_ERROR(MixIn(options.mix, plan.common_));
   if (!options.extra.ids.empty()) {
     ASSIGN_OR_RETURN(ExtraRows extra, ExtraRows::Open(options.extra, plan.rows()));
     plan.extra_.push_back(std::move(extra));
   }
-  plan.batch_rows_ = BatchRows(k, uint64_t{dimension} * sizeof(float), answer_bytes);
+  const auto sources = static_cast<uint32_t>(options.mix.size() + 1);
+  plan.batch_rows_ = BatchRows(k * sources, uint64_t{dimension} * sizeof(float), answer_bytes);
   return plan;
 }
 

@@ -52,6 +52,7 @@ struct SearchOptions {
   std::string exclude_ids;      // a file
   std::string vocabulary;       // a file
   std::vector<std::string> fingerprint;  // NAME=VALUE
+  std::vector<std::string> mix;          // NAME=WEIGHT[:PARTITION]; where a verb has --mix
   ExtraFiles extra;
 
   // Why no query found anything, for people.

@@ -39,6 +39,7 @@ void AddInfo(CLI::App& app, Action& action);  // info, list, stats
 void AddPlan(CLI::App& app, Action& action);
 void AddPrune(CLI::App& app, Action& action);
 void AddDrop(CLI::App& app, Action& action);
+void AddAlias(CLI::App& app, Action& action);  // alias set, drop, list
 void AddBuild(CLI::App& app, Action& action);  // build, probe
 void AddImport(CLI::App& app, Action& action);
 void AddExport(CLI::App& app, Action& action);

@@ -416,6 +416,23 @@ class Memories(WikiTest):
         self.assertEqual(self.cli("drop", "life", "--yes"), {"dropped": True})
         self.fails(69, "life", "info", "life")
 
+    def test_an_alias_is_set_swung_listed_and_dropped(self):
+        for name in ("one", "two"):
+            self.create(name)
+        made = self.cli("alias", "set", "latest", "one")
+        self.assertEqual(made, {"alias": "latest", "memory": "one", "previous_memory": None})
+        self.assertEqual(self.cli("info", "latest")["name"], "one")
+        self.fails(74, "points to \"one\"", "alias", "set", "latest", "two", "--expected", "two")
+        self.fails(74, "must not exist", "alias", "set", "latest", "two", "--expected", "")
+        swung = self.cli("alias", "set", "latest", "two", "--expected", "one")
+        self.assertEqual(swung["previous_memory"], "one")
+        self.assertIn({"alias": "latest", "memory": "two"}, self.cli("alias", "list")["aliases"])
+        self.assertIn("latest", self.text("alias", "list"))
+        self.fails(73, "latest", "drop", "two", "--yes")
+        self.assertEqual(self.cli("alias", "drop", "latest"), {"dropped": True})
+        self.fails(69, "latest", "alias", "drop", "latest")
+        self.fails(2, "", "alias")
+
     def test_a_name_that_cannot_be_is_invalid_argument(self):
         self.fails(67, "name", "create", "No Spaces", "--dim", 3, "--metric", "l2", "--value", "token")
 

@@ -116,5 +116,111 @@ TEST_F(CatalogueTest, NoNumberIsGivenTwiceHoweverMuchIsForgotten) {
   EXPECT_THAT(given, ElementsAre(1, 2, 3, 4, 5, 6, 7, 8, 9, 10));
 }
 
+TEST_F(CatalogueTest, AnAliasFindsTheMemoryThatItPointsToAcrossRestarts) {
+  const MemoryNumber a = Create("a");
+  const MemoryNumber b = Create("b");
+  EXPECT_EQ(catalogue_->SetAlias({"live", "a", {}}).value(), nullptr) << "it was made";
+  EXPECT_EQ(catalogue_->Find("live").value()->number, a);
+  Restart();
+  EXPECT_EQ(catalogue_->Find("live").value()->number, a);
+  EXPECT_EQ(catalogue_->SetAlias({"live", "b", {}}).value()->spec.name, "a");
+  EXPECT_EQ(catalogue_->Find("live").value()->number, b);
+  EXPECT_EQ(catalogue_->Find("live").value()->spec.name, "b");
+  Restart();
+  EXPECT_EQ(catalogue_->Find("live").value()->number, b);
+  EXPECT_THAT(Names(), ElementsAre("a", "b")) << "an alias is no memory";
+}
+
+TEST_F(CatalogueTest, AnAliasOfAnAliasPointsToTheMemory) {
+  Create("a");
+  Create("b");
+  ASSERT_TRUE(catalogue_->SetAlias({"first", "a", {}}).ok());
+  ASSERT_TRUE(catalogue_->SetAlias({"second", "first", {}}).ok());
+  ASSERT_TRUE(catalogue_->SetAlias({"first", "b", {}}).ok());
+  EXPECT_EQ(catalogue_->Find("second").value()->spec.name, "a");
+}
+
+TEST_F(CatalogueTest, MemoriesAndAliasesShareTheirNames) {
+  const MemoryNumber a = Create("a");
+  ASSERT_TRUE(catalogue_->SetAlias({"live", "a", {}}).ok());
+  for (int i = 0; i < 2; ++i) {
+    const absl::Status taken = catalogue_->Create(TokenMemory("live", 4), 2'000).status();
+    EXPECT_EQ(taken.code(), absl::StatusCode::kAlreadyExists) << taken;
+    EXPECT_EQ(ReasonOf(taken), reason::kAliasExists);
+    const absl::Status memory = catalogue_->SetAlias({"a", "a", {}}).status();
+    EXPECT_EQ(memory.code(), absl::StatusCode::kAlreadyExists) << memory;
+    EXPECT_EQ(ReasonOf(memory), reason::kMemoryExists);
+    Restart();
+  }
+  ASSERT_TRUE(catalogue_->DropAlias("live").ok());
+  const MemoryNumber live = Create("live");
+  EXPECT_GT(live, a + 1) << "the alias had a number, which is not given again";
+  EXPECT_EQ(Drop("a"), a);
+  ASSERT_TRUE(catalogue_->SetAlias({"a", "live", {}}).ok());
+  EXPECT_EQ(catalogue_->Find("a").value()->number, live);
+}
+
+TEST_F(CatalogueTest, AMemoryThatAnAliasPointsToStays) {
+  const MemoryNumber a = Create("a");
+  Create("b");
+  ASSERT_TRUE(catalogue_->SetAlias({"live", "a", {}}).ok());
+  for (const char* name : {"a", "live"}) {
+    const absl::Status kept = catalogue_->Drop(name).status();
+    EXPECT_EQ(kept.code(), absl::StatusCode::kFailedPrecondition) << kept;
+    EXPECT_EQ(ReasonOf(kept), reason::kMemoryAliased);
+    EXPECT_NE(kept.message().find("\"live\""), absl::string_view::npos) << kept;
+  }
+  ASSERT_TRUE(catalogue_->SetAlias({"live", "b", {}}).ok());
+  EXPECT_EQ(Drop("a"), a);
+  Restart();
+  EXPECT_EQ(catalogue_->Find("live").value()->spec.name, "b");
+}
+
+TEST_F(CatalogueTest, AnAliasSwingsOnlyFromWhereItIsExpected) {
+  for (const char* name : {"a", "b", "c"}) Create(name);
+  const auto set = [&](const char* to, const char* from) { return catalogue_->SetAlias({"live", to, from}).status(); };
+  EXPECT_EQ(ReasonOf(set("a", "b")), reason::kAliasMoved) << "there is none";
+  EXPECT_TRUE(set("a", "").ok());
+  for (const char* wrong : {"", "b", "live"}) {
+    const absl::Status moved = set("b", wrong);
+    EXPECT_EQ(moved.code(), absl::StatusCode::kAborted) << moved;
+    EXPECT_EQ(ReasonOf(moved), reason::kAliasMoved);
+    EXPECT_EQ(catalogue_->Find("live").value()->spec.name, "a");
+  }
+  EXPECT_TRUE(set("b", "a").ok());
+  EXPECT_EQ(catalogue_->Find("live").value()->spec.name, "b");
+}
+
+TEST_F(CatalogueTest, WhatIsNotThereIsNotFoundAndChangesNothing) {
+  Create("a");
+  ExpectNotFound(catalogue_->SetAlias({"live", "b", {}}).status());
+  const absl::Status status = catalogue_->DropAlias("a");
+  EXPECT_EQ(status.code(), absl::StatusCode::kNotFound) << "a memory is no alias";
+  EXPECT_EQ(ReasonOf(status), reason::kAliasNotFound);
+  EXPECT_THAT(catalogue_->ListAliases(), IsEmpty());
+  EXPECT_EQ(catalogue_->NextNumber().value(), 2U);
+}
+
+TEST_F(CatalogueTest, AliasesAreListedByName) {
+  Create("a");
+  for (const char* name : {"z", "m", "b"}) ASSERT_TRUE(catalogue_->SetAlias({name, "a", {}}).ok());
+  ASSERT_TRUE(catalogue_->DropAlias("m").ok());
+  Restart();
+  std::vector<std::string> names;
+  for (const Alias& alias : catalogue_->ListAliases()) names.push_back(alias.name + " " + alias.memory->spec.name);
+  EXPECT_THAT(names, ElementsAre("b a", "z a"));
+}
+
+TEST_F(CatalogueTest, AnAliasThatPointsToNothingIsDataLoss) {
+  catalogue_.reset();
+  {
+    auto store = OpenCatalogueStore(directory_ / "catalogue", &resources_);
+    ASSERT_TRUE(store.ok() && (*store)->Put(AliasRecord{2, "live", 7}).ok());
+  }
+  auto store = OpenCatalogueStore(directory_ / "catalogue", &resources_);
+  ASSERT_TRUE(store.ok());
+  EXPECT_EQ(Catalogue::Open(*std::move(store)).status().code(), absl::StatusCode::kDataLoss);
+}
+
 }  // namespace
 }  // namespace mneme

@@ -121,7 +121,7 @@ class TestDeployment {
     return promise.get_future().get();
   }
   uint64_t Count(const MemoryHandle& memory, PartitionSelection partitions = {}, RowFilter filter = {}) {
-    auto count = deployment_->Count(memory, partitions, filter, {}, {});
+    auto count = deployment_->Count(memory, {.partitions = std::move(partitions), .filter = std::move(filter)});
     EXPECT_TRUE(count.ok()) << count.status();
     return count.value_or(0);
   }

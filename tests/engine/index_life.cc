@@ -258,7 +258,7 @@ absl::Status IndexLife::CheckSelection(std::mt19937& random, const PartitionSele
     if (way.probes == limits::kMaxProbes) CountAgreement(outcome, live);
     if (!same.ok()) return Differs("k = ", k, ", ", way.name, ": ", same.message());
   }
-  ASSIGN_OR_RETURN(const uint64_t count, deployment_->Count(memory_, selection, filter, {}, {}));
+  ASSIGN_OR_RETURN(const uint64_t count, deployment_->Count(memory_, {.partitions = selection, .filter = filter}));
   if (count != live.size()) return Differs("counts ", count, "; the twin counts ", live.size());
   return absl::OkStatus();
 }

@@ -1,6 +1,8 @@
 // Queries that wait together are searched together, and each is answered as if it had been alone.
 #include "engine/query_batch.h"
 
+#include <gmock/gmock.h>
+
 #include <algorithm>
 #include <array>
 #include <atomic>
@@ -116,6 +118,16 @@ class QueryBatchTest : public ::testing::Test {
     held_.wait();
   }
   void Release() { released_.count_down(); }
+
+  // Waits until the deployment holds so many entries.
+  bool ComesTo(uint64_t entries) {
+    const auto end = steady_clock::now() + std::chrono::seconds(20);
+    while (deployment_->Statistics().memories.entries != entries) {
+      if (steady_clock::now() > end) return false;
+      std::this_thread::sleep_for(std::chrono::milliseconds(5));
+    }
+    return true;
+  }
 
   std::future<Outcome>& Ask(QueryCommand command) {
     Asked& asked = asked_.emplace_back();
@@ -311,20 +323,59 @@ TEST_F(QueryBatchTest, EndsOneWhoseTimeIsOverAndAnswersTheOthers) {
   EXPECT_NE(first->neighbours.ids, last->neighbours.ids);
 }
 
-TEST_F(QueryBatchTest, FindsNothingInAMemoryThatWasDroppedMeanwhile) {
+TEST_F(QueryBatchTest, AnswersFromAMemoryThatWasDroppedMeanwhileAndThenItsDataGoes) {
   Fill(TokenMemory("batched", 4), 300, 1);
   Hold();
   for (int i = 0; i < 5; ++i) Ask(ExactQuery({1, 2, 3, 4}, 1, 5));
   ASSERT_TRUE(deployment_->DropMemory("batched").ok());
-  // The drop is applied before a later write of its shard is.
-  const MemoryHandle other = deployment_.Create(TokenMemory("other", 4));
+  memory_.reset();  // the queries alone hold it
+  const uint64_t held = deployment_->Statistics().memories.entries;
+  // One that nobody reads goes, and with it would have gone what was dropped before it.
+  MemoryHandle other = deployment_.Create(TokenMemory("other", 4));
   ASSERT_TRUE(deployment_.Insert(other, ColumnsOf(other->spec, {{1, {1, 2, 3, 4}, 7}})).ok());
+  other.reset();
+  ASSERT_TRUE(deployment_->DropMemory("other").ok());
+  EXPECT_TRUE(ComesTo(held));
   Release();
   for (auto& asked : asked_) {
     const Outcome outcome = asked.outcome.get();
     ASSERT_TRUE(outcome.ok()) << outcome.status();
-    EXPECT_EQ(outcome->neighbours.size(), 0U);
-    EXPECT_EQ(outcome->neighbours.queries(), 1U);
+    EXPECT_EQ(outcome->neighbours.size(), 5U);
+  }
+  EXPECT_TRUE(ComesTo(0));
+}
+
+TEST_F(QueryBatchTest, QueriesOfALeaseAreNotJoinedWithOthersThatAskAlike) {
+  Fill(TokenMemory("batched", 4), 300, 1);
+  const auto lease_of = [&] {
+    const auto granted = deployment_->AcquireLease(memory_, {}, 60'000);
+    return deployment_->leases().Find(granted->id, *memory_).value();
+  };
+  const std::vector<float> key = {0.5F, 0.5F, 0.5F, 0.5F};
+  const auto ask = [&](const LeaseHandle& lease) {
+    QueryCommand command = ExactQuery(key, 1, 1);
+    command.lease = lease;
+    return command;
+  };
+  // One nearer entry after another, and a lease before each.
+  std::vector<LeaseHandle> leases;
+  std::vector<EntryId> nearest;
+  for (EntryId id = 5'000; id < 5'004; ++id) {
+    leases.push_back(lease_of());
+    nearest.push_back(deployment_.Query(memory_, ask(nullptr))->neighbours.ids.front());
+    std::vector<float> nearer = key;
+    nearer[0] += 0.01F * static_cast<float>(5'004 - id);
+    ASSERT_TRUE(deployment_.Insert(memory_, ColumnsOf(memory_->spec, {{id, nearer, 1}})).ok());
+  }
+  leases.push_back(nullptr);
+  nearest.push_back(5'003);
+  Hold();
+  for (int round = 0; round < 3; ++round) {
+    for (const LeaseHandle& lease : leases) Ask(ask(lease));
+  }
+  Release();
+  for (size_t i = 0; i < asked_.size(); ++i) {
+    EXPECT_THAT(asked_[i].outcome.get()->neighbours.ids, ::testing::ElementsAre(nearest[i % leases.size()])) << i;
   }
 }
 

@@ -127,7 +127,7 @@ TEST_F(SleepingPartitionsTest, AQueryThatIsGivenUpWakesNoMore) {
   given_up.cancelled = std::make_shared<std::atomic<bool>>(true);
   PartitionSelection all;
   all.all = true;
-  EXPECT_TRUE(absl::IsCancelled(deployment_->Count(memory_, all, {}, {}, given_up).status()));
+  EXPECT_TRUE(absl::IsCancelled(deployment_->Count(memory_, {.partitions = all, .limits = given_up}).status()));
   EXPECT_EQ(Statistics().tail_ram_bytes, 0U);
 }
 
@@ -261,6 +261,7 @@ TEST_F(SleepingPartitionsTest, ADroppedMemoryTakesSleepingPartitionsWithIt) {
   PutAll();
   Restart();
   ASSERT_TRUE(deployment_->DropMemory("many").ok());
+  memory_ = nullptr;  // while it is held, what it holds may still be read
   EXPECT_TRUE(Within(std::chrono::seconds(20), [&] { return deployment_->Statistics().memories.entries == 0; }));
   memory_ = deployment_.Create(TokenMemory("many", 2));
   EXPECT_TRUE(IdsIn(1).empty());

@@ -1,87 +1,21 @@
 // Working memory over real shards: random operations against plain maps, batches that are atomic by session, retries.
 #include "engine/working_memory.h"
 
-#include <gmock/gmock.h>
-#include <gtest/gtest.h>
-
-#include <future>
 #include <map>
 #include <random>
 
-#include "absl/strings/str_cat.h"
 #include "common/error_reason.h"
 #include "common/limits.h"
-#include "engine/routing.h"
 #include "engine/session_bytes.h"
-#include "storage/rocksdb_entry_store.h"
-#include "tests/engine/deployment_fixture.h"
+#include "tests/engine/working_memory_fixture.h"
 
 namespace mneme {
 namespace {
 
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
-using testing::TestDeployment;
 using testing::TokenMemory;
-
-class WorkingMemoryTest : public ::testing::TestWithParam<uint32_t> {
- protected:
-  WorkingMemoryTest() : deployment_(GetParam()) { memory_ = deployment_.Create(TokenMemory("wiki", 2)); }
-
-  absl::StatusOr<JoinedStates> Apply(std::vector<StateCommand> commands, std::string request_id = "") {
-    std::promise<absl::StatusOr<JoinedStates>> promise;
-    deployment_->working_memory().Apply(memory_, {std::move(commands)},
-                                        {std::move(request_id), Durability::kWritten},
-                                        [&](auto joined) { promise.set_value(std::move(joined)); });
-    return promise.get_future().get();
-  }
-  StateAnswer One(const std::string& session, const std::string& name, StateAction action) {
-    const auto joined = Apply({{session, name, std::move(action)}});
-    EXPECT_TRUE(joined.ok()) << joined.status();
-    return joined.ok() ? joined->outcome.answers[0] : StateAnswer{};
-  }
-  StateAnswer Read(const std::string& session, const std::string& name, StateAction action = RegisterGet{}) {
-    auto outcome = deployment_->working_memory().Read(memory_, {{{session, name, std::move(action)}}}, {});
-    EXPECT_TRUE(outcome.ok()) << outcome.status();
-    return outcome.ok() ? outcome->answers[0] : StateAnswer{};
-  }
-  uint64_t Reset(std::vector<std::string> sessions, std::string request_id = "") {
-    std::promise<absl::StatusOr<JoinedStates>> promise;
-    deployment_->working_memory().Reset(memory_, {std::move(sessions)}, {std::move(request_id), Durability::kSync},
-                                        [&](auto joined) { promise.set_value(std::move(joined)); });
-    const auto joined = promise.get_future().get();
-    EXPECT_TRUE(joined.ok()) << joined.status();
-    return joined.ok() ? joined->outcome.count : 0;
-  }
-  absl::Status Fork(ForkSession fork) {
-    std::promise<absl::StatusOr<JoinedStates>> promise;
-    deployment_->working_memory().Fork(memory_, std::move(fork), {"", Durability::kWritten},
-                                       [&](auto joined) { promise.set_value(std::move(joined)); });
-    return promise.get_future().get().status();
-  }
-  absl::Status Put(PutSession put) {
-    std::promise<absl::StatusOr<JoinedStates>> promise;
-    deployment_->working_memory().Put(memory_, std::move(put), {"", Durability::kWritten},
-                                      [&](auto joined) { promise.set_value(std::move(joined)); });
-    return promise.get_future().get().status();
-  }
-  static std::string RootOf(const std::string& session) { return std::string(RootOfSession(session)); }
-  std::vector<std::string> List(const std::string& prefix = "", size_t limit = 1000) {
-    std::vector<std::string> names;
-    std::string after;
-    do {
-      const auto page = deployment_->working_memory().List(memory_, prefix, after, limit, {});
-      EXPECT_TRUE(page.ok()) << page.status();
-      if (!page.ok()) break;
-      for (const auto& each : page->sessions) names.push_back(each.session);
-      after = page->next;
-    } while (!after.empty());
-    return names;
-  }
-
-  TestDeployment deployment_;
-  MemoryHandle memory_;
-};
+using testing::WorkingMemoryTest;
 
 TEST_P(WorkingMemoryTest, ABatchReadsWhatItWroteInOrder) {
   const auto joined = Apply({{"s", "x", RegisterGet{}},
@@ -341,15 +275,7 @@ TEST_P(WorkingMemoryTest, WhatNobodyNeedsAnyMoreIsGone) {
   EXPECT_TRUE(absl::IsNotFound(Fork({"chat/9", "chat/1", false})));
   EXPECT_EQ(Reset({"chat", "chat/0", "chat/1", "chat/2"}), 4U);
   deployment_.Restart();
-  memory_ = deployment_.Find("wiki");
-  // Nothing is left of it in any store.
-  deployment_.Close();
-  for (uint32_t shard = 0; shard < GetParam(); ++shard) {
-    StoreResources resources(1 << 20, 1 << 20);
-    auto store = OpenRocksDbEntryStore({deployment_.path(absl::StrCat("shard-00", shard, "/db")), &resources, nullptr});
-    ASSERT_TRUE(store.ok()) << store.status();
-    EXPECT_THAT(*(*store)->ReadStates()->Memories(), ElementsAre());
-  }
+  ExpectNothingStored();
 }
 
 TEST_P(WorkingMemoryTest, AWholeSessionComesBackAsItWas) {

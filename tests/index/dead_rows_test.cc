@@ -2,6 +2,8 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
+#include <iterator>
 #include <set>
 
 #include "tests/index/random_keys.h"
@@ -41,6 +43,14 @@ TEST(DeadRows, AgreesWithASetAndOldVersionsDoNotChange) {
     versions.emplace_back(dead, expected);
   }
   for (const auto& [dead, expected] : versions) ExpectSame(dead, expected, random, bound + 1000);
+  for (size_t older = 0; older < versions.size(); older += 7) {
+    std::vector<Row> fresh;
+    const auto& [newest, all] = versions.back();
+    std::set_difference(all.begin(), all.end(), versions[older].second.begin(), versions[older].second.end(),
+                        std::back_inserter(fresh));
+    EXPECT_EQ(newest.NotIn(versions[older].first), fresh);
+    EXPECT_TRUE(versions[older].first.NotIn(newest).empty());
+  }
 }
 
 TEST(DeadRows, AnEmptySetContainsNothing) {

@@ -5,7 +5,9 @@
 #include <cmath>
 #include <cstring>
 #include <limits>
+#include <memory>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "google/rpc/error_details.pb.h"
@@ -40,6 +42,27 @@ MemorySpec Spec(uint32_t dimension) {
   spec.dimension = dimension;
   spec.vocabulary_size = 10;
   return spec;
+}
+
+// A memory that a query of one row asks for its k nearest.
+QuerySource Source(uint32_t dimension, uint32_t k, double weight = 1.0) {
+  QuerySource source;
+  auto memory = std::make_shared<MemoryRecord>();
+  memory->spec = Spec(dimension);
+  source.memory = std::move(memory);
+  source.weight = weight;
+  source.k = k;
+  source.command.count = 1;
+  source.command.k = k;
+  return source;
+}
+
+void Find(const std::vector<double>& scores, const std::vector<uint32_t>& tokens, QuerySource& source) {
+  NeighbourColumns& neighbours = source.outcome.neighbours;
+  neighbours.offsets = {0, scores.size()};
+  neighbours.scores = scores;
+  neighbours.values.width = sizeof(Token);
+  for (const uint32_t token : tokens) neighbours.values.Append(Column<uint32_t>({token}));
 }
 
 v1::Vectors F32(const std::vector<float>& components, uint32_t dimension) {
@@ -215,27 +238,20 @@ TEST(MemoryTest, ACapacityIsKeptOnOneShardAndAFaissNameHasOneSpelling) {
 }
 
 TEST(DistributionPlanTest, CellsFollowTemperaturesThenKs) {
-  MemorySpec spec = Spec(1);
-  QueryCommand command;
-  command.count = 1;
-  command.k = 2;
+  std::vector<QuerySource> sources;
+  sources.push_back(Source(1, 2));
   v1::DistributionReadOut wire;
   wire.add_temperatures(1);
   wire.add_temperatures(2);
   wire.add_ks(1);
   wire.add_ks(2);
   DistributionPlan plan;
-  ASSERT_TRUE(ReadDistribution(wire, spec, command, plan).ok());
-  NeighbourColumns neighbours;
-  neighbours.offsets = {0, 2};
-  neighbours.scores = {0.0, -2.0};
-  neighbours.values.width = sizeof(Token);
-  neighbours.values.Append(Column<uint32_t>({4}));
-  neighbours.values.Append(Column<uint32_t>({5}));
-  v1::DistributionResult out;
+  ASSERT_TRUE(ReadDistribution(wire, sources, plan).ok());
+  Find({0.0, -2.0}, {4, 5}, sources[0]);
+  v1::QueryResponse response;
   BenefitCount benefit;
-  ASSERT_TRUE(
-      WriteDistribution(plan, neighbours, Metric::kL2, v1::PRECISION_DOUBLE, CallLimits{}, &out, benefit).ok());
+  ASSERT_TRUE(WriteDistribution(plan, sources, v1::PRECISION_DOUBLE, CallLimits{}, &response, benefit).ok());
+  const v1::DistributionResult& out = response.distribution();
   std::vector<double> log_probs;
   ASSERT_TRUE(ReadList("p", out.log_probs(), 100, log_probs).ok());
   ASSERT_EQ(log_probs.size(), 6U);
@@ -247,25 +263,86 @@ TEST(DistributionPlanTest, CellsFollowTemperaturesThenKs) {
 }
 
 TEST(DistributionPlanTest, WithoutNeighboursTheMixIsTheModelAlone) {
-  MemorySpec spec = Spec(1);
-  QueryCommand command;
-  command.count = 1;
-  command.k = 2;
+  std::vector<QuerySource> sources;
+  sources.push_back(Source(1, 2));
   v1::DistributionReadOut wire;
   wire.set_targets(Column<uint32_t>({4}));
   wire.mutable_mix()->set_knn_weight(0.9);
   wire.mutable_mix()->set_lm_log_probs(Column<float>({-1.5F}));
   DistributionPlan plan;
-  ASSERT_TRUE(ReadDistribution(wire, spec, command, plan).ok());
-  NeighbourColumns neighbours;
-  neighbours.offsets = {0, 0};
-  v1::DistributionResult out;
+  ASSERT_TRUE(ReadDistribution(wire, sources, plan).ok());
+  Find({}, {}, sources[0]);
+  v1::QueryResponse response;
   BenefitCount benefit;
-  ASSERT_TRUE(
-      WriteDistribution(plan, neighbours, Metric::kL2, v1::PRECISION_DOUBLE, CallLimits{}, &out, benefit).ok());
+  ASSERT_TRUE(WriteDistribution(plan, sources, v1::PRECISION_DOUBLE, CallLimits{}, &response, benefit).ok());
+  const v1::DistributionResult& out = response.distribution();
   EXPECT_EQ(out.target_log_probs(), Column<double>({-1.5}));
   EXPECT_EQ(benefit.tokens, 1U);
   EXPECT_EQ(benefit.nats, 0.0);
+}
+
+TEST(DistributionPlanTest, EachSourceOfAMixtureTellsWhatItFoundAndItsWeightInEachCell) {
+  std::vector<QuerySource> sources;
+  sources.push_back(Source(1, 2, 1.0));
+  sources.push_back(Source(1, 1, 3.0));
+  v1::DistributionReadOut wire;
+  wire.add_ks(1);
+  wire.add_ks(2);
+  wire.set_allowed_tokens(Column<uint32_t>({5, 6}));
+  DistributionPlan plan;
+  ASSERT_TRUE(ReadDistribution(wire, sources, plan).ok());
+  Find({0.0, -2.0}, {4, 5}, sources[0]);
+  Find({-1.0}, {6}, sources[1]);
+  v1::QueryResponse response;
+  response.add_sources();
+  response.add_sources();
+  BenefitCount benefit;
+  ASSERT_TRUE(WriteDistribution(plan, sources, v1::PRECISION_SINGLE, CallLimits{}, &response, benefit).ok());
+  EXPECT_EQ(response.distribution().found(), Column<uint32_t>({3}));
+  EXPECT_EQ(response.distribution().min_distances(), Column<float>({0}));
+  EXPECT_EQ(response.distribution().tokens(), Column<uint32_t>({6, 6, 5}));  // the first's first: not allowed
+  EXPECT_EQ(response.sources(0).found(), Column<uint32_t>({2}));
+  EXPECT_EQ(response.sources(1).found(), Column<uint32_t>({1}));
+  EXPECT_EQ(response.sources(0).weights(), Column<double>({0, 0.25}));
+  EXPECT_EQ(response.sources(1).weights(), Column<double>({1, 0.75}));
+}
+
+TEST(DistributionPlanTest, KsAreAtMostTheGreatestKOfASource) {
+  std::vector<QuerySource> sources;
+  sources.push_back(Source(1, 2));
+  sources.push_back(Source(1, 5));
+  v1::DistributionReadOut wire;
+  DistributionPlan plan;
+  ASSERT_TRUE(ReadDistribution(wire, sources, plan).ok());
+  EXPECT_EQ(plan.ks, std::vector<uint32_t>{5});
+  wire.add_ks(5);
+  EXPECT_TRUE(ReadDistribution(wire, sources, plan).ok());
+  wire.set_ks(0, 6);
+  EXPECT_FALSE(ReadDistribution(wire, sources, plan).ok());
+}
+
+TEST(StepTemplateTest, SourcesMakeATemplateThatForgetsTheirVersions) {
+  StepTemplate step_template;
+  v1::QueryRequest first;
+  first.add_sources()->set_memory("wiki");
+  first.mutable_sources(0)->set_weight(2);
+  first.mutable_sources(0)->set_at_least_version("seen");
+  ASSERT_TRUE(step_template.Complete(first).ok());
+  EXPECT_EQ(first.sources(0).at_least_version(), "seen");
+  EXPECT_EQ(step_template.memory(), "");
+  v1::QueryRequest second;
+  ASSERT_TRUE(step_template.Complete(second).ok());
+  ASSERT_EQ(second.sources_size(), 1);
+  EXPECT_EQ(second.sources(0).memory(), "wiki");
+  EXPECT_EQ(second.sources(0).weight(), 2.0);
+  EXPECT_EQ(second.sources(0).at_least_version(), "");
+  v1::QueryRequest third;
+  third.set_memory("news");
+  ASSERT_TRUE(step_template.Complete(third).ok());
+  v1::QueryRequest fourth;
+  ASSERT_TRUE(step_template.Complete(fourth).ok());
+  EXPECT_EQ(fourth.sources_size(), 0);
+  EXPECT_EQ(fourth.memory(), "news");
 }
 
 TEST(StepTemplateTest, WhatIsLeftOutIsAsInTheLastMessageThatNamedAMemory) {

@@ -3,6 +3,7 @@
 #include <functional>
 #include <limits>
 #include <map>
+#include <optional>
 
 #include "tests/server/test_server.h"
 
@@ -20,6 +21,7 @@ class ErrorTableTest : public testing::Test {
     ASSERT_TRUE(server_->Create("angle", 2, v1::METRIC_COSINE).ok());
     ASSERT_TRUE(server_->Create("vectors", 2, v1::METRIC_L2, v1::VALUE_KIND_VECTOR, 3).ok());
     ASSERT_TRUE(server_->Create("open", 2, v1::METRIC_L2, v1::VALUE_KIND_TOKEN, 0).ok());
+    ASSERT_TRUE(server_->Create("wider", 3).ok());
     ASSERT_TRUE(server_->Insert(GoodInsert("wiki")).ok());
   }
   static void TearDownTestSuite() {
@@ -164,6 +166,78 @@ TEST_F(ErrorTableTest, DistributionNamesTheFieldThatIsWrong) {
   ExpectInvalid(server_->Query(request), "distribution.mix");
 }
 
+TEST_F(ErrorTableTest, AMixtureNamesTheFieldOrTheSourceThatIsWrong) {
+  const QueryRows rows = {
+      {"sources[1].memory", [](auto& r) { r.mutable_sources(1)->clear_memory(); }},
+      {"sources[1].memory", [](auto& r) { r.mutable_sources(1)->set_memory("angle"); }},    // metric
+      {"sources[1].memory", [](auto& r) { r.mutable_sources(1)->set_memory("vectors"); }},  // value kind
+      {"sources[1].memory", [](auto& r) { r.mutable_sources(1)->set_memory("open"); }},     // vocabulary
+      {"sources[1].memory", [](auto& r) { r.mutable_sources(1)->set_memory("wider"); }},    // dimension
+      {"sources[0].weight", [](auto& r) { r.mutable_sources(0)->clear_weight(); }},
+      {"sources[0].weight", [](auto& r) { r.mutable_sources(0)->set_weight(-1); }},
+      {"sources[0].weight", [](auto& r) { r.mutable_sources(0)->set_weight(NAN); }},
+      {"sources[1].weight", [](auto& r) { r.mutable_sources(1)->set_weight(INFINITY); }},
+      {"sources[1].k", [](auto& r) { r.mutable_sources(1)->set_k(4'097); }},
+      {"sources[0].k", [](auto& r) { r.set_k(0), r.mutable_sources(1)->set_k(3); }},
+      {"k", [](auto& r) { r.set_k(4'096), *r.mutable_keys() = F32(std::vector<float>(2 * 200, 1.0F), 2); }},
+      {"sources[1].partitions.partitions",
+       [](auto& r) {
+         r.mutable_sources(1)->mutable_partitions()->set_all(true);
+         r.mutable_sources(1)->mutable_partitions()->add_partitions(1);
+       }},
+      {"sources[1].at_least_version", [](auto& r) { r.mutable_sources(1)->set_at_least_version("nonsense"); }},
+      {"sources",
+       [](auto& r) {
+         while (r.sources_size() < 17) *r.add_sources() = r.sources(0);
+       }},
+      {"sources", [](auto& r) { r.clear_distribution(); }},
+      {"sources", [](auto& r) { r.mutable_neighbours(); }},
+      {"sources", [](auto& r) { r.mutable_centroids(); }},
+      {"memory", [](auto& r) { r.set_memory("wiki"); }},
+      {"partitions", [](auto& r) { r.mutable_partitions()->add_partitions(1); }},
+      {"at_least_version", [](auto& r) { r.set_at_least_version("x"); }},
+      {"extra", [](auto& r) { r.mutable_extra()->set_ids(Column<uint64_t>({1})); }},
+      {"distribution.with_features", [](auto& r) { r.mutable_distribution()->set_with_features(true); }},
+      {"attention", [](auto& r) { r.mutable_attention(); }},
+  };
+  v1::QueryRequest good = GoodQuery("");
+  for (const char* name : {"wiki", "half"}) {
+    good.add_sources()->set_memory(name);
+    good.mutable_sources(good.sources_size() - 1)->set_weight(0.5);
+  }
+  good.mutable_distribution();
+  EXPECT_TRUE(server_->Query(good).ok()) << server_->Query(good).error_message();
+  for (const auto& [field, spoil] : rows) {
+    v1::QueryRequest request = good;
+    spoil(request);
+    ExpectInvalid(server_->Query(request), field);
+  }
+  v1::QueryRequest request = good;
+  request.mutable_sources(1)->set_memory("angle");
+  EXPECT_EQ(server_->Query(request).error_message(),
+            "sources[1].memory is \"angle\", of dimension 2, METRIC_COSINE, VALUE_KIND_TOKEN, vocabulary size 100; "
+            "must be as the first, \"wiki\", of dimension 2, METRIC_L2, VALUE_KIND_TOKEN, vocabulary size 100");
+  request.mutable_sources(1)->set_memory("nowhere");
+  const grpc::Status missing = server_->Query(request);
+  Expect(missing, grpc::StatusCode::NOT_FOUND, "MEMORY_NOT_FOUND", "", "source");
+  EXPECT_EQ(DetailOf(missing).resource, "nowhere");
+  request = good;
+  request.mutable_fingerprint()->set_model("bert");
+  Expect(server_->Query(request), grpc::StatusCode::FAILED_PRECONDITION, "FINGERPRINT_MISMATCH", "", "fingerprint");
+}
+
+TEST_F(ErrorTableTest, TheKeysOfAMixtureHaveABoundForAllSourcesTogether) {
+  ASSERT_TRUE(server_->Create("widest", limits::kMaxDimension).ok());
+  v1::QueryRequest request = GoodQuery("");
+  *request.mutable_keys() = F32(std::vector<float>(limits::kMaxDimension * 300, 1.0F), limits::kMaxDimension);
+  request.mutable_distribution();
+  while (request.sources_size() < 16) {
+    request.add_sources()->set_memory("widest");
+    request.mutable_sources(request.sources_size() - 1)->set_weight(1);
+  }
+  ExpectInvalid(server_->Query(request), "keys");  // 16 sources x 300 rows x 64 KiB
+}
+
 TEST_F(ErrorTableTest, CreateNamesEveryFieldThatIsWrong) {
   v1::CreateMemoryRequest request;
   request.mutable_memory()->set_name("new");
@@ -195,6 +269,148 @@ TEST_F(ErrorTableTest, CreateNamesAnIndexOrACapacityThatIsWrong) {
             "memory.index is \"pq:3\"; its M must divide the dimension, 8");
   EXPECT_EQ(create([](auto& m) { m.set_capacity(5), m.set_spread(v1::SPREAD_ALL); }).error_message(),
             "memory.capacity is 5; needs SPREAD_ONE instead of SPREAD_ALL");
+}
+
+TEST_F(ErrorTableTest, AliasesNameWhatIsWrong) {
+  const auto set = [](const std::string& alias, const std::string& memory, std::optional<std::string> expected) {
+    v1::SetAliasRequest request;
+    request.set_alias(alias);
+    request.set_memory(memory);
+    if (expected.has_value()) request.set_expected_memory(*expected);
+    v1::SetAliasResponse response;
+    return TestServer::Call(&v1::AdminService::Stub::SetAlias, *server_->admin, request, &response);
+  };
+  const auto drop = [](const std::string& alias) {
+    v1::DropAliasRequest request;
+    request.set_alias(alias);
+    v1::DropAliasResponse response;
+    return TestServer::Call(&v1::AdminService::Stub::DropAlias, *server_->admin, request, &response);
+  };
+  using grpc::StatusCode;
+  ExpectInvalid(set("", "wiki", {}), "alias");
+  ExpectInvalid(set("Live", "wiki", {}), "alias");
+  ExpectInvalid(set("live", "", {}), "memory");
+  ExpectInvalid(set("live", "wiki", "No Name"), "expected_memory");
+  ExpectInvalid(drop(""), "alias");
+  Expect(set("live", "nothing", {}), StatusCode::NOT_FOUND, "MEMORY_NOT_FOUND", "", "a memory that is not there");
+  Expect(set("half", "wiki", {}), StatusCode::ALREADY_EXISTS, "MEMORY_EXISTS", "", "the name of a memory");
+  Expect(set("live", "wiki", "half"), StatusCode::ABORTED, "ALIAS_MOVED", "", "an alias that is not there");
+  Expect(drop("live"), StatusCode::NOT_FOUND, "ALIAS_NOT_FOUND", "", "an alias that is not there");
+  Expect(drop("wiki"), StatusCode::NOT_FOUND, "ALIAS_NOT_FOUND", "", "a memory is no alias");
+
+  ASSERT_TRUE(set("live", "wiki", "").ok());
+  EXPECT_EQ(set("live", "half", "half").error_message(),
+            "alias \"live\" points to \"wiki\"; expected_memory says it must point to \"half\"");
+  Expect(server_->Create("live", 2), StatusCode::ALREADY_EXISTS, "ALIAS_EXISTS", "", "the name of an alias");
+  v1::DropMemoryRequest memory;
+  memory.set_memory("live");
+  v1::DropMemoryResponse dropped;
+  const grpc::Status kept = TestServer::Call(&v1::AdminService::Stub::DropMemory, *server_->admin, memory, &dropped);
+  Expect(kept, StatusCode::FAILED_PRECONDITION, "MEMORY_ALIASED", "", "a memory that an alias points to");
+  EXPECT_NE(kept.error_message().find("alias \"live\""), std::string::npos) << kept.error_message();
+  EXPECT_EQ(server_->Count("live"), server_->Count("wiki"));
+  ASSERT_TRUE(drop("live").ok());
+}
+
+TEST_F(ErrorTableTest, LeasesNameWhatIsWrong) {
+  const auto acquire = [](const std::function<void(v1::AcquireLeaseRequest&)>& spoil,
+                          v1::AcquireLeaseResponse* granted = nullptr) {
+    v1::AcquireLeaseRequest request;
+    request.set_memory("wiki");
+    request.set_lease_ms(60'000);
+    spoil(request);
+    v1::AcquireLeaseResponse unused;
+    return TestServer::Call(&v1::MemoryService::Stub::AcquireLease, *server_->memory, request,
+                            granted == nullptr ? &unused : granted);
+  };
+  const auto renew = [](const std::string& lease, uint32_t lease_ms) {
+    v1::RenewLeaseRequest request;
+    request.set_lease(lease);
+    request.set_lease_ms(lease_ms);
+    v1::RenewLeaseResponse response;
+    return TestServer::Call(&v1::MemoryService::Stub::RenewLease, *server_->memory, request, &response);
+  };
+  const auto release = [](const std::string& lease) {
+    v1::ReleaseLeaseRequest request;
+    request.set_lease(lease);
+    v1::ReleaseLeaseResponse response;
+    return TestServer::Call(&v1::MemoryService::Stub::ReleaseLease, *server_->memory, request, &response);
+  };
+  using grpc::StatusCode;
+  ExpectInvalid(acquire([](auto& r) { r.clear_memory(); }), "memory");
+  ExpectInvalid(acquire([](auto& r) { r.set_lease_ms(0); }), "lease_ms");
+  ExpectInvalid(acquire([](auto& r) { r.set_lease_ms(600'001); }), "lease_ms");
+  EXPECT_EQ(renew("", 600'001).error_message(), "lease_ms is 600001; must be in [1, 600000]");
+  ExpectInvalid(acquire([](auto& r) { r.mutable_partitions()->set_all(true), r.mutable_partitions()->add_partitions(1); }),
+                "partitions.partitions");
+  ExpectInvalid(acquire([](auto& r) { r.set_at_least_version("nonsense"); }), "at_least_version");
+  Expect(acquire([](auto& r) { r.set_memory("nothing"); }), StatusCode::NOT_FOUND, "MEMORY_NOT_FOUND", "", "a lease");
+  ExpectInvalid(renew("short", 1), "lease");
+  ExpectInvalid(release(""), "lease");
+  const std::string unknown(16, 'x');
+  Expect(renew(unknown, 1), StatusCode::FAILED_PRECONDITION, "LEASE_EXPIRED", "", "a lease that was never given");
+  Expect(release(unknown), StatusCode::FAILED_PRECONDITION, "LEASE_EXPIRED", "", "a lease that was never given");
+
+  v1::AcquireLeaseResponse granted;
+  ASSERT_TRUE(acquire([](auto&) {}, &granted).ok());
+  EXPECT_EQ(granted.memory(), "wiki");
+  const auto query = [&](const std::function<void(v1::QueryRequest&)>& spoil) {
+    v1::QueryRequest request = GoodQuery("wiki");
+    request.set_lease(granted.lease());
+    spoil(request);
+    return server_->Query(request);
+  };
+  EXPECT_TRUE(query([](auto&) {}).ok());
+  ExpectInvalid(query([](auto& r) { r.set_lease("short"); }), "lease");
+  ExpectInvalid(query([](auto& r) { r.mutable_partitions()->set_all(true); }), "partitions");
+  ExpectInvalid(query([&](auto& r) { r.set_at_least_version(granted.version()); }), "at_least_version");
+  Expect(query([&](auto& r) { r.set_lease(unknown); }), StatusCode::FAILED_PRECONDITION, "LEASE_EXPIRED", "", "a query");
+  Expect(query([](auto& r) { r.set_memory("open"); }), StatusCode::FAILED_PRECONDITION, "LEASE_EXPIRED", "",
+         "the lease of another memory");
+  v1::CountRequest count;
+  count.set_memory("wiki");
+  count.set_lease(unknown);
+  v1::CountResponse counted;
+  Expect(TestServer::Call(&v1::MemoryService::Stub::Count, *server_->memory, count, &counted),
+         StatusCode::FAILED_PRECONDITION, "LEASE_EXPIRED", "", "a count");
+  EXPECT_TRUE(renew(granted.lease(), 1'000).ok());
+  EXPECT_TRUE(release(granted.lease()).ok());
+  Expect(query([](auto&) {}), StatusCode::FAILED_PRECONDITION, "LEASE_EXPIRED", "", "a lease that was given back");
+}
+
+TEST_F(ErrorTableTest, AliasesAreListedByNamePageByPage) {
+  v1::SetAliasRequest set;
+  v1::SetAliasResponse made;
+  std::vector<std::string> names;
+  for (char c = 'a'; c <= 'g'; ++c) {
+    names.push_back(std::string("page-") + c);
+    set.set_alias(names.back());
+    set.set_memory(c % 2 == 0 ? "wiki" : "half");
+    ASSERT_TRUE(TestServer::Call(&v1::AdminService::Stub::SetAlias, *server_->admin, set, &made).ok());
+  }
+  v1::ListAliasesRequest request;
+  request.set_page_size(3);
+  std::vector<std::string> listed;
+  size_t pages = 0;
+  do {
+    v1::ListAliasesResponse page;
+    ASSERT_TRUE(TestServer::Call(&v1::AdminService::Stub::ListAliases, *server_->admin, request, &page).ok());
+    for (const v1::Alias& alias : page.aliases()) listed.push_back(alias.alias());
+    EXPECT_LE(page.aliases_size(), 3);
+    request.set_page_token(page.next_page_token());
+    ++pages;
+  } while (!request.page_token().empty());
+  EXPECT_EQ(listed, names);
+  EXPECT_EQ(pages, 3U);
+  request.set_page_size(1'001);
+  v1::ListAliasesResponse page;
+  ExpectInvalid(TestServer::Call(&v1::AdminService::Stub::ListAliases, *server_->admin, request, &page), "page_size");
+  for (const std::string& name : names) {
+    v1::DropAliasRequest drop;
+    drop.set_alias(name);
+    v1::DropAliasResponse dropped;
+    ASSERT_TRUE(TestServer::Call(&v1::AdminService::Stub::DropAlias, *server_->admin, drop, &dropped).ok());
+  }
 }
 
 TEST_F(ErrorTableTest, MessagesSayWhatWhichAndBound) {

@@ -126,6 +126,13 @@ std::vector<Call> Calls() {
   distribution.mutable_distribution()->set_targets(Column<uint32_t>({7}));
   distribution.mutable_distribution()->mutable_mix()->set_lm_log_probs(Column<float>({-1}));
   calls.push_back(MakeCall(memory + "Query", distribution));
+  v1::QueryRequest mixture = distribution;
+  mixture.clear_memory();
+  for (const char* name : {"wiki", "spare"}) {
+    mixture.add_sources()->set_memory(name);
+    mixture.mutable_sources(mixture.sources_size() - 1)->set_weight(0.5);
+  }
+  calls.push_back(MakeCall(memory + "Query", mixture));
   v1::QueryRequest extra = GoodQuery("wiki");
   extra.mutable_extra()->set_offsets(Column<uint64_t>({0, 1}));
   extra.mutable_extra()->set_ids(Column<uint64_t>({2}));
@@ -146,6 +153,7 @@ std::vector<Call> Calls() {
   entries.mutable_match()->set_source_memory("rare");
   entries.mutable_match()->set_source_columns(Column<uint32_t>({1}));
   entries.mutable_match()->set_target_columns(Column<uint32_t>({0}));
+  entries.mutable_match()->set_source_ids(Column<uint64_t>({1}));
   calls.push_back(MakeCall(memory + "Query", entries));
   entries.mutable_select()->set_mode(v1::SELECT_MODE_SOFTMAX);
   entries.mutable_partitions()->add_partitions(0);
@@ -181,6 +189,9 @@ std::vector<Call> Calls() {
   step.mutable_query()->set_memory("spare");
   step.mutable_append()->mutable_entries()->mutable_values()->set_tokens(Column<uint32_t>({7}));
   step.mutable_append()->set_lm_log_probs(Column<float>({-1}));
+  calls.push_back(MakeCall(memory + "QueryStream", step));
+  *step.mutable_query() = mixture;
+  step.mutable_query()->set_memory("spare");
   calls.push_back(MakeCall(memory + "QueryStream", step));
   const std::string working = "/mneme.v1.WorkingMemoryService/";
   calls.push_back(MakeCall(working + "Apply", GoodApply("wiki")));
@@ -238,6 +249,26 @@ std::vector<Call> Calls() {
   v1::DropMemoryRequest drop;
   drop.set_memory("nothing");
   calls.push_back(MakeCall(admin + "DropMemory", drop));
+  v1::AcquireLeaseRequest acquire;
+  acquire.set_memory("wiki");
+  acquire.set_lease_ms(20);  // so that those of a thousand of them that are well formed leave room for others
+  calls.push_back(MakeCall(memory + "AcquireLease", acquire));
+  v1::RenewLeaseRequest renew;
+  renew.set_lease(std::string(16, 'x'));
+  renew.set_lease_ms(20);
+  calls.push_back(MakeCall(memory + "RenewLease", renew));
+  v1::ReleaseLeaseRequest release;
+  release.set_lease(std::string(16, 'x'));
+  calls.push_back(MakeCall(memory + "ReleaseLease", release));
+  v1::SetAliasRequest alias;
+  alias.set_alias("live");
+  alias.set_memory("wiki");
+  alias.set_expected_memory("wiki");
+  calls.push_back(MakeCall(admin + "SetAlias", alias));
+  v1::DropAliasRequest drop_alias;
+  drop_alias.set_alias("live");
+  calls.push_back(MakeCall(admin + "DropAlias", drop_alias));
+  calls.push_back(MakeCall(admin + "ListAliases", v1::ListAliasesRequest()));
   calls.push_back(MakeCall(admin + "GetStatistics", v1::GetStatisticsRequest()));
   v1::ProbeRecallRequest probe;
   probe.set_memory("wiki");
@@ -285,7 +316,8 @@ TEST(MalformedTest, TenThousandStrangeRequestsGetTheirCodesAndTheServerGoesOn) {
   ASSERT_TRUE(server.Insert(vectors).ok());
   const std::set<grpc::StatusCode> expected = {
       grpc::StatusCode::OK,           grpc::StatusCode::INVALID_ARGUMENT,    grpc::StatusCode::NOT_FOUND,
-      grpc::StatusCode::ALREADY_EXISTS, grpc::StatusCode::FAILED_PRECONDITION, grpc::StatusCode::RESOURCE_EXHAUSTED};
+      grpc::StatusCode::ALREADY_EXISTS, grpc::StatusCode::FAILED_PRECONDITION, grpc::StatusCode::RESOURCE_EXHAUSTED,
+      grpc::StatusCode::ABORTED};
   const std::vector<Call> calls = Calls();
   grpc::GenericStub stub(server.channel());
   std::map<int, int> codes;

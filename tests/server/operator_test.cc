@@ -212,6 +212,38 @@ TEST(AdminCallsTest, ARecallProbeDrawsItsWholeSampleAfterEverythingWasOverwritte
   }
 }
 
+TEST_F(OperatorTest, LeasesAndTheRamThatTheyHoldAreMetrics) {
+  const auto server = Start();
+  ASSERT_NE(server, nullptr);
+  const auto channel =
+      grpc::CreateChannel("127.0.0.1:" + std::to_string(server->port()), grpc::InsecureChannelCredentials());
+  const auto memory = v1::MemoryService::NewStub(channel);
+  const auto admin = v1::AdminService::NewStub(channel);
+  v1::CreateMemoryRequest create;
+  create.mutable_memory()->set_name("wiki");
+  create.mutable_memory()->set_dimension(2);
+  create.mutable_memory()->set_metric(v1::METRIC_L2);
+  create.mutable_memory()->set_value_kind(v1::VALUE_KIND_TOKEN);
+  v1::CreateMemoryResponse created;
+  ASSERT_TRUE(TestServer::Call(&v1::AdminService::Stub::CreateMemory, *admin, create, &created).ok());
+  v1::InsertResponse inserted;
+  ASSERT_TRUE(TestServer::Call(&v1::MemoryService::Stub::Insert, *memory, ManyRows(0), &inserted).ok());
+  EXPECT_THAT(Fetch(*server, "/metrics"), testing::HasSubstr("\nmneme_leases 0\n"));
+  v1::AcquireLeaseRequest acquire;
+  acquire.set_memory("wiki");
+  acquire.set_lease_ms(600'000);
+  v1::AcquireLeaseResponse granted;
+  ASSERT_TRUE(TestServer::Call(&v1::MemoryService::Stub::AcquireLease, *memory, acquire, &granted).ok());
+  const std::string metrics = Fetch(*server, "/metrics");
+  EXPECT_THAT(metrics, testing::HasSubstr("\nmneme_leases 1\n"));
+  EXPECT_THAT(metrics, testing::ContainsRegex("mneme_memory_bytes\\{kind=\"leased_tail_ram\"\\} [1-9]"));
+  v1::ReleaseLeaseRequest release;
+  release.set_lease(granted.lease());
+  v1::ReleaseLeaseResponse released;
+  ASSERT_TRUE(TestServer::Call(&v1::MemoryService::Stub::ReleaseLease, *memory, release, &released).ok());
+  EXPECT_THAT(Fetch(*server, "/metrics"), testing::HasSubstr("\nmneme_leases 0\n"));
+}
+
 TEST(AdminCallsTest, ABuildEndsWithTheRowsThatItSealed) {
   TestServer server(2);
   ASSERT_TRUE(server.Create("wiki", 2).ok());

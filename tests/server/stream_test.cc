@@ -1,5 +1,6 @@
 // Streams over the wire: order, visibility, acknowledgements, half-close, back-pressure.
 #include <cmath>
+#include <map>
 #include <cstdlib>
 #include <iostream>
 #include <random>
@@ -137,6 +138,78 @@ TEST_F(StreamTest, TheBenefitIsTheGainInLogProbability) {
   v1::GetStatisticsResponse statistics;
   ASSERT_TRUE(TestServer::Call(&v1::AdminService::Stub::GetStatistics, *server_.admin, request, &statistics).ok());
   EXPECT_EQ(statistics.benefit().tokens(), 3U);
+}
+
+TEST_F(StreamTest, StreamsKeepTheMemoryThatTheirAliasPointedToUntilAMessageNamesItAgain) {
+  ASSERT_TRUE(server_.Create("other", 2).ok());
+  const auto point = [&](const std::string& memory) {
+    v1::SetAliasRequest request;
+    request.set_alias("live");
+    request.set_memory(memory);
+    v1::SetAliasResponse response;
+    ASSERT_TRUE(TestServer::Call(&v1::AdminService::Stub::SetAlias, *server_.admin, request, &response).ok());
+  };
+  point("wiki");
+  auto queries = OpenQueries();
+  v1::QueryStreamRequest first = FirstStep(1.0F, 1);
+  first.mutable_query()->set_memory("live");
+  v1::QueryStreamResponse response;
+  ASSERT_TRUE(queries->Write(first) && queries->Read(&response));
+  grpc::ClientContext context;
+  const auto inserts = server_.memory->InsertStream(&context);
+  v1::InsertStreamRequest insert;
+  insert.set_sequence(1);
+  *insert.mutable_insert() = GoodInsert("live");
+  v1::InsertStreamResponse acknowledged;
+  ASSERT_TRUE(inserts->Write(insert) && inserts->Read(&acknowledged));
+
+  point("other");
+  insert.set_sequence(2);
+  insert.mutable_insert()->clear_memory();
+  insert.mutable_insert()->mutable_entries()->set_ids(Column<uint64_t>({11, 12}));
+  ASSERT_TRUE(inserts->Write(insert) && inserts->Read(&acknowledged) && inserts->WritesDone());
+  EXPECT_TRUE(inserts->Finish().ok());
+  EXPECT_EQ(server_.Count("other"), 0U);
+  ASSERT_TRUE(queries->Write(Step(2, 2.0F, 2)) && queries->Read(&response));
+  EXPECT_EQ(Items<uint32_t>(response.response().distribution().found()).front(), 4U);  // k
+  first.set_step(3);
+  ASSERT_TRUE(queries->Write(first) && queries->Read(&response));
+  EXPECT_EQ(Items<uint32_t>(response.response().distribution().found()).front(), 0U);
+  ASSERT_TRUE(queries->WritesDone());
+  while (queries->Read(&response)) {
+  }
+  EXPECT_TRUE(queries->Finish().ok());
+  EXPECT_EQ(server_.Count("wiki"), 6U) << "the first two steps and both batches";
+  EXPECT_EQ(server_.Count("other"), 1U) << "the last step";
+}
+
+TEST_F(StreamTest, AStreamReadsOfItsLeaseUntilAMessageNamesTheMemoryAgainAndLearnsIntoThePresent) {
+  v1::AcquireLeaseRequest acquire;
+  acquire.set_memory("wiki");
+  acquire.set_lease_ms(60'000);
+  v1::AcquireLeaseResponse granted;
+  ASSERT_TRUE(TestServer::Call(&v1::MemoryService::Stub::AcquireLease, *server_.memory, acquire, &granted).ok());
+  auto stream = OpenQueries();
+  v1::QueryStreamRequest first = FirstStep(1.0F, 1);
+  first.mutable_query()->set_lease(granted.lease());
+  ASSERT_TRUE(stream->Write(first));
+  ASSERT_TRUE(stream->Write(Step(2, 2.0F, 2)));
+  ASSERT_TRUE(stream->Write(Step(3, 3.0F, 3)));
+  v1::QueryStreamRequest again = FirstStep(4.0F, 4);
+  again.set_step(4);
+  ASSERT_TRUE(stream->Write(again));
+  ASSERT_TRUE(stream->WritesDone());
+  std::map<uint64_t, uint32_t> found;
+  v1::QueryStreamResponse response;
+  while (stream->Read(&response)) {
+    if (response.has_response()) {
+      found[response.step()] = Items<uint32_t>(response.response().distribution().found()).front();
+    }
+  }
+  const grpc::Status status = stream->Finish();
+  EXPECT_TRUE(status.ok()) << status.error_message();
+  EXPECT_EQ(found, (std::map<uint64_t, uint32_t>{{1, 0}, {2, 0}, {3, 0}, {4, 3}}));
+  EXPECT_EQ(server_.Count("wiki"), 4U);
 }
 
 TEST_F(StreamTest, AppendedKeysAreTheBytesThatAnInsertStores) {

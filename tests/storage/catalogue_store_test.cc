@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include <atomic>
+#include <filesystem>
 #include <random>
 
 #include "absl/strings/match.h"
@@ -34,10 +35,24 @@ MemoryRecord Record(MemoryNumber number, const std::string& name) {
 
 class CatalogueStoreTest : public ::testing::Test {
  protected:
-  std::unique_ptr<CatalogueStore> Open(std::shared_ptr<rocksdb::FileSystem> system = nullptr) {
-    auto store = OpenCatalogueStore(directory_ / "catalogue", &resources_, std::move(system));
+  std::unique_ptr<CatalogueStore> Open(std::shared_ptr<rocksdb::FileSystem> system = nullptr, std::string path = "") {
+    if (path.empty()) path = directory_ / "catalogue";
+    auto store = OpenCatalogueStore(path, &resources_, std::move(system));
     EXPECT_TRUE(store.ok()) << store.status();
     return *std::move(store);
+  }
+  // What a process that is killed now would leave.
+  std::string Copy(const std::string& name) {
+    const std::string copy = directory_ / name;
+    std::filesystem::copy(directory_ / "catalogue", copy, std::filesystem::copy_options::recursive);
+    return copy;
+  }
+  static std::filesystem::path LogOf(const std::string& path) {
+    std::filesystem::path newest;
+    for (const auto& file : std::filesystem::directory_iterator(path)) {
+      if (file.path().extension() == ".log" && file.path() > newest) newest = file.path();
+    }
+    return newest;
   }
   TemporaryDirectory directory_;
   StoreResources resources_{4 << 20, 64 << 20};
@@ -45,7 +60,8 @@ class CatalogueStoreTest : public ::testing::Test {
 
 TEST_F(CatalogueStoreTest, IsEmptyAtFirst) {
   const auto store = Open();
-  EXPECT_THAT(store->Read().value(), IsEmpty());
+  EXPECT_THAT(store->Read()->memories, IsEmpty());
+  EXPECT_THAT(store->Read()->aliases, IsEmpty());
   EXPECT_EQ(store->NextNumber().value(), 1U);
 }
 
@@ -59,7 +75,7 @@ TEST_F(CatalogueStoreTest, KeepsRecordsInTheOrderOfTheirNumbers) {
     dropped.dropped = true;
     ASSERT_TRUE(store->Put(dropped).ok());
   }
-  EXPECT_THAT(Open()->Read().value(), ElementsAre(Record(1, "a"), dropped, Record(300, "c")));
+  EXPECT_THAT(Open()->Read()->memories, ElementsAre(Record(1, "a"), dropped, Record(300, "c")));
 }
 
 TEST_F(CatalogueStoreTest, NeverGivesANumberTwice) {
@@ -72,10 +88,50 @@ TEST_F(CatalogueStoreTest, NeverGivesANumberTwice) {
     EXPECT_EQ(store->NextNumber().value(), 3U);
   }
   const auto store = Open();
-  EXPECT_THAT(store->Read().value(), ElementsAre(Record(1, "a")));
+  EXPECT_THAT(store->Read()->memories, ElementsAre(Record(1, "a")));
   EXPECT_EQ(store->NextNumber().value(), 3U);
   ASSERT_TRUE(store->Put(Record(1, "renamed")).ok());
   EXPECT_EQ(store->NextNumber().value(), 3U);
+}
+
+TEST_F(CatalogueStoreTest, KeepsAliasesApartFromMemoriesAndReplacesThemWhole) {
+  {
+    const auto store = Open();
+    ASSERT_TRUE(store->Put(Record(1, "a")).ok());
+    ASSERT_TRUE(store->Put(Record(2, "b")).ok());
+    ASSERT_TRUE(store->Put(AliasRecord{3, "live", 1}).ok());
+    ASSERT_TRUE(store->Put(AliasRecord{4, "gone", 1}).ok());
+    EXPECT_EQ(store->NextNumber().value(), 5U);
+    ASSERT_TRUE(store->Put(AliasRecord{3, "live", 2}).ok());
+    ASSERT_TRUE(store->Remove(4).ok());
+  }
+  const auto store = Open();
+  EXPECT_THAT(store->Read()->memories, ElementsAre(Record(1, "a"), Record(2, "b")));
+  EXPECT_THAT(store->Read()->aliases, ElementsAre(AliasRecord{3, "live", 2}));
+  EXPECT_EQ(store->NextNumber().value(), 5U) << "an alias takes a number as a memory does";
+}
+
+TEST_F(CatalogueStoreTest, AKilledProcessLeavesTheLastAliasThatWasAcknowledged) {
+  const auto store = Open();
+  for (MemoryNumber memory = 1; memory <= 8; ++memory) {
+    ASSERT_TRUE(store->Put(AliasRecord{9, "live", memory}).ok());
+    const std::string killed = Copy("killed-" + std::to_string(memory));
+    EXPECT_THAT(Open(nullptr, killed)->Read()->aliases, ElementsAre(AliasRecord{9, "live", memory}));
+  }
+}
+
+TEST_F(CatalogueStoreTest, ALogThatLostAnAcknowledgedAliasIsRefusedAndNeverOpensWithTheOneBefore) {
+  const auto store = Open();
+  ASSERT_TRUE(store->Put(AliasRecord{9, "live", 1}).ok());
+  const uintmax_t before = std::filesystem::file_size(LogOf(directory_ / "catalogue"));
+  ASSERT_TRUE(store->Put(AliasRecord{9, "live", 2}).ok());
+  const uintmax_t after = std::filesystem::file_size(LogOf(directory_ / "catalogue"));
+  ASSERT_GT(after, before);
+  for (uintmax_t end = before; end < after; end += 5) {
+    const std::string cut = Copy("cut-" + std::to_string(end));
+    std::filesystem::resize_file(LogOf(cut), end);
+    EXPECT_EQ(OpenCatalogueStore(cut, &resources_).status().code(), absl::StatusCode::kDataLoss) << end;
+  }
 }
 
 TEST_F(CatalogueStoreTest, SyncsEveryWrite) {
@@ -91,6 +147,7 @@ TEST_F(CatalogueStoreTest, SyncsEveryWrite) {
   EXPECT_EQ(failed.code(), absl::StatusCode::kUnavailable);
   fail = false;
   EXPECT_EQ(store->Remove(1), failed);
+  EXPECT_EQ(store->Put(AliasRecord{2, "live", 1}), failed);
 }
 
 }  // namespace

@@ -52,6 +52,8 @@ const MemoryRecord kMemory{3,
                            1'717'000'000'123,
                            false};
 
+const AliasRecord kAlias{9, "live", 300};
+
 MemoryRecord ChoosingMemory() {
   MemoryRecord memory = kMemory;
   memory.spec.spread = Spread::kOne;
@@ -96,9 +98,12 @@ std::vector<Decoder> Decoders() {
       MakeDecoder("request age", {EncodeRequestAge(kRequest)}, [=](auto b) { return DecodeRequestAge(age, b); },
                   EncodeRequestAge),
       MakeDecoder("memory", {EncodeMemory(kMemory), EncodeMemory(ChoosingMemory())}, [](auto b) { return DecodeMemory(3, b); }, EncodeMemory),
+      MakeDecoder("alias", {EncodeAlias(kAlias), EncodeAlias({9, "", 1})}, [](auto b) { return DecodeAlias(9, b); },
+                  EncodeAlias),
       MakeDecoder("state", {EncodeState({500, 612, 3})}, DecodeState, EncodeState),
       MakeDecoder("session", {EncodeSession(kSession), EncodeSession({.number = 1})}, DecodeSession, EncodeSession),
-      MakeDecoder("state of a session", {EncodeSessionState(kState), EncodeSessionState({.kind = StateKind::kRemoved})},
+      MakeDecoder("state of a session", {EncodeSessionState(kState), EncodeSessionState({.kind = StateKind::kRemoved}),
+                   EncodeSessionState({.kind = StateKind::kPiece, .payload = "cells"})},
                   DecodeSessionState, EncodeSessionState),
       MakeDecoder("store format", {EncodeStoreFormat(1)}, DecodeStoreFormat, EncodeStoreFormat),
       MakeDecoder("partition key", {PartitionPrefix({1, 2})}, ParsePartitionKey, PartitionPrefix),
@@ -130,6 +135,7 @@ TEST(FormatTest, RecordsHaveTheirGoldenBytes) {
   EXPECT_EQ(Hex(EncodeMemory(ChoosingMemory())),
             "02 00 f6 c9 e6 d2 f8 63 04 77 69 6b 69 80 01 02 02 01 02 d1 88 03 00 04 67 70 74 32 00 04 68 2e 31 31 00 "
             "d1 88 03 04 6e 6f 6e 65 04 40 04 80 20 ac 02");
+  EXPECT_EQ(Hex(EncodeAlias(kAlias)), "03 04 6c 69 76 65 ac 02");
   EXPECT_EQ(Hex(EncodeState({500, 612, 3})), "01 f4 03 e4 04 03");
   EXPECT_EQ(Hex(EncodeStoreFormat(1)), "01 00 00 00");
   EXPECT_EQ(Hex(EncodeSession(kSession)), "01 82 02 02 81 02 03 02 ac 02 d0 0f");
@@ -138,6 +144,9 @@ TEST(FormatTest, RecordsHaveTheirGoldenBytes) {
   EXPECT_EQ(Hex(SessionKeyOf({3, "chat42"})), "00 00 00 03 73 63 68 61 74 34 32");
   EXPECT_EQ(Hex(StateKeyOf({{3, 258}, "mode"})), "00 00 00 03 76 00 00 00 00 00 00 01 02 6d 6f 64 65");
   EXPECT_EQ(Hex(ReferenceKeyOf({3, 258})), "00 00 00 03 72 00 00 00 00 00 00 01 02");
+  EXPECT_EQ(Hex(StateKeyOf({{3, 258}, "c", 7})), "00 00 00 03 63 00 00 00 00 00 00 01 02 00 00 00 07 63");
+  EXPECT_EQ(Hex(ExpiryKeyOf({1000, 3, 258, "s", "a"})),
+            "00 00 00 00 65 00 00 00 00 00 00 03 e8 00 00 00 03 00 00 00 00 00 00 01 02 01 73 61");
 }
 
 TEST(FormatTest, KeysHaveTheirGoldenBytes) {
@@ -186,12 +195,36 @@ TEST(FormatTest, AMemoryThatChoosesNothingIsNoNewRecordAndAnUnknownCodecIsDamage
   EXPECT_EQ(DecodeMemory(3, nothing).status().code(), absl::StatusCode::kDataLoss);
 }
 
+TEST(FormatTest, AnAliasIsNoMemoryAndPointsToOne) {
+  EXPECT_EQ(DecodeAlias(9, EncodeAlias(kAlias)).value(), kAlias);
+  EXPECT_TRUE(IsAlias(EncodeAlias(kAlias)));
+  for (const std::string& memory : {EncodeMemory(kMemory), EncodeMemory(ChoosingMemory()), std::string()}) {
+    EXPECT_FALSE(IsAlias(memory));
+    EXPECT_EQ(DecodeAlias(9, memory).status().code(), absl::StatusCode::kDataLoss);
+  }
+  // What a program that knows no aliases makes of one: it refuses, and says why.
+  const absl::Status older = DecodeMemory(9, EncodeAlias(kAlias)).status();
+  EXPECT_EQ(older.code(), absl::StatusCode::kDataLoss);
+  EXPECT_NE(older.message().find("has version 3; this program knows 1"), absl::string_view::npos) << older;
+  EXPECT_EQ(DecodeAlias(9, EncodeAlias({9, "live", 0})).status().code(), absl::StatusCode::kDataLoss);
+}
+
 TEST(FormatTest, KeysOfWorkingMemoryAreReadBackAndKeptApart) {
   const SessionKey session{3, "chat42"};
   const StateKey state{{3, 258}, "mode"};
   EXPECT_EQ(ParseSessionKey(SessionKeyOf(session)).value(), session);
   EXPECT_EQ(ParseStateKey(StateKeyOf(state)).value(), state);
   EXPECT_EQ(ParseMemoryPrefix(ReferenceKeyOf({3, 258})).value(), 3U);
+  const StateExpiry of_state{1000, 3, 258, "chat42", "mode"};
+  for (const StateExpiry& expiry : {of_state, StateExpiry{1000, 3, 0, "chat42", ""}}) {
+    const std::string key = ExpiryKeyOf(expiry);
+    EXPECT_EQ(ParseExpiryKey(key).value(), expiry);
+    // The name alone may be shorter, but not be absent where a state expires.
+    for (size_t i = 0; i + expiry.name.size() < key.size() + (expiry.space != 0 ? 1 : 0); ++i) {
+      EXPECT_FALSE(ParseExpiryKey(key.substr(0, i)).ok()) << i;
+    }
+  }
+  EXPECT_FALSE(ParseExpiryKey(SessionKeyOf(session)).ok());
   EXPECT_FALSE(ParseSessionKey(StateKeyOf(state)).ok());
   EXPECT_FALSE(ParseStateKey(SessionKeyOf(session)).ok());
   EXPECT_FALSE(ParseStateKey(StateKeyOf({{3, 258}, ""}).substr(0, 12)).ok());

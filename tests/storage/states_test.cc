@@ -18,6 +18,10 @@ namespace {
 
 using ::testing::ElementsAre;
 
+StatePtr StateOf(uint64_t version, std::string payload) {
+  return std::make_shared<const StateRecord>(StateRecord{.version = version, .payload = std::move(payload)});
+}
+
 class StatesTest : public ::testing::Test {
  protected:
   StatesTest() { Open(); }
@@ -39,6 +43,12 @@ class StatesTest : public ::testing::Test {
   // Everything of memories 1 to 3, as text.
   static std::string Dump(const StateReader& reader) {
     std::string out = absl::StrCat("memories ", reader.Memories()->size(), "\n");
+    const auto expiries = reader.ScanExpiries(0, 1000);
+    for (const StateExpiry& each : *expiries) {
+      absl::StrAppend(&out, each.expiry_ms, " ", each.memory, " ", each.space, " ", each.session, " ", each.name, "\n");
+    }
+    const auto later = reader.ScanExpiries(20, 3);
+    absl::StrAppend(&out, later->size(), " from ", later->empty() ? 0 : later->front().expiry_ms, " on\n");
     for (MemoryNumber memory = 1; memory <= 3; ++memory) {
       const auto sessions = reader.ScanSessions(memory, "", "", 1000);
       for (const NamedSession& each : *sessions) {
@@ -56,6 +66,12 @@ class StatesTest : public ::testing::Test {
                                       return true;
                                     })
                         .ok());
+        for (uint32_t piece = 1; piece <= 2; ++piece) {
+          for (int n = 0; n < 6; ++n) {
+            const auto found = reader.FindState({space, absl::StrCat("n", n), piece});
+            if (found->has_value()) absl::StrAppend(&out, "  piece ", piece, " of ", n, " ", (*found)->payload, "\n");
+          }
+        }
       }
     }
     return out;
@@ -81,11 +97,21 @@ TEST_F(StatesTest, RandomWritesGiveTheSameInBothStoresAndAfterARestart) {
     if (writes.dropped_spaces.empty()) {
       for (uint64_t i = below(4); i > 0; --i) {
         writes.states.emplace_back(StateKey{space, absl::StrCat("n", below(6))},
-                                   StateRecord{.version = below(100), .payload = std::string(below(40), 'x')});
+                                   StateOf(below(100), std::string(below(40), 'x')));
       }
-      if (below(4) == 0) writes.states.emplace_back(StateKey{space, absl::StrCat("n", below(6))}, std::nullopt);
+      if (below(4) == 0) writes.states.emplace_back(StateKey{space, absl::StrCat("n", below(6))}, nullptr);
+      for (uint32_t piece = 1; piece <= 2; ++piece) {
+        const StateKey key{space, absl::StrCat("n", below(6)), piece};
+        writes.states.emplace_back(key, below(3) == 0 ? nullptr : StateOf(0, std::string(below(40), 'p')));
+      }
     }
     if (below(4) == 0) writes.references.emplace_back(space, below(3));
+    const auto expiry = [&] {
+      const int64_t at = static_cast<int64_t>(1 + below(40));
+      return below(2) == 0 ? StateExpiry{at, memory, 0, "s", ""} : StateExpiry{at, memory, 7, "s", "n"};
+    };
+    if (below(2) == 0) writes.added_expiries = {expiry()};
+    if (below(2) == 0) writes.removed_expiries = {expiry()};
     Commit(writes);
     if (round % 50 == 49) {
       Open();
@@ -98,7 +124,7 @@ TEST_F(StatesTest, RandomWritesGiveTheSameInBothStoresAndAfterARestart) {
 }
 
 TEST_F(StatesTest, AReaderSeesOneMoment) {
-  Commit({.states = {{{{1, 1}, "n"}, StateRecord{.version = 1, .payload = "old"}}}});
+  Commit({.states = {{{{1, 1}, "n"}, StateOf(1, "old")}}});
   for (EntryStore* store : {rocksdb_.get(), memory_.get()}) {
     const auto before = store->ReadStates();
     StoreBatch batch;
@@ -112,8 +138,8 @@ TEST_F(StatesTest, AReaderSeesOneMoment) {
 
 TEST_F(StatesTest, ALargeSpaceGoesWhole) {
   StateWrites writes;
-  for (int i = 0; i < 3000; ++i) writes.states.emplace_back(StateKey{{1, 1}, absl::StrCat(i)}, StateRecord{});
-  writes.states.emplace_back(StateKey{{1, 2}, "n"}, StateRecord{});
+  for (int i = 0; i < 3000; ++i) writes.states.emplace_back(StateKey{{1, 1}, absl::StrCat(i)}, StateOf(1, ""));
+  writes.states.emplace_back(StateKey{{1, 2}, "n"}, StateOf(1, ""));
   Commit(writes);
   Commit({.dropped_spaces = {{1, 1}}});
   EXPECT_EQ(Dump(*rocksdb_->ReadStates()), Dump(*memory_->ReadStates()));

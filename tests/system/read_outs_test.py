@@ -166,6 +166,50 @@ class ReadOuts(harness.SystemTest):
             with self.assertRaisesRegex(mneme.InvalidArgument, "source_columns"):
                 target.match(source, source_columns=[7], target_columns=[0])
 
+    def test_what_is_asked_again_is_not_read_again(self):
+        rows, dim = 3000, 6
+        keys = self.random.normal(size=(rows, dim)).astype(np.float32)
+        labels = self.random.integers(0, 5, rows)
+        for client in self.each_deployment():
+            memory = client.create_memory("images", dim, metric="ip")
+            memory.insert(keys, np.zeros(rows, np.uint32), ids=np.arange(rows), labels=labels)
+            live = np.ones(rows, bool)
+
+            def expect(read, wanted=None):
+                got = memory.centroids(wanted, mean=True)
+                self.assertEqual(got.rows_read, read)
+                for label, row in zip(got.labels, got.centroids):
+                    mean = keys[live & (labels == label)].astype(np.float64).mean(0)
+                    np.testing.assert_allclose(row, mean, atol=1e-12, rtol=0)
+
+            expect(rows)
+            expect(0)
+            expect(0, [3, 1])
+            memory.delete(ids=[5, 6, 7])
+            live[[5, 6, 7]] = False
+            expect(3)
+            memory.delete(labels=[4])
+            live[labels == 4] = False
+            self.assertEqual(memory.centroids().labels.tolist(), [0, 1, 2, 3])
+
+            other = client.create_memory("words", dim, metric="ip")
+            other.insert(keys[:200], np.zeros(200, np.uint32), ids=np.arange(200))
+            whole = memory.match(other, csls_k=5)
+            self.assertEqual(whole.rows_read, live.sum() + 200)
+            some = memory.match(other, csls_k=5, source_ids=[150, 3, 999])
+            self.assertEqual((some.rows_read, some.source_ids.tolist()), (0, [3, 150]))
+            np.testing.assert_array_equal(
+                some.target_ids[some.best_targets], whole.target_ids[whole.best_targets[[3, 150]]]
+            )
+            np.testing.assert_array_equal(some.target_scores, whole.target_scores[[3, 150]])
+            np.testing.assert_array_equal(some.mutual, whole.mutual[[3, 150]])
+            self.assertEqual(len(some.best_sources), 0)
+            chosen = int(some.target_ids[some.best_targets[0]])
+            memory.delete(ids=[chosen])
+            anew = memory.match(other, csls_k=5, source_ids=[3])
+            self.assertGreater(anew.rows_read, 0)
+            self.assertNotEqual(int(anew.target_ids[anew.best_targets[0]]), chosen)
+
     def test_select(self):
         for client in self.each_deployment():
             pools = client.create_memory("pools", 1, value="bytes")
@@ -220,6 +264,8 @@ class CommandLine(harness.SystemTest):
         other.insert(slots[:2], [0, 0], ids=[5, 6])
         pairs = server.cli("match", "slots", "--from", "other", "--csls-k", 0)["pairs"]
         self.assertEqual([(each["source"], each["target"]) for each in pairs], [(5, 0), (6, 1)])
+        pairs = server.cli("match", "slots", "--from", "other", "--csls-k", 0, "--from-ids", "6,9")["pairs"]
+        self.assertEqual([(each["source"], each["target"]) for each in pairs], [(6, 1)])
         pools = server.client.create_memory("pools", 1, value="bytes")
         pools.insert(np.zeros((3, 1), np.float32), ["a", "b", "c"], ids=np.arange(3), scores=[1, 3, 2], partition=9)
         chosen = server.cli("select", "pools", "--partition", 9, "-n", 2)["pools"][0]["chosen"]

@@ -2,6 +2,8 @@
 and a failed operation do. Goldens of the papers' states."""
 
 import threading
+import time
+import urllib.request
 
 import harness
 import mneme
@@ -131,6 +133,41 @@ class WorkingMemory(harness.SystemTest):
         memory = server.client.memory("wm")
         self.assertEqual(memory.apply(operations, request_id="once"), first)
         self.assertEqual(memory.session("s").get("x").value, b"2")
+
+    def test_what_expired_goes_by_itself_after_a_crash_too(self):
+        for shards in (1, 4):
+            with self.subTest(shards=shards):
+                port = self.scratch / f"admin{shards}.port"
+                flags = ("--shards", str(shards), "--admin-port-file", str(port))
+                server = self.serve(f"expiry{shards}", *flags)
+                memory = server.client.create_memory("wm", 2)
+                soon = int(time.time() * 1000) - 8_000  # removed after ten seconds: not before the crash
+                memory.apply([working.put(f"goes{i}", "x", b"1") for i in range(200)], session_expiry_ms=soon)
+                memory.apply([working.put(f"stays{i}", "x", b"1") for i in range(20)])
+                memory.session("stays7").put("y", bytes(1_000), expiry_ms=soon)
+                self.assertFalse(memory.session("stays7").get("y").found)
+                self.assertEqual(sum(1 for _ in memory.sessions()), 20)
+                self.assertEqual(next(memory.sessions("stays7")).states, 2)
+                server.kill()
+                server.start()
+                end = time.monotonic() + 60
+                while (gone := self.expired(port)) != (200, 1):
+                    self.assertLess(time.monotonic(), end, gone)
+                    time.sleep(0.05)
+                memory = server.client.memory("wm")
+                self.assertEqual(sum(1 for _ in memory.sessions()), 20)
+                self.assertEqual(next(memory.sessions("stays7")).states, 1)
+                self.assertEqual(memory.session("goes7").put("x", b"2").version, 1)
+                self.assertEqual(memory.session("stays7").put("y", b"2").version, 1)
+                server.kill()
+
+    @staticmethod
+    def expired(port):
+        """(sessions, states) that the server removed since it started."""
+        address = f"http://127.0.0.1:{port.read_text().strip()}/metrics"
+        with urllib.request.urlopen(address, timeout=10) as answer:
+            metrics = dict(line.rsplit(" ", 1) for line in answer.read().decode().splitlines() if line[:1] != "#")
+        return tuple(int(float(metrics[f"mneme_expired_{what}_total"])) for what in ("sessions", "states"))
 
     def near(self, got, want):
         self.assertLess(float(np.abs(np.asarray(got, np.float64) - np.asarray(want)).max()), 1e-6)

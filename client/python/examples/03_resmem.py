@@ -39,7 +39,8 @@ def run(client, plot=None):
         return made
 
     def read(made, keys, k):
-        return made.attention(keys.astype(np.float32), k, kernel="exp_neg_distance", scale=0.3, keep_ties=True, exact=True).outputs
+        how = {"kernel": "exp_neg_distance", "scale": 0.3, "keep_ties": True, "exact": True}
+        return made.attention(keys.astype(np.float32), k, **how).outputs
 
     pooled = images.reshape(-1, 4, 2, 4, 2).mean((2, 4)).reshape(-1, 16)
     means = images.reshape(-1, 8, 8).mean(2)

@@ -1,6 +1,7 @@
 """Coocmap (Wang et al. 2023): two vocabularies are matched by how their words co-occur, without any dictionary.
 
-Rows of co-occurrence counts are the keys. Each round is one call, `target.match(source, source_columns=...,
+The counts are a state of a session, to which the text is added a piece at a time: `session.count("cooc", rows, columns,
+counts)`. Rows of their roots are the keys. Each round is one call, `target.match(source, source_columns=...,
 target_columns=...)`: the pairs of the last round say which components to compare, and that is all that is sent.
 """
 
@@ -10,6 +11,7 @@ import numpy as np
 import page
 
 WIDTH, CSLS_K, PATIENCE = 5, 10, 5
+BATCH = 50_000  # words that are counted in one call
 
 
 def words_of(text, size):
@@ -21,13 +23,20 @@ def words_of(text, size):
     return np.array([number.get(word, 0) for word in found])
 
 
-def rows_of(ids, size):
-    """sqrt of the counts in windows of WIDTH on both sides; rows unit, columns centred, rows unit; and those sorted."""
-    counts = np.zeros((size, size))
-    middle = ids[WIDTH:-WIDTH]
-    for shift in range(-WIDTH, WIDTH + 1):
-        if shift:
-            np.add.at(counts, (middle, ids[WIDTH + shift : len(ids) - WIDTH + shift]), 1)
+def count(session, ids):
+    """Adds up in `session` which words stand within WIDTH of each other, on both sides."""
+    shifts = [shift for shift in range(-WIDTH, WIDTH + 1) if shift]
+    for first in range(WIDTH, len(ids) - WIDTH, BATCH):
+        middle = np.arange(first, min(first + BATCH, len(ids) - WIDTH))
+        pairs = np.concatenate([np.stack([ids[middle], ids[middle + shift]]) for shift in shifts], axis=1)
+        (rows, columns), counts = np.unique(pairs, axis=1, return_counts=True)
+        session.count("cooc", rows, columns, counts)
+
+
+def rows_of(session, size):
+    """sqrt of the counts; rows unit, columns centred, rows unit; and those sorted."""
+    cells, counts = session.counts("cooc"), np.zeros((size, size))
+    counts[np.repeat(cells.rows, np.diff(cells.offsets).astype(int)), cells.columns] = cells.counts
     return normalised(np.sqrt(counts)), normalised(np.sort(np.sqrt(counts), axis=1))
 
 
@@ -36,11 +45,13 @@ def normalised(rows):
     return page.unit(rows - rows.mean(0))
 
 
-def match(client, name, source_rows, target_rows):
+def match(client, name, source_text, target_text, size):
     """Rounds until the objective has not improved for PATIENCE of them. Returns (best target of each source, rounds)."""
     sides = []
-    for side, (rows, ordered) in (("source", source_rows), ("target", target_rows)):
-        memory = client.create_memory(f"example-{name}-{side}", rows.shape[1], metric="cosine")
+    for side, text in (("source", source_text), ("target", target_text)):
+        memory = client.create_memory(f"example-{name}-{side}", size, metric="cosine")
+        count(memory.session("counts"), text)
+        rows, ordered = rows_of(memory.session("counts"), size)
         for partition, keys in ((0, rows), (1, ordered)):
             ids = np.flatnonzero(np.linalg.norm(keys, axis=1))
             memory.insert(keys[ids].astype(np.float32), np.zeros(len(ids), int), ids=ids, partition=partition)
@@ -72,7 +83,7 @@ def run(client, plot=None, data=None):
     size = 1000
     ids = words_of(text, size)
     renamed = np.random.default_rng(7).permutation(size)
-    sources, targets, rounds = match(client, "coocmap", rows_of(ids, size), rows_of(renamed[ids], size))
+    sources, targets, rounds = match(client, "coocmap", ids, renamed[ids], size)
     return page.show(
         f"Coocmap: {name} against itself with its {size} words renamed",
         [("words matched", 1.0, float(np.mean(renamed[sources] == targets))), ("rounds", None, rounds)],

@@ -40,19 +40,25 @@ def mixed(log_knn, log_lm, weight):
     return np.logaddexp(np.log(weight) + log_knn, np.log(1 - weight) + log_lm)
 
 
-def retomaton(memory, queries, targets, log_lm, weight, k=1024):
-    """Decodes the test slice; searches only where no neighbour of the last step had the token that came."""
-    logs, searches, pointers, store = [], 0, np.zeros(0, np.uint64), memory.count()
+def retomaton(memory, queries, targets, log_lm, weight, least=1, k=1024):
+    """Decodes the test slice, and searches only where fewer than `least` neighbours of the last step had the token that
+    came. As published, a neighbour that a pointer and the search both find counts twice. Entry i has the id N - 1 - i.
+    """
+    logs, searches, pointers = [], 0, np.zeros(0, np.uint64)
     for query, target, lm in zip(queries, targets, log_lm):
-        searching = len(pointers) == 0
+        searching = len(pointers) < least
         searches += searching
-        extra = None if searching else ([0, len(pointers)], pointers)
-        got = memory.query(query, k if searching else 0, exact=True, extra=extra)
-        odds = np.exp((got.distances[0] - got.distances) / TEMPERATURE)
-        hit = odds[got.values == target].sum() / odds.sum()
-        logs.append(np.log(weight * hit + (1 - weight) * np.exp(lm)))
-        after = got.ids[(got.values == target) & (got.ids < store - 1)] + np.uint64(1)
-        pointers = after[:1024]
+        extra, times = np.unique(pointers, return_counts=True)
+        asked = {"extra": ([0, len(extra)], extra)} if len(extra) else {}
+        got = memory.query(query, k if searching else 0, exact=True, **asked)
+        counted = np.zeros(len(got.ids), int)
+        counted[np.isin(got.ids, extra)] = times[np.searchsorted(extra, got.ids[np.isin(got.ids, extra)])]
+        counted[:k] += searching
+        odds = counted * np.exp((got.distances[0] - got.distances) / TEMPERATURE)
+        right = got.values == target
+        logs.append(np.log(weight * odds[right].sum() / odds.sum() + (1 - weight) * np.exp(lm)))
+        followed = right & (got.ids > 0)  # the last entry has no successor
+        pointers = np.repeat(got.ids[followed] - np.uint64(1), counted[followed])[:1024]
     return float(np.exp(-np.mean(logs))), 1 - searches / len(queries)
 
 
@@ -73,8 +79,9 @@ def run(client, plot=None):
         log_knn = got.target_log_probs[:, 0, ks.index(k)]
         for weight, value in zip((0.25, 0.5, 0.75), published):
             rows.append((f"k {k}, lambda {weight}", value, float(np.exp(-mixed(log_knn, log_lm, weight).mean()))))
-    perplexity, saved = retomaton(memory, queries, targets, log_lm, 0.5)
-    rows += [("RetoMaton, perplexity", 10.228, perplexity), ("RetoMaton, searches saved", 0.7775, saved)]
+    for least, perplexity, saved in ((1, 10.228, 0.7775), (32, 9.652, 0.5585)):
+        got, name = retomaton(later, queries, targets, log_lm, 0.5, least), f"RetoMaton, {least} or more"
+        rows += [(f"{name}: perplexity", perplexity, got[0]), (f"{name}: searches saved", saved, got[1])]
     # On one shard: each shard merges its own.
     merged = client.create_memory("example-merged", keys.shape[1], metric="l2", vocab_size=65, spread="one")
     merged.import_rows(keys[:20_000], values[:20_000], ids=ids[:20_000], durability="written")
@@ -83,6 +90,7 @@ def run(client, plot=None):
         rows.append((name, published, float(np.exp(-mixed(log_knn, log_lm, 0.5).mean()))))
         if "merged" not in name:
             merged.prune(9)
+    # The published run drops the first of ten neighbours for the entry itself; of equal contexts that may be another.
     rows.append(("entries left by merging", 9756, merged.count()))
     return page.show("kNN-LM on Tiny Shakespeare, T = 0.3", rows)
 

@@ -65,7 +65,9 @@ def show(title: str, rows: Sequence[tuple[str, Any, Any]]) -> dict[str, float]:
 
 
 def _text(value: Any) -> str:
-    return "-" if value is None else f"{value:.4f}" if isinstance(value, float) else str(value)
+    if not isinstance(value, float):
+        return "-" if value is None else str(value)
+    return f"{value:.4f}" if value == 0 or abs(value) >= 5e-4 else f"{value:.1e}"
 
 
 def pyplot() -> Any:

@@ -26,11 +26,13 @@ from .errors import (
     Unavailable,
     Violation,
 )
+from .leasing import Pinned
 from .masks import Facts, Legal, Masks, TokenTrie
 from .memory import Memory
+from .mixture import Mixture, Source
 from .read_outs import Attentions, Centroids, Groups, Matches, Selections
 from .requests import PruneGuard, Search
-from .results import Deleted, DenseNeighbours, Distributions, Inserted, Neighbours, Remembered
+from .results import Deleted, DenseNeighbours, Distributions, Inserted, Neighbours, Remembered, SourceAnswer
 from .sparse import SparseVectors
 from .wire import Entries, Filter
 from .working import Session, State
@@ -61,16 +63,20 @@ __all__ = [
     "Masks",
     "Matches",
     "Memory",
+    "Mixture",
     "MnemeError",
     "Neighbours",
     "NotFound",
     "PermissionDenied",
+    "Pinned",
     "PruneGuard",
     "Remembered",
     "ResourceExhausted",
     "Search",
     "Selections",
     "Session",
+    "Source",
+    "SourceAnswer",
     "SparseVectors",
     "State",
     "TokenTrie",

@@ -12,11 +12,14 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
+import dataclasses
 import functools
-from typing import Any, AsyncIterator, Callable, Iterator, TypeVar
+from typing import Any, AsyncIterator, Callable, Iterator, Optional, TypeVar, Union
 
 from . import client as _client
+from . import leasing as _leasing
 from . import memory as _memory
+from . import mixture as _mixture
 
 _T = TypeVar("_T")
 _END = object()
@@ -49,8 +52,9 @@ _PLAIN = {"decode_stream", "session"}
 class AsyncMemory:
     """A `mneme.Memory` whose methods are awaited; `insert_stream`, `scan` and `sessions` are async iterators."""
 
-    def __init__(self, memory: _memory.Memory, threads: _Threads) -> None:
-        self._memory, self._threads = memory, threads
+    def __init__(self, memory: Union[_memory.Memory, _leasing.Pinned], threads: _Threads) -> None:
+        self._memory: Any = memory
+        self._threads = threads
 
     def __repr__(self) -> str:
         return f"AsyncMemory({self._memory.name!r})"
@@ -58,6 +62,10 @@ class AsyncMemory:
     @property
     def name(self) -> str:
         return self._memory.name
+
+    def lease(self, seconds: float = 60.0, **options: Any) -> "AsyncLease":
+        """See Memory.lease: `async with memory.lease(60) as pinned: await pinned.query(q)`."""
+        return AsyncLease(self._threads, lambda: self._memory.lease(seconds, **options))
 
     def __getattr__(self, name: str) -> Any:
         method = getattr(self._memory, name)
@@ -72,6 +80,57 @@ class AsyncMemory:
             return self._threads.run(method, *arguments, **options)
 
         return call
+
+
+class AsyncPinned(AsyncMemory):
+    """A `mneme.Pinned` whose methods are awaited."""
+
+    @property
+    def version(self) -> bytes:
+        return self._memory.version
+
+    @property
+    def expires_ms(self) -> int:
+        return self._memory.expires_ms
+
+
+class AsyncLease:
+    """A lease that is taken when its block is entered and given back when it is left."""
+
+    def __init__(self, threads: _Threads, take: Callable[[], _leasing.Pinned]) -> None:
+        self._threads, self._take = threads, take
+
+    async def __aenter__(self) -> AsyncPinned:
+        self._pinned = await self._threads.run(self._take)
+        return AsyncPinned(self._pinned, self._threads)
+
+    async def __aexit__(self, *what: Any) -> None:
+        await self._threads.run(self._pinned.__exit__, *what)
+
+
+class AsyncMixture:
+    """A `mneme.Mixture` whose methods are awaited."""
+
+    def __init__(self, mixture: _mixture.Mixture, threads: _Threads) -> None:
+        self._mixture, self._threads = mixture, threads
+
+    def __repr__(self) -> str:
+        return f"Async{self._mixture!r}"
+
+    async def distribution(self, keys: Any, *arguments: Any, **options: Any) -> Any:
+        """See Memory.distribution."""
+        return await self._threads.run(self._mixture.distribution, keys, *arguments, **options)
+
+    async def attention(self, keys: Any, *arguments: Any, **options: Any) -> Any:
+        """See Memory.attention."""
+        return await self._threads.run(self._mixture.attention, keys, *arguments, **options)
+
+
+def _source(given: Any) -> Any:
+    """What Client.mix takes, of what may name an AsyncMemory."""
+    source = given if isinstance(given, _mixture.Source) else _mixture.Source(*given)
+    memory: Any = source.memory
+    return dataclasses.replace(source, memory=memory.name) if isinstance(memory, AsyncMemory) else source
 
 
 class AsyncClient:
@@ -95,6 +154,10 @@ class AsyncClient:
         """A handle; asks the server nothing."""
         return AsyncMemory(self._client.memory(name, **options), self._threads)
 
+    def mix(self, sources: Any, **options: Any) -> AsyncMixture:
+        """See Client.mix; asks the server nothing."""
+        return AsyncMixture(self._client.mix([_source(each) for each in sources], **options), self._threads)
+
     async def create_memory(self, name: str, dim: int, **options: Any) -> AsyncMemory:
         """See Client.create_memory."""
         made = await self._threads.run(self._client.create_memory, name, dim, **options)
@@ -103,6 +166,23 @@ class AsyncClient:
     async def drop_memory(self, name: str) -> None:
         """See Client.drop_memory."""
         await self._threads.run(self._client.drop_memory, name)
+
+    async def set_alias(self, alias: str, memory: str, *, expected: Optional[str] = None) -> Optional[str]:
+        """See Client.set_alias."""
+        return await self._threads.run(self._client.set_alias, alias, memory, expected=expected)
+
+    async def drop_alias(self, alias: str) -> None:
+        """See Client.drop_alias."""
+        await self._threads.run(self._client.drop_alias, alias)
+
+    async def aliases(self) -> dict[str, str]:
+        """See Client.aliases."""
+        return await self._threads.run(self._client.aliases)
+
+    async def replace(self, alias: str, keys: Any, values: Any, **options: Any) -> AsyncMemory:
+        """See Client.replace."""
+        made = await self._threads.run(self._client.replace, alias, keys, values, **options)
+        return AsyncMemory(made, self._threads)
 
     async def memories(self) -> list[Any]:
         """See Client.memories."""

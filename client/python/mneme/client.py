@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import time
 from types import TracebackType
-from typing import Any, Mapping, Optional, Type
+from typing import Any, Mapping, Optional, Type, Union
 
-from . import calls, errors, wire
+from numpy.typing import ArrayLike
+
+from . import calls, errors, replacing, wire
 from ._proto import admin_pb2, admin_pb2_grpc, memory_pb2_grpc, types_pb2, working_memory_pb2_grpc
 from .memory import Memory
+from .mixture import Mixture, Sources
 
 
 class Client:
@@ -39,6 +42,18 @@ class Client:
     def memory(self, name: str, *, fingerprint: Optional[Mapping[str, Any]] = None) -> Memory:
         """A handle to a memory; asks the server nothing. Each request presents the fingerprint unless it brings one."""
         return Memory(name, self._caller, self._data, self._admin, self._working, fingerprint)
+
+    def mix(
+        self,
+        sources: Sources,
+        *,
+        append: Union[None, Memory, str] = None,
+        fingerprint: Optional[Mapping[str, Any]] = None,
+    ) -> Mixture:
+        """Several memories read as one: mix([(wiki, 0.5), (tenant, 0.3), (session, 0.2)]), or a `mneme.Source` for
+        partitions, a k or a version of its own. What a decode stream learns goes to `append`. Asks the server nothing;
+        each request presents the fingerprint to all sources."""
+        return Mixture(sources, append, self._caller, self._data, fingerprint)
 
     def create_memory(
         self,
@@ -94,8 +109,62 @@ class Client:
                 return found
 
     def drop_memory(self, name: str) -> None:
-        """Drops a memory; its name is free when this returns."""
+        """Drops a memory; its name is free when this returns. FailedPrecondition while an alias points to it."""
         self._caller.call(self._admin.DropMemory, admin_pb2.DropMemoryRequest(memory=name))
+
+    def set_alias(self, alias: str, memory: str, *, expected: Optional[str] = None) -> Optional[str]:
+        """Points an alias to a memory, at one moment: made when there is none. Returns the name of the memory that it
+        pointed to before, or None.
+
+        Wherever a call names a memory it may name an alias. expected: the memory that it must point to before ("":
+        none, there must be no such alias); Aborted when it does not. AlreadyExists: a memory has the name.
+        """
+        request = admin_pb2.SetAliasRequest(alias=alias, memory=memory, expected_memory=expected)
+        return self._caller.call(self._admin.SetAlias, request).previous_memory or None
+
+    def drop_alias(self, alias: str) -> None:
+        """Drops an alias; its name is free when this returns, and the memory stays."""
+        self._caller.call(self._admin.DropAlias, admin_pb2.DropAliasRequest(alias=alias))
+
+    def aliases(self) -> dict[str, str]:
+        """The name of the memory that each alias points to, by alias."""
+        found: dict[str, str] = {}
+        request = admin_pb2.ListAliasesRequest()
+        while True:
+            page = self._caller.call(self._admin.ListAliases, request)
+            found.update((each.alias, each.memory) for each in page.aliases)
+            request.page_token = page.next_page_token
+            if not request.page_token:
+                return found
+
+    def replace(
+        self,
+        alias: str,
+        keys: ArrayLike,
+        values: wire.Values,
+        *,
+        like: Optional[str] = None,
+        keep_old: bool = False,
+        **load: Any,
+    ) -> Memory:
+        """Puts a new memory behind an alias: creates one like the old (the same dimension, metric, values, index, ..,
+        under a name of its own), loads keys [n, dim] and values [n] into it as `Memory.bulk_load(**load)` does, builds
+        its index, swings the alias, and drops the old. Who asks through the alias meanwhile is answered by the old memory
+        or by the new one, whole. Returns the new memory by its own name.
+
+        like: a memory that the new one is like, instead of the old; needed when there is no such alias yet. keep_old:
+        the old memory is not dropped; nor is it while another alias points to it. Sessions stay with the old memory.
+        When the load fails, or the alias was swung by somebody else meanwhile (Aborted), the new memory is dropped and
+        the alias stays as it was.
+        """
+        return replacing.replace(self, alias, like, keep_old, lambda fresh: fresh.bulk_load(keys, values, **load))
+
+    def create_like(self, name: str, like: str) -> Memory:
+        """Creates an empty memory of the same description as another."""
+        description = self.memory(like).describe()
+        description.name = name
+        self._caller.call(self._admin.CreateMemory, admin_pb2.CreateMemoryRequest(memory=description))
+        return self.memory(name)
 
     def statistics(self) -> admin_pb2.GetStatisticsResponse:
         """The whole deployment in numbers."""

@@ -6,7 +6,7 @@ import collections
 import dataclasses
 import time
 from types import TracebackType
-from typing import Any, Mapping, Optional, Type
+from typing import Any, Mapping, Optional, Sequence, Type
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -58,8 +58,9 @@ class DecodeStream:
         partition: int,
         durability: str,
         pace: Pace,
+        sources: Sequence[memory_pb2.MixtureSource] = (),
     ) -> None:
-        self._method, self._pace = method, pace
+        self._method, self._pace, self._sources = method, pace, sources
         self._memory, self._k, self._search, self._read_out = memory, k, search, read_out
         self._partition, self._durability = partition, wire.choice("durability", durability, wire.DURABILITIES)
         self._call: Optional[StreamCall] = None
@@ -122,7 +123,7 @@ class DecodeStream:
                 raise
             error = failure
         rows, single = requests.rows_of(query.keys), self._search.precision == "single"
-        return results.read_distributions(response, rows, query.distribution, self._k, single, error)
+        return results.read_distributions(response, rows, query.distribution, requests.most_k(query), single, error)
 
     def learn(
         self, tokens: ArrayLike, lm_log_probs: Optional[ArrayLike] = None, knn_weight: float = 0.0, **columns: Any
@@ -156,7 +157,7 @@ class DecodeStream:
         mix: Optional[tuple[ArrayLike, float]],
         exclude_sources: Optional[ArrayLike],
     ) -> memory_pb2.QueryRequest:
-        query = requests.query(self._memory, keys, self._k, self._search)
+        query = requests.query(self._memory, keys, self._k, self._search, self._sources)
         query.distribution.CopyFrom(self._read_out)
         if targets is not None:
             query.distribution.targets = wire.column(targets, "<u4", "targets")

@@ -8,7 +8,7 @@ from typing import Any, Callable, Iterable, Iterator, Mapping, Optional
 import numpy as np
 from numpy.typing import ArrayLike
 
-from . import calls, errors, masks, requests, results, splitting, streams, wire, working
+from . import calls, errors, leasing, masks, requests, results, splitting, streams, wire, working
 from ._proto import admin_pb2, memory_pb2
 from .asking import Asking, Partitions
 
@@ -306,22 +306,22 @@ class Memory(Asking, masks.WithMasks):
         except errors.grpc.RpcError as error:
             raise errors.from_rpc_error(error) from None
 
-    def count(
+    def lease(
         self,
+        seconds: float = 60.0,
         *,
-        filter: Optional[wire.Filter] = None,
         partitions: Partitions = None,
         version: bytes = b"",
         timeout: Optional[float] = None,
-    ) -> int:
-        """Live entries that match."""
-        request = memory_pb2.CountRequest(
-            memory=self.name,
-            partitions=wire.partition_selection(partitions),
-            filter=wire.filter_message(filter),
-            at_least_version=version,
-        )
-        return int(self._caller.call(self._data.Count, request, timeout).count)
+    ) -> leasing.Pinned:
+        """The memory as it is now, held for up to `seconds` (600 at most): `with memory.lease(60) as pinned:
+        pinned.query(q)`. Until it ends every read of `pinned` sees exactly the entries that are live now, whatever is
+        written, deleted, indexed or expires meanwhile. Leaving the block gives it back.
+
+        partitions: what may be read (0 unless named, "all"). version: at least this one. ResourceExhausted: there are too
+        many leases, or they would hold too much ram in unsealed entries."""
+        source = leasing.Source(self.name, self._caller, self._data, self._fingerprint)
+        return leasing.acquire(source, seconds, partitions, version, timeout)
 
     # --- manage ---
 
@@ -416,13 +416,14 @@ class Memory(Asking, masks.WithMasks):
         durability: str,
         fingerprint: Optional[Mapping[str, Any]],
     ) -> memory_pb2.InsertRequest:
-        return memory_pb2.InsertRequest(
+        request = memory_pb2.InsertRequest(
             memory=self.name,
             partition=partition,
-            entries=wire.entries(keys, values, columns),
             durability=wire.choice("durability", durability, wire.DURABILITIES),
             fingerprint=wire.fingerprint(self._fingerprint if fingerprint is None else fingerprint),
         )
+        wire.entries(keys, values, columns, into=request.entries)
+        return request
 
 
 def _check_batch(batch: Any) -> None:

@@ -150,7 +150,9 @@ def read_attentions(
 
 @dataclasses.dataclass(frozen=True)
 class Centroids:
-    """One vector for each label. zero: no entries, or no direction. mixed: where rows were given."""
+    """One vector for each label. zero: no entries, or no direction. mixed: where rows were given. rows_read: entries
+    that the server read for this answer, of which it knows the sums of those that were there when it was asked before.
+    """
 
     labels: Array
     counts: Array
@@ -158,6 +160,7 @@ class Centroids:
     centroids: Array
     mixed: Optional[Array]
     version: bytes
+    rows_read: int
 
     def __repr__(self) -> str:
         return f"Centroids(labels={len(self.labels)}, entries={int(self.counts.sum())})"
@@ -189,6 +192,7 @@ def read_centroids(response: memory_pb2.QueryResponse, single: bool) -> Centroid
         rows(got.centroids),
         rows(got.mixed) if got.mixed else None,
         response.version,
+        response.statistics.rows_scanned,
     )
 
 
@@ -198,7 +202,9 @@ class Matches:
 
     Source row i (of source_ids, ascending) pairs best with target row best_targets[i], by target_scores[i]; the other
     way best_sources and source_scores. mutual[i]: both agree. source_means and target_means are over source_k and
-    target_k similarities.
+    target_k similarities. Where source_ids were asked for, only these and the targets that are best for one of them are
+    here, and best_sources and source_scores are empty. rows_read: entries that the server read for this answer; 0 when
+    it knew the match.
     """
 
     source_ids: Array
@@ -213,6 +219,7 @@ class Matches:
     source_k: int
     target_k: int
     version: bytes
+    rows_read: int
 
     def __repr__(self) -> str:
         return f"Matches({len(self.source_ids)} x {len(self.target_ids)}, mutual={int(self.mutual.sum())})"
@@ -225,6 +232,7 @@ def match(
     form: str,
     source_columns: Optional[ArrayLike],
     target_columns: Optional[ArrayLike],
+    source_ids: Optional[ArrayLike],
 ) -> read_outs_pb2.MatchReadOut:
     """The read-out."""
     return read_outs_pb2.MatchReadOut(
@@ -234,6 +242,7 @@ def match(
         form=wire.choice("form", form, _FORMS),
         source_columns=wire.column(source_columns, "<u4", "source_columns"),
         target_columns=wire.column(target_columns, "<u4", "target_columns"),
+        source_ids=wire.column(source_ids, "<u8", "source_ids"),
     )
 
 
@@ -253,6 +262,7 @@ def read_matches(response: memory_pb2.QueryResponse, single: bool) -> Matches:
         source_k=got.source_k,
         target_k=got.target_k,
         version=response.version,
+        rows_read=response.statistics.rows_scanned,
     )
 
 

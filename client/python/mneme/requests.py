@@ -18,7 +18,8 @@ class Search:
 
     exact | recall | nprobe: at most one. approximate_distances: order by the codec's own distances, not re-ranked
     exactly; those of the answer are then estimates (not with exact). `extra` is (offsets, ids) or (offsets, ids, sources) of candidates to score in
-    addition, usually the successors of the last step. `version` is one that a write returned, to read that write.
+    addition, usually the successors of the last step. `version` is one that a write returned, to read that write; `lease`
+    is that of a `Pinned`, to read what it holds.
     """
 
     exact: bool = False
@@ -32,6 +33,7 @@ class Search:
     extra: Optional[tuple[ArrayLike, ...]] = None
     sequence_ids: Optional[ArrayLike] = None
     version: bytes = b""
+    lease: bytes = b""
     fingerprint: Optional[Mapping[str, Any]] = None
     precision: str = "double"
 
@@ -60,10 +62,13 @@ def accuracy(search: Search) -> memory_pb2.SearchParams:
     return params
 
 
-def query(memory: str, keys: ArrayLike, k: int, search: Search) -> memory_pb2.QueryRequest:
-    """A query without its read-out."""
+def query(
+    memory: str, keys: ArrayLike, k: int, search: Search, sources: Sequence[memory_pb2.MixtureSource] = ()
+) -> memory_pb2.QueryRequest:
+    """A query without its read-out; with sources it mixes these, and `memory` is where a stream appends."""
     request = memory_pb2.QueryRequest(
         memory=memory,
+        sources=sources,
         keys=wire.vectors(keys),
         k=k,
         search=accuracy(search),
@@ -73,6 +78,7 @@ def query(memory: str, keys: ArrayLike, k: int, search: Search) -> memory_pb2.Qu
         exclude_sources=wire.column(search.exclude_sources, "<u8", "exclude_sources"),
         sequence_ids=wire.column(search.sequence_ids, "<u8", "sequence_ids"),
         at_least_version=search.version,
+        lease=search.lease,
         fingerprint=wire.fingerprint(search.fingerprint),
         precision=wire.choice("precision", search.precision, wire.PRECISIONS),
     )
@@ -117,6 +123,16 @@ def rows_of(keys: types_pb2.Vectors) -> int:
     """Rows of packed vectors."""
     width = keys.dimension * (4 if keys.dtype == types_pb2.DTYPE_F32 else 2)
     return len(keys.data) // width if width else 0
+
+
+def ks_of(request: memory_pb2.QueryRequest) -> list[int]:
+    """The neighbours asked for, of each source."""
+    return [source.k or request.k for source in request.sources] or [request.k]
+
+
+def most_k(request: memory_pb2.QueryRequest) -> int:
+    """The greatest of them, which a distribution without ks uses."""
+    return max(ks_of(request))
 
 
 def distribution(

@@ -16,14 +16,37 @@ from .wire import Array
 
 
 @dataclasses.dataclass(frozen=True)
+class SourceAnswer:
+    """What one source of a mixture had to say.
+
+    found: [rows]. weights: [rows], or [rows, temperatures, ks] where several were asked for: the share that it had, 0
+    where it had nothing. active: [rows], where attention tells weights: so many of the row's are of this source.
+    """
+
+    memory: str
+    found: Array
+    weights: Array
+    active: Optional[Array]
+    coverage: types_pb2.Coverage
+    statistics: types_pb2.SearchStatistics
+    version: bytes
+
+    def __repr__(self) -> str:
+        return f"SourceAnswer({self.memory!r}, rows={len(self.found)}, found={int(self.found.sum())})"
+
+
+@dataclasses.dataclass(frozen=True)
 class Answer:
-    """What every answer says of itself. `error` is set only where a call was asked to fail open and did."""
+    """What every answer says of itself. `error` is set only where a call was asked to fail open and did. Where
+    several memories were mixed, `mixture` has the coverage, statistics and version of each, in the order in which they
+    were named."""
 
     coverage: types_pb2.Coverage
     statistics: types_pb2.SearchStatistics
     version: bytes
     sequence_ids: Array
     error: Optional[MnemeError]
+    mixture: tuple[SourceAnswer, ...]
 
     @property
     def ok(self) -> bool:
@@ -35,14 +58,30 @@ class Answer:
         return "ok" if self.error is None else f"error={self.error.code.name}"
 
 
-def _answer(response: memory_pb2.QueryResponse, error: Optional[MnemeError]) -> dict[str, Any]:
+def _answer(
+    response: memory_pb2.QueryResponse, error: Optional[MnemeError], cells: tuple[int, ...] = (-1,)
+) -> dict[str, Any]:
+    """`cells` is the shape of a column of them."""
     return {
         "coverage": response.coverage,
         "statistics": response.statistics,
         "version": response.version,
         "sequence_ids": np.frombuffer(response.sequence_ids, "<u8"),
         "error": error,
+        "mixture": tuple(_source_answer(each, cells) for each in response.sources),
     }
+
+
+def _source_answer(got: memory_pb2.MixtureAnswer, cells: tuple[int, ...]) -> SourceAnswer:
+    return SourceAnswer(
+        got.memory,
+        np.frombuffer(got.found, "<u4"),
+        np.frombuffer(got.weights, "<f8").reshape(cells),
+        _optional(got.active, "<u4"),
+        got.coverage,
+        got.statistics,
+        got.version,
+    )
 
 
 def _optional(data: bytes, dtype: str) -> Optional[Array]:
@@ -232,7 +271,7 @@ def read_distributions(
 
     targets = reals(got.target_log_probs, cells, -np.inf).reshape(shape) if read_out.targets else None
     return Distributions(
-        **_answer(response, error),
+        **_answer(response, error, shape),
         temperatures=tuple(temperatures),
         ks=tuple(ks),
         offsets=np.frombuffer(got.offsets, "<u8").astype(np.int64) if got.offsets else np.zeros(cells + 1, np.int64),

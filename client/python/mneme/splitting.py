@@ -20,6 +20,7 @@ MAX_NEIGHBOURS = 1 << 20  # rows * k of one query message
 _ROOM_BYTES = MAX_MESSAGE_BYTES - (1 << 20)  # of columns: the rest is for what frames them
 _ROWS_OVER_ALL = 64  # of attention over all entries, which the server bounds by rows times entries
 _CELL_TOKEN_BYTES = 12  # a token and its ln p
+_MIXTURE_KEY_BYTES = 2 * MAX_MESSAGE_BYTES  # the server's bound is on f32 keys, and they may travel as f16
 _Answer = TypeVar("_Answer", results.Neighbours, results.Distributions, read_outs.Attentions)
 
 
@@ -184,8 +185,9 @@ def _rows_per_query(request: memory_pb2.QueryRequest, rows: int) -> int:
     """Bounded by the rows, the neighbours, and the bytes of the question and of the answer."""
     if rows == 0:
         return MAX_QUERY_ROWS
-    read_out, k = request.distribution, max(1, request.k)
+    read_out, k = request.distribution, max(1, sum(requests.ks_of(request)))
     asked = (len(request.keys.data) + len(read_out.mix.lm_log_probs)) // rows
+    searched = len(request.keys.data) // rows * len(request.sources)
     answered = 40 * k
     if request.HasField("distribution"):
         cells = max(1, len(read_out.temperatures)) * max(1, len(read_out.ks))
@@ -196,11 +198,13 @@ def _rows_per_query(request: memory_pb2.QueryRequest, rows: int) -> int:
         if request.attention.HasField("groups"):
             return rows  # a group is not to be cut
         answered = 16 * k if request.attention.with_weights else 0
-        if request.k == 0:
-            return _ROWS_OVER_ALL
+        if 0 in requests.ks_of(request):
+            return _ROWS_OVER_ALL // max(1, len(request.sources))
     elif request.neighbours.with_keys:
         answered += k * len(request.keys.data) // rows
     bytes_bound = _ROOM_BYTES // max(1, asked, answered)
+    if searched:
+        bytes_bound = min(bytes_bound, _MIXTURE_KEY_BYTES // searched)
     return max(1, min(MAX_QUERY_ROWS, MAX_NEIGHBOURS // k, bytes_bound))
 
 
@@ -213,6 +217,8 @@ def join_answers(parts: Sequence[_Answer]) -> _Answer:
         column = [getattr(part, field.name) for part in parts]
         if field.name in ("offsets", "feature_offsets", "weight_offsets", "sparse_offsets"):
             joined[field.name] = _join_offsets(column)
+        elif field.name == "mixture":
+            joined[field.name] = tuple(map(_join_sources, zip(*column)))
         elif field.name == "statistics":
             joined[field.name] = _join_statistics(column)
         else:
@@ -228,6 +234,17 @@ def _join(column: list[Any]) -> Any:
     if isinstance(filled[0], list):
         return [each for part in filled for each in part]
     return np.concatenate(filled)
+
+
+def _join_sources(parts: Sequence[results.SourceAnswer]) -> results.SourceAnswer:
+    """One source of a mixture, over the rows of all parts."""
+    return dataclasses.replace(
+        parts[0],
+        found=_join([part.found for part in parts]),
+        weights=_join([part.weights for part in parts]),
+        active=_join([part.active for part in parts]),
+        statistics=_join_statistics([part.statistics for part in parts]),
+    )
 
 
 def _join_offsets(column: list[Any]) -> Optional[Any]:

@@ -36,8 +36,9 @@ def choice(name: str, given: str, known: Mapping[str, _Word]) -> _Word:
     return known[given]
 
 
-def vectors(array: ArrayLike, name: str = "keys") -> types_pb2.Vectors:
-    """[n, d] (or [d], one row) of float16, bfloat16 or float32; float64 is rounded to float32."""
+def vectors(array: ArrayLike, name: str = "keys", into: Optional[types_pb2.Vectors] = None) -> types_pb2.Vectors:
+    """[n, d] (or [d], one row) of float16, bfloat16 or float32; float64 is rounded to float32. Megabytes are better
+    written `into` the request that carries them: a message given to another is copied."""
     data = np.asarray(array)
     if data.ndim == 1:
         data = data[None, :]
@@ -51,9 +52,10 @@ def vectors(array: ArrayLike, name: str = "keys") -> types_pb2.Vectors:
         dtype = types_pb2.DTYPE_F32
     else:
         raise TypeError(f"{name} is of {data.dtype}; must be float16, bfloat16 or float32")
-    return types_pb2.Vectors(
-        data=data.astype(_NUMPY_OF[dtype], copy=False).tobytes(), dtype=dtype, dimension=data.shape[1]
-    )
+    message = types_pb2.Vectors() if into is None else into
+    message.data = data.astype(_NUMPY_OF[dtype], copy=False).tobytes()
+    message.dtype, message.dimension = dtype, data.shape[1]
+    return message
 
 
 def column(values: Optional[ArrayLike], dtype: str, name: str) -> bytes:
@@ -130,12 +132,15 @@ _COLUMNS = {
 }
 
 
-def entries(keys: Optional[ArrayLike], values: Values, columns: Mapping[str, Any]) -> types_pb2.Entries:
-    """A batch; a column given as one number holds for every entry."""
-    message = types_pb2.Entries(values=values_of(values))
+def entries(
+    keys: Optional[ArrayLike], values: Values, columns: Mapping[str, Any], into: Optional[types_pb2.Entries] = None
+) -> types_pb2.Entries:
+    """A batch; a column given as one number holds for every entry. `into` as in `vectors`."""
+    message = types_pb2.Entries() if into is None else into
+    message.values.CopyFrom(values_of(values))
     count = len(values)
     if keys is not None:
-        message.keys.CopyFrom(vectors(keys))
+        vectors(keys, into=message.keys)
     for name, given in columns.items():
         if given is None:
             continue

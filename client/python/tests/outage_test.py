@@ -132,6 +132,31 @@ class DecodingThroughAnOutage(Outage):
         stream.close()
 
 
+class QueriesThroughAnOutage(Outage):
+    """A budget is a deadline: what a call takes beyond it is the time until the operating system runs it again."""
+
+    CALLS, BUDGET_MS, TURN_MS = 1_000, 10.0, 500.0
+
+    def test_a_thousand_of_a_thousand_calls_fail_open_within_their_budget(self):
+        empty = {"k": 4, "budget_ms": self.BUDGET_MS, "on_error": "empty"}
+        self.assertTrue(self.memory.query(self.keys, 4, budget_ms=10_000).ok)
+        for name, stop in (("stopped", self.pause), ("killed", self.server.kill)):
+            with self.subTest(name):
+                stop()
+                waits = []
+                for _ in range(self.CALLS):
+                    start = time.perf_counter()
+                    got = self.memory.query(self.keys, **empty)
+                    waits.append(1e3 * (time.perf_counter() - start))
+                    self.assertFalse(got.ok)
+                    self.assertEqual((len(got.offsets), len(got.ids)), (len(self.keys) + 1, 0))
+                late = np.sort(waits) - self.BUDGET_MS
+                harness.note(f"{name}: p50 {np.median(waits):.2f} ms of {self.BUDGET_MS:.0f}; beyond the budget at p99 "
+                             f"{late[self.CALLS * 99 // 100]:.2f} ms, at most {late[-1]:.2f} ms")
+                self.assertLess(late[-1], self.TURN_MS)
+                self.resume()
+
+
 class Recovery(Outage):
     def test_a_client_is_back_within_two_seconds_of_a_long_outage(self):
         self.server.kill()

@@ -50,7 +50,8 @@ TEST(Parser, TakesEveryFormThatScriptsRelyOn) {
         "evaluate w --keys q.npy --targets t.npy --lm-logprobs lp.npy -k 8,64 --temperature 1,5 --lambda 0.1,0.2 --exact "
         "--online --out nats.npy -o json",
         "info w -o json", "list", "get w --id 1 --id 2", "delete w --id 1", "scan w --label -3", "export w --out d",
-        "drop w --yes", "stats", "health", "ping"}) {
+        "drop w --yes", "alias set live w", "alias set live w --expected v -o json", "alias drop live", "alias list -o json",
+        "stats", "health", "ping"}) {
     const Parsed parsed(line);
     EXPECT_EQ(parsed.error(), "") << line;
     EXPECT_TRUE(parsed.has_action()) << line;

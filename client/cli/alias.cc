@@ -1,0 +1,86 @@
+// `mneme alias set`, `mneme alias drop` and `mneme alias list`.
+#include <memory>
+#include <optional>
+
+#include "absl/strings/str_cat.h"
+#include "client/cli/describe.h"
+#include "client/cli/table.h"
+#include "client/cli/verbs.h"
+#include "common/status_macros.h"
+
+namespace mneme::cli {
+namespace {
+
+absl::Status Set(const v1::SetAliasRequest& request, Session& session) {
+  ASSIGN_OR_RETURN(const v1::SetAliasResponse set, session.admin().SetAlias(request));
+  const std::string& before = set.previous_memory();
+  if (session.json()) {
+    session.PrintJson({{"alias", set.alias().alias()},
+                       {"memory", set.alias().memory()},
+                       {"previous_memory", before.empty() ? Json(nullptr) : Json(before)}});
+  } else {
+    session.Note(absl::StrCat("alias \"", set.alias().alias(), "\" points to memory \"", set.alias().memory(), "\"",
+                              before.empty() ? "" : absl::StrCat(", before to \"", before, "\"")));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status Drop(const std::string& alias, Session& session) {
+  RETURN_IF_ERROR(session.admin().DropAlias(alias));
+  if (session.json()) {
+    session.PrintJson({{"dropped", true}});
+  } else {
+    session.Note(absl::StrCat("dropped alias \"", alias, "\"; its memory is there"));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status List(Session& session) {
+  ASSIGN_OR_RETURN(const std::vector<v1::Alias> aliases, session.admin().ListAliases());
+  if (session.json()) {
+    Json all = Json::array();
+    for (const v1::Alias& alias : aliases) all.push_back({{"alias", alias.alias()}, {"memory", alias.memory()}});
+    session.PrintJson({{"aliases", all}});
+    return absl::OkStatus();
+  }
+  Table table({"ALIAS", "MEMORY"});
+  for (const v1::Alias& alias : aliases) table.Add({alias.alias(), alias.memory()});
+  if (table.empty()) {
+    session.Note("no aliases yet; see: mneme alias set --help");
+  } else {
+    session.Print(table.ToString());
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+void AddAlias(CLI::App& app, Action& action) {
+  CLI::App* verb = AddVerb(app, "alias", "Name memories by what points to them: set, drop, list", kMemories,
+                           "  mneme alias set live wiki-2\n  mneme alias list");
+  verb->require_subcommand(1);
+  auto request = std::make_shared<v1::SetAliasRequest>();
+  auto alias = std::make_shared<std::string>();
+  auto memory = std::make_shared<std::string>();
+  auto expected = std::make_shared<std::string>();
+  CLI::App* set = AddVerb(*verb, "set", "Point an alias to a memory: make it, or swing it at one moment", kMemories,
+                          "  mneme alias set live wiki-2\n  mneme alias set live wiki-2 --expected wiki-1");
+  set->add_option("alias", *alias, "The alias")->required()->type_name("");
+  set->add_option("memory", *memory, "The memory's name")->required()->type_name("");
+  const CLI::Option* given =
+      set->add_option("--expected", *expected, "Only if it points to this memory before; \"\": if it is new")
+          ->type_name("MEMORY");
+  set->callback([=, &action] {
+    request->set_alias(*alias);
+    request->set_memory(*memory);
+    if (given->count() > 0) request->set_expected_memory(*expected);
+    action = [request](Session& session) { return Set(*request, session); };
+  });
+  CLI::App* drop = AddVerb(*verb, "drop", "Drop an alias; the memory stays", kMemories, "  mneme alias drop live");
+  drop->add_option("alias", *alias, "The alias")->required()->type_name("");
+  drop->callback([alias, &action] { action = [alias](Session& session) { return Drop(*alias, session); }; });
+  CLI::App* list = AddVerb(*verb, "list", "List the aliases", kMemories, "  mneme alias list -o json");
+  list->callback([&action] { action = [](Session& session) { return List(session); }; });
+}
+
+}  // namespace mneme::cli

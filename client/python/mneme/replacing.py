@@ -1,0 +1,48 @@
+"""Putting a new memory in the place of the one behind an alias, while it is read."""
+
+from __future__ import annotations
+
+import contextlib
+import uuid
+from typing import TYPE_CHECKING, Any, Callable, Optional
+
+from . import errors
+
+if TYPE_CHECKING:
+    from .client import Client
+    from .memory import Memory
+
+_MAX_NAME = 128
+
+
+def replace(
+    client: "Client", alias: str, like: Optional[str], keep_old: bool, fill: Callable[["Memory"], Any]
+) -> "Memory":
+    """See Client.replace. `fill` writes the new memory and builds its index."""
+    old = client.aliases().get(alias)
+    if old is None and like is None:
+        raise errors.NotFound(
+            errors.grpc.StatusCode.NOT_FOUND, f'there is no alias "{alias}"; say what the first memory is like'
+        )
+    suffix = "-" + uuid.uuid4().hex[:12]
+    fresh = client.create_like(alias[: _MAX_NAME - len(suffix)] + suffix, like or old or "")
+    try:
+        fill(fresh)
+        _swing(client, alias, fresh.name, old or "")
+    except BaseException:
+        with contextlib.suppress(errors.MnemeError):  # what failed first is what is told
+            client.drop_memory(fresh.name)
+        raise
+    if old is not None and not keep_old:
+        with contextlib.suppress(errors.FailedPrecondition):  # another alias points to it
+            client.drop_memory(old)
+    return fresh
+
+
+def _swing(client: "Client", alias: str, fresh: str, old: str) -> None:
+    try:
+        client.set_alias(alias, fresh, expected=old)
+    except errors.Aborted:
+        # A swing whose answer was lost, and was tried again, finds that it points there already.
+        if client.aliases().get(alias) != fresh:
+            raise

@@ -1,0 +1,30 @@
+// What the sweeps of maintenance found to be past its expiry, as the writer removes it. The group is empty before.
+#include "common/status_macros.h"
+#include "engine/shard.h"
+
+namespace mneme {
+
+absl::Status Shard::Expire(Round& round, const ExpireOperation& operation) {
+  const auto partition = partitions_.find(operation.key);
+  if (dropped_.contains(operation.key.memory) || partition == partitions_.end() ||
+      partition->second->generation() != operation.generation) {
+    return absl::OkStatus();  // emptied meanwhile: those rows are gone
+  }
+  round.group->PlanExpiry(operation.memory->spec, operation.key, operation.rows);
+  Close(round);
+  return write_status();
+}
+
+absl::Status Shard::ExpireStates(Round& round, const ExpireStatesOperation& operation) {
+  const absl::StatusOr<ExpiredStates> removed = round.group->PlanStateExpiry(operation);
+  if (!removed.ok()) {
+    NewGroup(round);
+    return removed.status();
+  }
+  Close(round);
+  RETURN_IF_ERROR(write_status());
+  state_expiries_.Count(*removed);
+  return absl::OkStatus();
+}
+
+}  // namespace mneme

@@ -1,0 +1,83 @@
+"""P20: what the Python client costs beside the C++ client, on the same server and the same rows."""
+
+from __future__ import annotations
+
+import itertools
+import sys
+import time
+from statistics import median
+from typing import Any
+
+import numpy as np
+from harness import machine
+from harness.bench import Bench
+from harness.inserts import Sink
+from harness.report import Case, Row, alternate, column, throughput
+from harness.store import Store
+
+sys.path.insert(0, str(machine.ROOT / "client" / "python"))
+
+import generate_stubs  # noqa: E402
+
+if generate_stubs.stale():
+    generate_stubs.generate()
+
+import mneme  # noqa: E402
+
+NAME = "P20"
+TITLE = "Python client / C++ client: rows inserted; p50 of a query of 64 rows, what is added"
+BATCH = 8192  # entries of 256 f16 components: 4 MiB, as `import_rows` cuts them
+ADDED_US = 150.0
+
+
+def run(bench: Bench, row: Row) -> None:
+    inserts(bench, row, bench.main if bench.quick else "synthetic-100kx256")
+    queries(bench, row, bench.store(bench.main))
+
+
+def inserts(bench: Bench, row: Row, name: str) -> None:
+    sink = Sink(bench, name)
+    keys, values = np.load(sink.data.keys), np.load(sink.data.values)
+    batch = min(BATCH, len(keys))
+    count = len(keys) // batch * batch  # what the load generator sends
+    ids = itertools.count(1 << 60, 1 << 32)  # beyond the load generator's
+    with mneme.connect(sink.server.unix) as client:
+        memory = client.memory("sink")
+
+        def insert() -> dict[str, Any]:
+            start = time.monotonic()
+            memory.import_rows(keys[:count], values[:count], first_id=next(ids))
+            return {"rows_per_second": count / (time.monotonic() - start)}
+
+        sides = alternate(
+            bench.rounds, {"python": insert, "c++": lambda: sink.insert(batch=batch, stream=True, once=True)}
+        )
+    row.add(throughput(f"insert {count} x {sink.data.dimension} f16, stream", sides, "python", "c++", 0.8, 1.0))
+    sink.close()
+
+
+def queries(bench: Bench, row: Row, store: Store) -> None:
+    keys = np.load(store.data.queries).astype(np.float32)
+    batches = itertools.cycle([keys[i : i + 64] for i in range(0, len(keys) // 64 * 64, 64)])
+    with mneme.connect(store.server.unix) as client:
+        memory = client.memory(store.memory)
+        for k, read_out in ((10, "neighbours"), (1024, "distribution")):
+            search, reached = store.search_for(k, 0.95)
+            asked = {"k": k, "batch": 64, "in_flight": 1, "read_out": read_out, "with_values": True, **search}
+            ask = memory.distribution if read_out == "distribution" else memory.query
+
+            def python() -> dict[str, Any]:
+                waits, end = [], time.monotonic() + bench.seconds
+                while not waits or time.monotonic() < end:
+                    batch, start = next(batches), time.perf_counter()
+                    ask(batch, k, **search)
+                    waits.append(time.perf_counter() - start)
+                return {"p50_us": 1e6 * median(waits), "calls": len(waits)}
+
+            sides = alternate(
+                bench.rounds, {"python": python, "c++": lambda: store.load(seconds=bench.seconds, **asked)}
+            )
+            ours, theirs = column(sides["python"], "p50_us"), column(sides["c++"], "p50_us")
+            details = {"recall": reached, "python_us": median(ours), "c++_us": median(theirs), "raw": sides}
+            added = [a - b for a, b in zip(ours, theirs)]
+            row.add(Case(f"{read_out}, k {k}", added, ADDED_US, at_most=True, unit="us", details=details))
