@@ -23,7 +23,7 @@ std::string PackColumn(const std::vector<T>& items) {
 template <typename T>
 std::vector<T> UnpackColumn(const std::string& column) {
   std::vector<T> items(column.size() / sizeof(T));
-  std::memcpy(items.data(), column.data(), items.size() * sizeof(T));
+  if (!items.empty()) std::memcpy(items.data(), column.data(), items.size() * sizeof(T));
   return items;
 }
 // Item i of a column that may be empty (every item has the default) or short.

@@ -124,8 +124,7 @@ class ValuesOfEveryKind(harness.SystemTest):
         for shards in (1, 4):
             with self.subTest(shards=shards):
                 server = self.serve(f"data-{shards}", "--shards", str(shards))
-                create = server.client.create_memory
-                memory = create("vectors", 3, value="vector", value_dim=5)
+                memory = server.client.create_memory("vectors", 3, value="vector", value_dim=5)
                 memory = self.life_of(server, memory, vectors[:rows], vectors[rows:], lambda v: np.asarray(v).tolist())
                 out = self.scratch / f"vectors-{shards}"
                 server.cli("export", "vectors", "--out", out)
@@ -133,7 +132,7 @@ class ValuesOfEveryKind(harness.SystemTest):
                 expected = np.concatenate([vectors[:3], vectors[rows:], vectors[4:rows]])
                 np.testing.assert_array_equal(np.load(out / "values.npy")[order], expected)
 
-                memory = create("blobs", 3, value="bytes")
+                memory = server.client.create_memory("blobs", 3, value="bytes")
                 memory = self.life_of(server, memory, blobs[:rows], blobs[rows:], list)
                 out = self.scratch / f"blobs-{shards}"
                 server.cli("export", "blobs", "--out", out)
@@ -142,7 +141,7 @@ class ValuesOfEveryKind(harness.SystemTest):
                 texts = [data[offsets[i] : offsets[i + 1]] for i in order]
                 self.assertEqual(texts, blobs[:3] + blobs[rows:] + blobs[4:rows])
 
-                memory = create("sparse", 3, value="sparse", vocab_size=vocabulary)
+                memory = server.client.create_memory("sparse", 3, value="sparse", vocab_size=vocabulary)
                 memory = self.life_of(
                     server, memory, sparse[:rows], sparse[rows:], lambda v: v.dense(vocabulary).tolist()
                 )

@@ -62,19 +62,23 @@ class Aliases(harness.SystemTest):
         super().setUp()
         self.keys = self.random.normal(size=(ROWS, DIMENSION)).astype(np.float32)
 
+    def wait_for_answers(self, reader, more):
+        seen = len(reader.generations)
+        while len(reader.generations) < seen + more and not reader.failures:
+            time.sleep(0.005)
+
     def test_a_reader_never_sees_a_mix_nor_an_error_while_memories_are_replaced(self):
         for shards in (1, 4):
             with self.subTest(shards=shards):
                 server = self.serve_generation(shards)
                 reader = Reader(server.address, self.keys[:8])
                 reader.start()
+                self.wait_for_answers(reader, 1)  # of the first memory
                 for generation in range(1, GENERATIONS + 1):
                     fresh = server.client.replace("live", self.keys, np.full(ROWS, generation))
                     self.assertEqual(server.client.aliases(), {"live": fresh.name})
                     self.assertEqual([each.name for each in server.client.memories()], [fresh.name])
-                    seen = len(reader.generations)
-                    while len(reader.generations) < seen + 8 and not reader.failures:
-                        time.sleep(0.005)
+                    self.wait_for_answers(reader, 8)
                 reader.over.set()
                 reader.join()
                 self.assertEqual(reader.failures, [])
