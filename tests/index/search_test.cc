@@ -6,6 +6,7 @@
 #include <list>
 
 #include "tests/index/random_partition.h"
+#include "tests/storage/test_scale.h"
 
 namespace mneme {
 namespace {
@@ -21,6 +22,7 @@ using testing::Seal;
 using testing::TrainOn;
 
 constexpr uint64_t kSeed = 9;
+constexpr int kRounds = kSanitized ? 3 : 12;
 
 void ExpectOracle(const std::vector<const Partition*>& partitions, const SearchRequest& request, const SearchResult& result) {
   ASSERT_EQ(result.neighbours.queries(), request.query_count);
@@ -48,7 +50,7 @@ class SearchOf : public ::testing::TestWithParam<std::tuple<Metric, Dtype, size_
 
 TEST_P(SearchOf, AnswersExactlyWhatABruteForceSearchFindsHoweverTheRowsAreCut) {
   RandomKeys random(kSeed);
-  for (int round = 0; round < 12; ++round) {
+  for (int round = 0; round < kRounds; ++round) {
     SCOPED_TRACE("round " + std::to_string(round) + " seed " + std::to_string(kSeed));
     const IndexSpec spec = Spec(random);
     std::list<Partition> partitions;
@@ -80,7 +82,7 @@ TEST_P(SearchOf, AnswersExactlyWhatABruteForceSearchFindsHoweverTheRowsAreCut) {
 
 TEST_P(SearchOf, FindsAllThatMatchApproximatelyToo) {
   RandomKeys random(kSeed + 1);
-  for (int round = 0; round < 12; ++round) {
+  for (int round = 0; round < kRounds; ++round) {
     SCOPED_TRACE("round " + std::to_string(round) + " seed " + std::to_string(kSeed + 1));
     const IndexSpec spec = Spec(random);
     const Partition partition(3, spec, 60 + random.Below(600), random);
@@ -140,7 +142,7 @@ TEST_P(SearchOf, AnswersASelectiveFilterExactlyWhateverWasAsked) {
 
 TEST_P(SearchOf, ScoresGivenRowsLikeASearchDoes) {
   RandomKeys random(kSeed + 2);
-  for (int round = 0; round < 12; ++round) {
+  for (int round = 0; round < kRounds; ++round) {
     SCOPED_TRACE("round " + std::to_string(round) + " seed " + std::to_string(kSeed + 2));
     const IndexSpec spec = Spec(random);
     const Partition partition(3, spec, 60 + random.Below(300), random);

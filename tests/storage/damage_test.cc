@@ -169,7 +169,7 @@ TEST_F(DamageTest, ALogCutAnywhereIsRefusedOrAPrefix) {
   const Victim victim = OneLog();
   const std::string log = victim.logs.back();
   const size_t size = fs::file_size(victim.path + "/" + log);
-  const size_t stride = FullTests() ? 1 : size / 150 | 1;
+  const size_t stride = FullTests() ? 1 : size / Repetitions(150, size) | 1;
   ASSERT_LT(victim.acknowledged_log_bytes, size);
   size_t refused = 0;
   size_t prefixes = 0;
@@ -221,7 +221,7 @@ TEST_F(DamageTest, ALogThatEndsBeforeTheNextOneBeginsIsRefused) {
     const std::string mark = victim.path + "/WATERMARK";
     WriteBytes(mark, Watermark(victim.history.rbegin()->first));
     const size_t size = fs::file_size(victim.path + "/" + victim.logs[0]);
-    const size_t stride = FullTests() ? 7 : 211;
+    const size_t stride = kSanitized ? 1009 : FullTests() ? 7 : 211;
     for (size_t cut = 0; cut < size; cut += stride) {
       SCOPED_TRACE(absl::StrCat("cut at byte ", cut, " of ", size));
       Sequence applied = 0;
@@ -261,13 +261,13 @@ TEST_F(DamageTest, AHoleBehindAllThatWasAcknowledgedEndsTheLog) {
 
 TEST_F(DamageTest, AFlippedBitAnywhereNeverGivesAWrongAnswer) {
   const Victim victims[] = {OneLog(), (model_ = StoreModel(), TwoLogs())};
-  // At least 500 in either form.
-  const int flips = FullTests() ? 5000 : 500;
+  // At least 500 in either form of a build without sanitizers.
+  const uint64_t flips = Repetitions(500, 5000);
   // Where the flips go: every kind of file, most of them where most bytes are.
   const std::vector<std::string> kinds = {".log", ".log", ".log", ".sst", ".sst", ".sst", "MANIFEST", "MANIFEST",
                                           "CURRENT", "OPTIONS", "WATERMARK"};
   std::map<std::string, std::map<std::string, int>> outcomes;
-  for (int hits = 0; hits < flips;) {
+  for (uint64_t hits = 0; hits < flips;) {
     const Victim& victim = victims[random_() % 2];
     const std::string& kind = kinds[random_() % kinds.size()];
     const std::vector<std::string> files = FilesOf(victim.path, kind);

@@ -277,9 +277,9 @@ TEST_P(EntryStoreTest, RefusesASequenceThatFallsBackAndEveryWriteAfterIt) {
 
 TEST_P(EntryStoreTest, AgreesWithItsModelOverRandomBatches) {
   std::mt19937_64 random(TestSeed());
-  const int batches = FullTests() ? 5000 : 400;
+  const uint64_t batches = Repetitions(400, 5000);
   StoreModel model;
-  for (int i = 0; i < batches; ++i) {
+  for (uint64_t i = 0; i < batches; ++i) {
     const OwnedBatch next = model.RandomBatch(random);
     ASSERT_TRUE(store_->Commit(next.batch).ok());
     model.Apply(next.batch);

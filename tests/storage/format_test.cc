@@ -257,10 +257,10 @@ TEST(FormatTest, EveryTruncationAndEveryTrailingByteIsRefused) {
 // Whatever is accepted is what its encoder would write: no two byte strings mean the same.
 TEST(FormatTest, RandomMutationsAreRefusedOrMeanSomethingElse) {
   std::mt19937_64 random(TestSeed());
-  const int rounds = FullTests() ? 2'000'000 : 100'000;
+  const uint64_t rounds = Repetitions(100'000, 2'000'000);
   for (const Decoder& decoder : Decoders()) {
-    int accepted = 0;
-    for (int i = 0; i < rounds / 14; ++i) {
+    uint64_t accepted = 0;
+    for (uint64_t i = 0; i < rounds / 14; ++i) {
       const std::string& example = decoder.examples[random() % decoder.examples.size()];
       std::string bytes = example;
       for (uint64_t changes = 1 + random() % 3; changes > 0 && !bytes.empty(); --changes) {

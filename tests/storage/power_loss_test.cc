@@ -101,16 +101,16 @@ void PowerLossTest::Trial(uint64_t seed, PowerLossFileSystem::Survival survival)
 TEST_F(PowerLossTest, KeepsEveryAcknowledgedBatchAndAPrefixOfTheRest) {
   using Survival = PowerLossFileSystem::Survival;
   const uint64_t seed = TestSeed();
-  const int trials = FullTests() ? 2000 : 200;
-  for (int i = 0; i < trials; ++i) {
+  const uint64_t trials = Repetitions(200, 2000);
+  for (uint64_t i = 0; i < trials; ++i) {
     const Survival survival = i % 3 == 0 ? Survival::kNone : i % 3 == 1 ? Survival::kBytes : Survival::kNames;
-    Trial(seed + 1000 * static_cast<uint64_t>(i), survival);
+    Trial(seed + 1000 * i, survival);
     if (HasFailure()) break;
   }
   std::cout << trials << " cuts; acknowledged batches " << acknowledged_total_ << ", all present; of "
             << unacknowledged_total_ << " written ones " << kept_total_ << " present" << std::endl;
   // The trials mean something: batches were acknowledged, and batches were really lost.
-  EXPECT_GT(acknowledged_total_, static_cast<uint64_t>(trials));
+  EXPECT_GT(acknowledged_total_, trials);
   EXPECT_LT(kept_total_, unacknowledged_total_);
 }
 

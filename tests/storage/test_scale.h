@@ -13,6 +13,19 @@ inline bool FullTests() {
   return full != nullptr && *full == '1';
 }
 
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+inline constexpr bool kSanitized = true;
+#else
+inline constexpr bool kSanitized = false;
+#endif
+
+// How often a randomised test repeats. A sanitizer, ten times slower, looks at every path but not for rare states: it
+// makes a fifth of the repetitions.
+inline uint64_t Repetitions(uint64_t bounded, uint64_t full) {
+  if (FullTests()) return full;
+  return kSanitized ? (bounded + 4) / 5 : bounded;
+}
+
 // MNEME_TEST_SEED, or a fixed one.
 inline uint64_t TestSeed() {
   const char* seed = std::getenv("MNEME_TEST_SEED");
