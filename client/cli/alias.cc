@@ -56,14 +56,13 @@ absl::Status List(Session& session) {
 }  // namespace
 
 void AddAlias(CLI::App& app, Action& action) {
-  CLI::App* verb = AddVerb(app, "alias", "Name memories by what points to them: set, drop, list", kMemories,
-                           "  mneme alias set live wiki-2\n  mneme alias list");
-  verb->require_subcommand(1);
+  CLI::App* group = AddVerbGroup(app, "alias", "Name memories by what points to them: set, drop, list", kMemories,
+                                 "  mneme alias set live wiki-2\n  mneme alias list");
   auto request = std::make_shared<v1::SetAliasRequest>();
   auto alias = std::make_shared<std::string>();
   auto memory = std::make_shared<std::string>();
   auto expected = std::make_shared<std::string>();
-  CLI::App* set = AddVerb(*verb, "set", "Point an alias to a memory: make it, or swing it at one moment", kMemories,
+  CLI::App* set = AddVerb(*group, "set", "Point an alias to a memory: make it, or swing it at one moment", kMore,
                           "  mneme alias set live wiki-2\n  mneme alias set live wiki-2 --expected wiki-1");
   set->add_option("alias", *alias, "The alias")->required()->type_name("");
   set->add_option("memory", *memory, "The memory's name")->required()->type_name("");
@@ -76,10 +75,10 @@ void AddAlias(CLI::App& app, Action& action) {
     if (given->count() > 0) request->set_expected_memory(*expected);
     action = [request](Session& session) { return Set(*request, session); };
   });
-  CLI::App* drop = AddVerb(*verb, "drop", "Drop an alias; the memory stays", kMemories, "  mneme alias drop live");
+  CLI::App* drop = AddVerb(*group, "drop", "Drop an alias; the memory stays", kMore, "  mneme alias drop live");
   drop->add_option("alias", *alias, "The alias")->required()->type_name("");
   drop->callback([alias, &action] { action = [alias](Session& session) { return Drop(*alias, session); }; });
-  CLI::App* list = AddVerb(*verb, "list", "List the aliases", kMemories, "  mneme alias list -o json");
+  CLI::App* list = AddVerb(*group, "list", "List the aliases", kMore, "  mneme alias list -o json");
   list->callback([&action] { action = [](Session& session) { return List(session); }; });
 }
 
