@@ -55,32 +55,30 @@ absl::Status List(Session& session) {
 
 }  // namespace
 
-void AddAlias(CLI::App& app, Action& action) {
-  CLI::App* verb = AddVerb(app, "alias", "Name memories by what points to them: set, drop, list", kMemories,
-                           "  mneme alias set live wiki-2\n  mneme alias list");
-  verb->require_subcommand(1);
+void AddAlias(Command app, Action& action) {
+  Command group = app.AddVerbGroup("alias", "Name memories by what points to them: set, drop, list", kMemories,
+                                   "  mneme alias set live wiki-2\n  mneme alias list");
   auto request = std::make_shared<v1::SetAliasRequest>();
   auto alias = std::make_shared<std::string>();
   auto memory = std::make_shared<std::string>();
-  auto expected = std::make_shared<std::string>();
-  CLI::App* set = AddVerb(*verb, "set", "Point an alias to a memory: make it, or swing it at one moment", kMemories,
-                          "  mneme alias set live wiki-2\n  mneme alias set live wiki-2 --expected wiki-1");
-  set->add_option("alias", *alias, "The alias")->required()->type_name("");
-  set->add_option("memory", *memory, "The memory's name")->required()->type_name("");
-  const CLI::Option* given =
-      set->add_option("--expected", *expected, "Only if it points to this memory before; \"\": if it is new")
-          ->type_name("MEMORY");
-  set->callback([=, &action] {
+  auto expected = std::make_shared<std::optional<std::string>>();
+  Command set = group.AddVerb("set", "Point an alias to a memory: make it, or swing it at one moment", kMore,
+                              "  mneme alias set live wiki-2\n  mneme alias set live wiki-2 --expected wiki-1");
+  set.AddOption("alias", *alias, "The alias").Required().Type("");
+  set.AddOption("memory", *memory, "The memory's name").Required().Type("");
+  set.AddOption("--expected", *expected, "Only if it points to this memory before; \"\": if it is new")
+      .Type("MEMORY");
+  set.WhenGiven([=, &action] {
     request->set_alias(*alias);
     request->set_memory(*memory);
-    if (given->count() > 0) request->set_expected_memory(*expected);
+    if (expected->has_value()) request->set_expected_memory(**expected);
     action = [request](Session& session) { return Set(*request, session); };
   });
-  CLI::App* drop = AddVerb(*verb, "drop", "Drop an alias; the memory stays", kMemories, "  mneme alias drop live");
-  drop->add_option("alias", *alias, "The alias")->required()->type_name("");
-  drop->callback([alias, &action] { action = [alias](Session& session) { return Drop(*alias, session); }; });
-  CLI::App* list = AddVerb(*verb, "list", "List the aliases", kMemories, "  mneme alias list -o json");
-  list->callback([&action] { action = [](Session& session) { return List(session); }; });
+  Command drop = group.AddVerb("drop", "Drop an alias; the memory stays", kMore, "  mneme alias drop live");
+  drop.AddOption("alias", *alias, "The alias").Required().Type("");
+  drop.WhenGiven([alias, &action] { action = [alias](Session& session) { return Drop(*alias, session); }; });
+  Command list = group.AddVerb("list", "List the aliases", kMore, "  mneme alias list -o json");
+  list.WhenGiven([&action] { action = [](Session& session) { return List(session); }; });
 }
 
 }  // namespace mneme::cli

@@ -204,28 +204,30 @@ absl::Status Attention(const AttentionOptions& options, Session& session) {
 
 }  // namespace
 
-void AddAttention(CLI::App& app, Action& action) {
-  CLI::App* verb = AddVerb(app, "attention", "Read a weighted mean of vector values", kQuestions,
-                           "  mneme attention slots --keys z.npy --shrink 0.05\n"
-                           "  mneme attention residuals --keys q.npy -k 20 --kernel exp_neg_distance --scale 0.3 -o json");
+void AddAttention(Command app, Action& action) {
+  Command verb = app.AddVerb("attention", "Read a weighted mean of vector values", kQuestions,
+                             "  mneme attention slots --keys z.npy --shrink 0.05\n"
+                             "  mneme attention residuals --keys q.npy -k 20 --kernel exp_neg_distance "
+                              "--scale 0.3 -o json");
   auto options = std::make_shared<AttentionOptions>();
-  AddSearchOptions(*verb, options->search);
-  verb->add_option("-k", options->k, "Neighbours of each key; 0: all entries")->type_name("K")->capture_default_str()
-      ->check(CLI::Range(0U, limits::kMaxK));
-  verb->add_option("--kernel", options->kernel, "exp of score / SCALE, or of -distance / SCALE")->capture_default_str()
-      ->check(CLI::IsMember({"softmax", "exp_neg_distance"}));
-  verb->add_option("--scale", options->scale, "T, or sigma")->type_name("SCALE")->capture_default_str()
-      ->check(CLI::Range(limits::kMinTemperature, limits::kMaxTemperature));
-  verb->add_option("--shrink", options->shrink, "Weights below it are dropped, the rest is normalised again")
-      ->type_name("LAMBDA")->capture_default_str();
-  verb->add_flag("--keep-ties", options->keep_ties, "Entries as near as the k-th take part");
-  verb->add_flag("--weights", options->weights, "Also tell ids and weights");
-  verb->add_flag("--statistics", options->statistics, "Also tell what was searched");
-  verb->add_option("--out", options->out, "Where the outputs go too, f64 [n x value dimension]")->type_name("FILE.npy");
-  AddGroupOptions(*verb, options->groups);
-  verb->add_option("--groups-out", options->groups_out, "Where their outputs go too, f64")->type_name("FILE.npy")
-      ->group(kGroups);
-  verb->callback([options, &action] {
+  AddSearchOptions(verb, options->search);
+  AddVocabularyFile(verb, options->search.vocabulary);
+  verb.AddOption("-k", options->k, "Neighbours of each key; 0: all entries").Type("K").ShowDefault()
+      .Range(0U, limits::kMaxK);
+  verb.AddOption("--kernel", options->kernel, "exp of score / SCALE, or of -distance / SCALE").ShowDefault()
+      .OneOf({"softmax", "exp_neg_distance"});
+  verb.AddOption("--scale", options->scale, "T, or sigma").Type("SCALE").ShowDefault()
+      .Range(limits::kMinTemperature, limits::kMaxTemperature);
+  verb.AddOption("--shrink", options->shrink, "Weights below it are dropped, the rest is normalised again")
+      .Type("LAMBDA").ShowDefault();
+  verb.AddFlag("--keep-ties", options->keep_ties, "Entries as near as the k-th take part");
+  verb.AddFlag("--weights", options->weights, "Also tell ids and weights");
+  verb.AddFlag("--statistics", options->statistics, "Also tell what was searched");
+  verb.AddOption("--out", options->out, "Where the outputs go too, f64 [n x value dimension]").Type("FILE.npy");
+  AddGroupOptions(verb, options->groups);
+  verb.AddOption("--groups-out", options->groups_out, "Where their outputs go too, f64").Type("FILE.npy")
+      .Group(kGroups);
+  verb.WhenGiven([options, &action] {
     action = [options](Session& session) { return Attention(*options, session); };
   });
 }

@@ -111,38 +111,36 @@ absl::Status Probe(const ProbeOptions& options, Session& session) {
   return absl::OkStatus();
 }
 
-void AddProbe(CLI::App& app, Action& action) {
-  CLI::App* verb = AddVerb(app, "probe", "Measure the recall of approximate search", kMemories,
-                           "  mneme probe wiki -k 1024 --recall 0.99\n  mneme probe wiki -k 10 --keys queries.npy");
+void AddProbe(Command app, Action& action) {
+  Command verb = app.AddVerb("probe", "Measure the recall of approximate search", kMemories,
+                             "  mneme probe wiki -k 1024 --recall 0.99\n  mneme probe wiki -k 10 --keys queries.npy");
   auto options = std::make_shared<ProbeOptions>();
-  verb->add_option("memory", options->memory, "The memory's name")->required()->type_name("");
-  verb->add_option("-k", options->k, "Neighbours")->type_name("K")->capture_default_str()
-      ->check(CLI::Range(1U, limits::kMaxK));
-  verb->add_option("--keys", options->keys, "Queries; stored keys without")->type_name("FILE.npy");
-  verb->add_option("--sample", options->sample, "How many queries")->type_name("N")->capture_default_str()
-      ->check(CLI::Range(1U, static_cast<uint32_t>(limits::kMaxQueryRows)));
-  verb->add_option("--temperature", options->temperature, "Tokens: T of the distributions compared")->type_name("T")
-      ->capture_default_str()->check(CLI::Range(limits::kMinTemperature, limits::kMaxTemperature));
-  AddAccuracyOptions(*verb, options->accuracy);
-  verb->callback([options, &action] {
+  verb.AddOption("memory", options->memory, "The memory's name").Required().Type("");
+  verb.AddOption("-k", options->k, "Neighbours").Type("K").ShowDefault().Range(1U, limits::kMaxK);
+  verb.AddOption("--keys", options->keys, "Queries; stored keys without").Type("FILE.npy");
+  verb.AddOption("--sample", options->sample, "How many queries").Type("N").ShowDefault()
+      .Range(1U, static_cast<uint32_t>(limits::kMaxQueryRows));
+  verb.AddOption("--temperature", options->temperature, "Tokens: T of the distributions compared").Type("T")
+      .ShowDefault().Range(limits::kMinTemperature, limits::kMaxTemperature);
+  AddAccuracyOptions(verb, options->accuracy);
+  verb.WhenGiven([options, &action] {
     action = [options](Session& session) { return Probe(*options, session); };
   });
 }
 
 }  // namespace
 
-void AddBuild(CLI::App& app, Action& action) {
-  CLI::App* verb = AddVerb(app, "build", "Bring the index up to date now", kMemories,
-                           "  mneme build wiki\n  mneme build wiki --retrain\n"
-                           "  mneme build wiki --centroids trained.faiss");
+void AddBuild(Command app, Action& action) {
+  Command verb = app.AddVerb("build", "Bring the index up to date now", kMemories,
+                             "  mneme build wiki\n  mneme build wiki --retrain\n"
+                             "  mneme build wiki --centroids trained.faiss");
   auto name = std::make_shared<std::string>();
   auto retrain = std::make_shared<bool>(false);
-  verb->add_option("memory", *name, "The memory's name")->required()->type_name("");
-  verb->add_flag("--retrain", *retrain, "Train anew even where nothing asks for it");
+  verb.AddOption("memory", *name, "The memory's name").Required().Type("");
+  verb.AddFlag("--retrain", *retrain, "Train anew even where nothing asks for it");
   auto centroids = std::make_shared<std::string>();
-  verb->add_option("--centroids", *centroids, "Build on those of a trained FAISS IVFFlat index")
-      ->type_name("FILE.faiss");
-  verb->callback([name, retrain, centroids, &action] {
+  verb.AddOption("--centroids", *centroids, "Build on those of a trained FAISS IVFFlat index").Type("FILE.faiss");
+  verb.WhenGiven([name, retrain, centroids, &action] {
     action = [name, retrain, centroids](Session& session) -> absl::Status {
       v1::BuildIndexRequest request;
       request.set_memory(*name);

@@ -100,30 +100,27 @@ absl::Status Centroids(const CentroidsOptions& options, Session& session) {
 
 }  // namespace
 
-void AddCentroids(CLI::App& app, Action& action) {
-  CLI::App* verb = AddVerb(app, "centroids", "Sum the keys of each label to one vector", kQuestions,
-                           "  mneme centroids images --labels 0,1,2 --rows text.npy --mix-weight 0.7 -o json\n"
-                           "  mneme centroids images --keys targets.npy -k 10 --exact --out centroids.npy");
+void AddCentroids(Command app, Action& action) {
+  Command verb = app.AddVerb("centroids", "Sum the keys of each label to one vector", kQuestions,
+                             "  mneme centroids images --labels 0,1,2 --rows text.npy --mix-weight 0.7 -o json\n"
+                             "  mneme centroids images --keys targets.npy -k 10 --exact --out centroids.npy");
   auto options = std::make_shared<CentroidsOptions>();
-  verb->add_option("memory", options->memory, "The memory's name")->required()->type_name("");
-  verb->add_option("--labels", options->labels, "The labels wanted, in this order; else all")->delimiter(',')
-      ->allow_extra_args(false)->type_name("N,..");
-  verb->add_flag("--mean", options->mean, "The mean instead of the unit vector of the sum");
-  auto* rows = verb->add_option("--rows", options->rows, "A row for each label, mixed with its centroid")
-      ->type_name("FILE.npy");
-  verb->add_option("--mix-weight", options->mix_weight, "Of these rows")->type_name("ALPHA")->capture_default_str()
-      ->check(CLI::Range(0.0, 1.0))->needs(rows);
-  verb->add_option("--out", options->out, "Where the centroids go too, f64 [labels x dimension]")
-      ->type_name("FILE.npy");
-  verb->add_option("--mixed-out", options->mixed_out, "Where the mixed rows go too, f64")->type_name("FILE.npy")
-      ->needs(rows);
-  auto* keys = verb->add_option("--keys", options->keys, "Only what is among the K nearest of any of these")
-      ->type_name("FILE.npy")->group("Which entries");
-  verb->add_option("-k", options->k, "K")->type_name("K")->capture_default_str()->check(CLI::Range(1U, limits::kMaxK))
-      ->needs(keys)->group("Which entries");
-  AddSelectionOptions(*verb, options->selection);
-  AddAccuracyOptions(*verb, options->accuracy);
-  verb->callback([options, &action] {
+  verb.AddOption("memory", options->memory, "The memory's name").Required().Type("");
+  verb.AddOption("--labels", options->labels, "The labels wanted, in this order; else all").Commas().Type("N,..");
+  verb.AddFlag("--mean", options->mean, "The mean instead of the unit vector of the sum");
+  verb.AddOption("--rows", options->rows, "A row for each label, mixed with its centroid").Type("FILE.npy");
+  verb.AddOption("--mix-weight", options->mix_weight, "Of these rows").Type("ALPHA").ShowDefault()
+      .Range(0.0, 1.0).Needs("--rows");
+  verb.AddOption("--out", options->out, "Where the centroids go too, f64 [labels x dimension]").Type("FILE.npy");
+  verb.AddOption("--mixed-out", options->mixed_out, "Where the mixed rows go too, f64").Type("FILE.npy")
+      .Needs("--rows");
+  verb.AddOption("--keys", options->keys, "Only what is among the K nearest of any of these")
+      .Type("FILE.npy").Group("Which entries");
+  verb.AddOption("-k", options->k, "K").Type("K").ShowDefault().Range(1U, limits::kMaxK)
+      .Needs("--keys").Group("Which entries");
+  AddSelectionOptions(verb, options->selection);
+  AddAccuracyOptions(verb, options->accuracy);
+  verb.WhenGiven([options, &action] {
     action = [options](Session& session) { return Centroids(*options, session); };
   });
 }

@@ -11,54 +11,46 @@
 namespace mneme::cli {
 namespace {
 
-// "--keys", "-k", ..: what an option can be written as.
-std::vector<std::string> Spellings(const CLI::Option& option) {
-  std::vector<std::string> spellings;
-  for (const std::string& name : option.get_snames()) spellings.push_back("-" + name);
-  for (const std::string& name : option.get_lnames()) spellings.push_back("--" + name);
-  return spellings;
-}
-
-std::vector<std::string> OptionWords(const CLI::App& verb) {
+std::vector<std::string> OptionWords(const Command& verb) {
   std::vector<std::string> words;
-  for (const CLI::Option* option : verb.get_options([](const CLI::Option* o) { return !o->get_positional(); })) {
-    for (std::string& spelling : Spellings(*option)) words.push_back(std::move(spelling));
+  for (const OptionSummary& option : verb.Options()) {
+    words.insert(words.end(), option.spellings.begin(), option.spellings.end());
   }
   return words;
 }
 
-std::vector<std::string> VerbNames(const CLI::App& app) {
+std::vector<std::string> VerbNames(const Command& app) {
   std::vector<std::string> names;
-  for (const CLI::App* verb : VerbsOf(app)) names.push_back(verb->get_name());
+  for (const Command& verb : app.Verbs()) names.push_back(verb.name());
   return names;
 }
 
 // Every verb, those of groups after their group.
-std::vector<const CLI::App*> AllVerbs(const CLI::App& app) {
-  std::vector<const CLI::App*> all;
-  for (const CLI::App* verb : VerbsOf(app)) {
+std::vector<Command> AllVerbs(const Command& app) {
+  std::vector<Command> all;
+  for (const Command& verb : app.Verbs()) {
     all.push_back(verb);
-    for (const CLI::App* nested : AllVerbs(*verb)) all.push_back(nested);
+    for (const Command& nested : AllVerbs(verb)) all.push_back(nested);
   }
   return all;
 }
 
 // " create", " state put", ..: what the scripts gather word by word to know which verb is being written.
-std::string At(const CLI::App& verb) { return " " + VerbPath(verb); }
+std::string At(const Command& verb) { return " " + verb.Path(); }
 
-std::string PathsOf(const CLI::App& app, const std::string& separator) {
+std::string PathsOf(const Command& app, const std::string& separator) {
   std::vector<std::string> paths;
-  for (const CLI::App* verb : AllVerbs(app)) paths.push_back("'" + At(*verb) + "'");
+  for (const Command& verb : AllVerbs(app)) paths.push_back("'" + At(verb) + "'");
   return absl::StrJoin(paths, separator);
 }
 
 // After a verb its options and the global ones, and files; after a group its verbs.
-std::string Bash(const CLI::App& app) {
+std::string Bash(const Command& app) {
   std::string cases;
   const std::string global = absl::StrJoin(OptionWords(app), " ");
-  for (const CLI::App* verb : AllVerbs(app)) {
-    absl::StrAppend(&cases, "    '", At(*verb), "') verbs=\"", absl::StrJoin(VerbNames(*verb), " "), "\"; words=\"",
-                    absl::StrJoin(OptionWords(*verb), " "), " ", global, "\" ;;\n");
+  for (const Command& verb : AllVerbs(app)) {
+    absl::StrAppend(&cases, "    '", At(verb), "') verbs=\"", absl::StrJoin(VerbNames(verb), " "), "\"; words=\"",
+                    absl::StrJoin(OptionWords(verb), " "), " ", global, "\" ;;\n");
   }
   return absl::StrCat(
       "_mneme() {\n"
@@ -88,34 +80,34 @@ std::string Quoted(const std::string& text) {
   return quoted;
 }
 
-std::string ZshOptions(const CLI::App& verb) {
+std::string ZshOptions(const Command& verb) {
   std::string options;
-  for (const CLI::Option* option : verb.get_options([](const CLI::Option* o) { return !o->get_positional(); })) {
-    for (const std::string& spelling : Spellings(*option)) {
-      absl::StrAppend(&options, " '*", spelling, "[", Quoted(option->get_description()), "]",
-                      option->get_expected_max() > 0 ? ": :_files" : "", "'");
+  for (const OptionSummary& option : verb.Options()) {
+    for (const std::string& spelling : option.spellings) {
+      absl::StrAppend(&options, " '*", spelling, "[", Quoted(option.description), "]",
+                      option.takes_value ? ": :_files" : "", "'");
     }
   }
   return options;
 }
 
 // Options after a dash, else the verbs of `app`, which has some.
-std::string ZshVerbs(const CLI::App& app, const std::string& options) {
+std::string ZshVerbs(const Command& app, const std::string& options) {
   std::string verbs;
-  for (const CLI::App* verb : VerbsOf(app)) {
-    absl::StrAppend(&verbs, " '", verb->get_name(), ":", Quoted(verb->get_description()), "'");
+  for (const Command& verb : app.Verbs()) {
+    absl::StrAppend(&verbs, " '", verb.name(), ":", Quoted(verb.description()), "'");
   }
   return absl::StrCat("verbs=(", verbs, " ); if [[ $words[CURRENT] == -* ]]; then _arguments", options,
                       "; else _describe verb verbs; fi ;;\n");
 }
 
-std::string Zsh(const CLI::App& app) {
+std::string Zsh(const Command& app) {
   std::string cases;
-  for (const CLI::App* verb : AllVerbs(app)) {
-    const std::string options = ZshOptions(*verb) + ZshOptions(app);
-    absl::StrAppend(&cases, "    '", At(*verb), "') ",
-                    VerbsOf(*verb).empty() ? absl::StrCat("_arguments", options, " '*: :_files' ;;\n")
-                                           : ZshVerbs(*verb, options));
+  for (const Command& verb : AllVerbs(app)) {
+    const std::string options = ZshOptions(verb) + ZshOptions(app);
+    absl::StrAppend(&cases, "    '", At(verb), "') ",
+                    verb.Verbs().empty() ? absl::StrCat("_arguments", options, " '*: :_files' ;;\n")
+                                           : ZshVerbs(verb, options));
   }
   return absl::StrCat("#compdef mneme\n_mneme() {\n  local at=\"\" word\n  local -a verbs\n"
                       "  for word in \"${(@)words[2,CURRENT-1]}\"; do\n"
@@ -124,58 +116,59 @@ std::string Zsh(const CLI::App& app) {
                       "  esac\n}\ncompdef _mneme mneme\n");
 }
 
-std::string FishOptions(const CLI::App& verb, const std::string& condition) {
+std::string FishOptions(const Command& verb, const std::string& condition) {
   std::string lines;
-  for (const CLI::Option* option : verb.get_options([](const CLI::Option* o) { return !o->get_positional(); })) {
+  for (const OptionSummary& option : verb.Options()) {
     std::string line = absl::StrCat("complete -c mneme", condition);
-    for (const std::string& name : option->get_snames()) absl::StrAppend(&line, " -s ", name);
-    for (const std::string& name : option->get_lnames()) absl::StrAppend(&line, " -l ", name);
-    if (option->get_expected_max() > 0) line += " -r";
-    absl::StrAppend(&lines, line, " -d '", Quoted(option->get_description()), "'\n");
+    for (const std::string& spelling : option.spellings) {
+      const bool is_long = spelling[1] == '-';
+      absl::StrAppend(&line, is_long ? " -l " : " -s ", spelling.substr(is_long ? 2 : 1));
+    }
+    if (option.takes_value) line += " -r";
+    absl::StrAppend(&lines, line, " -d '", Quoted(option.description), "'\n");
   }
   return lines;
 }
 
-std::string FishVerbs(const CLI::App& app, const std::string& at) {
+std::string FishVerbs(const Command& app, const std::string& at) {
   std::string lines;
-  for (const CLI::App* verb : VerbsOf(app)) {
-    absl::StrAppend(&lines, "complete -c mneme -f -n \"__mneme_at '", at, "'\" -a ", verb->get_name(), " -d '",
-                    Quoted(verb->get_description()), "'\n");
+  for (const Command& verb : app.Verbs()) {
+    absl::StrAppend(&lines, "complete -c mneme -f -n \"__mneme_at '", at, "'\" -a ", verb.name(), " -d '",
+                    Quoted(verb.description()), "'\n");
   }
   return lines;
 }
 
-std::string Fish(const CLI::App& app) {
+std::string Fish(const Command& app) {
   std::string script = absl::StrCat(
       "function __mneme_at\n  set -l at \"\"\n  for word in (commandline -opc)[2..-1]\n    switch \"$at $word\"\n"
       "      case ", PathsOf(app, " "), "\n        set at \"$at $word\"\n    end\n  end\n"
       "  test \"$at\" = \"$argv[1]\"\nend\n",
       FishOptions(app, ""), FishVerbs(app, ""));
-  for (const CLI::App* verb : AllVerbs(app)) {
-    absl::StrAppend(&script, FishVerbs(*verb, At(*verb)),
-                    FishOptions(*verb, absl::StrCat(" -n \"__mneme_at '", At(*verb), "'\"")));
+  for (const Command& verb : AllVerbs(app)) {
+    absl::StrAppend(&script, FishVerbs(verb, At(verb)),
+                    FishOptions(verb, absl::StrCat(" -n \"__mneme_at '", At(verb), "'\"")));
   }
   return script;
 }
 
 }  // namespace
 
-void AddCompletion(CLI::App& app, Action& action) {
-  CLI::App* verb = AddVerb(app, "completion", "Print a completion script for bash, zsh or fish", kServer,
-                           "  source <(mneme completion bash)\n  mneme completion fish > "
-                           "~/.config/fish/completions/mneme.fish");
+void AddCompletion(Command app, Action& action) {
+  Command verb = app.AddVerb("completion", "Print a completion script for bash, zsh or fish", kServer,
+                             "  source <(mneme completion bash)\n  mneme completion fish > "
+                             "~/.config/fish/completions/mneme.fish");
   auto shell = std::make_shared<std::string>();
-  verb->add_option("shell", *shell, "bash, zsh or fish")->required()->type_name("")
-      ->check(CLI::IsMember({"bash", "zsh", "fish"}));
-  verb->callback([shell, &action, &app] {
-    action = [shell, &app](Session& session) {
+  verb.AddOption("shell", *shell, "bash, zsh or fish").Required().Type("").OneOf({"bash", "zsh", "fish"});
+  verb.WhenGiven([shell, &action, app] {
+    action = [shell, app](Session& session) {
       session.Print(*shell == "bash" ? Bash(app) : *shell == "zsh" ? Zsh(app) : Fish(app));
       return absl::OkStatus();
     };
   });
 
-  CLI::App* version = AddVerb(app, "version", "Print the version of this program", kServer, "  mneme version");
-  version->callback([&action] {
+  Command version = app.AddVerb("version", "Print the version of this program", kServer, "  mneme version");
+  version.WhenGiven([&action] {
     action = [](Session& session) {
       session.Print(session.json() ? absl::StrCat("{\"version\":\"", Version(), "\"}\n")
                                    : absl::StrCat("mneme ", Version(), "\n"));

@@ -60,35 +60,35 @@ absl::Status Create(const CreateOptions& options, Session& session) {
 
 }  // namespace
 
-void AddCreate(CLI::App& app, Action& action) {
-  CLI::App* verb = AddVerb(app, "create", "Create a memory", kMemories,
-                           "  mneme create wiki --dim 1024 --metric l2 --value token --vocab-size 50257 \\\n"
-                           "      --key-dtype f16 --fingerprint model=gpt2,layer=h.11.ln_2\n"
-                           "  mneme create notes --dim 384 --metric cosine --value bytes");
+void AddCreate(Command app, Action& action) {
+  Command verb = app.AddVerb("create", "Create a memory", kMemories,
+                             "  mneme create wiki --dim 1024 --metric l2 --value token --vocab-size 50257 \\\n"
+                             "      --key-dtype f16 --fingerprint model=gpt2,layer=h.11.ln_2\n"
+                             "  mneme create notes --dim 384 --metric cosine --value bytes");
   auto options = std::make_shared<CreateOptions>();
-  verb->add_option("name", options->name, "1 to 128 of a-z 0-9 . _ -")->required()->type_name("");
-  verb->add_option("--dim", options->dimension, "Components of a key")->required()->type_name("D")
-      ->check(CLI::Range(1U, limits::kMaxDimension));
-  verb->add_option("--metric", options->metric, "l2 (squared), ip or cosine")->required()->type_name("METRIC")
-      ->check(CLI::IsMember({"l2", "ip", "cosine"}));
-  verb->add_option("--value", options->value, "token, vector, sparse or bytes")->required()->type_name("KIND")
-      ->check(CLI::IsMember({"token", "vector", "sparse", "bytes"}));
-  verb->add_option("--vocab-size", options->vocabulary_size, "token: values are below it (0: any); sparse: components")
-      ->type_name("V")->check(CLI::Range(0U, limits::kMaxVocabularySize));
-  verb->add_option("--value-dim", options->value_dimension, "vector: components of a value")->type_name("M")
-      ->check(CLI::Range(1U, limits::kMaxValueDimension));
-  verb->add_option("--key-dtype", options->key_dtype, "f32 (default), or f16 at half the bytes")->type_name("DTYPE")
-      ->check(CLI::IsMember({"f32", "f16"}));
-  verb->add_option("--spread", options->spread, "Over all shards (default), or on one (default with a capacity)")
-      ->type_name("all|one")->check(CLI::IsMember({"all", "one"}));
-  verb->add_option("--index", options->index,
+  verb.AddOption("name", options->name, "1 to 128 of a-z 0-9 . _ -").Required().Type("");
+  verb.AddOption("--dim", options->dimension, "Components of a key").Required().Type("D")
+      .Range(1U, limits::kMaxDimension);
+  verb.AddOption("--metric", options->metric, "l2 (squared), ip or cosine").Required().Type("METRIC")
+      .OneOf({"l2", "ip", "cosine"});
+  verb.AddOption("--value", options->value, "token, vector, sparse or bytes").Required().Type("KIND")
+      .OneOf({"token", "vector", "sparse", "bytes"});
+  verb.AddOption("--vocab-size", options->vocabulary_size, "token: values are below it (0: any); sparse: components")
+      .Type("V").Range(0U, limits::kMaxVocabularySize);
+  verb.AddOption("--value-dim", options->value_dimension, "vector: components of a value").Type("M")
+      .Range(1U, limits::kMaxValueDimension);
+  verb.AddOption("--key-dtype", options->key_dtype, "f32 (default), or f16 at half the bytes").Type("DTYPE")
+      .OneOf({"f32", "f16"});
+  verb.AddOption("--spread", options->spread, "Over all shards (default), or on one (default with a capacity)")
+      .Type("all|one").OneOf({"all", "one"});
+  verb.AddOption("--index", options->index,
                    "auto (default), flat, f16, int8, pq:M, pq:Mx4, rabitq:B, pca:D, opq:M, or a FAISS factory string")
-      ->type_name("INDEX");
-  verb->add_option("--capacity", options->capacity, "Entries of each partition; the oldest make room (0: no bound)")
-      ->type_name("N")->check(CLI::Range(uint64_t{0}, limits::kMaxCapacity));
-  AddFingerprintOption(*verb, options->fingerprint,
+      .Type("INDEX");
+  verb.AddOption("--capacity", options->capacity, "Entries of each partition; the oldest make room (0: no bound)")
+      .Type("N").Range(uint64_t{0}, limits::kMaxCapacity);
+  AddFingerprintOption(verb, options->fingerprint,
                        "What made the keys: model, revision, layer, tokenizer_hash, vocabulary_size, normalization");
-  verb->callback([options, &action] {
+  verb.WhenGiven([options, &action] {
     action = [options](Session& session) { return Create(*options, session); };
   });
 }

@@ -86,18 +86,18 @@ absl::Status Delete(const DeleteOptions& options, Session& session) {
 
 }  // namespace
 
-void AddDelete(CLI::App& app, Action& action) {
-  CLI::App* verb = AddVerb(app, "delete", "Delete entries by id, source, label or partition", kEntries,
-                           "  mneme delete wiki --source 7 --dry-run\n  mneme delete wiki --id 17 --id 18\n"
-                           "  mneme delete wiki --partition 3 --all");
+void AddDelete(Command app, Action& action) {
+  Command verb = app.AddVerb("delete", "Delete entries by id, source, label or partition", kEntries,
+                             "  mneme delete wiki --source 7 --dry-run\n  mneme delete wiki --id 17 --id 18\n"
+                             "  mneme delete wiki --partition 3 --all");
   auto options = std::make_shared<DeleteOptions>();
-  verb->add_option("memory", options->memory, "The memory's name")->required()->type_name("");
-  verb->add_option("--id", options->ids, "An id (repeatable)")->delimiter(',')->allow_extra_args(false)->type_name("ID");
-  verb->add_option("--ids", options->ids_file, "A file of ids")->type_name("FILE.npy");
-  verb->add_flag("--all", options->all, "Everything in the partitions named");
-  verb->add_flag("--dry-run", options->dry_run, "Only count");
-  AddSelectionOptions(*verb, options->selection);
-  verb->callback([options, &action] {
+  verb.AddOption("memory", options->memory, "The memory's name").Required().Type("");
+  verb.AddOption("--id", options->ids, "An id (repeatable)").Commas().Type("ID");
+  verb.AddOption("--ids", options->ids_file, "A file of ids").Type("FILE.npy");
+  verb.AddFlag("--all", options->all, "Everything in the partitions named");
+  verb.AddFlag("--dry-run", options->dry_run, "Only count");
+  AddSelectionOptions(verb, options->selection);
+  verb.WhenGiven([options, &action] {
     action = [options](Session& session) { return Delete(*options, session); };
   });
 }

@@ -130,25 +130,25 @@ absl::Status Distribution(const DistributionOptions& options, Session& session) 
 
 }  // namespace
 
-void AddDistribution(CLI::App& app, Action& action) {
-  CLI::App* verb = AddVerb(app, "distribution", "Turn the neighbours into p(next token)", kQuestions,
-                           "  mneme distribution wiki --keys q.npy -k 1024 --temperature 10 --top 5 --vocab vocab.txt\n"
-                           "  mneme distribution wiki --keys q.npy -k 64 --temperature 1 --exact -o json\n"
-                           "  mneme distribution wiki --keys q.npy --mix tenant=0.3:12 --mix session=0.2");
+void AddDistribution(Command app, Action& action) {
+  Command verb = app.AddVerb("distribution", "Turn the neighbours into p(next token)", kQuestions,
+                             "  mneme distribution wiki --keys q.npy -k 1024 --temperature 10 --top 5 "
+                              "--vocab vocab.txt\n"
+                             "  mneme distribution wiki --keys q.npy -k 64 --temperature 1 --exact -o json\n"
+                             "  mneme distribution wiki --keys q.npy --mix tenant=0.3:12 --mix session=0.2");
   auto options = std::make_shared<DistributionOptions>();
-  AddSearchOptions(*verb, options->search);
-  verb->add_option("-k", options->k, "Neighbours of each key")->type_name("K")->capture_default_str()
-      ->check(CLI::Range(1U, limits::kMaxK));
-  verb->add_option("--temperature", options->temperature, "T of exp(score / T)")->type_name("T")
-      ->capture_default_str()->check(CLI::Range(limits::kMinTemperature, limits::kMaxTemperature));
-  verb->add_option("--top", options->top, "Only the M most likely tokens")->type_name("M");
-  verb->add_option("--allowed", options->allowed, "Only these tokens; the rest is renormalised away")
-      ->type_name("FILE.npy");
-  AddMixOption(*verb, options->search.mix);
-  verb->add_flag("--features", options->features, "Also distances, distinct tokens and ln of the mass (JSON)");
-  AddExtraOptions(*verb, options->search.extra);
-  verb->add_flag("--statistics", options->statistics, "Also tell what was searched");
-  verb->callback([options, &action] {
+  AddSearchOptions(verb, options->search);
+  AddVocabularyFile(verb, options->search.vocabulary);
+  verb.AddOption("-k", options->k, "Neighbours of each key").Type("K").ShowDefault().Range(1U, limits::kMaxK);
+  verb.AddOption("--temperature", options->temperature, "T of exp(score / T)").Type("T")
+      .ShowDefault().Range(limits::kMinTemperature, limits::kMaxTemperature);
+  verb.AddOption("--top", options->top, "Only the M most likely tokens").Type("M");
+  verb.AddOption("--allowed", options->allowed, "Only these tokens; the rest is renormalised away").Type("FILE.npy");
+  AddMixOption(verb, options->search.mix);
+  verb.AddFlag("--features", options->features, "Also distances, distinct tokens and ln of the mass (JSON)");
+  AddExtraOptions(verb, options->search.extra);
+  verb.AddFlag("--statistics", options->statistics, "Also tell what was searched");
+  verb.WhenGiven([options, &action] {
     action = [options](Session& session) { return Distribution(*options, session); };
   });
 }

@@ -41,13 +41,13 @@ absl::Status Drop(const std::string& name, bool yes, Session& session) {
 
 }  // namespace
 
-void AddDrop(CLI::App& app, Action& action) {
-  CLI::App* verb = AddVerb(app, "drop", "Drop a memory and all its entries", kMemories, "  mneme drop wiki --yes");
+void AddDrop(Command app, Action& action) {
+  Command verb = app.AddVerb("drop", "Drop a memory and all its entries", kMemories, "  mneme drop wiki --yes");
   auto name = std::make_shared<std::string>();
   auto yes = std::make_shared<bool>(false);
-  verb->add_option("memory", *name, "The memory's name")->required()->type_name("");
-  verb->add_flag("--yes,-y", *yes, "Do not ask");
-  verb->callback([name, yes, &action] {
+  verb.AddOption("memory", *name, "The memory's name").Required().Type("");
+  verb.AddFlag("--yes,-y", *yes, "Do not ask");
+  verb.WhenGiven([name, yes, &action] {
     action = [name, yes](Session& session) { return Drop(*name, *yes, session); };
   });
 }

@@ -176,48 +176,45 @@ absl::Status Evaluate(EvaluateOptions options, Session& session) {
   return absl::OkStatus();
 }
 
-void AddGridOptions(CLI::App& verb, EvaluateOptions& options) {
-  verb.add_option("--targets", options.targets, "The token that really came, one for each key")
-      ->required()->type_name("FILE.npy");
-  verb.add_option("--lm-logprobs", options.lm_log_probs, "ln p of it by the language model alone")
-      ->required()->type_name("FILE.npy");
-  verb.add_option("-k", options.ks, "Neighbours; several make a grid")->required()->delimiter(',')
-      ->allow_extra_args(false)->type_name("K[,K]")->check(CLI::Range(1U, limits::kMaxK));
-  verb.add_option("--temperature", options.temperatures, "T of exp(score / T)")->required()->delimiter(',')
-      ->allow_extra_args(false)->type_name("T[,T]")
-      ->check(CLI::Range(limits::kMinTemperature, limits::kMaxTemperature));
-  verb.add_option("--lambda", options.lambdas, "Weight of the memory in the mix")->required()->delimiter(',')
-      ->allow_extra_args(false)->type_name("L[,L]")->check(CLI::Range(0.0, 1.0));
-  verb.add_option("--out", options.out, "Write ln p of each token under the best setting")->type_name("FILE.npy");
+void AddGridOptions(Command verb, EvaluateOptions& options) {
+  verb.AddOption("--targets", options.targets, "The token that really came, one for each key")
+      .Required().Type("FILE.npy");
+  verb.AddOption("--lm-logprobs", options.lm_log_probs, "ln p of it by the language model alone")
+      .Required().Type("FILE.npy");
+  verb.AddOption("-k", options.ks, "Neighbours; several make a grid").Required().Commas()
+      .Type("K[,K]").Range(1U, limits::kMaxK);
+  verb.AddOption("--temperature", options.temperatures, "T of exp(score / T)").Required().Commas()
+      .Type("T[,T]").Range(limits::kMinTemperature, limits::kMaxTemperature);
+  verb.AddOption("--lambda", options.lambdas, "Weight of the memory in the mix").Required().Commas()
+      .Type("L[,L]").Range(0.0, 1.0);
+  verb.AddOption("--out", options.out, "Write ln p of each token under the best setting").Type("FILE.npy");
 }
 
-void AddOnlineOptions(CLI::App& verb, EvaluateOptions& options) {
+void AddOnlineOptions(Command verb, EvaluateOptions& options) {
   constexpr char kGroup[] = "Predict, then learn";
-  verb.add_flag("--online", options.online, "Insert each token after it was predicted")->group(kGroup);
-  verb.add_option("--first-id", options.first_id, "Id of the first (default: after the largest)")
-      ->type_name("ID")->group(kGroup);
-  verb.add_option("--sources", options.sources, "Sources of what is inserted")->type_name("FILE.npy")->group(kGroup);
-  verb.add_option("--labels", options.labels, "Labels of what is inserted")->type_name("FILE.npy")->group(kGroup);
-  verb.add_option("--positions", options.positions, "Positions of what is inserted")
-      ->type_name("FILE.npy")->group(kGroup);
-  verb.add_option("--durability", options.durability, "written (default) or sync")->type_name("LEVEL")
-      ->check(CLI::IsMember({"written", "sync"}))->group(kGroup);
+  verb.AddFlag("--online", options.online, "Insert each token after it was predicted").Group(kGroup);
+  verb.AddOption("--first-id", options.first_id, "Id of the first (default: after the largest)")
+      .Type("ID").Group(kGroup);
+  verb.AddOption("--sources", options.sources, "Sources of what is inserted").Type("FILE.npy").Group(kGroup);
+  verb.AddOption("--labels", options.labels, "Labels of what is inserted").Type("FILE.npy").Group(kGroup);
+  verb.AddOption("--positions", options.positions, "Positions of what is inserted").Type("FILE.npy").Group(kGroup);
+  verb.AddOption("--durability", options.durability, "written (default) or sync").Type("LEVEL")
+      .OneOf({"written", "sync"}).Group(kGroup);
 }
 
 }  // namespace
 
-void AddEvaluate(CLI::App& app, Action& action) {
-  CLI::App* verb = AddVerb(app, "evaluate", "Perplexity with the memory and without", kQuestions,
-                           "  mneme evaluate wiki --keys q.npy --targets t.npy --lm-logprobs lp.npy \\\n"
-                           "      -k 64,1024 --temperature 5,7,10 --lambda 0.1,0.2,0.3 --exact\n"
-                           "  mneme evaluate empty --keys q.npy --targets t.npy --lm-logprobs lp.npy \\\n"
-                           "      -k 1024 --temperature 7 --lambda 0.3 --online --sources article.npy");
+void AddEvaluate(Command app, Action& action) {
+  Command verb = app.AddVerb("evaluate", "Perplexity with the memory and without", kQuestions,
+                             "  mneme evaluate wiki --keys q.npy --targets t.npy --lm-logprobs lp.npy \\\n"
+                             "      -k 64,1024 --temperature 5,7,10 --lambda 0.1,0.2,0.3 --exact\n"
+                             "  mneme evaluate empty --keys q.npy --targets t.npy --lm-logprobs lp.npy \\\n"
+                             "      -k 1024 --temperature 7 --lambda 0.3 --online --sources article.npy");
   auto options = std::make_shared<EvaluateOptions>();
-  AddSearchOptions(*verb, options->search);
-  verb->remove_option(verb->get_option("--vocab"));
-  AddGridOptions(*verb, *options);
-  AddOnlineOptions(*verb, *options);
-  verb->callback([options, &action] {
+  AddSearchOptions(verb, options->search);
+  AddGridOptions(verb, *options);
+  AddOnlineOptions(verb, *options);
+  verb.WhenGiven([options, &action] {
     action = [options](Session& session) { return Evaluate(*options, session); };
   });
 }

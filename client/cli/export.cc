@@ -200,16 +200,16 @@ absl::Status Export(const ExportOptions& options, Session& session) {
 
 }  // namespace
 
-void AddExport(CLI::App& app, Action& action) {
-  CLI::App* verb = AddVerb(app, "export", "Write a memory to arrays that import takes back", kEntries,
-                           "  mneme export wiki --out backup/\n"
-                           "  mneme import copy --keys backup/keys.npy --values backup/values.npy --ids backup/ids.npy");
+void AddExport(Command app, Action& action) {
+  Command verb = app.AddVerb("export", "Write a memory to arrays that import takes back", kEntries,
+                             "  mneme export wiki --out backup/\n"
+                             "  mneme import copy --keys backup/keys.npy --values backup/values.npy "
+                              "--ids backup/ids.npy");
   auto options = std::make_shared<ExportOptions>();
-  verb->add_option("memory", options->memory, "The memory's name")->required()->type_name("");
-  verb->add_option("--out", options->folder, "Where keys.npy, values.npy, ids.npy, .. go")
-      ->required()->type_name("FOLDER");
-  AddSelectionOptions(*verb, options->selection);
-  verb->callback([options, &action] {
+  verb.AddOption("memory", options->memory, "The memory's name").Required().Type("");
+  verb.AddOption("--out", options->folder, "Where keys.npy, values.npy, ids.npy, .. go").Required().Type("FOLDER");
+  AddSelectionOptions(verb, options->selection);
+  verb.WhenGiven([options, &action] {
     action = [options](Session& session) { return Export(*options, session); };
   });
 }

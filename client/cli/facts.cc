@@ -102,62 +102,60 @@ absl::Status GetVocabulary(const VocabularyOptions& options, Session& session) {
   return absl::OkStatus();
 }
 
-void AddVocabularyName(CLI::App& verb, VocabularyOptions& options) {
+void AddVocabularyName(Command verb, VocabularyOptions& options) {
   options.state.session = kVocabularies;
   AddMemoryName(verb, options.state.memory);
-  verb.add_option("name", options.state.name, "The vocabulary's name")->required()->type_name("");
+  verb.AddOption("name", options.state.name, "The vocabulary's name").Required().Type("");
 }
 
 }  // namespace
 
-void AddFacts(CLI::App& app, Action& action) {
-  CLI::App* group = AddVerbGroup(app, "facts", "Write and read legal strings, which masks are made of", kSessions,
-                                 "  mneme facts put code repo/File.java builder. newServerNode withIp build");
+void AddFacts(Command app, Action& action) {
+  Command group = app.AddVerbGroup("facts", "Write and read legal strings, which masks are made of", kSessions,
+                                   "  mneme facts put code repo/File.java builder. newServerNode withIp build");
   auto options = std::make_shared<FactsOptions>();
-  CLI::App* put = AddVerb(*group, "put", "Write the legal strings of a name", kMore,
-                          "  mneme facts put code repo/File.java builder. newServerNode withIp build\n"
-                          "  mneme facts put code repo/File.java builder. --file members.txt");
-  AddStateName(*put, options->state);
-  put->add_option("strings", options->strings, "The strings")->type_name("")
-      ->expected(0, static_cast<int>(limits::kMaxLegalStrings));
-  put->add_option("--file", options->file, "More of them, one a line")->type_name("FILE.txt");
-  AddWriteOptions(*put, options->write);
-  put->callback([options, &action] {
+  Command put = group.AddVerb("put", "Write the legal strings of a name", kMore,
+                              "  mneme facts put code repo/File.java builder. newServerNode withIp build\n"
+                              "  mneme facts put code repo/File.java builder. --file members.txt");
+  AddStateName(put, options->state);
+  put.AddOption("strings", options->strings, "The strings").Type("").Words(0, limits::kMaxLegalStrings);
+  put.AddOption("--file", options->file, "More of them, one a line").Type("FILE.txt");
+  AddWriteOptions(put, options->write);
+  put.WhenGiven([options, &action] {
     action = [options](Session& session) { return PutFacts(*options, session); };
   });
-  CLI::App* get = AddVerb(*group, "get", "Read the legal strings of a name, one a line", kMore,
-                          "  mneme facts get code repo/File.java builder.");
-  AddStateName(*get, options->state);
-  get->callback([options, &action] {
+  Command get = group.AddVerb("get", "Read the legal strings of a name, one a line", kMore,
+                              "  mneme facts get code repo/File.java builder.");
+  AddStateName(get, options->state);
+  get.WhenGiven([options, &action] {
     action = [options](Session& session) { return GetFacts(*options, session); };
   });
 }
 
-void AddVocabulary(CLI::App& app, Action& action) {
-  CLI::App* group = AddVerbGroup(app, "vocabulary", "Register the texts of a model's tokens for masks", kSessions,
-                                 "  mneme vocabulary put code gpt2 --json vocab.json --byte-level --special 50256");
+void AddVocabulary(Command app, Action& action) {
+  Command group = app.AddVerbGroup("vocabulary", "Register the texts of a model's tokens for masks", kSessions,
+                                   "  mneme vocabulary put code gpt2 --json vocab.json --byte-level --special 50256");
   auto options = std::make_shared<VocabularyOptions>();
-  CLI::App* put = AddVerb(*group, "put", "Register a vocabulary", kMore,
-                          "  mneme vocabulary put code gpt2 --json vocab.json --byte-level --special 50256\n"
-                          "  mneme vocabulary put code words --texts vocab.txt");
-  AddVocabularyName(*put, *options);
+  Command put = group.AddVerb("put", "Register a vocabulary", kMore,
+                              "  mneme vocabulary put code gpt2 --json vocab.json --byte-level --special 50256\n"
+                              "  mneme vocabulary put code words --texts vocab.txt");
+  AddVocabularyName(put, *options);
   VocabularyFiles& files = options->files;
-  CLI::Option* json = put->add_option("--json", files.json, "{\"token\": id, ..}, or a list of tokens")
-      ->type_name("FILE.json");
-  put->add_option("--texts", files.texts, "Line i + 1 is token i; an empty one is never allowed")->type_name("FILE.txt")
-      ->excludes(json);
-  put->add_flag("--byte-level", files.byte_level, "Tokens are written in GPT-2's letters for bytes")->needs(json);
-  put->add_option("--special", files.special, "Tokens that are never allowed, 0-4 for a range (repeatable)")
-      ->delimiter(',')->allow_extra_args(false)->type_name("ID");
-  put->add_option("--break-characters", files.break_characters,
-                  "What ends an identifier; else all that is no letter, number or _")->type_name("TEXT");
-  AddWriteOptions(*put, options->write);
-  put->callback([options, &action] {
+  put.AddOption("--json", files.json, "{\"token\": id, ..}, or a list of tokens").Type("FILE.json");
+  put.AddOption("--texts", files.texts, "Line i + 1 is token i; an empty one is never allowed").Type("FILE.txt")
+      .Excludes("--json");
+  put.AddFlag("--byte-level", files.byte_level, "Tokens are written in GPT-2's letters for bytes").Needs("--json");
+  put.AddOption("--special", files.special, "Tokens that are never allowed, 0-4 for a range (repeatable)")
+      .Commas().Type("ID");
+  put.AddOption("--break-characters", files.break_characters,
+                  "What ends an identifier; else all that is no letter, number or _").Type("TEXT");
+  AddWriteOptions(put, options->write);
+  put.WhenGiven([options, &action] {
     action = [options](Session& session) { return PutVocabulary(*options, session); };
   });
-  CLI::App* get = AddVerb(*group, "get", "Tell what a vocabulary has", kMore, "  mneme vocabulary get code gpt2");
-  AddVocabularyName(*get, *options);
-  get->callback([options, &action] {
+  Command get = group.AddVerb("get", "Tell what a vocabulary has", kMore, "  mneme vocabulary get code gpt2");
+  AddVocabularyName(get, *options);
+  get.WhenGiven([options, &action] {
     action = [options](Session& session) { return GetVocabulary(*options, session); };
   });
 }

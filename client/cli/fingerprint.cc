@@ -8,9 +8,8 @@
 
 namespace mneme::cli {
 
-void AddFingerprintOption(CLI::App& verb, std::vector<std::string>& parts, const std::string& description) {
-  verb.add_option("--fingerprint", parts, description)
-      ->delimiter(',')->allow_extra_args(false)->type_name("K=V,..");
+void AddFingerprintOption(Command verb, std::vector<std::string>& parts, const std::string& description) {
+  verb.AddOption("--fingerprint", parts, description).Commas().Type("K=V,..");
 }
 
 absl::StatusOr<v1::Fingerprint> ParseFingerprint(const std::vector<std::string>& parts) {

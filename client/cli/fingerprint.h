@@ -2,17 +2,17 @@
 #ifndef MNEME_CLIENT_CLI_FINGERPRINT_H_
 #define MNEME_CLIENT_CLI_FINGERPRINT_H_
 
-#include <CLI/CLI.hpp>
 #include <string>
 #include <vector>
 
 #include "absl/status/statusor.h"
+#include "client/cli/command.h"
 #include "mneme/v1/types.pb.h"
 
 namespace mneme::cli {
 
 // Adds --fingerprint, whose parts go to `parts`; `description` is what its help says.
-void AddFingerprintOption(CLI::App& verb, std::vector<std::string>& parts, const std::string& description);
+void AddFingerprintOption(Command verb, std::vector<std::string>& parts, const std::string& description);
 
 // The help of verbs that present a fingerprint with their requests, for the server to compare.
 inline constexpr char kPresentFingerprint[] = "Refuse unless the memory's keys were made so (model, layer, ..)";

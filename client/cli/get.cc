@@ -121,34 +121,34 @@ absl::Status Scan(const GetOptions& options, Session& session) {
   return absl::OkStatus();
 }
 
-void AddScan(CLI::App& app, Action& action) {
-  CLI::App* verb = AddVerb(app, "scan", "Read entries in stored order", kEntries,
-                           "  mneme scan wiki --source 7 --limit 20\n  mneme scan wiki --all-partitions -o json");
+void AddScan(Command app, Action& action) {
+  Command verb = app.AddVerb("scan", "Read entries in stored order", kEntries,
+                             "  mneme scan wiki --source 7 --limit 20\n  mneme scan wiki --all-partitions -o json");
   auto options = std::make_shared<GetOptions>();
-  verb->add_option("memory", options->memory, "The memory's name")->required()->type_name("");
-  verb->add_option("--limit", options->limit, "At most so many entries; all without")->type_name("N");
-  verb->add_flag("--with-keys", options->with_keys, "Also the keys (JSON)");
-  verb->add_option("--vocab", options->vocabulary, "Show tokens as text: line i + 1 is token i")->type_name("FILE.txt");
-  AddSelectionOptions(*verb, options->selection);
-  verb->callback([options, &action] {
+  verb.AddOption("memory", options->memory, "The memory's name").Required().Type("");
+  verb.AddOption("--limit", options->limit, "At most so many entries; all without").Type("N");
+  verb.AddFlag("--with-keys", options->with_keys, "Also the keys (JSON)");
+  AddVocabularyFile(verb, options->vocabulary);
+  AddSelectionOptions(verb, options->selection);
+  verb.WhenGiven([options, &action] {
     action = [options](Session& session) { return Scan(*options, session); };
   });
 }
 
 }  // namespace
 
-void AddGet(CLI::App& app, Action& action) {
-  CLI::App* verb = AddVerb(app, "get", "Read entries by id", kEntries,
-                           "  mneme get wiki --id 17 --id 18\n  mneme get wiki --ids ids.npy --with-keys -o json");
+void AddGet(Command app, Action& action) {
+  Command verb = app.AddVerb("get", "Read entries by id", kEntries,
+                             "  mneme get wiki --id 17 --id 18\n  mneme get wiki --ids ids.npy --with-keys -o json");
   auto options = std::make_shared<GetOptions>();
-  verb->add_option("memory", options->memory, "The memory's name")->required()->type_name("");
-  verb->add_option("--id", options->ids, "An id (repeatable)")->delimiter(',')->allow_extra_args(false)->type_name("ID");
-  verb->add_option("--ids", options->ids_file, "A file of ids")->type_name("FILE.npy");
-  verb->add_option("--partition", options->partition, "Partition, 0 by default")->type_name("P");
-  verb->add_flag("--with-keys", options->with_keys, "Also the keys (JSON)");
-  verb->add_flag("--allow-missing", options->allow_missing, "Leave out ids that are not there");
-  verb->add_option("--vocab", options->vocabulary, "Show tokens as text: line i + 1 is token i")->type_name("FILE.txt");
-  verb->callback([options, &action] {
+  verb.AddOption("memory", options->memory, "The memory's name").Required().Type("");
+  verb.AddOption("--id", options->ids, "An id (repeatable)").Commas().Type("ID");
+  verb.AddOption("--ids", options->ids_file, "A file of ids").Type("FILE.npy");
+  verb.AddOption("--partition", options->partition, "Partition, 0 by default").Type("P");
+  verb.AddFlag("--with-keys", options->with_keys, "Also the keys (JSON)");
+  verb.AddFlag("--allow-missing", options->allow_missing, "Leave out ids that are not there");
+  AddVocabularyFile(verb, options->vocabulary);
+  verb.WhenGiven([options, &action] {
     action = [options](Session& session) { return Get(*options, session); };
   });
   AddScan(app, action);

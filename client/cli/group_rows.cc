@@ -9,16 +9,15 @@
 
 namespace mneme::cli {
 
-void AddGroupOptions(CLI::App& verb, GroupFiles& files) {
-  auto* contexts = verb.add_option("--contexts", files.contexts, "[groups x value dimension]: what reads each group")
-      ->type_name("FILE.npy")->group(kGroups);
-  verb.add_option("--group-offsets", files.offsets, "Where each group of queries begins, groups + 1; else equal sizes")
-      ->type_name("FILE.npy")->needs(contexts)->group(kGroups);
-  verb.add_option("--context-metric", files.metric, "Of context and output: ip, cosine or l2")->capture_default_str()
-      ->check(CLI::IsMember({"ip", "cosine", "l2"}))->needs(contexts)->group(kGroups);
-  verb.add_option("--context-temperature", files.temperature, "T of the second softmax")->capture_default_str()
-      ->type_name("T")->check(CLI::Range(limits::kMinTemperature, limits::kMaxTemperature))->needs(contexts)
-      ->group(kGroups);
+void AddGroupOptions(Command verb, GroupFiles& files) {
+  verb.AddOption("--contexts", files.contexts, "[groups x value dimension]: what reads each group")
+      .Type("FILE.npy").Group(kGroups);
+  verb.AddOption("--group-offsets", files.offsets, "Where each group of queries begins, groups + 1; else equal sizes")
+      .Type("FILE.npy").Needs("--contexts").Group(kGroups);
+  verb.AddOption("--context-metric", files.metric, "Of context and output: ip, cosine or l2").ShowDefault()
+      .OneOf({"ip", "cosine", "l2"}).Needs("--contexts").Group(kGroups);
+  verb.AddOption("--context-temperature", files.temperature, "T of the second softmax").ShowDefault()
+      .Type("T").Range(limits::kMinTemperature, limits::kMaxTemperature).Needs("--contexts").Group(kGroups);
 }
 
 absl::StatusOr<GroupRows> GroupRows::Open(const GroupFiles& files, uint64_t rows, const v1::MemoryDescription& memory) {

@@ -2,12 +2,12 @@
 #ifndef MNEME_CLIENT_CLI_GROUP_ROWS_H_
 #define MNEME_CLIENT_CLI_GROUP_ROWS_H_
 
-#include <CLI/CLI.hpp>
 #include <cstdint>
 #include <string>
 #include <vector>
 
 #include "absl/status/statusor.h"
+#include "client/cli/command.h"
 #include "client/npy/npy_file.h"
 #include "mneme/v1/admin.pb.h"
 #include "mneme/v1/read_outs.pb.h"
@@ -22,7 +22,7 @@ struct GroupFiles {
 };
 
 inline constexpr char kGroups[] = "A second level of attention over groups of queries";
-void AddGroupOptions(CLI::App& verb, GroupFiles& files);
+void AddGroupOptions(Command verb, GroupFiles& files);
 
 // Opened, checked files. Immutable, thread-safe.
 class GroupRows {

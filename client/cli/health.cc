@@ -25,10 +25,10 @@ absl::Status Health(const std::string& service, Session& session) {
   return absl::FailedPreconditionError(absl::StrCat(session.options().server, " is not serving"));
 }
 
-absl::Status Ping(int count, Session& session) {
+absl::Status Ping(int64_t count, Session& session) {
   std::vector<double> micros;
   v1::PingResponse response;
-  for (int i = 0; i < count; ++i) {
+  for (int64_t i = 0; i < count; ++i) {
     const auto start = std::chrono::steady_clock::now();
     ASSIGN_OR_RETURN(response, session.admin().Ping());
     micros.push_back(std::chrono::duration<double, std::micro>(std::chrono::steady_clock::now() - start).count());
@@ -59,20 +59,19 @@ absl::Status Ping(int count, Session& session) {
 
 }  // namespace
 
-void AddHealth(CLI::App& app, Action& action) {
-  CLI::App* health = AddVerb(app, "health", "Ask whether the server is serving (exit 0 only then)", kServer,
-                             "  mneme health && echo up");
+void AddHealth(Command app, Action& action) {
+  Command health = app.AddVerb("health", "Ask whether the server is serving (exit 0 only then)", kServer,
+                               "  mneme health && echo up");
   auto service = std::make_shared<std::string>();
-  health->add_option("--service", *service, "A service's name instead of the whole server")->type_name("NAME");
-  health->callback([service, &action] {
+  health.AddOption("--service", *service, "A service's name instead of the whole server").Type("NAME");
+  health.WhenGiven([service, &action] {
     action = [service](Session& session) { return Health(*service, session); };
   });
 
-  CLI::App* ping = AddVerb(app, "ping", "Measure what a call costs", kServer, "  mneme ping -n 1000");
-  auto count = std::make_shared<int>(20);
-  ping->add_option("-n,--count", *count, "Calls")->type_name("N")->capture_default_str()
-      ->check(CLI::Range(1, 1'000'000));
-  ping->callback([count, &action] { action = [count](Session& session) { return Ping(*count, session); }; });
+  Command ping = app.AddVerb("ping", "Measure what a call costs", kServer, "  mneme ping -n 1000");
+  auto count = std::make_shared<int64_t>(20);
+  ping.AddOption("-n,--count", *count, "Calls").Type("N").ShowDefault().Range(int64_t{1}, int64_t{1'000'000});
+  ping.WhenGiven([count, &action] { action = [count](Session& session) { return Ping(*count, session); }; });
 }
 
 }  // namespace mneme::cli

@@ -258,10 +258,10 @@ absl::Status RunImport(const ImportOptions& options, Session& session) {
   return status;
 }
 
-void AddColumnOptions(CLI::App& verb, ImportFiles& files) {
+void AddColumnOptions(Command verb, ImportFiles& files) {
   constexpr char kGroup[] = "Columns, one item for each key";
   const auto add = [&](const char* name, std::string& path, const char* description) {
-    verb.add_option(name, path, description)->type_name("FILE.npy")->group(kGroup);
+    verb.AddOption(name, path, description).Type("FILE.npy").Group(kGroup);
   };
   add("--ids", files.ids, "Below 2^62; 0 .. n-1 without");
   add("--sources", files.sources, "What each entry came from (a document)");
@@ -275,45 +275,45 @@ void AddColumnOptions(CLI::App& verb, ImportFiles& files) {
 
 }  // namespace
 
-void AddImport(CLI::App& app, Action& action) {
-  CLI::App* verb = AddVerb(app, "import", "Fill a memory from arrays", kEntries,
-                           "  mneme import wiki --keys keys.npy --values values.npy --sources docs.npy\n"
-                           "  mneme import wiki --raw --dtype f16 --dim 1024 --keys dstore_keys.npy \\\n"
-                           "      --values dstore_vals.npy --values-dtype i32\n"
-                           "  mneme import wiki --keys keys.npy --values values.npy --resume\n"
-                           "  mneme import wiki --keys keys.npy --values values.npy --bulk && mneme build wiki");
+void AddImport(Command app, Action& action) {
+  Command verb = app.AddVerb("import", "Fill a memory from arrays", kEntries,
+                             "  mneme import wiki --keys keys.npy --values values.npy --sources docs.npy\n"
+                             "  mneme import wiki --raw --dtype f16 --dim 1024 --keys dstore_keys.npy \\\n"
+                             "      --values dstore_vals.npy --values-dtype i32\n"
+                             "  mneme import wiki --keys keys.npy --values values.npy --resume\n"
+                             "  mneme import wiki --keys keys.npy --values values.npy --bulk && mneme build wiki");
   auto options = std::make_shared<ImportOptions>();
   ImportFiles& files = options->files;
-  verb->add_option("memory", options->memory, "The memory's name")->required()->type_name("");
-  verb->add_option("--keys", files.keys, "[n x dimension] of f16, f32 or f64")->required()->type_name("FILE.npy");
-  verb->add_option("--values", files.values.values,
+  verb.AddOption("memory", options->memory, "The memory's name").Required().Type("");
+  verb.AddOption("--keys", files.keys, "[n x dimension] of f16, f32 or f64").Required().Type("FILE.npy");
+  verb.AddOption("--values", files.values.values,
                    "Tokens of any integer dtype; vectors; bytes as u8 or as lines of text; sparse components")
-      ->required()->type_name("FILE");
-  verb->add_option("--values-offsets", files.values.offsets, "Bytes, sparse: where each value begins, n + 1")
-      ->type_name("FILE.npy");
-  verb->add_option("--values-indices", files.values.indices, "Sparse: which component each one is")
-      ->type_name("FILE.npy");
-  verb->add_option("--values-remainders", files.values.remainders, "Sparse: the sum of those not listed, else 0")
-      ->type_name("FILE.npy");
-  verb->add_option("--partition", options->partition, "Partition, 0 by default")->type_name("P");
-  verb->add_option("--durability", options->durability, "sync (default) or written")->type_name("LEVEL")
-      ->check(CLI::IsMember({"sync", "written"}));
-  verb->add_option("--first-id", options->first_id, "Of the first row, 0 by default; append: after the largest")
-      ->type_name("N|append");
-  AddFingerprintOption(*verb, options->fingerprint, kPresentFingerprint);
-  verb->add_flag("--bulk", options->bulk,
+      .Required().Type("FILE");
+  verb.AddOption("--values-offsets", files.values.offsets, "Bytes, sparse: where each value begins, n + 1")
+      .Type("FILE.npy");
+  verb.AddOption("--values-indices", files.values.indices, "Sparse: which component each one is").Type("FILE.npy");
+  verb.AddOption("--values-remainders", files.values.remainders, "Sparse: the sum of those not listed, else 0")
+      .Type("FILE.npy");
+  const Option partition = verb.AddOption("--partition", options->partition, "Partition, 0 by default").Type("P");
+  verb.AddOption("--durability", options->durability, "sync (default) or written").Type("LEVEL")
+      .OneOf({"sync", "written"});
+  const Option first_id =
+      verb.AddOption("--first-id", options->first_id, "Of the first row, 0 by default; append: after the largest")
+          .Type("N|append");
+  AddFingerprintOption(verb, options->fingerprint, kPresentFingerprint);
+  verb.AddFlag("--bulk", options->bulk,
                  "Load: large batches, indexed once nothing more comes");
-  verb->add_flag("--resume", options->resume, "Go on where the same import stopped");
-  AddColumnOptions(*verb, files);
+  verb.AddFlag("--resume", options->resume, "Go on where the same import stopped");
+  AddColumnOptions(verb, files);
   constexpr char kRaw[] = "Headerless files (memmaps)";
-  verb->add_flag("--raw", files.values.raw, "Keys and values have no NumPy header")->group(kRaw);
-  verb->add_option("--dtype", files.raw_dtype, "Of the keys: f16, bf16, f32, f64")->type_name("DTYPE")->group(kRaw);
-  verb->add_option("--dim", files.raw_dimension, "Components of a key")->type_name("D")->group(kRaw);
-  verb->add_option("--values-dtype", files.values.raw_dtype, "Of the values: i16, i32, i64, u8, ..")
-      ->type_name("DTYPE")->group(kRaw);
-  verb->get_option("--partition")->excludes(verb->get_option("--partitions"));
-  verb->get_option("--first-id")->excludes(verb->get_option("--ids"));
-  verb->callback([options, &action] {
+  verb.AddFlag("--raw", files.values.raw, "Keys and values have no NumPy header").Group(kRaw);
+  verb.AddOption("--dtype", files.raw_dtype, "Of the keys: f16, bf16, f32, f64").Type("DTYPE").Group(kRaw);
+  verb.AddOption("--dim", files.raw_dimension, "Components of a key").Type("D").Group(kRaw);
+  verb.AddOption("--values-dtype", files.values.raw_dtype, "Of the values: i16, i32, i64, u8, ..")
+      .Type("DTYPE").Group(kRaw);
+  partition.Excludes("--partitions");
+  first_id.Excludes("--ids");
+  verb.WhenGiven([options, &action] {
     action = [options](Session& session) { return RunImport(*options, session); };
   });
 }

@@ -131,19 +131,19 @@ absl::Status Stats(const std::string& name, Session& session) {
 
 }  // namespace
 
-void AddInfo(CLI::App& app, Action& action) {
+void AddInfo(Command app, Action& action) {
   auto name = std::make_shared<std::string>();
-  CLI::App* info = AddVerb(app, "info", "Describe a memory", kMemories, "  mneme info wiki\n  mneme info wiki -o json");
-  info->add_option("memory", *name, "The memory's name")->required()->type_name("");
-  info->callback([name, &action] { action = [name](Session& session) { return Info(*name, session); }; });
+  Command info = app.AddVerb("info", "Describe a memory", kMemories, "  mneme info wiki\n  mneme info wiki -o json");
+  info.AddOption("memory", *name, "The memory's name").Required().Type("");
+  info.WhenGiven([name, &action] { action = [name](Session& session) { return Info(*name, session); }; });
 
-  CLI::App* list = AddVerb(app, "list", "List the memories", kMemories, "  mneme list");
-  list->callback([&action] { action = [](Session& session) { return List(session); }; });
+  Command list = app.AddVerb("list", "List the memories", kMemories, "  mneme list");
+  list.WhenGiven([&action] { action = [](Session& session) { return List(session); }; });
 
-  CLI::App* stats = AddVerb(app, "stats", "Count rows, bytes and queues, of a memory or of all", kServer,
-                            "  mneme stats\n  mneme stats wiki -o json");
-  stats->add_option("memory", *name, "The memory's name; all of the server without")->type_name("");
-  stats->callback([name, &action] { action = [name](Session& session) { return Stats(*name, session); }; });
+  Command stats = app.AddVerb("stats", "Count rows, bytes and queues, of a memory or of all", kServer,
+                              "  mneme stats\n  mneme stats wiki -o json");
+  stats.AddOption("memory", *name, "The memory's name; all of the server without").Type("");
+  stats.WhenGiven([name, &action] { action = [name](Session& session) { return Stats(*name, session); }; });
 }
 
 }  // namespace mneme::cli

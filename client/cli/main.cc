@@ -32,17 +32,16 @@ int Fail(const std::string& line, int code) {
 int Run(int argc, char** argv) {
   GlobalOptions options;
   Action action;
-  const auto parser = NewParser(options, action);
+  Parser parser(options, action);
   for (int i = 0; i < argc; ++i) options.command += (i > 0 ? " " : "") + ShellWord(argv[i]);
-  try {  // how the parser reports everything, --help included
-    parser->parse(argc, argv);
-  } catch (const CLI::Success& asked) {
-    return parser->exit(asked);
-  } catch (const CLI::ParseError& error) {
-    return Fail(UsageLine(*parser, error), kExitUsage);
+  const absl::StatusOr<std::string> asked = parser.Parse({argv + 1, argv + argc});
+  if (!asked.ok()) return Fail(ErrorLine(asked.status(), options.server), ExitCode(asked.status()));
+  if (!asked->empty()) {
+    std::fputs(asked->c_str(), stdout);
+    return kExitOk;
   }
   if (!action) {
-    std::fputs(parser->help().c_str(), stderr);
+    std::fputs(parser.Help().c_str(), stderr);
     return kExitUsage;
   }
   Interrupt interrupt;  // before gRPC starts threads

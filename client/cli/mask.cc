@@ -148,24 +148,23 @@ absl::Status Mask(const MaskOptions& options, Session& session) {
 
 }  // namespace
 
-void AddMask(CLI::App& app, Action& action) {
-  CLI::App* verb = AddVerb(app, "mask", "Tell which tokens may come next in a legal string", kSessions,
-                           "  mneme mask code --vocabulary gpt2 --facts repo/File.java builder. --written with\n"
-                           "  mneme mask code --vocabulary gpt2 --string build --string toString --trie -o json");
+void AddMask(Command app, Action& action) {
+  Command verb = app.AddVerb("mask", "Tell which tokens may come next in a legal string", kSessions,
+                             "  mneme mask code --vocabulary gpt2 --facts repo/File.java builder. --written with\n"
+                             "  mneme mask code --vocabulary gpt2 --string build --string toString --trie -o json");
   auto options = std::make_shared<MaskOptions>();
-  AddMemoryName(*verb, options->memory);
-  verb->add_option("--vocabulary", options->vocabulary, "As vocabulary put named it")->required()->type_name("NAME");
-  verb->add_option("--string", options->strings, "A legal string (repeatable)")->allow_extra_args(false)
-      ->type_name("TEXT");
-  verb->add_option("--strings", options->strings_file, "Legal strings, one a line")->type_name("FILE.txt");
-  verb->add_option("--facts", options->facts, "Those that facts put wrote")->expected(2)->type_name("SESSION NAME");
-  verb->add_option("--written", options->written, "What is written of them so far; a row for each (repeatable)")
-      ->allow_extra_args(false)->type_name("TEXT");
-  verb->add_option("--bitset", options->bitset, "Where bits go: u8 [rows x ceil(tokens / 8)], bit t % 8 of byte t / 8")
-      ->type_name("FILE.npy");
-  verb->add_flag("--trie", options->trie, "Also every way on (JSON): tokens of each node, and the node each leads to");
-  verb->add_flag("--texts", options->texts, "Also the texts of the tokens (JSON)");
-  verb->callback([options, &action] {
+  AddMemoryName(verb, options->memory);
+  verb.AddOption("--vocabulary", options->vocabulary, "As vocabulary put named it").Required().Type("NAME");
+  verb.AddOption("--string", options->strings, "A legal string (repeatable)").Type("TEXT");
+  verb.AddOption("--strings", options->strings_file, "Legal strings, one a line").Type("FILE.txt");
+  verb.AddOption("--facts", options->facts, "Those that facts put wrote").Words(2, 2).Type("SESSION NAME");
+  verb.AddOption("--written", options->written, "What is written of them so far; a row for each (repeatable)")
+      .Type("TEXT");
+  verb.AddOption("--bitset", options->bitset, "Where bits go: u8 [rows x ceil(tokens / 8)], bit t % 8 of byte t / 8")
+      .Type("FILE.npy");
+  verb.AddFlag("--trie", options->trie, "Also every way on (JSON): tokens of each node, and the node each leads to");
+  verb.AddFlag("--texts", options->texts, "Also the texts of the tokens (JSON)");
+  verb.WhenGiven([options, &action] {
     action = [options](Session& session) { return Mask(*options, session); };
   });
 }

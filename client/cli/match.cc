@@ -102,30 +102,28 @@ absl::Status Match(const MatchOptions& options, Session& session) {
 
 }  // namespace
 
-void AddMatch(CLI::App& app, Action& action) {
-  CLI::App* verb = AddVerb(app, "match", "Pair the entries of two memories by CSLS", kQuestions,
-                           "  mneme match english --from german\n  mneme match words --from-partition 1 -o json");
+void AddMatch(Command app, Action& action) {
+  Command verb = app.AddVerb("match", "Pair the entries of two memories by CSLS", kQuestions,
+                             "  mneme match english --from german\n  mneme match words --from-partition 1 -o json");
   auto options = std::make_shared<MatchOptions>();
-  verb->add_option("memory", options->memory, "The target's name")->required()->type_name("");
-  verb->add_option("--from", options->source, "The source memory; else the same one")->type_name("NAME");
-  verb->add_option("--from-partition", options->source_partitions, "Of the source (repeatable)")->delimiter(',')
-      ->allow_extra_args(false)->type_name("N");
-  verb->add_option("--from-ids", options->source_ids, "Only these entries of the source")->delimiter(',')
-      ->allow_extra_args(false)->type_name("ID");
-  verb->add_option("--csls-k", options->csls_k, "Neighbours that correct for hubs; 0: none")->type_name("K")
-      ->capture_default_str();
-  verb->add_option("--form", options->form, "half: s - (m0 + m1) / 2; muse: twice that")->capture_default_str()
-      ->check(CLI::IsMember({"half", "muse"}));
-  auto* columns = verb->add_option("--source-columns", options->source_columns,
-                                   "Components of the source's keys that are compared, in pairs with")
-      ->type_name("FILE.npy");
-  auto* target_columns = verb->add_option("--target-columns", options->target_columns, "those of the target's")
-      ->type_name("FILE.npy")->needs(columns);
-  columns->needs(target_columns);
-  verb->add_option("--out", options->out, "Where source_ids.npy, best_targets.npy, target_scores.npy, .. go")
-      ->type_name("FOLDER");
-  AddSelectionOptions(*verb, options->selection);
-  verb->callback([options, &action] {
+  verb.AddOption("memory", options->memory, "The target's name").Required().Type("");
+  verb.AddOption("--from", options->source, "The source memory; else the same one").Type("NAME");
+  verb.AddOption("--from-partition", options->source_partitions, "Of the source (repeatable)").Commas().Type("N");
+  verb.AddOption("--from-ids", options->source_ids, "Only these entries of the source").Commas().Type("ID");
+  verb.AddOption("--csls-k", options->csls_k, "Neighbours that correct for hubs; 0: none").Type("K").ShowDefault();
+  verb.AddOption("--form", options->form, "half: s - (m0 + m1) / 2; muse: twice that").ShowDefault()
+      .OneOf({"half", "muse"});
+  const Option columns =
+      verb.AddOption("--source-columns", options->source_columns,
+                     "Components of the source's keys that are compared, in pairs with")
+          .Type("FILE.npy");
+  verb.AddOption("--target-columns", options->target_columns, "those of the target's")
+      .Type("FILE.npy").Needs("--source-columns");
+  columns.Needs("--target-columns");
+  verb.AddOption("--out", options->out, "Where source_ids.npy, best_targets.npy, target_scores.npy, .. go")
+      .Type("FOLDER");
+  AddSelectionOptions(verb, options->selection);
+  verb.WhenGiven([options, &action] {
     action = [options](Session& session) { return Match(*options, session); };
   });
 }

@@ -35,9 +35,9 @@ absl::Status ParsePart(const std::string& part, v1::MixtureSource& source) {
 
 }  // namespace
 
-void AddMixOption(CLI::App& verb, std::vector<std::string>& parts) {
-  verb.add_option("--mix", parts, "Mix in another memory, or partition; the first has what is left of 1 (repeatable)")
-      ->type_name("NAME=WEIGHT[:P]")->allow_extra_args(false);
+void AddMixOption(Command verb, std::vector<std::string>& parts) {
+  verb.AddOption("--mix", parts, "Mix in another memory, or partition; the first has what is left of 1 (repeatable)")
+      .Type("NAME=WEIGHT[:P]");
 }
 
 absl::Status MixIn(const std::vector<std::string>& parts, v1::QueryRequest& request) {

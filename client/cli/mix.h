@@ -2,17 +2,17 @@
 #ifndef MNEME_CLIENT_CLI_MIX_H_
 #define MNEME_CLIENT_CLI_MIX_H_
 
-#include <CLI/CLI.hpp>
 #include <string>
 #include <vector>
 
 #include "absl/status/status.h"
+#include "client/cli/command.h"
 #include "client/cli/describe.h"
 #include "mneme/v1/memory.pb.h"
 
 namespace mneme::cli {
 
-void AddMixOption(CLI::App& verb, std::vector<std::string>& parts);
+void AddMixOption(Command verb, std::vector<std::string>& parts);
 
 // Makes of a request to one memory one to a mixture: each part is a source with its weight, and the memory that was
 // named has what is left of 1. Without parts the request stays as it is. Returns a usage error, naming the part, unless

@@ -1,11 +1,17 @@
 #include "client/cli/parser.h"
 
+#include <CLI/CLI.hpp>
 #include <algorithm>
 
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include "client/cli/exit_code.h"
 
 namespace mneme::cli {
 namespace {
+
+// To read of what CLI11 shows as constant.
+Command CommandOf(const CLI::App& app) { return Command(const_cast<CLI::App&>(app)); }
 
 // The help of one verb: no "SUBCOMMAND", options in a column narrow enough for 100 characters a line.
 class HelpFormatter final : public CLI::Formatter {
@@ -24,8 +30,8 @@ class HelpFormatter final : public CLI::Formatter {
   }
   std::string make_usage(const CLI::App* app, std::string) const override {
     if (app->get_parent() == nullptr) return "Usage: mneme [options] VERB ..   (mneme VERB --help for each)\n";
-    const std::string path = VerbPath(*app);
-    if (!VerbsOf(*app).empty()) {
+    const std::string path = CommandOf(*app).Path();
+    if (!CommandOf(*app).Verbs().empty()) {
       return absl::StrCat("Usage: mneme ", path, " VERB ..   (mneme ", path, " VERB --help for each)\n");
     }
     std::string usage = "Usage: mneme " + path;
@@ -57,15 +63,17 @@ constexpr char kOverviewExamples[] =
     "  mneme query wiki --keys q.npy -k 10 -o json\n\n"
     "Exit codes: 0 ok, 1 failed, 2 usage, 64 + the gRPC code of a failed call (NOT_FOUND: 69), 130 Ctrl-C.";
 
-const CLI::App& DeepestParsed(const CLI::App& app) {
-  const std::vector<CLI::App*> parsed = const_cast<CLI::App&>(app).get_subcommands();
-  return parsed.empty() ? app : DeepestParsed(*parsed.front());
+Command DeepestParsed(CLI::App& app) {
+  const std::vector<CLI::App*> parsed = app.get_subcommands();
+  return parsed.empty() ? Command(app) : DeepestParsed(*parsed.front());
 }
 
-std::vector<std::string> OptionNames(const CLI::App& app) {
+std::vector<std::string> LongNames(const Command& command) {
   std::vector<std::string> names;
-  for (const CLI::Option* option : app.get_options()) {
-    for (const std::string& name : option->get_lnames()) names.push_back("--" + name);
+  for (const OptionSummary& option : command.Options()) {
+    for (const std::string& name : option.spellings) {
+      if (absl::StartsWith(name, "--")) names.push_back(name);
+    }
   }
   return names;
 }
@@ -86,79 +94,98 @@ size_t EditDistance(const std::string& a, const std::string& b) {
   return cost[a.size()][b.size()];
 }
 
+// What is wrong, what was probably meant, where to read on.
+std::string Advice(CLI::App& app, const CLI::ParseError& error) {
+  const Command verb = DeepestParsed(app);
+  const std::string path = verb.Path();
+  const std::string help = absl::StrCat("; see: mneme ", path.empty() ? "" : path + " ", "--help");
+  const std::string what = path.empty() ? "" : path + ": ";
+  const std::vector<std::string> extras = app.remaining(true);
+  const auto is_option = [](const std::string& word) { return word.size() > 1 && word[0] == '-'; };
+  const auto unknown = std::find_if(extras.begin(), extras.end(), is_option);
+  const std::vector<Command> verbs = verb.Verbs();
+  if (!verbs.empty() && !extras.empty() && !is_option(extras.front())) {
+    std::vector<std::string> names;
+    for (const Command& known : verbs) names.push_back(known.name());
+    const std::string meant = Nearest(extras.front(), names);
+    return absl::StrCat(what, "there is no verb \"", extras.front(), "\"",
+                        meant.empty() ? "" : "; did you mean " + meant + "?", help);
+  }
+  if (unknown != extras.end()) {
+    std::vector<std::string> names = LongNames(verb);
+    if (!path.empty()) {
+      for (std::string& name : LongNames(Command(app))) names.push_back(std::move(name));
+    }
+    const std::string meant = Nearest(unknown->substr(0, unknown->find('=')), names);
+    return absl::StrCat(what, "there is no option ", *unknown, meant.empty() ? "" : "; did you mean " + meant + "?",
+                        help);
+  }
+  const bool unfinished = !path.empty() && !verbs.empty();
+  return absl::StrCat(what, unfinished ? "needs one of its verbs" : error.what(), help);
+}
+
 }  // namespace
 
-CLI::App* AddVerb(CLI::App& app, const std::string& name, const std::string& description, const std::string& group,
-                  const std::string& examples) {
-  CLI::App* verb = app.add_subcommand(name, description);
-  verb->group(group);
-  verb->footer(examples);
-  // -o json, --server and the like may stand anywhere.
-  verb->fallthrough();
-  verb->set_help_flag("-h,--help", "Print this and exit");
-  return verb;
-}
-
-CLI::App* AddVerbGroup(CLI::App& app, const std::string& name, const std::string& description, const std::string& group,
-                       const std::string& examples) {
-  CLI::App* verb = AddVerb(app, name, description, group, examples);
-  verb->require_subcommand(1);
-  return verb;
-}
-
-std::vector<const CLI::App*> VerbsOf(const CLI::App& app) {
-  return app.get_subcommands([](const CLI::App*) { return true; });
-}
-
-std::string VerbPath(const CLI::App& verb) {
-  const CLI::App* parent = verb.get_parent();
-  if (parent == nullptr) return "";
-  const std::string before = VerbPath(*parent);
-  return before.empty() ? verb.get_name() : before + " " + verb.get_name();
-}
-
-std::unique_ptr<CLI::App> NewParser(GlobalOptions& options, Action& action) {
-  auto app = std::make_unique<CLI::App>("mneme: a memory that neural networks read and write over the network", "mneme");
-  app->formatter(std::make_shared<HelpFormatter>());
-  app->footer(kOverviewExamples);
-  app->require_subcommand(0, 1);
-  app->add_option("--server", options.server, "HOST:PORT or unix:PATH; or MNEME_SERVER")->envname("MNEME_SERVER")
+Parser::Parser(GlobalOptions& options, Action& action)
+    : app_(std::make_unique<CLI::App>("mneme: a memory that neural networks read and write over the network", "mneme")) {
+  app_->formatter(std::make_shared<HelpFormatter>());
+  app_->footer(kOverviewExamples);
+  app_->require_subcommand(0, 1);
+  app_->add_option("--server", options.server, "HOST:PORT or unix:PATH; or MNEME_SERVER")->envname("MNEME_SERVER")
       ->type_name("ADDRESS")->capture_default_str();
-  app->add_option("-o,--output", options.output, "text or json: data on stdout, the rest on stderr")
-      ->type_name("FORMAT")->capture_default_str()->check(CLI::IsMember({"text", "json"}));
-  app->add_option("--timeout", options.timeout_seconds, "Bound of one call in seconds; 0: none")
-      ->type_name("SECONDS")->capture_default_str()->check(CLI::NonNegativeNumber);
-  app->add_flag("-q,--quiet", options.quiet, "No progress and no notes");
-  app->set_version_flag("--version", "mneme " + Version(), "Print the version of this program");
-  app->set_help_flag("-h,--help", "Print this and exit");
-  AddCreate(*app, action);
-  AddInfo(*app, action);
-  AddBuild(*app, action);
-  AddPlan(*app, action);
-  AddPrune(*app, action);
-  AddDrop(*app, action);
-  AddAlias(*app, action);
-  AddImport(*app, action);
-  AddExport(*app, action);
-  AddGet(*app, action);
-  AddDelete(*app, action);
-  AddRemember(*app, action);
-  AddQuery(*app, action);
-  AddDistribution(*app, action);
-  AddAttention(*app, action);
-  AddCentroids(*app, action);
-  AddMatch(*app, action);
-  AddSelect(*app, action);
-  AddEvaluate(*app, action);
-  AddState(*app, action);
-  AddSession(*app, action);
-  AddFacts(*app, action);
-  AddVocabulary(*app, action);
-  AddMask(*app, action);
-  AddHealth(*app, action);
-  AddCompletion(*app, action);
-  return app;
+  const Command root = program();
+  root.AddOption("-o,--output", options.output, "text or json: data on stdout, the rest on stderr")
+      .Type("FORMAT").ShowDefault().OneOf({"text", "json"});
+  root.AddOption("--timeout", options.timeout_seconds, "Bound of one call in seconds; 0: none")
+      .Type("SECONDS").ShowDefault().NonNegative();
+  root.AddFlag("-q,--quiet", options.quiet, "No progress and no notes");
+  app_->set_version_flag("--version", "mneme " + Version(), "Print the version of this program");
+  app_->set_help_flag("-h,--help", "Print this and exit");
+  AddCreate(root, action);
+  AddInfo(root, action);
+  AddBuild(root, action);
+  AddPlan(root, action);
+  AddPrune(root, action);
+  AddDrop(root, action);
+  AddAlias(root, action);
+  AddImport(root, action);
+  AddExport(root, action);
+  AddGet(root, action);
+  AddDelete(root, action);
+  AddRemember(root, action);
+  AddQuery(root, action);
+  AddDistribution(root, action);
+  AddAttention(root, action);
+  AddCentroids(root, action);
+  AddMatch(root, action);
+  AddSelect(root, action);
+  AddEvaluate(root, action);
+  AddState(root, action);
+  AddSession(root, action);
+  AddFacts(root, action);
+  AddVocabulary(root, action);
+  AddMask(root, action);
+  AddHealth(root, action);
+  AddCompletion(root, action);
 }
+
+Parser::~Parser() = default;
+
+absl::StatusOr<std::string> Parser::Parse(std::vector<std::string> words) {
+  std::reverse(words.begin(), words.end());  // as CLI11 takes them
+  try {                                      // how it reports everything, --help included
+    app_->parse(std::move(words));
+  } catch (const CLI::CallForHelp&) {
+    return Help();
+  } catch (const CLI::CallForVersion& version) {
+    return absl::StrCat(version.what(), "\n");
+  } catch (const CLI::ParseError& error) {
+    return UsageError(Advice(*app_, error));
+  }
+  return "";
+}
+
+std::string Parser::Help() const { return app_->help(); }
 
 std::string Nearest(const std::string& word, const std::vector<std::string>& candidates) {
   std::string nearest;
@@ -171,37 +198,6 @@ std::string Nearest(const std::string& word, const std::vector<std::string>& can
     nearest = candidate;
   }
   return nearest;
-}
-
-std::string UsageLine(const CLI::App& app, const CLI::ParseError& error) {
-  const CLI::App& verb = DeepestParsed(app);
-  const std::string path = VerbPath(verb);
-  const std::string help = absl::StrCat("; see: mneme ", path.empty() ? "" : path + " ", "--help");
-  const std::string what = path.empty() ? "error: " : absl::StrCat("error: ", path, ": ");
-  const std::vector<std::string> extras = app.remaining(true);
-  const auto is_option = [](const std::string& word) { return word.size() > 1 && word[0] == '-'; };
-  const auto unknown = std::find_if(extras.begin(), extras.end(), is_option);
-  const std::vector<const CLI::App*> verbs = VerbsOf(verb);
-  if (!verbs.empty() && !extras.empty() && !is_option(extras.front())) {
-    std::vector<std::string> names;
-    for (const CLI::App* known : verbs) names.push_back(known->get_name());
-    const std::string meant = Nearest(extras.front(), names);
-    return absl::StrCat(what, "there is no verb \"", extras.front(), "\"",
-                        meant.empty() ? "" : "; did you mean " + meant + "?", help);
-  }
-  if (unknown != extras.end()) {
-    std::vector<std::string> names = OptionNames(verb);
-    if (&verb != &app) {
-      for (std::string& name : OptionNames(app)) names.push_back(std::move(name));
-    }
-    const std::string meant = Nearest(unknown->substr(0, unknown->find('=')), names);
-    return absl::StrCat(what, "there is no option ", *unknown, meant.empty() ? "" : "; did you mean " + meant + "?",
-                        help);
-  }
-  std::string message = error.what();
-  if (!path.empty() && !verbs.empty()) message = "needs one of its verbs";
-  std::replace(message.begin(), message.end(), '\n', ' ');
-  return absl::StrCat(what, message, help);
 }
 
 }  // namespace mneme::cli

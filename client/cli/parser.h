@@ -2,21 +2,36 @@
 #ifndef MNEME_CLIENT_CLI_PARSER_H_
 #define MNEME_CLIENT_CLI_PARSER_H_
 
-#include <CLI/CLI.hpp>
 #include <memory>
 #include <string>
 #include <vector>
 
+#include "absl/status/statusor.h"
+#include "client/cli/command.h"
 #include "client/cli/session.h"
 #include "client/cli/verbs.h"
 
 namespace mneme::cli {
 
-// The whole tree. Parsing fills `options` and `action`, which outlive it.
-std::unique_ptr<CLI::App> NewParser(GlobalOptions& options, Action& action);
+// The whole tree. Not thread-safe.
+class Parser {
+ public:
+  // Parsing fills `options` and `action`, which outlive it.
+  Parser(GlobalOptions& options, Action& action);
+  ~Parser();
 
-// The one line to show for a command line that did not parse: what is wrong, what was probably meant, where to read on.
-std::string UsageLine(const CLI::App& app, const CLI::ParseError& error);
+  // Reads the words after the program's name, once. Returns what they ask to be shown instead of an action, which is
+  // help or the version, else nothing; a UsageError that says what is wrong, what was probably meant, where to read on.
+  absl::StatusOr<std::string> Parse(std::vector<std::string> words);
+
+  // The help of the program, or of the verb that was given.
+  std::string Help() const;
+
+  Command program() const { return Command(*app_); }
+
+ private:
+  std::unique_ptr<CLI::App> app_;
+};
 
 // The candidate nearest to `word` by edit distance, transpositions counting one; empty if none is near enough to have
 // been meant.

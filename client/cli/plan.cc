@@ -101,42 +101,41 @@ absl::Status PlanVerb(const PlanOptions& options, Session& session) {
   return absl::OkStatus();
 }
 
-void AddMachineOptions(CLI::App& verb, PlanOptions& options) {
+void AddMachineOptions(Command verb, PlanOptions& options) {
   constexpr char kGroup[] = "Machines";
-  verb.add_option("--ram", options.machine_ram_gib, "GiB of ram of one machine")->type_name("GIB")
-      ->capture_default_str()->check(CLI::PositiveNumber)->group(kGroup);
-  verb.add_option("--cores", options.request.machine_cores, "Cores of one machine")->type_name("CORES")
-      ->capture_default_str()->check(CLI::Range(1U, 4096U))->group(kGroup);
-  verb.add_option("--qps", options.request.wanted_queries_per_second, "Queries per second that are wanted")
-      ->type_name("QPS")->check(CLI::NonNegativeNumber)->group(kGroup);
+  verb.AddOption("--ram", options.machine_ram_gib, "GiB of ram of one machine").Type("GIB")
+      .ShowDefault().Positive().Group(kGroup);
+  verb.AddOption("--cores", options.request.machine_cores, "Cores of one machine").Type("CORES")
+      .ShowDefault().Range(1U, 4096U).Group(kGroup);
+  verb.AddOption("--qps", options.request.wanted_queries_per_second, "Queries per second that are wanted")
+      .Type("QPS").NonNegative().Group(kGroup);
 }
 
 }  // namespace
 
-void AddPlan(CLI::App& app, Action& action) {
-  CLI::App* verb = AddVerb(app, "plan", "Estimate ram, disk, speed and machines; asks no server", kMemories,
-                           "  mneme plan --entries 10000000 --dim 256 --key-dtype f16\n"
-                           "  mneme plan --entries 103000000 --dim 1024 --key-dtype f16 -k 1024 --ram 64 --qps 500");
+void AddPlan(Command app, Action& action) {
+  Command verb = app.AddVerb("plan", "Estimate ram, disk, speed and machines; asks no server", kMemories,
+                             "  mneme plan --entries 10000000 --dim 256 --key-dtype f16\n"
+                             "  mneme plan --entries 103000000 --dim 1024 --key-dtype f16 -k 1024 --ram 64 --qps 500");
   auto options = std::make_shared<PlanOptions>();
-  verb->add_option("--entries", options->request.entries, "How many entries")->required()->type_name("N")
-      ->check(CLI::Range(uint64_t{1}, kMostEntries));
-  verb->add_option("--dim", options->request.dimension, "Components of a key")->required()->type_name("D")
-      ->check(CLI::Range(1U, limits::kMaxDimension));
-  verb->add_option("--key-dtype,--dtype", options->key_dtype, "f32 or f16")->type_name("DTYPE")->capture_default_str()
-      ->check(CLI::IsMember({"f32", "f16"}));
-  verb->add_option("--metric", options->metric, "l2, ip or cosine")->type_name("METRIC")->capture_default_str()
-      ->check(CLI::IsMember({"l2", "ip", "cosine"}));
-  verb->add_option("--index", options->index, "As of `create`")->type_name("INDEX")->capture_default_str();
-  verb->add_option("--value", options->value, "token, vector or bytes")->type_name("KIND")->capture_default_str()
-      ->check(CLI::IsMember({"token", "vector", "bytes"}));
-  verb->add_option("--value-dim", options->value_dimension, "vector: components of a value")->type_name("M")
-      ->check(CLI::Range(1U, limits::kMaxValueDimension));
-  verb->add_option("--value-bytes", options->value_bytes, "bytes: mean length of a value")->type_name("MEAN")
-      ->check(CLI::Range(1.0, static_cast<double>(limits::kMaxValueBytes)));
-  verb->add_option("-k", options->request.k, "Neighbours of a query")->type_name("K")->capture_default_str()
-      ->check(CLI::Range(1U, limits::kMaxK));
-  AddMachineOptions(*verb, *options);
-  verb->callback([options, &action] {
+  verb.AddOption("--entries", options->request.entries, "How many entries").Required().Type("N")
+      .Range(uint64_t{1}, kMostEntries);
+  verb.AddOption("--dim", options->request.dimension, "Components of a key").Required().Type("D")
+      .Range(1U, limits::kMaxDimension);
+  verb.AddOption("--key-dtype,--dtype", options->key_dtype, "f32 or f16").Type("DTYPE").ShowDefault()
+      .OneOf({"f32", "f16"});
+  verb.AddOption("--metric", options->metric, "l2, ip or cosine").Type("METRIC").ShowDefault()
+      .OneOf({"l2", "ip", "cosine"});
+  verb.AddOption("--index", options->index, "As of `create`").Type("INDEX").ShowDefault();
+  verb.AddOption("--value", options->value, "token, vector or bytes").Type("KIND").ShowDefault()
+      .OneOf({"token", "vector", "bytes"});
+  verb.AddOption("--value-dim", options->value_dimension, "vector: components of a value").Type("M")
+      .Range(1U, limits::kMaxValueDimension);
+  verb.AddOption("--value-bytes", options->value_bytes, "bytes: mean length of a value").Type("MEAN")
+      .Range(1.0, static_cast<double>(limits::kMaxValueBytes));
+  verb.AddOption("-k", options->request.k, "Neighbours of a query").Type("K").ShowDefault().Range(1U, limits::kMaxK);
+  AddMachineOptions(verb, *options);
+  verb.WhenGiven([options, &action] {
     action = [options](Session& session) { return PlanVerb(*options, session); };
   });
 }

@@ -104,39 +104,39 @@ absl::Status Prune(const PruneOptions& options, Session& session) {
   return absl::OkStatus();
 }
 
-void AddGuardOptions(CLI::App& verb, PruneOptions& options) {
+void AddGuardOptions(Command verb, PruneOptions& options) {
   constexpr char kGroup[] = "Guard: refuse to lose more than so much";
-  verb.add_option("--keys", options.keys, "Queries of text that the memory did not see")->type_name("FILE.npy")
-      ->group(kGroup);
-  verb.add_option("--targets", options.targets, "The token that really came, one for each key")->type_name("FILE.npy")
-      ->group(kGroup);
-  verb.add_option("--lm-logprobs", options.lm_log_probs, "ln p of it by the language model alone")
-      ->type_name("FILE.npy")->group(kGroup);
-  verb.add_option("-k", options.k, "Neighbours")->type_name("K")->check(CLI::Range(1U, limits::kMaxK))->group(kGroup);
-  verb.add_option("--temperature", options.temperature, "T of exp(score / T)")->type_name("T")->capture_default_str()
-      ->check(CLI::Range(limits::kMinTemperature, limits::kMaxTemperature))->group(kGroup);
-  verb.add_option("--lambda", options.lambda, "Weight of the memory in the mix, below 1")->type_name("L")
-      ->check(CLI::Range(0.0, 1.0))->group(kGroup);
-  verb.add_option("--max-rise", options.max_rise, "By how much the perplexity may rise")->type_name("P")
-      ->capture_default_str()->check(CLI::NonNegativeNumber)->group(kGroup);
+  verb.AddOption("--keys", options.keys, "Queries of text that the memory did not see").Type("FILE.npy")
+      .Group(kGroup);
+  verb.AddOption("--targets", options.targets, "The token that really came, one for each key").Type("FILE.npy")
+      .Group(kGroup);
+  verb.AddOption("--lm-logprobs", options.lm_log_probs, "ln p of it by the language model alone")
+      .Type("FILE.npy").Group(kGroup);
+  verb.AddOption("-k", options.k, "Neighbours").Type("K").Range(1U, limits::kMaxK).Group(kGroup);
+  verb.AddOption("--temperature", options.temperature, "T of exp(score / T)").Type("T").ShowDefault()
+      .Range(limits::kMinTemperature, limits::kMaxTemperature).Group(kGroup);
+  verb.AddOption("--lambda", options.lambda, "Weight of the memory in the mix, below 1").Type("L")
+      .Range(0.0, 1.0).Group(kGroup);
+  verb.AddOption("--max-rise", options.max_rise, "By how much the perplexity may rise").Type("P")
+      .ShowDefault().NonNegative().Group(kGroup);
 }
 
 }  // namespace
 
-void AddPrune(CLI::App& app, Action& action) {
-  CLI::App* verb = AddVerb(app, "prune", "Merge redundant entries into near neighbours of the same value", kMemories,
-                           "  mneme prune wiki --dry-run\n"
-                           "  mneme prune wiki --keys q.npy --targets t.npy --lm-logprobs lp.npy \\\n"
-                           "      -k 1024 --temperature 10 --lambda 0.25 --max-rise 0.1");
+void AddPrune(Command app, Action& action) {
+  Command verb = app.AddVerb("prune", "Merge redundant entries into near neighbours of the same value", kMemories,
+                             "  mneme prune wiki --dry-run\n"
+                             "  mneme prune wiki --keys q.npy --targets t.npy --lm-logprobs lp.npy \\\n"
+                             "      -k 1024 --temperature 10 --lambda 0.25 --max-rise 0.1");
   auto options = std::make_shared<PruneOptions>();
-  verb->add_option("memory", options->memory, "The memory's name")->required()->type_name("");
-  verb->add_option("--neighbours", options->neighbours, "Neighbours that an entry is compared with")->type_name("N")
-      ->capture_default_str()->check(CLI::Range(1U, limits::kMaxPruneNeighbours));
-  verb->add_option("--partition", options->partition, "Of this partition")->type_name("P")->capture_default_str();
-  verb->add_flag("--dry-run", options->dry_run, "Tell what would be merged, and write nothing");
-  AddAccuracyOptions(*verb, options->accuracy);
-  AddGuardOptions(*verb, *options);
-  verb->callback([options, &action] {
+  verb.AddOption("memory", options->memory, "The memory's name").Required().Type("");
+  verb.AddOption("--neighbours", options->neighbours, "Neighbours that an entry is compared with").Type("N")
+      .ShowDefault().Range(1U, limits::kMaxPruneNeighbours);
+  verb.AddOption("--partition", options->partition, "Of this partition").Type("P").ShowDefault();
+  verb.AddFlag("--dry-run", options->dry_run, "Tell what would be merged, and write nothing");
+  AddAccuracyOptions(verb, options->accuracy);
+  AddGuardOptions(verb, *options);
+  verb.WhenGiven([options, &action] {
     action = [options](Session& session) { return Prune(*options, session); };
   });
 }

@@ -128,21 +128,21 @@ absl::Status Query(const QueryOptions& options, Session& session) {
 
 }  // namespace
 
-void AddQuery(CLI::App& app, Action& action) {
-  CLI::App* verb = AddVerb(app, "query", "Find the nearest entries of each key", kQuestions,
-                           "  mneme query wiki --keys q.npy -k 10\n"
-                           "  mneme query wiki --keys q.npy -k 1024 --exact -o json > neighbours.json\n"
-                           "  mneme query wiki --keys q.npy -k 5 --source 1 --source 2 --vocab vocab.txt");
+void AddQuery(Command app, Action& action) {
+  Command verb = app.AddVerb("query", "Find the nearest entries of each key", kQuestions,
+                             "  mneme query wiki --keys q.npy -k 10\n"
+                             "  mneme query wiki --keys q.npy -k 1024 --exact -o json > neighbours.json\n"
+                             "  mneme query wiki --keys q.npy -k 5 --source 1 --source 2 --vocab vocab.txt");
   auto options = std::make_shared<QueryOptions>();
-  AddSearchOptions(*verb, options->search);
-  verb->add_option("-k", options->k, "Neighbours of each key")->type_name("K")->capture_default_str()
-      ->check(CLI::Range(1U, limits::kMaxK));
-  verb->add_flag("--with-keys", options->with_keys, "Also the stored keys (JSON)");
-  verb->add_flag("--successors", options->successors, "Also the next id of the same source, or null (JSON)");
-  verb->add_flag("--attributes", options->attributes, "Also weights, labels, sources and positions (JSON)");
-  AddExtraOptions(*verb, options->search.extra);
-  verb->add_flag("--statistics", options->statistics, "Also tell what was searched");
-  verb->callback([options, &action] {
+  AddSearchOptions(verb, options->search);
+  AddVocabularyFile(verb, options->search.vocabulary);
+  verb.AddOption("-k", options->k, "Neighbours of each key").Type("K").ShowDefault().Range(1U, limits::kMaxK);
+  verb.AddFlag("--with-keys", options->with_keys, "Also the stored keys (JSON)");
+  verb.AddFlag("--successors", options->successors, "Also the next id of the same source, or null (JSON)");
+  verb.AddFlag("--attributes", options->attributes, "Also weights, labels, sources and positions (JSON)");
+  AddExtraOptions(verb, options->search.extra);
+  verb.AddFlag("--statistics", options->statistics, "Also tell what was searched");
+  verb.WhenGiven([options, &action] {
     action = [options](Session& session) { return Query(*options, session); };
   });
 }

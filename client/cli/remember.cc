@@ -149,30 +149,27 @@ absl::Status Remember(const RememberOptions& options, Session& session) {
 
 }  // namespace
 
-void AddRemember(CLI::App& app, Action& action) {
-  CLI::App* verb = AddVerb(app, "remember", "Answer, then learn: merge with the nearest slot or replace the oldest",
-                           kEntries,
-                           "  mneme create rare --dim 64 --metric cosine --value bytes --capacity 8192\n"
-                           "  mneme remember rare --keys stream.npy --labels labels.npy");
+void AddRemember(Command app, Action& action) {
+  Command verb = app.AddVerb("remember", "Answer, then learn: merge with the nearest slot or replace the oldest",
+                             kEntries,
+                             "  mneme create rare --dim 64 --metric cosine --value bytes --capacity 8192\n"
+                             "  mneme remember rare --keys stream.npy --labels labels.npy");
   auto options = std::make_shared<RememberOptions>();
-  verb->add_option("memory", options->memory, "The memory's name")->required()->type_name("");
-  verb->add_option("--keys", options->keys, "Queries, in order")->required()->type_name("FILE.npy");
-  verb->add_option("--labels", options->labels, "Their values; without them nothing is written")
-      ->type_name("FILE.npy");
-  verb->add_option("--partition", options->partition, "The partition of the slots")->type_name("N");
-  verb->add_option("--batch", options->batch, "Queries of one call, which is one tick")->type_name("N")
-      ->capture_default_str()->check(CLI::Range(size_t{1}, limits::kMaxRememberRows));
-  verb->add_option("--alpha", options->alpha, "The margin of the loss")->capture_default_str()
-      ->check(CLI::PositiveNumber);
-  verb->add_option("--age-noise", options->age_noise, "Of ages, with a seed")->capture_default_str()
-      ->check(CLI::NonNegativeNumber);
-  verb->add_option("--choose-k", options->choose_k, "Nearest slots that pos, neg and the mask are taken from")
-      ->type_name("K")->capture_default_str()->check(CLI::Range(1U, limits::kMaxChooseK));
-  verb->add_flag("--no-learn", options->no_learn, "Labels only tell what was right; nothing is written");
-  verb->add_flag("--details", options->details, "Also slots, similarities, actions, evictions, losses (JSON)");
-  verb->add_flag("--mask", options->mask, "Also the weights of the nearest slots (JSON)");
-  verb->add_option("--seed", options->seed, "Of the noise; 0: none")->type_name("N")->capture_default_str();
-  verb->callback([options, &action] {
+  verb.AddOption("memory", options->memory, "The memory's name").Required().Type("");
+  verb.AddOption("--keys", options->keys, "Queries, in order").Required().Type("FILE.npy");
+  verb.AddOption("--labels", options->labels, "Their values; without them nothing is written").Type("FILE.npy");
+  verb.AddOption("--partition", options->partition, "The partition of the slots").Type("N");
+  verb.AddOption("--batch", options->batch, "Queries of one call, which is one tick").Type("N")
+      .ShowDefault().Range(size_t{1}, limits::kMaxRememberRows);
+  verb.AddOption("--alpha", options->alpha, "The margin of the loss").ShowDefault().Positive();
+  verb.AddOption("--age-noise", options->age_noise, "Of ages, with a seed").ShowDefault().NonNegative();
+  verb.AddOption("--choose-k", options->choose_k, "Nearest slots that pos, neg and the mask are taken from")
+      .Type("K").ShowDefault().Range(1U, limits::kMaxChooseK);
+  verb.AddFlag("--no-learn", options->no_learn, "Labels only tell what was right; nothing is written");
+  verb.AddFlag("--details", options->details, "Also slots, similarities, actions, evictions, losses (JSON)");
+  verb.AddFlag("--mask", options->mask, "Also the weights of the nearest slots (JSON)");
+  verb.AddOption("--seed", options->seed, "Of the noise; 0: none").Type("N").ShowDefault();
+  verb.WhenGiven([options, &action] {
     action = [options](Session& session) { return Remember(*options, session); };
   });
 }

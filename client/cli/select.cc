@@ -69,21 +69,19 @@ absl::Status Select(const SelectOptions& options, Session& session) {
 
 }  // namespace
 
-void AddSelect(CLI::App& app, Action& action) {
-  CLI::App* verb = AddVerb(app, "select", "Choose entries of each partition by their scores", kQuestions,
-                           "  mneme select candidates --partition 7\n"
-                           "  mneme select candidates --all-partitions --mode softmax --temperature 2 --seed 5 -n 3");
+void AddSelect(Command app, Action& action) {
+  Command verb = app.AddVerb("select", "Choose entries of each partition by their scores", kQuestions,
+                             "  mneme select candidates --partition 7\n"
+                             "  mneme select candidates --all-partitions --mode softmax --temperature 2 --seed 5 -n 3");
   auto options = std::make_shared<SelectOptions>();
-  verb->add_option("memory", options->memory, "The memory's name")->required()->type_name("");
-  verb->add_option("--mode", options->mode, "By score, or drawn")->capture_default_str()
-      ->check(CLI::IsMember({"argmax", "softmax"}));
-  verb->add_option("--temperature", options->temperature, "tau of the draws")->type_name("T")->capture_default_str()
-      ->check(CLI::Range(limits::kMinTemperature, limits::kMaxTemperature));
-  verb->add_option("--seed", options->seed, "Of the draws")->type_name("N")->capture_default_str();
-  verb->add_option("-n", options->n, "Entries of each pool")->type_name("N")->capture_default_str()
-      ->check(CLI::Range(1U, limits::kMaxK));
-  AddSelectionOptions(*verb, options->selection);
-  verb->callback([options, &action] {
+  verb.AddOption("memory", options->memory, "The memory's name").Required().Type("");
+  verb.AddOption("--mode", options->mode, "By score, or drawn").ShowDefault().OneOf({"argmax", "softmax"});
+  verb.AddOption("--temperature", options->temperature, "tau of the draws").Type("T").ShowDefault()
+      .Range(limits::kMinTemperature, limits::kMaxTemperature);
+  verb.AddOption("--seed", options->seed, "Of the draws").Type("N").ShowDefault();
+  verb.AddOption("-n", options->n, "Entries of each pool").Type("N").ShowDefault().Range(1U, limits::kMaxK);
+  AddSelectionOptions(verb, options->selection);
+  verb.WhenGiven([options, &action] {
     action = [options](Session& session) { return Select(*options, session); };
   });
 }

@@ -60,17 +60,17 @@ v1::PartitionSelection Selection::ToPartitions() const {
   return selection;
 }
 
-void AddSelectionOptions(CLI::App& verb, Selection& selection) {
-  verb.add_option("--source", selection.sources, "Only entries of this source (repeatable)")
-      ->type_name("S")->delimiter(',')->allow_extra_args(false)->group("Which entries");
-  verb.add_option("--label", selection.labels, "Only entries of this label (repeatable)")
-      ->type_name("L")->delimiter(',')->allow_extra_args(false)->group("Which entries");
-  verb.add_option("--only-ids", selection.only_ids, "Only entries of these ids")
-      ->type_name("FILE.npy")->group("Which entries");
-  auto* partition = verb.add_option("--partition", selection.partitions, "Partition, 0 by default (repeatable)")
-      ->type_name("P")->delimiter(',')->allow_extra_args(false)->group("Which entries");
-  verb.add_flag("--all-partitions", selection.all_partitions, "Every partition")
-      ->excludes(partition)->group("Which entries");
+void AddSelectionOptions(Command verb, Selection& selection) {
+  verb.AddOption("--source", selection.sources, "Only entries of this source (repeatable)")
+      .Type("S").Commas().Group("Which entries");
+  verb.AddOption("--label", selection.labels, "Only entries of this label (repeatable)")
+      .Type("L").Commas().Group("Which entries");
+  verb.AddOption("--only-ids", selection.only_ids, "Only entries of these ids")
+      .Type("FILE.npy").Group("Which entries");
+  verb.AddOption("--partition", selection.partitions, "Partition, 0 by default (repeatable)")
+      .Type("P").Commas().Group("Which entries");
+  verb.AddFlag("--all-partitions", selection.all_partitions, "Every partition")
+      .Excludes("--partition").Group("Which entries");
 }
 
 v1::SearchParams Accuracy::ToSearchParams() const {
@@ -82,15 +82,15 @@ v1::SearchParams Accuracy::ToSearchParams() const {
   return search;
 }
 
-void AddAccuracyOptions(CLI::App& verb, Accuracy& accuracy) {
-  auto* exact = verb.add_flag("--exact", accuracy.exact, "Certified exact search")->group("How to search");
-  auto* recall = verb.add_option("--recall", accuracy.recall, "Approximate: mean recall aimed at (default 0.95)")
-      ->type_name("R")->check(CLI::Range(1e-6, 1.0))->excludes(exact)->group("How to search");
-  verb.add_option("--nprobe", accuracy.nprobe, "Approximate: lists to probe in each segment")
-      ->type_name("N")->check(CLI::PositiveNumber)->excludes(exact)->excludes(recall)->group("How to search");
-  verb.add_flag("--approximate-distances", accuracy.approximate_distances,
+void AddAccuracyOptions(Command verb, Accuracy& accuracy) {
+  verb.AddFlag("--exact", accuracy.exact, "Certified exact search").Group("How to search");
+  verb.AddOption("--recall", accuracy.recall, "Approximate: mean recall aimed at (default 0.95)")
+      .Type("R").Range(1e-6, 1.0).Excludes("--exact").Group("How to search");
+  verb.AddOption("--nprobe", accuracy.nprobe, "Approximate: lists to probe in each segment")
+      .Type("N").Positive().Excludes("--exact").Excludes("--recall").Group("How to search");
+  verb.AddFlag("--approximate-distances", accuracy.approximate_distances,
                 "Approximate: order by the index's own distances, which are estimates")
-      ->excludes(exact)->group("How to search");
+      .Excludes("--exact").Group("How to search");
 }
 
 std::string SearchOptions::NothingFound() const {
@@ -99,30 +99,33 @@ std::string SearchOptions::NothingFound() const {
   return filter ? "no entry matches the filter" : "no entry found: there is none in what was searched";
 }
 
-void AddSearchOptions(CLI::App& verb, SearchOptions& options) {
-  verb.add_option("memory", options.memory, "The memory's name")->required()->type_name("");
-  verb.add_option("--keys", options.keys, "Queries: an array [n x dimension] of f16, f32 or f64")
-      ->required()->type_name("FILE.npy");
+void AddSearchOptions(Command verb, SearchOptions& options) {
+  verb.AddOption("memory", options.memory, "The memory's name").Required().Type("");
+  verb.AddOption("--keys", options.keys, "Queries: an array [n x dimension] of f16, f32 or f64")
+      .Required().Type("FILE.npy");
   AddAccuracyOptions(verb, options.accuracy);
   AddSelectionOptions(verb, options.selection);
-  verb.add_option("--exclude-source", options.exclude_source, "No entries of this source")
-      ->type_name("S")->group("Which entries");
-  verb.add_option("--exclude-sources", options.exclude_sources, "For each query, no entries of its source")
-      ->type_name("FILE.npy")->group("Which entries");
-  verb.add_option("--exclude-ids", options.exclude_ids, "For each query, not this id")
-      ->type_name("FILE.npy")->group("Which entries");
+  verb.AddOption("--exclude-source", options.exclude_source, "No entries of this source")
+      .Type("S").Group("Which entries");
+  verb.AddOption("--exclude-sources", options.exclude_sources, "For each query, no entries of its source")
+      .Type("FILE.npy").Group("Which entries");
+  verb.AddOption("--exclude-ids", options.exclude_ids, "For each query, not this id")
+      .Type("FILE.npy").Group("Which entries");
   AddFingerprintOption(verb, options.fingerprint, kPresentFingerprint);
-  verb.add_option("--vocab", options.vocabulary, "Show tokens as text: line i + 1 is token i")->type_name("FILE.txt");
 }
 
-void AddExtraOptions(CLI::App& verb, ExtraFiles& extra) {
+void AddVocabularyFile(Command verb, std::string& file) {
+  verb.AddOption("--vocab", file, "Show tokens as text: line i + 1 is token i").Type("FILE.txt");
+}
+
+void AddExtraOptions(Command verb, ExtraFiles& extra) {
   constexpr char kGroup[] = "Extra candidates, usually the successors of the last step's neighbours";
-  auto* ids = verb.add_option("--extra-ids", extra.ids, "[n x c], or those of all queries one after the other")
-      ->type_name("FILE.npy")->group(kGroup);
-  verb.add_option("--extra-offsets", extra.offsets, "Where those of each query begin, n + 1")
-      ->type_name("FILE.npy")->needs(ids)->group(kGroup);
-  verb.add_option("--extra-sources", extra.sources, "Count only where the entry is of this source; as --extra-ids")
-      ->type_name("FILE.npy")->needs(ids)->group(kGroup);
+  verb.AddOption("--extra-ids", extra.ids, "[n x c], or those of all queries one after the other")
+      .Type("FILE.npy").Group(kGroup);
+  verb.AddOption("--extra-offsets", extra.offsets, "Where those of each query begin, n + 1")
+      .Type("FILE.npy").Needs("--extra-ids").Group(kGroup);
+  verb.AddOption("--extra-sources", extra.sources, "Count only where the entry is of this source; as --extra-ids")
+      .Type("FILE.npy").Needs("--extra-ids").Group(kGroup);
 }
 
 absl::StatusOr<QueryPlan> QueryPlan::New(const SearchOptions& options, uint32_t dimension, uint32_t k,

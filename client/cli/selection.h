@@ -2,13 +2,13 @@
 #ifndef MNEME_CLIENT_CLI_SELECTION_H_
 #define MNEME_CLIENT_CLI_SELECTION_H_
 
-#include <CLI/CLI.hpp>
 #include <cstdint>
 #include <string>
 #include <vector>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "client/cli/command.h"
 #include "client/cli/extra_rows.h"
 #include "client/npy/npy_file.h"
 #include "mneme/v1/memory.pb.h"
@@ -28,7 +28,7 @@ struct Selection {
   absl::StatusOr<v1::Filter> ToFilter() const;
   v1::PartitionSelection ToPartitions() const;
 };
-void AddSelectionOptions(CLI::App& verb, Selection& selection);
+void AddSelectionOptions(Command verb, Selection& selection);
 
 // How to search: --exact, --recall, --nprobe, --approximate-distances.
 struct Accuracy {
@@ -39,7 +39,7 @@ struct Accuracy {
 
   v1::SearchParams ToSearchParams() const;
 };
-void AddAccuracyOptions(CLI::App& verb, Accuracy& accuracy);
+void AddAccuracyOptions(Command verb, Accuracy& accuracy);
 
 // What query, distribution and evaluate have in common.
 struct SearchOptions {
@@ -50,7 +50,7 @@ struct SearchOptions {
   std::string exclude_source;   // a number; empty: none
   std::string exclude_sources;  // a file
   std::string exclude_ids;      // a file
-  std::string vocabulary;       // a file
+  std::string vocabulary;       // a file; where a verb has --vocab
   std::vector<std::string> fingerprint;  // NAME=VALUE
   std::vector<std::string> mix;          // NAME=WEIGHT[:PARTITION]; where a verb has --mix
   ExtraFiles extra;
@@ -58,9 +58,12 @@ struct SearchOptions {
   // Why no query found anything, for people.
   std::string NothingFound() const;
 };
-void AddSearchOptions(CLI::App& verb, SearchOptions& options);
+// All of them but --vocab and --mix, which not every such verb has.
+void AddSearchOptions(Command verb, SearchOptions& options);
+// --vocab, of verbs that show tokens.
+void AddVocabularyFile(Command verb, std::string& file);
 // Of verbs whose neighbours may have extra candidates: --extra-ids and what belongs to it.
-void AddExtraOptions(CLI::App& verb, ExtraFiles& extra);
+void AddExtraOptions(Command verb, ExtraFiles& extra);
 
 // The queries of one command, ready to be cut into requests that respect the limits. Immutable, thread-safe.
 class QueryPlan {

@@ -105,47 +105,47 @@ absl::Status Reset(const SessionOptions& options, Session& session) {
 
 }  // namespace
 
-void AddSession(CLI::App& app, Action& action) {
-  CLI::App* group = AddVerbGroup(app, "session", "List, fork, move and reset whole sessions", kSessions,
-                                 "  mneme session list chats --prefix chat42\n"
+void AddSession(Command app, Action& action) {
+  Command group = app.AddVerbGroup("session", "List, fork, move and reset whole sessions", kSessions,
+                                   "  mneme session list chats --prefix chat42\n"
                                  "  mneme session fork chats chat42 chat42/beam1");
   auto options = std::make_shared<SessionOptions>();
   const auto add = [&](const std::string& name, const std::string& description, const std::string& examples,
                        absl::Status (*run)(const SessionOptions&, Session&)) {
-    CLI::App* verb = AddVerb(*group, name, description, kMore, examples);
-    AddMemoryName(*verb, options->memory);
-    verb->callback([options, &action, run] {
+    Command verb = group.AddVerb(name, description, kMore, examples);
+    AddMemoryName(verb, options->memory);
+    verb.WhenGiven([options, &action, run] {
       action = [options, run](Session& session) { return run(*options, session); };
     });
     return verb;
   };
-  const auto add_session = [&](CLI::App* verb) {
-    verb->add_option("session", options->session, "The session's name")->required()->type_name("");
+  const auto add_session = [&](Command verb) {
+    verb.AddOption("session", options->session, "The session's name").Required().Type("");
   };
   add("list", "List sessions by name", "  mneme session list chats --prefix chat42", &List)
-      ->add_option("--prefix", options->prefix, "Only those that begin with it")->type_name("TEXT");
-  CLI::App* fork = add("fork", "Give another session of the same root the states of this one",
-                       "  mneme session fork chats chat42 chat42/beam1", &Fork);
+      .AddOption("--prefix", options->prefix, "Only those that begin with it").Type("TEXT");
+  Command fork = add("fork", "Give another session of the same root the states of this one",
+                     "  mneme session fork chats chat42 chat42/beam1", &Fork);
   add_session(fork);
-  fork->add_option("to", options->to, "The new one, of the same root")->required()->type_name("");
-  fork->add_flag("--replace", options->replace, "Reset the new one first where it is there");
-  AddWriteOptions(*fork, options->write);
-  CLI::App* exported = add("export", "Write a whole session to a file",
-                           "  mneme session export chats chat42 --out chat42.session", &Export);
+  fork.AddOption("to", options->to, "The new one, of the same root").Required().Type("");
+  fork.AddFlag("--replace", options->replace, "Reset the new one first where it is there");
+  AddWriteOptions(fork, options->write);
+  Command exported = add("export", "Write a whole session to a file",
+                         "  mneme session export chats chat42 --out chat42.session", &Export);
   add_session(exported);
-  exported->add_option("--out", options->file, "The file to write")->required()->type_name("FILE");
-  CLI::App* imported = add("import", "Make a session of such a file, whatever it was",
-                           "  mneme session import chats chat43 --file chat42.session", &Import);
+  exported.AddOption("--out", options->file, "The file to write").Required().Type("FILE");
+  Command imported = add("import", "Make a session of such a file, whatever it was",
+                         "  mneme session import chats chat43 --file chat42.session", &Import);
   add_session(imported);
-  imported->add_option("--file", options->file, "As export wrote it")->required()->type_name("FILE");
+  imported.AddOption("--file", options->file, "As export wrote it").Required().Type("FILE");
   imported
-      ->add_option("--expiry", options->expiry_ms, "Unix milliseconds from which on it is as if not there; 0: never")
-      ->type_name("MS")->check(CLI::NonNegativeNumber);
-  AddWriteOptions(*imported, options->write);
-  CLI::App* reset = add("reset", "Remove whole sessions", "  mneme session reset chats chat42 chat43", &Reset);
-  reset->add_option("sessions", options->sessions, "The sessions' names")->required()->type_name("")
-      ->expected(1, static_cast<int>(limits::kMaxResetSessions));
-  AddWriteOptions(*reset, options->write);
+      .AddOption("--expiry", options->expiry_ms, "Unix milliseconds from which on it is as if not there; 0: never")
+      .Type("MS").NonNegative();
+  AddWriteOptions(imported, options->write);
+  Command reset = add("reset", "Remove whole sessions", "  mneme session reset chats chat42 chat43", &Reset);
+  reset.AddOption("sessions", options->sessions, "The sessions' names").Required().Type("")
+      .Words(1, limits::kMaxResetSessions);
+  AddWriteOptions(reset, options->write);
 }
 
 }  // namespace mneme::cli

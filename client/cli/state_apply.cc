@@ -168,22 +168,22 @@ absl::Status Apply(const ApplyOptions& options, Session& session) {
 
 }  // namespace
 
-void AddApplyVerb(CLI::App& state, Action& action) {
-  CLI::App* verb = AddVerb(state, "apply", "Apply many operations on registers, in order", kMore,
-                           "  mneme state apply chats --file operations.jsonl -o json\n\n"
-                           "Lines, with op put, get, cas or remove:\n"
-                           R"(  {"op": "put", "session": "chat42", "name": "mode", "value": "draft"})");
+void AddApplyVerb(Command state, Action& action) {
+  Command verb = state.AddVerb("apply", "Apply many operations on registers, in order", kMore,
+                               "  mneme state apply chats --file operations.jsonl -o json\n\n"
+                               "Lines, with op put, get, cas or remove:\n"
+                               R"(  {"op": "put", "session": "chat42", "name": "mode", "value": "draft"})");
   auto options = std::make_shared<ApplyOptions>();
-  AddMemoryName(*verb, options->memory);
-  verb->add_option("--file", options->file, "Operations, one JSON object a line")->required()->type_name("FILE.jsonl");
-  verb->add_option("--batch", options->batch, "Operations of one call: those of a session are all applied or none")
-      ->type_name("N")->capture_default_str()->check(CLI::Range(size_t{1}, limits::kMaxStateOperations));
-  verb->add_option("--session-expiry", options->session_expiry_ms,
+  AddMemoryName(verb, options->memory);
+  verb.AddOption("--file", options->file, "Operations, one JSON object a line").Required().Type("FILE.jsonl");
+  verb.AddOption("--batch", options->batch, "Operations of one call: those of a session are all applied or none")
+      .Type("N").ShowDefault().Range(size_t{1}, limits::kMaxStateOperations);
+  verb.AddOption("--session-expiry", options->session_expiry_ms,
                    "Unix milliseconds from which on the sessions written to are as if not there")
-      ->type_name("MS")->check(CLI::NonNegativeNumber);
-  verb->add_option("--durability", options->durability, "sync (default) or written")->type_name("LEVEL")
-      ->check(CLI::IsMember({"sync", "written"}));
-  verb->callback([options, &action] {
+      .Type("MS").NonNegative();
+  verb.AddOption("--durability", options->durability, "sync (default) or written").Type("LEVEL")
+      .OneOf({"sync", "written"});
+  verb.WhenGiven([options, &action] {
     action = [options](Session& session) { return Apply(*options, session); };
   });
 }

@@ -104,25 +104,25 @@ absl::Status Get(const CountersOptions& options, Session& session) {
 
 }  // namespace
 
-void AddCountersVerbs(CLI::App& state, Action& action) {
+void AddCountersVerbs(Command state, Action& action) {
   auto options = std::make_shared<CountersOptions>();
-  CLI::App* add = AddVerb(state, "counters-add", "Add to cells of a matrix of counts", kMore,
-                          "  mneme state counters-add words corpus pairs --rows i.npy --columns j.npy");
-  AddStateName(*add, options->state);
-  add->add_option("--rows", options->rows, "The row of each cell")->required()->type_name("FILE.npy");
-  add->add_option("--columns", options->columns, "Its column")->required()->type_name("FILE.npy");
-  add->add_option("--counts", options->counts, "What to add; 1 each without")->type_name("FILE.npy");
-  AddWriteOptions(*add, options->write);
-  add->callback([options, &action] {
+  Command add = state.AddVerb("counters-add", "Add to cells of a matrix of counts", kMore,
+                              "  mneme state counters-add words corpus pairs --rows i.npy --columns j.npy");
+  AddStateName(add, options->state);
+  add.AddOption("--rows", options->rows, "The row of each cell").Required().Type("FILE.npy");
+  add.AddOption("--columns", options->columns, "Its column").Required().Type("FILE.npy");
+  add.AddOption("--counts", options->counts, "What to add; 1 each without").Type("FILE.npy");
+  AddWriteOptions(add, options->write);
+  add.WhenGiven([options, &action] {
     action = [options](Session& session) { return Add(*options, session); };
   });
-  CLI::App* get = AddVerb(state, "counters-get", "Read rows of a matrix of counts", kMore,
-                          "  mneme state counters-get words corpus pairs --out pairs/");
-  AddStateName(*get, options->state);
-  get->add_option("--rows", options->rows, "Only these rows; else all")->type_name("FILE.npy");
-  get->add_option("--out", options->out, "Where rows.npy, offsets.npy, columns.npy, counts.npy go (CSR)")
-      ->type_name("FOLDER");
-  get->callback([options, &action] {
+  Command get = state.AddVerb("counters-get", "Read rows of a matrix of counts", kMore,
+                              "  mneme state counters-get words corpus pairs --out pairs/");
+  AddStateName(get, options->state);
+  get.AddOption("--rows", options->rows, "Only these rows; else all").Type("FILE.npy");
+  get.AddOption("--out", options->out, "Where rows.npy, offsets.npy, columns.npy, counts.npy go (CSR)")
+      .Type("FOLDER");
+  get.WhenGiven([options, &action] {
     action = [options](Session& session) { return Get(*options, session); };
   });
 }

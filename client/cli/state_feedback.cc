@@ -130,44 +130,46 @@ absl::Status FeedbackGet(const FeedbackOptions& options, Session& session) {
   return absl::OkStatus();
 }
 
-void AddAttend(CLI::App& state, Action& action) {
-  CLI::App* verb = AddVerb(state, "feedback-attend", "Attend with the next block of a feedback memory", kMore,
-                           "  mneme state feedback-attend chats chat42 layer0 --block 0 --ring 3 --queries q.npy \\\n"
-                           "      --keys k.npy --values v.npy --fam-queries fq.npy -o json");
+void AddAttend(Command state, Action& action) {
+  Command verb = state.AddVerb("feedback-attend", "Attend with the next block of a feedback memory", kMore,
+                               "  mneme state feedback-attend chats chat42 layer0 --block 0 --ring 3 "
+                                "--queries q.npy \\\n"
+                               "      --keys k.npy --values v.npy --fam-queries fq.npy -o json");
   auto options = std::make_shared<FeedbackOptions>();
-  AddStateName(*verb, options->state);
+  AddStateName(verb, options->state);
   const auto file = [&](const char* name, std::string& path, const char* description) {
-    return verb->add_option(name, path, description)->type_name("FILE.npy");
+    return verb.AddOption(name, path, description).Type("FILE.npy");
   };
-  verb->add_option("--block", options->block, "0, 1, 2, ..: the next one, or the last one again")->required()
-      ->type_name("N")->check(CLI::NonNegativeNumber);
-  file("--queries", options->queries, "[n x dk]")->required();
-  file("--keys", options->keys, "[n x dk]")->required();
-  file("--values", options->values, "[n x dv]")->required();
+  verb.AddOption("--block", options->block, "0, 1, 2, ..: the next one, or the last one again").Required()
+      .Type("N").NonNegative();
+  file("--queries", options->queries, "[n x dk]").Required();
+  file("--keys", options->keys, "[n x dk]").Required();
+  file("--values", options->values, "[n x dv]").Required();
   file("--fam-queries", options->fam_queries, "Q^F [f x dk]");
-  CLI::Option* fam_keys = file("--fam-keys", options->fam_keys, "K^F [f x dk] of the block before; else the state's");
-  fam_keys->needs(file("--fam-values", options->fam_values, "V^F [f x dv]")->needs(fam_keys));
-  verb->add_option("--scale", options->scale, "Of the similarities; 0: 1 / sqrt(dk)")->capture_default_str();
-  verb->add_option("--ring", options->ring, "Past blocks that tokens see and that are kept")->type_name("M")
-      ->capture_default_str()->check(CLI::Range(0U, limits::kMaxRingBlocks));
-  verb->add_flag("--not-causal", options->not_causal, "Tokens see the whole block");
-  verb->add_option("--out", options->out, "Where tokens.npy and fam.npy go, f32; else stdout")->type_name("FOLDER");
-  AddWriteOptions(*verb, options->write);
-  verb->callback([options, &action] {
+  const Option fam_keys = file("--fam-keys", options->fam_keys, "K^F [f x dk] of the block before; else the state's");
+  file("--fam-values", options->fam_values, "V^F [f x dv]").Needs("--fam-keys");
+  fam_keys.Needs("--fam-values");
+  verb.AddOption("--scale", options->scale, "Of the similarities; 0: 1 / sqrt(dk)").ShowDefault();
+  verb.AddOption("--ring", options->ring, "Past blocks that tokens see and that are kept").Type("M")
+      .ShowDefault().Range(0U, limits::kMaxRingBlocks);
+  verb.AddFlag("--not-causal", options->not_causal, "Tokens see the whole block");
+  verb.AddOption("--out", options->out, "Where tokens.npy and fam.npy go, f32; else stdout").Type("FOLDER");
+  AddWriteOptions(verb, options->write);
+  verb.WhenGiven([options, &action] {
     action = [options](Session& session) { return Attend(*options, session); };
   });
 }
 
 }  // namespace
 
-void AddFeedbackVerbs(CLI::App& state, Action& action) {
+void AddFeedbackVerbs(Command state, Action& action) {
   AddAttend(state, action);
-  CLI::App* verb = AddVerb(state, "feedback-get", "Read the ring and the FAM of a feedback memory", kMore,
-                           "  mneme state feedback-get chats chat42 layer0 -o json");
+  Command verb = state.AddVerb("feedback-get", "Read the ring and the FAM of a feedback memory", kMore,
+                               "  mneme state feedback-get chats chat42 layer0 -o json");
   auto options = std::make_shared<FeedbackOptions>();
-  AddStateName(*verb, options->state);
-  verb->add_option("--out", options->out, "Where ring_keys.npy, fam_keys.npy, .. go, f32")->type_name("FOLDER");
-  verb->callback([options, &action] {
+  AddStateName(verb, options->state);
+  verb.AddOption("--out", options->out, "Where ring_keys.npy, fam_keys.npy, .. go, f32").Type("FOLDER");
+  verb.WhenGiven([options, &action] {
     action = [options](Session& session) { return FeedbackGet(*options, session); };
   });
 }

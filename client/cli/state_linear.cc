@@ -108,43 +108,41 @@ absl::Status LinearGet(const LinearOptions& options, Session& session) {
   return absl::OkStatus();
 }
 
-void AddLinear(CLI::App& state, Action& action) {
-  CLI::App* verb = AddVerb(state, "linear", "Write bindings to a linear memory, and read it", kMore,
-                           "  mneme state linear chats chat42 layer0 --keys k.npy --values v.npy --rule delta\n"
-                           "  mneme state linear chats chat42 layer0 --queries q.npy --out reads.npy");
+void AddLinear(Command state, Action& action) {
+  Command verb = state.AddVerb("linear", "Write bindings to a linear memory, and read it", kMore,
+                               "  mneme state linear chats chat42 layer0 --keys k.npy --values v.npy --rule delta\n"
+                               "  mneme state linear chats chat42 layer0 --queries q.npy --out reads.npy");
   auto options = std::make_shared<LinearOptions>();
-  AddStateName(*verb, options->state);
-  verb->add_option("--keys", options->keys, "[n x dk] to write")->type_name("FILE.npy");
-  verb->add_option("--values", options->values, "[n x dv]")->type_name("FILE.npy");
-  verb->add_option("--queries", options->queries, "[m x dk] to read")->type_name("FILE.npy");
-  verb->add_option("--rule", options->rule, "linear, or delta: write what is not known yet")->capture_default_str()
-      ->check(CLI::IsMember({"linear", "delta"}));
-  verb->add_option("--order", options->order, "read_then_write or write_then_read")->capture_default_str()
-      ->check(CLI::IsMember({"read_then_write", "write_then_read"}));
-  verb->add_option("--segment", options->segment, "Rows written together; 0: all")->type_name("N")
-      ->capture_default_str();
-  verb->add_option("--epsilon", options->epsilon, "The least denominator")->capture_default_str()
-      ->check(CLI::PositiveNumber);
-  verb->add_option("--value-dim", options->value_dimension, "Width of the zeros that a state that is not there reads")
-      ->type_name("DV")->check(CLI::Range(1U, limits::kMaxValueDimension))->excludes("--values");
-  verb->add_option("--out", options->out, "Where what was read goes, f32 [m x dv]; else stdout")->type_name("FILE.npy");
-  AddWriteOptions(*verb, options->write);
-  verb->callback([options, &action] {
+  AddStateName(verb, options->state);
+  verb.AddOption("--keys", options->keys, "[n x dk] to write").Type("FILE.npy");
+  verb.AddOption("--values", options->values, "[n x dv]").Type("FILE.npy");
+  verb.AddOption("--queries", options->queries, "[m x dk] to read").Type("FILE.npy");
+  verb.AddOption("--rule", options->rule, "linear, or delta: write what is not known yet").ShowDefault()
+      .OneOf({"linear", "delta"});
+  verb.AddOption("--order", options->order, "read_then_write or write_then_read").ShowDefault()
+      .OneOf({"read_then_write", "write_then_read"});
+  verb.AddOption("--segment", options->segment, "Rows written together; 0: all").Type("N").ShowDefault();
+  verb.AddOption("--epsilon", options->epsilon, "The least denominator").ShowDefault().Positive();
+  verb.AddOption("--value-dim", options->value_dimension, "Width of the zeros that a state that is not there reads")
+      .Type("DV").Range(1U, limits::kMaxValueDimension).Excludes("--values");
+  verb.AddOption("--out", options->out, "Where what was read goes, f32 [m x dv]; else stdout").Type("FILE.npy");
+  AddWriteOptions(verb, options->write);
+  verb.WhenGiven([options, &action] {
     action = [options](Session& session) { return Linear(*options, session); };
   });
 }
 
 }  // namespace
 
-void AddLinearVerbs(CLI::App& state, Action& action) {
+void AddLinearVerbs(Command state, Action& action) {
   AddLinear(state, action);
-  CLI::App* verb = AddVerb(state, "linear-get", "Read M and z of a linear memory", kMore,
-                           "  mneme state linear-get chats chat42 layer0 -o json\n"
-                           "  mneme state linear-get chats chat42 layer0 --out layer0/");
+  Command verb = state.AddVerb("linear-get", "Read M and z of a linear memory", kMore,
+                               "  mneme state linear-get chats chat42 layer0 -o json\n"
+                               "  mneme state linear-get chats chat42 layer0 --out layer0/");
   auto options = std::make_shared<LinearOptions>();
-  AddStateName(*verb, options->state);
-  verb->add_option("--out", options->out, "Where matrix.npy and normaliser.npy go, f64")->type_name("FOLDER");
-  verb->callback([options, &action] {
+  AddStateName(verb, options->state);
+  verb.AddOption("--out", options->out, "Where matrix.npy and normaliser.npy go, f64").Type("FOLDER");
+  verb.WhenGiven([options, &action] {
     action = [options](Session& session) { return LinearGet(*options, session); };
   });
 }

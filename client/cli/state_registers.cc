@@ -1,5 +1,6 @@
 // `mneme state put`, `get`, `cas` and `remove`: registers, which hold bytes.
 #include <memory>
+#include <optional>
 #include <string>
 
 #include "absl/strings/str_cat.h"
@@ -14,19 +15,18 @@ namespace {
 struct RegisterOptions {
   StateName state;
   WriteOptions write;
-  std::string value;
+  std::optional<std::string> value;
   std::string file;  // instead of value
-  bool has_value = false;
   int64_t expiry_ms = 0;
   uint64_t expected_version = 0;
   std::string out;  // a file; empty: stdout
 };
 
 absl::StatusOr<std::string> ValueOf(const RegisterOptions& options, const std::string& verb) {
-  if (options.has_value == !options.file.empty()) {
+  if (options.value.has_value() == !options.file.empty()) {
     return UsageError(absl::StrCat("state ", verb, " needs one of --value and --file"));
   }
-  return options.has_value ? absl::StatusOr<std::string>(options.value) : ReadBytes(options.file);
+  return options.value.has_value() ? absl::StatusOr<std::string>(*options.value) : ReadBytes(options.file);
 }
 
 absl::Status Write(const RegisterOptions& options, const v1::StateOperation& operation, Session& session) {
@@ -84,43 +84,36 @@ absl::Status Get(const RegisterOptions& options, Session& session) {
   return absl::OkStatus();
 }
 
-void AddValueOptions(CLI::App& verb, RegisterOptions& options) {
-  verb.add_option_function<std::string>(
-          "--value",
-          [&options](const std::string& value) {
-            options.value = value;
-            options.has_value = true;
-          },
-          "Text to write")
-      ->type_name("TEXT");
-  verb.add_option("--file", options.file, "A file whose bytes to write")->type_name("FILE");
-  verb.add_option("--expiry", options.expiry_ms, "Unix milliseconds from which on it is as if not there; 0: never")
-      ->type_name("MS")->check(CLI::NonNegativeNumber);
+void AddValueOptions(Command verb, RegisterOptions& options) {
+  verb.AddOption("--value", options.value, "Text to write").Type("TEXT");
+  verb.AddOption("--file", options.file, "A file whose bytes to write").Type("FILE");
+  verb.AddOption("--expiry", options.expiry_ms, "Unix milliseconds from which on it is as if not there; 0: never")
+      .Type("MS").NonNegative();
   AddWriteOptions(verb, options.write);
 }
 
 }  // namespace
 
-void AddRegisterVerbs(CLI::App& state, Action& action) {
+void AddRegisterVerbs(Command state, Action& action) {
   auto options = std::make_shared<RegisterOptions>();
   const auto add = [&](const std::string& name, const std::string& description, const std::string& examples,
                        absl::Status (*run)(const RegisterOptions&, Session&)) {
-    CLI::App* verb = AddVerb(state, name, description, kMore, examples);
-    AddStateName(*verb, options->state);
-    verb->callback([options, &action, run] {
+    Command verb = state.AddVerb(name, description, kMore, examples);
+    AddStateName(verb, options->state);
+    verb.WhenGiven([options, &action, run] {
       action = [options, run](Session& session) { return run(*options, session); };
     });
     return verb;
   };
-  AddValueOptions(*add("put", "Write a register", "  mneme state put chats chat42 mode --value draft", &Put), *options);
+  AddValueOptions(add("put", "Write a register", "  mneme state put chats chat42 mode --value draft", &Put), *options);
   add("get", "Read a register",
       "  mneme state get chats chat42 mode\n  mneme state get chats chat42 page --out page.bin", &Get)
-      ->add_option("--out", options->out, "Where the bytes go, as they are; else stdout")->type_name("FILE");
-  CLI::App* cas = add("cas", "Write a register if its version is still the expected one",
-                      "  mneme state cas chats chat42 mode --expected-version 1 --value final", &Cas);
-  cas->add_option("--expected-version", options->expected_version, "0: there is none yet")->required()->type_name("N");
-  AddValueOptions(*cas, *options);
-  AddWriteOptions(*add("remove", "Remove a state of any kind", "  mneme state remove chats chat42 mode", &Remove),
+      .AddOption("--out", options->out, "Where the bytes go, as they are; else stdout").Type("FILE");
+  Command cas = add("cas", "Write a register if its version is still the expected one",
+                    "  mneme state cas chats chat42 mode --expected-version 1 --value final", &Cas);
+  cas.AddOption("--expected-version", options->expected_version, "0: there is none yet").Required().Type("N");
+  AddValueOptions(cas, *options);
+  AddWriteOptions(add("remove", "Remove a state of any kind", "  mneme state remove chats chat42 mode", &Remove),
                   options->write);
 }
 

@@ -15,24 +15,24 @@ v1::StateOperation StateName::Operation() const {
   return operation;
 }
 
-void AddMemoryName(CLI::App& verb, std::string& memory) {
-  verb.add_option("memory", memory, "The memory's name")->required()->type_name("");
+void AddMemoryName(Command verb, std::string& memory) {
+  verb.AddOption("memory", memory, "The memory's name").Required().Type("");
 }
 
-void AddStateName(CLI::App& verb, StateName& state) {
+void AddStateName(Command verb, StateName& state) {
   AddMemoryName(verb, state.memory);
-  verb.add_option("session", state.session, "The session's name")->required()->type_name("");
-  verb.add_option("name", state.name, "The state's name")->required()->type_name("");
+  verb.AddOption("session", state.session, "The session's name").Required().Type("");
+  verb.AddOption("name", state.name, "The state's name").Required().Type("");
 }
 
 v1::Durability WriteOptions::ToDurability() const {
   return durability == "written" ? v1::DURABILITY_WRITTEN : v1::DURABILITY_SYNC;
 }
 
-void AddWriteOptions(CLI::App& verb, WriteOptions& write) {
-  verb.add_option("--durability", write.durability, "sync (default) or written")->type_name("LEVEL")
-      ->check(CLI::IsMember({"sync", "written"}));
-  verb.add_option("--request-id", write.request_id, "The same again is applied once; else a new one")->type_name("ID");
+void AddWriteOptions(Command verb, WriteOptions& write) {
+  verb.AddOption("--durability", write.durability, "sync (default) or written").Type("LEVEL")
+      .OneOf({"sync", "written"});
+  verb.AddOption("--request-id", write.request_id, "The same again is applied once; else a new one").Type("ID");
 }
 
 absl::StatusOr<v1::StateResult> ApplyOne(const std::string& memory, const v1::StateOperation& operation,
@@ -56,16 +56,16 @@ Json ResultJson(const v1::StateResult& result) {
   return json;
 }
 
-void AddState(CLI::App& app, Action& action) {
-  CLI::App* state = AddVerbGroup(app, "state", "Read and write the states of a session", kSessions,
-                                 "  mneme state put chats chat42 mode --value draft\n"
-                                 "  mneme state get chats chat42 mode\n"
-                                 "  mneme state linear chats chat42 layer0 --keys k.npy --values v.npy");
-  AddRegisterVerbs(*state, action);
-  AddApplyVerb(*state, action);
-  AddLinearVerbs(*state, action);
-  AddFeedbackVerbs(*state, action);
-  AddCountersVerbs(*state, action);
+void AddState(Command app, Action& action) {
+  Command state = app.AddVerbGroup("state", "Read and write the states of a session", kSessions,
+                                   "  mneme state put chats chat42 mode --value draft\n"
+                                   "  mneme state get chats chat42 mode\n"
+                                   "  mneme state linear chats chat42 layer0 --keys k.npy --values v.npy");
+  AddRegisterVerbs(state, action);
+  AddApplyVerb(state, action);
+  AddLinearVerbs(state, action);
+  AddFeedbackVerbs(state, action);
+  AddCountersVerbs(state, action);
 }
 
 }  // namespace mneme::cli

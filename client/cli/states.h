@@ -2,7 +2,6 @@
 #ifndef MNEME_CLIENT_CLI_STATES_H_
 #define MNEME_CLIENT_CLI_STATES_H_
 
-#include <CLI/CLI.hpp>
 #include <string>
 
 #include "absl/status/status.h"
@@ -23,8 +22,8 @@ struct StateName {
   // An operation of it without an action.
   v1::StateOperation Operation() const;
 };
-void AddStateName(CLI::App& verb, StateName& state);
-void AddMemoryName(CLI::App& verb, std::string& memory);
+void AddStateName(Command verb, StateName& state);
+void AddMemoryName(Command verb, std::string& memory);
 
 // How a call writes: --durability, --request-id.
 struct WriteOptions {
@@ -33,7 +32,7 @@ struct WriteOptions {
 
   v1::Durability ToDurability() const;
 };
-void AddWriteOptions(CLI::App& verb, WriteOptions& write);
+void AddWriteOptions(Command verb, WriteOptions& write);
 
 // A request id is drawn where the options have none. Returns the error of the call, or that of the operation.
 absl::StatusOr<v1::StateResult> ApplyOne(const std::string& memory, const v1::StateOperation& operation,
@@ -43,11 +42,11 @@ absl::StatusOr<v1::StateResult> ApplyOne(const std::string& memory, const v1::St
 Json ResultJson(const v1::StateResult& result);
 
 // The verbs of one kind of state, in the group `state`.
-void AddRegisterVerbs(CLI::App& state, Action& action);
-void AddApplyVerb(CLI::App& state, Action& action);
-void AddLinearVerbs(CLI::App& state, Action& action);
-void AddFeedbackVerbs(CLI::App& state, Action& action);
-void AddCountersVerbs(CLI::App& state, Action& action);
+void AddRegisterVerbs(Command state, Action& action);
+void AddApplyVerb(Command state, Action& action);
+void AddLinearVerbs(Command state, Action& action);
+void AddFeedbackVerbs(Command state, Action& action);
+void AddCountersVerbs(Command state, Action& action);
 
 }  // namespace mneme::cli
 

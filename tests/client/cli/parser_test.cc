@@ -4,6 +4,7 @@
 
 #include <algorithm>
 
+#include "absl/strings/str_split.h"
 #include "client/cli/exit_code.h"
 #include "client/cli/table.h"
 
@@ -13,12 +14,9 @@ namespace {
 // Parses a command line; holds its error line, or what its options came to.
 class Parsed {
  public:
-  explicit Parsed(const std::string& line) : parser_(NewParser(options_, action_)) {
-    try {
-      parser_->parse(line, false);
-    } catch (const CLI::ParseError& error) {
-      error_ = UsageLine(*parser_, error);
-    }
+  explicit Parsed(const std::string& line) : parser_(options_, action_) {
+    const absl::StatusOr<std::string> asked = parser_.Parse(absl::StrSplit(line, ' '));
+    if (!asked.ok()) error_ = ErrorLine(asked.status(), options_.server);
   }
   const std::string& error() const { return error_; }
   const GlobalOptions& options() const { return options_; }
@@ -27,7 +25,7 @@ class Parsed {
  private:
   GlobalOptions options_;
   Action action_;
-  std::unique_ptr<CLI::App> parser_;
+  Parser parser_;
   std::string error_;
 };
 
@@ -105,35 +103,58 @@ TEST(Parser, NamesTheVerbOfAGroupThatWasMeant) {
             "error: state put: there is no option --vlaue; did you mean --value?; see: mneme state put --help");
 }
 
+Command VerbNamed(const std::string& name, const Parser& parser) {
+  const std::vector<Command> verbs = parser.program().Verbs();
+  return *std::find_if(verbs.begin(), verbs.end(), [&](const Command& verb) { return verb.name() == name; });
+}
+
 TEST(Parser, KnowsAVerbByAllItsWords) {
   GlobalOptions options;
   Action action;
-  const auto parser = NewParser(options, action);
-  EXPECT_EQ(VerbPath(*parser), "");
-  EXPECT_EQ(VerbPath(*parser->get_subcommand("query")), "query");
-  EXPECT_TRUE(VerbsOf(*parser->get_subcommand("query")).empty());
-  const CLI::App* state = parser->get_subcommand("state");
-  EXPECT_EQ(VerbsOf(*state).size(), 11U);
-  EXPECT_EQ(VerbPath(*VerbsOf(*state).front()), "state put");
+  const Parser parser(options, action);
+  EXPECT_EQ(parser.program().Path(), "");
+  const Command query = VerbNamed("query", parser);
+  EXPECT_EQ(query.Path(), "query");
+  EXPECT_TRUE(query.Verbs().empty());
+  const std::vector<Command> verbs = VerbNamed("state", parser).Verbs();
+  ASSERT_EQ(verbs.size(), 11U);
+  EXPECT_EQ(verbs.front().Path(), "state put");
+}
+
+// What a command line that asks for help shows.
+std::string HelpAfter(const std::string& words) {
+  GlobalOptions options;
+  Action action;
+  const absl::StatusOr<std::string> help = Parser(options, action).Parse(absl::StrSplit(words + "--help", ' '));
+  EXPECT_TRUE(help.ok() && action == nullptr) << help.status();
+  return help.value_or("");
 }
 
 // The help of each verb, and of those of a group.
-void CheckHelp(const CLI::App& app) {
-  for (const CLI::App* verb : VerbsOf(app)) {
-    const std::string help = const_cast<CLI::App*>(verb)->help();
+void CheckHelp(const Command& command) {
+  for (const Command& verb : command.Verbs()) {
+    const std::string help = HelpAfter(verb.Path() + " ");
     EXPECT_LE(std::count(help.begin(), help.end(), '\n'), 52) << help;
     EXPECT_NE(help.find("Examples:"), std::string::npos) << help;
-    CheckHelp(*verb);
+    CheckHelp(verb);
   }
 }
 
 TEST(Parser, EveryHelpFitsOneScreen) {
   GlobalOptions options;
   Action action;
-  const auto parser = NewParser(options, action);
-  CheckHelp(*parser);
-  const std::string help = parser->help();
+  const Parser parser(options, action);
+  CheckHelp(parser.program());
+  const std::string help = HelpAfter("");
+  EXPECT_EQ(help, parser.Help());
   EXPECT_LE(std::count(help.begin(), help.end(), '\n'), 60) << help;
+}
+
+TEST(Parser, ShowsItsVersionInsteadOfAnAction) {
+  GlobalOptions options;
+  Action action;
+  EXPECT_EQ(Parser(options, action).Parse({"--version"}).value_or(""), "mneme " + Version() + "\n");
+  EXPECT_EQ(Parser(options, action).Parse({"list"}).value_or("none"), "");
 }
 
 TEST(Nearest, FindsTranspositionsAndNothingFarAway) {
