@@ -46,9 +46,11 @@ absl::StatusOr<std::vector<CounterCell>> DecodeCells(std::string_view bytes) {
   uint64_t next = 0;
   for (uint64_t i = 0; i < count && reader.ok(); ++i) {
     const uint64_t rows_on = reader.Varint();
+    const uint64_t columns_on = reader.Varint();
+    if (rows_on > UINT32_MAX || columns_on > UINT32_MAX) return Damaged();  // or the sums would wrap
     if (rows_on != 0) next = 0;
     row += rows_on;
-    const uint64_t column = next + reader.Varint();
+    const uint64_t column = next + columns_on;
     if (row > UINT32_MAX || column > UINT32_MAX) return Damaged();
     cells.push_back({{static_cast<uint32_t>(row), static_cast<uint32_t>(column)}, UnZigZag(reader.Varint())});
     next = column + 1;

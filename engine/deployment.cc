@@ -384,7 +384,14 @@ absl::StatusOr<uint64_t> Deployment::CountMatching(const MemoryHandle& memory, c
 absl::StatusOr<Leases::Granted> Deployment::AcquireLease(const MemoryHandle& memory, const VisitCommand& command,
                                                          int64_t lease_ms) {
   RETURN_IF_ERROR(state_->Await(command.at_least, command.limits));
-  return state_->leases->Acquire(*memory, command, lease_ms);
+  ASSIGN_OR_RETURN(Leases::Granted granted, state_->leases->Acquire(*memory, command, lease_ms));
+  // Dropped meanwhile: that ended the leases that there were.
+  const auto found = state_->catalogue->Find(memory->spec.name);
+  if (!found.ok() || (*found)->number != memory->number) {
+    (void)state_->leases->Release(granted.id);
+    return found.ok() ? absl::NotFoundError("it was dropped") : found.status();
+  }
+  return granted;
 }
 
 Leases& Deployment::leases() const { return *state_->leases; }

@@ -21,6 +21,12 @@ bool SameKey(const MatchKey& a, const MatchKey& b) {
   return a.csls_k == b.csls_k && a.form == b.form && SameSide(a.source, b.source) && SameSide(a.target, b.target);
 }
 
+bool AnyExpires(const MatchCache::Versions& versions, int64_t one_ms, int64_t other_ms) {
+  const auto [from_ms, to_ms] = std::minmax(one_ms, other_ms);
+  return std::any_of(versions.begin(), versions.end(),
+                     [from = from_ms, to = to_ms](const auto& version) { return version->ExpiresWithin(from, to); });
+}
+
 uint64_t BytesOf(const MatchKey::Side& side) {
   const RowFilter& filter = side.filter;
   const size_t listed = (filter.ids ? filter.ids->size() : 0) + (filter.labels ? filter.labels->size() : 0) +
@@ -37,8 +43,10 @@ uint64_t BytesOf(const MatchedEntries& entries) {
 
 }  // namespace
 
-std::shared_ptr<const MatchedEntries> MatchCache::Find(const MatchKey& key, const Versions& versions) {
-  int64_t made_ms = 0;
+std::shared_ptr<const MatchedEntries> MatchCache::Find(const MatchKey& key, const Versions& sources,
+                                                       const Versions& targets) {
+  int64_t source_ms = 0;
+  int64_t target_ms = 0;
   std::shared_ptr<const MatchedEntries> found;
   {
     MutexLock lock(&mutex_);
@@ -46,13 +54,12 @@ std::shared_ptr<const MatchedEntries> MatchCache::Find(const MatchKey& key, cons
         std::find_if(known_.begin(), known_.end(), [&](const Known& known) { return SameKey(known.key, key); });
     if (at == known_.end()) return nullptr;
     known_.splice(known_.begin(), known_, at);
-    made_ms = at->key.target.filter.stamp_ms;
+    source_ms = at->key.source.filter.stamp_ms;
+    target_ms = at->key.target.filter.stamp_ms;
     found = at->entries;
   }
-  const int64_t from_ms = std::min(made_ms, key.target.filter.stamp_ms);
-  const int64_t to_ms = std::max(made_ms, key.target.filter.stamp_ms);
-  const bool expired = std::any_of(versions.begin(), versions.end(),
-                                   [&](const auto& version) { return version->ExpiresWithin(from_ms, to_ms); });
+  const bool expired = AnyExpires(sources, source_ms, key.source.filter.stamp_ms) ||
+                       AnyExpires(targets, target_ms, key.target.filter.stamp_ms);
   return expired ? nullptr : found;
 }
 

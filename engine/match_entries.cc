@@ -125,12 +125,10 @@ absl::StatusOr<MatchOutcome> MatchEntries(const QueryContext& context, const Mat
   ASSIGN_OR_RETURN(const Snapshots sources, TakeSnapshots(context, command.source));
   ASSIGN_OR_RETURN(const Snapshots targets, TakeSnapshots(context, command.target));
   MatchKey key{KeyOf(command.source, sources), KeyOf(command.target, targets), command.csls_k, command.form};
-  MatchCache::Versions versions = sources.versions;
-  versions.insert(versions.end(), targets.versions.begin(), targets.versions.end());
 
   MatchOutcome outcome;
   outcome.version = targets.read;
-  outcome.entries = context.matches->Find(key, versions);
+  outcome.entries = context.matches->Find(key, sources.versions, targets.versions);
   if (outcome.entries != nullptr) return outcome;
 
   ASSIGN_OR_RETURN(Rows x, ReadRows(command.source, sources, outcome.rows_read));

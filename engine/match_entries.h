@@ -78,8 +78,8 @@ class MatchCache {
   // Keeps the matches used last within `budget_bytes`.
   explicit MatchCache(uint64_t budget_bytes = limits::kMaxMatchCacheBytes) : budget_bytes_(budget_bytes) {}
 
-  // Null when `key` is not known. `versions`: of both sides, to see what expired between the stamps.
-  std::shared_ptr<const MatchedEntries> Find(const MatchKey& key, const Versions& versions);
+  // Null when `key` is not known. The versions of each side show what of it expired between the stamps.
+  std::shared_ptr<const MatchedEntries> Find(const MatchKey& key, const Versions& sources, const Versions& targets);
   void Keep(MatchKey key, std::shared_ptr<const MatchedEntries> entries);
   // Drops what is known of a memory, on either side.
   void Forget(MemoryNumber memory);

@@ -57,6 +57,8 @@ class QueryBatch {
       absl::StatusOr<SearchResult> result = members_.size() == 1 ? SearchOne() : SearchAll();
       if (result.ok()) {
         Split(*std::move(result));
+      } else if (members_.size() > 1 && absl::IsInvalidArgument(result.status())) {
+        RunEachAlone();  // what one asked for was too much: that is no matter of the others
       } else {
         AnswerAll(result.status());
       }
@@ -148,7 +150,7 @@ class QueryBatch {
     }
   }
 
-  // There was too little ram for all together.
+  // There was too little ram for all together, or one of them cannot be answered.
   void RunEachAlone() {
     if (members_.size() == 1) {
       return AnswerAll(WithReason(absl::ResourceExhaustedError("out of ram while searching"), reason::kMemoryLimit));

@@ -62,6 +62,7 @@ class QueryExecution : public std::enable_shared_from_this<QueryExecution> {
     parts_.resize(owners_.size() * slices);
     snapshots_.resize(owners_.size());
     taken_.resize(owners_.size());
+    fits_.resize(owners_.size());
     for (const uint32_t owner : owners_) {
       // Slices of one query are of one version, and k = 0 needs no search: neither joins others.
       const bool joins = slices == 1 && command_.k != 0;
@@ -97,15 +98,18 @@ class QueryExecution : public std::enable_shared_from_this<QueryExecution> {
     std::vector<BatchMember> searched;
     for (size_t i = 0; i < parts.size(); ++i) {
       const auto& [query, part] = parts[i];
+      const size_t owner = part / query->slices();
       if (query != first) {
-        query->snapshots_[part] = snapshot;
-        if (const absl::Status fits = query->CheckEveryEntry(snapshot); !fits.ok()) {
-          members[i].answer(fits);
-          continue;
-        }
+        query->snapshots_[owner] = snapshot;
+        query->fits_[owner] = query->CheckEveryEntry(snapshot);
       }
-      searched.push_back(std::move(members[i]));
+      if (query->fits_[owner].ok()) {
+        searched.push_back(std::move(members[i]));
+      } else {
+        members[i].answer(query->fits_[owner]);
+      }
     }
+    if (searched.empty()) return;
     SearchTogether(*first->context_.answers, snapshot.versions, MakeIndexSpec(first->memory_->spec),
                    std::move(searched));
   }
@@ -158,7 +162,7 @@ class QueryExecution : public std::enable_shared_from_this<QueryExecution> {
     ASSIGN_OR_RETURN(snapshots_[owner],
                      mneme::TakeSnapshot(*context_.shards[owners_[owner]],
                                          {memory_->number, command_.partitions, command_.lease.get(), limits}));
-    RETURN_IF_ERROR(CheckEveryEntry(snapshots_[owner]));
+    fits_[owner] = CheckEveryEntry(snapshots_[owner]);
     taken_[owner] = true;
     return absl::OkStatus();
   }
@@ -246,6 +250,7 @@ class QueryExecution : public std::enable_shared_from_this<QueryExecution> {
   std::vector<uint64_t> affinities_;        // [owner]
   Mutex snapshot_mutex_;                    // one slice takes the snapshots, the others read what it took
   std::vector<Shard::Snapshot> snapshots_;  // [owner]
+  std::vector<absl::Status> fits_;  // [owner]: whether a search for every entry may gather what its snapshot has
   std::vector<bool> taken_ ABSL_GUARDED_BY(snapshot_mutex_);  // [owner]
   std::vector<size_t> slice_begins_;
   std::vector<absl::StatusOr<SearchResult>> parts_;  // [owner][slice]; each written by one task

@@ -159,6 +159,19 @@ absl::StatusOr<StateOutcome> SessionPlanner::Run(const StateMoment& moment, cons
 }
 
 absl::Status SessionPlanner::Expire(const StateExpiry& due, int64_t stamp_ms, ExpiredStates& counts) {
+  const size_t mark = overlay_.Mark();
+  ExpiredStates of_this;
+  const absl::Status planned = PlanExpiry(due, stamp_ms, of_this);
+  if (!planned.ok()) {
+    overlay_.RollBack(mark);
+    return planned;
+  }
+  counts.sessions += of_this.sessions;
+  counts.states += of_this.states;
+  return absl::OkStatus();
+}
+
+absl::Status SessionPlanner::PlanExpiry(const StateExpiry& due, int64_t stamp_ms, ExpiredStates& counts) {
   SpaceNumbers none(0);  // what only removes makes no space
   const SessionKey key{due.memory, due.session};
   ASSIGN_OR_RETURN(const auto record, overlay_.FindSession(key));

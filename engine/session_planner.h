@@ -36,7 +36,7 @@ class SessionPlanner {
   absl::Status Reread(const StateMoment& moment, const ApplyStates& apply, StateOutcome& outcome);
 
   // Removes the session or the state that `due` names, if it is still there and expires then; at `stamp_ms` at most.
-  // Counts what went. Errors are the store's.
+  // Counts what went. Errors are the store's; nothing is planned for one that fails.
   absl::Status Expire(const StateExpiry& due, int64_t stamp_ms, ExpiredStates& counts);
 
   // A whole session, by name of its states, each whole in its payload; NOT_FOUND.
@@ -46,6 +46,8 @@ class SessionPlanner {
   StateWrites TakeWrites() { return overlay_.TakeWrites(); }
 
  private:
+  // As Expire(), of which what was planned is taken back when it fails.
+  absl::Status PlanExpiry(const StateExpiry& due, int64_t stamp_ms, ExpiredStates& counts);
   absl::StatusOr<StateOutcome> Run(const StateMoment& moment, const ApplyStates& apply);
   absl::StatusOr<StateOutcome> Run(const StateMoment& moment, const ResetSessions& reset);
   absl::StatusOr<StateOutcome> Run(const StateMoment& moment, const ForkSession& fork);

@@ -16,15 +16,15 @@ absl::Status Shard::Expire(Round& round, const ExpireOperation& operation) {
 }
 
 absl::Status Shard::ExpireStates(Round& round, const ExpireStatesOperation& operation) {
-  const absl::StatusOr<ExpiredStates> removed = round.group->PlanStateExpiry(operation);
-  if (!removed.ok()) {
+  const absl::StatusOr<StateExpiryPlan> plan = round.group->PlanStateExpiry(operation);
+  if (!plan.ok()) {
     NewGroup(round);
-    return removed.status();
+    return plan.status();
   }
   Close(round);
   RETURN_IF_ERROR(write_status());
-  state_expiries_.Count(*removed);
-  return absl::OkStatus();
+  state_expiries_.Count(plan->removed);
+  return plan->damaged;
 }
 
 }  // namespace mneme

@@ -42,10 +42,12 @@ inline StateAnswer AnswerOf(const StateRecord* current, bool written) {
   return answer;
 }
 
+// Expires when `current` does.
 inline StateRecord NextOf(const StateRecord* current, StateKind kind, std::string payload) {
   StateRecord next;
   next.kind = kind;
   next.version = VersionOf(current) + 1;
+  if (current != nullptr) next.expiry_ms = current->expiry_ms;
   next.payload = std::move(payload);
   return next;
 }

@@ -39,7 +39,8 @@ absl::Status StateSweep::Run(Shard& shard) {
   const std::optional<int64_t> from_ms = shard.state_expiries().Take(now_ms - kExpirySlackMs);
   if (!from_ms.has_value()) return absl::OkStatus();
   absl::Status removed = Remove(shard, *from_ms, now_ms);
-  if (!removed.ok()) shard.state_expiries().NoteFrom(*from_ms, now_ms);  // again after the slack
+  // Again after the slack; but what is damaged will not mend.
+  if (!removed.ok() && !absl::IsDataLoss(removed)) shard.state_expiries().NoteFrom(*from_ms, now_ms);
   return removed;
 }
 
@@ -53,8 +54,9 @@ absl::StatusOr<StateSweep::Findings> StateSweep::Look(const Shard& shard, int64_
       found.least_expiry_ms = each.expiry_ms;
       break;
     }
-    ASSIGN_OR_RETURN(const uint64_t cost, CostOf(*reader, each));
-    bytes += cost;
+    const absl::StatusOr<uint64_t> cost = CostOf(*reader, each);
+    if (!cost.ok() && !absl::IsDataLoss(cost.status())) return cost.status();
+    bytes += cost.value_or(kOverheadBytes);  // the writer says what is damaged
     found.due.push_back(std::move(each));
   }
   return found;
@@ -62,6 +64,7 @@ absl::StatusOr<StateSweep::Findings> StateSweep::Look(const Shard& shard, int64_
 
 absl::Status StateSweep::Remove(Shard& shard, int64_t from_ms, int64_t now_ms) {
   ASSIGN_OR_RETURN(Findings found, Look(shard, from_ms, now_ms));
+  absl::Status damaged;
   if (!found.due.empty()) {
     auto done = std::make_shared<std::promise<absl::Status>>();
     std::future<absl::Status> removed = done->get_future();
@@ -69,10 +72,11 @@ absl::Status StateSweep::Remove(Shard& shard, int64_t from_ms, int64_t now_ms) {
         .due = std::move(found.due),
         .stamp_ms = now_ms,
         .done = [done](const absl::Status& status) { done->set_value(status); }}));
-    RETURN_IF_ERROR(removed.get());
+    damaged = removed.get();
+    if (!damaged.ok() && !absl::IsDataLoss(damaged)) return damaged;
   }
   if (found.least_expiry_ms != kNeverExpires) shard.state_expiries().Note(found.least_expiry_ms);
-  return absl::OkStatus();
+  return damaged;
 }
 
 }  // namespace mneme

@@ -23,6 +23,11 @@ namespace mneme {
 
 using PartitionMap = std::map<PartitionKey, std::unique_ptr<PartitionIndex>>;
 
+struct StateExpiryPlan {
+  ExpiredStates removed;
+  absl::Status damaged;  // DATA_LOSS of what could not be read, and so was left alone; OK when there was none
+};
+
 // Nothing is changed until Commit(): a group that fails leaves the shard as it was. Not thread-safe. The operations
 // that were planned must live until Commit() returns (their columns are borrowed).
 class WriteGroup {
@@ -57,7 +62,7 @@ class WriteGroup {
 
   absl::StatusOr<WriteResult> PlanStates(const StateOperation& operation);
   // The group is empty before it, and of no use after an error.
-  absl::StatusOr<ExpiredStates> PlanStateExpiry(const ExpireStatesOperation& operation);
+  absl::StatusOr<StateExpiryPlan> PlanStateExpiry(const ExpireStatesOperation& operation);
 
   // Forgets remembered requests that are past their window.
   void Forget(std::vector<RememberedRequest> requests) { batch_.forgotten_requests = std::move(requests); }

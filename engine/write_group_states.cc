@@ -34,14 +34,20 @@ absl::StatusOr<WriteResult> WriteGroup::PlanStates(const StateOperation& operati
   return result;
 }
 
-absl::StatusOr<ExpiredStates> WriteGroup::PlanStateExpiry(const ExpireStatesOperation& operation) {
+absl::StatusOr<StateExpiryPlan> WriteGroup::PlanStateExpiry(const ExpireStatesOperation& operation) {
   states_ = std::make_unique<SessionPlanner>(store_.ReadStates());
-  ExpiredStates counts;
+  StateExpiryPlan plan;
   for (const StateExpiry& due : operation.due) {
-    RETURN_IF_ERROR(states_->Expire(due, operation.stamp_ms, counts));
+    const absl::Status expired = states_->Expire(due, operation.stamp_ms, plan.removed);
+    // One that is damaged may not keep the others here for good.
+    if (absl::IsDataLoss(expired)) {
+      plan.damaged.Update(expired);
+    } else {
+      RETURN_IF_ERROR(expired);
+    }
   }
   ++sequence_;
-  return counts;
+  return plan;
 }
 
 int64_t WriteGroup::least_state_expiry_ms() const {

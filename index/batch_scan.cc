@@ -5,7 +5,9 @@
 #include <cstring>
 #include <limits>
 
+#include "absl/strings/str_cat.h"
 #include "common/aligned_buffer.h"
+#include "common/limits.h"
 #include "common/status_macros.h"
 #include "index/kernels/scan_distance.h"
 
@@ -209,8 +211,8 @@ absl::Status BatchScan::ScanRows(const IndexVersion& version, const RowBlock& ro
   return absl::OkStatus();
 }
 
-void AppendNeighbours(const std::vector<RankedRow>& ranked, const std::vector<ScanBlock>& blocks,
-                      const SearchRequest& request, NeighbourColumns& out) {
+absl::Status AppendNeighbours(const std::vector<RankedRow>& ranked, const std::vector<ScanBlock>& blocks,
+                              const SearchRequest& request, NeighbourColumns& out) {
   // The columns lie anywhere in the maps of the segments: ask for all rows at once rather than wait for each.
   for (const RankedRow& row : ranked) {
     const RowBlock& rows = blocks[row.block].rows;
@@ -238,13 +240,20 @@ void AppendNeighbours(const std::vector<RankedRow>& ranked, const std::vector<Sc
     if (rows.labels != nullptr) out.labels[first + i] = rows.labels[row.position];
     if (rows.sources != nullptr) out.sources[first + i] = rows.sources[row.position];
     if (rows.positions != nullptr) out.positions[first + i] = rows.positions[row.position];
-    out.values.Append(rows.ValueAt(row.position, request.spec.value_bytes));
+    const std::string_view value = rows.ValueAt(row.position, request.spec.value_bytes);
+    if (request.spec.value_bytes == 0 && out.values.bytes.size() + value.size() > limits::kMaxAttendedBytes) {
+      return absl::InvalidArgumentError(absl::StrCat("k: the values of the neighbours take more than ",
+                                                     limits::kMaxAttendedBytes,
+                                                     " bytes; ask for fewer rows, or give a smaller k"));
+    }
+    out.values.Append(value);
     if (request.with_keys) {
       const char* key = rows.keys + row.position * request.spec.KeyBytes();
       out.keys.insert(out.keys.end(), key, key + request.spec.KeyBytes());
     }
   }
   out.offsets.push_back(out.ids.size());
+  return absl::OkStatus();
 }
 
 namespace {
@@ -262,7 +271,7 @@ void Reserve(size_t rows, const SearchRequest& request, NeighbourColumns& out) {
 
 }  // namespace
 
-SearchResult BatchScan::Finish() {
+absl::StatusOr<SearchResult> BatchScan::Finish() {
   SearchResult result;
   result.neighbours.values.width = request_.spec.value_bytes;
   if (request_.with_keys) result.neighbours.key_bytes = request_.spec.KeyBytes();
@@ -270,7 +279,7 @@ SearchResult BatchScan::Finish() {
   for (const CandidateCollector& collector : collectors_) found += std::min<size_t>(collector.offered(), request_.k);
   Reserve(found, request_, result.neighbours);
   for (CandidateCollector& collector : collectors_) {
-    AppendNeighbours(collector.Finish(), blocks_, request_, result.neighbours);
+    RETURN_IF_ERROR(AppendNeighbours(collector.Finish(), blocks_, request_, result.neighbours));
     result.statistics.rows_reranked += collector.reranked();
   }
   if (!collectors_.empty()) {

@@ -43,8 +43,9 @@ class BatchScan {
   uint64_t Offered(uint32_t query) const { return collectors_[query].offered(); }
   uint64_t rows_scanned() const { return rows_scanned_; }  // summed over queries
 
-  // Ends the scan: the answer of each query in the order of I4, and the statistics that only the scan knows.
-  SearchResult Finish();
+  // Ends the scan: the answer of each query in the order of I4, and the statistics that only the scan knows. Errors as
+  // of AppendNeighbours().
+  absl::StatusOr<SearchResult> Finish();
 
  private:
   struct Group;
@@ -82,9 +83,10 @@ class BatchScan {
 bool RowMayAnswer(const SearchRequest& request, const IndexVersion& version, const RowBlock& rows, size_t position,
                   size_t query);
 
-// Writes ranked rows as columns.
-void AppendNeighbours(const std::vector<RankedRow>& ranked, const std::vector<ScanBlock>& blocks,
-                      const SearchRequest& request, NeighbourColumns& out);
+// Writes ranked rows as columns. INVALID_ARGUMENT when values that have no width of their own, which nobody could count
+// before, would take more than kMaxAttendedBytes.
+absl::Status AppendNeighbours(const std::vector<RankedRow>& ranked, const std::vector<ScanBlock>& blocks,
+                              const SearchRequest& request, NeighbourColumns& out);
 
 }  // namespace mneme
 

@@ -2,6 +2,7 @@
 #include <optional>
 #include <unordered_map>
 
+#include "common/status_macros.h"
 #include "index/batch_scan.h"
 #include "index/row_finder.h"
 #include "index/search.h"
@@ -51,7 +52,7 @@ absl::StatusOr<SearchResult> ScoreRows(absl::Span<const std::shared_ptr<const In
     std::sort(ranked.begin(), ranked.end());
     const auto same = [](const RankedRow& a, const RankedRow& b) { return a.id == b.id && a.partition == b.partition; };
     ranked.erase(std::unique(ranked.begin(), ranked.end(), same), ranked.end());
-    AppendNeighbours(ranked, blocks, request, result.neighbours);
+    RETURN_IF_ERROR(AppendNeighbours(ranked, blocks, request, result.neighbours));
   }
   return result;
 }

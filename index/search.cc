@@ -62,7 +62,7 @@ class SearchRun {
       if (probes >= lists) lists_probed_ += uint64_t{lists} * request_.query_count;
     }
     RETURN_IF_ERROR(Widen());
-    SearchResult result = scan_.Finish();
+    ASSIGN_OR_RETURN(SearchResult result, scan_.Finish());
     FillStatistics(result.statistics);
     return result;
   }

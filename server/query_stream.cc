@@ -188,9 +188,12 @@ void QueryStreamCall::RunStep() {
 
 absl::Status QueryStreamCall::BeginQuery() {
   v1::QueryRequest& query = *request_.mutable_query();
+  const bool goes_on = query.memory().empty() && query.sources_size() == 0;
   RETURN_IF_ERROR(template_.Complete(query));
   ASSIGN_OR_RETURN(QueryPlan planned, PlanQuery(*deployment_, query, limits_));
   ASSIGN_OR_RETURN(const MemoryHandle appended, FindAppended(query, planned));
+  if (goes_on) RETURN_IF_ERROR(CheckSameMemory(appended));
+  appended_ = appended;
   if (appended != nullptr) template_.KeepMemory(appended->spec.name);
   for (int i = 0; planned.mixed && i < query.sources_size(); ++i) {
     template_.KeepSource(i, planned.sources[static_cast<size_t>(i)].spec().name);
@@ -218,6 +221,13 @@ absl::StatusOr<MemoryHandle> QueryStreamCall::FindAppended(const v1::QueryReques
   RETURN_IF_ERROR(CheckFingerprint("fingerprint", query.fingerprint(), memory->spec));
   RETURN_IF_ERROR(CheckSameShape("memory", memory->spec, first.spec()));
   return memory;
+}
+
+absl::Status QueryStreamCall::CheckSameMemory(const MemoryHandle& memory) const {
+  if (appended_ == nullptr || memory == nullptr || memory->number == appended_->number) return absl::OkStatus();
+  return WithMemory(WithReason(absl::NotFoundError("it was dropped, and made anew, since the stream named it"),
+                               reason::kMemoryNotFound),
+                    *memory);
 }
 
 absl::Status QueryStreamCall::Answer(const MemoryHandle& appended, QueryPlan& plan, AlignedBuffer rows) {
@@ -291,6 +301,7 @@ absl::Status QueryStreamCall::SubmitAppend() {
                                       "sources");
   }
   ASSIGN_OR_RETURN(const MemoryHandle memory, FindMemory(*deployment_, template_.memory()));
+  RETURN_IF_ERROR(CheckSameMemory(memory));
   ASSIGN_OR_RETURN(PlannedAppend plan, PlanAppend(request_.append(), memory, last_.get(), previous_.get()));
   step_benefit_ = plan.benefit;
   step_of_mixture_ = plan.of_mixture;

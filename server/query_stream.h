@@ -71,6 +71,8 @@ class QueryStreamCall final : public grpc::ServerBidiReactor<grpc::ByteBuffer, g
   void RunStep();
   absl::Status BeginQuery();
   absl::StatusOr<MemoryHandle> FindAppended(const v1::QueryRequest& query, const QueryPlan& plan) const;
+  // NOT_FOUND when another memory has the name that the stream goes on with.
+  absl::Status CheckSameMemory(const MemoryHandle& memory) const;
   absl::Status Answer(const MemoryHandle& appended, QueryPlan& plan, AlignedBuffer rows);
   void Advance(Phase phase);
   void Respond();
@@ -91,6 +93,7 @@ class QueryStreamCall final : public grpc::ServerBidiReactor<grpc::ByteBuffer, g
   v1::QueryStreamRequest request_;
   v1::QueryStreamResponse response_;
   StepTemplate template_;
+  MemoryHandle appended_;  // where appends go; null before the first step, and where there is none
   std::shared_ptr<const AnsweredQuery> last_;
   std::shared_ptr<const AnsweredQuery> previous_;
   BenefitCount step_benefit_;

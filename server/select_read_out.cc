@@ -44,11 +44,17 @@ absl::StatusOr<Version> ReadPools(const EntryQuery& query, Pools& pools, uint64_
   const size_t width = query.memory->spec.ValueBytes();
   for (const PartitionId partition : query.selection.partitions.partitions) pools[partition];
   if (pools.empty() && !query.selection.partitions.all) pools[0];
+  uint64_t bytes = 0;
   return query.call.deployment.Visit(
       query.memory, query.selection, [&](PartitionId partition, const EntryView& entry) -> absl::Status {
         if (++entries > limits::kMaxPoolEntries) {
           return FieldError("partitions", absl::StrCat("hold more than ", limits::kMaxPoolEntries,
                                                        " entries; select from fewer pools at a time"));
+        }
+        bytes += entry.value.size();
+        if (bytes > limits::kMaxAttendedBytes) {
+          return FieldError("partitions", absl::StrCat("hold more than ", limits::kMaxAttendedBytes,
+                                                       " bytes of values; select from fewer pools at a time"));
         }
         Pool& pool = pools[partition];
         pool.values.width = width;

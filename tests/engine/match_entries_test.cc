@@ -195,10 +195,10 @@ TEST(MatchCacheTest, TheLeastRecentlyUsedGoFirst) {
   MatchCache cache(2 * measure.ram_bytes());
   cache.Keep(key(1), entries);
   cache.Keep(key(2), entries);
-  EXPECT_NE(cache.Find(key(1), {}), nullptr);
+  EXPECT_NE(cache.Find(key(1), {}, {}), nullptr);
   cache.Keep(key(3), entries);
-  EXPECT_NE(cache.Find(key(1), {}), nullptr);
-  EXPECT_EQ(cache.Find(key(2), {}), nullptr);
+  EXPECT_NE(cache.Find(key(1), {}, {}), nullptr);
+  EXPECT_EQ(cache.Find(key(2), {}, {}), nullptr);
   EXPECT_EQ(cache.ram_bytes(), 2 * measure.ram_bytes());
 }
 

@@ -3,6 +3,7 @@
 #include <random>
 
 #include "common/limits.h"
+#include "engine/counter_cells.h"
 #include "engine/session_bytes.h"
 #include "tests/engine/working_memory_fixture.h"
 
@@ -109,6 +110,15 @@ TEST_P(SessionCountersTest, CountersOfForksAgreeWithPlainMaps) {
   EXPECT_EQ(TwinOf(Read("deep/20", "c", CountersGet{{390}})).at({390, 7}), 1);
   for (const std::string& session : List()) Reset({session});
   ExpectNothingStored();
+}
+
+TEST(CounterCellsTest, CellsThatWouldWrapAreRefused) {
+  const std::string huge("\xFF\xFF\xFF\xFF\xFF\xFF\xFF\xFF\xFF\x01", 10);  // 2^64 - 1
+  const std::string first("\x02\x05\x05\x02", 4);                             // two cells, the first at row 5, column 5
+  EXPECT_TRUE(DecodeCells(first + std::string("\x01\x00\x02", 3)).ok());
+  EXPECT_TRUE(absl::IsDataLoss(DecodeCells(first + huge + std::string("\x00\x02", 2)).status())) << "row 4";
+  EXPECT_TRUE(absl::IsDataLoss(DecodeCells(first + std::string("\x00", 1) + huge + std::string("\x02", 1)).status()))
+      << "column 5 again";
 }
 
 TEST_P(FullSessionTest, ACounterMatrixMayFillItsSession) {
