@@ -211,7 +211,6 @@ void AddAttention(Command app, Action& action) {
                               "--scale 0.3 -o json");
   auto options = std::make_shared<AttentionOptions>();
   AddSearchOptions(verb, options->search);
-  AddVocabularyFile(verb, options->search.vocabulary);
   verb.AddOption("-k", options->k, "Neighbours of each key; 0: all entries").Type("K").ShowDefault()
       .Range(0U, limits::kMaxK);
   verb.AddOption("--kernel", options->kernel, "exp of score / SCALE, or of -distance / SCALE").ShowDefault()
