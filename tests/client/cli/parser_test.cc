@@ -130,6 +130,12 @@ std::string HelpAfter(const std::string& words) {
   return help.value_or("");
 }
 
+TEST(Parser, HelpShowsWhatMayFollowAWordInBrackets) {
+  for (const char* verb : {"attention ", "distribution "}) {
+    EXPECT_NE(HelpAfter(verb).find("--mix NAME=WEIGHT[:P]  "), std::string::npos) << HelpAfter(verb);
+  }
+}
+
 // The help of each verb, and of those of a group.
 void CheckHelp(const Command& command) {
   for (const Command& verb : command.Verbs()) {
