@@ -131,7 +131,8 @@ std::string Advice(CLI::App& app, const CLI::ParseError& error) {
 }  // namespace
 
 Parser::Parser(GlobalOptions& options, Action& action)
-    : app_(std::make_unique<CLI::App>("mneme: a memory that neural networks read and write over the network", "mneme")) {
+    : app_(std::make_unique<CLI::App>("mneme: a memory that neural networks read and write over the network",
+                                      "mneme")) {
   app_->formatter(std::make_shared<HelpFormatter>());
   app_->footer(kOverviewExamples);
   app_->require_subcommand(0, 1);

@@ -62,7 +62,8 @@ class Registers(StateTest):
         for _ in range(2):
             got = self.state("put", "chat4", "x", "--value", "1", "--request-id", "once")
             self.assertEqual(got["version"], 1)
-        self.fails(64 + 9, "request_id was used before", "state", "put", "wm", "chat4", "x", "--value", "2", "--request-id", "once")
+        self.fails(64 + 9, "request_id was used before", "state", "put", "wm", "chat4", "x", "--value", "2",
+                   "--request-id", "once")
 
     def test_a_register_expires(self):
         soon = int(time.time() * 1000) + 1500
@@ -289,7 +290,8 @@ class Counters(StateTest):
         self.fails(1, "short.npy has 2 items, but", *add, self.save("short", [1, 2], np.int64))
         self.fails(1, "below.npy: column of row 1 is -2; must be in [0, 4294967296)", *add,
                    self.save("below", [1, -2, 0], np.int64))
-        self.fails(1, "half.npy: dtype is f32; must be an integer type", *add, rows, "--counts", self.save("half", [0.5, 1, 2]))
+        self.fails(1, "half.npy: dtype is f32; must be an integer type", *add, rows,
+                   "--counts", self.save("half", [0.5, 1, 2]))
 
 
 class Sessions(StateTest):

@@ -231,7 +231,8 @@ class WorkingMemory(harness.SystemTest):
         server.kill()
         server.start()
         memory = server.client.memory("wm")
-        self.assertEqual([memory.session(f"chat42/beam{i}").get("mode").value for i in range(4)], [b"\0", b"\1", b"\2", b"\3"])
+        modes = [memory.session(f"chat42/beam{i}").get("mode").value for i in range(4)]
+        self.assertEqual(modes, [b"\0", b"\1", b"\2", b"\3"])
         self.assertEqual(memory.session("chat42").get("mode").value, b"draft")
         self.near(memory.session("chat42/beam3").linear_state("head").normaliser, [3, 1.3678794412])
         with self.assertRaises(mneme.AlreadyExists):
