@@ -14,8 +14,8 @@ namespace mneme {
 // its own; empty where it is a part of a character, which is no text by itself, or not byte-level at all.
 std::string ByteLevelText(std::string_view token);
 
-// Every character of `texts` that is no part of an identifier (neither letter, number nor underscore), each once, by code
-// point. What is no UTF-8 counts for nothing.
+// Every character of `texts` that is no part of an identifier (neither letter, number nor underscore), each once, by
+// code point. What is no UTF-8 counts for nothing.
 std::string BreakCharacters(const std::vector<std::string>& texts);
 
 // Legal strings as a register, one a line. Returns INVALID_ARGUMENT, naming the string, if one is empty or holds a line

@@ -146,7 +146,9 @@ absl::StatusOr<IndexChoice> ParseIndexChoice(std::string_view text, uint32_t dim
   if (Take(rest, "IVF")) {
     const size_t comma = rest.find(',');
     const std::optional<uint32_t> lists = Number(rest.substr(0, comma));
-    if (!lists || comma == std::string_view::npos) return Wrong(text, "IVF wants a number of lists, a comma and a codec");
+    if (!lists || comma == std::string_view::npos) {
+      return Wrong(text, "IVF wants a number of lists, a comma and a codec");
+    }
     if (*lists == 0 || *lists > limits::kMaxProbes) {
       return Wrong(text, absl::StrCat("the number of lists must be in [1, ", limits::kMaxProbes, "]"));
     }

@@ -164,7 +164,7 @@ inline constexpr size_t kInsertStreamWindowBytes = 16 * 1024 * 1024;
 // decode loop that runs well ahead.
 inline constexpr size_t kMaxWaitingSteps = 64;
 inline constexpr size_t kMaxWaitingStepBytes = 2 * kMaxMessageBytes;
-// Leases of one deployment: each keeps the files of its version on disk. A few hundred jobs read pinned versions at once.
+// Leases of one deployment: each keeps the files of its version on disk. A few hundred jobs read pinned versions.
 inline constexpr size_t kMaxLeases = 256;
 // The longest lease without renewal: what a client that died keeps goes within it. An epoch of evaluation renews.
 inline constexpr uint32_t kMaxLeaseMs = 10 * 60 * 1000;

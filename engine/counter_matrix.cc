@@ -1,7 +1,7 @@
 // An addition:
 // 1. The cells to add are split by the piece in which they lie; other pieces stay as they are.
-// 2. A piece that cells are added to is read and summed up. Where it comes out small, and the one after it is not large,
-//    both become one.
+// 2. A piece that cells are added to is read and summed up. Where it comes out small, and the one after it is not
+//    large, both become one.
 // 3. It is written under its number, or, where it is too large, in parts, the others under new numbers: no number is
 //    ever given twice, so that a fork that still reads the old list finds the old pieces below.
 #include "engine/counter_matrix.h"

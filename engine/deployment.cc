@@ -162,7 +162,8 @@ absl::StatusOr<std::unique_ptr<Deployment>> Deployment::Open(DeploymentOptions o
                                                          .resources = state->resources.get(),
                                                          .file_system = nullptr,
                                                          .accept_truncated_log = options.accept_truncated_log}));
-    ASSIGN_OR_RETURN(shard.files, IndexFiles::Open(state->directory->IndexPath(number), state->directory->deployment()));
+    ASSIGN_OR_RETURN(shard.files,
+                     IndexFiles::Open(state->directory->IndexPath(number), state->directory->deployment()));
     shard.due = [state](uint32_t which, const PartitionKey& key, Urgency urgency) {
       if (Maintenance* sealer = state->sealer.load()) sealer->Wake(which, key, urgency);
     };
@@ -273,7 +274,8 @@ absl::StatusOr<DeleteOutcome> Deployment::DryRun(const MemoryHandle& memory, con
     return outcome;
   }
   const std::vector<PartitionId> defaults = {0};
-  std::vector<PartitionId> partitions = command.partitions.partitions.empty() ? defaults : command.partitions.partitions;
+  std::vector<PartitionId> partitions =
+      command.partitions.partitions.empty() ? defaults : command.partitions.partitions;
   if (command.partitions.all) {
     partitions.clear();
     for (const auto& shard : state_->shards) {

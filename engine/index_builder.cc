@@ -125,7 +125,8 @@ class Build {
                      given ? Codebook::TrainOn(request_.spec, number, sample, request_.centroids)
                            : Codebook::Train(request_.spec, number, sample, lists, cancelled));
     codebook->SetTrainedRows({rows, request_.end_row});
-    RETURN_IF_ERROR(codebook->Save(request_.files->CodebookPath(number), request_.files->Identity(request_.key, number)));
+    RETURN_IF_ERROR(codebook->Save(request_.files->CodebookPath(number),
+                                   request_.files->Identity(request_.key, number)));
     return std::shared_ptr<const Codebook>(codebook);
   }
 

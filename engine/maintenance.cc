@@ -119,7 +119,8 @@ void Maintenance::Run() {
     std::set<std::pair<uint32_t, PartitionKey>> due;
     {
       MutexLock lock(&mutex_);
-      woken_.AwaitFor(&mutex_, kTick, [this]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) { return stopping_ || !due_.empty(); });
+      const auto ready = [this]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) { return stopping_ || !due_.empty(); };
+      woken_.AwaitFor(&mutex_, kTick, ready);
       if (stopping_) return;
       due.swap(due_);
       const auto now = std::chrono::steady_clock::now();

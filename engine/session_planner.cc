@@ -139,8 +139,8 @@ absl::StatusOr<StateOutcome> SessionPlanner::Run(const StateMoment& moment, cons
   RETURN_IF_ERROR(to.Open());
   if (!from.exists()) return NotFound(fork.from);
   if (to.exists() && !fork.replace) {
-    return WithReason(absl::AlreadyExistsError(absl::StrCat("session \"", fork.to, "\" exists; replace it, or reset it")),
-                      reason::kSessionExists);
+    const std::string why = absl::StrCat("session \"", fork.to, "\" exists; replace it, or reset it");
+    return WithReason(absl::AlreadyExistsError(why), reason::kSessionExists);
   }
   if (to.exists()) RETURN_IF_ERROR(to.RemoveSession());
   RETURN_IF_ERROR(from.ForkTo(to));

@@ -112,7 +112,9 @@ uint64_t BytesOf(const StateRequest& request) {
                                  }
                                  return bytes;
                                },
-                               [](const ForkSession& fork) { return kOverheadBytes + fork.from.size() + fork.to.size(); },
+                               [](const ForkSession& fork) {
+                                 return kOverheadBytes + fork.from.size() + fork.to.size();
+                               },
                                [](const PutSession& put) {
                                  uint64_t bytes = kOverheadBytes;
                                  for (const auto& [name, state] : put.states) {

@@ -104,8 +104,8 @@ struct StateAnswer {
   uint32_t value_dimension = 0;
   uint64_t tokens = 0;      // written to a linear memory
   int64_t last_block = 0;   // of a feedback memory
-  // Packed columns. LinearApply: what the queries read, f32. LinearGet: M, z, both f64. FeedbackAttend: A, A^F, both f32.
-  // FeedbackGet: keys of the ring and its values f32, offsets of its blocks u64, keys and values of the FAM f32.
+  // Packed columns. LinearApply: what the queries read, f32. LinearGet: M, z, both f64. FeedbackAttend: A, A^F, both
+  // f32. FeedbackGet: keys of the ring and its values f32, offsets of its blocks u64, keys and values of the FAM f32.
   // CountersGet: rows u32, offsets u64, columns u32, counts i64.
   std::vector<std::string> columns;
 

@@ -190,7 +190,8 @@ absl::StatusOr<StateChange> ActLinear(const LinearApply& action, const StateReco
   absl::StatusOr<LinearMemory> memory =
       current == nullptr ? LinearMemory(key_dim, value_dim) : DecodeLinear(current->payload);
   RETURN_IF_ERROR(memory.status());
-  const bool fits = (key_dim == 0 || key_dim == memory->key_dim()) && (value_dim == 0 || value_dim == memory->value_dim());
+  const bool fits = (key_dim == 0 || key_dim == memory->key_dim()) &&
+                    (value_dim == 0 || value_dim == memory->value_dim());
   if (!fits) return ShapeMismatch(memory->key_dim(), memory->value_dim(), key_dim, value_dim);
   const LinearUpdate update{action.keys.items, action.values.items,      action.queries.items, action.rule,
                             action.order,      action.segment_length, action.epsilon};

@@ -57,7 +57,8 @@ void WorkingMemory::Apply(MemoryHandle memory, ApplyStates apply, StateWriteOpti
   }
   SubmitParts(shards_, std::move(parts),
               MakeTicket(memory, options.request_id, content, options.durability, clock_->NowMs()),
-              [count, positions = std::move(positions), done = std::move(done)](std::vector<WriteJoin::Answer> answers) {
+              [count, positions = std::move(positions),
+               done = std::move(done)](std::vector<WriteJoin::Answer> answers) {
                 JoinedStates joined;
                 joined.outcome.answers.resize(count);
                 for (const WriteJoin::Answer& answer : answers) {

@@ -314,7 +314,8 @@ void Codebook::SetCalibration(std::vector<CalibrationPoint> points) {
 }
 
 absl::Status Codebook::Save(const std::string& path, const EnvelopeIdentity& identity) const {
-  ASSIGN_OR_RETURN(std::unique_ptr<EnvelopeWriter> writer, EnvelopeWriter::New(path, EnvelopeKind::kCodebook, identity));
+  ASSIGN_OR_RETURN(std::unique_ptr<EnvelopeWriter> writer,
+                   EnvelopeWriter::New(path, EnvelopeKind::kCodebook, identity));
   const StoredMeta meta{state_->number, state_->lists, state_->spec.dimension,
                         static_cast<uint32_t>(state_->spec.metric), 0};
   RETURN_IF_ERROR(writer->AddSection(kMeta, AsBytes(&meta, sizeof(meta))));

@@ -27,8 +27,8 @@ class Codebook {
   static absl::StatusOr<std::shared_ptr<Codebook>> Train(const IndexSpec& spec, uint64_t number,
                                                          absl::Span<const float> sample, uint32_t lists,
                                                          const std::function<bool()>& cancelled = {});
-  // The same with `centroids` [lists x dimension] f32, lists >= 1, that were trained elsewhere: list i is that of row i,
-  // and the sample serves the codec and the calibration alone. Cosine: brought to unit length, none being zero.
+  // The same with `centroids` [lists x dimension] f32, lists >= 1, that were trained elsewhere: list i is that of row
+  // i, and the sample serves the codec and the calibration alone. Cosine: brought to unit length, none being zero.
   static absl::StatusOr<std::shared_ptr<Codebook>> TrainOn(const IndexSpec& spec, uint64_t number,
                                                            absl::Span<const float> sample,
                                                            absl::Span<const float> centroids);

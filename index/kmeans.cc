@@ -53,7 +53,8 @@ class CentroidIndex final : public faiss::Index {
       if (groups) {
         groups->Assign(x + first * d, some, nearest.data() + first, distances + first);
       } else {
-        NearestCentroids(shape, x + first * d, some, centroids_.data(), lists, nearest.data() + first, distances + first);
+        NearestCentroids(shape, x + first * d, some, centroids_.data(), lists, nearest.data() + first,
+                         distances + first);
       }
     }
     for (size_t i = 0; i < nearest.size(); ++i) labels[i] = nearest[i];

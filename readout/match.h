@@ -67,8 +67,8 @@ struct MatrixMatch {
 };
 
 // CSLS over S = X Z^T, X [n1 x d], Z [n2 x d]; empty when either has no rows. csls_k = 0: S itself, without correction.
-// S is never held: its rows are made twice, and the memory is O(n1 + n2 csls_k). `stop` (may be null) is asked every few
-// rows; what it returns, when it is not OK, is returned.
+// S is never held: its rows are made twice, and the memory is O(n1 + n2 csls_k). `stop` (may be null) is asked every
+// few rows; what it returns, when it is not OK, is returned.
 absl::StatusOr<MatrixMatch> MatchMatrices(const MatrixView& x, const MatrixView& z, size_t csls_k, CslsForm form,
                                           const std::function<absl::Status()>& stop = nullptr);
 

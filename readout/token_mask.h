@@ -1,5 +1,5 @@
-// Token masks: which tokens may come next so that the text goes on as one of some legal strings (monitor-guided decoding,
-// Agrawal et al. 2023).
+// Token masks: which tokens may come next so that the text goes on as one of some legal strings (monitor-guided
+// decoding, Agrawal et al. 2023).
 //
 // With L the legal strings as far as they are not written yet, a token t is allowed if for some l of L
 //   (i)  t is a prefix of l (l itself included), or
@@ -52,8 +52,8 @@ class TokenVocabulary {
 // What is left of the legal strings once `token` is written; each once, ascending.
 std::vector<std::string> LegalAfter(const std::vector<std::string>& legal, std::string_view token);
 
-// Every way on from some legal strings, to mask with where the model is: node 0 is the strings themselves. In node n the
-// tokens [offsets[n], offsets[n + 1]) are allowed, and writing token i leads to node children[i], or out of the
+// Every way on from some legal strings, to mask with where the model is: node 0 is the strings themselves. In node n
+// the tokens [offsets[n], offsets[n + 1]) are allowed, and writing token i leads to node children[i], or out of the
 // constraint (kUnconstrained).
 struct TokenTrie {
   static constexpr uint32_t kUnconstrained = UINT32_MAX;

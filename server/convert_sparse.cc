@@ -70,8 +70,9 @@ absl::Status ReadSparseVectors(const std::string& field, const v1::SparseVectors
   for (size_t i = 0; i < count; ++i) {
     const size_t listed = offsets[i + 1] - offsets[i];
     if (listed > limits::kMaxSparseComponents) {
-      return FieldError(absl::StrCat(field, "[", i, "]"), absl::StrCat("lists ", listed, " components; must list at most ",
-                                                                       limits::kMaxSparseComponents));
+      return FieldError(absl::StrCat(field, "[", i, "]"),
+                        absl::StrCat("lists ", listed, " components; must list at most ",
+                                     limits::kMaxSparseComponents));
     }
     RETURN_IF_ERROR(CheckIndices(indices_field, absl::MakeConstSpan(indices).subspan(offsets[i], listed), offsets[i],
                                  spec));

@@ -176,7 +176,9 @@ absl::Status ReadAction(const std::string& field, const v1::StateOperation& oper
 
 // Those of a state that is not there are left out, but for what a linear memory reads: zeros.
 void WritePayload(const v1::StateOperation& operation, StateAnswer answer, v1::StateResult* out) {
-  const auto column = [&](size_t i) { return i < answer.columns.size() ? std::move(answer.columns[i]) : std::string(); };
+  const auto column = [&](size_t i) {
+    return i < answer.columns.size() ? std::move(answer.columns[i]) : std::string();
+  };
   using Wire = v1::StateOperation;
   if (operation.action_case() == Wire::kLinear) {
     v1::LinearAnswer* linear = out->mutable_linear();

@@ -91,8 +91,9 @@ size_t MostTokens(const DistributionPlan& plan, absl::Span<const QuerySource> so
 
 absl::Status CheckAnswerSize(const DistributionPlan& plan, absl::Span<const QuerySource> sources) {
   if (plan.cells() > limits::kMaxDistributionCells) {
-    return FieldError("distribution", absl::StrCat("has ", plan.cells(), " cells (temperatures x ks); must have at most ",
-                                                   limits::kMaxDistributionCells));
+    return FieldError("distribution",
+                      absl::StrCat("has ", plan.cells(), " cells (temperatures x ks); must have at most ",
+                                   limits::kMaxDistributionCells));
   }
   const size_t rows = sources.front().command.count;
   size_t bytes = sources.size() > 1 ? rows * plan.cells() * sources.size() * sizeof(double) : 0;  // weights
@@ -101,8 +102,9 @@ absl::Status CheckAnswerSize(const DistributionPlan& plan, absl::Span<const Quer
     bytes += MostTokens(plan, sources, k) * plan.temperatures.size() * rows * kCellTokenBytes;
   }
   if (bytes <= limits::kMaxMessageBytes) return absl::OkStatus();
-  return FieldError("distribution", absl::StrCat("may answer ", bytes, " bytes; must stay within ",
-                                                 limits::kMaxMessageBytes, ": set top_m, or ask for fewer cells or rows"));
+  return FieldError("distribution",
+                    absl::StrCat("may answer ", bytes, " bytes; must stay within ", limits::kMaxMessageBytes,
+                                 ": set top_m, or ask for fewer cells or rows"));
 }
 
 // Writes the per-row and per-cell columns of one answer.
@@ -272,7 +274,8 @@ absl::Status ReadDistribution(const v1::DistributionReadOut& wire, absl::Span<co
   const MemorySpec& spec = sources.front().spec();
   const size_t rows = sources.front().command.count;
   if (spec.value_kind != ValueKind::kToken) {
-    return FieldError("distribution", absl::StrCat("needs token values, which memory \"", spec.name, "\" does not have"));
+    return FieldError("distribution",
+                      absl::StrCat("needs token values, which memory \"", spec.name, "\" does not have"));
   }
   RETURN_IF_ERROR(ReadTemperatures(wire, plan));
   RETURN_IF_ERROR(ReadKs(wire, sources, plan));

@@ -16,7 +16,8 @@
 
 namespace mneme {
 
-InsertStreamCall* InsertStreamCall::Start(FrontEnd& front_end, const RpcMethod& method, grpc::CallbackServerContext* context) {
+InsertStreamCall* InsertStreamCall::Start(FrontEnd& front_end, const RpcMethod& method,
+                                          grpc::CallbackServerContext* context) {
   auto stream = std::make_shared<InsertStreamCall>(front_end, method, context);
   InsertStreamCall* raw = stream.get();
   front_end.AddStream(stream);
@@ -119,7 +120,8 @@ absl::Status InsertStreamCall::Accept(const grpc::ByteBuffer& bytes) {
     in_flight_bytes_ += added.bytes;
   }
   deployment_->Insert(plan.memory, std::move(plan.command), nullptr,
-                      [self = shared_from_this(), sequence, memory = plan.memory](absl::StatusOr<InsertOutcome> outcome) {
+                      [self = shared_from_this(), sequence,
+                       memory = plan.memory](absl::StatusOr<InsertOutcome> outcome) {
                         self->OnOutcome(sequence, memory, std::move(outcome));
                       });
   return absl::OkStatus();

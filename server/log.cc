@@ -35,8 +35,8 @@ struct JsonValue {
 
 std::string JsonLine(LogLevel level, const char* component, const std::string& message,
                      const std::vector<LogField>& fields) {
-  std::string line = absl::StrCat("{\"ts\":\"", Timestamp(), "\",\"level\":\"", LogLevelName(level), "\",\"component\":\"",
-                                  component, "\",\"msg\":", JsonString(message));
+  std::string line = absl::StrCat("{\"ts\":\"", Timestamp(), "\",\"level\":\"", LogLevelName(level),
+                                  "\",\"component\":\"", component, "\",\"msg\":", JsonString(message));
   for (const LogField& field : fields) {
     absl::StrAppend(&line, ",\"", field.name, "\":", std::visit(JsonValue{}, field.value));
   }

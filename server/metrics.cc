@@ -66,7 +66,8 @@ void AppendState(const MetricsState& state, std::vector<MetricFamily>& out) {
   const auto number = [](uint64_t value) { return static_cast<double>(value); };
   out.push_back(Gauge("mneme_memories", "Memories.", number(deployment.memory_count)));
   out.push_back(Gauge("mneme_entries", "Live entries.", number(memories.entries)));
-  out.push_back(Gauge("mneme_dead_rows", "Deleted or overwritten rows not merged away yet.", number(memories.dead_rows)));
+  out.push_back(Gauge("mneme_dead_rows", "Deleted or overwritten rows not merged away yet.",
+                      number(memories.dead_rows)));
   out.push_back(Gauge("mneme_partitions", "Partitions.", number(memories.partitions)));
   // As of the memories that are there: a drop makes them fall, which Prometheus takes for a restart.
   out.push_back(Count("mneme_evicted_entries_total", "Entries that made room in memories with a capacity.",
@@ -86,7 +87,8 @@ void AppendState(const MetricsState& state, std::vector<MetricFamily>& out) {
   out.push_back(Gauge("mneme_queued_write_bytes", "Bytes of writes that wait for a shard's writer.",
                       number(deployment.queued_write_bytes)));
   MetricFamily bytes =
-      Gauge("mneme_memory_bytes", "Bytes held, in ram and on disk.", number(memories.tail_ram_bytes), "kind", "tail_ram");
+      Gauge("mneme_memory_bytes", "Bytes held, in ram and on disk.", number(memories.tail_ram_bytes),
+            "kind", "tail_ram");
   AddTo(bytes, "kind", "index", number(memories.index_bytes));
   AddTo(bytes, "kind", "store", number(deployment.store_bytes));
   AddTo(bytes, "kind", "answer_cache", number(deployment.answers_bytes));

@@ -75,7 +75,8 @@ void Declare(CLI::App& app, RawOptions& raw) {
       ->check(CLI::Range(uint32_t{0}, kMaxSearchThreads));
   Add(app, "--ram-limit", options.ram_limit_bytes, "Ram for unsealed rows and queued writes (4GiB); 0: half of it")
       ->transform(CLI::AsSizeValue(false));
-  Add(app, "--answer-cache", options.answer_cache_bytes, "Ram for answers to keys that are asked again (256MiB); 0: none")
+  Add(app, "--answer-cache", options.answer_cache_bytes,
+      "Ram for answers to keys that are asked again (256MiB); 0: none")
       ->transform(CLI::AsSizeValue(false));
   Add(app, "--drain-delay", raw.drain_delay, "Time between NOT_SERVING and the end (5s) after SIGTERM");
   Add(app, "--log-format", raw.log_format, "json, text, or auto: text on a terminal")

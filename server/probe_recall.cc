@@ -93,7 +93,8 @@ absl::Status ReadProbe(const CallContext& call, const v1::ProbeRecallRequest& re
   if (request.sample() > limits::kMaxProbeQueries) {
     return FieldError("sample", absl::StrCat("is ", request.sample(), "; must be at most ", limits::kMaxProbeQueries));
   }
-  const size_t queries = request.has_keys() ? limits::kMaxProbeQueries : std::max<size_t>(request.sample(), kDefaultSample);
+  const size_t queries =
+      request.has_keys() ? limits::kMaxProbeQueries : std::max<size_t>(request.sample(), kDefaultSample);
   if (queries * command.k > limits::kMaxNeighboursPerRequest) {
     return FieldError("k", absl::StrCat("times up to ", queries, " queries is ", queries * command.k,
                                         "; must be at most ", limits::kMaxNeighboursPerRequest));
@@ -194,7 +195,8 @@ class LogProbDelta {
   double missing_mass_ = 0.0;
 };
 
-void WriteDelta(const QueryOutcome& exact, const QueryOutcome& found, double temperature, v1::ProbeRecallResponse* out) {
+void WriteDelta(const QueryOutcome& exact, const QueryOutcome& found, double temperature,
+                v1::ProbeRecallResponse* out) {
   LogProbDelta delta(temperature);
   for (size_t row = 0; row < exact.neighbours.queries(); ++row) {
     delta.Add(TokensOfRow(exact.neighbours, row), TokensOfRow(found.neighbours, row));

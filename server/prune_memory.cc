@@ -21,7 +21,9 @@ constexpr uint32_t kDefaultNeighbours = 9;  // He, Neubig and Berg-Kirkpatrick 2
 
 absl::Status ReadTargets(const v1::PruneGuard& wire, const MemorySpec& spec, PruneGuard& guard) {
   RETURN_IF_ERROR(ReadColumn("guard.targets", wire.targets(), guard.count, guard.targets));
-  if (guard.targets.empty()) return FieldError("guard.targets", absl::StrCat("is empty; must have ", guard.count, " items"));
+  if (guard.targets.empty()) {
+    return FieldError("guard.targets", absl::StrCat("is empty; must have ", guard.count, " items"));
+  }
   RETURN_IF_ERROR(CheckTokens("guard.targets", guard.targets, spec));
   RETURN_IF_ERROR(ReadLogProbs("guard.lm_log_probs", wire.lm_log_probs(), guard.count, guard.lm_log_probs));
   for (size_t i = 0; i < guard.count; ++i) {
@@ -50,7 +52,8 @@ absl::Status ReadGuard(const v1::PruneGuard& wire, const MemorySpec& spec, Prune
   }
   guard.max_perplexity_rise = wire.max_perplexity_rise();
   if (!(guard.max_perplexity_rise >= 0.0)) {
-    return FieldError("guard.max_perplexity_rise", absl::StrCat("is ", guard.max_perplexity_rise, "; must be at least 0"));
+    return FieldError("guard.max_perplexity_rise",
+                      absl::StrCat("is ", guard.max_perplexity_rise, "; must be at least 0"));
   }
   return absl::OkStatus();
 }
@@ -65,7 +68,9 @@ absl::StatusOr<PruneCommand> ReadPrune(const v1::PruneMemoryRequest& request, co
   }
   QueryCommand search;
   RETURN_IF_ERROR(ReadSearchParams(request.search(), search));
-  if (search.approximate_distances) return FieldError("search.approximate_distances", "is set; pruning compares exact ones");
+  if (search.approximate_distances) {
+    return FieldError("search.approximate_distances", "is set; pruning compares exact ones");
+  }
   command.exact = search.exact;
   command.recall_target = search.recall_target;
   command.probes = search.probes;

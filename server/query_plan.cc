@@ -151,7 +151,8 @@ absl::Status ReadPrecision(v1::Precision wire, v1::Precision& out) {
 absl::Status ReadSearchParams(const v1::SearchParams& wire, QueryCommand& command) {
   command.approximate_distances = wire.approximate_distances();
   if (command.approximate_distances && wire.exact()) {
-    return FieldError("search.approximate_distances", "is true beside exact; an exact search orders by exact distances");
+    return FieldError("search.approximate_distances",
+                      "is true beside exact; an exact search orders by exact distances");
   }
   switch (wire.accuracy_case()) {
     case v1::SearchParams::kExact: command.exact = wire.exact(); return absl::OkStatus();

@@ -41,8 +41,8 @@ void WriteOutcome(const QueryOutcome& outcome, const std::string& version, const
                   v1::QueryResponse* out);
 // INVALID_ARGUMENT (RESPONSE_TOO_LARGE) when it does not fit in a message.
 absl::Status CheckSize(const v1::QueryResponse& response);
-// Fills the answer of a plan whose sources have answered; `version` is the encoded one of a memory that was asked alone.
-// Of a mixture `out` has a MixtureAnswer for each source already. Errors as CheckSize().
+// Fills the answer of a plan whose sources have answered; `version` is the encoded one of a memory that was asked
+// alone. Of a mixture `out` has a MixtureAnswer for each source already. Errors as CheckSize().
 absl::Status WriteQuery(const QueryPlan& plan, const CallLimits& limits, const std::string& version,
                         v1::QueryResponse* out, BenefitCount& benefit);
 

@@ -40,7 +40,8 @@ std::shared_ptr<const AnsweredQuery> Remember(const MemoryHandle& appended, Quer
 
 }  // namespace
 
-QueryStreamCall* QueryStreamCall::Start(FrontEnd& front_end, const RpcMethod& method, grpc::CallbackServerContext* context) {
+QueryStreamCall* QueryStreamCall::Start(FrontEnd& front_end, const RpcMethod& method,
+                                        grpc::CallbackServerContext* context) {
   auto stream = std::make_shared<QueryStreamCall>(front_end, method, context);
   QueryStreamCall* raw = stream.get();
   front_end.AddStream(stream);

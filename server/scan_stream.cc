@@ -57,7 +57,8 @@ absl::Status ScanStream::ReadRequest(const MemoryHandle& memory) {
                         (!command_.partitions.partitions.empty() && command_.partitions.partitions.front() != 0);
   RETURN_IF_ERROR(ReadFilter("filter", request_.filter(), command_.filter));
   if (request_.page_size() > limits::kMaxScanPage) {
-    return FieldError("page_size", absl::StrCat("is ", request_.page_size(), "; must be at most ", limits::kMaxScanPage));
+    return FieldError("page_size",
+                      absl::StrCat("is ", request_.page_size(), "; must be at most ", limits::kMaxScanPage));
   }
   command_.with_keys = request_.with_keys();
   command_.page_size =

@@ -1,5 +1,5 @@
-// MemoryService, WorkingMemoryService and AdminService as gRPC sees them: every method takes the bytes as they came (see raw_message.h) and
-// hands them to its handler.
+// MemoryService, WorkingMemoryService and AdminService as gRPC sees them: every method takes the bytes as they came
+// (see raw_message.h) and hands them to its handler.
 #ifndef MNEME_SERVER_SERVICES_H_
 #define MNEME_SERVER_SERVICES_H_
 

@@ -21,8 +21,8 @@ absl::Status WriteAnswers(const v1::ApplyRequest& request, StateOutcome outcome,
   }
   if (response->ByteSizeLong() <= limits::kMaxMessageBytes) return absl::OkStatus();
   response->Clear();
-  return WithReason(FieldError("operations", "read more than fits in a message (what they wrote is applied); ask for less "
-                                             "in one batch"),
+  return WithReason(FieldError("operations", "read more than fits in a message (what they wrote is applied); ask for "
+                                             "less in one batch"),
                     reason::kResponseTooLarge);
 }
 

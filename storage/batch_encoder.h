@@ -20,8 +20,8 @@ struct EntryFamilies {
   rocksdb::ColumnFamilyHandle* requests = nullptr;
 };
 
-// Everything of `batch` but its requests and states, in the order that StoreBatch states: dropped partitions, runs, deaths, heads,
-// segments removed and added, marks cleared.
+// Everything of `batch` but its requests and states, in the order that StoreBatch states: dropped partitions, runs,
+// deaths, heads, segments removed and added, marks cleared.
 rocksdb::Status EncodeBatch(const StoreBatch& batch, const EntryFamilies& families, rocksdb::WriteBatch& out);
 
 // Removes every key that starts with `prefix` from the families of entries.

@@ -139,8 +139,8 @@ std::string EncodeMemory(const MemoryRecord& memory);
 absl::StatusOr<MemoryRecord> DecodeMemory(MemoryNumber number, std::string_view record);
 absl::StatusOr<MemoryNumber> ParseMemoryKey(std::string_view bytes);
 
-// Aliases lie among the memories, with numbers and keys of the same kind: a program that knows none says that the record
-// is newer than it is.
+// Aliases lie among the memories, with numbers and keys of the same kind: a program that knows none says that the
+// record is newer than it is.
 bool IsAlias(std::string_view record);
 std::string EncodeAlias(const AliasRecord& alias);
 absl::StatusOr<AliasRecord> DecodeAlias(MemoryNumber number, std::string_view record);
@@ -156,8 +156,8 @@ struct StoreState {
 std::string EncodeState(const StoreState& state);
 absl::StatusOr<StoreState> DecodeState(std::string_view record);
 
-// Working memory. The payload of a state ends its record: whoever writes the start and the payload in turn copies a large
-// one once.
+// Working memory. The payload of a state ends its record: whoever writes the start and the payload in turn copies a
+// large one once.
 std::string EncodeSession(const SessionRecord& session);
 absl::StatusOr<SessionRecord> DecodeSession(std::string_view record);
 std::string EncodeStateStart(const StateRecord& state);

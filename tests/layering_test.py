@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 """The arrows of the house, as a test: which folder may include which, where third-party libraries may appear, how long
-a file may be. System headers all sit in one include path, so the build itself cannot stop a wrong include."""
+a file and a line may be. System headers all sit in one include path, so the build itself cannot stop a wrong
+include."""
 
 import pathlib
 import re
@@ -34,6 +35,7 @@ LIBRARIES = {
 # Includes of these are generated from proto/.
 WIRE = ("mneme/v1/", "google/rpc/")
 MAX_LINES = 600
+MAX_COLUMNS = 120
 INCLUDE = re.compile(r'^\s*#\s*include\s*[<"]([^">]+)[">]', re.M)
 
 
@@ -46,6 +48,13 @@ def tracked(*suffixes):
             str(path.relative_to(ROOT)) for path in ROOT.rglob("*") if path.is_file() and "build" not in path.parts
         ]
     return [pathlib.Path(name) for name in names if name.endswith(suffixes) and (ROOT / name).is_file()]
+
+
+def own_sources():
+    """Each source that was written here, the vendored protos not, and its lines."""
+    for path in tracked(".h", ".cc", ".py", ".proto"):
+        if path.parts[:2] != ("proto", "google"):
+            yield path, (ROOT / path).read_text(errors="replace").splitlines()
 
 
 def includes_of(path):
@@ -124,10 +133,17 @@ class Layering(unittest.TestCase):
 
     def test_files_are_short(self):
         wrong = []
-        for path in tracked(".h", ".cc", ".py", ".proto"):
-            lines = (ROOT / path).read_text(errors="replace").splitlines()
-            if len(lines) > MAX_LINES and path.parts[:2] != ("proto", "google"):
+        for path, lines in own_sources():
+            if len(lines) > MAX_LINES:
                 wrong.append(f"{path} has {len(lines)} lines; at most {MAX_LINES}")
+        self.assertEqual(wrong, [])
+
+    def test_lines_are_short(self):
+        wrong = []
+        for path, lines in own_sources():
+            for number, line in enumerate(lines, 1):
+                if len(line) > MAX_COLUMNS:
+                    wrong.append(f"{path}:{number} has {len(line)} columns; at most {MAX_COLUMNS}")
         self.assertEqual(wrong, [])
 
 

@@ -11,6 +11,7 @@
 #include "client/cli/describe.h"
 #include "client/cli/exit_code.h"
 #include "client/cli/group_rows.h"
+#include "client/cli/mix.h"
 #include "client/cli/ordered.h"
 #include "client/cli/progress.h"
 #include "client/cli/selection.h"
@@ -126,12 +127,14 @@ class AttentionWriter {
     for (size_t row = 0; row < range.count; ++row) {
       const auto found = ColumnItem<uint32_t>(result.found(), row);
       if (session_.json()) {
-        answer_.Add(RowJson(result, row, range.count, options_.weights), found);
+        Json json = RowJson(result, row, range.count, options_.weights);
+        if (response.sources_size() != 0) json["sources"] = SourcesJson(response, row);
+        answer_.Add(json, found);
       } else {
-        answer_.Add(RowText(result, row, range.count, range.first + row), found);
+        answer_.Add(RowText(result, row, range.count, range.first + row) + SourcesText(response, row), found);
       }
     }
-    answer_.AddStatistics(response.statistics(), response.coverage(), range.count);
+    answer_.AddStatistics(WholeStatistics(response), WholeCoverage(response), range.count);
     if (!options_.out.empty()) outputs_ += result.outputs();
     if (result.group_outputs().empty()) return;
     groups_out_ += result.group_outputs();
@@ -208,10 +211,10 @@ void AddAttention(Command app, Action& action) {
   Command verb = app.AddVerb("attention", "Read a weighted mean of vector values", kQuestions,
                              "  mneme attention slots --keys z.npy --shrink 0.05\n"
                              "  mneme attention residuals --keys q.npy -k 20 --kernel exp_neg_distance "
-                              "--scale 0.3 -o json");
+                              "--scale 0.3 -o json\n"
+                             "  mneme attention residuals --keys q.npy -k 20 --mix tenant=0.3:12");
   auto options = std::make_shared<AttentionOptions>();
   AddSearchOptions(verb, options->search);
-  AddVocabularyFile(verb, options->search.vocabulary);
   verb.AddOption("-k", options->k, "Neighbours of each key; 0: all entries").Type("K").ShowDefault()
       .Range(0U, limits::kMaxK);
   verb.AddOption("--kernel", options->kernel, "exp of score / SCALE, or of -distance / SCALE").ShowDefault()
@@ -221,6 +224,7 @@ void AddAttention(Command app, Action& action) {
   verb.AddOption("--shrink", options->shrink, "Weights below it are dropped, the rest is normalised again")
       .Type("LAMBDA").ShowDefault();
   verb.AddFlag("--keep-ties", options->keep_ties, "Entries as near as the k-th take part");
+  AddMixOption(verb, options->search.mix);
   verb.AddFlag("--weights", options->weights, "Also tell ids and weights");
   verb.AddFlag("--statistics", options->statistics, "Also tell what was searched");
   verb.AddOption("--out", options->out, "Where the outputs go too, f64 [n x value dimension]").Type("FILE.npy");

@@ -169,7 +169,8 @@ std::string Stopped(uint64_t acknowledged, uint64_t rows) {
 }
 
 std::string Interrupted(uint64_t acknowledged, uint64_t rows, const std::string& command) {
-  return absl::StrCat(Stopped(acknowledged, rows), "; go on with: ", command, command.find(" --resume") == std::string::npos ? " --resume" : "");
+  return absl::StrCat(Stopped(acknowledged, rows), "; go on with: ", command,
+                      command.find(" --resume") == std::string::npos ? " --resume" : "");
 }
 
 void PrintTotals(const Import& import, uint64_t rows, uint64_t first, Session& session) {

@@ -67,9 +67,11 @@ absl::Status MixIn(const std::vector<std::string>& parts, v1::QueryRequest& requ
 Json SourcesJson(const v1::QueryResponse& response, size_t row) {
   Json sources = Json::array();
   for (const v1::MixtureAnswer& source : response.sources()) {
-    sources.push_back({{"memory", source.memory()},
-                       {"found", ColumnItem<uint32_t>(source.found(), row)},
-                       {"weight", ColumnItem<double>(source.weights(), row)}});
+    Json json = {{"memory", source.memory()},
+                 {"found", ColumnItem<uint32_t>(source.found(), row)},
+                 {"weight", ColumnItem<double>(source.weights(), row)}};
+    if (!source.active().empty()) json["active"] = ColumnItem<uint32_t>(source.active(), row);
+    sources.push_back(std::move(json));
   }
   return sources;
 }

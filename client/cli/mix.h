@@ -19,7 +19,8 @@ void AddMixOption(Command verb, std::vector<std::string>& parts);
 // each is NAME=WEIGHT or NAME=WEIGHT:PARTITION, and something is left.
 absl::Status MixIn(const std::vector<std::string>& parts, v1::QueryRequest& request);
 
-// What each source of a mixture found for a row, and the weight that it had.
+// What each source of a mixture found for a row, and the weight that it had; of an attention that tells weights also
+// how many of them are of this source, as they come source by source.
 Json SourcesJson(const v1::QueryResponse& response, size_t row);
 std::string SourcesText(const v1::QueryResponse& response, size_t row);
 

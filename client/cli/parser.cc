@@ -53,8 +53,12 @@ class HelpFormatter final : public CLI::Formatter {
   }
 
  private:
-  // A validator's description comes after the type's name: the first word is enough.
-  static std::string Word(const std::string& type) { return type.substr(0, type.find_first_of(": ")); }
+  // A validator's description comes after the type's name: the first word is enough, with what may follow it in [].
+  static std::string Word(const std::string& type) {
+    size_t end = type.find_first_of("[: ");
+    if (end != std::string::npos && type[end] == '[') end = type.find_first_of(": ", type.find(']', end));
+    return type.substr(0, end);
+  }
 };
 
 constexpr char kOverviewExamples[] =
@@ -127,7 +131,8 @@ std::string Advice(CLI::App& app, const CLI::ParseError& error) {
 }  // namespace
 
 Parser::Parser(GlobalOptions& options, Action& action)
-    : app_(std::make_unique<CLI::App>("mneme: a memory that neural networks read and write over the network", "mneme")) {
+    : app_(std::make_unique<CLI::App>("mneme: a memory that neural networks read and write over the network",
+                                      "mneme")) {
   app_->formatter(std::make_shared<HelpFormatter>());
   app_->footer(kOverviewExamples);
   app_->require_subcommand(0, 1);

@@ -61,7 +61,8 @@ double ProbesFor(double k) {
 
 CodecChoice CodecOf(const PlanRequest& request) {
   if (request.index.codec.kind != CodecKind::kAuto) return request.index.codec;
-  return request.dimension <= kInt8Dimension ? CodecChoice{CodecKind::kInt8, 0, 0} : CodecChoice{CodecKind::kRabitq, 0, 1};
+  if (request.dimension <= kInt8Dimension) return {CodecKind::kInt8, 0, 0};
+  return {CodecKind::kRabitq, 0, 1};
 }
 
 // Candidates that the codec leaves to exact distances, for k neighbours: the coarser it is, the more. Those of PQ and

@@ -31,7 +31,7 @@ struct Plan {
   double index_bytes = 0;              // segment and codebook files
   double disk_bytes = 0;               // both
   double peak_disk_bytes = 0;          // while a rebuild writes the new segment beside the old one
-  double ram_bytes = 0;                // of the server with every page of the index resident; writes take up to 512 MB more
+  double ram_bytes = 0;                // of the server with the whole index resident; writes take up to 512 MB more
   double least_ram_bytes = 0;          // with codes, ids and centroids resident, keys read from disk as needed
   double build_seconds = 0;            // training and writing from an empty index
   double rows_scanned = 0;             // by one query

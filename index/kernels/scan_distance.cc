@@ -242,7 +242,8 @@ size_t SelectWithin(const float* costs, size_t count, const float* cuts, uint32_
   return HWY_DYNAMIC_DISPATCH(Select)(costs, count, cuts, selected);
 }
 
-void KeepLeast(const float* costs, const float* offsets, size_t count, uint32_t first, float* least, uint32_t* nearest) {
+void KeepLeast(const float* costs, const float* offsets, size_t count, uint32_t first, float* least,
+               uint32_t* nearest) {
   HWY_DYNAMIC_DISPATCH(Least)(costs, offsets, count, first, least, nearest);
 }
 

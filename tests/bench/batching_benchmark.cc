@@ -178,7 +178,8 @@ int Run(size_t rounds, double seconds, size_t rows) {
   const auto [least, most] = std::minmax_element(rate_ratios.begin(), rate_ratios.end());
   std::printf("{\"benchmark\":\"batching\",\"data\":\"%s\",\"rows\":%zu,\"clients\":%zu,\"k\":%u,\"rounds\":%zu,"
               "\"batched_queries_per_second\":%.0f,\"alone_queries_per_second\":%.0f,\"ratio\":%.3f,\"ratio_min\":%.3f,"
-              "\"ratio_max\":%.3f,\"bar\":2,\"idle_p50_us\":%.0f,\"idle_alone_p50_us\":%.0f,\"idle_p50_ratio\":%.3f,\"idle_bar\":1.05}\n",
+              "\"ratio_max\":%.3f,\"bar\":2,\"idle_p50_us\":%.0f,\"idle_alone_p50_us\":%.0f,\"idle_p50_ratio\":%.3f,"
+              "\"idle_bar\":1.05}\n",
               collection.name, collection.keys.size() / kDimension, kClients, kNeighbours, rounds,
               Median(batched_rates), Median(alone_rates), Median(rate_ratios), *least, *most,
               Median(batched_idle), Median(alone_idle), Median(idle_ratios));

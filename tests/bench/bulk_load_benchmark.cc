@@ -46,7 +46,9 @@ T Require(absl::StatusOr<T> value) {
   Require(value.status());
   return *std::move(value);
 }
-void Require(const rocksdb::Status& status) { Require(status.ok() ? absl::OkStatus() : absl::UnknownError(status.ToString())); }
+void Require(const rocksdb::Status& status) {
+  Require(status.ok() ? absl::OkStatus() : absl::UnknownError(status.ToString()));
+}
 
 struct Series {
   std::vector<double> rounds;
@@ -215,7 +217,8 @@ int Run(size_t rounds, size_t batches) {
   std::filesystem::remove_all(directory);
   const double engine_median = engine_ratio.median();
   const double remote_median = remote_ratio.median();
-  std::printf("{\"benchmark\":\"bulk_load\",\"rounds\":%zu,\"entries\":%zu,\"key_bytes\":%zu,\"raw_entries_per_second\":%.0f,"
+  std::printf("{\"benchmark\":\"bulk_load\",\"rounds\":%zu,\"entries\":%zu,\"key_bytes\":%zu,"
+              "\"raw_entries_per_second\":%.0f,"
               "\"engine_ratio\":%.3f,\"engine_min\":%.3f,\"engine_max\":%.3f,\"remote_ratio\":%.3f,\"remote_min\":%.3f,"
               "\"remote_max\":%.3f,\"bar\":0.6}\n",
               rounds, batches * kBatch, kKeyBytes, raw.median(), engine_median, engine_ratio.rounds.front(),

@@ -143,8 +143,9 @@ void Measure(const Collection& c, const std::shared_ptr<const IndexVersion>& ver
   const Outcome found = SearchAll(c, version, request);
   const double count = static_cast<double>(c.queries.size() / c.spec.dimension);
   const double rows = static_cast<double>(version->rows());
-  std::printf("k %4u probes %4.0f%s: recall %.4f, scanned %5.2f %%, %.4f ms/query (exact %.3f ms: x%.1f), rerank %.0f\n", k,
-              static_cast<double>(found.statistics.lists_probed) / count, probes == 0 ? " (target)" : "         ",
+  std::printf("k %4u probes %4.0f%s: recall %.4f, scanned %5.2f %%, %.4f ms/query (exact %.3f ms: x%.1f), "
+              "rerank %.0f\n",
+              k, static_cast<double>(found.statistics.lists_probed) / count, probes == 0 ? " (target)" : "         ",
               Recall(exact, found, k), 100.0 * static_cast<double>(found.statistics.rows_scanned) / count / rows,
               1e3 * found.seconds / count, 1e3 * exact.seconds / count, exact.seconds / found.seconds,
               static_cast<double>(found.statistics.rows_reranked) / count);

@@ -128,7 +128,8 @@ int Run(size_t rounds, size_t batches_per_round) {
     }
   }
   std::filesystem::remove_all(path);
-  std::printf("{\"benchmark\":\"durable_insert\",\"batch\":%zu,\"key_bytes\":%zu,\"rounds\":%zu,\"batches_per_round\":%zu,"
+  std::printf("{\"benchmark\":\"durable_insert\",\"batch\":%zu,\"key_bytes\":%zu,\"rounds\":%zu,"
+              "\"batches_per_round\":%zu,"
               "\"store_entries_per_second\":%.0f,\"raw_entries_per_second\":%.0f,\"ratio\":%.3f,\"ratio_min\":%.3f,"
               "\"ratio_max\":%.3f,\"bar\":0.75}\n",
               kEntries, kKeyBytes, rounds, batches_per_round, Median(store_rates), Median(raw_rates), Median(ratios),

@@ -96,7 +96,8 @@ class Scale {
         ++in_flight;
       }
       const Place place = place_of(i);
-      deployment_->Insert(place.memory, {.partition = place.partition, .entries = Batch(i), .request_id = {}, .bulk = true},
+      deployment_->Insert(place.memory,
+                          {.partition = place.partition, .entries = Batch(i), .request_id = {}, .bulk = true},
                           nullptr, [&](const absl::StatusOr<InsertOutcome>& outcome) {
                             Require(outcome.status());
                             MutexLock lock(&mutex);
@@ -190,7 +191,9 @@ nlohmann::json Measure(const std::string& path, bool memories, size_t count, siz
   const auto name_of = [&](size_t i) { return memories ? "many-" + std::to_string(i) : std::string("many"); };
   std::vector<MemoryHandle> handles;
   const double create_ms = MillisecondsOf([&] {
-    for (size_t i = 0; i < (memories ? count : 1); ++i) handles.push_back(Require(scale->CreateMemory(SpecOf(name_of(i), dimension))));
+    for (size_t i = 0; i < (memories ? count : 1); ++i) {
+      handles.push_back(Require(scale->CreateMemory(SpecOf(name_of(i), dimension))));
+    }
   });
   report["create_memory_ms"] = create_ms / static_cast<double>(handles.size());
   MemoryHandle alone = Require(scale->CreateMemory(SpecOf("alone", dimension)));
@@ -251,7 +254,8 @@ int main(int argc, char** argv) {
   const size_t count = argc > 2 ? std::strtoul(argv[2], nullptr, 10) : (memories ? 10'000 : 100'000);
   const size_t entries = argc > 3 ? std::strtoul(argv[3], nullptr, 10) : 100;
   // Keys are slices of 65,536 numbers.
-  const auto dimension = static_cast<uint32_t>(argc > 4 ? std::clamp(std::strtoul(argv[4], nullptr, 10), 1UL, 4096UL) : 64);
+  const unsigned long asked = argc > 4 ? std::strtoul(argv[4], nullptr, 10) : 64;
+  const auto dimension = static_cast<uint32_t>(std::clamp(asked, 1UL, 4096UL));
   const auto path = std::filesystem::temp_directory_path() / ("mneme-scale-" + std::to_string(::getpid()));
   const nlohmann::json report = mneme::bench::Measure(path, memories, std::max<size_t>(count, 2),
                                                          std::max<size_t>(entries, 1), dimension);

@@ -73,7 +73,8 @@ class Bench {
  public:
   explicit Bench(const std::string& directory)
       : directory_(directory), log_(LogFormat::kJson, LogLevel::kError),
-        keys_(Require(NpyFile::Open(DataPath("query_keys.npy")))), tokens_(Require(NpyFile::Open(DataPath("query_gold.npy")))) {
+        keys_(Require(NpyFile::Open(DataPath("query_keys.npy")))),
+        tokens_(Require(NpyFile::Open(DataPath("query_gold.npy")))) {
     ServerOptions options;
     options.data_dir = directory + "/data";
     options.listen = {"127.0.0.1:0"};
@@ -285,7 +286,8 @@ int Run(size_t rounds, size_t calls) {
   std::filesystem::remove_all(directory);
   std::fprintf(stderr, "p50, microseconds: ping %.0f; k 10 remote %.0f engine %.0f; k 1024 remote %.0f engine %.0f\n",
                ping.median(), remote10.median(), engine10.median(), remote1024.median(), engine1024.median());
-  std::printf("{\"benchmark\":\"service\",\"rounds\":%zu,\"calls\":%zu,\"ping_p50_us\":%.1f,", rounds, calls, ping.median());
+  std::printf("{\"benchmark\":\"service\",\"rounds\":%zu,\"calls\":%zu,\"ping_p50_us\":%.1f,", rounds, calls,
+              ping.median());
   Print("overhead_k10", overhead10, 1.5, true, false);
   Print("overhead_k1024", overhead1024, 1.5, true, false);
   Print("stream_append", append, 1.2, true, false);

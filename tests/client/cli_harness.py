@@ -19,6 +19,7 @@ import unittest
 import numpy as np
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT / "tests"))  # what tests of all folders share
 BIN = pathlib.Path(os.environ.get("MNEME_BIN_DIR") or ROOT / "build" / "release" / "bin")
 SHARED = pathlib.Path(os.environ.get("MNEME_SHARED_DATA") or ROOT.parent / "shared" / "data")
 SEED = int(os.environ.get("MNEME_TEST_SEED") or time.time_ns() % 1_000_000)

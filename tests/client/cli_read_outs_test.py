@@ -58,6 +58,7 @@ class Attention(ReadOuts):
         self.near(got["output"], (0.412477521, 0.250180263, 0.151742, 0.151742, 0.033858217))
         self.fails(2, "--scale", *ask, "--scale", 0)
         self.fails(67, "shrink", *ask[:4], "--shrink", 1.5)
+        self.fails(2, "there is no option --vocab", *ask[:4], "--vocab", "tokens.txt")
 
     def test_goldens_of_to_m_my(self):
         keys, values = [(1, 0), (0, 1), (1, 1)], [(1, 0), (0, 1), (2, 2)]

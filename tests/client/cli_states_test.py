@@ -7,38 +7,7 @@ import unittest
 
 import numpy as np
 from cli_harness import CliTest, run
-
-MASK = (1 << 64) - 1
-
-
-class SplitMix:
-    """splitmix64, so that the strings are the same in every language."""
-
-    def __init__(self, seed):
-        self.state = seed
-
-    def next(self):
-        self.state = (self.state + 0x9E3779B97F4A7C15) & MASK
-        z = self.state
-        z = ((z ^ (z >> 30)) * 0xBF58476D1CE4E5B9) & MASK
-        z = ((z ^ (z >> 27)) * 0x94D049BB133111EB) & MASK
-        return z ^ (z >> 31)
-
-
-def flip_flop(random, p_ignore, length=256):
-    """One string of FFL(p_ignore): (instruction, bit), "w" first and "r" last; a read's bit is the last written."""
-    p_write, written, string = (1 - p_ignore) / 2, 0, []
-    for at in range(length):
-        if at in (0, length - 1):
-            instruction = "w" if at == 0 else "r"
-        else:
-            draw = (random.next() >> 11) * 2.0**-53
-            instruction = "w" if draw < p_write else "r" if draw < 2 * p_write else "i"
-        bit = random.next() & 1
-        if instruction == "w":
-            written = bit
-        string.append((instruction, written if instruction == "r" else bit))
-    return string
+from flip_flop import SplitMix, flip_flop
 
 
 class StateTest(CliTest):
@@ -93,7 +62,8 @@ class Registers(StateTest):
         for _ in range(2):
             got = self.state("put", "chat4", "x", "--value", "1", "--request-id", "once")
             self.assertEqual(got["version"], 1)
-        self.fails(64 + 9, "request_id was used before", "state", "put", "wm", "chat4", "x", "--value", "2", "--request-id", "once")
+        self.fails(64 + 9, "request_id was used before", "state", "put", "wm", "chat4", "x", "--value", "2",
+                   "--request-id", "once")
 
     def test_a_register_expires(self):
         soon = int(time.time() * 1000) + 1500
@@ -320,7 +290,8 @@ class Counters(StateTest):
         self.fails(1, "short.npy has 2 items, but", *add, self.save("short", [1, 2], np.int64))
         self.fails(1, "below.npy: column of row 1 is -2; must be in [0, 4294967296)", *add,
                    self.save("below", [1, -2, 0], np.int64))
-        self.fails(1, "half.npy: dtype is f32; must be an integer type", *add, rows, "--counts", self.save("half", [0.5, 1, 2]))
+        self.fails(1, "half.npy: dtype is f32; must be an integer type", *add, rows,
+                   "--counts", self.save("half", [0.5, 1, 2]))
 
 
 class Sessions(StateTest):

@@ -32,7 +32,8 @@ class WikiTest(CliTest):
         for name in ("keys", "tokens", "sources", "queries", "targets", "lm"):
             np.save(cls.folder / f"{name}.npy", getattr(cls, name))
         cls.create("wiki")
-        cls.cli("import", "wiki", "--keys", cls.at("keys"), "--values", cls.at("tokens"), "--sources", cls.at("sources"))
+        cls.cli("import", "wiki", "--keys", cls.at("keys"), "--values", cls.at("tokens"),
+                "--sources", cls.at("sources"))
 
     @classmethod
     def create(cls, name, *more):
@@ -60,7 +61,8 @@ class Questions(WikiTest):
             self.assertEqual(got["values"], self.tokens[ids].tolist())
 
     def test_filters_apply_before_the_nearest_are_chosen(self):
-        answer = self.cli("query", "wiki", "--keys", self.at("queries"), "-k", 5, "--exact", "--source", 3, "--source", 4)
+        answer = self.cli("query", "wiki", "--keys", self.at("queries"), "-k", 5,
+                          "--exact", "--source", 3, "--source", 4)
         for query, got in zip(self.queries, answer["queries"]):
             self.assertEqual(got["ids"], self.nearest(query, 5, np.arange(300, 500))[0].tolist())
         answer = self.cli("query", "wiki", "--keys", self.at("queries"), "-k", 5, "--exact", "--exclude-source", 0)
@@ -153,8 +155,8 @@ class Questions(WikiTest):
 
     def grid(self, name, *more):
         return self.cli("evaluate", name, "--keys", self.at("queries"), "--targets", self.at("targets"),
-                        "--lm-logprobs", self.at("lm"), "-k", "64,8", "--temperature", "0.5,5", "--lambda", "0,0.25,0.5",
-                        "--exact", *more)
+                        "--lm-logprobs", self.at("lm"), "-k", "64,8", "--temperature", "0.5,5",
+                        "--lambda", "0,0.25,0.5", "--exact", *more)
 
     def check_mixed(self, got, knn):
         """A perplexity against the definition, p = lambda p_kNN + (1 - lambda) p_LM."""
@@ -484,8 +486,8 @@ class Conventions(WikiTest):
     def test_a_reader_that_leaves_early_is_no_error_but_a_full_disk_is(self):
         for output in ("json", "text"):
             for verb in (["scan", "wiki", "--with-keys"], ["query", "wiki", "--keys", self.at("queries"), "-k", 100]):
-                process = subprocess.Popen([str(BIN / "mneme"), "--server", self.address, *map(str, verb), "-o", output],
-                                           stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+                command = [str(BIN / "mneme"), "--server", self.address, *map(str, verb), "-o", output]
+                process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
                 self.assertEqual(len(process.stdout.read(10)), 10)
                 process.stdout.close()
                 self.assertEqual((process.stderr.read(), process.wait()), (b"", 0))
@@ -517,7 +519,8 @@ class Conventions(WikiTest):
         for line, wanted in (("state g", ["get"]), ("state put --val", ["--value"]), ("get --wi", ["--with-keys"]),
                              ("session f", ["fork"]), ("mas", ["mask"])):
             line = ["mneme", *line.split()]
-            test = f'source "$1"; COMP_WORDS=({" ".join(line)}); COMP_CWORD={len(line) - 1}; _mneme; echo "${{COMPREPLY[@]}}"'
+            words, at = " ".join(line), len(line) - 1
+            test = f'source "$1"; COMP_WORDS=({words}); COMP_CWORD={at}; _mneme; echo "${{COMPREPLY[@]}}"'
             words = subprocess.run(["bash", "-c", test, "-", str(self.folder / "completion.bash")], capture_output=True,
                                    text=True, check=True).stdout.split()
             self.assertEqual(words, wanted)

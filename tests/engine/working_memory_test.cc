@@ -68,7 +68,8 @@ TEST_P(WorkingMemoryTest, CompareAndSetWritesOnlyOverTheExpectedVersion) {
 
 TEST_P(WorkingMemoryTest, ARetryIsAppliedOnceAndGetsTheSameAnswers) {
   const std::vector<StateCommand> commands = {
-      {"s", "x", RegisterPut{"1"}}, {"t", "x", RegisterPut{"2"}}, {"s", "x", RegisterGet{}}, {"u", "x", RegisterCas{5, ""}}};
+      {"s", "x", RegisterPut{"1"}}, {"t", "x", RegisterPut{"2"}}, {"s", "x", RegisterGet{}},
+      {"u", "x", RegisterCas{5, ""}}};
   const auto first = Apply(commands, "id");
   One("s", "x", RegisterPut{"later"});
   deployment_.Restart();
@@ -172,7 +173,8 @@ TEST_P(WorkingMemoryTest, RandomOperationsAgreeWithPlainMaps) {
       const StateCommand& command = commands[i];
       auto& cells = model[command.session];
       const uint64_t version = cells[command.name].version;
-      if (const auto* cas = std::get_if<RegisterCas>(&command.action); cas != nullptr && cas->expected_version != version) {
+      const auto* cas = std::get_if<RegisterCas>(&command.action);
+      if (cas != nullptr && cas->expected_version != version) {
         failed.emplace(command.session, i);
       }
       if (failed.contains(command.session)) continue;

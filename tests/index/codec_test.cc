@@ -63,7 +63,8 @@ class CodecOf : public ::testing::TestWithParam<Case> {
   std::shared_ptr<const IndexVersion> Version(const std::shared_ptr<const Codebook>& codebook) {
     auto version = std::make_shared<IndexVersion>();
     version->codebook = codebook;
-    version->segments.push_back(testing::Seal(spec_, entries_, std::const_pointer_cast<Codebook>(codebook), 0, kRows, {}, scratch_));
+    version->segments.push_back(testing::Seal(spec_, entries_, std::const_pointer_cast<Codebook>(codebook), 0,
+                                              kRows, {}, scratch_));
     version->tail_from = kRows;
     return version;
   }

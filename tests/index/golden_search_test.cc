@@ -75,7 +75,8 @@ struct Store {
 void ExpectGolden(const SearchResult& found, const std::vector<int32_t>& ids, const std::vector<double>& distances) {
   ASSERT_EQ(found.neighbours.size(), ids.size());
   for (size_t i = 0; i < ids.size(); ++i) {
-    ASSERT_EQ(found.neighbours.ids[i], static_cast<EntryId>(ids[i])) << "query " << i / kGoldenK << " rank " << i % kGoldenK;
+    ASSERT_EQ(found.neighbours.ids[i], static_cast<EntryId>(ids[i]))
+        << "query " << i / kGoldenK << " rank " << i % kGoldenK;
     ASSERT_LE(std::fabs(-found.neighbours.scores[i] - distances[i]), 1e-12 * distances[i]);
   }
 }
@@ -112,7 +113,8 @@ TEST(GoldenSearch, OfAGeneratedStandInIsTheSameBeforeAndAfterSealingAndEqualsThe
   for (size_t i = 1; i < 6000; ++i) {
     if (random.Below(10) >= 3) continue;
     const size_t copied = random.Below(i);
-    std::copy_n(keys.begin() + static_cast<ptrdiff_t>(copied * 128), 128, keys.begin() + static_cast<ptrdiff_t>(i * 128));
+    std::copy_n(keys.begin() + static_cast<ptrdiff_t>(copied * 128), 128,
+                keys.begin() + static_cast<ptrdiff_t>(i * 128));
   }
   std::vector<uint16_t> halves(keys.size());
   EncodeVector(Dtype::kF16, keys.data(), keys.size(), reinterpret_cast<char*>(halves.data()));

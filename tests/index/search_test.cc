@@ -24,7 +24,8 @@ using testing::TrainOn;
 constexpr uint64_t kSeed = 9;
 constexpr int kRounds = kSanitized ? 3 : 12;
 
-void ExpectOracle(const std::vector<const Partition*>& partitions, const SearchRequest& request, const SearchResult& result) {
+void ExpectOracle(const std::vector<const Partition*>& partitions, const SearchRequest& request,
+                  const SearchResult& result) {
   ASSERT_EQ(result.neighbours.queries(), request.query_count);
   for (size_t q = 0; q < request.query_count; ++q) {
     std::vector<Expected> ranked;

@@ -98,7 +98,8 @@ class SegmentFile : public ::testing::Test {
 
 TEST_F(SegmentFile, OfAnotherShapeIsRefused) {
   EXPECT_TRUE(Open(spec_).ok());
-  for (const IndexSpec& other : {IndexSpec{5, Metric::kCosine, Dtype::kF32, 0}, IndexSpec{4, Metric::kL2, Dtype::kF32, 0},
+  for (const IndexSpec& other : {IndexSpec{5, Metric::kCosine, Dtype::kF32, 0},
+                                 IndexSpec{4, Metric::kL2, Dtype::kF32, 0},
                                  IndexSpec{4, Metric::kCosine, Dtype::kF16, 0},
                                  IndexSpec{4, Metric::kCosine, Dtype::kF32, 4}}) {
     EXPECT_EQ(Open(other).code(), absl::StatusCode::kDataLoss);

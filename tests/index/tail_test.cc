@@ -26,7 +26,8 @@ void ExpectEntry(const RowBlock& block, size_t i, const EntryView& entry, const 
 }
 
 // Checks that the snapshot holds exactly the rows [from, end) of `entries`; row r is entry r - first.
-void ExpectRows(const Tail::Snapshot& snapshot, const EntryColumns& entries, Row first, Row from, const IndexSpec& spec) {
+void ExpectRows(const Tail::Snapshot& snapshot, const EntryColumns& entries, Row first, Row from,
+                const IndexSpec& spec) {
   Row next = from;
   for (const Tail::Snapshot::Part& part : snapshot.parts) {
     const RowBlock block = BlockOf(part, from);

@@ -10,8 +10,8 @@ namespace {
 using Strings = std::vector<std::string>;
 
 TokenVocabulary Small() {
-  return *TokenVocabulary::Make({"", "get", "getN", "get(", "N", "Name", "a", "am", "ame", "ame(", "(", "(x", "\xC3\xA9",
-                                 "\xE2\x82\xAC", "get\xE2\x82\xAC", ")"},
+  return *TokenVocabulary::Make({"", "get", "getN", "get(", "N", "Name", "a", "am", "ame", "ame(", "(", "(x",
+                                 "\xC3\xA9", "\xE2\x82\xAC", "get\xE2\x82\xAC", ")"},
                                 "()\xE2\x82\xAC");
 }
 

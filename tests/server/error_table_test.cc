@@ -244,7 +244,8 @@ TEST_F(ErrorTableTest, CreateNamesEveryFieldThatIsWrong) {
   request.mutable_memory()->set_key_dtype(v1::DTYPE_BF16);
   request.mutable_memory()->mutable_fingerprint()->set_model(std::string(257, 'x'));
   v1::CreateMemoryResponse response;
-  const grpc::Status status = TestServer::Call(&v1::AdminService::Stub::CreateMemory, *server_->admin, request, &response);
+  const grpc::Status status =
+      TestServer::Call(&v1::AdminService::Stub::CreateMemory, *server_->admin, request, &response);
   ExpectInvalid(status, "memory.dimension");
   EXPECT_EQ(DetailOf(status).fields,
             (std::vector<std::string>{"memory.dimension", "memory.metric", "memory.key_dtype", "memory.value_kind",
@@ -341,7 +342,10 @@ TEST_F(ErrorTableTest, LeasesNameWhatIsWrong) {
   ExpectInvalid(acquire([](auto& r) { r.set_lease_ms(0); }), "lease_ms");
   ExpectInvalid(acquire([](auto& r) { r.set_lease_ms(600'001); }), "lease_ms");
   EXPECT_EQ(renew("", 600'001).error_message(), "lease_ms is 600001; must be in [1, 600000]");
-  ExpectInvalid(acquire([](auto& r) { r.mutable_partitions()->set_all(true), r.mutable_partitions()->add_partitions(1); }),
+  ExpectInvalid(acquire([](auto& r) {
+                  r.mutable_partitions()->set_all(true);
+                  r.mutable_partitions()->add_partitions(1);
+                }),
                 "partitions.partitions");
   ExpectInvalid(acquire([](auto& r) { r.set_at_least_version("nonsense"); }), "at_least_version");
   Expect(acquire([](auto& r) { r.set_memory("nothing"); }), StatusCode::NOT_FOUND, "MEMORY_NOT_FOUND", "", "a lease");
@@ -364,7 +368,8 @@ TEST_F(ErrorTableTest, LeasesNameWhatIsWrong) {
   ExpectInvalid(query([](auto& r) { r.set_lease("short"); }), "lease");
   ExpectInvalid(query([](auto& r) { r.mutable_partitions()->set_all(true); }), "partitions");
   ExpectInvalid(query([&](auto& r) { r.set_at_least_version(granted.version()); }), "at_least_version");
-  Expect(query([&](auto& r) { r.set_lease(unknown); }), StatusCode::FAILED_PRECONDITION, "LEASE_EXPIRED", "", "a query");
+  Expect(query([&](auto& r) { r.set_lease(unknown); }), StatusCode::FAILED_PRECONDITION, "LEASE_EXPIRED", "",
+         "a query");
   Expect(query([](auto& r) { r.set_memory("open"); }), StatusCode::FAILED_PRECONDITION, "LEASE_EXPIRED", "",
          "the lease of another memory");
   v1::CountRequest count;
@@ -457,8 +462,8 @@ TEST_F(ErrorTableTest, AQueryWhoseAnswerCannotFitInAMessageIsRefusedBeforeTheSea
   const grpc::Status status = server_->Query(request);
   ExpectInvalid(status, "k");
   EXPECT_EQ(status.error_message(),
-            "k is 256; with 4 rows and 1 extra candidates it gathers 67174400 bytes of keys and values; must stay within "
-            "67108864");
+            "k is 256; with 4 rows and 1 extra candidates it gathers 67174400 bytes of keys and values; must stay "
+            "within 67108864");
 }
 
 TEST_F(ErrorTableTest, UnknownThingsAreNotFound) {
@@ -497,7 +502,9 @@ TEST_F(ErrorTableTest, ADeletionNeedsATarget) {
   v1::DeleteRequest request;
   request.set_memory("wiki");
   v1::DeleteResponse response;
-  const auto call = [&] { return TestServer::Call(&v1::MemoryService::Stub::Delete, *server_->memory, request, &response); };
+  const auto call = [&] {
+    return TestServer::Call(&v1::MemoryService::Stub::Delete, *server_->memory, request, &response);
+  };
   ExpectInvalid(call(), "target");
   request.mutable_filter();
   ExpectInvalid(call(), "filter");

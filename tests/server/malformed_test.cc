@@ -28,7 +28,8 @@ class Generator {
     return out;
   }
   uint64_t Number() {
-    const uint64_t edges[] = {0, 1, 2, 1'000, 4'096, 4'097, 65'536, 0x7fffffff, 0xffffffff, uint64_t{1} << 62, ~uint64_t{0}};
+    const uint64_t edges[] = {0, 1, 2, 1'000, 4'096, 4'097, 65'536, 0x7fffffff, 0xffffffff,
+                              uint64_t{1} << 62, ~uint64_t{0}};
     return OneIn(3) ? random_() : edges[Below(std::size(edges))];
   }
   double Real() {
@@ -88,14 +89,17 @@ class Generator {
     const auto* reflection = message.GetReflection();
     for (uint64_t i = Below(4); i > 0; --i) {
       if (field->cpp_type() == F::CPPTYPE_DOUBLE) reflection->AddDouble(&message, field, Real());
-      if (field->cpp_type() == F::CPPTYPE_UINT32) reflection->AddUInt32(&message, field, static_cast<uint32_t>(Number()));
+      if (field->cpp_type() == F::CPPTYPE_UINT32) {
+        reflection->AddUInt32(&message, field, static_cast<uint32_t>(Number()));
+      }
       if (field->cpp_type() == F::CPPTYPE_UINT64) reflection->AddUInt64(&message, field, Number());
       if (field->cpp_type() == F::CPPTYPE_STRING) reflection->AddString(&message, field, Text());
       if (field->cpp_type() != F::CPPTYPE_MESSAGE) continue;
       // One that is there, or a new one.
       const int size = reflection->FieldSize(message, field);
+      const auto at = [&] { return static_cast<int>(Below(static_cast<uint64_t>(size))); };
       Spoil(size > 0 && OneIn(2)
-                ? *reflection->MutableRepeatedMessage(&message, field, static_cast<int>(Below(static_cast<uint64_t>(size))))
+                ? *reflection->MutableRepeatedMessage(&message, field, at())
                 : *reflection->AddMessage(&message, field));
     }
   }

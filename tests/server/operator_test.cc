@@ -190,7 +190,8 @@ TEST_F(OperatorTest, ADamagedIndexFileIsAWarningAndCounted) {
     metrics = server == nullptr ? "" : Fetch(*server, "/metrics");
   }
   EXPECT_THAT(testing::internal::GetCapturedStderr(),
-              testing::ContainsRegex("\"level\":\"warning\",\"component\":\"engine\",\"msg\":\"index_[a-z]*_rebuilt\""));
+              testing::ContainsRegex("\"level\":\"warning\",\"component\":\"engine\","
+                                     "\"msg\":\"index_[a-z]*_rebuilt\""));
   EXPECT_THAT(metrics, testing::ContainsRegex("mneme_index_rebuilt_total\\{kind=\"[a-z]*\"\\} 1"));
 }
 
@@ -289,7 +290,8 @@ TEST(OperatorOptionsTest, SeveralAddressesInTheEnvironmentAreSeveralAddresses) {
 }
 
 TEST(OperatorOptionsTest, AMistypedOptionIsToldTheNearest) {
-  EXPECT_THAT(Parse({"--chek-config"}).text, testing::HasSubstr("unknown option --chek-config; did you mean --check-config?"));
+  EXPECT_THAT(Parse({"--chek-config"}).text,
+              testing::HasSubstr("unknown option --chek-config; did you mean --check-config?"));
   EXPECT_THAT(Parse({"--data-dir", "d", "--lisen=x"}).text, testing::HasSubstr("did you mean --listen?"));
   EXPECT_THAT(Parse({"--data-dir", "d", "--wholly-else"}).text, testing::HasSubstr("--wholly-else; see --help"));
 }

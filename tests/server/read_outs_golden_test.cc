@@ -1,5 +1,5 @@
-// The published numbers of read-outs through the wire messages, in double precision: MemAE, ResMem, ToMMY, Coocmap, Neural
-// Priming. Keys are ones that f32 holds exactly, so that 1e-9 is asked of what the server does alone.
+// The published numbers of read-outs through the wire messages, in double precision: MemAE, ResMem, ToMMY, Coocmap,
+// Neural Priming. Keys are ones that f32 holds exactly, so that 1e-9 is asked of what the server does alone.
 #include <cmath>
 
 #include "tests/server/test_server.h"

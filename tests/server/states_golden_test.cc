@@ -23,7 +23,9 @@ class StatesGoldenTest : public ::testing::Test {
     const grpc::Status applied =
         TestServer::Call(&v1::WorkingMemoryService::Stub::Apply, *server_.working, request, &response);
     EXPECT_TRUE(applied.ok()) << applied.error_message();
-    for (const v1::StateResult& result : response.results()) EXPECT_FALSE(result.has_error()) << result.error().message();
+    for (const v1::StateResult& result : response.results()) {
+      EXPECT_FALSE(result.has_error()) << result.error().message();
+    }
     return response;
   }
   static v1::StateOperation& Operation(v1::ApplyRequest& request, const std::string& name) {
@@ -117,8 +119,8 @@ TEST_F(StatesGoldenTest, TransformerFamWithRingAndFam) {
   ExpectRead(answered.results(1).feedback().fam(), {0.646974197651, 0.353025802349});
 }
 
-// MEMORIES 2: a token is allowed when a legal string begins with it, or when it is a legal string and what follows begins
-// with a break character.
+// MEMORIES 2: a token is allowed when a legal string begins with it, or when it is a legal string and what follows
+// begins with a break character.
 TEST_F(StatesGoldenTest, MonitorGuidedMasks) {
   const std::vector<std::string> tokens = {"new", "newS", "build", "build(", "buildx", "to", "(", "String("};
   std::string vocabulary = Column<uint32_t>({static_cast<uint32_t>(tokens.size())});

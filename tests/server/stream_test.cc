@@ -440,7 +440,9 @@ TEST_F(StreamTest, ADryRunTellsWhatADeletionWouldTakeAndTakesNothing) {
   request.set_memory("wiki");
   request.set_everything(true);
   v1::DeleteResponse response;
-  const auto call = [&] { return TestServer::Call(&v1::MemoryService::Stub::Delete, *server_.memory, request, &response); };
+  const auto call = [&] {
+    return TestServer::Call(&v1::MemoryService::Stub::Delete, *server_.memory, request, &response);
+  };
   request.set_dry_run(true);
   ASSERT_TRUE(call().ok());
   EXPECT_EQ(response.receipt().deleted(), 2U);

@@ -176,7 +176,8 @@ TEST_F(DurabilityTest, AfterAFailedSyncNothingIsAcknowledgedUntilOpenedAgain) {
 TEST_F(DurabilityTest, AFullDiskIsSaidAndLosesNothingAcknowledged) {
   std::atomic<bool> full{false};
   auto system = std::make_shared<FaultFileSystem>([&](FileOperation operation, const std::string&) {
-    return operation == FileOperation::kAppend && full ? rocksdb::IOStatus::NoSpace("injected") : rocksdb::IOStatus::OK();
+    return operation == FileOperation::kAppend && full ? rocksdb::IOStatus::NoSpace("injected")
+                                                       : rocksdb::IOStatus::OK();
   });
   {
     const auto store = Open(system).value();
@@ -230,7 +231,8 @@ TEST_F(DurabilityTest, OpensAStoreThatWasWrittenBeforeIdsHadRuns) {
     ASSERT_TRUE(opened.ok()) << opened.status();
     EXPECT_EQ((*opened)->FindRow({1, 0}, 7).value(), std::optional<Row>(7));
     if (sequence == 2) {
-      ASSERT_TRUE((*opened)->Commit({.sequence = 2, .runs = {{{1, 0}, 10, &columns, 10, 20, true, /*new_ids=*/true}}}).ok());
+      ASSERT_TRUE(
+          (*opened)->Commit({.sequence = 2, .runs = {{{1, 0}, 10, &columns, 10, 20, true, /*new_ids=*/true}}}).ok());
     }
     EXPECT_EQ((*opened)->FindRow({1, 0}, 17).value(), std::optional<Row>(17));
   }

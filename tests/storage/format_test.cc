@@ -23,7 +23,9 @@ namespace {
 std::string Bytes(const std::string& hex) { return absl::HexStringToBytes(absl::StrReplaceAll(hex, {{" ", ""}})); }
 std::string Hex(const std::string& bytes) {
   std::string hex;
-  for (const char byte : bytes) absl::StrAppend(&hex, hex.empty() ? "" : " ", absl::BytesToHexString(std::string(1, byte)));
+  for (const char byte : bytes) {
+    absl::StrAppend(&hex, hex.empty() ? "" : " ", absl::BytesToHexString(std::string(1, byte)));
+  }
   return hex;
 }
 std::string Row(const EntryView& entry) {
@@ -97,7 +99,8 @@ std::vector<Decoder> Decoders() {
                   EncodeRequest),
       MakeDecoder("request age", {EncodeRequestAge(kRequest)}, [=](auto b) { return DecodeRequestAge(age, b); },
                   EncodeRequestAge),
-      MakeDecoder("memory", {EncodeMemory(kMemory), EncodeMemory(ChoosingMemory())}, [](auto b) { return DecodeMemory(3, b); }, EncodeMemory),
+      MakeDecoder("memory", {EncodeMemory(kMemory), EncodeMemory(ChoosingMemory())},
+                  [](auto b) { return DecodeMemory(3, b); }, EncodeMemory),
       MakeDecoder("alias", {EncodeAlias(kAlias), EncodeAlias({9, "", 1})}, [](auto b) { return DecodeAlias(9, b); },
                   EncodeAlias),
       MakeDecoder("state", {EncodeState({500, 612, 3})}, DecodeState, EncodeState),

@@ -61,7 +61,8 @@ class StatesTest : public ::testing::Test {
         EXPECT_TRUE(reader
                         .ScanStates(space,
                                     [&](std::string_view name, StateRecord state) {
-                                      absl::StrAppend(&out, "  ", std::string(name), " ", state.version, " ", state.payload, "\n");
+                                      absl::StrAppend(&out, "  ", std::string(name), " ",
+                                                      state.version, " ", state.payload, "\n");
                                       EXPECT_EQ(*reader.FindState({space, std::string(name)}), state);
                                       return true;
                                     })

@@ -209,7 +209,8 @@ OwnedBatch StoreModel::RandomBatch(std::mt19937_64& random, size_t entries, size
   }
   for (uint64_t i = Below(random, 3); i > 0; --i) {
     out.batch.requests.push_back({RequestId(Below(random, kRequests)), random(), out.batch.sequence,
-                                  static_cast<int64_t>(Below(random, 1'000'000)), RandomBytes(random, Below(random, 40))});
+                                  static_cast<int64_t>(Below(random, 1'000'000)),
+                                  RandomBytes(random, Below(random, 40))});
   }
   return out;
 }

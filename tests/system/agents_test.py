@@ -89,7 +89,7 @@ class Agents(harness.SystemTest):
 
 
 class ValuesOfEveryKind(harness.SystemTest):
-    """One memory of each kind through insert, upsert, get, scan, export and restart."""
+    """One memory of each kind through insert, upsert, get, scan, restart, export and import."""
 
     def texts(self, values):
         return [each if isinstance(each, bytes) else np.asarray(each).tobytes() for each in values]
@@ -98,7 +98,8 @@ class ValuesOfEveryKind(harness.SystemTest):
         """`plain` makes of values what may be compared."""
         rows = len(values)
         keys = self.random.normal(size=(rows, 3)).astype(np.float32)
-        memory.insert(keys, values, ids=np.arange(rows))
+        columns = {"weights": 1 + np.arange(rows) / 4, "labels": -np.arange(rows), "sources": np.arange(rows) % 3}
+        memory.insert(keys, values, ids=np.arange(rows), positions=np.arange(rows) // 3, scores=keys[:, 0], **columns)
         self.assertEqual(plain(memory.get([4, 2]).values), plain(values)[4:5] + plain(values)[2:3])
         outcome = memory.insert(keys[:1], replacement, ids=[3])
         self.assertEqual(outcome.replaced, 1)
@@ -115,6 +116,29 @@ class ValuesOfEveryKind(harness.SystemTest):
             self.assertEqual([scanned[i] for i in np.argsort(ids)], expected)
         return memory
 
+    def exported(self, server, memory, out, *created):
+        """The columns of an export, by name, and the memory that an import made of them again."""
+        server.cli("export", memory.name, "--out", out)
+        columns = {path.stem: path for path in out.glob("*.npy")}
+        copy = "copy-of-" + memory.name
+        server.cli("create", copy, "--dim", 3, "--metric", "l2", "--value", *created)
+        given = [("--" + name.replace("_", "-"), path) for name, path in columns.items() if name != "created_ms"]
+        server.cli("import", copy, *(part for option in given for part in option))
+        return {name: np.load(path) for name, path in columns.items()}, server.client.memory(copy)
+
+    def check_copy(self, memory, copy, plain):
+        """Both answer alike: what is stored, what is nearest, and what is read of it."""
+        queries, rows = self.random.normal(size=(4, 3)).astype(np.float32), np.arange(memory.count())
+        self.assertEqual(copy.count(), len(rows))
+        stored, again = memory.get(rows), copy.get(rows)
+        self.assertEqual(plain(again.values), plain(stored.values))
+        for name in ("weights", "scores", "labels", "sources", "positions", "expiries_ms"):
+            np.testing.assert_array_equal(getattr(again, name), getattr(stored, name), err_msg=name)
+        near, found = (each.query(queries, 5, exact=True) for each in (memory, copy))
+        np.testing.assert_array_equal(found.ids, near.ids)
+        np.testing.assert_array_equal(found.distances, near.distances)
+        self.assertEqual(plain(found.values), plain(near.values))
+
     def test_from_insert_to_restart(self):
         rows, vocabulary = 9, 12
         dense = self.random.normal(size=(rows + 1, vocabulary))
@@ -123,31 +147,39 @@ class ValuesOfEveryKind(harness.SystemTest):
         blobs = [b"", b"\0\xff", "gr\u00fc\u00df dich".encode()] + [bytes([i]) * 1000 * i for i in range(rows - 2)]
         for shards in (1, 4):
             with self.subTest(shards=shards):
-                server = self.serve(f"data-{shards}", "--shards", str(shards))
+                server, out = self.serve(f"data-{shards}", "--shards", str(shards)), self.scratch / f"out-{shards}"
+                plain = lambda values: np.asarray(values).tolist()  # noqa: E731
                 memory = server.client.create_memory("vectors", 3, value="vector", value_dim=5)
-                memory = self.life_of(server, memory, vectors[:rows], vectors[rows:], lambda v: np.asarray(v).tolist())
-                out = self.scratch / f"vectors-{shards}"
-                server.cli("export", "vectors", "--out", out)
-                order = np.argsort(np.load(out / "ids.npy"))
+                memory = self.life_of(server, memory, vectors[:rows], vectors[rows:], plain)
+                columns, copy = self.exported(server, memory, out / "vectors", "vector", "--value-dim", 5)
                 expected = np.concatenate([vectors[:3], vectors[rows:], vectors[4:rows]])
-                np.testing.assert_array_equal(np.load(out / "values.npy")[order], expected)
+                np.testing.assert_array_equal(columns["values"][np.argsort(columns["ids"])], expected)
+                self.check_copy(memory, copy, plain)
 
                 memory = server.client.create_memory("blobs", 3, value="bytes")
                 memory = self.life_of(server, memory, blobs[:rows], blobs[rows:], list)
-                out = self.scratch / f"blobs-{shards}"
-                server.cli("export", "blobs", "--out", out)
-                order = np.argsort(np.load(out / "ids.npy"))
-                offsets, data = np.load(out / "values_offsets.npy"), np.load(out / "values.npy").tobytes()
-                texts = [data[offsets[i] : offsets[i + 1]] for i in order]
+                columns, copy = self.exported(server, memory, out / "blobs", "bytes")
+                offsets, data = columns["values_offsets"], columns["values"].tobytes()
+                texts = [data[offsets[i] : offsets[i + 1]] for i in np.argsort(columns["ids"])]
                 self.assertEqual(texts, blobs[:3] + blobs[rows:] + blobs[4:rows])
+                self.check_copy(memory, copy, list)
 
+                plain = lambda values: values.dense(vocabulary).tolist()  # noqa: E731
                 memory = server.client.create_memory("sparse", 3, value="sparse", vocab_size=vocabulary)
-                memory = self.life_of(
-                    server, memory, sparse[:rows], sparse[rows:], lambda v: v.dense(vocabulary).tolist()
-                )
+                memory = self.life_of(server, memory, sparse[:rows], sparse[rows:], plain)
+                columns, copy = self.exported(server, memory, out / "sparse", "sparse", "--vocab-size", vocabulary)
+                offsets = columns["values_offsets"]
                 stored = np.concatenate([sparse.dense(vocabulary)[i : i + 1] for i in (0, 1, 2, rows, *range(4, rows))])
+                for row, id in enumerate(columns["ids"]):
+                    listed = slice(offsets[row], offsets[row + 1])
+                    indices, components = columns["values_indices"][listed], columns["values"][listed]
+                    np.testing.assert_array_equal(components, stored[id][indices])
+                    rest = columns["values_remainders"][row] / (vocabulary - len(indices))
+                    np.testing.assert_allclose(np.delete(stored[id], indices), rest, rtol=1e-6)
+                self.check_copy(memory, copy, plain)
                 query = self.random.normal(size=(2, 3)).astype(np.float32)
                 got = memory.attention(query, scale=2.0, with_weights=True)
+                np.testing.assert_array_equal(copy.attention(query, scale=2.0).dense(vocabulary), got.dense(vocabulary))
                 for row in range(2):
                     ids, weights = got.weights(row)
                     self.assertEqual(sorted(ids.tolist()), list(range(rows)))

@@ -1,6 +1,6 @@
-"""The examples in the documentation run: every ```python and ```bash block of docs/api.md and README.md that is marked to be
-run is executed, in order, against one server, and none of them may come back with nothing. A block is marked by the comment
-<!-- run --> on the line before it."""
+"""The examples in the documentation run: every ```python and ```bash block of docs/api.md and README.md that is marked
+to be run is executed, in order, against one server, and none of them may come back with nothing. A block is marked by
+the comment <!-- run --> on the line before it."""
 
 import os
 import re

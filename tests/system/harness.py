@@ -22,7 +22,7 @@ import unittest
 from typing import Any, Iterator, Optional
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
-sys.path.insert(0, str(ROOT / "client" / "python"))
+sys.path[:0] = [str(ROOT / "client" / "python"), str(ROOT / "tests")]  # the client, and what tests of all folders share
 
 import generate_stubs  # noqa: E402
 

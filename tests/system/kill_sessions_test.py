@@ -9,8 +9,8 @@ import unittest.mock
 import harness
 import mneme
 import numpy as np
+from flip_flop import SplitMix, flip_flop
 from mneme import working
-from working_memory_test import SplitMix, flip_flop
 
 KILLS = 60 if harness.FULL else 6
 WORKERS = 8

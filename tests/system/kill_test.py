@@ -1,5 +1,5 @@
-"""kill -9 of the real server, again and again, while entries stream in or are loaded in bulk and tails are sealed: nothing acknowledged is
-lost, altered or duplicated. The writer and the checker are processes of their own."""
+"""kill -9 of the real server, again and again, while entries stream in or are loaded in bulk and tails are sealed:
+nothing acknowledged is lost, altered or duplicated. The writer and the checker are processes of their own."""
 
 import contextlib
 import pathlib

@@ -1,7 +1,7 @@
 """The writer of the kill test, a process of its own: streams entries and logs what was acknowledged.
 
-kill_writer.py ADDRESS LOG SEED FIRST_ID DURABILITY stream|bulk: one line "id hash" for each acknowledged entry. Ends when the
-server dies.
+kill_writer.py ADDRESS LOG SEED FIRST_ID DURABILITY stream|bulk: one line "id hash" for each acknowledged entry. Ends
+when the server dies.
 """
 
 import sys

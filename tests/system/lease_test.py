@@ -45,7 +45,8 @@ class Leases(harness.SystemTest):
         chosen = tokens.select(n=3)
         matched = vectors.match(csls_k=3, source_partitions=[0], filter=mneme.Filter(ids=np.arange(60)))
         return [
-            *(found.ids, found.distances, found.values, found.keys, found.successors, found.has_successor, found.labels),
+            *(found.ids, found.distances, found.values, found.keys, found.successors, found.has_successor,
+              found.labels),
             *(more.ids, more.distances, near.ids, near.distances),
             *(p.tokens, p.log_probs, y.outputs, centres.labels, centres.centroids, centres.counts),
             *(chosen.ids, chosen.scores, matched.source_ids, matched.best_targets, matched.target_scores),

@@ -294,6 +294,32 @@ class Mixtures(harness.SystemTest):
             with self.assertRaisesRegex(AssertionError, why):
                 server.cli_text(*ask, "--mix", wrong, "--mix", "session=0.2")
 
+    def test_attention_by_hand(self):
+        server = self.serve("data", "--shards", "2")
+        for name, rows, partition in (("one", 80, 0), ("two", 30, 4)):
+            memory = server.client.create_memory(name, DIM, value="vector", value_dim=3)
+            memory.insert(self.keys(rows), self.random.normal(size=(rows, 3)), ids=np.arange(rows), partition=partition)
+        queries = self.keys(5)
+        ask = ["attention", "one", "--keys", self.save("q.npy", queries), "--scale", 2]
+        mixture = server.client.mix([("one", 0.75), mneme.Source("two", 0.25, partitions=4)])
+        for k in (0, 12):
+            mix = ["-k", k, "--mix", "two=0.25:4", *(["--exact"] if k else [])]
+            answer = server.cli(*ask, *mix, "--weights", "--statistics", "--out", self.scratch / "out.npy")
+            wanted = mixture.attention(queries, k, scale=2.0, exact=k > 0, with_weights=True)
+            np.testing.assert_array_equal(np.load(self.scratch / "out.npy"), wanted.outputs)
+            for row, got in enumerate(answer["queries"]):
+                self.assertEqual(got["output"], wanted.outputs[row].tolist())
+                self.assertEqual((got["ids"], got["weights"]), tuple(each.tolist() for each in wanted.weights(row)))
+                found = [k or 80, k or 30]
+                told = [{"memory": "one", "weight": 0.75}, {"memory": "two", "weight": 0.25}]
+                wanted_sources = [{**each, "found": count, "active": count} for each, count in zip(told, found)]
+                self.assertEqual(got["sources"], wanted_sources)
+            self.assertEqual(answer["statistics"]["rows_total"], 80 + 30)
+        self.assertIn("two: 12 found, weight 0.25\n", server.cli_text(*ask, *mix))
+        self.assertNotIn("sources", server.cli(*ask)["queries"][0])
+        with self.assertRaisesRegex(AssertionError, "must be NAME=WEIGHT"):
+            server.cli_text(*ask, "--mix", "two")
+
     def test_asyncio(self):
         server = self.serve()
         asked, mixture = self.three(server.client)

@@ -1,5 +1,5 @@
-"""`mneme plan` against what real servers report: disk and ram within 15 %. Build time and queries per second are printed
-beside the plan's; they depend on the machine and on what else runs, so they are compared by eye."""
+"""`mneme plan` against what real servers report: disk and ram within 15 %. Build time and queries per second are
+printed beside the plan's; they depend on the machine and on what else runs, so they are compared by eye."""
 
 import json
 import subprocess
@@ -56,7 +56,8 @@ class Plan(harness.SystemTest):
                 break
         plan = server.cli("plan", "--entries", entries, "--dim", dimension, "--dtype", dtype, "--index", index)
         harness.note(
-            f"{entries} x {dimension} {dtype} {index}: build {build_seconds:.1f} s, planned {plan['build_seconds']:.1f}; "
+            f"{entries} x {dimension} {dtype} {index}: "
+            f"build {build_seconds:.1f} s, planned {plan['build_seconds']:.1f}; "
             f"{queries_per_second:.0f} queries a second, planned {plan['queries_per_second']:.0f}"
         )
         self.within("index", plan["index_bytes"], statistics["index_bytes"])

@@ -1,5 +1,5 @@
-"""`mneme prune` on tiny Shakespeare against the published figures of greedy merging (He, Neubig and Berg-Kirkpatrick 2021,
-nine neighbours): of 20,000 entries 9,756 are kept, and the perplexity goes from 11.202 to 11.457."""
+"""`mneme prune` on tiny Shakespeare against the published figures of greedy merging (He, Neubig and Berg-Kirkpatrick
+2021, nine neighbours): of 20,000 entries 9,756 are kept, and the perplexity goes from 11.202 to 11.457."""
 
 import subprocess
 
@@ -31,7 +31,8 @@ class Prune(harness.SystemTest):
         self.memory = self.server.client.memory("wiki")
 
     def guard(self, max_rise):
-        asked = {"keys": self.data["queries"], "targets": self.data["targets"], "lm_log_probs": self.data["lm_logprobs"]}
+        targets, lm = self.data["targets"], self.data["lm_logprobs"]
+        asked = {"keys": self.data["queries"], "targets": targets, "lm_log_probs": lm}
         return mneme.PruneGuard(**asked, **GUARD, max_perplexity_rise=max_rise)
 
     def perplexity(self):
@@ -54,7 +55,8 @@ class Prune(harness.SystemTest):
         before = self.perplexity()
         dry = self.server.cli("prune", "wiki", "--exact", *files, *setting, "--dry-run")
         done = self.server.cli("prune", "wiki", "--exact", *files, *setting)
-        harness.note(f"kept {done['kept']}, perplexity {done['perplexity_before']:.4f} -> {done['perplexity_after']:.4f}")
+        before, after = done["perplexity_before"], done["perplexity_after"]
+        harness.note(f"kept {done['kept']}, perplexity {before:.4f} -> {after:.4f}")
         self.assertEqual({**dry, "dry_run": 0, "seconds": 0}, {**done, "dry_run": 0, "seconds": 0})
         self.assertAlmostEqual(done["kept"], KEPT, delta=TIES)
         self.assertAlmostEqual(done["perplexity_before"], BEFORE, delta=1e-3)

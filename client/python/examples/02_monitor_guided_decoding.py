@@ -1,7 +1,8 @@
 """Monitor-guided decoding (Agrawal et al. 2023): a static analysis says what may follow a dot, the mask enforces it.
 
 Facts and the tokenizer's vocabulary live in the server; one call where the dot was written returns a trie of tokens,
-and the model masks with it until the identifier ends: `memory.mask_tokens(vocabulary, [Facts(file, cursor)], trie=True)`.
+and the model masks with it until the identifier ends:
+`memory.mask_tokens(vocabulary, [Facts(file, cursor)], trie=True)`.
 """
 
 import json

@@ -56,8 +56,10 @@ def run(client, plot=None):
             ("kNN alone, poor keys", 0.8129, accuracy(read(of_labels_by_means, means[test], 20), test)),
             ("ResMem, poor keys: worse than the base", 0.8875,
              accuracy(base(images[test]) + read(of_means, means[test], 20), test)),
-            ("train accuracy, pixels, k = 1", 1.0, accuracy(base(images[train]) + read(of_pixels, images[train], 1), train)),
-            ("test accuracy, pixels, k = 1", 0.9866, accuracy(base(images[test]) + read(of_pixels, images[test], 1), test)),
+            ("train accuracy, pixels, k = 1", 1.0,
+             accuracy(base(images[train]) + read(of_pixels, images[train], 1), train)),
+            ("test accuracy, pixels, k = 1", 0.9866,
+             accuracy(base(images[test]) + read(of_pixels, images[test], 1), test)),
         ],
     )
 

@@ -46,7 +46,7 @@ def normalised(rows):
 
 
 def match(client, name, source_text, target_text, size):
-    """Rounds until the objective has not improved for PATIENCE of them. Returns (best target of each source, rounds)."""
+    """Rounds until the objective has not improved for PATIENCE of them. Returns (best targets of sources, rounds)."""
     sides = []
     for side, text in (("source", source_text), ("target", target_text)):
         memory = client.create_memory(f"example-{name}-{side}", size, metric="cosine")

@@ -49,7 +49,8 @@ def play(memory, p_ignore):
     def send():
         nonlocal wrong
         answers = memory.apply(operations, durability="written")
-        got = [answer.value for answer, operation in zip(answers, operations) if operation.message.HasField("register_get")]
+        asked = (operation.message.HasField("register_get") for operation in operations)
+        got = [answer.value for answer, is_read in zip(answers, asked) if is_read]
         wrong += sum(a != b for a, b in zip(got, wanted)) + abs(len(got) - len(wanted))
         operations.clear()
         wanted.clear()

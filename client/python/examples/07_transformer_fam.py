@@ -22,7 +22,8 @@ def carry(session, name, blocks, random):
         fam = {} if state is None else {"fam_keys": marker[None].astype(np.float32), "fam_values": state}
         _, state = session.attend(
             name, block, marker[None].repeat(TOKENS, 0).astype(np.float32), keys.astype(np.float32),
-            values.astype(np.float32), fam_queries=marker[None].astype(np.float32), scale=SHARP, ring_blocks=RING, **fam,
+            values.astype(np.float32), fam_queries=marker[None].astype(np.float32), scale=SHARP, ring_blocks=RING,
+            **fam,
         ).value
         state = state.astype(np.float32)
     return float(page.unit(state)[0] @ value)

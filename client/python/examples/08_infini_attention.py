@@ -46,7 +46,8 @@ def run(client, plot=None):
         read = session.linear(rule, queries=query).value[0]
         session.linear(rule, again, np.array([(5, 6)], np.float32), rule=rule)
         read_again = session.linear(rule, queries=again).value[0]
-        rows += [(f"{rule}: M[1][0]", 2.1036383235, state.matrix[1, 0]), (f"{rule}: z[1]", 1.3678794412, state.normaliser[1]),
+        rows += [(f"{rule}: M[1][0]", 2.1036383235, state.matrix[1, 0]),
+                 (f"{rule}: z[1]", 1.3678794412, state.normaliser[1]),
                  (f"{rule}: read", 1.6466190695, read[0]),
                  (f"{rule}: read (1, 0) after (1, 0) -> (5, 6)", after, read_again[0])]
     session.linear("halves", again, np.array([(5, 6)], np.float32), rule="delta")

@@ -17,6 +17,7 @@ import functools
 from typing import Any, AsyncIterator, Callable, Iterator, Optional, TypeVar, Union
 
 from . import client as _client
+from . import decode as _decode
 from . import leasing as _leasing
 from . import memory as _memory
 from . import mixture as _mixture
@@ -46,7 +47,36 @@ async def _each(threads: _Threads, make: Callable[[], Iterator[_T]]) -> AsyncIte
 # Methods that give their answers one by one: `async for` instead of `await`.
 _ITERATORS = {"insert_stream", "scan", "sessions"}
 # Methods that ask the server nothing.
-_PLAIN = {"decode_stream", "session"}
+_PLAIN = {"session"}
+
+
+class AsyncDecodeStream:
+    """A `mneme.DecodeStream` whose `step`, `learn` and `wait` are awaited: `async with m.decode_stream(k=8) as stream`.
+
+    A thread of its own does them one after the other: what is asked after a step that has begun and is no longer
+    awaited comes after it, and the end of the block waits for it, at most for as long as a step may take.
+    """
+
+    def __init__(self, stream: _decode.DecodeStream) -> None:
+        self._stream, self._thread = stream, _Threads(1)
+
+    def __repr__(self) -> str:
+        return f"Async{self._stream!r}"
+
+    async def __aenter__(self) -> "AsyncDecodeStream":
+        return self
+
+    async def __aexit__(self, *what: Any) -> None:
+        try:
+            await self._thread.run(self._stream.__exit__, *what)
+        finally:
+            self._thread.close()
+
+    def __getattr__(self, name: str) -> Any:
+        found = getattr(self._stream, name)
+        if name.startswith("_"):
+            raise AttributeError(f"AsyncDecodeStream has no {name!r}")
+        return functools.partial(self._thread.run, found) if callable(found) else found
 
 
 class AsyncMemory:
@@ -66,6 +96,10 @@ class AsyncMemory:
     def lease(self, seconds: float = 60.0, **options: Any) -> "AsyncLease":
         """See Memory.lease: `async with memory.lease(60) as pinned: await pinned.query(q)`."""
         return AsyncLease(self._threads, lambda: self._memory.lease(seconds, **options))
+
+    def decode_stream(self, *arguments: Any, **options: Any) -> AsyncDecodeStream:
+        """See Memory.decode_stream; asks the server nothing."""
+        return AsyncDecodeStream(self._memory.decode_stream(*arguments, **options))
 
     def __getattr__(self, name: str) -> Any:
         method = getattr(self._memory, name)
@@ -125,6 +159,10 @@ class AsyncMixture:
         """See Memory.attention."""
         return await self._threads.run(self._mixture.attention, keys, *arguments, **options)
 
+    def decode_stream(self, *arguments: Any, **options: Any) -> AsyncDecodeStream:
+        """See Memory.decode_stream; asks the server nothing."""
+        return AsyncDecodeStream(self._mixture.decode_stream(*arguments, **options))
+
 
 def _source(given: Any) -> Any:
     """What Client.mix takes, of what may name an AsyncMemory."""
@@ -154,9 +192,11 @@ class AsyncClient:
         """A handle; asks the server nothing."""
         return AsyncMemory(self._client.memory(name, **options), self._threads)
 
-    def mix(self, sources: Any, **options: Any) -> AsyncMixture:
+    def mix(self, sources: Any, *, append: Union[None, AsyncMemory, str] = None, **options: Any) -> AsyncMixture:
         """See Client.mix; asks the server nothing."""
-        return AsyncMixture(self._client.mix([_source(each) for each in sources], **options), self._threads)
+        append = append._memory if isinstance(append, AsyncMemory) else append
+        mixture = self._client.mix([_source(each) for each in sources], append=append, **options)
+        return AsyncMixture(mixture, self._threads)
 
     async def create_memory(self, name: str, dim: int, **options: Any) -> AsyncMemory:
         """See Client.create_memory."""

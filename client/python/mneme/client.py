@@ -149,8 +149,8 @@ class Client:
     ) -> Memory:
         """Puts a new memory behind an alias: creates one like the old (the same dimension, metric, values, index, ..,
         under a name of its own), loads keys [n, dim] and values [n] into it as `Memory.bulk_load(**load)` does, builds
-        its index, swings the alias, and drops the old. Who asks through the alias meanwhile is answered by the old memory
-        or by the new one, whole. Returns the new memory by its own name.
+        its index, swings the alias, and drops the old. Who asks through the alias meanwhile is answered by the old
+        memory or by the new one, whole. Returns the new memory by its own name.
 
         like: a memory that the new one is like, instead of the old; needed when there is no such alias yet. keep_old:
         the old memory is not dropped; nor is it while another alias points to it. Sessions stay with the old memory.

@@ -25,9 +25,9 @@ class Source:
 class Pinned(Asking):
     """A memory as it was when the lease was taken; see Memory.lease. Thread-safe.
 
-    It answers query, distribution, attention, centroids, match, select, count and decode_stream (whose appends go to the
-    memory as it is, and are not seen here). FailedPrecondition, reason LEASE_EXPIRED: the lease has ended, the server was
-    started anew, or the memory dropped; take another.
+    It answers query, distribution, attention, centroids, match, select, count and decode_stream (whose appends go to
+    the memory as it is, and are not seen here). FailedPrecondition, reason LEASE_EXPIRED: the lease has ended, the
+    server was started anew, or the memory dropped; take another.
     """
 
     def __init__(self, source: Source, granted: memory_pb2.AcquireLeaseResponse, partitions: Partitions) -> None:

@@ -23,7 +23,13 @@ class Memory(Asking, masks.WithMasks):
     a memory that was dropped answers NotFound."""
 
     def __init__(
-        self, name: str, caller: calls.Caller, data: Any, admin: Any, states: Any, fingerprint: Optional[Mapping[str, Any]]
+        self,
+        name: str,
+        caller: calls.Caller,
+        data: Any,
+        admin: Any,
+        states: Any,
+        fingerprint: Optional[Mapping[str, Any]],
     ) -> None:
         self.name = name
         self._fingerprint = fingerprint
@@ -126,10 +132,10 @@ class Memory(Asking, masks.WithMasks):
         build: bool = True,
         **columns: Any,
     ) -> results.Inserted:
-        """Loads many rows: as `import_rows`, in large messages that are stored as tables beside the log, then builds the
-        index once. What `progress` was told is stored for good: a load that was cut short goes on with the rows after
-        it, and running it whole again replaces rows by themselves. Without `build` the server indexes by itself, a few
-        seconds after the last row."""
+        """Loads many rows: as `import_rows`, in large messages that are stored as tables beside the log, then builds
+        the index once. What `progress` was told is stored for good: a load that was cut short goes on with the rows
+        after it, and running it whole again replaces rows by themselves. Without `build` the server indexes by itself,
+        a few seconds after the last row."""
         place = {"partition": partition, "fingerprint": fingerprint, "bulk": True}
         loaded = self._import(keys, values, ids, first_id, columns, progress, _BULK_BATCH, **place)
         if build:
@@ -318,8 +324,8 @@ class Memory(Asking, masks.WithMasks):
         pinned.query(q)`. Until it ends every read of `pinned` sees exactly the entries that are live now, whatever is
         written, deleted, indexed or expires meanwhile. Leaving the block gives it back.
 
-        partitions: what may be read (0 unless named, "all"). version: at least this one. ResourceExhausted: there are too
-        many leases, or they would hold too much ram in unsealed entries."""
+        partitions: what may be read (0 unless named, "all"). version: at least this one. ResourceExhausted: there are
+        too many leases, or they would hold too much ram in unsealed entries."""
         source = leasing.Source(self.name, self._caller, self._data, self._fingerprint)
         return leasing.acquire(source, seconds, partitions, version, timeout)
 

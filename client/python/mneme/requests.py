@@ -17,9 +17,9 @@ class Search:
     """How and among what to search; every field has the server's default.
 
     exact | recall | nprobe: at most one. approximate_distances: order by the codec's own distances, not re-ranked
-    exactly; those of the answer are then estimates (not with exact). `extra` is (offsets, ids) or (offsets, ids, sources) of candidates to score in
-    addition, usually the successors of the last step. `version` is one that a write returned, to read that write; `lease`
-    is that of a `Pinned`, to read what it holds.
+    exactly; those of the answer are then estimates (not with exact). `extra` is (offsets, ids) or (offsets, ids,
+    sources) of candidates to score in addition, usually the successors of the last step. `version` is one that a write
+    returned, to read that write; `lease` is that of a `Pinned`, to read what it holds.
     """
 
     exact: bool = False

@@ -375,8 +375,8 @@ class WithSessions:
         """Operations on the states of any number of sessions, at most 4,096, in one call; one answer each.
 
         Those of one session are all applied or, when one of them fails, none: their answers have an `error`. A retry
-        (also one of yours, with the same request_id) is applied once. session_expiry_ms: Unix milliseconds from which on
-        the sessions that are written to are as if they were not there; 0: as it was.
+        (also one of yours, with the same request_id) is applied once. session_expiry_ms: Unix milliseconds from which
+        on the sessions that are written to are as if they were not there; 0: as it was.
         """
         options = {"request_id": request_id, "durability": durability, "timeout": timeout}
         return self._sessions.apply(operations, session_expiry_ms=session_expiry_ms, **options)

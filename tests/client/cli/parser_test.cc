@@ -41,14 +41,16 @@ TEST(Parser, TakesEveryFormThatScriptsRelyOn) {
   for (const char* line :
        {"create w --dim 8 --metric l2 --value token --vocab-size 9 --key-dtype f16 --fingerprint model=a,layer=b",
         "create w --dim 8 --metric ip --value vector --value-dim 4", "create w --dim 8 --metric cosine --value bytes",
-        "import w --keys k.npy --values v.npy --sources s.npy --positions p.npy --labels l.npy --ids i.npy --partition 4",
+        "import w --keys k.npy --values v.npy --sources s.npy --positions p.npy --labels l.npy --ids i.npy "
+        "--partition 4",
         "import w --raw --dtype f16 --dim 8 --keys K --values V --values-dtype i32",
         "query w --keys q.npy -k 5 --exact -o json",
         "distribution w --keys q.npy -k 5 --temperature 7 --exact --top 3 -o json",
-        "evaluate w --keys q.npy --targets t.npy --lm-logprobs lp.npy -k 8,64 --temperature 1,5 --lambda 0.1,0.2 --exact "
-        "--online --out nats.npy -o json",
+        "evaluate w --keys q.npy --targets t.npy --lm-logprobs lp.npy -k 8,64 --temperature 1,5 --lambda 0.1,0.2 "
+        "--exact --online --out nats.npy -o json",
         "info w -o json", "list", "get w --id 1 --id 2", "delete w --id 1", "scan w --label -3", "export w --out d",
-        "drop w --yes", "alias set live w", "alias set live w --expected v -o json", "alias drop live", "alias list -o json",
+        "drop w --yes", "alias set live w", "alias set live w --expected v -o json", "alias drop live",
+        "alias list -o json",
         "stats", "health", "ping"}) {
     const Parsed parsed(line);
     EXPECT_EQ(parsed.error(), "") << line;
@@ -128,6 +130,12 @@ std::string HelpAfter(const std::string& words) {
   const absl::StatusOr<std::string> help = Parser(options, action).Parse(absl::StrSplit(words + "--help", ' '));
   EXPECT_TRUE(help.ok() && action == nullptr) << help.status();
   return help.value_or("");
+}
+
+TEST(Parser, HelpShowsWhatMayFollowAWordInBrackets) {
+  for (const char* verb : {"attention ", "distribution "}) {
+    EXPECT_NE(HelpAfter(verb).find("--mix NAME=WEIGHT[:P]  "), std::string::npos) << HelpAfter(verb);
+  }
 }
 
 // The help of each verb, and of those of a group.

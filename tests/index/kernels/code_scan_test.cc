@@ -203,7 +203,9 @@ TEST(KthSmallestTest, EqualsASort) {
     std::vector<float> sorted = values;
     std::sort(sorted.begin(), sorted.end());
     OnEveryTarget([&](const char* /*target*/) {
-      for (size_t k = 1; k <= count; k += 1 + count / 20) EXPECT_EQ(KthSmallest(values.data(), count, k), sorted[k - 1]);
+      for (size_t k = 1; k <= count; k += 1 + count / 20) {
+        EXPECT_EQ(KthSmallest(values.data(), count, k), sorted[k - 1]);
+      }
     });
   }
 }
