@@ -168,6 +168,17 @@ class Leases(harness.SystemTest):
         with self.assertRaises(ValueError):
             memory.lease(601)
 
+    def test_a_match_with_a_memory_that_another_lease_holds_is_refused(self):
+        client = self.serve("data").client
+        memory = self.filled(client, "tokens", vocab_size=100)
+        other = self.filled(client, "other", vocab_size=100)
+        with memory.lease(60) as pinned, other.lease(60) as source:
+            for target in (memory, pinned):
+                with self.assertRaisesRegex(ValueError, "'other'.* is pinned"):
+                    target.match(source=source)
+            self.assertEqual(len(pinned.match(other).best_targets), ROWS)
+            self.assertEqual(len(pinned.match(pinned).best_targets), ROWS)
+
     def test_a_lease_can_be_awaited(self):
         server = self.serve("data")
         self.filled(server.client, "tokens", vocab_size=100)
@@ -183,6 +194,8 @@ class Leases(harness.SystemTest):
                     self.assertEqual(await pinned.count(), ROWS)
                     self.assertGreater(await pinned.renew(30), 0)
                     self.assertEqual(pinned.version, again.version)
+                    with self.assertRaisesRegex(ValueError, "is pinned"):  # as mneme.Pinned, also by its keyword
+                        await awaited.match(source=pinned)
                 self.assertEqual(await awaited.count(), 0)
 
         asyncio.run(ask())

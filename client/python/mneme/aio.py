@@ -43,6 +43,11 @@ async def _each(threads: _Threads, make: Callable[[], Iterator[_T]]) -> AsyncIte
         yield item  # type: ignore[misc]
 
 
+def _inner(given: Any) -> Any:
+    """An argument as the calls of `mneme.Client` take it: the memory (pinned or not) of one that is awaited."""
+    return given._memory if isinstance(given, AsyncMemory) else given
+
+
 # Methods that give their answers one by one: `async for` instead of `await`.
 _ITERATORS = {"insert_stream", "scan", "sessions"}
 # Methods that ask the server nothing.
@@ -74,7 +79,8 @@ class AsyncMemory:
 
         @functools.wraps(method)
         def call(*arguments: Any, **options: Any) -> Any:
-            arguments = tuple(each._memory if isinstance(each, AsyncMemory) else each for each in arguments)
+            arguments = tuple(map(_inner, arguments))
+            options = {name: _inner(each) for name, each in options.items()}
             if name in _ITERATORS:
                 return _each(self._threads, lambda: method(*arguments, **options))
             return self._threads.run(method, *arguments, **options)
@@ -129,8 +135,7 @@ class AsyncMixture:
 def _source(given: Any) -> Any:
     """What Client.mix takes, of what may name an AsyncMemory."""
     source = given if isinstance(given, _mixture.Source) else _mixture.Source(*given)
-    memory: Any = source.memory
-    return dataclasses.replace(source, memory=memory.name) if isinstance(memory, AsyncMemory) else source
+    return dataclasses.replace(source, memory=_inner(source.memory))
 
 
 class AsyncClient:
@@ -154,9 +159,11 @@ class AsyncClient:
         """A handle; asks the server nothing."""
         return AsyncMemory(self._client.memory(name, **options), self._threads)
 
-    def mix(self, sources: Any, **options: Any) -> AsyncMixture:
+    def mix(self, sources: Any, *, append: Union[None, AsyncMemory, str] = None, **options: Any) -> AsyncMixture:
         """See Client.mix; asks the server nothing."""
-        return AsyncMixture(self._client.mix([_source(each) for each in sources], **options), self._threads)
+        append = append._memory if isinstance(append, AsyncMemory) else append
+        mixture = self._client.mix([_source(each) for each in sources], append=append, **options)
+        return AsyncMixture(mixture, self._threads)
 
     async def create_memory(self, name: str, dim: int, **options: Any) -> AsyncMemory:
         """See Client.create_memory."""

@@ -146,7 +146,8 @@ class Memory(Asking, masks.WithMasks):
 
     def _own_name(self, timeout: Optional[float] = None) -> str:
         """The name of the memory that this name, perhaps an alias, means now. NotFound: none."""
-        return self._caller.call(self._admin.GetMemory, admin_pb2.GetMemoryRequest(memory=self.name), timeout).memory.name
+        request = admin_pb2.GetMemoryRequest(memory=self.name)
+        return self._caller.call(self._admin.GetMemory, request, timeout).memory.name
 
     def _itself(self) -> "Memory":
         """The memory under its own name: what goes as several messages means one memory, wherever an alias swings."""
