@@ -220,6 +220,8 @@ def join_answers(parts: Sequence[_Answer]) -> _Answer:
             joined[field.name] = _join_offsets(column)
         elif field.name == "mixture":
             joined[field.name] = tuple(map(_join_sources, zip(*column)))
+        elif field.name == "allowed":  # of the question, not of its rows
+            joined[field.name] = column[0]
         elif field.name == "statistics":
             joined[field.name] = _join_statistics(column)
         else:

@@ -314,6 +314,26 @@ class Asking(ClientCase):
         of_targets = memory.distribution(queries, 32, 3, exact=True, targets=targets).mix(lm[range(3), targets], 0.3)
         np.testing.assert_allclose(of_targets, by_client[range(3), targets], rtol=1e-12)
 
+    def test_the_client_mixes_under_a_mask_as_the_server_does(self):
+        memory, keys = self.filled()
+        lm = np.log(self.random.dirichlet(np.ones(100), 4)).astype(np.float32)
+        lm[3, [7, 99]] = -np.inf  # impossible to the model, both
+        queries = np.concatenate([keys[[7, 8, 9]], keys[7:8]])
+        for allowed, k in (([7, 99], 1), ([99, 7, 7], 200), ([55], 32)):
+            with self.subTest(allowed=allowed, k=k):
+                how = {"exact": True, "allowed": allowed, "temperature": 3}
+                asked = memory.distribution(queries, k, **how)
+                by_server = memory.distribution(queries, k, mix=(lm, 0.3), **how).dense(100)
+                np.testing.assert_allclose(asked.mix(lm, 0.3), by_server, rtol=1e-6, atol=1e-12)
+                targets = np.array([7, 8, 99, 7])
+                of_lm = lm[range(4), targets]
+                asked = memory.distribution(queries, k, targets=targets, **how)
+                by_server = memory.distribution(queries, k, targets=targets, mix=(of_lm, 0.3), **how)
+                np.testing.assert_allclose(asked.mix(of_lm, 0.3), by_server.target_log_probs, rtol=1e-6)
+        many = memory.distribution(np.repeat(keys, 3, axis=0), 4, allowed=[1, 2], targets=np.arange(1_500) % 3)
+        np.testing.assert_array_equal(many.allowed, [1, 2])
+        np.testing.assert_array_equal(many.target_allowed, np.arange(1_500) % 3 > 0)
+
     def test_everything_shows_itself_in_one_short_line(self):
         memory, keys = self.filled()
         one, got = memory.query(keys[:2], 3), memory.distribution(keys[:2], 8, [1, 7])
