@@ -28,7 +28,7 @@ def replace(
     fresh = client.create_like(alias[: _MAX_NAME - len(suffix)] + suffix, like or old or "")
     try:
         fill(fresh)
-        _swing(client, alias, fresh.name, old or "")
+        client.set_alias(alias, fresh.name, expected=old or "")
     except BaseException:
         with contextlib.suppress(errors.MnemeError):  # what failed first is what is told
             client.drop_memory(fresh.name)
@@ -37,12 +37,3 @@ def replace(
         with contextlib.suppress(errors.FailedPrecondition):  # another alias points to it
             client.drop_memory(old)
     return fresh
-
-
-def _swing(client: "Client", alias: str, fresh: str, old: str) -> None:
-    try:
-        client.set_alias(alias, fresh, expected=old)
-    except errors.Aborted:
-        # A swing whose answer was lost, and was tried again, finds that it points there already.
-        if client.aliases().get(alias) != fresh:
-            raise

@@ -109,5 +109,62 @@ class Swinging(RaceCase):
         self.assertEqual(raised.exception.reason, "FOREIGN_VERSION")
 
 
+class LostAnswer(grpc.RpcError):
+    """The connection went after the server did what it was asked, before it was told."""
+
+    def code(self):
+        return grpc.StatusCode.UNAVAILABLE
+
+    def details(self):
+        return "connection reset"
+
+    def trailing_metadata(self):
+        return ()
+
+
+class LosingAnswers(RaceCase):
+    def lose_the_first_answer(self, stub, method):
+        def lose():
+            raise LostAnswer()
+
+        return self.after_the_first(stub, method, lose)
+
+    def test_what_was_done_is_told_as_done(self):
+        admin, data, live = self.client._admin, self.client._data, self.live.name
+        sent = self.lose_the_first_answer(admin, "SetAlias")
+        self.assertEqual(self.client.set_alias(live, self.new.name, expected=self.old.name), self.old.name)
+        self.assertEqual((len(sent), self.client.aliases()[live]), (2, self.new.name))
+        sent = self.lose_the_first_answer(admin, "DropAlias")
+        self.assertIsNone(self.client.drop_alias(live))
+        self.assertEqual((len(sent), self.client.aliases().get(live)), (2, None))
+        sent = self.lose_the_first_answer(admin, "DropMemory")
+        self.assertIsNone(self.client.drop_memory(self.old.name))
+        self.assertEqual(len(sent), 2)
+        sent = self.lose_the_first_answer(admin, "CreateMemory")
+        self.assertEqual(self.client.create_like(self.old.name, self.new.name).count(), 0)
+        self.assertEqual(len(sent), 2)
+        lease = self.new.lease(60)
+        sent = self.lose_the_first_answer(data, "ReleaseLease")
+        self.assertIsNone(lease.release())
+        self.assertEqual(len(sent), 2)
+
+    def test_what_somebody_else_did_is_not(self):
+        third = self.client.create_like(self.new.name + "c", self.new.name)
+        self.after_the_first(self.client._admin, "SetAlias", self.swing_to_and_lose(third.name))
+        with self.assertRaises(mneme.Aborted):
+            self.client.set_alias(self.live.name, self.new.name, expected=self.old.name)
+        with self.assertRaises(mneme.NotFound):  # at the first attempt it never was
+            self.client.drop_memory("nothing")
+
+    def swing_to_and_lose(self, name):
+        def swing():
+            other = mneme.connect(self.server.address)
+            self.addCleanup(other.close)
+            other.set_alias(self.live.name, name)
+            raise LostAnswer()
+
+        return swing
+
+
 if __name__ == "__main__":
     harness.main()
