@@ -164,7 +164,7 @@ class Client:
         like: a memory that the new one is like, instead of the old; needed when there is no such alias yet. keep_old:
         the old memory is not dropped; nor is it while another alias points to it. Sessions stay with the old memory.
         When the load fails, or the alias was swung by somebody else meanwhile (Aborted), the new memory is dropped and
-        the alias stays as it was.
+        the alias stays as it was. When only the drop of the old memory fails, a warning names it.
         """
         return replacing.replace(self, alias, like, keep_old, lambda fresh: fresh.bulk_load(keys, values, **load))
 

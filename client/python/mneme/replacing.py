@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import uuid
+import warnings
 from typing import TYPE_CHECKING, Any, Callable, Optional
 
 from . import errors
@@ -34,6 +35,15 @@ def replace(
             client.drop_memory(fresh.name)
         raise
     if old is not None and not keep_old:
-        with contextlib.suppress(errors.FailedPrecondition):  # another alias points to it
-            client.drop_memory(old)
+        _drop(client, old)
     return fresh
+
+
+def _drop(client: "Client", old: str) -> None:
+    """The alias has swung, so that it is no failure of the replacement when the old memory stays; a warning tells."""
+    try:
+        client.drop_memory(old)
+    except (errors.FailedPrecondition, errors.NotFound):
+        pass  # another alias points to it; or somebody else dropped it
+    except errors.MnemeError as error:
+        warnings.warn(f'the memory "{old}" was replaced, and could not be dropped: {error}', stacklevel=4)

@@ -165,6 +165,18 @@ class LosingAnswers(RaceCase):
 
         return swing
 
+    def test_a_replacement_whose_old_memory_cannot_be_dropped_is_told_with_a_warning(self):
+        class Full(LostAnswer):
+            def code(self):
+                return grpc.StatusCode.RESOURCE_EXHAUSTED
+
+        with mock.patch.object(self.client._admin, "DropMemory", side_effect=Full()):
+            with self.assertWarnsRegex(UserWarning, f'"{self.old.name}" was replaced.*RESOURCE_EXHAUSTED') as warned:
+                fresh = self.client.replace(self.live.name, self.normal(10), np.zeros(10, int))
+        self.assertEqual(warned.filename, __file__)
+        self.assertEqual(self.client.aliases()[self.live.name], fresh.name)
+        self.assertEqual((fresh.count(), self.old.count()), (10, 0))
+
 
 if __name__ == "__main__":
     harness.main()
