@@ -461,6 +461,25 @@ class Errors(ClientCase):
         with self.assertRaises(mneme.FingerprintMismatch):
             memory.distribution(key, 1, fingerprint={"layer": "h.3"}, on_error="empty")
 
+    def test_what_the_caller_has_to_change_does_not_fail_open(self):
+        memory, keys = self.filled()
+        with memory.lease(60) as pinned:
+            pass
+        foreign = self.client.create_like(self.name + "-other", self.name).insert(keys[:1], [1]).version
+        for wrong, ask, reason in (
+            ("name", self.client.memory("wikki"), "MEMORY_NOT_FOUND"),
+            ("lease", pinned, "LEASE_EXPIRED"),
+            ("version", memory, "FOREIGN_VERSION"),
+        ):
+            search = {"version": foreign} if wrong == "version" else {}
+            stream = ask.decode_stream(4, on_error="empty", budget_ms=10_000, **search)
+            for call in (ask.query, ask.distribution, stream.step):
+                options = {} if call == stream.step else {"on_error": "empty", **search}
+                with self.subTest(wrong, call=call.__name__), self.assertRaises(mneme.MnemeError) as raised:
+                    call(keys[0], **options)
+                self.assertEqual(raised.exception.reason, reason)
+            stream.close()
+
     def test_integers_that_do_not_fit_are_refused_before_they_are_sent(self):
         memory = self.memory()
         with self.assertRaises(ValueError):
