@@ -302,6 +302,8 @@ class Mixtures(harness.SystemTest):
         async def ask():
             async with mneme.aio.connect(server.address) as client:
                 session = client.memory("session")
+                self.assertEqual((await client.statistics()).entries, server.client.statistics().entries)
+                self.assertEqual(await (await client.create_like("copy", "session")).count(), 0)
                 async with session.lease(60) as pinned:
                     with self.assertRaisesRegex(ValueError, "is pinned"):
                         client.mix([(pinned, 1.0)])

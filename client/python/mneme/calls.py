@@ -67,7 +67,7 @@ class Caller:
                 error = errors.from_rpc_error(rpc_error)
             if lost and done is not None and (answer := done(error)) is not None:
                 return answer
-            lost = lost or (isinstance(error, errors.Unavailable) and not error.reason)  # a server that refuses says why
+            lost = lost or (isinstance(error, errors.Unavailable) and not error.reason)  # who refuses says why
             pause = self._pause(error, attempt)
             if pause is None or time.monotonic() + pause >= end:
                 raise error

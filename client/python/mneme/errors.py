@@ -138,7 +138,7 @@ def check_on_error(on_error: str) -> None:
 
 
 def is_of_the_caller(error: MnemeError) -> bool:
-    """True for what stays wrong until the caller changes it: failing open is for a memory that is away, slow or full."""
+    """True for what stays wrong until the caller changes it; failing open is for what is away, slow or full."""
     return isinstance(error, (InvalidArgument, NotFound)) or error.reason in _REASONS_OF_THE_CALLER
 
 

@@ -208,8 +208,8 @@ class Distributions(Answer):
     def mix(self, lm_log_probs: ArrayLike, knn_weight: float, temperature: int = 0, k: int = 0) -> Array:
         """ln(knn_weight p_kNN + (1 - knn_weight) p_LM) in float64; a row without neighbours is p_LM alone.
 
-        As the server mixes: under a mask (`allowed` of the request) a row of which no neighbour is allowed is p_LM alone,
-        too; p_LM is renormalised over the allowed tokens, and any other is -inf. Of targets p_LM is taken as given.
+        As the server mixes: under a mask (`allowed` of the request) a row of which no neighbour is allowed is p_LM
+        alone, too; p_LM is renormalised over the allowed tokens, and any other is -inf. Of targets p_LM is taken as given.
         lm_log_probs is [rows, vocabulary] of natural logarithms, or [rows] (of the targets) where targets were given;
         for a single row also [vocabulary] (or one number), and the result has the shape that was given.
         """
