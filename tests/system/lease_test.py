@@ -1,11 +1,14 @@
 """A pinned memory answers byte for byte as it did when its lease was taken, by every read-out, with 1 and 4 shards."""
 
 import asyncio
+import threading
 import time
+from unittest import mock
 
 import harness
 import mneme
 import numpy as np
+from mneme import leasing
 
 ROWS, DIMENSION = (40_000 if harness.FULL else 4_000), 8
 
@@ -169,6 +172,17 @@ class Leases(harness.SystemTest):
         with self.assertRaises(ValueError):
             memory.lease(601)
 
+    def test_a_match_with_a_memory_that_another_lease_holds_is_refused(self):
+        client = self.serve("data").client
+        memory = self.filled(client, "tokens", vocab_size=100)
+        other = self.filled(client, "other", vocab_size=100)
+        with memory.lease(60) as pinned, other.lease(60) as source:
+            for target in (memory, pinned):
+                with self.assertRaisesRegex(ValueError, "'other'.* is pinned"):
+                    target.match(source=source)
+            self.assertEqual(len(pinned.match(other).best_targets), ROWS)
+            self.assertEqual(len(pinned.match(pinned).best_targets), ROWS)
+
     def test_a_lease_can_be_awaited(self):
         server = self.serve("data")
         self.filled(server.client, "tokens", vocab_size=100)
@@ -184,9 +198,48 @@ class Leases(harness.SystemTest):
                     self.assertEqual(await pinned.count(), ROWS)
                     self.assertGreater(await pinned.renew(30), 0)
                     self.assertEqual(pinned.version, again.version)
+                    with self.assertRaisesRegex(ValueError, "is pinned"):  # as mneme.Pinned, also by its keyword
+                        await awaited.match(source=pinned)
                 self.assertEqual(await awaited.count(), 0)
 
         asyncio.run(ask())
+
+
+    def test_a_lease_whose_taking_is_cancelled_is_given_back(self):
+        server = self.serve("data")
+        memory = self.filled(server.client, "tokens", vocab_size=100)
+        begun, go_on, given_back, taken = threading.Event(), threading.Event(), threading.Event(), []
+        acquire, release = leasing.acquire, mneme.Pinned.release
+
+        def slowly(*arguments):
+            taken.append(acquire(*arguments))
+            begun.set()
+            go_on.wait(60)
+            return taken[0]
+
+        def told(pinned, *arguments):
+            release(pinned, *arguments)
+            given_back.set()
+
+        async def ask():
+            async with mneme.aio.connect(server.address) as client:
+                async def enter():
+                    async with client.memory("tokens").lease(60):
+                        self.fail("it was cancelled")
+
+                entering = asyncio.create_task(enter())
+                await asyncio.to_thread(begun.wait, 60)
+                entering.cancel()
+                with self.assertRaises(asyncio.CancelledError):
+                    await entering
+                go_on.set()
+                await asyncio.to_thread(given_back.wait, 10)
+
+        with mock.patch.object(leasing, "acquire", slowly), mock.patch.object(mneme.Pinned, "release", told):
+            asyncio.run(ask())
+        self.assertTrue(given_back.is_set())
+        with self.assertRaises(mneme.FailedPrecondition):
+            memory.query(self.queries, k=1, lease=taken[0].lease)
 
 
 class _Default:

@@ -327,7 +327,15 @@ class Mixtures(harness.SystemTest):
 
         async def ask():
             async with mneme.aio.connect(server.address) as client:
-                mixed = client.mix([(client.memory("world"), 0.7), ("session", 0.3)])
+                session = client.memory("session")
+                self.assertEqual((await client.statistics()).entries, server.client.statistics().entries)
+                self.assertEqual(await (await client.create_like("copy", "session")).count(), 0)
+                async with session.lease(60) as pinned:
+                    with self.assertRaisesRegex(ValueError, "is pinned"):
+                        client.mix([(pinned, 1.0)])
+                    with self.assertRaisesRegex(ValueError, "is pinned"):
+                        client.mix([mneme.Source(pinned, 1.0)])
+                mixed = client.mix([(client.memory("world"), 0.7), mneme.Source(session, 0.3)], append=session)
                 return await mixed.distribution(queries, 10, exact=True)
 
         wanted = server.client.mix([("world", 0.7), ("session", 0.3)]).distribution(queries, 10, exact=True)

@@ -5,13 +5,17 @@ async with mneme.aio.connect("127.0.0.1:7700") as client:
     p, n = await asyncio.gather(wiki.distribution(q, k=1024), wiki.query(q, k=8))
 
 Calls run on threads of the client's own, which wait in gRPC without holding the interpreter; at most `workers` at once.
-Cancelling an awaiting task leaves the call to end by itself, within its timeout.
+Cancelling an awaiting task leaves the call to end by itself, within its timeout; a lease that it takes is given back.
+
+Not here: `Memory.session` (`apply` reads and writes the states of any session; to fork, export or load one takes a
+`mneme.Session`). A client that is closed while a lease is being taken gives nothing back: it ends by its time.
 """
 
 from __future__ import annotations
 
 import asyncio
 import concurrent.futures
+import contextlib
 import dataclasses
 import functools
 from typing import Any, AsyncIterator, Callable, Iterator, Optional, TypeVar, Union
@@ -34,6 +38,10 @@ class _Threads:
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(self._pool, functools.partial(function, *arguments, **options))
 
+    def start(self, function: Callable[..., _T], *arguments: Any) -> "concurrent.futures.Future[_T]":
+        """As `run`, and goes on when nobody awaits it any more."""
+        return self._pool.submit(function, *arguments)
+
     def close(self) -> None:
         self._pool.shutdown(wait=False)
 
@@ -42,6 +50,11 @@ async def _each(threads: _Threads, make: Callable[[], Iterator[_T]]) -> AsyncIte
     iterator = await threads.run(lambda: iter(make()))
     while (item := await threads.run(next, iterator, _END)) is not _END:
         yield item  # type: ignore[misc]
+
+
+def _inner(given: Any) -> Any:
+    """An argument as the calls of `mneme.Client` take it: the memory (pinned or not) of one that is awaited."""
+    return given._memory if isinstance(given, AsyncMemory) else given
 
 
 # Methods that give their answers one by one: `async for` instead of `await`.
@@ -108,7 +121,8 @@ class AsyncMemory:
 
         @functools.wraps(method)
         def call(*arguments: Any, **options: Any) -> Any:
-            arguments = tuple(each._memory if isinstance(each, AsyncMemory) else each for each in arguments)
+            arguments = tuple(map(_inner, arguments))
+            options = {name: _inner(each) for name, each in options.items()}
             if name in _ITERATORS:
                 return _each(self._threads, lambda: method(*arguments, **options))
             return self._threads.run(method, *arguments, **options)
@@ -129,17 +143,28 @@ class AsyncPinned(AsyncMemory):
 
 
 class AsyncLease:
-    """A lease that is taken when its block is entered and given back when it is left."""
+    """A lease that is taken when its block is entered, and given back when it is left or the entering is cancelled."""
 
     def __init__(self, threads: _Threads, take: Callable[[], _leasing.Pinned]) -> None:
         self._threads, self._take = threads, take
 
     async def __aenter__(self) -> AsyncPinned:
-        self._pinned = await self._threads.run(self._take)
+        taking = self._threads.start(self._take)
+        try:
+            self._pinned = await asyncio.wrap_future(taking)
+        except asyncio.CancelledError:
+            taking.add_done_callback(self._give_back)
+            raise
         return AsyncPinned(self._pinned, self._threads)
 
     async def __aexit__(self, *what: Any) -> None:
-        await self._threads.run(self._pinned.__exit__, *what)
+        await asyncio.shield(asyncio.wrap_future(self._threads.start(self._pinned.__exit__, *what)))
+
+    def _give_back(self, taken: "concurrent.futures.Future[_leasing.Pinned]") -> None:
+        """What was taken for nobody, if it was; on a thread, for this may run in the event loop."""
+        if not taken.cancelled() and taken.exception() is None:
+            with contextlib.suppress(RuntimeError):  # the client is closed: the lease ends by itself
+                self._threads.start(taken.result().__exit__, None, None, None)
 
 
 class AsyncMixture:
@@ -167,8 +192,7 @@ class AsyncMixture:
 def _source(given: Any) -> Any:
     """What Client.mix takes, of what may name an AsyncMemory."""
     source = given if isinstance(given, _mixture.Source) else _mixture.Source(*given)
-    memory: Any = source.memory
-    return dataclasses.replace(source, memory=memory.name) if isinstance(memory, AsyncMemory) else source
+    return dataclasses.replace(source, memory=_inner(source.memory))
 
 
 class AsyncClient:
@@ -223,6 +247,14 @@ class AsyncClient:
         """See Client.replace."""
         made = await self._threads.run(self._client.replace, alias, keys, values, **options)
         return AsyncMemory(made, self._threads)
+
+    async def create_like(self, name: str, like: str) -> AsyncMemory:
+        """See Client.create_like."""
+        return AsyncMemory(await self._threads.run(self._client.create_like, name, like), self._threads)
+
+    async def statistics(self) -> Any:
+        """See Client.statistics."""
+        return await self._threads.run(self._client.statistics)
 
     async def memories(self) -> list[Any]:
         """See Client.memories."""

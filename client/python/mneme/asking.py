@@ -99,7 +99,10 @@ class Asking(nearest.Nearest):
 
         source_columns, target_columns: compare only these components of the keys, in pairs.
         source_ids: only these entries of the source side; corrections and `mutual` are over all of it as ever.
+        ValueError when `source` is pinned by another lease than this memory: the source side is read as it is.
         """
+        if isinstance(source, Asking) and source._lease not in (b"", self._lease):
+            raise ValueError(f"{source!r} is pinned; a match holds only its own side, and reads its source as it is")
         request = self._selection(partitions, filter, version, precision)
         name = source.name if isinstance(source, Asking) else source
         request.match.CopyFrom(

@@ -45,16 +45,29 @@ class Caller:
         self.attempts = attempts
         self._random = random.Random()
 
-    def call(self, method: Callable[..., Any], request: Any, timeout: Optional[float] = None) -> Any:
-        """The answer, or a MnemeError. Retries UNAVAILABLE, and RESOURCE_EXHAUSTED when the server says when."""
+    def call(
+        self,
+        method: Callable[..., Any],
+        request: Any,
+        timeout: Optional[float] = None,
+        done: Optional[Callable[[errors.MnemeError], Any]] = None,
+    ) -> Any:
+        """The answer, or a MnemeError. Retries UNAVAILABLE, and RESOURCE_EXHAUSTED when the server says when.
+
+        done: for what has no request id. Once an answer may have been lost, it is shown what a later attempt is refused
+        with, and gives the answer when that says that an earlier one did it; None: it did not, the error is raised.
+        """
         end = time.monotonic() + (self.timeout if timeout is None else timeout)
-        attempt = 0
+        attempt, lost = 0, False
         while True:
             attempt += 1
             try:
                 return method(request, timeout=max(end - time.monotonic(), 0.001))
             except grpc.RpcError as rpc_error:
                 error = errors.from_rpc_error(rpc_error)
+            if lost and done is not None and (answer := done(error)) is not None:
+                return answer
+            lost = lost or (isinstance(error, errors.Unavailable) and not error.reason)  # who refuses says why
             pause = self._pause(error, attempt)
             if pause is None or time.monotonic() + pause >= end:
                 raise error
@@ -69,3 +82,8 @@ class Caller:
         if isinstance(error, errors.ResourceExhausted):
             return error.retry_after
         return None
+
+
+def refused_as(reason: str) -> Callable[[errors.MnemeError], Any]:
+    """`done` of a call whose answer is empty: an earlier attempt did it when this is why a later one is refused."""
+    return lambda error: True if error.reason == reason else None

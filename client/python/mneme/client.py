@@ -13,6 +13,9 @@ from ._proto import admin_pb2, admin_pb2_grpc, memory_pb2_grpc, types_pb2, worki
 from .memory import Memory
 from .mixture import Mixture, Sources
 
+# What a drop is refused with when an earlier attempt did it.
+_NO_MEMORY, _NO_ALIAS = calls.refused_as("MEMORY_NOT_FOUND"), calls.refused_as("ALIAS_NOT_FOUND")
+
 
 class Client:
     """Thread-safe. Holds one channel; close it, or use it in a `with` block."""
@@ -110,21 +113,27 @@ class Client:
 
     def drop_memory(self, name: str) -> None:
         """Drops a memory; its name is free when this returns. FailedPrecondition while an alias points to it."""
-        self._caller.call(self._admin.DropMemory, admin_pb2.DropMemoryRequest(memory=name))
+        self._caller.call(self._admin.DropMemory, admin_pb2.DropMemoryRequest(memory=name), done=_NO_MEMORY)
 
     def set_alias(self, alias: str, memory: str, *, expected: Optional[str] = None) -> Optional[str]:
         """Points an alias to a memory, at one moment: made when there is none. Returns the name of the memory that it
         pointed to before, or None.
 
         Wherever a call names a memory it may name an alias. expected: the memory that it must point to before ("":
-        none, there must be no such alias); Aborted when it does not. AlreadyExists: a memory has the name.
+        none, there must be no such alias); Aborted when it does not. AlreadyExists: a memory has the name. Without
+        `expected` a call that was sent again, since its answer was lost, tells `memory` itself.
         """
         request = admin_pb2.SetAliasRequest(alias=alias, memory=memory, expected_memory=expected)
-        return self._caller.call(self._admin.SetAlias, request).previous_memory or None
+
+        def done(error: errors.MnemeError) -> Optional[admin_pb2.SetAliasResponse]:
+            moved = error.reason == "ALIAS_MOVED" and self.aliases().get(alias) == self.memory(memory).describe().name
+            return admin_pb2.SetAliasResponse(previous_memory=expected) if moved else None
+
+        return self._caller.call(self._admin.SetAlias, request, done=done).previous_memory or None
 
     def drop_alias(self, alias: str) -> None:
         """Drops an alias; its name is free when this returns, and the memory stays."""
-        self._caller.call(self._admin.DropAlias, admin_pb2.DropAliasRequest(alias=alias))
+        self._caller.call(self._admin.DropAlias, admin_pb2.DropAliasRequest(alias=alias), done=_NO_ALIAS)
 
     def aliases(self) -> dict[str, str]:
         """The name of the memory that each alias points to, by alias."""
@@ -155,7 +164,7 @@ class Client:
         like: a memory that the new one is like, instead of the old; needed when there is no such alias yet. keep_old:
         the old memory is not dropped; nor is it while another alias points to it. Sessions stay with the old memory.
         When the load fails, or the alias was swung by somebody else meanwhile (Aborted), the new memory is dropped and
-        the alias stays as it was.
+        the alias stays as it was. When only the drop of the old memory fails, a warning names it.
         """
         return replacing.replace(self, alias, like, keep_old, lambda fresh: fresh.bulk_load(keys, values, **load))
 
@@ -163,7 +172,17 @@ class Client:
         """Creates an empty memory of the same description as another."""
         description = self.memory(like).describe()
         description.name = name
-        self._caller.call(self._admin.CreateMemory, admin_pb2.CreateMemoryRequest(memory=description))
+        for given_by_the_server in ("number", "created_ms"):
+            description.ClearField(given_by_the_server)
+
+        def done(error: errors.MnemeError) -> Optional[bool]:
+            if error.reason != "MEMORY_EXISTS":
+                return None
+            made = self.memory(name).describe()
+            description.number, description.created_ms = made.number, made.created_ms
+            return True if made == description else None
+
+        self._caller.call(self._admin.CreateMemory, admin_pb2.CreateMemoryRequest(memory=description), done=done)
         return self.memory(name)
 
     def statistics(self) -> admin_pb2.GetStatisticsResponse:

@@ -103,6 +103,7 @@ _BY_CODE: dict[grpc.StatusCode, Type[MnemeError]] = {
     grpc.StatusCode.UNAUTHENTICATED: PermissionDenied,
 }
 _BY_REASON: dict[str, Type[MnemeError]] = {"FINGERPRINT_MISMATCH": FingerprintMismatch}
+_REASONS_OF_THE_CALLER = {"FINGERPRINT_MISMATCH", "LEASE_EXPIRED", "FOREIGN_VERSION"}
 _DETAILS_KEY = "grpc-status-details-bin"
 
 
@@ -137,8 +138,8 @@ def check_on_error(on_error: str) -> None:
 
 
 def is_of_the_caller(error: MnemeError) -> bool:
-    """True for what the caller did wrong: failing open is for a memory that is away, slow or full."""
-    return isinstance(error, (InvalidArgument, FingerprintMismatch))
+    """True for what stays wrong until the caller changes it; failing open is for what is away, slow or full."""
+    return isinstance(error, (InvalidArgument, NotFound)) or error.reason in _REASONS_OF_THE_CALLER
 
 
 def from_rpc_error(error: grpc.RpcError) -> MnemeError:

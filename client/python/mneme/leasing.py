@@ -62,7 +62,8 @@ class Pinned(Asking):
 
     def release(self, timeout: Optional[float] = None) -> None:
         """Gives the lease back: nothing is read from here any more."""
-        self._caller.call(self._data.ReleaseLease, memory_pb2.ReleaseLeaseRequest(lease=self._lease), timeout)
+        request = memory_pb2.ReleaseLeaseRequest(lease=self._lease)
+        self._caller.call(self._data.ReleaseLease, request, timeout, calls.refused_as("LEASE_EXPIRED"))
 
 
 def acquire(

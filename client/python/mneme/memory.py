@@ -36,6 +36,7 @@ class Memory(Asking, masks.WithMasks):
         self._caller = caller
         self._data = data
         self._admin = admin
+        self._states = states
         self._sessions = working.Sessions(name, caller, states)
 
     def __repr__(self) -> str:
@@ -59,7 +60,8 @@ class Memory(Asking, masks.WithMasks):
         """Writes a batch. Without ids the server gives them.
 
         More than 65,536 entries, or 64 MiB, go as several messages, in order, each within `timeout`: a failure leaves
-        what was written before it, and the same call with the same request_id writes the rest.
+        what was written before it, and the same call with the same request_id writes the rest. All of them go to the
+        memory that an alias points to at the first.
         values: integers are tokens, floating-point rows vectors, a sequence of bytes or str bytes. columns: weights,
         scores, labels, sources, positions, expiries_ms, each an array or one number for all. A retry (also one of
         yours, with the same request_id) is applied once.
@@ -69,8 +71,12 @@ class Memory(Asking, masks.WithMasks):
             return self._batch(some_keys, some_values, some_columns, partition, durability, fingerprint)
 
         request_id = request_id or calls.new_request_id()
-        parts = splitting.insert_parts(build, keys, values, {"ids": ids, **columns}, request_id)
-        answers = [self._caller.call(self._data.Insert, part, timeout) for part in parts]
+        own_name = ""
+        answers = []
+        for part in splitting.insert_parts(build, keys, values, {"ids": ids, **columns}, request_id):
+            if part.request_id != request_id:  # one of several, which an alias may not scatter
+                part.memory = own_name = own_name or self._own_name(timeout)
+            answers.append(self._caller.call(self._data.Insert, part, timeout))
         return splitting.join_inserted([results.read_inserted(answer) for answer in answers])
 
     def insert_stream(
@@ -115,9 +121,10 @@ class Memory(Asking, masks.WithMasks):
         **columns: Any,
     ) -> results.Inserted:
         """Writes any number of rows over one stream. Ids are first_id, first_id + 1, ... unless given, so that the same
-        import can be run again. `progress(done, total)` is called at each acknowledgement."""
+        import can be run again. `progress(done, total)` is called at each acknowledgement. All rows go to the memory
+        that an alias points to at the start."""
         place = {"partition": partition, "durability": durability, "fingerprint": fingerprint}
-        return self._import(keys, values, ids, first_id, columns, progress, _BATCH, **place)
+        return self._itself()._import(keys, values, ids, first_id, columns, progress, _BATCH, **place)
 
     def bulk_load(
         self,
@@ -135,12 +142,22 @@ class Memory(Asking, masks.WithMasks):
         """Loads many rows: as `import_rows`, in large messages that are stored as tables beside the log, then builds
         the index once. What `progress` was told is stored for good: a load that was cut short goes on with the rows
         after it, and running it whole again replaces rows by themselves. Without `build` the server indexes by itself,
-        a few seconds after the last row."""
+        a few seconds after the last row. Rows and index are of the memory that an alias points to at the start."""
         place = {"partition": partition, "fingerprint": fingerprint, "bulk": True}
-        loaded = self._import(keys, values, ids, first_id, columns, progress, _BULK_BATCH, **place)
+        memory = self._itself()
+        loaded = memory._import(keys, values, ids, first_id, columns, progress, _BULK_BATCH, **place)
         if build:
-            self.build()
+            memory.build()
         return loaded
+
+    def _own_name(self, timeout: Optional[float] = None) -> str:
+        """The name of the memory that this name, perhaps an alias, means now. NotFound: none."""
+        request = admin_pb2.GetMemoryRequest(memory=self.name)
+        return self._caller.call(self._admin.GetMemory, request, timeout).memory.name
+
+    def _itself(self) -> "Memory":
+        """The memory under its own name: what goes as several messages means one memory, wherever an alias swings."""
+        return Memory(self._own_name(), self._caller, self._data, self._admin, self._states, self._fingerprint)
 
     def _import(
         self,

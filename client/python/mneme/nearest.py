@@ -158,11 +158,19 @@ class Nearest:
             answers: list[_Answer] = []
             try:
                 for part in splitting.query_parts(request):
-                    if answers and not (part.at_least_version or part.lease or part.sources):
-                        part.at_least_version = answers[0].version
+                    if answers:
+                        _read_on(part, answers[0])
                     answers.append(read(part, self._caller.call(self._data.Query, part, limit()), None))
                 return splitting.join_answers(answers)
             except errors.FailedPrecondition as error:
                 # The alias was swung after the first part: all of an answer is of one memory, so it is asked anew.
                 if error.reason != "FOREIGN_VERSION" or not answers:
                     raise
+
+
+def _read_on(part: memory_pb2.QueryRequest, first: results.Answer) -> None:
+    """A later part of a question reads no memory but the first part's: its versions are foreign to any other."""
+    for source, told in zip(part.sources, first.mixture):
+        source.at_least_version = source.at_least_version or told.version
+    if not (part.at_least_version or part.lease or part.sources):
+        part.at_least_version = first.version

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import uuid
+import warnings
 from typing import TYPE_CHECKING, Any, Callable, Optional
 
 from . import errors
@@ -28,21 +29,21 @@ def replace(
     fresh = client.create_like(alias[: _MAX_NAME - len(suffix)] + suffix, like or old or "")
     try:
         fill(fresh)
-        _swing(client, alias, fresh.name, old or "")
+        client.set_alias(alias, fresh.name, expected=old or "")
     except BaseException:
         with contextlib.suppress(errors.MnemeError):  # what failed first is what is told
             client.drop_memory(fresh.name)
         raise
     if old is not None and not keep_old:
-        with contextlib.suppress(errors.FailedPrecondition):  # another alias points to it
-            client.drop_memory(old)
+        _drop(client, old)
     return fresh
 
 
-def _swing(client: "Client", alias: str, fresh: str, old: str) -> None:
+def _drop(client: "Client", old: str) -> None:
+    """The alias has swung, so that it is no failure of the replacement when the old memory stays; a warning tells."""
     try:
-        client.set_alias(alias, fresh, expected=old)
-    except errors.Aborted:
-        # A swing whose answer was lost, and was tried again, finds that it points there already.
-        if client.aliases().get(alias) != fresh:
-            raise
+        client.drop_memory(old)
+    except (errors.FailedPrecondition, errors.NotFound):
+        pass  # another alias points to it; or somebody else dropped it
+    except errors.MnemeError as error:
+        warnings.warn(f'the memory "{old}" was replaced, and could not be dropped: {error}', stacklevel=4)

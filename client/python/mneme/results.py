@@ -170,7 +170,9 @@ def read_neighbours(
 class Distributions(Answer):
     """p_kNN of each row, for each cell (temperature, k): cell c of row i is at i * cells + t * len(ks) + j.
 
-    `target_log_probs` is [rows], or [rows, temperatures, ks] where several were asked for.
+    `target_log_probs` is [rows], or [rows, temperatures, ks] where several were asked for. `found` counts neighbours
+    before the mask; `log_total_mass` is -inf where none of them is allowed. `allowed`: the mask that was asked for,
+    tokens ascending; `target_allowed`, [rows], where targets were asked for under a mask.
     """
 
     temperatures: tuple[float, ...]
@@ -187,6 +189,8 @@ class Distributions(Answer):
     feature_distances: Optional[Array]
     feature_distinct: Optional[Array]
     mixed: bool
+    allowed: Optional[Array]
+    target_allowed: Optional[Array]
 
     def __repr__(self) -> str:
         cells = f"temperatures={self.temperatures}, ks={self.ks}"
@@ -204,6 +208,9 @@ class Distributions(Answer):
     def mix(self, lm_log_probs: ArrayLike, knn_weight: float, temperature: int = 0, k: int = 0) -> Array:
         """ln(knn_weight p_kNN + (1 - knn_weight) p_LM) in float64; a row without neighbours is p_LM alone.
 
+        As the server mixes: under a mask (`allowed` of the request) a row of which no neighbour is allowed is p_LM
+        alone, too; p_LM is renormalised over the allowed tokens, and any other is -inf. Of targets p_LM is taken as it
+        was given.
         lm_log_probs is [rows, vocabulary] of natural logarithms, or [rows] (of the targets) where targets were given;
         for a single row also [vocabulary] (or one number), and the result has the shape that was given.
         """
@@ -225,15 +232,33 @@ class Distributions(Answer):
         with np.errstate(divide="ignore"):
             ln_knn, ln_lm = np.log(knn_weight), np.log1p(-knn_weight)
         if self.target_log_probs is not None:
-            of_target = self.target_log_probs.reshape(len(lm), len(self.temperatures), len(self.ks))[:, temperature, k]
-            return np.where(self.found > 0, np.logaddexp(ln_knn + of_target, ln_lm + lm), lm)
-        for index in np.flatnonzero(self.found):
-            here = self.row(int(index), temperature, k)
+            cell = (len(lm), len(self.temperatures), len(self.ks))
+            of_target = self.target_log_probs.reshape(cell)[:, temperature, k]
+            known = self.log_total_mass.reshape(cell)[:, temperature, k] > -np.inf
+            mixed = np.where(known, np.logaddexp(ln_knn + of_target, ln_lm + lm), lm)
+            return mixed if self.target_allowed is None else np.where(self.target_allowed, mixed, -np.inf)
+        lm = self._renormalised(lm)
+        for index in range(len(lm)):
+            here = self.row(index, temperature, k)
             tokens, ln_p = self.tokens[here], self.log_probs[here]
+            if not len(tokens):
+                continue
+            if self.allowed is not None and (lm[index] == -np.inf).all():  # to the model none of them is possible
+                lm[index, tokens] = ln_p
+                continue
             out = ln_lm + lm[index]
             out[tokens] = np.logaddexp(out[tokens], ln_knn + ln_p)
             lm[index] = out
         return lm
+
+    def _renormalised(self, lm: Array) -> Array:
+        """ln p_LM, [rows, vocabulary], over the allowed tokens."""
+        if self.allowed is None:
+            return lm
+        out, inside = np.full_like(lm, -np.inf), self.allowed[self.allowed < lm.shape[1]]
+        masses = np.logaddexp.reduce(lm[:, inside], axis=1, keepdims=True, initial=-np.inf)
+        out[:, inside] = lm[:, inside] - np.where(masses > -np.inf, masses, 0.0)
+        return out
 
     def _check_vocabulary(self, name: str, size: int) -> None:
         largest = int(self.tokens.max(initial=0))
@@ -269,6 +294,10 @@ def read_distributions(
     def reals(data: bytes, count: int, default: float) -> Array:
         return np.frombuffer(data, real) if data else np.full(count, default)
 
+    allowed = np.unique(np.frombuffer(read_out.allowed_tokens, "<u4")) if read_out.allowed_tokens else None
+    target_allowed = None
+    if read_out.targets and allowed is not None:
+        target_allowed = np.isin(np.frombuffer(read_out.targets, "<u4"), allowed)
     targets = reals(got.target_log_probs, cells, -np.inf).reshape(shape) if read_out.targets else None
     return Distributions(
         **_answer(response, error, shape),
@@ -286,6 +315,8 @@ def read_distributions(
         feature_distances=_optional(got.feature_distances, real),
         feature_distinct=_optional(got.feature_distinct, "<u4"),
         mixed=read_out.HasField("mix") and error is None,
+        allowed=allowed,
+        target_allowed=target_allowed,
     )
 
 

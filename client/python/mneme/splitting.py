@@ -17,6 +17,7 @@ from .calls import MAX_MESSAGE_BYTES
 MAX_INSERT_ENTRIES = 65_536
 MAX_QUERY_ROWS = 1_024
 MAX_NEIGHBOURS = 1 << 20  # rows * k of one query message
+_INSERT_BYTES = MAX_MESSAGE_BYTES - 1024  # the request id comes to it, and the memory's own name in place of an alias
 _ROOM_BYTES = MAX_MESSAGE_BYTES - (1 << 20)  # of columns: the rest is for what frames them
 _ROWS_OVER_ALL = 64  # of attention over all entries, which the server bounds by rows times entries
 _CELL_TOKEN_BYTES = 12  # a token and its ln p
@@ -59,7 +60,7 @@ def insert_parts(
     total, most = len(values), rows_per_insert(keys, values)
     if total <= most:
         whole = build(keys, values, columns)
-        if total < 2 or whole.ByteSize() <= MAX_MESSAGE_BYTES:
+        if total < 2 or whole.ByteSize() <= _INSERT_BYTES:
             whole.request_id = request_id
             yield whole
             return
@@ -73,7 +74,7 @@ def insert_parts(
         parts = {name: column if np.ndim(column) == 0 else column[rows] for name, column in columns.items()}
         message = build(keys[rows], values[rows], parts)
         middle = (rows.start + rows.stop) // 2
-        if message.ByteSize() > MAX_MESSAGE_BYTES and middle > rows.start:
+        if message.ByteSize() > _INSERT_BYTES and middle > rows.start:
             waiting.extendleft((slice(middle, rows.stop), slice(rows.start, middle)))
             continue
         message.request_id = part_id(request_id, rows.start)
@@ -219,6 +220,8 @@ def join_answers(parts: Sequence[_Answer]) -> _Answer:
             joined[field.name] = _join_offsets(column)
         elif field.name == "mixture":
             joined[field.name] = tuple(map(_join_sources, zip(*column)))
+        elif field.name == "allowed":  # of the question, not of its rows
+            joined[field.name] = column[0]
         elif field.name == "statistics":
             joined[field.name] = _join_statistics(column)
         else:

@@ -1,6 +1,5 @@
 """The Python client against a real server: what goes in comes out, errors have types, budgets hold, streams learn."""
 
-import asyncio
 import pathlib
 import shutil
 import socket
@@ -8,51 +7,12 @@ import subprocess
 import sys
 import threading
 import time
-import unittest
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[3] / "tests" / "system"))
 import harness  # noqa: E402
 import mneme  # noqa: E402
 import numpy as np  # noqa: E402
-
-DIMENSION = 16
-
-
-class ClientCase(harness.SystemTest):
-    """One server for a class; a memory of its own for each test."""
-
-    @classmethod
-    def setUpClass(cls):
-        import tempfile
-
-        cls.folder = tempfile.TemporaryDirectory(prefix="mneme-client-")
-        cls.server = harness.Server(pathlib.Path(cls.folder.name) / "data", "--shards", "2")
-
-    @classmethod
-    def tearDownClass(cls):
-        cls.server.kill()
-        cls.folder.cleanup()
-
-    def setUp(self):
-        super().setUp()
-        self.client = self.server.client
-        self.name = self.id().split(".")[-1][:100].lower()
-
-    def memory(self, **options):
-        return self.client.create_memory(self.name, DIMENSION, **{"vocab_size": 100, **options})
-
-    def filled(self, count=500, **options):
-        memory = self.memory(**options)
-        keys = self.random.normal(size=(count, DIMENSION)).astype(np.float32)
-        memory.insert(
-            keys,
-            np.arange(count) % 100,
-            ids=np.arange(count),
-            sources=np.arange(count) // 50,
-            labels=np.arange(count) % 7,
-            positions=np.arange(count),
-        )
-        return memory, keys
+from client_case import DIMENSION, ClientCase  # noqa: E402
 
 
 class Writing(ClientCase):
@@ -315,6 +275,26 @@ class Asking(ClientCase):
         of_targets = memory.distribution(queries, 32, 3, exact=True, targets=targets).mix(lm[range(3), targets], 0.3)
         np.testing.assert_allclose(of_targets, by_client[range(3), targets], rtol=1e-12)
 
+    def test_the_client_mixes_under_a_mask_as_the_server_does(self):
+        memory, keys = self.filled()
+        lm = np.log(self.random.dirichlet(np.ones(100), 4)).astype(np.float32)
+        lm[3, [7, 99]] = -np.inf  # impossible to the model, both
+        queries = np.concatenate([keys[[7, 8, 9]], keys[7:8]])
+        for allowed, k in (([7, 99], 1), ([99, 7, 7], 200), ([55], 32)):
+            with self.subTest(allowed=allowed, k=k):
+                how = {"exact": True, "allowed": allowed, "temperature": 3}
+                asked = memory.distribution(queries, k, **how)
+                by_server = memory.distribution(queries, k, mix=(lm, 0.3), **how).dense(100)
+                np.testing.assert_allclose(asked.mix(lm, 0.3), by_server, rtol=1e-6, atol=1e-12)
+                targets = np.array([7, 8, 99, 7])
+                of_lm = lm[range(4), targets]
+                asked = memory.distribution(queries, k, targets=targets, **how)
+                by_server = memory.distribution(queries, k, targets=targets, mix=(of_lm, 0.3), **how)
+                np.testing.assert_allclose(asked.mix(of_lm, 0.3), by_server.target_log_probs, rtol=1e-6)
+        many = memory.distribution(np.repeat(keys, 3, axis=0), 4, allowed=[1, 2], targets=np.arange(1_500) % 3)
+        np.testing.assert_array_equal(many.allowed, [1, 2])
+        np.testing.assert_array_equal(many.target_allowed, np.arange(1_500) % 3 > 0)
+
     def test_everything_shows_itself_in_one_short_line(self):
         memory, keys = self.filled()
         one, got = memory.query(keys[:2], 3), memory.distribution(keys[:2], 8, [1, 7])
@@ -370,106 +350,6 @@ class Asking(ClientCase):
         np.testing.assert_allclose(single.distances, double.distances, rtol=1e-6)
 
 
-class Decoding(ClientCase):
-    def test_a_step_predicts_before_it_learns_and_the_next_one_sees_it(self):
-        memory = self.memory()
-        key = np.ones(DIMENSION, np.float32)
-        with memory.decode_stream(k=4, temperature=1, exact=True) as stream:
-            self.assertEqual(stream.step(key, learn=42, ids=1).found[0], 0)
-            second = stream.step(key)
-            self.assertEqual((second.found[0], second.tokens[0]), (1, 42))
-        self.assertEqual(memory.count(), 1)
-
-    def test_what_was_learned_after_a_step_rides_on_the_next_message(self):
-        memory = self.memory()
-        keys = self.random.normal(size=(4, DIMENSION)).astype(np.float32)
-        with memory.decode_stream(k=4, temperature=1, exact=True, durability="sync") as stream:
-            for step, key in enumerate(keys):
-                stream.step(key)
-                stream.learn([step + 10], lm_log_probs=[-2.0], knn_weight=0.3, sources=3)
-            version = stream.wait()
-            self.assertEqual(memory.count(version=version), 4)
-            self.assertEqual(stream.benefit_tokens, 4)
-        got = memory.query(keys, 1, exact=True)
-        np.testing.assert_array_equal(got.values, [10, 11, 12, 13])
-        np.testing.assert_array_equal(got.distances, 0)
-        self.assertEqual(memory.count(filter=mneme.Filter(sources=[3])), 4)
-
-    def test_beams_are_rows_of_one_step(self):
-        memory = self.memory()
-        keys = self.random.normal(size=(3, DIMENSION)).astype(np.float32)
-        with memory.decode_stream(k=1, temperature=1, exact=True) as stream:
-            stream.step(keys, learn=[1, 2, 3], ids=[0, 1, 2])
-            np.testing.assert_array_equal(stream.step(keys).tokens, [1, 2, 3])
-
-    def test_a_wrong_step_is_a_typed_error(self):
-        memory = self.memory()
-        with self.assertRaises(mneme.InvalidArgument):
-            with memory.decode_stream(k=1) as stream:
-                stream.step(np.ones(DIMENSION + 1, np.float32))
-
-    def test_with_asyncio_it_is_the_same_loop(self):
-        names = [f"{self.name}-{i}" for i in range(2)]
-        keys = self.random.normal(size=(6, DIMENSION)).astype(np.float32)
-        for name in names:
-            self.client.create_memory(name, DIMENSION, vocab_size=100).insert(keys, np.arange(6), ids=np.arange(6))
-        asked = {"k": 4, "temperature": 3, "exact": True}
-        with self.client.memory(names[0]).decode_stream(**asked) as stream:
-            wanted = []
-            for at, key in enumerate(keys):
-                wanted.append(stream.step(key))
-                stream.learn([at + 50], lm_log_probs=[-2.0], knn_weight=0.3)
-            stream.wait()
-            benefit = stream.benefit_nats
-
-        async def loop():
-            async with mneme.aio.connect(self.server.address) as client:
-                async with client.memory(names[1]).decode_stream(**asked) as stream:
-                    for at, key in enumerate(keys):
-                        got = await stream.step(key)
-                        np.testing.assert_array_equal(got.tokens, wanted[at].tokens)
-                        np.testing.assert_array_equal(got.log_probs, wanted[at].log_probs)
-                        await stream.learn([at + 50], lm_log_probs=[-2.0], knn_weight=0.3)
-                    version = await stream.wait()
-                    self.assertEqual(await client.memory(names[1]).count(version=version), 12)
-                    self.assertEqual((stream.benefit_tokens, stream.benefit_nats), (6, benefit))
-                    with self.assertRaises(mneme.InvalidArgument):
-                        await stream.step(keys[0][1:])
-                    self.assertEqual(stream.error.code.name, "INVALID_ARGUMENT")
-                one, two = map(client.memory, names)
-                async with client.mix([(one, 0.5), (two, 0.5)], append=two).decode_stream(**asked) as stream:
-                    self.assertEqual([each.memory for each in (await stream.step(keys[0], learn=[1])).mixture], names)
-                self.assertEqual([await each.count() for each in (one, two)], [12, 13])
-
-        asyncio.run(loop())
-
-    def test_a_step_that_is_no_longer_awaited_comes_before_the_next(self):
-        memory, key = self.memory(), np.ones(DIMENSION, np.float32)
-        begun, go = threading.Event(), threading.Event()
-
-        class Slow:
-            def __array__(self, *_):
-                begun.set()
-                go.wait(60)
-                return key
-
-        async def loop():
-            async with mneme.aio.connect(self.server.address) as client:
-                async with client.memory(memory.name).decode_stream(k=9, exact=True) as stream:
-                    first = asyncio.create_task(stream.step(Slow(), learn=[7]))
-                    await asyncio.to_thread(begun.wait, 60)
-                    first.cancel()
-                    with self.assertRaises(asyncio.CancelledError):
-                        await first
-                    second = asyncio.create_task(stream.step(key))
-                    await asyncio.sleep(0)
-                    go.set()
-                    self.assertEqual((await second).tokens.tolist(), [7])
-                self.assertEqual((memory.count(), stream.lost), (1, 0))
-
-        asyncio.run(loop())
-
-
 class Errors(ClientCase):
     def test_each_refusal_has_its_type_and_names_the_field(self):
         memory, keys = self.filled()
@@ -502,6 +382,25 @@ class Errors(ClientCase):
         self.assertIn("llama", str(caught.exception))
         with self.assertRaises(mneme.FingerprintMismatch):
             memory.distribution(key, 1, fingerprint={"layer": "h.3"}, on_error="empty")
+
+    def test_what_the_caller_has_to_change_does_not_fail_open(self):
+        memory, keys = self.filled()
+        with memory.lease(60) as pinned:
+            pass
+        foreign = self.client.create_like(self.name + "-other", self.name).insert(keys[:1], [1]).version
+        for wrong, ask, reason in (
+            ("name", self.client.memory("wikki"), "MEMORY_NOT_FOUND"),
+            ("lease", pinned, "LEASE_EXPIRED"),
+            ("version", memory, "FOREIGN_VERSION"),
+        ):
+            search = {"version": foreign} if wrong == "version" else {}
+            stream = ask.decode_stream(4, on_error="empty", budget_ms=10_000, **search)
+            for call in (ask.query, ask.distribution, stream.step):
+                options = {} if call == stream.step else {"on_error": "empty", **search}
+                with self.subTest(wrong, call=call.__name__), self.assertRaises(mneme.MnemeError) as raised:
+                    call(keys[0], **options)
+                self.assertEqual(raised.exception.reason, reason)
+            stream.close()
 
     def test_integers_that_do_not_fit_are_refused_before_they_are_sent(self):
         memory = self.memory()
