@@ -168,6 +168,22 @@ class SystemTest(unittest.TestCase):
         return path
 
 
+class SharedServerTest(SystemTest):
+    """One server for all tests of a class, started with its FLAGS."""
+
+    FLAGS: tuple[str, ...] = ()
+
+    @classmethod
+    def setUpClass(cls) -> None:
+        cls.folder = tempfile.TemporaryDirectory(prefix="mneme-system-")
+        cls.server = Server(pathlib.Path(cls.folder.name) / "data", *cls.FLAGS)
+
+    @classmethod
+    def tearDownClass(cls) -> None:
+        cls.server.kill()
+        cls.folder.cleanup()
+
+
 def wiki() -> pathlib.Path:
     """knnlm_wiki with its golden files; a test that needs it says so when it is absent."""
     folder = SHARED / "knnlm_wiki"

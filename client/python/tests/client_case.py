@@ -2,7 +2,6 @@
 
 import pathlib
 import sys
-import tempfile
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[3] / "tests" / "system"))
 import harness  # noqa: E402
@@ -11,18 +10,10 @@ import numpy as np  # noqa: E402
 DIMENSION = 16
 
 
-class ClientCase(harness.SystemTest):
+class ClientCase(harness.SharedServerTest):
     """One server for a class; a memory of its own for each test."""
 
-    @classmethod
-    def setUpClass(cls):
-        cls.folder = tempfile.TemporaryDirectory(prefix="mneme-client-")
-        cls.server = harness.Server(pathlib.Path(cls.folder.name) / "data", "--shards", "2")
-
-    @classmethod
-    def tearDownClass(cls):
-        cls.server.kill()
-        cls.folder.cleanup()
+    FLAGS = ("--shards", "2")
 
     def setUp(self):
         super().setUp()

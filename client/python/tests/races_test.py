@@ -2,7 +2,6 @@
 
 import pathlib
 import sys
-import tempfile
 from unittest import mock
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[3] / "tests" / "system"))
@@ -15,18 +14,8 @@ from mneme import errors, streams  # noqa: E402
 DIMENSION = 8
 
 
-class RaceCase(harness.SystemTest):
+class RaceCase(harness.SharedServerTest):
     """A client of each test's own, whose calls it may tamper with; memories "old" and "new" of its own names."""
-
-    @classmethod
-    def setUpClass(cls):
-        cls.folder = tempfile.TemporaryDirectory(prefix="mneme-races-")
-        cls.server = harness.Server(pathlib.Path(cls.folder.name) / "data")
-
-    @classmethod
-    def tearDownClass(cls):
-        cls.server.kill()
-        cls.folder.cleanup()
 
     def setUp(self):
         super().setUp()

@@ -2,7 +2,6 @@
 
 import pathlib
 import sys
-import tempfile
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[3] / "tests" / "system"))
 import harness  # noqa: E402
@@ -13,16 +12,8 @@ from mneme import splitting  # noqa: E402
 DIMENSION = 8
 
 
-class SplitCase(harness.SystemTest):
-    @classmethod
-    def setUpClass(cls):
-        cls.folder = tempfile.TemporaryDirectory(prefix="mneme-split-")
-        cls.server = harness.Server(pathlib.Path(cls.folder.name) / "data", "--shards", "2")
-
-    @classmethod
-    def tearDownClass(cls):
-        cls.server.kill()
-        cls.folder.cleanup()
+class SplitCase(harness.SharedServerTest):
+    FLAGS = ("--shards", "2")
 
     def memory(self, dim=DIMENSION, **options):
         name = self.id().split(".")[-1][:100].lower()
