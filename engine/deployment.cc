@@ -391,7 +391,7 @@ absl::StatusOr<Leases::Granted> Deployment::AcquireLease(const MemoryHandle& mem
   const auto found = state_->catalogue->Find(memory->spec.name);
   if (!found.ok() || (*found)->number != memory->number) {
     (void)state_->leases->Release(granted.id);
-    return found.ok() ? absl::NotFoundError("it was dropped") : found.status();
+    return WithReason(absl::NotFoundError("the memory was dropped"), reason::kMemoryNotFound);
   }
   return granted;
 }

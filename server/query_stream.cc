@@ -297,12 +297,11 @@ absl::Status QueryStreamCall::SubmitAppend() {
     Advance(Phase::kIdle);
     return absl::OkStatus();
   }
-  if (template_.memory().empty()) {
+  if (appended_ == nullptr) {
     return FieldError("query.memory", "is empty; a message before the first append must name a memory, also beside "
                                       "sources");
   }
-  ASSIGN_OR_RETURN(const MemoryHandle memory, FindMemory(*deployment_, template_.memory()));
-  RETURN_IF_ERROR(CheckSameMemory(memory));
+  const MemoryHandle memory = appended_;  // of this number: dropped meanwhile, though made anew, it is NOT_FOUND
   ASSIGN_OR_RETURN(PlannedAppend plan, PlanAppend(request_.append(), memory, last_.get(), previous_.get()));
   step_benefit_ = plan.benefit;
   step_of_mixture_ = plan.of_mixture;

@@ -18,8 +18,6 @@ class StepTemplate {
   // Later messages mean these memories, though the aliases that the template named may point elsewhere by then.
   void KeepMemory(const std::string& own_name) { query_.set_memory(own_name); }
   void KeepSource(int source, const std::string& own_name) { query_.mutable_sources(source)->set_memory(own_name); }
-  // Of the template, where appends go; empty before the first, and where the sources of a mixture are all it names.
-  const std::string& memory() const { return query_.memory(); }
 
  private:
   v1::QueryRequest query_;

@@ -151,25 +151,8 @@ TEST_P(FullSessionTest, ACounterMatrixMayFillItsSession) {
 
 TEST_P(SessionCountersTest, AMatrixThatAnOlderServerWroteWholeGoesOn) {
   One("s", "c", CountersAdd{{1, 1, 9}, {2, 5, 0}, {}});
-  deployment_.Close();
-  for (uint32_t shard = 0; shard < GetParam(); ++shard) {  // as it was stored then, on the shard where it is
-    StoreResources resources(1 << 20, 1 << 20);
-    auto store =
-        OpenRocksDbEntryStore({deployment_.path(absl::StrCat("shard-00", shard, "/db")), &resources, nullptr});
-    ASSERT_TRUE(store.ok()) << store.status();
-    const auto session = (*store)->ReadStates()->FindSession({memory_->number, "s"});
-    if (!session->has_value()) continue;
-    StoreBatch batch;
-    batch.sequence = (*store)->applied();
-    const StateKey key{{memory_->number, (*session)->number}, "c"};
-    const std::string payload("\x03\x01\x02\x02\x00\x02\x02\x08\x00\x02", 10);
-    batch.states.states.emplace_back(key, std::make_shared<const StateRecord>(StateRecord{
-                                              .kind = StateKind::kCounters, .version = 1, .payload = payload}));
-    ASSERT_TRUE((*store)->Commit(batch).ok());
-    ASSERT_TRUE((*store)->Sync().ok());
-  }
-  deployment_.Open();
-  memory_ = deployment_.Find("wiki");
+  const std::string payload("\x03\x01\x02\x02\x00\x02\x02\x08\x00\x02", 10);
+  Plant("s", "c", {.kind = StateKind::kCounters, .version = 1, .payload = payload});
   const CounterTwin before = {{{1, 2}, 1}, {{1, 5}, 1}, {{9, 0}, 1}};
   EXPECT_EQ(TwinOf(Read("s", "c", CountersGet{})), before);
   ASSERT_TRUE(Fork({"s", "s/1", false}).ok());

@@ -2,7 +2,6 @@
 #include <map>
 #include <random>
 
-#include "storage/entry_store.h"
 #include "tests/engine/working_memory_fixture.h"
 
 namespace mneme {
@@ -35,25 +34,8 @@ TEST_P(SessionExpiryTest, ADamagedStateKeepsNoOtherFromGoing) {
   const int64_t now = deployment_.clock().NowMs();
   One("s", "broken", RegisterPut{"1", now + 1000});
   for (int i = 0; i < 50; ++i) One(absl::StrCat("s", i), "x", RegisterPut{"1", now + 1000 + i});
-  deployment_.Close();
-  for (uint32_t shard = 0; shard < GetParam(); ++shard) {
-    StoreResources resources(1 << 20, 1 << 20);
-    auto store =
-        OpenRocksDbEntryStore({deployment_.path(absl::StrCat("shard-00", shard, "/db")), &resources, nullptr});
-    ASSERT_TRUE(store.ok()) << store.status();
-    const auto session = (*store)->ReadStates()->FindSession({memory_->number, "s"});
-    if (!session->has_value()) continue;
-    StoreBatch batch;
-    batch.sequence = (*store)->applied();
-    batch.states.states.emplace_back(
-        StateKey{{memory_->number, (*session)->number}, "broken"},
-        std::make_shared<const StateRecord>(StateRecord{
-            .kind = StateKind::kCounterMatrix, .version = 1, .expiry_ms = now + 1000, .payload = "no list of pieces"}));
-    ASSERT_TRUE((*store)->Commit(batch).ok());
-    ASSERT_TRUE((*store)->Sync().ok());
-  }
-  deployment_.Open();
-  memory_ = deployment_.Find("wiki");
+  Plant("s", "broken",
+        {.kind = StateKind::kCounterMatrix, .version = 1, .expiry_ms = now + 1000, .payload = "no list"});
   deployment_.clock().Advance(60'000);
   AwaitExpired({0, 50});
   EXPECT_EQ(One("s49", "x", RegisterPut{"2"}).version, 1U);

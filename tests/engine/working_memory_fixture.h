@@ -6,6 +6,7 @@
 #include <gtest/gtest.h>
 
 #include <chrono>
+#include <functional>
 #include <future>
 #include <string>
 #include <thread>
@@ -108,17 +109,41 @@ class WorkingMemoryTest : public ::testing::TestWithParam<uint32_t> {
     }
     EXPECT_EQ(Expired().sessions, before.sessions + 32);
   }
-  // Nothing is left of any session in any store. Closes the deployment.
-  void ExpectNothingStored() {
+  // Closes the deployment, and calls `look` with the store of each shard.
+  void LookIntoStores(const std::function<void(EntryStore&)>& look) {
     deployment_.Close();
     for (uint32_t shard = 0; shard < GetParam(); ++shard) {
       StoreResources resources(1 << 20, 1 << 20);
       auto store =
           OpenRocksDbEntryStore({deployment_.path(absl::StrCat("shard-00", shard, "/db")), &resources, nullptr});
       ASSERT_TRUE(store.ok()) << store.status();
-      EXPECT_THAT(*(*store)->ReadStates()->Memories(), ::testing::IsEmpty());
-      EXPECT_THAT(*(*store)->ReadStates()->ScanExpiries(0, 10), ::testing::IsEmpty());
+      look(**store);
     }
+  }
+  // Nothing is left of any session in any store. Closes the deployment.
+  void ExpectNothingStored() {
+    LookIntoStores([](EntryStore& store) {
+      EXPECT_THAT(*store.ReadStates()->Memories(), ::testing::IsEmpty());
+      EXPECT_THAT(*store.ReadStates()->ScanExpiries(0, 10), ::testing::IsEmpty());
+    });
+  }
+  // Puts a state beside the planner, as it is stored, where its session is; opens the deployment again.
+  void Plant(const std::string& session, const std::string& name, StateRecord state) {
+    const auto record = std::make_shared<const StateRecord>(std::move(state));
+    size_t planted = 0;
+    LookIntoStores([&](EntryStore& store) {
+      const auto found = store.ReadStates()->FindSession({memory_->number, session});
+      if (!found->has_value()) return;
+      StoreBatch batch;
+      batch.sequence = store.applied();
+      batch.states.states.emplace_back(StateKey{{memory_->number, (*found)->number}, name}, record);
+      ASSERT_TRUE(store.Commit(batch).ok());
+      ASSERT_TRUE(store.Sync().ok());
+      ++planted;
+    });
+    ASSERT_EQ(planted, 1U);
+    deployment_.Open();
+    memory_ = deployment_.Find("wiki");
   }
 
   TestDeployment deployment_;
