@@ -9,6 +9,7 @@
 #include "client/cli/columns.h"
 #include "client/cli/describe.h"
 #include "client/cli/mix.h"
+#include "client/cli/model_rows.h"
 #include "client/cli/ordered.h"
 #include "client/cli/progress.h"
 #include "client/cli/selection.h"
@@ -26,6 +27,7 @@ struct DistributionOptions {
   double temperature = 1;
   uint32_t top = 0;
   std::string allowed;  // a file
+  ModelFiles model;
   bool features = false;
   bool statistics = false;
 };
@@ -42,6 +44,16 @@ void AddFeatures(const v1::DistributionResult& result, size_t row, Json& json) {
   json["log_total_mass"] = ColumnItem<double>(result.log_total_mass(), row);
 }
 
+// Of a target: ln p, null where it is minus infinity.
+Json TargetJson(const v1::DistributionResult& result, const std::string& targets, size_t row,
+                const Vocabulary& vocabulary) {
+  const auto token = ColumnItem<uint32_t>(targets, row);
+  const auto log_prob = ColumnItem<double>(result.target_log_probs(), row);
+  Json json = {{"target", token}, {"log_prob", std::isfinite(log_prob) ? Json(log_prob) : Json()}};
+  if (!vocabulary.empty()) json["text"] = vocabulary.Text(token);
+  return json;
+}
+
 Json RowJson(const v1::DistributionResult& result, size_t row, const Vocabulary& vocabulary) {
   Json tokens = Json::array();
   Json probabilities = Json::array();
@@ -53,17 +65,20 @@ Json RowJson(const v1::DistributionResult& result, size_t row, const Vocabulary&
     probabilities.push_back(std::exp(ColumnItem<double>(result.log_probs(), i)));
     if (!vocabulary.empty()) texts.push_back(vocabulary.Text(token));
   }
-  Json json = {{"tokens", std::move(tokens)},
-               {"probs", std::move(probabilities)},
-               {"found", ColumnItem<uint32_t>(result.found(), row)}};
+  Json json = {{"tokens", std::move(tokens)}, {"probs", std::move(probabilities)}};
   if (!vocabulary.empty()) json["texts"] = std::move(texts);
-  if (!result.feature_offsets().empty()) AddFeatures(result, row, json);
   return json;
 }
 
-std::string RowText(const v1::DistributionResult& result, size_t row, size_t query, const Vocabulary& vocabulary) {
-  std::string text =
-      absl::StrCat("query ", query, ": ", ColumnItem<uint32_t>(result.found(), row), " neighbours found\n");
+std::string TargetText(const v1::DistributionResult& result, const std::string& targets, size_t row,
+                       const Vocabulary& vocabulary) {
+  const auto token = ColumnItem<uint32_t>(targets, row);
+  return absl::StrCat("  ln p = ", HumanNumber(ColumnItem<double>(result.target_log_probs(), row)), " for ",
+                      vocabulary.empty() ? absl::StrCat(token) : vocabulary.Text(token), "\n");
+}
+
+std::string RowText(const v1::DistributionResult& result, size_t row, const Vocabulary& vocabulary) {
+  std::string text;
   Table table({"  P", "TOKEN"});
   const auto last = ColumnItem<uint64_t>(result.offsets(), row + 1);
   for (auto i = ColumnItem<uint64_t>(result.offsets(), row); i < last; ++i) {
@@ -93,13 +108,15 @@ absl::Status Distribution(const DistributionOptions& options, Session& session) 
   const uint64_t answer_bytes = (sizeof(uint32_t) + sizeof(double)) * (options.features ? 2 : 1);
   ASSIGN_OR_RETURN(const v1::MemoryDescription memory, session.admin().GetMemory(name));
   ASSIGN_OR_RETURN(const Vocabulary vocabulary, Vocabulary::Open(options.search.vocabulary));
-  ASSIGN_OR_RETURN(const QueryPlan plan,
-                   QueryPlan::New(options.search, memory.dimension(), options.k, answer_bytes));
+  ASSIGN_OR_RETURN(QueryPlan plan, QueryPlan::New(options.search, memory.dimension(), options.k, answer_bytes));
+  ASSIGN_OR_RETURN(const ModelRows model, ModelRows::Open(options.model, memory, plan.rows()));
+  plan.LimitBy(model.row_bytes());
   ASSIGN_OR_RETURN(const std::string allowed, ReadAllowed(options.allowed));
   Progress progress(session.live(), "distribution " + name, "queries", plan.rows());
   AnswerWriter answer(session, options.statistics, options.search.NothingFound());
   const auto fetch = [&](size_t batch) {
     v1::QueryRequest request = plan.Request(plan.FirstRow(batch), plan.RowCount(batch));
+    model.AddTo(plan.FirstRow(batch), plan.RowCount(batch), *request.mutable_distribution());
     request.mutable_distribution()->add_temperatures(options.temperature);
     request.mutable_distribution()->set_top_m(options.top);
     request.mutable_distribution()->set_allowed_tokens(allowed);
@@ -108,15 +125,23 @@ absl::Status Distribution(const DistributionOptions& options, Session& session) 
   };
   const auto consume = [&](size_t batch, v1::QueryResponse response) {
     const v1::DistributionResult& result = response.distribution();
-    RETURN_IF_ERROR(answer.CheckRows(result.offsets(), plan.RowCount(batch)));
+    v1::DistributionReadOut asked;
+    model.AddTo(plan.FirstRow(batch), model.has_targets() ? plan.RowCount(batch) : 0, asked);
+    if (!model.has_targets()) RETURN_IF_ERROR(answer.CheckRows(result.offsets(), plan.RowCount(batch)));
     for (size_t row = 0; row < plan.RowCount(batch); ++row) {
       const auto found = ColumnItem<uint32_t>(result.found(), row);
       if (session.json()) {
-        Json json = RowJson(result, row, vocabulary);
+        Json json = model.has_targets() ? TargetJson(result, asked.targets(), row, vocabulary)
+                                        : RowJson(result, row, vocabulary);
+        json["found"] = found;
+        if (!result.feature_offsets().empty()) AddFeatures(result, row, json);
         if (response.sources_size() != 0) json["sources"] = SourcesJson(response, row);
         answer.Add(json, found);
       } else {
-        answer.Add(RowText(result, row, plan.FirstRow(batch) + row, vocabulary) + SourcesText(response, row), found);
+        std::string text = absl::StrCat("query ", plan.FirstRow(batch) + row, ": ", found, " neighbours found\n");
+        text += model.has_targets() ? TargetText(result, asked.targets(), row, vocabulary)
+                                    : RowText(result, row, vocabulary);
+        answer.Add(text + SourcesText(response, row), found);
       }
     }
     answer.AddStatistics(WholeStatistics(response), WholeCoverage(response), plan.RowCount(batch));
@@ -135,7 +160,9 @@ void AddDistribution(Command app, Action& action) {
                              "  mneme distribution wiki --keys q.npy -k 1024 --temperature 10 --top 5 "
                               "--vocab vocab.txt\n"
                              "  mneme distribution wiki --keys q.npy -k 64 --temperature 1 --exact -o json\n"
-                             "  mneme distribution wiki --keys q.npy --mix tenant=0.3:12 --mix session=0.2");
+                             "  mneme distribution wiki --keys q.npy --mix tenant=0.3:12 --mix session=0.2\n"
+                             "  mneme distribution wiki --keys q.npy --targets t.npy --lm-logprobs lp.npy "
+                             "--knn-weight 0.3");
   auto options = std::make_shared<DistributionOptions>();
   AddSearchOptions(verb, options->search);
   AddVocabularyFile(verb, options->search.vocabulary);
@@ -144,6 +171,7 @@ void AddDistribution(Command app, Action& action) {
       .ShowDefault().Range(limits::kMinTemperature, limits::kMaxTemperature);
   verb.AddOption("--top", options->top, "Only the M most likely tokens").Type("M");
   verb.AddOption("--allowed", options->allowed, "Only these tokens; the rest is renormalised away").Type("FILE.npy");
+  AddModelOptions(verb, options->model);
   AddMixOption(verb, options->search.mix);
   verb.AddFlag("--features", options->features, "Also distances, distinct tokens and ln of the mass (JSON)");
   AddExtraOptions(verb, options->search.extra);

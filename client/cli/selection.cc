@@ -165,6 +165,10 @@ absl::StatusOr<QueryPlan> QueryPlan::New(const SearchOptions& options, uint32_t 
   return plan;
 }
 
+void QueryPlan::LimitBy(uint64_t row_bytes) {
+  batch_rows_ = std::clamp<uint64_t>(kBatchBytes / std::max<uint64_t>(1, row_bytes), 1, batch_rows_);
+}
+
 uint64_t QueryPlan::RowCount(size_t batch) const { return std::min(batch_rows_, rows() - FirstRow(batch)); }
 
 v1::QueryRequest QueryPlan::Request(uint64_t first, uint64_t count) const {

@@ -72,6 +72,8 @@ class QueryPlan {
   // grow with k. Returns INVALID_ARGUMENT if a file does not fit the memory, or k is out of bounds.
   static absl::StatusOr<QueryPlan> New(const SearchOptions& options, uint32_t dimension, uint32_t k,
                                        uint64_t answer_bytes);
+  // Makes requests shorter where a query brings so many bytes beside its key.
+  void LimitBy(uint64_t row_bytes);
 
   uint64_t rows() const { return keys_.rows(); }
   // Rows of each request, the last excepted, and how many requests that makes.

@@ -145,6 +145,36 @@ class Questions(WikiTest):
             for token, p in zip(got["tokens"], got["probs"]):
                 self.assertAlmostEqual(p, want[token] / sum(want.values()), places=9)
 
+    def test_distribution_mixes_the_model_in(self):
+        ask = ("distribution", "wiki", "--keys", self.at("queries"), "-k", 20, "--temperature", 3, "--exact")
+        alone = np.zeros((len(self.queries), VOCABULARY))
+        for row, got in enumerate(self.cli(*ask)["queries"]):
+            alone[row, got["tokens"]] = got["probs"]
+        model = np.random.default_rng(3).dirichlet(np.ones(VOCABULARY), len(self.queries))
+        log_probs, targets = np.log(model).astype(np.float32), np.arange(len(self.queries)) * 7 % VOCABULARY
+        np.save(self.folder / "model.npy", log_probs)
+        np.save(self.folder / "asked.npy", targets)
+        np.save(self.folder / "lm_asked.npy", log_probs[np.arange(len(targets)), targets])
+        want = 0.3 * alone + 0.7 * np.exp(log_probs.astype(np.float64))
+        mixed = self.cli(*ask, "--lm-logprobs", self.folder / "model.npy", "--knn-weight", 0.3)["queries"]
+        for row, got in enumerate(mixed):
+            np.testing.assert_allclose(got["probs"], want[row, got["tokens"]], rtol=1e-9)
+        one = self.cli(*ask, "--targets", self.folder / "asked.npy")["queries"]
+        both = self.cli(*ask, "--targets", self.folder / "asked.npy", "--lm-logprobs", self.folder / "lm_asked.npy",
+                        "--knn-weight", 0.3)["queries"]
+        for row, (got, got_mixed) in enumerate(zip(one, both)):
+            self.assertEqual((got["target"], got["found"]), (targets[row], 20))
+            p = alone[row, targets[row]]
+            self.assertEqual(got["log_prob"] is None, p == 0)
+            if p > 0:
+                self.assertAlmostEqual(got["log_prob"], np.log(p), places=9)
+            self.assertAlmostEqual(got_mixed["log_prob"], np.log(want[row, targets[row]]), places=9)
+        self.fails(2, "give both, or none", *ask, "--knn-weight", 0.3)
+        self.fails(1, "queries x vocabulary", *ask, "--lm-logprobs", self.folder / "lm_asked.npy", "--knn-weight", 0.3)
+        np.save(self.folder / "lm_asked.npy", -log_probs[:, 0])
+        self.fails(1, "at most 0", *ask, "--targets", self.folder / "asked.npy", "--lm-logprobs",
+                   self.folder / "lm_asked.npy", "--knn-weight", 0.3)
+
     def knn(self, row, k, temperature, rows=None):
         """ln p_kNN of the target, or None without entries."""
         ids, distances = self.nearest(self.queries[row], k, rows)
