@@ -26,7 +26,7 @@ class Bench:
         self.main: str = options.set  # of the rows that say nothing else
         self.sets: dict[str, str] = {}
         self.notes: dict[str, Any] = {}
-        self._stores: dict[tuple[str, Optional[str]], Store] = {}
+        self._stores: dict[tuple[str, Optional[str], str], Store] = {}
         self._made = 0
         self._children: list[LineProcess] = []
         self._servers: list[Server] = []
@@ -65,14 +65,14 @@ class Bench:
         self._servers.remove(server)
         shutil.rmtree(server.data_dir, ignore_errors=True)
 
-    def store(self, name: str, index: Optional[str] = None) -> Store:
+    def store(self, name: str, index: Optional[str] = None, key_dtype: str = "f16") -> Store:
         """A data set in a memory of a server of its own, built; shared by the rows of one run, which must not write."""
-        index = index or self.index
-        if (name, index) not in self._stores:
-            self._stores[name, index] = self.own_store(name, index)
-        return self._stores[name, index]
+        kind = (name, index or self.index, key_dtype)
+        if kind not in self._stores:
+            self._stores[kind] = self.own_store(*kind)
+        return self._stores[kind]
 
-    def own_store(self, name: str, index: Optional[str] = None) -> Store:
+    def own_store(self, name: str, index: Optional[str] = None, key_dtype: str = "f16") -> Store:
         """The same for one row alone, which may write to it and stops its server."""
         index = index or self.index
         if index and not cli_offers("create", "--index"):
@@ -81,8 +81,8 @@ class Bench:
         self.sets[name] = found.story
         self._made += 1
         # A file name without the ':' of an index.
-        server = self.server(f"{name}-{(index or 'default').replace(':', '_')}-{self._made}")
-        return Store(server, found, self.scratch, index)
+        server = self.server(f"{name}-{(index or 'default').replace(':', '_')}-{key_dtype}-{self._made}")
+        return Store(server, found, self.scratch, index, key_dtype)
 
     def engine(self, store: Store, threads: int = 0, *flags: Any) -> LineProcess:
         """The engine in a process of its own, on a copy of the store's data. End it with `end`."""

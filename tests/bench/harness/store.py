@@ -17,13 +17,15 @@ from .server import Server, centroids
 class Store:
     """Creates the memory, imports and builds. `index` names a codec where `mneme create` takes one."""
 
-    def __init__(self, server: Server, data: DataSet, scratch: pathlib.Path, index: Optional[str] = None) -> None:
+    def __init__(
+        self, server: Server, data: DataSet, scratch: pathlib.Path, index: Optional[str] = None, key_dtype: str = "f16"
+    ) -> None:
         self.server, self.data, self.index = server, data, index
         self.memory = data.name
         self._scratch = scratch
         self._probes: dict[tuple[int, float], tuple[dict[str, Any], float]] = {}
         create: list[Argument] = ["create", self.memory, "--dim", data.dimension, "--metric", "l2", "--value", "token"]
-        create += ["--vocab-size", data.vocabulary, "--key-dtype", "f16"]
+        create += ["--vocab-size", data.vocabulary, "--key-dtype", key_dtype]
         if index:
             create += ["--index", index]
         server.cli(*create)

@@ -15,7 +15,7 @@ RELATIVE = 0.99
 def run(bench: Bench, row: Row) -> None:
     sets = [bench.main] if bench.quick else [bench.main, "synthetic-200kx768", "synthetic-200kx1024"]
     for name in sets:
-        plain = bench.store(name, PLAIN)
+        plain = bench.store(name, PLAIN, key_dtype="f32")
         stores = {}
         for codec in CODECS:
             codec = codec.format(half=plain.data.dimension // 2)

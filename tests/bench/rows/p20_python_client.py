@@ -6,8 +6,9 @@ import itertools
 import sys
 import time
 from statistics import median
-from typing import Any
+from typing import Any, Callable, Sequence
 
+import grpc
 import numpy as np
 from harness import machine
 from harness.bench import Bench
@@ -23,6 +24,7 @@ if generate_stubs.stale():
     generate_stubs.generate()
 
 import mneme  # noqa: E402
+from mneme import requests  # noqa: E402
 
 NAME = "P20"
 TITLE = "Python client / C++ client: rows inserted; p50 of a query of 64 rows, what is added"
@@ -57,27 +59,48 @@ def inserts(bench: Bench, row: Row, name: str) -> None:
 
 
 def queries(bench: Bench, row: Row, store: Store) -> None:
-    keys = np.load(store.data.queries).astype(np.float32)
-    batches = itertools.cycle([keys[i : i + 64] for i in range(0, len(keys) // 64 * 64, 64)])
-    with mneme.connect(store.server.unix) as client:
-        memory = client.memory(store.memory)
+    keys = np.load(store.data.queries)
+    batches = [keys[i : i + 64] for i in range(0, len(keys) // 64 * 64, 64)]
+    with mneme.connect(store.server.unix) as client, grpc.insecure_channel(store.server.unix) as channel:
+        memory, send = client.memory(store.memory), channel.unary_unary("/mneme.v1.MemoryService/Query")
         for k, read_out in ((10, "neighbours"), (1024, "distribution")):
             search, reached = store.search_for(k, 0.95)
             asked = {"k": k, "batch": 64, "in_flight": 1, "read_out": read_out, "with_values": True, **search}
             ask = memory.distribution if read_out == "distribution" else memory.query
 
             def python() -> dict[str, Any]:
-                waits, end = [], time.monotonic() + bench.seconds
-                while not waits or time.monotonic() < end:
-                    batch, start = next(batches), time.perf_counter()
-                    ask(batch, k, **search)
-                    waits.append(time.perf_counter() - start)
-                return {"p50_us": 1e6 * median(waits), "calls": len(waits)}
+                return p50(bench, lambda batch: ask(batch, k, **search), batches)
+
+            def transport() -> dict[str, Any]:
+                return p50(bench, send, [packed(store.memory, batch, k, read_out, search) for batch in batches])
 
             sides = alternate(
-                bench.rounds, {"python": python, "c++": lambda: store.load(seconds=bench.seconds, **asked)}
+                bench.rounds,
+                {"python": python, "grpc": transport, "c++": lambda: store.load(seconds=bench.seconds, **asked)},
             )
             ours, theirs = column(sides["python"], "p50_us"), column(sides["c++"], "p50_us")
             details = {"recall": reached, "python_us": median(ours), "c++_us": median(theirs), "raw": sides}
             added = [a - b for a, b in zip(ours, theirs)]
             row.add(Case(f"{read_out}, k {k}", added, ADDED_US, at_most=True, unit="us", details=details))
+            # The same bytes through Python's gRPC alone, neither made nor read.
+            alone = [a - b for a, b in zip(column(sides["grpc"], "p50_us"), theirs)]
+            row.add(Case(f"{read_out}, k {k}: of which gRPC for Python", alone, unit="us"))
+
+
+def p50(bench: Bench, ask: Callable[[Any], Any], asked: Sequence[Any]) -> dict[str, Any]:
+    waits, end = [], time.monotonic() + bench.seconds
+    for each in itertools.cycle(asked):
+        start = time.perf_counter()
+        ask(each)
+        waits.append(time.perf_counter() - start)
+        if time.monotonic() > end:
+            return {"p50_us": 1e6 * median(waits), "calls": len(waits)}
+    raise ValueError("nothing to ask")
+
+
+def packed(memory: str, keys: np.ndarray, k: int, read_out: str, search: dict[str, Any]) -> bytes:
+    """The request that the client would send."""
+    request = requests.query(memory, keys, k, requests.search(read_out, search, None))
+    if read_out == "distribution":
+        request.distribution.CopyFrom(requests.distribution())
+    return request.SerializeToString()
