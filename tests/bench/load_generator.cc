@@ -44,7 +44,8 @@ void AddQuery(CLI::App& app, LoadOptions& options) {
   verb->add_option("--recall", options.recall);
   verb->add_option("--nprobe", options.nprobe);
   verb->add_flag("--approximate-distances", options.approximate_distances);
-  verb->add_option("--read-out", options.read_out)->check(CLI::IsMember({"neighbours", "distribution", "targets"}));
+  verb->add_option("--read-out", options.read_out)
+      ->check(CLI::IsMember({"neighbours", "distribution", "targets", "own_distribution"}));
   verb->add_option("--temperature", options.temperature);
   verb->add_flag("--with-values", options.with_values);
   verb->add_flag("--append", options.append, "With --stream: each step teaches the keys of the last one");

@@ -29,7 +29,8 @@ struct LoadOptions {
   double recall = 0.0;
   uint32_t nprobe = 0;
   bool approximate_distances = false;
-  std::string read_out = "neighbours";  // or distribution, targets
+  // Or distribution, targets; own_distribution: neighbours, of which the client makes what `distribution` answers.
+  std::string read_out = "neighbours";
   double temperature = 7.0;
   double deadline_ms = 0.0;  // of each call; 0: a minute
   double bound_ms = 0.0;     // report the share of calls that ended within it

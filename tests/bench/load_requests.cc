@@ -8,6 +8,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "common/status_macros.h"
+#include "readout/distribution.h"
 
 namespace mneme::bench {
 namespace {
@@ -50,6 +51,7 @@ absl::StatusOr<QueryLoad> QueryLoad::New(const LoadOptions& options) {
   ASSIGN_OR_RETURN(const NpyFile keys, NpyFile::Open(options.keys));
   ASSIGN_OR_RETURN(const v1::Dtype dtype, WireDtype(keys));
   const bool targets = options.read_out == "targets";
+  const bool makes = options.read_out == "own_distribution";
   std::optional<NpyFile> values;
   if (targets) {
     ASSIGN_OR_RETURN(values, NpyFile::Open(options.values));
@@ -60,6 +62,7 @@ absl::StatusOr<QueryLoad> QueryLoad::New(const LoadOptions& options) {
   load.batch_ = options.batch;
   load.k_ = options.k;
   load.queries_ = keys.rows();
+  load.temperature_ = makes ? options.temperature : 0.0;
   for (size_t first = 0; first < keys.rows(); first += options.batch) {
     const size_t count = std::min<size_t>(options.batch, keys.rows() - first);
     v1::QueryRequest& request = load.requests_.emplace_back();
@@ -70,8 +73,8 @@ absl::StatusOr<QueryLoad> QueryLoad::New(const LoadOptions& options) {
     if (options.partition != 0) request.mutable_partitions()->add_partitions(options.partition);
     SetKeys(keys, dtype, first, count, *request.mutable_keys());
     SetSearch(options, *request.mutable_search());
-    if (options.read_out == "neighbours") {
-      request.mutable_neighbours()->set_without_values(!options.with_values);
+    if (options.read_out == "neighbours" || makes) {
+      request.mutable_neighbours()->set_without_values(!options.with_values && !makes);
       continue;
     }
     request.mutable_distribution()->add_temperatures(options.temperature);
@@ -86,7 +89,26 @@ size_t QueryLoad::Rows(size_t i) const {
   return std::min<size_t>(batch_, queries_ - first);
 }
 
+void QueryLoad::MakeDistributions(const v1::NeighboursResult& result) const {
+  const auto* offsets = reinterpret_cast<const uint64_t*>(result.offsets().data());
+  const auto* distances = reinterpret_cast<const float*>(result.distances().data());
+  const auto* tokens = reinterpret_cast<const Token*>(result.values().tokens().data());
+  DistributionOptions how;
+  how.temperature = temperature_;
+  how.k = k_;
+  std::vector<double> scores;
+  volatile size_t made_tokens = 0;  // so that nothing is left out
+  for (size_t q = 0; q + 1 < result.offsets().size() / sizeof(uint64_t); ++q) {
+    const size_t count = offsets[q + 1] - offsets[q];
+    scores.resize(count);
+    for (size_t j = 0; j < count; ++j) scores[j] = -double{distances[offsets[q] + j]};
+    const TokenDistribution made = Distribution({scores, {tokens + offsets[q], count}, {}}, how);
+    made_tokens = made.tokens.size();
+  }
+}
+
 void QueryLoad::Keep(size_t i, const v1::QueryResponse& response) {
+  if (temperature_ > 0.0) MakeDistributions(response.neighbours());
   if (ids_.empty() || !response.has_neighbours()) return;
   const v1::NeighboursResult& result = response.neighbours();
   const size_t first = i % requests_.size() * batch_;

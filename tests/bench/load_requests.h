@@ -22,17 +22,19 @@ class QueryLoad {
   size_t requests() const { return requests_.size(); }
   const v1::QueryRequest& Request(size_t i) const { return requests_[i % requests_.size()]; }
   size_t Rows(size_t i) const;
-  // Remembers the ids of an answer.
+  // Remembers the ids of an answer, and makes of it what is to be made of it.
   void Keep(size_t i, const v1::QueryResponse& response);
   // Writes them, [queries x k] i64.
   absl::Status WriteIds(const std::string& path) const;
 
  private:
   QueryLoad() = default;
+  void MakeDistributions(const v1::NeighboursResult& result) const;
 
   uint32_t batch_ = 0;
   uint32_t k_ = 0;
   size_t queries_ = 0;
+  double temperature_ = 0.0;  // of distributions that the client makes; 0: it makes none
   std::vector<v1::QueryRequest> requests_;
   std::vector<int64_t> ids_;
 };

@@ -121,8 +121,7 @@ TEST_P(SessionExpiryTest, WhatExpiredWhileTheServerWasDownGoesAfterItsStart) {
   deployment_.clock().Advance(600'000);
   memory_ = deployment_.Create(TokenMemory("other", 2));
   AwaitNothingDue();
-  EXPECT_EQ(Expired().states, 1U) << "what went with its memory did not expire";
-  ExpectNothingStored();
+  ExpectNothingStored();  // whether "y" went with its memory or expired before that had its turn
 }
 
 TEST_P(SessionExpiryTest, RandomExpiriesAgreeWithPlainMaps) {

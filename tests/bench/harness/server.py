@@ -15,6 +15,7 @@ import numpy as np
 
 from . import machine
 from .process import Argument
+from .ram_group import RamGroup
 
 
 class Server:
@@ -24,6 +25,7 @@ class Server:
         directory.mkdir(parents=True, exist_ok=True)
         self.data_dir = directory / "data"
         self.flags = list(flags)
+        self.ram_group: Optional[RamGroup] = None  # where it is started next
         self._directory = directory
         self._process: Optional[subprocess.Popen[bytes]] = None
         self.unix = f"unix:{directory / 'sock'}"
@@ -42,7 +44,8 @@ class Server:
         command += ["--listen-unix", self._directory / "sock", "--port-file", port_file, "--admin-listen", "off"]
         with open(self._directory / "server.log", "ab") as log:
             self._process = subprocess.Popen(
-                [str(part) for part in command + list(self.flags)], stdout=log, stderr=log, stdin=subprocess.DEVNULL
+                [str(part) for part in command + list(self.flags)], stdout=log, stderr=log, stdin=subprocess.DEVNULL,
+                preexec_fn=self.ram_group and self.ram_group.enter,
             )
         while not port_file.exists() or not port_file.read_text():
             if self._process.poll() is not None:

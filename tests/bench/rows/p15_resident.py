@@ -14,7 +14,8 @@ IDENTITY_BYTES = 16
 
 
 def run(bench: Bench, row: Row) -> None:
-    store = bench.store(bench.main if bench.quick else "synthetic-1mx128-i16")
+    index = bench.index or "int8"
+    store = bench.store(bench.main if bench.quick else "synthetic-1mx128-i16", index)
     search, reached = store.search_for(K, 0.95)
     # What building left behind is not what searching takes.
     store.server.stop()
@@ -24,7 +25,6 @@ def run(bench: Bench, row: Row) -> None:
     while asked < QUERIES:
         asked += int(store.load(k=K, batch=64, once=True, **search)["rows"])
     pages = resident.of_server(store.server.pid, store.server.data_dir)
-    index = bench.index or "flat"
     code_bytes = resident.code_bytes(index, store.data.dimension)
     # Stored keys that only re-ranking reads are told apart; where they are the codes, they count.
     keys = pages.sections.get(resident.KEYS, 0) if resident.has_codes_of_its_own(index) else 0

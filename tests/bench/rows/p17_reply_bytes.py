@@ -28,7 +28,9 @@ def run(bench: Bench, row: Row) -> None:
         details = {"bytes_per_row": per_row[read_out], "neighbours": per_row["neighbours"]}
         smaller = per_row["neighbours"] / per_row[read_out]
         row.add(Case(f"bytes, neighbours / {read_out}", [smaller], bar, aim, details=details))
-    names = ("neighbours", "distribution", "targets")
+    # What a model wants is a distribution: who is sent neighbours makes it of them, with the same code.
+    names = ("own_distribution", "neighbours", "distribution", "targets")
     sides = alternate(bench.rounds, {name: (lambda name=name: load(name, seconds=bench.seconds)) for name in names})
-    for name in names[1:]:
-        row.add(throughput(f"tokens a second, {name} / neighbours", sides, name, "neighbours", 1.2, 1.5))
+    for name in names[2:]:
+        row.add(throughput(f"tokens a second, {name} / made of neighbours", sides, name, names[0], 1.2, 1.5))
+        row.add(throughput(f"tokens a second, {name} / neighbours that nobody reads", sides, name, "neighbours", None, None))
