@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import shutil
+import time
 from typing import Any
 
 from . import data, machine
@@ -26,9 +27,18 @@ class Sink:
         self._bench = bench
         self.server = bench.server(f"sink-{next(_numbers)}")
         self._next_id = 0
+        self._create()
+
+    def _create(self) -> None:
         self.server.cli(
             "create", "sink", "--dim", self.data.dimension, "--metric", "l2", "--value", "token", "--key-dtype", "f16"
         )
+
+    def renew(self) -> None:
+        """Empties it, so that what a run left to be indexed is no load for the next one."""
+        self.server.cli("drop", "sink", "--yes")
+        self._create()
+        time.sleep(1.0)  # what was in the middle of being built ends, and what was dropped goes
 
     def insert(self, **options: Any) -> dict[str, Any]:
         """One run of the load generator, with ids that were not there."""

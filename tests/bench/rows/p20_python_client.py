@@ -42,18 +42,19 @@ def inserts(bench: Bench, row: Row, name: str) -> None:
     keys, values = np.load(sink.data.keys), np.load(sink.data.values)
     batch = min(BATCH, len(keys))
     count = len(keys) // batch * batch  # what the load generator sends
-    ids = itertools.count(1 << 60, 1 << 32)  # beyond the load generator's
     with mneme.connect(sink.server.unix) as client:
-        memory = client.memory("sink")
 
         def insert() -> dict[str, Any]:
+            sink.renew()
             start = time.monotonic()
-            memory.import_rows(keys[:count], values[:count], first_id=next(ids))
+            client.memory("sink").import_rows(keys[:count], values[:count])
             return {"rows_per_second": count / (time.monotonic() - start)}
 
-        sides = alternate(
-            bench.rounds, {"python": insert, "c++": lambda: sink.insert(batch=batch, stream=True, once=True)}
-        )
+        def insert_by_cpp() -> dict[str, Any]:
+            sink.renew()
+            return sink.insert(batch=batch, stream=True, once=True)
+
+        sides = alternate(bench.rounds, {"python": insert, "c++": insert_by_cpp})
     row.add(throughput(f"insert {count} x {sink.data.dimension} f16, stream", sides, "python", "c++", 0.8, 1.0))
     sink.close()
 
