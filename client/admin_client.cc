@@ -93,6 +93,18 @@ absl::Status AdminClient::BuildIndex(const v1::BuildIndexRequest& request,
   return ToAbslStatus(reader->Finish());
 }
 
+absl::Status AdminClient::ExportIndex(const v1::ExportIndexRequest& request,
+                                      const std::function<absl::Status(const v1::ExportIndexResponse&)>& piece) {
+  grpc::ClientContext context;
+  auto reader = stub_->service->ExportIndex(&context, request);
+  v1::ExportIndexResponse response;
+  absl::Status taken;
+  while (taken.ok() && reader->Read(&response)) taken = piece(response);
+  if (!taken.ok()) context.TryCancel();
+  const absl::Status ended = ToAbslStatus(reader->Finish());
+  return taken.ok() ? ended : taken;
+}
+
 absl::StatusOr<v1::PruneMemoryResponse> AdminClient::PruneMemory(
     const v1::PruneMemoryRequest& request, const std::function<bool(const v1::PruneMemoryResponse&)>& progress) {
   grpc::ClientContext context;

@@ -39,6 +39,10 @@ class AdminClient {
   // Builds, telling `progress` as it goes; that returning false cancels the work (CANCELLED). Has no deadline.
   absl::Status BuildIndex(const v1::BuildIndexRequest& request,
                           const std::function<bool(const v1::BuildIndexResponse&)>& progress);
+  // Calls `piece` with each message as it comes; its error ends the call and is returned. Has no deadline.
+  // Returns FAILED_PRECONDITION while the partition has no index.
+  absl::Status ExportIndex(const v1::ExportIndexRequest& request,
+                           const std::function<absl::Status(const v1::ExportIndexResponse&)>& piece);
   // Prunes, telling `progress` as it goes; that returning false cancels the work (CANCELLED). Has no deadline.
   // Returns the last message; FAILED_PRECONDITION when the guard refuses.
   absl::StatusOr<v1::PruneMemoryResponse> PruneMemory(

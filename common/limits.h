@@ -197,6 +197,9 @@ inline constexpr uint32_t kMaxPruneNeighbours = 1'024;
 inline constexpr uint64_t kMaxPrunedEntries = uint64_t{1} << 27;
 // Bytes that a scan page aims at when the client names no size.
 inline constexpr size_t kScanPageBytes = 4 * 1024 * 1024;
+// Bytes of the columns of one message of an export: with what is around them it stays below 4 MiB, which is what a gRPC
+// client takes unless it was told otherwise.
+inline constexpr size_t kExportPieceBytes = 4 * 1024 * 1024 - 4 * 1024;
 // Queries of one shard that wait for a version: each holds its keys.
 inline constexpr size_t kMaxWaitingReads = 1'024;
 // Concurrent streams of one connection.

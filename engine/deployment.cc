@@ -410,12 +410,12 @@ absl::Status Deployment::BuildIndex(const MemoryHandle& memory, bool retrain,
   return absl::OkStatus();
 }
 
-absl::Status Deployment::BuildIndexOn(const MemoryHandle& memory, absl::Span<const float> centroids,
+absl::Status Deployment::BuildIndexOn(const MemoryHandle& memory, const GivenParts& given,
                                       std::function<bool(const BuildProgress&)> progress) {
   bool taken = false;
   for (const auto& shard : state_->shards) {
     for (const PartitionKey& key : shard->AwakeKeysOf(memory->number)) {
-      const absl::StatusOr<bool> built = state_->maintenance->BuildOn(*shard, key, centroids, progress);
+      const absl::StatusOr<bool> built = state_->maintenance->BuildOn(*shard, key, given, progress);
       if (!built.ok() && !absl::IsAborted(built.status())) return built.status();
       taken |= built.ok() && *built;
     }

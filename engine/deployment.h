@@ -23,6 +23,7 @@
 #include "engine/prune_command.h"
 #include "engine/remember.h"
 #include "engine/working_memory.h"
+#include "index/codebook.h"
 
 namespace mneme {
 
@@ -113,9 +114,9 @@ class Deployment {
   // --- Index and statistics ---
   // Seals tails and brings the index of every partition up to date. CANCELLED when `progress` returns false.
   absl::Status BuildIndex(const MemoryHandle& memory, bool retrain, std::function<bool(const BuildProgress&)> progress);
-  // Builds the index of every partition anew on `centroids` [lists x dimension] f32. FAILED_PRECONDITION when none is
+  // Builds the index of every partition anew on what is given, centroids among it. FAILED_PRECONDITION when none is
   // long enough for an index; CANCELLED as above.
-  absl::Status BuildIndexOn(const MemoryHandle& memory, absl::Span<const float> centroids,
+  absl::Status BuildIndexOn(const MemoryHandle& memory, const GivenParts& given,
                             std::function<bool(const BuildProgress&)> progress);
   // Merges redundant entries of one partition; blocks. Errors as prune.h says. `command.stamp_ms` is set by the
   // deployment.

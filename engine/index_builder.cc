@@ -103,8 +103,8 @@ class Build {
   absl::StatusOr<std::shared_ptr<const Codebook>> Train() const {
     const uint64_t rows = std::max<uint64_t>(request_.live_rows, 1);
     const size_t dimension = request_.spec.dimension;
-    const bool given = !request_.centroids.empty();
-    const uint32_t wanted = given ? static_cast<uint32_t>(request_.centroids.size() / dimension)
+    const bool given = !request_.given.centroids.empty();
+    const uint32_t wanted = given ? static_cast<uint32_t>(request_.given.centroids.size() / dimension)
                                   : WantedLists(request_.spec, rows);
     const uint64_t sample_rows = std::clamp(uint64_t{wanted} * limits::kTrainingRowsPerCentroid, kMinSampleRows,
                                             MostSampleRows(request_.spec));
@@ -122,7 +122,7 @@ class Build {
     const auto cancelled = [this] { return !Report("training", 0); };
     if (given && cancelled()) return absl::CancelledError("the index build was cancelled");
     ASSIGN_OR_RETURN(const std::shared_ptr<Codebook> codebook,
-                     given ? Codebook::TrainOn(request_.spec, number, sample, request_.centroids)
+                     given ? Codebook::TrainOn(request_.spec, number, sample, request_.given)
                            : Codebook::Train(request_.spec, number, sample, lists, cancelled));
     codebook->SetTrainedRows({rows, request_.end_row});
     RETURN_IF_ERROR(codebook->Save(request_.files->CodebookPath(number),

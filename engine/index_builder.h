@@ -8,7 +8,6 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
-#include "absl/types/span.h"
 #include "engine/commands.h"
 #include "engine/index_files.h"
 #include "engine/partition_index.h"
@@ -25,8 +24,7 @@ struct BuildRequest {
   Row end_row = 0;
   uint64_t live_rows = 0;                      // about how many of them are alive
   std::shared_ptr<const Codebook> codebook;    // null: train one on these rows
-  // [lists x dimension] f32, borrowed: what that codebook has for centroids; empty: k-means finds them.
-  absl::Span<const float> centroids = {};
+  GivenParts given = {};                       // of that codebook; without centroids k-means finds them
   // Segments of that codebook which hold some of the rows: these keep their lists.
   std::vector<std::shared_ptr<const Segment>> merged;
   std::function<bool(const BuildProgress&)> progress;  // may be empty; false cancels

@@ -219,10 +219,10 @@ absl::Status Maintenance::Build(Shard& shard, const PartitionKey& key, bool retr
   return Compact(shard, key, progress);
 }
 
-absl::StatusOr<bool> Maintenance::BuildOn(Shard& shard, const PartitionKey& key, absl::Span<const float> centroids,
+absl::StatusOr<bool> Maintenance::BuildOn(Shard& shard, const PartitionKey& key, const GivenParts& given,
                                           const Progress& progress) {
   MutexLock lock(&build_mutex_);
-  return Seal(shard, key, {.anew = true, .centroids = centroids}, progress);
+  return Seal(shard, key, {.anew = true, .given = given}, progress);
 }
 
 absl::StatusOr<bool> Maintenance::Seal(Shard& shard, const PartitionKey& key, const Training& training,
@@ -248,7 +248,7 @@ absl::StatusOr<bool> Maintenance::Seal(Shard& shard, const PartitionKey& key, co
                     .end_row = plan.end,
                     .live_rows = std::min<uint64_t>(partition->live_rows, plan.end - plan.first),
                     .codebook = plan.codebook,
-                    .centroids = training.centroids,
+                    .given = training.given,
                     .merged = plan.codebook == nullptr ? Segments() : partition->version->segments,
                     // Reads that wait for a version keep their deadlines while this takes its time.
                     .progress = [&](const BuildProgress& done) {

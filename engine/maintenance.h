@@ -25,7 +25,6 @@
 #include "absl/base/thread_annotations.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
-#include "absl/types/span.h"
 #include "common/clock.h"
 #include "common/mutex.h"
 #include "engine/commands.h"
@@ -60,8 +59,8 @@ class Maintenance {
   // returns false; ABORTED when it was emptied meanwhile.
   absl::Status Build(Shard& shard, const PartitionKey& key, bool retrain,
                      const std::function<bool(const BuildProgress&)>& progress) ABSL_LOCKS_EXCLUDED(build_mutex_);
-  // Builds all of one partition anew on `centroids` [lists x dimension] f32. False when it is too short for an index.
-  absl::StatusOr<bool> BuildOn(Shard& shard, const PartitionKey& key, absl::Span<const float> centroids,
+  // Builds all of one partition anew on what is given, centroids among it. False when it is too short for an index.
+  absl::StatusOr<bool> BuildOn(Shard& shard, const PartitionKey& key, const GivenParts& given,
                                const std::function<bool(const BuildProgress&)>& progress)
       ABSL_LOCKS_EXCLUDED(build_mutex_);
 
@@ -69,10 +68,10 @@ class Maintenance {
   using Progress = std::function<bool(const BuildProgress&)>;
 
   void Run();
-  // What a codebook is trained for, and on: `centroids` as in BuildRequest.
+  // What a codebook is trained for, and on: `given` as in BuildRequest.
   struct Training {
     bool anew = false;
-    absl::Span<const float> centroids = {};
+    GivenParts given = {};
   };
   // False when there was nothing to seal or too little.
   absl::StatusOr<bool> Seal(Shard& shard, const PartitionKey& key, const Training& training, const Progress& progress)

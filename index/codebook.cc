@@ -164,11 +164,18 @@ absl::StatusOr<std::shared_ptr<Codebook>> Codebook::Train(const IndexSpec& spec,
 
 absl::StatusOr<std::shared_ptr<Codebook>> Codebook::TrainOn(const IndexSpec& spec, uint64_t number,
                                                             absl::Span<const float> sample,
-                                                            absl::Span<const float> centroids) {
+                                                            const GivenParts& given) {
+  const absl::Span<const float> centroids = given.centroids;
   for (const absl::Span<const float> rows : {sample, centroids}) {
     if (spec.dimension != 0 && !rows.empty() && rows.size() % spec.dimension == 0) continue;
     return absl::InvalidArgumentError(absl::StrCat("a sample or centroids of ", rows.size(),
                                                    " components do not hold rows of ", spec.dimension));
+  }
+  const CodecChoice& codec = spec.index.codec;
+  if (!given.subvectors.empty() &&
+      (codec.kind != CodecKind::kPq || given.subvectors.size() != size_t{spec.dimension} << codec.bits)) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("sub-vectors of ", given.subvectors.size(), " components are not those of the codec"));
   }
   std::vector<float> training;
   std::vector<float> held_out;
@@ -183,12 +190,13 @@ absl::StatusOr<std::shared_ptr<Codebook>> Codebook::TrainOn(const IndexSpec& spe
     Normalise(absl::MakeSpan(held_out), spec.dimension);
     Normalise({state->centroids.as<float>(), centroids.size()}, spec.dimension);
   }
-  return Finish(std::move(state), training, held_out);
+  return Finish(std::move(state), training, held_out, given.subvectors);
 }
 
 absl::StatusOr<std::shared_ptr<Codebook>> Codebook::Finish(std::unique_ptr<State> state,
                                                            absl::Span<const float> training,
-                                                           absl::Span<const float> held_out) {
+                                                           absl::Span<const float> held_out,
+                                                           absl::Span<const float> subvectors) {
   const IndexSpec spec = state->spec;
   std::shared_ptr<Codebook> codebook(new Codebook(std::move(state)));
   codebook->SetCalibration(CalibrateProbes(*codebook, spec, training, held_out));
@@ -198,7 +206,11 @@ absl::StatusOr<std::shared_ptr<Codebook>> Codebook::Finish(std::unique_ptr<State
   double squares = 0.0;
   for (const float component : residuals) squares += double{component} * component;
   trained.mean_squared_residual = squares * spec.dimension / static_cast<double>(std::max<size_t>(1, residuals.size()));
-  ASSIGN_OR_RETURN(trained.codec, TrainCodec(choice, trained.Frame(), residuals));
+  ASSIGN_OR_RETURN(trained.codec,
+                   subvectors.empty()
+                       ? TrainCodec(choice, trained.Frame(), residuals)
+                       : OpenCodec(choice, trained.Frame(),
+                                   AsBytes(subvectors.data(), subvectors.size() * sizeof(float))));
   trained.slack = CalibrateCodes(*codebook, spec, training, held_out);
   // Nothing was left to measure the codes on: what they say cannot be used.
   if (trained.slack.empty()) trained.codec.reset();

@@ -17,6 +17,14 @@
 
 namespace mneme {
 
+// What was trained elsewhere, borrowed.
+struct GivenParts {
+  // [lists x dimension] f32, lists >= 1: list i is that of row i. Cosine: brought to unit length, none being zero.
+  absl::Span<const float> centroids;
+  // Of `pq` alone: [M x 2^bits x dimension / M] f32; empty: trained on the sample.
+  absl::Span<const float> subvectors;
+};
+
 // Immutable once trained. Thread-safe.
 class Codebook {
  public:
@@ -27,11 +35,10 @@ class Codebook {
   static absl::StatusOr<std::shared_ptr<Codebook>> Train(const IndexSpec& spec, uint64_t number,
                                                          absl::Span<const float> sample, uint32_t lists,
                                                          const std::function<bool()>& cancelled = {});
-  // The same with `centroids` [lists x dimension] f32, lists >= 1, that were trained elsewhere: list i is that of row
-  // i, and the sample serves the codec and the calibration alone. Cosine: brought to unit length, none being zero.
+  // The same of what is given, with the sample for the rest: the codec, unless it is given, and the calibration.
+  // INVALID_ARGUMENT when parts are not of these shapes.
   static absl::StatusOr<std::shared_ptr<Codebook>> TrainOn(const IndexSpec& spec, uint64_t number,
-                                                           absl::Span<const float> sample,
-                                                           absl::Span<const float> centroids);
+                                                           absl::Span<const float> sample, const GivenParts& given);
   // DATA_LOSS when the file is missing or damaged.
   static absl::StatusOr<std::shared_ptr<Codebook>> Open(const std::string& path, const IndexSpec& spec,
                                                         const EnvelopeIdentity& identity);
@@ -88,7 +95,8 @@ class Codebook {
   explicit Codebook(std::unique_ptr<State> state);
   static absl::StatusOr<std::shared_ptr<Codebook>> Finish(std::unique_ptr<State> state,
                                                           absl::Span<const float> training,
-                                                          absl::Span<const float> held_out);
+                                                          absl::Span<const float> held_out,
+                                                          absl::Span<const float> subvectors = {});
   static std::vector<float> Residuals(const Codebook& codebook, absl::Span<const float> keys);
   static absl::Status OpenCodecOf(const Envelope& file, State& state);
 

@@ -2,6 +2,7 @@
 #include "server/admin_handlers.h"
 #include "server/alias_handlers.h"
 #include "server/build_index.h"
+#include "server/export_stream.h"
 #include "server/probe_recall.h"
 #include "server/prune_memory.h"
 #include "server/services.h"
@@ -19,9 +20,9 @@ template <typename Next>
 using RawAliases = AdminService::WithRawCallbackMethod_SetAlias<
     AdminService::WithRawCallbackMethod_DropAlias<AdminService::WithRawCallbackMethod_ListAliases<Next>>>;
 template <typename Next>
-using RawState = AdminService::WithRawCallbackMethod_BuildIndex<AdminService::WithRawCallbackMethod_GetStatistics<
-    AdminService::WithRawCallbackMethod_ProbeRecall<AdminService::WithRawCallbackMethod_PruneMemory<
-        AdminService::WithRawCallbackMethod_Ping<Next>>>>>;
+using RawState = AdminService::WithRawCallbackMethod_BuildIndex<AdminService::WithRawCallbackMethod_ExportIndex<
+    AdminService::WithRawCallbackMethod_GetStatistics<AdminService::WithRawCallbackMethod_ProbeRecall<
+        AdminService::WithRawCallbackMethod_PruneMemory<AdminService::WithRawCallbackMethod_Ping<Next>>>>>>;
 
 constexpr char kService[] = "mneme.v1.AdminService";
 
@@ -63,6 +64,10 @@ class RawAdminService final : public RawMemories<RawAliases<RawState<AdminServic
     using Stream = ProgressStream<v1::BuildIndexRequest, v1::BuildIndexResponse>;
     return Stream::Start(front_end_, build_, context, in, HandleBuildIndex);
   }
+  grpc::ServerWriteReactor<grpc::ByteBuffer>* ExportIndex(grpc::CallbackServerContext* context,
+                                                          const grpc::ByteBuffer* in) override {
+    return ExportStream::Start(front_end_, export_, context, in);
+  }
   grpc::ServerWriteReactor<grpc::ByteBuffer>* PruneMemory(grpc::CallbackServerContext* context,
                                                           const grpc::ByteBuffer* in) override {
     using Stream = ProgressStream<v1::PruneMemoryRequest, v1::PruneMemoryResponse>;
@@ -103,6 +108,7 @@ class RawAdminService final : public RawMemories<RawAliases<RawState<AdminServic
   const RpcMethod drop_alias_ = Add("DropAlias", "unary");
   const RpcMethod list_aliases_ = Add("ListAliases", "unary");
   const RpcMethod build_ = Add("BuildIndex", "server_stream");
+  const RpcMethod export_ = Add("ExportIndex", "server_stream");
   const RpcMethod statistics_ = Add("GetStatistics", "unary");
   const RpcMethod probe_ = Add("ProbeRecall", "unary");
   const RpcMethod prune_ = Add("PruneMemory", "server_stream");

@@ -1,10 +1,15 @@
 #include "server/build_index.h"
 
+#include <vector>
+
+#include "absl/strings/str_cat.h"
 #include "common/aligned_buffer.h"
+#include "common/index_choice.h"
 #include "common/limits.h"
 #include "common/status_macros.h"
 #include "server/convert_keys.h"
 #include "server/find_memory.h"
+#include "server/request_error.h"
 
 namespace mneme {
 namespace {
@@ -24,6 +29,34 @@ v1::BuildIndexResponse Step(const BuildProgress& progress) {
   return response;
 }
 
+// What the request gives of a codebook.
+struct GivenRows {
+  AlignedBuffer centroids;
+  size_t lists = 0;
+  std::vector<char> subvectors;
+
+  GivenParts Parts(const MemorySpec& spec) const {
+    return {{centroids.as<float>(), lists * spec.dimension},
+            {reinterpret_cast<const float*>(subvectors.data()), subvectors.size() / sizeof(float)}};
+  }
+};
+
+absl::Status ReadGiven(const v1::BuildIndexRequest& request, const MemorySpec& spec, GivenRows& out) {
+  if (request.has_centroids()) {
+    RETURN_IF_ERROR(
+        DecodeKeys("centroids", request.centroids(), spec, limits::kMaxProbes, out.centroids, out.lists));
+  }
+  if (!request.has_subvectors()) return absl::OkStatus();
+  if (!request.has_centroids()) return FieldError("subvectors", "needs centroids: they code what is left of these");
+  const CodecChoice& codec = spec.index.codec;
+  if (codec.kind != CodecKind::kPq) {
+    return FieldError("subvectors", absl::StrCat("is for a memory whose index is pq; this one's is ",
+                                                 FormatIndexChoice(spec.index)));
+  }
+  return DecodeFinite("subvectors", request.subvectors(), spec.dimension / codec.columns,
+                      size_t{codec.columns} << codec.bits, out.subvectors, limits::kMaxKeyComponent);
+}
+
 }  // namespace
 
 absl::Status HandleBuildIndex(const CallContext& call, const v1::BuildIndexRequest& request,
@@ -31,18 +64,15 @@ absl::Status HandleBuildIndex(const CallContext& call, const v1::BuildIndexReque
   ASSIGN_OR_RETURN(const MemoryHandle memory, FindMemory(call.deployment, request.memory()));
   ASSIGN_OR_RETURN(const MemoryStatistics before, call.deployment.Statistics(memory));
   const auto progress = [&](const BuildProgress& step) { return tell(Step(step)); };
-  AlignedBuffer centroids;
-  size_t lists = 0;
-  if (request.has_centroids()) {
-    RETURN_IF_ERROR(
-        DecodeKeys("centroids", request.centroids(), memory->spec, limits::kMaxProbes, centroids, lists));
-  }
-  const absl::Span<const float> given(centroids.as<float>(), lists * memory->spec.dimension);
-  const absl::Status built = given.empty() ? call.deployment.BuildIndex(memory, request.retrain(), progress)
-                                           : call.deployment.BuildIndexOn(memory, given, progress);
+  GivenRows rows;
+  RETURN_IF_ERROR(ReadGiven(request, memory->spec, rows));
+  const GivenParts given = rows.Parts(memory->spec);
+  const bool anew = !given.centroids.empty();
+  const absl::Status built = anew ? call.deployment.BuildIndexOn(memory, given, progress)
+                                  : call.deployment.BuildIndex(memory, request.retrain(), progress);
   RETURN_IF_ERROR(WithMemory(built, *memory));
   ASSIGN_OR_RETURN(const MemoryStatistics after, call.deployment.Statistics(memory));
-  const uint64_t sealed = RowsSealed(before, after, request.retrain() || lists > 0);
+  const uint64_t sealed = RowsSealed(before, after, request.retrain() || anew);
   (void)tell(Step({"done", sealed, sealed}));
   return absl::OkStatus();
 }

@@ -139,7 +139,7 @@ absl::Status ReadStoredKeys(const std::string& field, const v1::Vectors& vectors
 }
 
 absl::Status DecodeFinite(const std::string& field, const v1::Vectors& vectors, size_t dimension, size_t count,
-                          std::vector<char>& out) {
+                          std::vector<char>& out, float bound) {
   Dtype dtype = Dtype::kF32;
   RETURN_IF_ERROR(ReadDtype(absl::StrCat(field, ".dtype"), vectors.dtype(), dtype));
   RETURN_IF_ERROR(CheckShape(field, vectors, dimension, DtypeBytes(dtype), ""));
@@ -148,7 +148,7 @@ absl::Status DecodeFinite(const std::string& field, const v1::Vectors& vectors, 
   out.resize(count * dimension * sizeof(float));
   auto* rows = reinterpret_cast<float*>(out.data());
   DecodeVector(dtype, vectors.data().data(), count * dimension, rows);
-  return CheckRows(field, rows, count, dimension, std::numeric_limits<float>::max());
+  return CheckRows(field, rows, count, dimension, bound);
 }
 
 }  // namespace mneme

@@ -5,6 +5,7 @@
 #define MNEME_SERVER_CONVERT_KEYS_H_
 
 #include <cstddef>
+#include <limits>
 #include <string>
 #include <vector>
 
@@ -35,9 +36,10 @@ absl::Status EncodeStoredKeys(const std::string& field, AlignedBuffer rows, cons
 absl::Status ReadStoredKeys(const std::string& field, const v1::Vectors& vectors, const MemorySpec& spec,
                             size_t max_rows, AlignedBuffer& out, size_t& count);
 
-// [count x dimension] finite f32 of a VECTOR value or of given rows, without the bounds of keys.
+// [count x dimension] f32 of a VECTOR value or of given rows, each of magnitude at most `bound`: any that is finite,
+// without the bounds of keys.
 absl::Status DecodeFinite(const std::string& field, const v1::Vectors& vectors, size_t dimension, size_t count,
-                          std::vector<char>& out);
+                          std::vector<char>& out, float bound = std::numeric_limits<float>::max());
 
 }  // namespace mneme
 

@@ -24,6 +24,12 @@ absl::StatusOr<MemoryHandle> FindMemory(const Deployment& deployment, const std:
   return WithResource(WithReason(error, reason::kMemoryNotFound), kMemoryType, name);
 }
 
+absl::StatusOr<MemoryHandle> FindAgain(const Deployment& deployment, const MemoryRecord& memory) {
+  ASSIGN_OR_RETURN(MemoryHandle current, FindMemory(deployment, memory.spec.name));
+  if (current->number == memory.number) return current;
+  return absl::NotFoundError(absl::StrCat("memory \"", memory.spec.name, "\" was dropped and made anew meanwhile"));
+}
+
 absl::StatusOr<Version> ReadVersion(const Deployment& deployment, const MemoryHandle& memory,
                                     const std::string& bytes, const std::string& field) {
   if (bytes.empty()) return Version{};

@@ -14,6 +14,10 @@ namespace mneme {
 absl::StatusOr<MemoryHandle> FindMemory(const Deployment& deployment, const std::string& name,
                                         const std::string& field = "memory");
 
+// The memory that a call found before, for its next step: a client that reads slowly does not keep the data of a
+// dropped one. NOT_FOUND when it was dropped midway, not a short answer that looks whole (I6).
+absl::StatusOr<MemoryHandle> FindAgain(const Deployment& deployment, const MemoryRecord& memory);
+
 // The version that a read must see; no parts when `bytes` are empty. Errors as Deployment::DecodeVersion.
 absl::StatusOr<Version> ReadVersion(const Deployment& deployment, const MemoryHandle& memory, const std::string& bytes,
                                     const std::string& field = "at_least_version");

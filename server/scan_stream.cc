@@ -88,17 +88,11 @@ void ScanStream::NextPage() {
 absl::Status ScanStream::ReadPage() {
   RETURN_IF_ERROR(command_.limits.Check());
   v1::ScanResponse response;
-  ASSIGN_OR_RETURN(const MemoryHandle memory, FindAgain());
+  ASSIGN_OR_RETURN(const MemoryHandle memory, FindAgain(*deployment_, memory_));
   RETURN_IF_ERROR(ReadFittingPage(memory, response));
   ++pages_;
   last_page_ = response.next_page_token().empty() || pages_ == request_.page_limit();
   return SerializeMessage(response, &outgoing_);
-}
-
-absl::StatusOr<MemoryHandle> ScanStream::FindAgain() const {
-  ASSIGN_OR_RETURN(MemoryHandle current, FindMemory(*deployment_, memory_.spec.name));
-  if (current->number == memory_.number) return current;
-  return absl::NotFoundError(absl::StrCat("memory \"", memory_.spec.name, "\" was dropped and made anew meanwhile"));
 }
 
 absl::Status ScanStream::ReadFittingPage(const MemoryHandle& memory, v1::ScanResponse& response) {

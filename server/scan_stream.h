@@ -32,9 +32,6 @@ class ScanStream final : public grpc::ServerWriteReactor<grpc::ByteBuffer> {
   // Reads a page on a worker and starts its write.
   void NextPage();
   absl::Status ReadPage();
-  // The memory for one page: a client that reads slowly does not keep the data of a dropped one. NOT_FOUND when it was
-  // dropped midway, not a short answer that looks whole (I6).
-  absl::StatusOr<MemoryHandle> FindAgain() const;
   // Pages of large values may outgrow a message: halved until they fit.
   absl::Status ReadFittingPage(const MemoryHandle& memory, v1::ScanResponse& response);
   void End(const absl::Status& status) { Finish(record_.Finish(status)); }

@@ -1,6 +1,8 @@
 // `mneme build` and `mneme probe`.
 #include <algorithm>
 #include <memory>
+#include <string>
+#include <vector>
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
@@ -11,11 +13,20 @@
 #include "client/cli/selection.h"
 #include "client/cli/table.h"
 #include "client/cli/verbs.h"
+#include "common/index_choice.h"
 #include "common/limits.h"
 #include "common/status_macros.h"
 
 namespace mneme::cli {
 namespace {
+
+v1::Vectors RowsOf(const std::vector<float>& rows, uint32_t dimension) {
+  v1::Vectors vectors;
+  vectors.set_dimension(dimension);
+  vectors.set_dtype(v1::DTYPE_F32);
+  vectors.set_data(PackColumn(rows));
+  return vectors;
+}
 
 absl::Status Build(const v1::BuildIndexRequest& request, Session& session) {
   Progress progress(session.live(), "build " + request.memory(), "rows", 0);
@@ -38,26 +49,41 @@ absl::Status Build(const v1::BuildIndexRequest& request, Session& session) {
   return absl::OkStatus();
 }
 
-// The centroids of a `.faiss` file for a memory whose keys they can sort.
-absl::StatusOr<v1::Vectors> CentroidsFor(const std::string& name, const std::string& path, Session& session) {
-  ASSIGN_OR_RETURN(const v1::MemoryDescription memory, session.admin().GetMemory(name));
-  ASSIGN_OR_RETURN(const FaissCentroids file, ReadFaissCentroids(path));
+// Why a memory of index `choice` cannot take the product quantiser of a file; empty when it can.
+std::string WhyNotTaken(const FaissTraining& file, const IndexChoice& choice) {
+  const CodecChoice wanted{CodecKind::kPq, file.columns, file.bits};
+  if (!file.by_residual) return "it codes whole keys, not what parts them from their centroids";
+  if (choice.codec == wanted) return "";
+  return absl::StrCat("the memory's index is ", FormatIndexChoice(choice));
+}
+
+// Adds what a `.faiss` file has that the memory can use: centroids that can sort its keys, and the product quantiser
+// when that is the memory's own codec.
+absl::Status AddTraining(const std::string& path, Session& session, v1::BuildIndexRequest& request) {
+  ASSIGN_OR_RETURN(const v1::MemoryDescription memory, session.admin().GetMemory(request.memory()));
+  ASSIGN_OR_RETURN(const FaissTraining file, ReadFaissTraining(path));
   if (file.dimension != memory.dimension()) {
-    return absl::InvalidArgumentError(absl::StrCat("memory \"", name, "\" has dimension ", memory.dimension(),
-                                                   ", but ", path, " has ", file.dimension));
+    return absl::InvalidArgumentError(absl::StrCat("memory \"", request.memory(), "\" has dimension ",
+                                                   memory.dimension(), ", but ", path, " has ", file.dimension));
   }
   // Cosine is the inner product of unit keys.
   const bool by_distance = memory.metric() == v1::METRIC_L2;
   if (by_distance != (file.metric == v1::METRIC_L2)) {
-    return absl::InvalidArgumentError(
-        absl::StrCat("memory \"", name, "\" compares by ", by_distance ? "L2" : "inner product or cosine", ", but ",
-                     path, " by ", by_distance ? "inner product" : "L2"));
+    return absl::InvalidArgumentError(absl::StrCat("memory \"", request.memory(), "\" compares by ",
+                                                   by_distance ? "L2" : "inner product or cosine", ", but ", path,
+                                                   " by ", by_distance ? "inner product" : "L2"));
   }
-  v1::Vectors centroids;
-  centroids.set_dimension(file.dimension);
-  centroids.set_dtype(v1::DTYPE_F32);
-  centroids.set_data(PackColumn(file.centroids));
-  return centroids;
+  *request.mutable_centroids() = RowsOf(file.centroids, file.dimension);
+  if (file.columns == 0) return absl::OkStatus();
+  ASSIGN_OR_RETURN(const IndexChoice choice, ParseIndexChoice(memory.index(), memory.dimension()));
+  const std::string why = WhyNotTaken(file, choice);
+  if (why.empty()) {
+    *request.mutable_subvectors() = RowsOf(file.subvectors, file.dimension / file.columns);
+  } else {
+    session.Note(absl::StrCat("the product quantiser of ", path, " (PQ", file.columns, "x", file.bits,
+                              ") is left out: ", why, "; its codec is trained anew on these centroids"));
+  }
+  return absl::OkStatus();
 }
 
 struct ProbeOptions {
@@ -139,15 +165,14 @@ void AddBuild(Command app, Action& action) {
   verb.AddOption("memory", *name, "The memory's name").Required().Type("");
   verb.AddFlag("--retrain", *retrain, "Train anew even where nothing asks for it");
   auto centroids = std::make_shared<std::string>();
-  verb.AddOption("--centroids", *centroids, "Build on those of a trained FAISS IVFFlat index").Type("FILE.faiss");
+  verb.AddOption("--centroids", *centroids, "Build on those of a trained FAISS IVFFlat or IVFPQ index")
+      .Type("FILE.faiss");
   verb.WhenGiven([name, retrain, centroids, &action] {
     action = [name, retrain, centroids](Session& session) -> absl::Status {
       v1::BuildIndexRequest request;
       request.set_memory(*name);
       request.set_retrain(*retrain);
-      if (!centroids->empty()) {
-        ASSIGN_OR_RETURN(*request.mutable_centroids(), CentroidsFor(*name, *centroids, session));
-      }
+      if (!centroids->empty()) RETURN_IF_ERROR(AddTraining(*centroids, session, request));
       return Build(request, session);
     };
   });

@@ -1,4 +1,4 @@
-// `mneme export`: a memory as arrays, which import takes back.
+// `mneme export`: a memory as arrays, which import takes back, or its index as a file of FAISS.
 #include <filesystem>
 #include <fstream>
 #include <memory>
@@ -11,6 +11,8 @@
 #include "client/cli/bytes_file.h"
 #include "client/cli/columns.h"
 #include "client/cli/describe.h"
+#include "client/cli/exit_code.h"
+#include "client/cli/export_faiss.h"
 #include "client/cli/progress.h"
 #include "client/cli/selection.h"
 #include "client/cli/table.h"
@@ -23,6 +25,7 @@ namespace {
 struct ExportOptions {
   std::string memory;
   std::string folder;
+  std::string faiss;
   Selection selection;
 };
 
@@ -164,6 +167,8 @@ void RemovePartialFiles(const std::string& folder) {
 }
 
 absl::Status Export(const ExportOptions& options, Session& session) {
+  if (options.folder.empty() == options.faiss.empty()) return UsageError("export needs one of: --out; --faiss");
+  if (!options.faiss.empty()) return ExportFaiss({options.memory, options.faiss, options.selection}, session);
   ASSIGN_OR_RETURN(const v1::MemoryDescription memory, session.admin().GetMemory(options.memory));
   v1::CountRequest count_request;
   count_request.set_memory(options.memory);
@@ -204,10 +209,12 @@ void AddExport(Command app, Action& action) {
   Command verb = app.AddVerb("export", "Write a memory to arrays that import takes back", kEntries,
                              "  mneme export wiki --out backup/\n"
                              "  mneme import copy --keys backup/keys.npy --values backup/values.npy "
-                              "--ids backup/ids.npy");
+                              "--ids backup/ids.npy\n"
+                             "  mneme export wiki --faiss wiki.faiss");
   auto options = std::make_shared<ExportOptions>();
   verb.AddOption("memory", options->memory, "The memory's name").Required().Type("");
-  verb.AddOption("--out", options->folder, "Where keys.npy, values.npy, ids.npy, .. go").Required().Type("FOLDER");
+  verb.AddOption("--out", options->folder, "Where keys.npy, values.npy, ids.npy, .. go").Type("FOLDER");
+  verb.AddOption("--faiss", options->faiss, "One partition's index as FAISS's IVFFlat").Type("FILE.faiss");
   AddSelectionOptions(verb, options->selection);
   verb.WhenGiven([options, &action] {
     action = [options](Session& session) { return Export(*options, session); };

@@ -1,7 +1,6 @@
 // 1. The header of the inverted file, its number of lists.
-// 2. The quantiser: the centroids.
-// 3. What is left, walked over to its end: direct map, lists. So a file that was cut is told from a
-//    whole one.
+// 2. The quantiser: the centroids, a direct map, and of "IwPQ" the product quantiser.
+// 3. What is left, walked over to its end: the lists. So a file that was cut is told from a whole one.
 #include "client/cli/faiss_file.h"
 
 #include <filesystem>
@@ -22,6 +21,8 @@ constexpr int32_t kL2 = 1;
 constexpr uint8_t kNoMap = 0;
 constexpr uint8_t kArrayMap = 1;
 constexpr uint8_t kHashMap = 2;
+// Of a column of a product quantiser: those of 16 are the most that FAISS itself knows what to do with.
+constexpr uint64_t kMaxColumnBits = 16;
 // faiss::idx_t, and a pair of them in a hash map.
 constexpr uint64_t kIdBytes = 8;
 constexpr uint64_t kPairBytes = 16;
@@ -34,7 +35,7 @@ struct Header {
 
 class Reader {
  public:
-  static absl::StatusOr<FaissCentroids> Read(const std::string& path) {
+  static absl::StatusOr<FaissTraining> Read(const std::string& path) {
     std::error_code error;
     const auto kind = std::filesystem::status(path, error).type();
     if (kind == std::filesystem::file_type::not_found) return absl::NotFoundError(absl::StrCat(path, ": no such file"));
@@ -44,9 +45,12 @@ class Reader {
     Reader reader(path);
     reader.left_ = std::filesystem::file_size(path, error);
     if (error || !reader.file_) return absl::UnavailableError(absl::StrCat(path, " cannot be read"));
-    FaissCentroids found;
+    FaissTraining found;
     RETURN_IF_ERROR(reader.ReadIvf(found));
-    RETURN_IF_ERROR(reader.WalkLists(found.lists));
+    RETURN_IF_ERROR(reader.WalkDirectMap());
+    uint64_t code_bytes = uint64_t{found.dimension} * sizeof(float);
+    if (reader.has_codes_) RETURN_IF_ERROR(reader.ReadProductQuantiser(found, code_bytes));
+    RETURN_IF_ERROR(reader.WalkLists(found.lists, code_bytes));
     return found;
   }
 
@@ -99,11 +103,13 @@ class Reader {
     return absl::OkStatus();
   }
 
-  absl::Status ReadIvf(FaissCentroids& out) {
+  absl::Status ReadIvf(FaissTraining& out) {
     std::string kind;
     RETURN_IF_ERROR(Kind(kind));
-    if (kind != "IwFl") {
-      return Refused(absl::StrCat("an index of kind \"", absl::CEscape(kind), "\"; must be IVFFlat (\"IwFl\")"));
+    has_codes_ = kind == "IwPQ";
+    if (kind != "IwFl" && !has_codes_) {
+      return Refused(absl::StrCat("an index of kind \"", absl::CEscape(kind),
+                                  "\"; must be IVFFlat (\"IwFl\") or IVFPQ (\"IwPQ\")"));
     }
     RETURN_IF_ERROR(ReadHeader(header_));
     uint64_t lists = 0;
@@ -119,7 +125,7 @@ class Reader {
     return ReadQuantiser(out);
   }
 
-  absl::Status ReadQuantiser(FaissCentroids& out) {
+  absl::Status ReadQuantiser(FaissTraining& out) {
     std::string kind;
     RETURN_IF_ERROR(Kind(kind));
     if (kind != "IxF2" && kind != "IxFI" && kind != "IxFl") {
@@ -140,7 +146,7 @@ class Reader {
     return Bytes(out.centroids.data(), wanted * sizeof(float));
   }
 
-  absl::Status WalkLists(uint32_t lists) {
+  absl::Status WalkDirectMap() {
     uint8_t map = 0;
     uint64_t mapped = 0;
     RETURN_IF_ERROR(Item(map));
@@ -152,7 +158,40 @@ class Reader {
       RETURN_IF_ERROR(Item(mapped));
       RETURN_IF_ERROR(Skip(mapped, kPairBytes));
     }
-    const uint64_t code_bytes = static_cast<uint64_t>(header_.dimension) * sizeof(float);
+    return absl::OkStatus();
+  }
+
+  absl::Status ReadProductQuantiser(FaissTraining& out, uint64_t& code_bytes) {
+    uint8_t by_residual = 0;
+    uint64_t dimension = 0;
+    uint64_t columns = 0;
+    uint64_t bits = 0;
+    uint64_t components = 0;
+    RETURN_IF_ERROR(Item(by_residual));
+    RETURN_IF_ERROR(Item(code_bytes));
+    RETURN_IF_ERROR(Item(dimension));
+    RETURN_IF_ERROR(Item(columns));
+    RETURN_IF_ERROR(Item(bits));
+    RETURN_IF_ERROR(Item(components));
+    if (dimension != out.dimension || columns < 1 || columns > dimension || dimension % columns != 0 || bits < 1 ||
+        bits > kMaxColumnBits) {
+      return Damaged(absl::StrCat("its product quantiser has ", columns, " columns of ", bits, " bits for ", dimension,
+                                  " of ", out.dimension, " components"));
+    }
+    const uint64_t wanted = dimension << bits;
+    if (components != wanted || code_bytes != (columns * bits + 7) / 8) {
+      return Damaged(absl::StrCat("its product quantiser has ", components, " components, and codes of ", code_bytes,
+                                  " bytes; must have ", wanted, ", and ", (columns * bits + 7) / 8));
+    }
+    if (wanted * sizeof(float) > left_) return Damaged("ends too early");
+    out.by_residual = by_residual != 0;
+    out.columns = static_cast<uint32_t>(columns);
+    out.bits = static_cast<uint32_t>(bits);
+    out.subvectors.resize(wanted);
+    return Bytes(out.subvectors.data(), wanted * sizeof(float));
+  }
+
+  absl::Status WalkLists(uint32_t lists, uint64_t code_bytes) {
     std::string kind;
     RETURN_IF_ERROR(Kind(kind));
     if (kind == "il00") return CheckEnd(0);
@@ -206,10 +245,11 @@ class Reader {
   std::ifstream file_;
   uint64_t left_ = 0;  // bytes
   Header header_;
+  bool has_codes_ = false;
 };
 
 }  // namespace
 
-absl::StatusOr<FaissCentroids> ReadFaissCentroids(const std::string& path) { return Reader::Read(path); }
+absl::StatusOr<FaissTraining> ReadFaissTraining(const std::string& path) { return Reader::Read(path); }
 
 }  // namespace mneme::cli

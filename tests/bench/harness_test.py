@@ -1,10 +1,14 @@
 #!/usr/bin/python3
 """The pure parts of tests/bench/run: what a ratio, a recall and a bar are."""
 
+import importlib.machinery
+import importlib.util
+import json
 import pathlib
 import struct
 import sys
 import tempfile
+import types
 import unittest
 
 HERE = pathlib.Path(__file__).resolve().parent
@@ -12,7 +16,7 @@ sys.path[:0] = [str(HERE), str(HERE / "peer")]
 
 import ladder  # noqa: E402
 import numpy as np  # noqa: E402
-from harness import data, report, resident, server  # noqa: E402
+from harness import curves, data, report, resident, server  # noqa: E402
 
 
 class Ratios(unittest.TestCase):
@@ -83,6 +87,34 @@ class Tuning(unittest.TestCase):
             found = ladder.fewest(steps, lambda setting, least=least: setting[0] >= least)
             self.assertEqual(found, next(step for step in steps if step[0] >= least))
         self.assertIsNone(ladder.fewest(steps, lambda setting: False))
+
+
+class Curves(unittest.TestCase):
+    def point(self, entries, us):
+        asked = {str(k): {"us": us * k, "recall": 0.955} for k in curves.KS}
+        sizes = {"anonymous_bytes": 2e6, "mapped_bytes": 3e6, "disk_bytes": 4e6}
+        return {"entries": entries, "queries": asked, "build_seconds": 1.5, "restart_seconds": 0.25, **sizes}
+
+    def test_the_table_has_a_line_for_each_size_in_order(self):
+        lines = curves.table({"100000": self.point(100_000, 2), "9000": self.point(9_000, 1)}).splitlines()
+        self.assertEqual(len(lines), 4)
+        self.assertTrue(lines[2].startswith("| 9,000 | 10.0 (0.955) | 100.0 (0.955) | 1024.0 (0.955) | 1.50 | 0.25 |"))
+        self.assertTrue(lines[3].startswith("| 100,000 | 20.0 (0.955) |"))
+        self.assertEqual({line.count("|") for line in lines}, {lines[0].count("|")})
+
+    def test_points_are_kept_unless_the_settings_changed(self):
+        loader = importlib.machinery.SourceFileLoader("curves_program", str(HERE / "curves"))
+        program = importlib.util.module_from_spec(importlib.util.spec_from_loader(loader.name, loader))
+        loader.exec_module(program)
+        with tempfile.TemporaryDirectory() as folder:
+            path = pathlib.Path(folder) / "points.json"
+            settings = {"dimension": 16, "index": None, "rounds": 1, "seconds": 1.0}
+            path.write_text(json.dumps({"settings": settings, "points": {"9000": self.point(9_000, 1)}}))
+            options = types.SimpleNamespace(json=path, anew=False, **settings)
+            self.assertEqual(list(program.kept(options)["points"]), ["9000"])
+            for name, other in (("dimension", 32), ("index", "flat"), ("anew", True)):
+                changed = types.SimpleNamespace(**{**vars(options), name: other})
+                self.assertEqual(program.kept(changed)["points"], {})
 
 
 if __name__ == "__main__":

@@ -127,7 +127,7 @@ TEST_P(CodebookOf, TakesCentroidsThatWereTrainedElsewhere) {
   RandomKeys random(kSeed);
   const std::vector<float> sample = random.Normal(3000 * 12);
   const std::vector<float> centroids = random.Normal(25 * 12);
-  const auto codebook = Codebook::TrainOn(spec_, 42, sample, centroids);
+  const auto codebook = Codebook::TrainOn(spec_, 42, sample, {centroids, {}});
   ASSERT_TRUE(codebook.ok()) << codebook.status();
   ASSERT_TRUE((*codebook)->Save(scratch.File("codebook"), kIdentity).ok());
   const auto opened = Codebook::Open(scratch.File("codebook"), spec_, kIdentity);
@@ -145,10 +145,40 @@ TEST_P(CodebookOf, TakesCentroidsThatWereTrainedElsewhere) {
   EXPECT_GT((*opened)->mean_squared_residual(), 0.0);
   EXPECT_LT((*opened)->ProbesFor(10, 0.5), 25U);
   // More lists than keys are no error: they were not to be found among them.
-  EXPECT_TRUE(Codebook::TrainOn(spec_, 1, {sample.data(), 12 * 20}, centroids).ok());
+  EXPECT_TRUE(Codebook::TrainOn(spec_, 1, {sample.data(), 12 * 20}, {centroids, {}}).ok());
   for (const size_t components : {0, 13}) {
-    EXPECT_EQ(Codebook::TrainOn(spec_, 1, sample, {centroids.data(), components}).status().code(),
+    EXPECT_EQ(Codebook::TrainOn(spec_, 1, sample, {{centroids.data(), components}, {}}).status().code(),
               absl::StatusCode::kInvalidArgument);
+  }
+}
+
+TEST_P(CodebookOf, TakesAProductQuantiserThatWasTrainedElsewhere) {
+  const ScratchDirectory scratch;
+  RandomKeys random(kSeed);
+  const std::vector<float> sample = random.Normal(3000 * 12);
+  const std::vector<float> centroids = random.Normal(25 * 12);
+  for (const uint32_t bits : {4, 8}) {
+    IndexSpec spec = spec_;
+    spec.index.codec = {CodecKind::kPq, 3, bits};
+    const std::vector<float> subvectors = random.Normal(size_t{12} << bits);
+    const auto codebook = Codebook::TrainOn(spec, 42, sample, {centroids, subvectors});
+    ASSERT_TRUE(codebook.ok()) << codebook.status();
+    ASSERT_TRUE((*codebook)->Save(scratch.File("codebook"), kIdentity).ok());
+    const auto opened = Codebook::Open(scratch.File("codebook"), spec, kIdentity);
+    ASSERT_TRUE(opened.ok()) << opened.status();
+    ASSERT_NE((*opened)->codec(), nullptr);
+    const std::string parameters = (*opened)->codec()->Parameters();
+    ASSERT_EQ(parameters.size(), subvectors.size() * sizeof(float));
+    EXPECT_EQ(std::memcmp(parameters.data(), subvectors.data(), parameters.size()), 0);
+    // How far they err is measured, and more than what the sample itself would train.
+    const auto trained = Codebook::TrainOn(spec, 43, sample, {centroids, {}});
+    ASSERT_TRUE(trained.ok()) << trained.status();
+    EXPECT_GT((*opened)->CodeSlack(10, 0.95), (*trained)->CodeSlack(10, 0.95));
+    for (const CodecChoice other : {CodecChoice{CodecKind::kPq, 3, 12 - bits}, CodecChoice{CodecKind::kInt8, 0, 0}}) {
+      spec.index.codec = other;
+      EXPECT_EQ(Codebook::TrainOn(spec, 1, sample, {centroids, subvectors}).status().code(),
+                absl::StatusCode::kInvalidArgument);
+    }
   }
 }
 

@@ -274,6 +274,14 @@ std::vector<Call> Calls() {
   calls.push_back(MakeCall(admin + "DropAlias", drop_alias));
   calls.push_back(MakeCall(admin + "ListAliases", v1::ListAliasesRequest()));
   calls.push_back(MakeCall(admin + "GetStatistics", v1::GetStatisticsRequest()));
+  v1::BuildIndexRequest build;
+  build.set_memory("wiki");
+  *build.mutable_centroids() = F32({1, 2}, 2);
+  *build.mutable_subvectors() = F32({1, 2}, 1);
+  calls.push_back(MakeCall(admin + "BuildIndex", build));
+  v1::ExportIndexRequest exported;
+  exported.set_memory("wiki");
+  calls.push_back(MakeCall(admin + "ExportIndex", exported));
   v1::ProbeRecallRequest probe;
   probe.set_memory("wiki");
   probe.set_k(1);

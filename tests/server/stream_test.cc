@@ -434,6 +434,126 @@ TEST_F(StreamTest, AScanOfAMemoryThatIsDroppedMidwayIsNotFound) {
   }
 }
 
+class ExportTest : public StreamTest {
+ protected:
+  // 64 MiB of keys in an index: far more than a connection holds for a client that does not read.
+  ExportTest() {
+    EXPECT_TRUE(server_.Create("large", 1024).ok());
+    v1::InsertRequest insert;
+    insert.set_memory("large");
+    std::vector<float> keys(1024 * 1024, 0.5F);
+    for (size_t i = 0; i < keys.size(); i += 7) keys[i] = static_cast<float>(i % 1013);
+    *insert.mutable_entries()->mutable_keys() = F32(keys, 1024);
+    insert.mutable_entries()->mutable_values()->set_tokens(Column(std::vector<uint32_t>(1024, 1)));
+    for (int i = 0; i < 16; ++i) EXPECT_TRUE(server_.Insert(insert).ok());
+    // Any centroids do, and these cost no training.
+    v1::BuildIndexRequest build;
+    build.set_memory("large");
+    *build.mutable_centroids() = F32(std::vector<float>(1024 * 3, 0.5F), 1024);
+    grpc::ClientContext context;
+    auto reader = server_.admin->BuildIndex(&context, build);
+    v1::BuildIndexResponse step;
+    while (reader->Read(&step)) {
+    }
+    const grpc::Status built = reader->Finish();
+    EXPECT_TRUE(built.ok()) << built.error_message();
+  }
+  std::unique_ptr<grpc::ClientReader<v1::ExportIndexResponse>> Open(grpc::ClientContext& context) {
+    v1::ExportIndexRequest request;
+    request.set_memory("large");
+    return server_.admin->ExportIndex(&context, request);
+  }
+  uint64_t Leases() { return server_.server().deployment().leases().counts().live; }
+  // The lease of a call that has ended is given back, be it a moment later.
+  void ExpectNoLease() {
+    const auto end = std::chrono::steady_clock::now() + std::chrono::seconds(20);
+    while (Leases() > 0 && std::chrono::steady_clock::now() < end) std::this_thread::yield();
+    EXPECT_EQ(Leases(), 0U);
+  }
+};
+
+TEST_F(ExportTest, ComesInMessagesOfFourMebibytesAndGivesItsLeaseBack) {
+  grpc::ClientContext context;
+  auto reader = Open(context);
+  v1::ExportIndexResponse piece;
+  ASSERT_TRUE(reader->Read(&piece));
+  const v1::ExportedShape shape = piece.shape();
+  EXPECT_EQ(shape.dimension(), 1024U);
+  EXPECT_EQ(shape.metric(), v1::METRIC_L2);
+  EXPECT_EQ(shape.lists(), 3U);
+  EXPECT_EQ(shape.entries(), 16U * 1024);
+  EXPECT_FALSE(shape.version().empty());
+  EXPECT_EQ(Leases(), 1U);
+  size_t centroids = 0;
+  std::vector<uint64_t> sizes;
+  std::set<uint64_t> ids;
+  while (reader->Read(&piece)) {
+    EXPECT_FALSE(piece.has_shape());
+    EXPECT_LE(piece.ByteSizeLong(), 4U * 1024 * 1024);
+    EXPECT_EQ(piece.keys().size(), piece.ids().size() / 8 * 4096);
+    centroids += piece.centroids().size();
+    for (const uint64_t size : Items<uint64_t>(piece.list_sizes())) sizes.push_back(size);
+    for (const uint64_t id : Items<uint64_t>(piece.ids())) EXPECT_TRUE(ids.insert(id).second);
+  }
+  const grpc::Status status = reader->Finish();
+  EXPECT_TRUE(status.ok()) << status.error_message();
+  EXPECT_EQ(centroids, 3U * 4096);
+  ASSERT_EQ(sizes.size(), 3U);
+  EXPECT_EQ(sizes[0] + sizes[1] + sizes[2], ids.size());
+  EXPECT_EQ(ids.size(), 16U * 1024);
+  ExpectNoLease();
+}
+
+TEST_F(ExportTest, OfAMemoryThatIsDroppedMidwayEndsAsOneThatIsGone) {
+  grpc::ClientContext context;
+  auto reader = Open(context);
+  v1::ExportIndexResponse piece;
+  ASSERT_TRUE(reader->Read(&piece));
+  v1::DropMemoryRequest drop;
+  drop.set_memory("large");
+  v1::DropMemoryResponse dropped;
+  ASSERT_TRUE(TestServer::Call(&v1::AdminService::Stub::DropMemory, *server_.admin, drop, &dropped).ok());
+  size_t pieces = 1;
+  while (reader->Read(&piece)) ++pieces;
+  const grpc::Status status = reader->Finish();
+  EXPECT_LT(pieces, 17U) << "the client was held back when the memory went";
+  EXPECT_EQ(status.error_code(), grpc::StatusCode::NOT_FOUND) << status.error_message();
+  EXPECT_EQ(DetailOf(status).resource, "large");
+  ExpectNoLease();
+}
+
+TEST_F(ExportTest, EndsWithTheCallAndWithItsDeadline) {
+  for (const bool cancel : {true, false}) {
+    grpc::ClientContext context;
+    if (!cancel) context.set_deadline(std::chrono::system_clock::now() + std::chrono::milliseconds(300));
+    auto reader = Open(context);
+    v1::ExportIndexResponse piece;
+    ASSERT_TRUE(reader->Read(&piece));
+    if (cancel) context.TryCancel();
+    // Nobody reads: only the deadline ends it.
+    ExpectNoLease();
+    while (reader->Read(&piece)) {
+    }
+    EXPECT_EQ(reader->Finish().error_code(),
+              cancel ? grpc::StatusCode::CANCELLED : grpc::StatusCode::DEADLINE_EXCEEDED);
+  }
+}
+
+TEST_F(ExportTest, ALeaseThatEndedMeanwhileEndsTheExport) {
+  grpc::ClientContext context;
+  auto reader = Open(context);
+  v1::ExportIndexResponse piece;
+  ASSERT_TRUE(reader->Read(&piece));
+  const auto memory = server_.server().deployment().FindMemory("large");
+  ASSERT_TRUE(memory.ok());
+  server_.server().deployment().leases().EndAllOf((*memory)->number);
+  while (reader->Read(&piece)) {
+  }
+  const grpc::Status status = reader->Finish();
+  EXPECT_EQ(status.error_code(), grpc::StatusCode::FAILED_PRECONDITION) << status.error_message();
+  EXPECT_EQ(DetailOf(status).reason, "LEASE_EXPIRED");
+}
+
 TEST_F(StreamTest, ADryRunTellsWhatADeletionWouldTakeAndTakesNothing) {
   ASSERT_TRUE(server_.Insert(GoodInsert("wiki")).ok());
   v1::DeleteRequest request;

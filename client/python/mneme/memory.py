@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import time
 from typing import Any, Callable, Iterable, Iterator, Mapping, Optional
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from . import calls, errors, leasing, masks, requests, results, splitting, streams, wire, working
+from . import calls, errors, exporting, leasing, masks, requests, results, splitting, streams, wire, working
 from ._proto import admin_pb2, memory_pb2
 from .asking import Asking, Partitions
 
@@ -358,19 +359,41 @@ class Memory(Asking, masks.WithMasks):
         progress: Optional[Callable[[str, int, int], None]] = None,
         timeout: Optional[float] = None,
         centroids: Optional[ArrayLike] = None,
+        subvectors: Optional[ArrayLike] = None,
     ) -> None:
         """Seals the tail and brings the index up to date; returns when it is. `progress(stage, done, total)`.
 
         With `centroids`, [lists, dimension], all of it is built anew on these instead of trained ones;
-        FailedPrecondition when no partition is long enough for an index.
+        FailedPrecondition when no partition is long enough for an index. `subvectors`, beside them in a memory of
+        `pq:M`: those of its product quantiser, [M * 256, dimension / M], column by column (`pq:Mx4`: M * 16).
         """
         try:
             request = admin_pb2.BuildIndexRequest(memory=self.name, retrain=retrain)
             if centroids is not None:
-                request.centroids.CopyFrom(wire.vectors(centroids, "centroids"))
+                wire.vectors(centroids, "centroids", request.centroids)
+            if subvectors is not None:
+                wire.vectors(subvectors, "subvectors", request.subvectors)
             for step in self._admin.BuildIndex(request, timeout=timeout):
                 if progress:
                     progress(step.stage, step.rows_done, step.rows_total)
+        except errors.grpc.RpcError as error:
+            raise errors.from_rpc_error(error) from None
+
+    def export_index(
+        self,
+        path: "os.PathLike[str] | str",
+        *,
+        partition: int = 0,
+        version: bytes = b"",
+        progress: Optional[Callable[[int, int], None]] = None,
+        timeout: Optional[float] = None,
+    ) -> exporting.ExportedIndex:
+        """Writes the index of a partition as an IVFFlat index, which `faiss.read_index(path)` opens: its centroids, and
+        each live entry's id and key in its list, of one version of each shard, at least `version`. Returns rows, lists
+        and the version. `progress(rows, total)`. FailedPrecondition: it has no index yet, so `build()` first."""
+        request = admin_pb2.ExportIndexRequest(memory=self.name, partition=partition, at_least_version=version)
+        try:
+            return exporting.write(self._admin.ExportIndex(request, timeout=timeout), path, progress)
         except errors.grpc.RpcError as error:
             raise errors.from_rpc_error(error) from None
 

@@ -11,7 +11,7 @@ from typing import Any
 from . import machine
 from .report import NotAvailable
 
-PACKAGES = ["numpy", "faiss-cpu", "hnswlib", "usearch", "milvus-lite", "pymilvus", "chromadb"]
+PACKAGES = ["numpy", "faiss-cpu", "hnswlib", "usearch", "milvus-lite", "pymilvus", "chromadb", "matplotlib"]
 HERE = pathlib.Path(__file__).resolve().parents[1] / "peer"
 THREADS = 2
 

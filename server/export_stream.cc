@@ -1,0 +1,120 @@
+#include "server/export_stream.h"
+
+#include <algorithm>
+
+#include "absl/types/span.h"
+#include "common/limits.h"
+#include "common/status_macros.h"
+#include "server/convert_columns.h"
+#include "server/find_memory.h"
+#include "server/raw_message.h"
+
+namespace mneme {
+
+ExportStream* ExportStream::Start(FrontEnd& front_end, const RpcMethod& method, grpc::CallbackServerContext* context,
+                                  const grpc::ByteBuffer* request) {
+  auto* stream = new ExportStream(front_end, method, context);
+  const absl::Status status = Guard([&] { return stream->Prepare(*request); });
+  if (status.ok()) {
+    stream->NextPiece(front_end.long_calls());
+  } else {
+    stream->End(status);
+  }
+  return stream;
+}
+
+ExportStream::ExportStream(FrontEnd& front_end, const RpcMethod& method, grpc::CallbackServerContext* context)
+    : front_end_(front_end), record_(front_end, method), limits_(LimitsOf(*context, cancelled_)) {}
+
+absl::Status ExportStream::Prepare(const grpc::ByteBuffer& bytes) {
+  RETURN_IF_ERROR(limits_.Check());
+  RETURN_IF_ERROR(ParseMessage(bytes, &request_));
+  ASSIGN_OR_RETURN(deployment_, front_end_.deployment());
+  ASSIGN_OR_RETURN(const MemoryHandle memory, FindMemory(*deployment_, request_.memory()));
+  memory_ = *memory;
+  command_.limits = limits_;
+  command_.partitions.partitions = {request_.partition()};
+  ASSIGN_OR_RETURN(command_.at_least, ReadVersion(*deployment_, memory, request_.at_least_version()));
+  return absl::OkStatus();
+}
+
+void ExportStream::NextPiece(CallPool& pool) {
+  const absl::Status accepted = pool.Submit([this] {
+    const absl::Status status = Guard([this] { return ReadPiece(); });
+    if (status.ok()) {
+      StartWrite(&outgoing_);
+    } else {
+      End(WithMemory(status, memory_));
+    }
+  });
+  if (!accepted.ok()) End(accepted);
+}
+
+absl::Status ExportStream::ReadPiece() {
+  RETURN_IF_ERROR(limits_.Check());
+  v1::ExportIndexResponse response;
+  if (export_ == nullptr) {
+    RETURN_IF_ERROR(Open(*response.mutable_shape()));
+  } else {
+    ASSIGN_OR_RETURN(const LeaseHandle lease, Renew());
+    FillPiece(*lease, response);
+  }
+  last_piece_ = sizes_ == export_->lists() && entries_ == export_->entries();
+  return SerializeMessage(response, &outgoing_);
+}
+
+absl::Status ExportStream::Open(v1::ExportedShape& shape) {
+  ASSIGN_OR_RETURN(const MemoryHandle memory, FindAgain(*deployment_, memory_));
+  ASSIGN_OR_RETURN(const Leases::Granted granted, deployment_->AcquireLease(memory, command_, limits::kMaxLeaseMs));
+  lease_ = granted.id;
+  ASSIGN_OR_RETURN(const LeaseHandle lease, deployment_->leases().Find(lease_, *memory));
+  ASSIGN_OR_RETURN(export_, IndexExport::New(memory_.spec, *lease, limits_));
+  shape.set_dimension(memory_.spec.dimension);
+  shape.set_metric(memory_.spec.metric == Metric::kL2 ? v1::METRIC_L2 : v1::METRIC_INNER_PRODUCT);
+  shape.set_lists(export_->lists());
+  shape.set_entries(export_->entries());
+  shape.set_version(deployment_->EncodeVersion(granted.version));
+  return absl::OkStatus();
+}
+
+absl::StatusOr<LeaseHandle> ExportStream::Renew() const {
+  const absl::StatusOr<int64_t> renewed = deployment_->leases().Renew(lease_, limits::kMaxLeaseMs);
+  if (renewed.ok()) return deployment_->leases().Find(lease_, memory_);
+  // The drop of a memory ends its leases.
+  RETURN_IF_ERROR(FindAgain(*deployment_, memory_).status());
+  return renewed.status();
+}
+
+void ExportStream::FillPiece(const Lease& lease, v1::ExportIndexResponse& response) {
+  const size_t key_bytes = memory_.spec.dimension * sizeof(float);
+  if (centroids_ < export_->lists()) {
+    const uint64_t end = std::min<uint64_t>(export_->lists(), centroids_ + limits::kExportPieceBytes / key_bytes);
+    for (; centroids_ < end; ++centroids_) {
+      response.mutable_centroids()->append(reinterpret_cast<const char*>(export_->Centroid(lease, centroids_)),
+                                           key_bytes);
+    }
+  } else if (sizes_ < export_->lists()) {
+    const auto sizes = absl::MakeConstSpan(export_->list_sizes()).subspan(sizes_, limits::kExportPieceBytes / 8);
+    WriteColumn(sizes, response.mutable_list_sizes());
+    sizes_ += sizes.size();
+  } else {
+    const IndexExport::Rows rows = export_->Next(lease, limits::kExportPieceBytes / (key_bytes + sizeof(EntryId)));
+    WriteColumn(rows.ids, response.mutable_ids());
+    WriteColumn(rows.keys, response.mutable_keys());
+    entries_ += rows.ids.size();
+  }
+}
+
+void ExportStream::OnWriteDone(bool ok) {
+  if (!ok) return End(absl::CancelledError("the client is gone"));
+  if (last_piece_) return End(absl::OkStatus());
+  outgoing_.Clear();
+  NextPiece(front_end_.calls());
+}
+
+void ExportStream::End(const absl::Status& status) {
+  if (!lease_.empty()) (void)deployment_->leases().Release(lease_);
+  Finish(record_.Finish(status));
+}
+
+}  // namespace mneme
