@@ -76,8 +76,8 @@ uint64_t RamBytesOf(const Tail::Snapshot::Part& part);
 // The first row of the chunk of a part.
 Row FirstRowOf(const Tail::Snapshot::Part& part);
 
-// The lists of the tail's rows, which may be fewer or more than those of the snapshot; null until they were set. What is
-// set is lost when the snapshot is empty. Any thread.
+// The lists of the tail's rows, which may be fewer or more than those of the snapshot; null until they were set. An
+// empty snapshot keeps none. Any thread.
 std::shared_ptr<const TailLists> ListsOf(const Tail::Snapshot& tail);
 void SetListsOf(const Tail::Snapshot& tail, std::shared_ptr<const TailLists> lists);
 

@@ -96,7 +96,8 @@ TEST_F(TailListsTest, TellWhichRowsOfAListLieInARange) {
   tail_.Append(entries_, 0, 1000);
   SortTail(Version(), kSpec, 1);
   const auto lists = CurrentListsOf(Version());
-  for (const auto& [first, end] : std::vector<std::pair<Row, Row>>{{0, 1000}, {0, 1}, {999, 1000}, {250, 600}, {5, 5}}) {
+  const std::vector<std::pair<Row, Row>> ranges = {{0, 1000}, {0, 1}, {999, 1000}, {250, 600}, {5, 5}};
+  for (const auto& [first, end] : ranges) {
     size_t found = 0;
     for (uint32_t list = 0; list < codebook_->lists(); ++list) {
       for (const uint32_t row : lists->Within(list, first, end)) {
