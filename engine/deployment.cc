@@ -195,7 +195,7 @@ absl::StatusOr<std::unique_ptr<Deployment>> Deployment::Open(DeploymentOptions o
   for (const auto& shard : state->shards) {
     for (const PartitionKey& key : shard->AwakeKeys()) {
       ASSIGN_OR_RETURN(const auto published, shard->PublishedOf(key));
-      const bool sealable = published->tail_rows >= options.thresholds.seal_rows;
+      const bool sealable = published->tail_rows >= options.thresholds.SealRows(*published->version);
       if (sealable || !published->segments.empty()) state->maintenance->Wake(shard->number(), key, Urgency::kSoon);
       if (!published->segments.empty()) state->maintenance->Wake(shard->number(), key, Urgency::kUnsorted);
     }

@@ -30,7 +30,9 @@ uint64_t MostSampleRows(const IndexSpec& spec) {
 
 class Build {
  public:
-  explicit Build(const BuildRequest& request) : request_(request) {}
+  explicit Build(const BuildRequest& request) : request_(request) {
+    if (request.sorted != nullptr) sorted_ = request.sorted->ListOfEachRow();
+  }
 
   absl::StatusOr<BuiltSegment> Run() {
     if (request_.codebook != nullptr) return Write(request_.codebook);
@@ -71,8 +73,11 @@ class Build {
     return built;
   }
 
-  // The list that a merged segment has the row in.
+  // The list that the tail or a merged segment has the row in.
   std::optional<uint32_t> ListOf(Row row) const {
+    if (request_.sorted != nullptr && row >= request_.sorted->first_row && row < request_.sorted->end_row) {
+      return sorted_[row - request_.sorted->first_row];
+    }
     for (const auto& segment : request_.merged) {
       if (row < segment->first_row() || row >= segment->end_row()) continue;
       const std::optional<size_t> position = segment->PositionOf(row);
@@ -131,6 +136,7 @@ class Build {
   }
 
   const BuildRequest& request_;
+  std::vector<uint32_t> sorted_;  // of the rows of request_.sorted
 };
 
 }  // namespace

@@ -11,6 +11,7 @@
 #include "engine/commands.h"
 #include "engine/index_files.h"
 #include "engine/partition_index.h"
+#include "index/tail_lists.h"
 #include "storage/entry_store.h"
 
 namespace mneme {
@@ -27,6 +28,7 @@ struct BuildRequest {
   GivenParts given = {};                       // of that codebook; without centroids k-means finds them
   // Segments of that codebook which hold some of the rows: these keep their lists.
   std::vector<std::shared_ptr<const Segment>> merged;
+  std::shared_ptr<const TailLists> sorted;  // rows that are in lists of that codebook already; may be null
   std::function<bool(const BuildProgress&)> progress;  // may be empty; false cancels
 };
 

@@ -16,8 +16,8 @@
 namespace mneme {
 namespace {
 
-// The background thread yields to searches and writes.
-constexpr int kNice = 10;
+// The background thread yields to searches and writes: so much nicer than they are.
+constexpr int kNicer = 10;
 // How often waiting reads are checked for their deadline.
 constexpr std::chrono::milliseconds kTick(50);
 // A load of which nothing came for so long is over, or its client is gone: what came is sealed.
@@ -114,7 +114,8 @@ void Maintenance::Wake(uint32_t shard, const PartitionKey& key, Urgency urgency)
 
 void Maintenance::Run() {
   // Per-thread on Linux: only this thread becomes nicer.
-  setpriority(PRIO_PROCESS, static_cast<id_t>(syscall(SYS_gettid)), kNice);
+  const id_t thread = static_cast<id_t>(syscall(SYS_gettid));
+  setpriority(PRIO_PROCESS, thread, getpriority(PRIO_PROCESS, thread) + kNicer);
   while (true) {
     std::set<std::pair<uint32_t, PartitionKey>> due;
     {
@@ -150,7 +151,7 @@ void Maintenance::WorkIfDue(Shard& shard, const PartitionKey& key) {
   const auto& partition = *published;
   const bool flat = partition->version->codebook == nullptr && partition->live_rows < thresholds_.flat_rows &&
                     partition->tail_rows < thresholds_.LongTailRows();
-  if (partition->tail_rows >= thresholds_.seal_rows && !flat) {
+  if (partition->tail_rows >= thresholds_.SealRows(*partition->version) && !flat) {
     InBackground(shard, key, [&](const Progress& progress) { return Build(shard, key, /*retrain=*/false, progress); });
   } else if (!partition->segments.empty()) {
     InBackground(shard, key, [&](const Progress& progress) {
@@ -250,6 +251,7 @@ absl::StatusOr<bool> Maintenance::Seal(Shard& shard, const PartitionKey& key, co
                     .codebook = plan.codebook,
                     .given = training.given,
                     .merged = plan.codebook == nullptr ? Segments() : partition->version->segments,
+                    .sorted = plan.codebook == nullptr ? nullptr : CurrentListsOf(*partition->version),
                     // Reads that wait for a version keep their deadlines while this takes its time.
                     .progress = [&](const BuildProgress& done) {
                       ExpireWaiters();

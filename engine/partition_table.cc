@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <utility>
 
-#include "common/limits.h"
+#include "engine/index_thresholds.h"
 
 namespace mneme {
 
@@ -34,7 +34,7 @@ MemoryStatistics StatisticsOf(const PublishedPartition& partition) {
   statistics.drift = partition.drift;
   statistics.evicted = partition.removed.evicted;
   statistics.expired = partition.removed.expired;
-  statistics.unsealed_partitions = partition.tail_rows >= limits::kSealRows ? 1 : 0;
+  statistics.unsealed_partitions = partition.tail_rows >= IndexThresholds().SealRows(version) ? 1 : 0;
   return statistics;
 }
 

@@ -330,7 +330,8 @@ void Shard::Publish(const std::vector<PartitionKey>& changed, Sequence sequence)
   for (size_t i = 0; i < changed.size(); ++i) {
     PartitionIndex& partition = *partitions_.at(changed[i]);
     expiries_.Note(changed[i], partition.TakeLeastExpiry());
-    const bool due = partition.TakeCompactionHint() || published[i]->tail_rows >= thresholds_.seal_rows;
+    const bool sealable = published[i]->tail_rows >= thresholds_.SealRows(*published[i]->version);
+    const bool due = partition.TakeCompactionHint() || sealable;
     const Urgency urgency = partition.TakeLoad() ? Urgency::kAfterLoad : Urgency::kSoon;
     if (due_ == nullptr) continue;
     if (due) due_(number_, changed[i], urgency);

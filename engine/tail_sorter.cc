@@ -1,8 +1,16 @@
 #include "engine/tail_sorter.h"
 
+#include <chrono>
+
 #include "index/tail_lists.h"
 
 namespace mneme {
+namespace {
+
+// Between two looks: under a stream of writes each then sorts more rows at once, and those that wait are few still.
+constexpr std::chrono::milliseconds kRest(10);
+
+}  // namespace
 
 TailSorter::TailSorter(std::vector<Shard*> shards, std::function<MemoryHandle(MemoryNumber)> find_memory)
     : shards_(std::move(shards)), find_memory_(std::move(find_memory)), thread_([this] { Run(); }) {}
@@ -42,6 +50,8 @@ void TailSorter::Run() {
       if (memory == nullptr || !published.ok() || *published == nullptr) continue;
       SortTail(*(*published)->version, MakeIndexSpec(memory->spec), PartitionIndex::kUnsortedRows);
     }
+    MutexLock lock(&mutex_);
+    woken_.AwaitFor(&mutex_, kRest, [this]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) { return stopping_; });
   }
 }
 

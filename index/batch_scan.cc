@@ -6,7 +6,6 @@
 #include <limits>
 
 #include "absl/strings/str_cat.h"
-#include "common/aligned_buffer.h"
 #include "common/limits.h"
 #include "common/status_macros.h"
 #include "index/kernels/scan_distance.h"
@@ -18,6 +17,9 @@ namespace {
 constexpr size_t kPieceBytes = 128 * 1024;
 constexpr size_t kMinPieceRows = 16;
 constexpr size_t kMaxPieceRows = 1024;
+// Rows that lie anywhere are asked for so many ahead of the one that is copied: a miss of all caches takes as long.
+constexpr size_t kPrefetchedRows = 8;
+constexpr size_t kCacheLine = 64;
 // Distances between two questions whether to stop: about a tenth of a millisecond.
 constexpr size_t kPairsBetweenStops = 65'536;
 
@@ -85,7 +87,6 @@ struct BatchScan::Group {
 };
 
 void BatchScan::ScanPiece(const Piece& piece, absl::Span<const uint32_t> queries) {
-  const ScanBlock& block = blocks_[piece.block];
   const float* vectors = unit_queries_.empty() ? request_.queries : unit_queries_.data();
   for (size_t start = 0; start < queries.size(); start += kScanQueries) {
     const absl::Span<const uint32_t> members = queries.subspan(start, kScanQueries);
@@ -101,10 +102,13 @@ void BatchScan::ScanPiece(const Piece& piece, absl::Span<const uint32_t> queries
       if (q >= group.taken || selected_[s] >= costs) continue;
       CandidateCollector& collector = collectors_[members[q]];
       const float cost = costs_[selected_[s]];
-      const size_t i = selected_[s] / group.width;
-      const size_t position = piece.positions == nullptr ? piece.first + i : piece.positions[i];
       // The cut may have fallen since the group began; only then ask what costs memory accesses.
-      if (collector.Wants(cost) && Admits(block, position, members[q])) collector.Offer(cost, piece.block, position);
+      if (!collector.Wants(cost)) continue;
+      const size_t i = selected_[s] / group.width;
+      const RowPlace place = piece.places == nullptr
+                                 ? RowPlace{piece.block, static_cast<uint32_t>(piece.first + i)}
+                                 : piece.places[i];
+      if (Admits(blocks_[place.block], place.position, members[q])) collector.Offer(cost, place.block, place.position);
     }
   }
 }
@@ -120,8 +124,7 @@ absl::Status BatchScan::ScanCodes(const IndexVersion& version, const RowBlock& r
                                   const CodeQueries& prepared, absl::Span<const uint32_t> queries,
                                   absl::Span<const float> bases) {
   if (rows.count == 0 || queries.empty()) return absl::OkStatus();
-  const uint32_t number = static_cast<uint32_t>(blocks_.size());
-  blocks_.push_back({rows, &version});
+  const uint32_t number = AddBlock(version, rows);
   const size_t block_bytes = version.codebook->codec()->block_bytes();
   const size_t piece_blocks = CodeBlocks(std::max<size_t>(1, kPieceBytes * kCodeBlockRows / block_bytes));
   const size_t piece_rows = piece_blocks * kCodeBlockRows;
@@ -175,8 +178,7 @@ void BatchScan::AllowSlack(double slack, double floor) {
 
 absl::Status BatchScan::Scan(const IndexVersion& version, const RowBlock& rows, absl::Span<const uint32_t> queries) {
   if (rows.count == 0 || queries.empty()) return absl::OkStatus();
-  const uint32_t number = static_cast<uint32_t>(blocks_.size());
-  blocks_.push_back({rows, &version});
+  const uint32_t number = AddBlock(version, rows);
   for (size_t first = 0; first < rows.count; first += piece_rows_) {
     const size_t count = std::min(piece_rows_, rows.count - first);
     RETURN_IF_ERROR(AskToStop(count * queries.size()));
@@ -187,27 +189,35 @@ absl::Status BatchScan::Scan(const IndexVersion& version, const RowBlock& rows, 
   return absl::OkStatus();
 }
 
-absl::Status BatchScan::ScanRows(const IndexVersion& version, const RowBlock& rows,
-                                 absl::Span<const uint32_t> positions, absl::Span<const uint32_t> queries) {
-  if (positions.empty() || queries.empty()) return absl::OkStatus();
-  const uint32_t number = static_cast<uint32_t>(blocks_.size());
+uint32_t BatchScan::AddBlock(const IndexVersion& version, const RowBlock& rows) {
   blocks_.push_back({rows, &version});
+  return static_cast<uint32_t>(blocks_.size() - 1);
+}
+
+absl::Status BatchScan::ScanRows(absl::Span<const RowPlace> places, absl::Span<const uint32_t> queries) {
+  if (places.empty() || queries.empty()) return absl::OkStatus();
   const size_t key_bytes = shape_.KeyBytes();
-  AlignedBuffer keys(std::min(piece_rows_, positions.size()) * key_bytes);
-  std::vector<float> norms;
-  for (size_t first = 0; first < positions.size(); first += piece_rows_) {
-    const size_t count = std::min(piece_rows_, positions.size() - first);
+  const auto key_of = [&](size_t i) { return blocks_[places[i].block].rows.keys + places[i].position * key_bytes; };
+  const auto prefetch = [&](size_t i) {
+    for (size_t line = 0; line < key_bytes; line += kCacheLine) __builtin_prefetch(key_of(i) + line);
+  };
+  gathered_keys_.Resize(std::min(piece_rows_, places.size()) * key_bytes);
+  for (size_t first = 0; first < places.size(); first += piece_rows_) {
+    const size_t count = std::min(piece_rows_, places.size() - first);
     RETURN_IF_ERROR(AskToStop(count * queries.size()));
-    norms.clear();
+    gathered_norms_.clear();
+    for (size_t i = 0; i < std::min(count, kPrefetchedRows); ++i) prefetch(first + i);
     for (size_t i = 0; i < count; ++i) {
-      const uint32_t position = positions[first + i];
-      std::memcpy(keys.data() + i * key_bytes, rows.keys + position * key_bytes, key_bytes);
-      if (rows.inverse_norms != nullptr) norms.push_back(rows.inverse_norms[position]);
+      if (i + kPrefetchedRows < count) prefetch(first + i + kPrefetchedRows);
+      const RowPlace& place = places[first + i];
+      std::memcpy(gathered_keys_.data() + i * key_bytes, key_of(first + i), key_bytes);
+      const RowBlock& rows = blocks_[place.block].rows;
+      if (rows.inverse_norms != nullptr) gathered_norms_.push_back(rows.inverse_norms[place.position]);
     }
-    const float* const norms_of_piece = norms.empty() ? nullptr : norms.data();
-    ScanPiece({number, keys.data(), norms_of_piece, 0, count, positions.data() + first}, queries);
+    const float* const norms = gathered_norms_.empty() ? nullptr : gathered_norms_.data();
+    ScanPiece({0, gathered_keys_.data(), norms, 0, count, places.data() + first}, queries);
   }
-  rows_scanned_ += positions.size() * queries.size();
+  rows_scanned_ += places.size() * queries.size();
   return absl::OkStatus();
 }
 

@@ -8,6 +8,7 @@
 
 #include "absl/status/status.h"
 #include "absl/types/span.h"
+#include "common/aligned_buffer.h"
 #include "index/candidate_collector.h"
 #include "index/codec.h"
 #include "index/search.h"
@@ -23,9 +24,10 @@ class BatchScan {
   // Scans one block for the queries of these numbers. Returns what the request's `stop` returned when it was not OK.
   absl::Status Scan(const IndexVersion& version, const RowBlock& rows, absl::Span<const uint32_t> queries);
 
-  // Scans the rows at `positions` of a block, ascending, which the request's filter is known to accept.
-  absl::Status ScanRows(const IndexVersion& version, const RowBlock& rows, absl::Span<const uint32_t> positions,
-                        absl::Span<const uint32_t> queries);
+  // Makes a block known whose rows are then scanned by their places; its number.
+  uint32_t AddBlock(const IndexVersion& version, const RowBlock& rows);
+  // Scans single rows of blocks that were added, wherever they lie.
+  absl::Status ScanRows(absl::Span<const RowPlace> places, absl::Span<const uint32_t> queries);
 
   // Scans the codes of one list, whose rows are `rows`, for these queries: bases[i] is the cost of query queries[i] and
   // the list's centroid. Answers are approximate from then on.
@@ -51,14 +53,14 @@ class BatchScan {
   struct Group;
   bool AdmitsAll(const ScanBlock& block) const;
   void TakeHits(uint32_t block, size_t first, uint32_t query, const CodeHits& hits);
-  // A run of keys side by side: key i is that of position positions[i] of the block, or first + i without positions.
+  // A run of keys side by side: key i is that of places[i], or of position first + i of `block` without places.
   struct Piece {
     uint32_t block = 0;
     const char* keys = nullptr;
     const float* inverse_norms = nullptr;
     size_t first = 0;
     size_t count = 0;
-    const uint32_t* positions = nullptr;
+    const RowPlace* places = nullptr;
   };
   void ScanPiece(const Piece& piece, absl::Span<const uint32_t> queries);
   bool Admits(const ScanBlock& block, size_t position, uint32_t query) const;
@@ -72,6 +74,8 @@ class BatchScan {
   std::vector<CandidateCollector> collectors_;  // one per query
   std::vector<float> costs_;
   std::vector<uint32_t> selected_;
+  AlignedBuffer gathered_keys_;  // of one piece
+  std::vector<float> gathered_norms_;
   std::vector<float> hit_costs_;  // [kCodeQueries x piece]
   std::vector<uint32_t> hit_rows_;
   bool used_codes_ = false;

@@ -138,12 +138,12 @@ void CandidateCollector::Refine(size_t count) {
   for (size_t first = 0; first < count; first += kRerankBatch) {
     const size_t batch = std::min(kRerankBatch, count - first);
     for (size_t i = 0; i < batch; ++i) {
-      const Place& place = places_[first + i];
+      const RowPlace& place = places_[first + i];
       keys[i] = blocks_[place.block].rows.keys + place.position * shape_.KeyBytes();
     }
     ExactScores(shape_, query_, keys, batch, scores);
     for (size_t i = 0; i < batch; ++i) {
-      const Place& place = places_[first + i];
+      const RowPlace& place = places_[first + i];
       const ScanBlock& block = blocks_[place.block];
       unknown_ -= costs_[first + i] == kUnknown ? 1 : 0;
       ranked_.push_back(

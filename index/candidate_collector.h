@@ -32,6 +32,12 @@ struct ScanBlock {
   const IndexVersion* version = nullptr;
 };
 
+// Where a row stands in the blocks of a search.
+struct RowPlace {
+  uint32_t block;
+  uint32_t position;  // blocks hold fewer than 2^32 rows
+};
+
 // A row with its exact score.
 struct RankedRow {
   double score = 0.0;
@@ -74,10 +80,6 @@ class CandidateCollector {
   std::vector<RankedRow> Finish();
 
  private:
-  struct Place {
-    uint32_t block;
-    uint32_t position;  // blocks hold fewer than 2^32 rows
-  };
   void Compact();
   void DropBeyondCut();
   void Refine(size_t count);
@@ -102,7 +104,7 @@ class CandidateCollector {
   size_t capacity_ = 0;
   // Not yet scored exactly: costs_[i] is that of places_[i]; unknown costs are -infinity.
   std::vector<float> costs_;
-  std::vector<Place> places_;
+  std::vector<RowPlace> places_;
   size_t unknown_ = 0;
   std::vector<RankedRow> ranked_;  // the best k at most of those scored exactly
   uint64_t offered_ = 0;

@@ -90,7 +90,10 @@ class SearchRun {
       const RowBlock rows = segment->All();
       ASSIGN_OR_RETURN(const std::vector<uint32_t> positions,
                        FindSurvivors(version, *segment, *request_.filter, request_.stop));
-      RETURN_IF_ERROR(scan_.ScanRows(version, rows, positions, everyone_));
+      places_.clear();
+      const uint32_t block = scan_.AddBlock(version, rows);
+      for (const uint32_t position : positions) places_.push_back({block, position});
+      RETURN_IF_ERROR(scan_.ScanRows(places_, everyone_));
       rows_filtered_ += rows.count - positions.size();
     }
     return absl::OkStatus();
@@ -110,54 +113,59 @@ class SearchRun {
     return std::max(1U, probes);
   }
 
-  // A part of a tail of whose first rows it is known in which lists they are.
-  struct ListedPart {
-    RowBlock rows;  // positions are those of the chunk
-    size_t first = 0;
-    size_t end = 0;
-    std::shared_ptr<const TailLists> lists;
+  // A tail of which it is known in which lists rows [first, end) are.
+  struct ListedTail {
+    std::shared_ptr<const TailLists> lists;  // null: of none
+    Row first = 0;
+    Row end = 0;
+    std::vector<RowBlock> blocks;  // whole chunks
+    uint32_t first_block = 0;      // number of blocks[0] in the scan
   };
 
   // Looks once which rows of the tail are in lists: what is sorted while the search goes on does not count.
   void TakeTailLists(size_t v) {
     const IndexVersion& version = *versions_[v];
+    ListedTail& tail = listed_[v];
+    tail.lists = CurrentListsOf(version);
+    if (tail.lists == nullptr) return;
+    tail.first = std::max({tail.lists->first_row, version.tail_from, version.tail.first_row});
+    tail.end = std::min(tail.lists->end_row, version.tail.end_row);
     for (const auto& part : version.tail.parts) {
-      std::shared_ptr<const TailLists> lists = ListsOf(part);
-      if (lists != nullptr && lists->codebook != version.codebook->number()) lists = nullptr;
-      const Row first_row = FirstRowOf(part);
-      const size_t first =
-          version.tail_from <= first_row ? 0 : std::min<size_t>(version.tail_from - first_row, part.count);
-      const size_t end = lists == nullptr ? first : std::clamp(lists->count, first, part.count);
-      listed_[v].push_back({BlockOf(part, first_row), first, end, std::move(lists)});
+      tail.blocks.push_back(BlockOf(part, FirstRowOf(part)));
+      const uint32_t block = scan_.AddBlock(version, tail.blocks.back());
+      if (tail.blocks.size() == 1) tail.first_block = block;
     }
   }
 
   // The rows of the tail that are in no list; all of them when the lists were not taken.
   absl::Status ScanTail(size_t v) {
     const IndexVersion& version = *versions_[v];
-    if (listed_[v].empty()) {
-      for (const auto& part : version.tail.parts) {
-        RETURN_IF_ERROR(scan_.Scan(version, BlockOf(part, version.tail_from), everyone_));
-      }
-    }
-    for (const ListedPart& part : listed_[v]) {
-      const RowBlock rest = part.rows.Slice(part.end, part.rows.count - part.end, request_.spec);
-      RETURN_IF_ERROR(scan_.Scan(version, rest, everyone_));
+    const ListedTail& tail = listed_[v];
+    for (const auto& part : version.tail.parts) {
+      const RowBlock rows = BlockOf(part, version.tail_from);
+      const Row first = rows.first_row;
+      const Row end = first + rows.count;
+      const size_t before = tail.lists == nullptr ? rows.count : std::clamp(tail.first, first, end) - first;
+      const size_t after = tail.lists == nullptr ? 0 : end - std::clamp(tail.end, first, end);
+      RETURN_IF_ERROR(scan_.Scan(version, rows.Slice(0, before, request_.spec), everyone_));
+      RETURN_IF_ERROR(scan_.Scan(version, rows.Slice(rows.count - after, after, request_.spec), everyone_));
     }
     return absl::OkStatus();
   }
 
   // The rows of the tail that are in `list`.
   absl::Status ScanTailList(size_t v, uint32_t list, absl::Span<const uint32_t> queries) {
-    for (const ListedPart& part : listed_[v]) {
-      if (part.first == part.end) continue;
-      const absl::Span<const uint32_t> all = part.lists->Of(list);
-      const auto begin = std::lower_bound(all.begin(), all.end(), part.first);
-      const auto end = std::lower_bound(begin, all.end(), part.end);
-      const absl::Span<const uint32_t> rows(begin, static_cast<size_t>(end - begin));
-      RETURN_IF_ERROR(scan_.ScanRows(*versions_[v], part.rows, rows, queries));
+    const ListedTail& tail = listed_[v];
+    if (tail.lists == nullptr) return absl::OkStatus();
+    places_.clear();
+    uint32_t chunk = 0;
+    for (const uint32_t at : tail.lists->Within(list, tail.first, tail.end)) {
+      const Row row = tail.lists->first_row + at;
+      while (row >= tail.blocks[chunk].first_row + tail.blocks[chunk].count) ++chunk;
+      const uint32_t position = static_cast<uint32_t>(row - tail.blocks[chunk].first_row);
+      places_.push_back({tail.first_block + chunk, position});
     }
-    return absl::OkStatus();
+    return scan_.ScanRows(places_, queries);
   }
 
   absl::Status ScanSegments(const IndexVersion& version) {
@@ -259,7 +267,8 @@ class SearchRun {
   BatchScan scan_;
   std::vector<uint32_t> everyone_;
   std::vector<uint32_t> probes_;  // lists that the queries still short of k have probed, per version
-  std::vector<std::vector<ListedPart>> listed_;  // of the tails, where the lists are asked; empty: scanned whole
+  std::vector<ListedTail> listed_;  // per version
+  std::vector<RowPlace> places_;    // of the rows that are scanned next
   std::vector<std::unique_ptr<CodeQueries>> codes_;  // of the versions whose codes were scanned
   uint64_t rows_filtered_ = 0;    // rows that were not scanned because the filter leaves them out
   uint64_t lists_probed_ = 0;     // summed over queries

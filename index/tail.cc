@@ -53,14 +53,33 @@ class OptionalColumn {
   std::atomic<T*> values_{nullptr};
 };
 
+// Which lists the rows of a tail are in is no part of its versions: what was set last serves all of them. Its chunks
+// share one. Thread-safe.
+class TailListsCell {
+ public:
+  std::shared_ptr<const TailLists> Get() const {
+    MutexLock lock(&mutex_);
+    return lists_;
+  }
+  void Set(std::shared_ptr<const TailLists> lists) {
+    MutexLock lock(&mutex_);
+    lists_.swap(lists);
+  }
+
+ private:
+  mutable Mutex mutex_;
+  std::shared_ptr<const TailLists> lists_ ABSL_GUARDED_BY(mutex_);
+};
+
 }  // namespace
 
 // A run of rows whose arrays never move. The writer writes slots at and beyond the published length; a reader reads
 // only below the length of its snapshot, which was handed over under the lock that publishes versions.
 class TailChunk {
  public:
-  TailChunk(const IndexSpec& spec, Row first_row, size_t rows, size_t value_bytes)
-      : spec_(spec), first_row_(first_row), capacity_(rows), value_capacity_(value_bytes),
+  TailChunk(const IndexSpec& spec, Row first_row, size_t rows, size_t value_bytes,
+            std::shared_ptr<TailListsCell> lists)
+      : spec_(spec), first_row_(first_row), capacity_(rows), value_capacity_(value_bytes), lists_(std::move(lists)),
         keys_(rows * spec.KeyBytes()), ids_(new EntryId[rows]), values_(new char[value_bytes]) {
     if (spec.value_bytes == 0) {
       value_offsets_.reset(new uint64_t[rows + 1]);
@@ -98,15 +117,7 @@ class TailChunk {
     SetAttributes(i, entry.attributes);
   }
 
-  std::shared_ptr<const TailLists> lists() const {
-    MutexLock lock(&lists_mutex_);
-    return lists_;
-  }
-  // Readers hold chunks that are const to them, and what is known of their rows is no part of them.
-  void SetLists(std::shared_ptr<const TailLists> lists) const {
-    MutexLock lock(&lists_mutex_);
-    lists_ = std::move(lists);
-  }
+  const std::shared_ptr<TailListsCell>& lists() const { return lists_; }
 
   RowBlock Block(size_t first, size_t end) const {
     RowBlock block;
@@ -158,6 +169,7 @@ class TailChunk {
   const Row first_row_;
   const size_t capacity_;
   const size_t value_capacity_;
+  const std::shared_ptr<TailListsCell> lists_;
   size_t fixed_bytes_ = 0;  // constant after construction
   AlignedBuffer keys_;
   std::unique_ptr<EntryId[]> ids_;
@@ -172,9 +184,6 @@ class TailChunk {
   OptionalColumn<int64_t> expiries_ms_;
   OptionalColumn<int64_t> created_ms_;
   std::atomic<double> max_norm_{0.0};
-
-  mutable Mutex lists_mutex_;
-  mutable std::shared_ptr<const TailLists> lists_ ABSL_GUARDED_BY(lists_mutex_);
 
   // The writer's own.
   size_t count_ = 0;
@@ -195,7 +204,8 @@ TailChunk& Tail::ChunkFor(std::string_view value, size_t rows_to_come) {
     const size_t last_bytes = chunks_.empty() ? 0 : chunks_.back()->value_capacity();
     value_bytes = std::max(std::clamp(2 * last_bytes, kMinChunkValueBytes, kMaxChunkValueBytes), value.size());
   }
-  chunks_.push_back(std::make_shared<TailChunk>(spec_, end_row_, rows, value_bytes));
+  auto lists = chunks_.empty() ? std::make_shared<TailListsCell>() : chunks_.back()->lists();
+  chunks_.push_back(std::make_shared<TailChunk>(spec_, end_row_, rows, value_bytes, std::move(lists)));
   ram_bytes_ += chunks_.back()->bytes();
   return *chunks_.back();
 }
@@ -239,10 +249,11 @@ RowBlock BlockOf(const Tail::Snapshot::Part& part, Row from_row) {
 
 uint64_t RamBytesOf(const Tail::Snapshot::Part& part) { return part.chunk->published_bytes(); }
 Row FirstRowOf(const Tail::Snapshot::Part& part) { return part.chunk->first_row(); }
-bool IsFull(const Tail::Snapshot::Part& part) { return part.count == part.chunk->capacity(); }
-std::shared_ptr<const TailLists> ListsOf(const Tail::Snapshot::Part& part) { return part.chunk->lists(); }
-void SetListsOf(const Tail::Snapshot::Part& part, std::shared_ptr<const TailLists> lists) {
-  part.chunk->SetLists(std::move(lists));
+std::shared_ptr<const TailLists> ListsOf(const Tail::Snapshot& tail) {
+  return tail.parts.empty() ? nullptr : tail.parts.back().chunk->lists()->Get();
+}
+void SetListsOf(const Tail::Snapshot& tail, std::shared_ptr<const TailLists> lists) {
+  if (!tail.parts.empty()) tail.parts.back().chunk->lists()->Set(std::move(lists));
 }
 
 }  // namespace mneme

@@ -73,12 +73,13 @@ RowBlock BlockOf(const Tail::Snapshot::Part& part, Row from_row);
 // The ram of the chunk of a part, the same however much of it the part has. Any thread.
 uint64_t RamBytesOf(const Tail::Snapshot::Part& part);
 
-// The first row of the chunk of a part, and whether the chunk takes no more than the part has.
+// The first row of the chunk of a part.
 Row FirstRowOf(const Tail::Snapshot::Part& part);
-bool IsFull(const Tail::Snapshot::Part& part);
-// The lists of a chunk's rows, which may be fewer or more than those of the part; null until they were set. Any thread.
-std::shared_ptr<const TailLists> ListsOf(const Tail::Snapshot::Part& part);
-void SetListsOf(const Tail::Snapshot::Part& part, std::shared_ptr<const TailLists> lists);
+
+// The lists of the tail's rows, which may be fewer or more than those of the snapshot; null until they were set. An
+// empty snapshot keeps none. Any thread.
+std::shared_ptr<const TailLists> ListsOf(const Tail::Snapshot& tail);
+void SetListsOf(const Tail::Snapshot& tail, std::shared_ptr<const TailLists> lists);
 
 }  // namespace mneme
 

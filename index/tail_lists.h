@@ -1,6 +1,6 @@
-// TailLists: which rows of a chunk of a tail belong to which list of a codebook, so that an approximate search scans
-// of it only the lists that it probes. Made in the background some time after the rows are visible; until then, and for
-// an exact search, they are scanned whole.
+// TailLists: which rows of a tail belong to which list of a codebook, so that an approximate search scans of it only
+// the lists that it probes. Made in the background some time after the rows are visible; until then, and for an exact
+// search, they are scanned whole.
 #ifndef MNEME_INDEX_TAIL_LISTS_H_
 #define MNEME_INDEX_TAIL_LISTS_H_
 
@@ -16,21 +16,29 @@
 
 namespace mneme {
 
-// The first `count` rows of a chunk by the lists of one codebook. Thread-safe (immutable).
+// Rows [first_row, end_row) by the lists of one codebook. Thread-safe (immutable).
 struct TailLists {
-  uint64_t codebook = 0;             // its number
-  size_t count = 0;
-  std::vector<uint32_t> offsets;     // [lists + 1]
-  std::vector<uint32_t> positions;   // [count], ascending within a list
+  uint64_t codebook = 0;  // its number
+  Row first_row = 0;
+  Row end_row = 0;
+  std::vector<uint32_t> offsets;  // [lists + 1]
+  std::vector<uint32_t> rows;     // counted from first_row, ascending within a list
 
   absl::Span<const uint32_t> Of(uint32_t list) const {
-    return absl::MakeSpan(positions).subspan(offsets[list], offsets[list + 1] - offsets[list]);
+    return absl::MakeSpan(rows).subspan(offsets[list], offsets[list + 1] - offsets[list]);
   }
+  // The rows of `list` that are in [first, end).
+  absl::Span<const uint32_t> Within(uint32_t list, Row first, Row end) const;
+  // The list of each row.
+  std::vector<uint32_t> ListOfEachRow() const;
 };
 
-// Sorts the rows of the tail that are not in lists of the version's codebook yet, chunk by chunk, where a chunk has at
-// least `least_rows` of them or is full. Searches that began before may see it or not. Nothing to do without a
-// codebook. Any thread, but one at a time for a partition.
+// The lists of a version's tail, as far as they are those of its codebook and rows that it has; null without any.
+std::shared_ptr<const TailLists> CurrentListsOf(const IndexVersion& version);
+
+// Sorts the rows of the tail that are not in lists of the version's codebook yet, where they are at least `least_rows`.
+// Searches that began before may see it or not. Nothing to do without a codebook. Any thread, but one at a time for a
+// partition.
 void SortTail(const IndexVersion& version, const IndexSpec& spec, size_t least_rows);
 
 }  // namespace mneme

@@ -6,6 +6,7 @@
 #include <fstream>
 #include <iterator>
 
+#include "absl/strings/str_cat.h"
 #include "tests/index/random_index.h"
 
 namespace mneme {
@@ -98,6 +99,25 @@ TEST_F(EnvelopeTest, IsRefusedWithOneRandomFlipOfManyBlocks) {
     damaged[byte] = static_cast<char>(damaged[byte] ^ (1 << random.Below(8)));
     WriteFile(path_, damaged);
     ASSERT_EQ(Open().code(), absl::StatusCode::kDataLoss) << "byte " << byte << " seed " << kSeed;
+  }
+}
+
+// Large enough that several threads look at it.
+TEST_F(EnvelopeTest, NamesTheFirstDamagedBlockWhereverItIs) {
+  constexpr size_t kBlock = 64 * 1024;
+  constexpr size_t kBlocks = 260;  // 17 MiB
+  Write(kBlocks * kBlock - 100);
+  ASSERT_TRUE(Open().ok());
+  const std::string whole = ReadFile(path_);
+  for (const size_t block : {size_t{0}, size_t{1}, kBlocks / 2 - 1, kBlocks / 2, kBlocks / 2 + 1, kBlocks - 1}) {
+    std::string damaged = whole;
+    // The last is damaged as well: the first is told.
+    for (const size_t at : {block, kBlocks - 1}) damaged[4096 + at * kBlock + 77] ^= 1;
+    if (block == kBlocks - 1) damaged[4096 + block * kBlock + 78] ^= 1;
+    WriteFile(path_, damaged);
+    const absl::Status status = Open();
+    ASSERT_EQ(status.code(), absl::StatusCode::kDataLoss) << block;
+    EXPECT_NE(status.message().find(absl::StrCat("block ", block, " of ", kBlocks)), std::string::npos) << status;
   }
 }
 

@@ -34,11 +34,22 @@ class Partition {
     if (!cuts.empty()) version->codebook = codebook_;
     const Row overlap = random.Below(first + 1);
     Tail tail(spec_, overlap);
-    tail.Append(entries_, overlap, entries_.count);
+    // Some rows of the tail may be in lists, since an older version of fewer rows, fewer of them sealed, or of more.
+    const Row sorted = overlap + random.Below(entries_.count - overlap + 1);
+    version->tail_from = random.Below(std::min(first, sorted) + 1);
+    tail.Append(entries_, overlap, sorted);
+    version->tail = tail.TakeSnapshot();
+    if (random.Below(2) == 0) SortTail(*version, spec_, 1);
+    tail.Append(entries_, sorted, entries_.count);
     version->tail = tail.TakeSnapshot();
     version->tail_from = first;
-    // Some rows of the tail may be in lists, before or after the version was made.
-    if (random.Below(2) == 0) SortTail(*version, spec_, 1 + random.Below(64));
+    if (random.Below(4) == 0) SortTail(*version, spec_, 1 + random.Below(64));
+    if (random.Below(4) == 0) {
+      IndexVersion later = *version;
+      later.tail_from += random.Below(entries_.count - later.tail_from + 1);
+      SetListsOf(later.tail, nullptr);
+      SortTail(later, spec_, 1);
+    }
     version->dead = DeadRows().With(std::vector<Row>(dead_.begin(), dead_.end()));
     return version;
   }

@@ -23,33 +23,40 @@ class TailListsTest : public ::testing::Test {
     IndexVersion version;
     version.codebook = codebook_;
     version.tail = tail_.TakeSnapshot();
+    version.tail_from = tail_from_;
     return version;
   }
 
-  // Every row that has a list is in that of its centroid, once.
-  void ExpectRight(const Tail::Snapshot::Part& part, size_t count) const {
-    const std::shared_ptr<const TailLists> lists = ListsOf(part);
+  // Rows [first, end) of the tail are in the lists of their centroids, each once.
+  void ExpectRight(Row first, Row end) const {
+    const IndexVersion version = Version();
+    const std::shared_ptr<const TailLists> lists = CurrentListsOf(version);
     ASSERT_NE(lists, nullptr);
-    EXPECT_EQ(lists->codebook, codebook_->number());
-    EXPECT_EQ(lists->count, count);
-    const RowBlock rows = BlockOf(part, 0);
-    std::set<uint32_t> seen;
+    EXPECT_EQ(lists->first_row, first);
+    EXPECT_EQ(lists->end_row, end);
+    const std::vector<uint32_t> list_of = lists->ListOfEachRow();
+    std::set<Row> seen;
     for (uint32_t list = 0; list < codebook_->lists(); ++list) {
-      for (const uint32_t position : lists->Of(list)) {
-        EXPECT_TRUE(seen.insert(position).second);
+      for (const uint32_t at : lists->Of(list)) {
+        const Row row = first + at;
+        EXPECT_TRUE(seen.insert(row).second);
+        EXPECT_EQ(list_of[at], list);
         uint32_t assigned = 99;
-        codebook_->Assign(reinterpret_cast<const float*>(rows.keys) + position * kSpec.dimension, 1, &assigned);
-        EXPECT_EQ(assigned, list);
+        codebook_->Assign(reinterpret_cast<const float*>(entries_.At(row).key.data()), 1, &assigned);
+        EXPECT_EQ(assigned, list) << row;
       }
+      EXPECT_TRUE(std::is_sorted(lists->Of(list).begin(), lists->Of(list).end()));
     }
-    EXPECT_EQ(seen.size(), count);
-    EXPECT_TRUE(seen.empty() || *seen.rbegin() == count - 1);
+    EXPECT_EQ(seen.size(), end - first);
+    EXPECT_EQ(*seen.begin(), first);
+    EXPECT_EQ(*seen.rbegin(), end - 1);
   }
 
   RandomKeys random_{kSeed};
   const EntryColumns entries_;
   std::shared_ptr<Codebook> codebook_;
   Tail tail_{kSpec, 0};
+  Row tail_from_ = 0;
 };
 
 TEST_F(TailListsTest, HoldEveryRowOnceHoweverManyCameSince) {
@@ -58,28 +65,65 @@ TEST_F(TailListsTest, HoldEveryRowOnceHoweverManyCameSince) {
     tail_.Append(entries_, end, end + more);
     end += more;
     SortTail(Version(), kSpec, 1);
-    for (const auto& part : tail_.TakeSnapshot().parts) ExpectRight(part, part.count);
+    ExpectRight(0, end);
   }
   // A new codebook sorts them anew.
   codebook_ = Codebook::Train(kSpec, 8, std::vector<float>(6 * 64, 1.0F), 1).value();
   SortTail(Version(), kSpec, 1);
-  for (const auto& part : tail_.TakeSnapshot().parts) ExpectRight(part, part.count);
+  ExpectRight(0, end);
+}
+
+TEST_F(TailListsTest, ForgetWhatASegmentTook) {
+  tail_.Append(entries_, 0, 900);
+  SortTail(Version(), kSpec, 1);
+  for (const Row sealed : {300, 700}) {
+    tail_from_ = sealed;
+    tail_.DropBelow(sealed);
+    tail_.Append(entries_, tail_.end_row(), tail_.end_row() + 100);
+    SortTail(Version(), kSpec, 1);
+    ExpectRight(sealed, tail_.end_row());
+  }
+  // All of them: what is left says nothing.
+  tail_from_ = tail_.end_row();
+  tail_.DropBelow(tail_.end_row());
+  EXPECT_EQ(CurrentListsOf(Version()), nullptr);
+  tail_.Append(entries_, tail_from_, tail_from_ + 50);
+  SortTail(Version(), kSpec, 1);
+  ExpectRight(tail_from_, tail_from_ + 50);
+}
+
+TEST_F(TailListsTest, TellWhichRowsOfAListLieInARange) {
+  tail_.Append(entries_, 0, 1000);
+  SortTail(Version(), kSpec, 1);
+  const auto lists = CurrentListsOf(Version());
+  const std::vector<std::pair<Row, Row>> ranges = {{0, 1000}, {0, 1}, {999, 1000}, {250, 600}, {5, 5}};
+  for (const auto& [first, end] : ranges) {
+    size_t found = 0;
+    for (uint32_t list = 0; list < codebook_->lists(); ++list) {
+      for (const uint32_t row : lists->Within(list, first, end)) {
+        EXPECT_GE(row, first);
+        EXPECT_LT(row, end);
+        ++found;
+      }
+    }
+    EXPECT_EQ(found, end - first);
+  }
 }
 
 TEST_F(TailListsTest, WaitForEnoughRowsAndForACodebook) {
-  tail_.Append(entries_, 0, 90);
-  tail_.Append(entries_, 90, 100);  // in a chunk that takes more
+  tail_.Append(entries_, 0, 100);
   IndexVersion version = Version();
   version.codebook = nullptr;
   SortTail(version, kSpec, 1);
-  EXPECT_EQ(ListsOf(version.tail.parts.front()), nullptr);
-  SortTail(Version(), kSpec, 11);
-  EXPECT_EQ(ListsOf(version.tail.parts.back()), nullptr);
-  SortTail(Version(), kSpec, 1);
-  const auto before = ListsOf(version.tail.parts.back());
+  EXPECT_EQ(ListsOf(version.tail), nullptr);
+  SortTail(Version(), kSpec, 101);
+  EXPECT_EQ(ListsOf(version.tail), nullptr);
+  SortTail(Version(), kSpec, 100);
+  const auto before = ListsOf(version.tail);
+  ASSERT_NE(before, nullptr);
   tail_.Append(entries_, 100, 104);
   SortTail(Version(), kSpec, 5);
-  EXPECT_EQ(ListsOf(version.tail.parts.back()), before);
+  EXPECT_EQ(ListsOf(version.tail), before);
 }
 
 TEST_F(TailListsTest, LetASearchScanTheProbedListsAlone) {
