@@ -15,7 +15,7 @@ TIMES = 4
 
 
 def run(bench: Bench, row: Row) -> None:
-    store = bench.own_store("synthetic-400kx256-i16" if bench.quick else "synthetic-4mx256-i16", bench.index or "int8")
+    store = bench.own_store("synthetic-1mx256-i16" if bench.quick else "synthetic-4mx256-i16", bench.index or "int8")
     server = store.server
     asks = {k: store.search_for(k, 0.95) for k in (10, 100, 1024)}
 
