@@ -4,7 +4,6 @@
 #include "engine/index_export.h"
 
 #include <algorithm>
-#include <cmath>
 #include <cstring>
 #include <tuple>
 
@@ -12,6 +11,7 @@
 #include "common/limits.h"
 #include "common/status_macros.h"
 #include "common/vector_codec.h"
+#include "index/unit_rows.h"
 
 namespace mneme {
 namespace {
@@ -41,12 +41,6 @@ bool IsLive(const IndexVersion& version, const RowFilter& filter, const RowBlock
 bool SameCentroids(const Codebook& a, const Codebook& b, uint32_t dimension) {
   return a.lists() == b.lists() &&
          std::memcmp(a.Centroid(0), b.Centroid(0), size_t{a.lists()} * dimension * sizeof(float)) == 0;
-}
-
-void BringToUnitLength(float* key, size_t dimension) {
-  double squares = 0.0;
-  for (size_t i = 0; i < dimension; ++i) squares += double{key[i]} * key[i];
-  for (size_t i = 0; i < dimension; ++i) key[i] = static_cast<float>(key[i] / std::sqrt(squares));
 }
 
 }  // namespace
@@ -176,7 +170,7 @@ void IndexExport::Add(const RowBlock& block, size_t position, Rows& out) const {
   out.keys.resize(out.keys.size() + spec_.dimension);
   float* key = out.keys.data() + out.keys.size() - spec_.dimension;
   DecodeVector(spec_.key_dtype, block.keys + position * spec_.KeyBytes(), spec_.dimension, key);
-  if (spec_.metric == Metric::kCosine) BringToUnitLength(key, spec_.dimension);
+  if (spec_.metric == Metric::kCosine) Normalise({key, spec_.dimension}, spec_.dimension);
 }
 
 }  // namespace mneme

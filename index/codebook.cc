@@ -16,6 +16,7 @@
 #include "index/kernels/kth_smallest.h"
 #include "index/kmeans.h"
 #include "index/nearest_centroid.h"
+#include "index/unit_rows.h"
 
 namespace mneme {
 namespace {
@@ -76,17 +77,6 @@ uint64_t ProbeKey(float cost, size_t list) {
   const uint32_t bits = std::bit_cast<uint32_t>(cost);
   const uint32_t ascending = (bits & 0x80000000U) != 0 ? ~bits : bits | 0x80000000U;
   return uint64_t{ascending} << 32 | list;
-}
-
-void Normalise(absl::Span<float> rows, size_t dimension) {
-  for (size_t first = 0; first < rows.size(); first += dimension) {
-    double squares = 0.0;
-    for (size_t i = 0; i < dimension; ++i) squares += double{rows[first + i]} * rows[first + i];
-    if (squares == 0.0) continue;
-    for (size_t i = 0; i < dimension; ++i) {
-      rows[first + i] = static_cast<float>(rows[first + i] / std::sqrt(squares));
-    }
-  }
 }
 
 // Moves every (count / held)-th row of `sample` to `held_out`, the rest to `training`.

@@ -45,9 +45,7 @@ void AddFeatures(const v1::DistributionResult& result, size_t row, Json& json) {
 }
 
 // Of a target: ln p, null where it is minus infinity.
-Json TargetJson(const v1::DistributionResult& result, const std::string& targets, size_t row,
-                const Vocabulary& vocabulary) {
-  const auto token = ColumnItem<uint32_t>(targets, row);
+Json TargetJson(const v1::DistributionResult& result, size_t row, uint32_t token, const Vocabulary& vocabulary) {
   const auto log_prob = ColumnItem<double>(result.target_log_probs(), row);
   Json json = {{"target", token}, {"log_prob", std::isfinite(log_prob) ? Json(log_prob) : Json()}};
   if (!vocabulary.empty()) json["text"] = vocabulary.Text(token);
@@ -70,9 +68,8 @@ Json RowJson(const v1::DistributionResult& result, size_t row, const Vocabulary&
   return json;
 }
 
-std::string TargetText(const v1::DistributionResult& result, const std::string& targets, size_t row,
+std::string TargetText(const v1::DistributionResult& result, size_t row, uint32_t token,
                        const Vocabulary& vocabulary) {
-  const auto token = ColumnItem<uint32_t>(targets, row);
   return absl::StrCat("  ln p = ", HumanNumber(ColumnItem<double>(result.target_log_probs(), row)), " for ",
                       vocabulary.empty() ? absl::StrCat(token) : vocabulary.Text(token), "\n");
 }
@@ -90,6 +87,12 @@ std::string RowText(const v1::DistributionResult& result, size_t row, const Voca
   const auto left_out = ColumnItem<double>(result.left_out(), row);
   if (left_out > 0) absl::StrAppend(&text, "  ", HumanNumber(left_out), " on other tokens\n");
   return text;
+}
+
+absl::Status CheckTargets(const v1::DistributionResult& result, uint64_t rows) {
+  const size_t got = result.target_log_probs().size() / sizeof(double);
+  if (got == rows) return absl::OkStatus();
+  return absl::InternalError(absl::StrCat("the answer has ", got, " log-probabilities; ", rows, " were asked for"));
 }
 
 // The tokens of --allowed as a column; empty without.
@@ -125,21 +128,21 @@ absl::Status Distribution(const DistributionOptions& options, Session& session) 
   };
   const auto consume = [&](size_t batch, v1::QueryResponse response) {
     const v1::DistributionResult& result = response.distribution();
-    v1::DistributionReadOut asked;
-    model.AddTo(plan.FirstRow(batch), model.has_targets() ? plan.RowCount(batch) : 0, asked);
-    if (!model.has_targets()) RETURN_IF_ERROR(answer.CheckRows(result.offsets(), plan.RowCount(batch)));
+    RETURN_IF_ERROR(model.has_targets() ? CheckTargets(result, plan.RowCount(batch))
+                                        : answer.CheckRows(result.offsets(), plan.RowCount(batch)));
     for (size_t row = 0; row < plan.RowCount(batch); ++row) {
+      const uint64_t query = plan.FirstRow(batch) + row;
       const auto found = ColumnItem<uint32_t>(result.found(), row);
       if (session.json()) {
-        Json json = model.has_targets() ? TargetJson(result, asked.targets(), row, vocabulary)
+        Json json = model.has_targets() ? TargetJson(result, row, model.Target(query), vocabulary)
                                         : RowJson(result, row, vocabulary);
         json["found"] = found;
         if (!result.feature_offsets().empty()) AddFeatures(result, row, json);
         if (response.sources_size() != 0) json["sources"] = SourcesJson(response, row);
         answer.Add(json, found);
       } else {
-        std::string text = absl::StrCat("query ", plan.FirstRow(batch) + row, ": ", found, " neighbours found\n");
-        text += model.has_targets() ? TargetText(result, asked.targets(), row, vocabulary)
+        std::string text = absl::StrCat("query ", query, ": ", found, " neighbours found\n");
+        text += model.has_targets() ? TargetText(result, row, model.Target(query), vocabulary)
                                     : RowText(result, row, vocabulary);
         answer.Add(text + SourcesText(response, row), found);
       }

@@ -11,6 +11,7 @@
 #include "client/cli/columns.h"
 #include "client/cli/describe.h"
 #include "client/cli/exit_code.h"
+#include "client/cli/model_rows.h"
 #include "client/cli/ordered.h"
 #include "client/cli/progress.h"
 #include "client/cli/table.h"
@@ -140,17 +141,8 @@ absl::StatusOr<EvaluateInput> OpenInput(const EvaluateOptions& options, const v1
                                                    ValueWord(memory.value_kind()), " values; evaluate needs tokens"));
   }
   ASSIGN_OR_RETURN(QueryPlan plan, QueryPlan::New(options.search, memory.dimension(), options.ks.back(), 0));
-  ASSIGN_OR_RETURN(NpyFile targets, OpenColumn(options.targets, plan.rows()));
-  const uint64_t any_token = uint64_t{1} << 32;
-  RETURN_IF_ERROR(
-      CheckRange(targets, "token", memory.vocabulary_size() > 0 ? memory.vocabulary_size() : any_token));
-  ASSIGN_OR_RETURN(NpyFile lm_log_probs, OpenColumn(options.lm_log_probs, plan.rows()));
-  for (uint64_t row = 0; row < lm_log_probs.rows(); ++row) {
-    const double log_prob = lm_log_probs.NumberAt(row);
-    if (log_prob <= 0) continue;
-    return absl::InvalidArgumentError(absl::StrCat(options.lm_log_probs, ": row ", row, " is ", log_prob,
-                                                   "; a natural logarithm of a probability is at most 0"));
-  }
+  ASSIGN_OR_RETURN(NpyFile targets, OpenTargets(options.targets, memory, plan.rows()));
+  ASSIGN_OR_RETURN(NpyFile lm_log_probs, OpenTargetLogProbs(options.lm_log_probs, plan.rows()));
   return EvaluateInput{std::move(plan), std::move(targets), std::move(lm_log_probs)};
 }
 

@@ -27,12 +27,28 @@ absl::StatusOr<NpyFile> OpenLogProbs(const std::string& path, uint64_t rows, uin
     return absl::InvalidArgumentError(absl::StrCat(
         path, ": the memory has no vocabulary size, so a whole distribution does not fit it; give --targets"));
   }
-  if (file.rows() == rows && file.row_items() == vocabulary_size) return file;
-  return absl::InvalidArgumentError(absl::StrCat(path, " is ", file.rows(), " x ", file.row_items(), "; must be ",
-                                                 rows, " x ", vocabulary_size, ", queries x vocabulary"));
+  if (file.rows() != rows || file.row_items() != vocabulary_size) {
+    return absl::InvalidArgumentError(absl::StrCat(path, " is ", file.rows(), " x ", file.row_items(), "; must be ",
+                                                   rows, " x ", vocabulary_size, ", queries x vocabulary"));
+  }
+  RETURN_IF_ERROR(CheckLogProbs(file));
+  return file;
 }
 
 }  // namespace
+
+absl::StatusOr<NpyFile> OpenTargets(const std::string& path, const v1::MemoryDescription& memory, uint64_t rows) {
+  ASSIGN_OR_RETURN(NpyFile targets, OpenColumn(path, rows));
+  const uint64_t any_token = uint64_t{1} << 32;
+  RETURN_IF_ERROR(CheckRange(targets, "token", memory.vocabulary_size() > 0 ? memory.vocabulary_size() : any_token));
+  return targets;
+}
+
+absl::StatusOr<NpyFile> OpenTargetLogProbs(const std::string& path, uint64_t rows) {
+  ASSIGN_OR_RETURN(NpyFile log_probs, OpenColumn(path, rows));
+  RETURN_IF_ERROR(CheckLogProbs(log_probs));
+  return log_probs;
+}
 
 void AddModelOptions(Command verb, ModelFiles& files) {
   verb.AddOption("--targets", files.targets, "One token for each key: tell only ln p of it").Type("FILE.npy");
@@ -49,17 +65,13 @@ absl::StatusOr<ModelRows> ModelRows::Open(const ModelFiles& files, const v1::Mem
   }
   ModelRows model;
   if (!files.targets.empty()) {
-    ASSIGN_OR_RETURN(NpyFile targets, OpenColumn(files.targets, rows));
-    const uint64_t any_token = uint64_t{1} << 32;
-    RETURN_IF_ERROR(
-        CheckRange(targets, "token", memory.vocabulary_size() > 0 ? memory.vocabulary_size() : any_token));
+    ASSIGN_OR_RETURN(NpyFile targets, OpenTargets(files.targets, memory, rows));
     model.targets_ = std::move(targets);
   }
   if (files.lm_log_probs.empty()) return model;
   ASSIGN_OR_RETURN(NpyFile log_probs, model.has_targets()
-                                          ? OpenColumn(files.lm_log_probs, rows)
+                                          ? OpenTargetLogProbs(files.lm_log_probs, rows)
                                           : OpenLogProbs(files.lm_log_probs, rows, memory.vocabulary_size()));
-  RETURN_IF_ERROR(CheckLogProbs(log_probs));
   model.lm_log_probs_ = std::move(log_probs);
   model.knn_weight_ = files.knn_weight;
   return model;

@@ -21,6 +21,11 @@ struct ModelFiles {
   double knn_weight = -1;    // lambda of the paper; below 0: not given
 };
 
+// One token of the memory for each of `rows` queries, and ln p of it by the model. INVALID_ARGUMENT, naming file, row
+// and bound, when the file holds something else.
+absl::StatusOr<NpyFile> OpenTargets(const std::string& path, const v1::MemoryDescription& memory, uint64_t rows);
+absl::StatusOr<NpyFile> OpenTargetLogProbs(const std::string& path, uint64_t rows);
+
 void AddModelOptions(Command verb, ModelFiles& files);
 
 // Opened, checked files. Immutable, thread-safe.
@@ -31,6 +36,8 @@ class ModelRows {
   static absl::StatusOr<ModelRows> Open(const ModelFiles& files, const v1::MemoryDescription& memory, uint64_t rows);
 
   bool has_targets() const { return targets_.has_value(); }
+  // Of one query; only with targets.
+  uint32_t Target(uint64_t query) const { return static_cast<uint32_t>(targets_->IntegerAt(query)); }
   // Bytes of one query in a request.
   uint64_t row_bytes() const;
   // Adds those of queries [first, first + count).
