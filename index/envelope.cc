@@ -427,4 +427,8 @@ std::string_view Envelope::Section(uint32_t id) const {
 
 uint64_t Envelope::file_bytes() const { return state_->size; }
 
+void Envelope::LetGo() const {
+  ::madvise(const_cast<char*>(state_->bytes), state_->size, MADV_DONTNEED);  // a hint: it may fail
+}
+
 }  // namespace mneme

@@ -65,6 +65,8 @@ class Envelope {
   // The bytes of section `id`, 64-byte aligned; empty when the file has none.
   std::string_view Section(uint32_t id) const;
   uint64_t file_bytes() const;
+  // Unmaps every page until it is read again, so that what only the verification has read is not ram of this process.
+  void LetGo() const;
 
  private:
   struct State;

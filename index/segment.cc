@@ -201,6 +201,7 @@ absl::StatusOr<std::shared_ptr<const Segment>> Segment::Open(const std::string& 
   state->spec = spec;
   ASSIGN_OR_RETURN(state->file, Envelope::Open(path, EnvelopeKind::kSegment, identity));
   RETURN_IF_ERROR(state->Load(path));
+  state->file->LetGo();  // searches want the codes and some of the keys; checks have read all
   return std::shared_ptr<const Segment>(new Segment(std::move(state)));
 }
 

@@ -1,6 +1,8 @@
 #include "index/envelope.h"
 
+#include <fcntl.h>
 #include <gtest/gtest.h>
+#include <unistd.h>
 
 #include <filesystem>
 #include <fstream>
@@ -159,6 +161,33 @@ TEST_F(EnvelopeTest, SaysWhereAFileEndsThatSomebodyCutWhileItWasWritten) {
 
 TEST_F(EnvelopeTest, CannotBeWrittenIntoAMissingDirectory) {
   EXPECT_FALSE(EnvelopeWriter::New(scratch_.File("missing/file"), EnvelopeKind::kSegment, kIdentity).ok());
+}
+
+// Of the pages that lie wholly in `bytes`, how many are mapped to ram now (pagemap of proc(5)).
+size_t PagesPresent(std::string_view bytes) {
+  constexpr uint64_t kPage = 4096;
+  constexpr uint64_t kPresent = uint64_t{1} << 63;
+  const auto start = reinterpret_cast<uintptr_t>(bytes.data());
+  const int pagemap = ::open("/proc/self/pagemap", O_RDONLY);
+  size_t present = 0;
+  for (uint64_t page = (start + kPage - 1) / kPage; page < (start + bytes.size()) / kPage; ++page) {
+    uint64_t entry = 0;
+    EXPECT_EQ(::pread(pagemap, &entry, sizeof(entry), static_cast<off_t>(page * sizeof(entry))),
+              static_cast<ssize_t>(sizeof(entry)));
+    present += (entry & kPresent) != 0;
+  }
+  ::close(pagemap);
+  return present;
+}
+
+TEST_F(EnvelopeTest, LetsGoOfWhatVerifyingReadAndReadsItAgain) {
+  Write(200'000);
+  const auto file = Envelope::Open(path_, EnvelopeKind::kSegment, kIdentity);
+  ASSERT_TRUE(file.ok()) << file.status();
+  EXPECT_GE(PagesPresent((*file)->Section(9)), 47U);
+  (*file)->LetGo();
+  EXPECT_EQ(PagesPresent((*file)->Section(9)), 0U);
+  EXPECT_EQ((*file)->Section(9), big_);
 }
 
 }  // namespace
