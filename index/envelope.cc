@@ -15,6 +15,7 @@
 
 #include <algorithm>
 #include <array>
+#include <atomic>
 #include <bit>
 #include <cerrno>
 #include <cstring>
@@ -40,8 +41,7 @@ constexpr size_t kSectionAlignment = 64;
 constexpr size_t kMaxSections = 64;
 // A thread more is worth starting for so many bytes to verify.
 constexpr uint64_t kBytesPerThread = 8 * 1024 * 1024;
-// What a thread asks the disk for ahead of what it sums up: the kernel alone looks 128 KiB ahead of a mapped read.
-constexpr uint64_t kReadAhead = 4 * 1024 * 1024;
+constexpr uint64_t kRunBlocks = 16;  // that a thread verifies at a time
 
 struct SectionEntry {
   uint32_t id = 0;
@@ -353,21 +353,10 @@ absl::Status CheckIdentity(const std::string& path, const Header& header, Envelo
                                     ", partition ", identity.partition, ", file ", identity.file_number));
 }
 
-void ReadAhead(const char* bytes, uint64_t size) {
-  const uint64_t page = static_cast<uint64_t>(::sysconf(_SC_PAGESIZE));
-  const uint64_t into_page = reinterpret_cast<uintptr_t>(bytes) % page;
-  ::madvise(const_cast<char*>(bytes) - into_page, size + into_page, MADV_WILLNEED);  // a hint: it may fail
-}
-
 // The first of blocks [first, end) of `body` bytes whose sum is not that of `table`; `end` when all are whole.
 uint64_t FirstDamaged(const char* bytes, uint64_t body, std::string_view table, uint64_t first, uint64_t end) {
-  const uint64_t limit = std::min(body, end * kBlockBytes);
   for (uint64_t i = first; i < end; ++i) {
     const uint64_t offset = i * kBlockBytes;
-    if ((offset - first * kBlockBytes) % kReadAhead == 0) {
-      const uint64_t from = i == first ? offset : std::min(limit, offset + kReadAhead);
-      ReadAhead(bytes + from, std::min(limit - from, offset + 2 * kReadAhead - from));
-    }
     uint64_t expected;
     std::memcpy(&expected, table.data() + i * sizeof(expected), sizeof(expected));
     const size_t length = static_cast<size_t>(std::min<uint64_t>(kBlockBytes, body - offset));
@@ -382,23 +371,25 @@ absl::Status CheckBlocks(const std::string& path, const Header& header, const ch
   const std::string_view table(bytes + header.table_offset, header.file_bytes - header.table_offset);
   if (table.size() != blocks * sizeof(uint64_t)) return Damaged(path, "its table of checksums has another size");
   if (Checksum64(table) != header.table_checksum) return Damaged(path, "its table of checksums is damaged");
-  // Each thread takes a run of blocks; the caller's own takes the first.
+  // Threads take runs in turn: to the kernel that is one reader from front to back, for which it reads ahead.
   const uint64_t threads =
       std::clamp<uint64_t>(body / kBytesPerThread, 1, std::max(1U, std::thread::hardware_concurrency()));
-  std::vector<uint64_t> damaged(threads);
+  std::atomic<uint64_t> next{0};
+  std::vector<uint64_t> damaged(threads, blocks);
   const auto check = [&](uint64_t thread) {
-    const uint64_t end = blocks * (thread + 1) / threads;
-    damaged[thread] = FirstDamaged(bytes + kHeaderBytes, body, table, blocks * thread / threads, end);
+    for (uint64_t first; damaged[thread] == blocks && (first = next.fetch_add(kRunBlocks)) < blocks;) {
+      const uint64_t end = std::min(blocks, first + kRunBlocks);
+      const uint64_t found = FirstDamaged(bytes + kHeaderBytes, body, table, first, end);
+      if (found < end) damaged[thread] = found;
+    }
   };
   std::vector<std::thread> others;
   for (uint64_t thread = 1; thread < threads; ++thread) others.emplace_back(check, thread);
   check(0);
   for (std::thread& other : others) other.join();
-  for (uint64_t thread = 0; thread < threads; ++thread) {
-    if (damaged[thread] == blocks * (thread + 1) / threads) continue;
-    return Damaged(path, absl::StrCat("block ", damaged[thread], " of ", blocks, " is damaged"));
-  }
-  return absl::OkStatus();
+  const uint64_t first = *std::min_element(damaged.begin(), damaged.end());
+  if (first == blocks) return absl::OkStatus();
+  return Damaged(path, absl::StrCat("block ", first, " of ", blocks, " is damaged"));
 }
 
 }  // namespace

@@ -48,6 +48,7 @@ rocksdb::DBOptions DatabaseOptions(const StoreResources::State& resources) {
   options.max_bgerror_resume_count = 0;
   options.max_background_jobs = kBackgroundThreads;
   options.max_open_files = kMaxOpenFiles;
+  options.max_file_opening_threads = 4;  // started for every family anew, and a store has few tables
   options.avoid_unnecessary_blocking_io = true;
   options.bytes_per_sync = kMiB;  // tables reach the disk evenly, not in one burst that delays the log
   options.max_log_file_size = kMiB;
