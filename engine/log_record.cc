@@ -1,0 +1,167 @@
+#include "engine/log_record.h"
+
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "common/checksum.h"
+#include "common/status_macros.h"
+#include "engine/flat_codec.h"
+#include "engine/flat_columns.h"
+#include "engine/flat_states.h"
+
+namespace mneme {
+namespace {
+
+constexpr uint8_t kLogRecordVersion = 1;
+// Sets this checksum apart from any other.
+constexpr uint64_t kLogRecordSeed = 0x6C6F677265636F72ULL;
+constexpr size_t kChecksumBytes = sizeof(uint64_t);
+
+absl::Status Damaged() { return absl::DataLossError("a log record is damaged"); }
+
+}  // namespace
+
+template <typename Codec, OneOf<Hash128> T>
+void Describe(Codec& codec, T& hash) {
+  codec(hash.low, hash.high);
+}
+
+template <typename Codec, OneOf<RequestIdentity> T>
+void Describe(Codec& codec, T& request) {
+  codec(request.id, request.content);
+}
+
+template <typename Codec, OneOf<InsertOperation> T>
+void Describe(Codec& codec, T& insert) {
+  codec(insert.ticket.request, insert.partition, insert.bulk, insert.entries);
+}
+
+template <typename Codec, OneOf<DeleteOperation> T>
+void Describe(Codec& codec, T& erase) {
+  codec(erase.ticket.request, erase.partitions, erase.all_partitions, erase.ids, erase.filter, erase.everything);
+}
+
+template <typename Codec, OneOf<ObserveOptions> T>
+void Describe(Codec& codec, T& options) {
+  codec(options.choose_k, options.alpha, options.age_noise, options.seed, options.learn, options.want_mask);
+}
+
+template <typename Codec, OneOf<RememberOperation> T>
+void Describe(Codec& codec, T& remember) {
+  codec(remember.ticket.request, remember.partition, remember.batch.queries, remember.batch.count,
+        remember.batch.labels, remember.batch.options);
+}
+
+template <typename Codec, OneOf<StateOperation> T>
+void Describe(Codec& codec, T& states) {
+  codec(states.ticket.request, states.request);
+}
+
+template <typename Codec, OneOf<CreateMemoryCommand> T>
+void Describe(Codec& codec, T& create) {
+  codec(create.spec);
+}
+
+template <typename Codec, OneOf<DropMemoryCommand> T>
+void Describe(Codec& codec, T& drop) {
+  codec(drop.name);
+}
+
+template <typename Codec, OneOf<AliasChange> T>
+void Describe(Codec& codec, T& change) {
+  codec(change.name, change.memory, change.expected);
+}
+
+template <typename Codec, OneOf<DropAliasCommand> T>
+void Describe(Codec& codec, T& drop) {
+  codec(drop.name);
+}
+
+namespace {
+
+// `index` is that of the alternative of LoggedOperation.
+template <typename Operation>
+std::string Encode(MemoryNumber memory, int64_t stamp_ms, size_t index, const Operation& operation) {
+  std::string out;
+  FlatWriter writer(out);
+  writer(kLogRecordVersion, static_cast<uint8_t>(index + 1), memory, stamp_ms, operation);
+  writer(Checksum64(out, kLogRecordSeed));
+  return out;
+}
+
+template <typename Operation>
+std::string EncodeTicketed(const Operation& operation) {
+  const size_t index = LoggedOperation(std::in_place_type<Operation>).index();
+  return Encode(operation.ticket.memory->number, operation.ticket.stamp_ms, index, operation);
+}
+
+template <size_t kIndex = 0>
+void ReadOperation(size_t index, FlatReader& reader, LoggedOperation& operation) {
+  if constexpr (kIndex < std::variant_size_v<LoggedOperation>) {
+    if (index != kIndex) return ReadOperation<kIndex + 1>(index, reader, operation);
+    reader(operation.emplace<kIndex>());
+  }
+}
+
+// That the columns of what was read fit each other: who wrote it may be wrong with a checksum that is right.
+absl::Status CheckOperation(const LoggedOperation& operation) {
+  if (const auto* insert = std::get_if<InsertOperation>(&operation)) return CheckWhole(insert->entries);
+  if (const auto* remember = std::get_if<RememberOperation>(&operation)) {
+    const SlotBatch& batch = remember->batch;
+    const bool labelled = batch.labels.empty() || batch.labels.size() == batch.count;
+    if (!labelled || batch.count == 0 || batch.queries.size() % batch.count != 0) return Damaged();
+  }
+  if (const auto* states = std::get_if<StateOperation>(&operation)) {
+    const auto* put = std::get_if<PutSession>(&states->request);
+    if (put == nullptr) return absl::OkStatus();
+    for (const auto& [name, state] : put->states) {
+      if (state == nullptr) return Damaged();
+    }
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+absl::StatusOr<std::string> EncodeLogRecord(const WriteOperation& operation) {
+  if (const auto* insert = std::get_if<InsertOperation>(&operation)) return EncodeTicketed(*insert);
+  if (const auto* erase = std::get_if<DeleteOperation>(&operation)) return EncodeTicketed(*erase);
+  if (const auto* remember = std::get_if<RememberOperation>(&operation)) return EncodeTicketed(*remember);
+  if (const auto* states = std::get_if<StateOperation>(&operation)) return EncodeTicketed(*states);
+  return absl::InvalidArgumentError(
+      absl::StrCat("operation ", operation.index(), " is a shard's own; no log of clients' writes has it"));
+}
+
+std::string EncodeLogRecord(const LogRecord& record) {
+  return std::visit(
+      [&](const auto& operation) {
+        return Encode(record.memory, record.stamp_ms, record.operation.index(), operation);
+      },
+      record.operation);
+}
+
+absl::StatusOr<LogRecord> DecodeLogRecord(std::string_view bytes) {
+  if (bytes.size() <= kChecksumBytes) return Damaged();
+  const std::string_view body = bytes.substr(0, bytes.size() - kChecksumBytes);
+  uint64_t checksum = 0;
+  std::memcpy(&checksum, bytes.data() + body.size(), kChecksumBytes);
+  if (checksum != Checksum64(body, kLogRecordSeed)) return Damaged();
+  LogRecord record;
+  uint8_t version = 0;
+  uint8_t kind = 0;
+  FlatReader reader(body);
+  reader(version, kind);
+  if (version != kLogRecordVersion || kind == 0 || kind > std::variant_size_v<LoggedOperation>) {
+    return absl::UnimplementedError(absl::StrCat("a log record has version ", static_cast<int>(version), " and kind ",
+                                                 static_cast<int>(kind), "; this program knows version ",
+                                                 static_cast<int>(kLogRecordVersion), " and kinds up to ",
+                                                 std::variant_size_v<LoggedOperation>));
+  }
+  reader(record.memory, record.stamp_ms);
+  ReadOperation(kind - size_t{1}, reader, record.operation);
+  if (!reader.AtEnd()) return Damaged();
+  RETURN_IF_ERROR(CheckOperation(record.operation));
+  return record;
+}
+
+}  // namespace mneme

@@ -1,0 +1,53 @@
+// LogRecord: what a client's write is in the log of a shard, or of the catalogue: the bytes that a front end sends to a
+// shard, and that a replicated log stores. One record is one operation on one shard, whole. Its layout is in
+// docs/formats.md ("Log records"); a change of it is a new version.
+#ifndef MNEME_ENGINE_LOG_RECORD_H_
+#define MNEME_ENGINE_LOG_RECORD_H_
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <variant>
+
+#include "absl/status/statusor.h"
+#include "engine/commands.h"
+#include "engine/write_operations.h"
+
+namespace mneme {
+
+// --- Of the catalogue ----------------------------------------------------------------------------------------------
+
+struct CreateMemoryCommand {
+  MemorySpec spec;
+};
+struct DropMemoryCommand {
+  std::string name;
+};
+struct DropAliasCommand {
+  std::string name;
+};
+
+// --- Records -------------------------------------------------------------------------------------------------------
+
+// The first four are of a shard, the others of the catalogue. The ticket of an operation is empty but for the request:
+// its memory is `memory`, its moment `stamp_ms`; how durable it is to be is a matter of the log, not of the record.
+// The number of an alternative, counted from 1, is its kind. Stored on disk: add new ones at the end.
+using LoggedOperation = std::variant<InsertOperation, DeleteOperation, RememberOperation, StateOperation,
+                                     CreateMemoryCommand, DropMemoryCommand, AliasChange, DropAliasCommand>;
+
+struct LogRecord {
+  MemoryNumber memory = 0;  // 0: of the catalogue
+  int64_t stamp_ms = 0;     // when the front end took it
+  LoggedOperation operation;
+};
+
+// INVALID_ARGUMENT for operations that no client causes: they are a shard's own.
+absl::StatusOr<std::string> EncodeLogRecord(const WriteOperation& operation);
+std::string EncodeLogRecord(const LogRecord& record);
+// DATA_LOSS when a bit is not as it was written; UNIMPLEMENTED when whole, but of a version or kind that is not known.
+absl::StatusOr<LogRecord> DecodeLogRecord(std::string_view bytes);
+
+}  // namespace mneme
+
+#endif  // MNEME_ENGINE_LOG_RECORD_H_
