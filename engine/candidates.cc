@@ -15,14 +15,6 @@
 namespace mneme {
 namespace {
 
-// An entry to look up for a query row, and the source it must have.
-struct Wanted {
-  size_t query = 0;
-  PartitionId partition = 0;
-  EntryId id = 0;
-  std::optional<uint64_t> source;
-};
-
 // Keeps the neighbours for which `keep` says so.
 NeighbourColumns Select(const NeighbourColumns& all, const std::vector<bool>& keep) {
   NeighbourColumns kept;
@@ -49,15 +41,15 @@ NeighbourColumns Select(const NeighbourColumns& all, const std::vector<bool>& ke
 
 // The rows of `wanted` (all of one shard and partition) in the store; absent ones are nullopt.
 absl::StatusOr<std::vector<std::optional<Row>>> RowsOf(const Shard& shard, const PartitionKey& key,
-                                                       const std::vector<const Wanted*>& wanted) {
+                                                       const std::vector<const WantedEntry*>& wanted) {
   std::vector<EntryId> mapped;
-  for (const Wanted* one : wanted) {
+  for (const WantedEntry* one : wanted) {
     if (!IsServerId(one->id)) mapped.push_back(one->id);
   }
   ASSIGN_OR_RETURN(const auto found, shard.store().FindRows(key, mapped));
   std::vector<std::optional<Row>> rows;
   size_t next = 0;
-  for (const Wanted* one : wanted) {
+  for (const WantedEntry* one : wanted) {
     if (!IsServerId(one->id)) {
       rows.push_back(found[next++]);
     } else if (ShardOfServerId(one->id) == shard.number()) {
@@ -80,7 +72,7 @@ bool IsVisible(const Versions& versions, PartitionId partition, Row row) {
 // Rows in the one version of a partition that a lease holds. The store, which gave `rows`, may know an id that was
 // overwritten or deleted since by another row or by none: such ids are looked for among those of the version, in one
 // pass over them.
-absl::Status FindPinnedRows(const Versions& versions, const std::vector<const Wanted*>& wanted,
+absl::Status FindPinnedRows(const Versions& versions, const std::vector<const WantedEntry*>& wanted,
                             const CallLimits& limits, std::vector<std::optional<Row>>& rows) {
   std::map<EntryId, std::optional<Row>> missing;
   for (size_t i = 0; i < wanted.size(); ++i) {
@@ -103,7 +95,7 @@ absl::Status FindPinnedRows(const Versions& versions, const std::vector<const Wa
   return absl::OkStatus();
 }
 
-using WantedByPartition = std::map<PartitionId, std::vector<const Wanted*>>;
+using WantedByPartition = std::map<PartitionId, std::vector<const WantedEntry*>>;
 using RowsByPartition = std::map<PartitionId, std::vector<std::optional<Row>>>;
 
 // As FindVisibleRows, of the versions of a lease.
@@ -114,8 +106,8 @@ absl::StatusOr<Versions> FindPinned(Shard& shard, const CandidateContext& contex
     ASSIGN_OR_RETURN(rows[partition], RowsOf(shard, {context.memory.number, partition}, of_partition));
     PartitionSelection selection;
     selection.partitions = {partition};
-    const Versions versions = context.command.lease->Select(shard.number(), selection).versions;
-    RETURN_IF_ERROR(FindPinnedRows(versions, of_partition, context.command.limits, rows[partition]));
+    const Versions versions = Held(*context.lease).Select(shard.number(), selection).versions;
+    RETURN_IF_ERROR(FindPinnedRows(versions, of_partition, context.limits, rows[partition]));
     all.insert(all.end(), versions.begin(), versions.end());
   }
   return all;
@@ -126,9 +118,9 @@ absl::StatusOr<Versions> FindPinned(Shard& shard, const CandidateContext& contex
 // waited for, and the id looked up again.
 absl::StatusOr<Versions> FindVisibleRows(Shard& shard, const CandidateContext& context,
                                          const WantedByPartition& wanted, RowsByPartition& rows) {
-  if (context.command.lease != nullptr) return FindPinned(shard, context, wanted, rows);
+  if (context.lease != nullptr) return FindPinned(shard, context, wanted, rows);
   const MemoryNumber memory = context.memory.number;
-  const CallLimits& limits = context.command.limits;
+  const CallLimits& limits = context.limits;
   // Each attempt meets an id in that moment with small odds, however often it is overwritten.
   constexpr int kAttempts = 100;
   PartitionSelection selection;
@@ -151,11 +143,12 @@ absl::StatusOr<Versions> FindVisibleRows(Shard& shard, const CandidateContext& c
   }
 }
 
-// Scores what one shard holds of `wanted` (ascending by query), less what has another id or source than was wanted.
-absl::StatusOr<NeighbourColumns> ScoreOn(Shard& shard, const CandidateContext& context,
-                                         const SearchRequest& request, const std::vector<const Wanted*>& wanted) {
+}  // namespace
+
+absl::StatusOr<NeighbourColumns> ScoreOn(Shard& shard, const CandidateContext& context, const SearchRequest& request,
+                                         const std::vector<WantedEntry>& wanted) {
   WantedByPartition by_partition;
-  for (const Wanted* one : wanted) by_partition[one->partition].push_back(one);
+  for (const WantedEntry& one : wanted) by_partition[one.partition].push_back(&one);
   std::vector<std::vector<RowReference>> rows_of_query(request.query_count);
   std::map<std::tuple<size_t, PartitionId, EntryId>, std::optional<uint64_t>> source_of;
   RowsByPartition rows_of_partition;
@@ -163,7 +156,7 @@ absl::StatusOr<NeighbourColumns> ScoreOn(Shard& shard, const CandidateContext& c
   for (const auto& [partition, of_partition] : by_partition) {
     const std::vector<std::optional<Row>>& rows = rows_of_partition[partition];
     for (size_t i = 0; i < rows.size(); ++i) {
-      const Wanted& one = *of_partition[i];
+      const WantedEntry& one = *of_partition[i];
       if (!rows[i].has_value()) continue;
       if (!source_of.emplace(std::tuple(one.query, partition, one.id), one.source).second) continue;
       rows_of_query[one.query].push_back({partition, *rows[i]});
@@ -187,68 +180,62 @@ absl::StatusOr<NeighbourColumns> ScoreOn(Shard& shard, const CandidateContext& c
   return Select(all, keep);
 }
 
-// Scores `wanted` on all the shards that own them; one answer per shard.
-absl::StatusOr<std::vector<NeighbourColumns>> ScoreEverywhere(const CandidateContext& context,
-                                                              const SearchRequest& request,
-                                                              const std::vector<Wanted>& wanted) {
-  std::map<uint32_t, std::vector<const Wanted*>> by_shard;
-  for (const Wanted& one : wanted) {
-    const uint32_t owner = context.routing.OwnerOfEntry(context.memory, one.partition, one.id);
-    by_shard[owner].push_back(&one);
-  }
-  std::vector<NeighbourColumns> answers;
-  for (const auto& [shard, of_shard] : by_shard) {
-    ASSIGN_OR_RETURN(NeighbourColumns answer, ScoreOn(*context.shards[shard], context, request, of_shard));
-    answers.push_back(std::move(answer));
-  }
-  return answers;
+std::map<uint32_t, std::vector<WantedEntry>> SplitByOwner(const Routing& routing, const MemoryRecord& memory,
+                                                          const std::vector<WantedEntry>& wanted) {
+  std::map<uint32_t, std::vector<WantedEntry>> by_shard;
+  for (const WantedEntry& one : wanted) by_shard[routing.OwnerOfEntry(memory, one.partition, one.id)].push_back(one);
+  return by_shard;
 }
 
-}  // namespace
-
-absl::Status AddExtraCandidates(const CandidateContext& context, const SearchRequest& request,
-                                NeighbourColumns& neighbours) {
-  const QueryCommand& command = context.command;
+std::vector<WantedEntry> WantedCandidates(const QueryCommand& command, const NeighbourColumns& neighbours) {
   const PartitionId partition = command.partitions.partitions.empty() ? 0 : command.partitions.partitions[0];
-  std::vector<Wanted> wanted;
+  std::vector<WantedEntry> wanted;
   for (size_t query = 0; query < command.count; ++query) {
     for (size_t i = command.extra_offsets[query]; i < command.extra_offsets[query + 1]; ++i) {
-      Wanted one{query, partition, command.extra_ids[i], std::nullopt};
+      WantedEntry one{query, partition, command.extra_ids[i], std::nullopt};
       if (!command.extra_sources.empty()) one.source = command.extra_sources[i];
       wanted.push_back(one);
     }
   }
-  // What the search found stays as it was found: its version may be older than what is scored now (I3).
   std::set<std::tuple<size_t, PartitionId, EntryId>> found;
   for (size_t query = 0; query < neighbours.queries(); ++query) {
     for (size_t i = neighbours.offsets[query]; i < neighbours.offsets[query + 1]; ++i) {
       found.emplace(query, neighbours.partitions[i], neighbours.ids[i]);
     }
   }
-  std::erase_if(wanted, [&](const Wanted& one) { return found.contains({one.query, one.partition, one.id}); });
-  ASSIGN_OR_RETURN(const auto answers, ScoreEverywhere(context, request, wanted));
+  std::erase_if(wanted, [&](const WantedEntry& one) { return found.contains({one.query, one.partition, one.id}); });
+  return wanted;
+}
+
+void AddCandidates(const std::vector<NeighbourColumns>& answers, NeighbourColumns& neighbours) {
   std::vector<const NeighbourColumns*> parts = {&neighbours};
   for (const NeighbourColumns& answer : answers) parts.push_back(&answer);
   neighbours = MergeNeighbours(parts, std::numeric_limits<uint32_t>::max());
-  return absl::OkStatus();
 }
 
-absl::Status FindSuccessors(const CandidateContext& context, const SearchRequest& request, QueryOutcome& outcome) {
+std::vector<WantedEntry> WantedSuccessors(QueryOutcome& outcome) {
   const NeighbourColumns& found = outcome.neighbours;
   outcome.successors.resize(found.size());
-  outcome.has_successor.assign(found.size(), 0);
-  std::vector<Wanted> wanted;
+  std::vector<WantedEntry> wanted;
   for (size_t query = 0; query < found.queries(); ++query) {
     for (size_t i = found.offsets[query]; i < found.offsets[query + 1]; ++i) {
       outcome.successors[i] = SuccessorOf(found.ids[i]);
       wanted.push_back({query, found.partitions[i], outcome.successors[i], found.sources[i]});
     }
   }
-  SearchRequest plain = request;
-  plain.with_keys = false;
-  plain.exclude_ids = {};
-  plain.exclude_sources = {};
-  ASSIGN_OR_RETURN(const auto answers, ScoreEverywhere(context, plain, wanted));
+  return wanted;
+}
+
+SearchRequest PlainRequest(SearchRequest request) {
+  request.with_keys = false;
+  request.exclude_ids = {};
+  request.exclude_sources = {};
+  return request;
+}
+
+void MarkSuccessors(const std::vector<WantedEntry>& wanted, const std::vector<NeighbourColumns>& answers,
+                    QueryOutcome& outcome) {
+  outcome.has_successor.assign(wanted.size(), 0);
   std::vector<std::tuple<size_t, PartitionId, EntryId>> present;
   for (const NeighbourColumns& answer : answers) {
     for (size_t query = 0; query < answer.queries(); ++query) {
@@ -259,12 +246,11 @@ absl::Status FindSuccessors(const CandidateContext& context, const SearchRequest
   }
   std::sort(present.begin(), present.end());
   size_t i = 0;
-  for (const Wanted& one : wanted) {
+  for (const WantedEntry& one : wanted) {
     const bool there =
         std::binary_search(present.begin(), present.end(), std::tuple(one.query, one.partition, one.id));
     outcome.has_successor[i++] = there ? 1 : 0;
   }
-  return absl::OkStatus();
 }
 
 }  // namespace mneme

@@ -10,11 +10,6 @@
 namespace mneme {
 namespace {
 
-absl::Status NotFound(std::string_view name) {
-  return WithReason(absl::NotFoundError(absl::StrCat("memory \"", std::string(name), "\" does not exist")),
-                    reason::kMemoryNotFound);
-}
-
 absl::Status NoSuchAlias(std::string_view name) {
   return WithReason(absl::NotFoundError(absl::StrCat("alias \"", std::string(name), "\" does not exist")),
                     reason::kAliasNotFound);
@@ -43,57 +38,49 @@ absl::Status CheckExpected(const AliasChange& change, const MemoryRecord* now) {
 absl::StatusOr<std::unique_ptr<Catalogue>> Catalogue::Open(std::unique_ptr<CatalogueStore> store) {
   ASSIGN_OR_RETURN(CatalogueRecords records, store->Read());
   std::unique_ptr<Catalogue> catalogue(new Catalogue(std::move(store)));
-  MutexLock lock(&catalogue->mutex_);
-  RETURN_IF_ERROR(catalogue->Take(std::move(records)));
+  CatalogueChanges stored;
+  {
+    MutexLock lock(&catalogue->mutex_);
+    for (MemoryRecord& record : records.memories) {
+      if (record.dropped) {
+        catalogue->dropped_.push_back(record.number);
+      } else {
+        stored.memories.push_back(std::move(record));
+      }
+    }
+  }
+  stored.aliases = std::move(records.aliases);
+  MutexLock order(&catalogue->store_mutex_);
+  RETURN_IF_ERROR(catalogue->Publish(std::move(stored)));
   return catalogue;
 }
 
-absl::Status Catalogue::Take(CatalogueRecords records) {
-  for (MemoryRecord& record : records.memories) {
-    if (record.dropped) {
-      dropped_.push_back(record.number);
-    } else {
-      const auto memory = std::make_shared<const MemoryRecord>(std::move(record));
-      by_name_[memory->spec.name] = memory;
-      by_number_[memory->number] = memory;
-    }
-  }
-  for (const AliasRecord& alias : records.aliases) {
-    const auto memory = by_number_.find(alias.memory);
-    if (memory == by_number_.end() || by_name_.contains(alias.name)) {
-      return absl::DataLossError(
-          absl::StrCat("the stored alias \"", alias.name, "\" points to no memory, or has the name of one"));
-    }
-    aliases_[alias.name] = {alias.number, memory->second};
-  }
-  return absl::OkStatus();
+absl::Status Catalogue::Publish(CatalogueChanges changes) {
+  ASSIGN_OR_RETURN(changes.next_number, store_->NextNumber());
+  return names_.Apply(changes).status();
 }
 
 absl::StatusOr<MemoryHandle> Catalogue::Create(const MemorySpec& spec, int64_t now_ms) {
   MutexLock order(&store_mutex_);
-  {
-    MutexLock lock(&mutex_);
-    if (by_name_.contains(spec.name)) return MemoryExists(spec.name);
-    if (const auto alias = aliases_.find(spec.name); alias != aliases_.end()) {
-      return WithReason(absl::AlreadyExistsError(absl::StrCat("\"", spec.name, "\" is an alias of memory \"",
-                                                              alias->second.memory->spec.name, "\"")),
-                        reason::kAliasExists);
-    }
-    if (by_name_.size() >= limits::kMaxMemories) {
-      return absl::ResourceExhaustedError(
-          absl::StrCat("there are ", by_name_.size(), " memories; the bound is ", limits::kMaxMemories));
-    }
+  if (names_.HasMemory(spec.name)) return MemoryExists(spec.name);
+  if (const auto alias = names_.FindAlias(spec.name); alias.has_value()) {
+    return WithReason(absl::AlreadyExistsError(absl::StrCat("\"", spec.name, "\" is an alias of memory \"",
+                                                            alias->memory->spec.name, "\"")),
+                      reason::kAliasExists);
   }
-  ASSIGN_OR_RETURN(const MemoryNumber number, store_->NextNumber());
-  auto record = std::make_shared<MemoryRecord>();
-  record->number = number;
-  record->spec = spec;
-  record->created_ms = now_ms;
-  RETURN_IF_ERROR(store_->Put(*record));
-  MutexLock lock(&mutex_);
-  by_name_[spec.name] = record;
-  by_number_[number] = record;
-  return MemoryHandle(record);
+  if (names_.memory_count() >= limits::kMaxMemories) {
+    return absl::ResourceExhaustedError(
+        absl::StrCat("there are ", names_.memory_count(), " memories; the bound is ", limits::kMaxMemories));
+  }
+  MemoryRecord record;
+  ASSIGN_OR_RETURN(record.number, store_->NextNumber());
+  record.spec = spec;
+  record.created_ms = now_ms;
+  RETURN_IF_ERROR(store_->Put(record));
+  CatalogueChanges made;
+  made.memories.push_back(record);
+  RETURN_IF_ERROR(Publish(std::move(made)));
+  return names_.FindByNumber(record.number);
 }
 
 absl::StatusOr<MemoryNumber> Catalogue::NextNumber() const {
@@ -101,98 +88,60 @@ absl::StatusOr<MemoryNumber> Catalogue::NextNumber() const {
   return store_->NextNumber();
 }
 
-absl::StatusOr<MemoryHandle> Catalogue::Find(std::string_view name) const {
-  MutexLock lock(&mutex_);
-  const auto at = by_name_.find(name);
-  if (at != by_name_.end()) return at->second;
-  const auto alias = aliases_.find(name);
-  if (alias != aliases_.end()) return alias->second.memory;
-  return NotFound(name);
-}
-
-MemoryHandle Catalogue::FindByNumber(MemoryNumber number) const {
-  MutexLock lock(&mutex_);
-  const auto at = by_number_.find(number);
-  return at == by_number_.end() ? nullptr : at->second;
-}
-
-std::vector<MemoryHandle> Catalogue::List() const {
-  MutexLock lock(&mutex_);
-  std::vector<MemoryHandle> memories;
-  memories.reserve(by_name_.size());
-  for (const auto& [name, memory] : by_name_) memories.push_back(memory);
-  return memories;
-}
-
 absl::StatusOr<MemoryHandle> Catalogue::Drop(std::string_view name) {
   MutexLock order(&store_mutex_);
-  ASSIGN_OR_RETURN(MemoryHandle dropped, Find(name));
-  {
-    MutexLock lock(&mutex_);
-    for (const auto& [alias, stored] : aliases_) {
-      if (stored.memory != dropped) continue;
-      return WithReason(
-          absl::FailedPreconditionError(absl::StrCat("alias \"", alias, "\" points to memory \"", dropped->spec.name,
-                                                     "\"; drop it or point it elsewhere first")),
-          reason::kMemoryAliased);
-    }
+  ASSIGN_OR_RETURN(MemoryHandle dropped, names_.Find(name));
+  if (const std::string alias = names_.AnyAliasOf(dropped->number); !alias.empty()) {
+    return WithReason(
+        absl::FailedPreconditionError(absl::StrCat("alias \"", alias, "\" points to memory \"", dropped->spec.name,
+                                                   "\"; drop it or point it elsewhere first")),
+        reason::kMemoryAliased);
   }
   MemoryRecord record = *dropped;
   record.dropped = true;
   RETURN_IF_ERROR(store_->Put(record));
+  CatalogueChanges gone;
+  gone.removed.push_back(record.number);
+  RETURN_IF_ERROR(Publish(std::move(gone)));
   MutexLock lock(&mutex_);
-  by_name_.erase(record.spec.name);
-  by_number_.erase(record.number);
   dropped_.push_back(record.number);
   return dropped;
 }
 
-absl::StatusOr<std::pair<AliasRecord, Catalogue::StoredAlias>> Catalogue::PlanAlias(const AliasChange& change) const {
+absl::StatusOr<std::pair<AliasRecord, MemoryHandle>> Catalogue::PlanAlias(const AliasChange& change) const {
   ASSIGN_OR_RETURN(const MemoryNumber next, store_->NextNumber());
-  ASSIGN_OR_RETURN(const MemoryHandle memory, Find(change.memory));
-  MutexLock lock(&mutex_);
-  if (by_name_.contains(change.name)) return MemoryExists(change.name);
-  const auto at = aliases_.find(change.name);
-  const StoredAlias now = at == aliases_.end() ? StoredAlias() : at->second;
-  RETURN_IF_ERROR(CheckExpected(change, now.memory.get()));
-  if (at == aliases_.end() && aliases_.size() >= limits::kMaxAliases) {
+  ASSIGN_OR_RETURN(const MemoryHandle memory, names_.Find(change.memory));
+  if (names_.HasMemory(change.name)) return MemoryExists(change.name);
+  const auto found = names_.FindAlias(change.name);
+  const MemoryHandle now = found.has_value() ? found->memory : nullptr;
+  RETURN_IF_ERROR(CheckExpected(change, now.get()));
+  if (!found.has_value() && names_.alias_count() >= limits::kMaxAliases) {
     return absl::ResourceExhaustedError(
-        absl::StrCat("there are ", aliases_.size(), " aliases; the bound is ", limits::kMaxAliases));
+        absl::StrCat("there are ", names_.alias_count(), " aliases; the bound is ", limits::kMaxAliases));
   }
-  return std::pair(AliasRecord{at == aliases_.end() ? next : now.number, change.name, memory->number}, now);
+  return std::pair(AliasRecord{found.has_value() ? found->number : next, change.name, memory->number}, now);
 }
 
-absl::StatusOr<MemoryHandle> Catalogue::SetAlias(const AliasChange& change) {
+absl::StatusOr<Catalogue::Swing> Catalogue::SetAlias(const AliasChange& change) {
   MutexLock order(&store_mutex_);
   ASSIGN_OR_RETURN(const auto plan, PlanAlias(change));
   const auto& [record, before] = plan;
   RETURN_IF_ERROR(store_->Put(record));
-  MutexLock lock(&mutex_);
-  aliases_[record.name] = {record.number, by_number_.at(record.memory)};
-  return before.memory;
+  CatalogueChanges swung;
+  swung.aliases.push_back(record);
+  RETURN_IF_ERROR(Publish(std::move(swung)));
+  return Swing{record.number, before};
 }
 
-absl::Status Catalogue::DropAlias(std::string_view name) {
+absl::StatusOr<MemoryNumber> Catalogue::DropAlias(std::string_view name) {
   MutexLock order(&store_mutex_);
-  MemoryNumber number = 0;
-  {
-    MutexLock lock(&mutex_);
-    const auto at = aliases_.find(name);
-    if (at == aliases_.end()) return NoSuchAlias(name);
-    number = at->second.number;
-  }
-  RETURN_IF_ERROR(store_->Remove(number));
-  MutexLock lock(&mutex_);
-  aliases_.erase(aliases_.find(name));
-  return absl::OkStatus();
-}
-
-std::vector<Alias> Catalogue::ListAliases() const {
-  MutexLock lock(&mutex_);
-  std::vector<Alias> aliases;
-  aliases.reserve(aliases_.size());
-  for (const auto& [name, alias] : aliases_) aliases.push_back({name, alias.memory});
-  return aliases;
+  const auto alias = names_.FindAlias(name);
+  if (!alias.has_value()) return NoSuchAlias(name);
+  RETURN_IF_ERROR(store_->Remove(alias->number));
+  CatalogueChanges gone;
+  gone.removed.push_back(alias->number);
+  RETURN_IF_ERROR(Publish(std::move(gone)));
+  return alias->number;
 }
 
 std::vector<MemoryNumber> Catalogue::Dropped() const {

@@ -3,7 +3,6 @@
 #ifndef MNEME_ENGINE_CATALOGUE_H_
 #define MNEME_ENGINE_CATALOGUE_H_
 
-#include <map>
 #include <memory>
 #include <optional>
 #include <string>
@@ -15,6 +14,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "common/mutex.h"
+#include "engine/catalogue_names.h"
 #include "engine/commands.h"
 #include "storage/catalogue_store.h"
 
@@ -29,10 +29,8 @@ class Catalogue {
 
   // ALREADY_EXISTS when the name is taken; RESOURCE_EXHAUSTED beyond kMaxMemories.
   absl::StatusOr<MemoryHandle> Create(const MemorySpec& spec, int64_t now_ms);
-  // The memory of this name, or the one that the alias of this name points to now. NOT_FOUND.
-  absl::StatusOr<MemoryHandle> Find(std::string_view name) const;
-  MemoryHandle FindByNumber(MemoryNumber number) const;  // null when it was dropped or never was
-  std::vector<MemoryHandle> List() const;                // by name
+  // What is there now.
+  const CatalogueNames& names() const { return names_; }
   // Durable when it returns: the name is NOT_FOUND from now on. Returns what was dropped. FAILED_PRECONDITION while an
   // alias points to it.
   absl::StatusOr<MemoryHandle> Drop(std::string_view name);
@@ -41,10 +39,13 @@ class Catalogue {
   // none of this name. Durable when it returns, in one record. Returns the memory that it pointed to before, null when
   // it was made. ALREADY_EXISTS when a memory has the name; NOT_FOUND when there is no such memory; ABORTED when the
   // alias is not as expected; RESOURCE_EXHAUSTED beyond kMaxAliases.
-  absl::StatusOr<MemoryHandle> SetAlias(const AliasChange& change);
-  // NOT_FOUND.
-  absl::Status DropAlias(std::string_view name);
-  std::vector<Alias> ListAliases() const;  // by name
+  struct Swing {
+    MemoryNumber number = 0;  // of the alias
+    MemoryHandle before;      // null when it was made
+  };
+  absl::StatusOr<Swing> SetAlias(const AliasChange& change);
+  // Returns the number that it had. NOT_FOUND.
+  absl::StatusOr<MemoryNumber> DropAlias(std::string_view name);
 
   // No memory has or had this number or a higher one.
   absl::StatusOr<MemoryNumber> NextNumber() const;
@@ -54,25 +55,19 @@ class Catalogue {
   absl::Status Forget(MemoryNumber number);
 
  private:
-  struct StoredAlias {
-    MemoryNumber number = 0;
-    MemoryHandle memory;
-  };
-
   explicit Catalogue(std::unique_ptr<CatalogueStore> store) : store_(std::move(store)) {}
 
-  absl::Status Take(CatalogueRecords records) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   // The record that makes `change` true, and what the alias points to now.
-  absl::StatusOr<std::pair<AliasRecord, StoredAlias>> PlanAlias(const AliasChange& change) const
-      ABSL_EXCLUSIVE_LOCKS_REQUIRED(store_mutex_) ABSL_LOCKS_EXCLUDED(mutex_);
+  absl::StatusOr<std::pair<AliasRecord, MemoryHandle>> PlanAlias(const AliasChange& change) const
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(store_mutex_);
+  // What was stored is found from now on.
+  absl::Status Publish(CatalogueChanges changes) ABSL_EXCLUSIVE_LOCKS_REQUIRED(store_mutex_);
 
-  mutable Mutex store_mutex_;  // taken before mutex_
+  mutable Mutex store_mutex_;
   std::unique_ptr<CatalogueStore> store_ ABSL_GUARDED_BY(store_mutex_);
+  CatalogueNames names_;
 
-  mutable Mutex mutex_;  // held for look-ups in the maps only
-  std::map<std::string, MemoryHandle, std::less<>> by_name_ ABSL_GUARDED_BY(mutex_);
-  std::map<MemoryNumber, MemoryHandle> by_number_ ABSL_GUARDED_BY(mutex_);
-  std::map<std::string, StoredAlias, std::less<>> aliases_ ABSL_GUARDED_BY(mutex_);
+  mutable Mutex mutex_;
   std::vector<MemoryNumber> dropped_ ABSL_GUARDED_BY(mutex_);
 };
 

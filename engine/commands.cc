@@ -47,4 +47,23 @@ void MemoryStatistics::Subtract(const MemoryStatistics& other) {
   benefit_nats -= other.benefit_nats;
 }
 
+void DeploymentStatistics::Add(const DeploymentStatistics& other) {
+  memories.Add(other.memories);
+  store_bytes += other.store_bytes;
+  queued_searches += other.queued_searches;
+  queued_write_bytes += other.queued_write_bytes;
+  expired_sessions += other.expired_sessions;
+  expired_states += other.expired_states;
+  answers_asked += other.answers_asked;
+  answers_known += other.answers_known;
+  answers_bytes += other.answers_bytes;
+  leases += other.leases;
+  leased_ram_bytes += other.leased_ram_bytes;
+  label_sum_bytes += other.label_sum_bytes;
+  match_cache_bytes += other.match_cache_bytes;
+  maintenance_busy = maintenance_busy || other.maintenance_busy;
+  memory_count = std::max(memory_count, other.memory_count);  // each process knows all of them
+  if (write_status.ok()) write_status = other.write_status;
+}
+
 }  // namespace mneme

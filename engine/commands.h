@@ -117,7 +117,7 @@ struct QueryCommand {
   double recall_target = 0.95;
   uint32_t probes = 0;    // 0: by recall_target
   bool approximate_distances = false;  // not with exact
-  RowFilter filter;       // stamp_ms is set by the deployment
+  RowFilter filter;       // stamp_ms 0: set by the deployment
   std::vector<EntryId> exclude_ids;       // [count] or empty
   std::vector<uint64_t> exclude_sources;  // [count] or empty
   // Extra candidates of query i: [extra_offsets[i], extra_offsets[i + 1]); one partition only.
@@ -153,10 +153,11 @@ struct QueryOutcome {
 // Entries to be looked at one by one, or counted, of immutable versions.
 struct VisitCommand {
   PartitionSelection partitions = {};
-  RowFilter filter = {};  // stamp_ms is set by the deployment
+  RowFilter filter = {};  // stamp_ms 0: set by the deployment
   Version at_least = {};
   LeaseHandle lease = {};  // covers `partitions`; not with at_least
   CallLimits limits = {};
+  bool with_keys = true;  // false: whoever visits looks at no key
 };
 
 // Where a scan goes on. Opaque outside the engine (see version.h for its encoding).
@@ -172,6 +173,8 @@ struct ScanCommand {
   RowFilter filter;
   bool with_keys = false;
   size_t page_size = 0;
+  // A page stops growing here: well below the bound of a message.
+  size_t page_bytes = 8 * 1024 * 1024;
   std::optional<ScanPosition> from;
   Version at_least;
   CallLimits limits;
@@ -224,6 +227,9 @@ struct DeploymentStatistics {
   uint64_t match_cache_bytes = 0;
   bool maintenance_busy = false;
   absl::Status write_status;  // not OK: writes are refused, and why
+
+  // Adds what another process has; of two reasons why writes are refused the first stays.
+  void Add(const DeploymentStatistics& other);
 };
 
 struct BuildProgress {

@@ -22,13 +22,13 @@ constexpr size_t kBatch = 256;
 constexpr uint32_t kCheckLists = 256;
 
 // Null when the shard has nothing of the partition.
-const IndexVersion* VersionOf(const Lease& lease, uint32_t shard) {
+const IndexVersion* VersionOf(const HeldLease& lease, uint32_t shard) {
   const auto& versions = lease.snapshots.at(shard).versions;
   return versions.empty() ? nullptr : versions.front().get();
 }
 
 // Accepts what has not expired.
-RowFilter FilterOf(const Lease& lease) {
+RowFilter FilterOf(const HeldLease& lease) {
   RowFilter filter;
   filter.stamp_ms = lease.stamp_ms;
   return filter;
@@ -45,7 +45,7 @@ bool SameCentroids(const Codebook& a, const Codebook& b, uint32_t dimension) {
 
 }  // namespace
 
-absl::StatusOr<std::unique_ptr<IndexExport>> IndexExport::New(const MemorySpec& spec, const Lease& lease,
+absl::StatusOr<std::unique_ptr<IndexExport>> IndexExport::New(const MemorySpec& spec, const HeldLease& lease,
                                                               const CallLimits& limits) {
   std::unique_ptr<IndexExport> made(new IndexExport(spec));
   // 1. Those with a codebook come first, so that there is a group for the others.
@@ -72,7 +72,7 @@ absl::StatusOr<std::unique_ptr<IndexExport>> IndexExport::New(const MemorySpec& 
   return made;
 }
 
-IndexExport::Group& IndexExport::GroupOf(const Lease& lease, uint32_t shard) {
+IndexExport::Group& IndexExport::GroupOf(const HeldLease& lease, uint32_t shard) {
   const Codebook& codebook = *VersionOf(lease, shard)->codebook;
   for (Group& group : groups_) {
     if (SameCentroids(*VersionOf(lease, group.shard)->codebook, codebook, spec_.dimension)) return group;
@@ -82,7 +82,8 @@ IndexExport::Group& IndexExport::GroupOf(const Lease& lease, uint32_t shard) {
   return groups_.back();
 }
 
-absl::Status IndexExport::Count(const Lease& lease, const CallLimits& limits, const Group& group, ShardRows& shard) {
+absl::Status IndexExport::Count(const HeldLease& lease, const CallLimits& limits, const Group& group,
+                                ShardRows& shard) {
   const IndexVersion& version = *VersionOf(lease, shard.shard);
   const RowFilter filter = FilterOf(lease);
   const auto count = [&](uint32_t list) {
@@ -121,14 +122,14 @@ absl::Status IndexExport::Count(const Lease& lease, const CallLimits& limits, co
   return absl::OkStatus();
 }
 
-const float* IndexExport::Centroid(const Lease& lease, uint64_t list) const {
+const float* IndexExport::Centroid(const HeldLease& lease, uint64_t list) const {
   const auto after = std::upper_bound(groups_.begin(), groups_.end(), list,
                                       [](uint64_t l, const Group& group) { return l < group.first_list; });
   const Group& group = *std::prev(after);
   return VersionOf(lease, group.shard)->codebook->Centroid(static_cast<uint32_t>(list - group.first_list));
 }
 
-IndexExport::Rows IndexExport::Next(const Lease& lease, size_t most) {
+IndexExport::Rows IndexExport::Next(const HeldLease& lease, size_t most) {
   Rows rows;
   const RowFilter filter = FilterOf(lease);
   while (rows.ids.size() < most && group_ < groups_.size()) {

@@ -20,21 +20,21 @@ class IndexExport {
  public:
   // Counts the live entries of each list, and gives those of the tails their lists. `lease` covers one partition.
   // FAILED_PRECONDITION when none of its shards has an index.
-  static absl::StatusOr<std::unique_ptr<IndexExport>> New(const MemorySpec& spec, const Lease& lease,
+  static absl::StatusOr<std::unique_ptr<IndexExport>> New(const MemorySpec& spec, const HeldLease& lease,
                                                           const CallLimits& limits);
 
   uint64_t lists() const { return list_sizes_.size(); }
   uint64_t entries() const { return entries_; }
   const std::vector<uint64_t>& list_sizes() const { return list_sizes_; }
   // Of `list`: [dimension] f32.
-  const float* Centroid(const Lease& lease, uint64_t list) const;
+  const float* Centroid(const HeldLease& lease, uint64_t list) const;
 
   struct Rows {
     std::vector<EntryId> ids;
     std::vector<float> keys;  // [ids x dimension]; cosine: of unit length
   };
   // Up to `most` of the next entries; none when all were read.
-  Rows Next(const Lease& lease, size_t most);
+  Rows Next(const HeldLease& lease, size_t most);
 
  private:
   // A row of a tail, by the part of the snapshot and the position in its block.
@@ -58,8 +58,8 @@ class IndexExport {
   };
 
   explicit IndexExport(const MemorySpec& spec) : spec_(MakeIndexSpec(spec)) {}
-  Group& GroupOf(const Lease& lease, uint32_t shard);
-  absl::Status Count(const Lease& lease, const CallLimits& limits, const Group& group, ShardRows& shard);
+  Group& GroupOf(const HeldLease& lease, uint32_t shard);
+  absl::Status Count(const HeldLease& lease, const CallLimits& limits, const Group& group, ShardRows& shard);
   // Reads on in the current list of one shard's segments or tail; true when it has no more there.
   bool ReadOn(const IndexVersion& version, const RowFilter& filter, ShardRows& shard, size_t most, Rows& out);
   void Add(const RowBlock& block, size_t position, Rows& out) const;

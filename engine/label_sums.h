@@ -38,6 +38,7 @@ class LabelSums {
   LabelSums(const IndexSpec& spec, absl::Span<const int64_t> wanted)
       : wanted_(wanted.begin(), wanted.end()), keys_(spec), none_(spec.dimension) {}
 
+  const std::set<int64_t>& wanted() const { return wanted_; }
   bool Wants(int64_t label) const { return wanted_.empty() || wanted_.contains(label); }
   // What is not wanted is passed over. OUT_OF_RANGE, and nothing is added, for a label beyond kMaxCentroidLabels or
   // beyond what a message holds, where every label is wanted.

@@ -35,37 +35,13 @@ absl::Status Ended(const std::string& why) {
   return WithReason(absl::FailedPreconditionError(absl::StrCat(why, kTakeAnother)), reason::kLeaseExpired);
 }
 
-// The partitions of a selection that is not `all`.
-absl::Span<const PartitionId> NamedBy(const PartitionSelection& selection) {
-  static constexpr PartitionId kDefault[] = {0};
-  return selection.partitions.empty() ? absl::MakeConstSpan(kDefault) : selection.partitions;
-}
-
-PartitionSelection Ascending(const PartitionSelection& selection) {
-  PartitionSelection ascending;
-  ascending.all = selection.all;
-  const auto named = NamedBy(selection);
-  if (!selection.all) ascending.partitions.assign(named.begin(), named.end());
-  std::sort(ascending.partitions.begin(), ascending.partitions.end());
-  return ascending;
-}
-
 bool IsBefore(const std::shared_ptr<const IndexVersion>& version, PartitionId partition) {
   return version->partition < partition;
 }
 
 }  // namespace
 
-bool Lease::Covers(const PartitionSelection& selection) const {
-  if (partitions.all) return true;
-  if (selection.all) return false;
-  const auto asked = NamedBy(selection);
-  return std::all_of(asked.begin(), asked.end(), [&](PartitionId each) {
-    return std::binary_search(partitions.partitions.begin(), partitions.partitions.end(), each);
-  });
-}
-
-Shard::Snapshot Lease::Select(uint32_t shard, const PartitionSelection& selection) const {
+Shard::Snapshot HeldLease::Select(uint32_t shard, const PartitionSelection& selection) const {
   const auto held = snapshots.find(shard);
   if (held == snapshots.end()) return {};
   if (selection.all) return held->second;
@@ -79,7 +55,7 @@ Shard::Snapshot Lease::Select(uint32_t shard, const PartitionSelection& selectio
   return selected;
 }
 
-Version Lease::version() const {
+Version HeldLease::version() const {
   Version version;
   version.memory = memory;
   for (const auto& [shard, snapshot] : snapshots) version.parts.push_back({shard, snapshot.sequence});
@@ -87,16 +63,16 @@ Version Lease::version() const {
 }
 
 absl::StatusOr<Shard::Snapshot> TakeSnapshot(Shard& shard, const SnapshotRequest& request) {
-  if (request.lease != nullptr) return request.lease->Select(shard.number(), request.partitions);
+  if (request.lease != nullptr) return Held(*request.lease).Select(shard.number(), request.partitions);
   return shard.TakeSnapshot(request.memory, request.partitions, request.limits);
 }
 
-Leases::Leases(LeaseOptions options) : options_(std::move(options)), process_(RandomNumber()) {}
+HeldLeases::HeldLeases(LeaseOptions options) : options_(std::move(options)), process_(RandomNumber()) {}
 
-absl::StatusOr<Leases::Granted> Leases::Acquire(const MemoryRecord& memory, const VisitCommand& command,
+absl::StatusOr<Leases::Granted> HeldLeases::Acquire(const MemoryRecord& memory, const VisitCommand& command,
                                                 int64_t lease_ms) {
   LetGo();
-  auto lease = std::make_shared<Lease>();
+  auto lease = std::make_shared<HeldLease>();
   lease->memory = memory.number;
   lease->partitions = Ascending(command.partitions);
   for (const uint32_t owner : options_.routing->OwnersOf(memory, command.partitions)) {
@@ -117,7 +93,7 @@ absl::StatusOr<Leases::Granted> Leases::Acquire(const MemoryRecord& memory, cons
   return granted;
 }
 
-Leases::Chunks Leases::ChunksOf(const Lease& lease) {
+HeldLeases::Chunks HeldLeases::ChunksOf(const HeldLease& lease) {
   Chunks chunks;
   for (const auto& [shard, snapshot] : lease.snapshots) {
     for (const auto& version : snapshot.versions) {
@@ -129,7 +105,7 @@ Leases::Chunks Leases::ChunksOf(const Lease& lease) {
   return chunks;
 }
 
-absl::Status Leases::Admit(const Chunks& chunks) {
+absl::Status HeldLeases::Admit(const Chunks& chunks) {
   if (held_.size() >= limits::kMaxLeases) {
     return WithReason(absl::ResourceExhaustedError(
                           absl::StrCat("there are ", held_.size(), " leases; the bound is ", limits::kMaxLeases)),
@@ -153,7 +129,7 @@ absl::Status Leases::Admit(const Chunks& chunks) {
   return absl::OkStatus();
 }
 
-absl::StatusOr<Leases::HeldById::const_iterator> Leases::FindLive(std::string_view id) const {
+absl::StatusOr<HeldLeases::HeldById::const_iterator> HeldLeases::FindLive(std::string_view id) const {
   if (id.size() != kIdBytes) return absl::InvalidArgumentError("lease is not one that AcquireLease gave");
   const auto at = held_.find(id);
   if (at == held_.end()) return Ended("the lease has ended, was released, or is of a server before its restart");
@@ -162,15 +138,15 @@ absl::StatusOr<Leases::HeldById::const_iterator> Leases::FindLive(std::string_vi
   return at;
 }
 
-absl::StatusOr<int64_t> Leases::Renew(std::string_view id, int64_t lease_ms) {
+absl::StatusOr<int64_t> HeldLeases::Renew(std::string_view id, int64_t lease_ms) {
   MutexLock lock(&mutex_);
   ASSIGN_OR_RETURN(const auto at, FindLive(id));
-  Held& held = held_.find(at->first)->second;
+  Entry& held = held_.find(at->first)->second;
   held.expires_ms = options_.clock->NowMs() + lease_ms;
   return held.expires_ms;
 }
 
-absl::Status Leases::Release(std::string_view id) {
+absl::Status HeldLeases::Release(std::string_view id) {
   std::vector<LeaseHandle> ended;
   MutexLock lock(&mutex_);
   ASSIGN_OR_RETURN(const auto at, FindLive(id));
@@ -178,7 +154,7 @@ absl::Status Leases::Release(std::string_view id) {
   return absl::OkStatus();
 }
 
-absl::StatusOr<LeaseHandle> Leases::Find(std::string_view id, const MemoryRecord& memory) const {
+absl::StatusOr<LeaseHandle> HeldLeases::Find(std::string_view id, const MemoryRecord& memory) const {
   MutexLock lock(&mutex_);
   ASSIGN_OR_RETURN(const auto at, FindLive(id));
   const LeaseHandle& lease = at->second.lease;
@@ -186,7 +162,7 @@ absl::StatusOr<LeaseHandle> Leases::Find(std::string_view id, const MemoryRecord
   return Ended(absl::StrCat("the lease is of another memory than \"", memory.spec.name, "\""));
 }
 
-void Leases::EndAllOf(MemoryNumber memory) {
+void HeldLeases::EndAllOf(MemoryNumber memory) {
   std::vector<LeaseHandle> ended;
   MutexLock lock(&mutex_);
   for (auto at = held_.begin(); at != held_.end();) {
@@ -194,7 +170,7 @@ void Leases::EndAllOf(MemoryNumber memory) {
   }
 }
 
-void Leases::LetGo() {
+void HeldLeases::LetGo() {
   const int64_t now_ms = options_.clock->NowMs();
   std::vector<LeaseHandle> ended;
   MutexLock lock(&mutex_);
@@ -203,8 +179,8 @@ void Leases::LetGo() {
   }
 }
 
-Leases::HeldById::iterator Leases::End(HeldById::iterator at, std::vector<LeaseHandle>& ended) {
-  for (const auto& [chunk, bytes] : ChunksOf(*at->second.lease)) {
+HeldLeases::HeldById::iterator HeldLeases::End(HeldById::iterator at, std::vector<LeaseHandle>& ended) {
+  for (const auto& [chunk, bytes] : ChunksOf(Held(*at->second.lease))) {
     const auto held = chunks_.find(chunk);
     if (--held->second.leases > 0) continue;
     ram_bytes_ -= held->second.bytes;
@@ -214,7 +190,7 @@ Leases::HeldById::iterator Leases::End(HeldById::iterator at, std::vector<LeaseH
   return held_.erase(at);
 }
 
-Leases::Counts Leases::counts() const {
+HeldLeases::Counts HeldLeases::counts() const {
   const int64_t now_ms = options_.clock->NowMs();
   MutexLock lock(&mutex_);
   const auto live = std::count_if(held_.begin(), held_.end(),

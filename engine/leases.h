@@ -20,24 +20,22 @@
 #include "common/clock.h"
 #include "common/mutex.h"
 #include "engine/commands.h"
+#include "engine/lease.h"
 #include "engine/routing.h"
 #include "engine/shard.h"
 
 namespace mneme {
 
-// What a lease holds. Immutable; who has a handle reads on though the lease ends.
-struct Lease {
-  MemoryNumber memory = 0;
-  PartitionSelection partitions;                  // ascending, and named unless they are all
-  int64_t stamp_ms = 0;                           // of its taking
+// A lease of shards of this process, and what it holds.
+struct HeldLease final : Lease {
   std::map<uint32_t, Shard::Snapshot> snapshots;  // by shard; versions ascending by partition
 
-  // True when every partition of `selection` was covered.
-  bool Covers(const PartitionSelection& selection) const;
   // What it holds of a selection that it covers, on one shard.
   Shard::Snapshot Select(uint32_t shard, const PartitionSelection& selection) const;
   Version version() const;
 };
+
+inline const HeldLease& Held(const Lease& lease) { return static_cast<const HeldLease&>(lease); }
 
 // Of a read on one shard. `lease` may be null.
 struct SnapshotRequest {
@@ -50,9 +48,6 @@ struct SnapshotRequest {
 // The versions that the lease holds, or those of this moment. Errors as of Shard::TakeSnapshot().
 absl::StatusOr<Shard::Snapshot> TakeSnapshot(Shard& shard, const SnapshotRequest& request);
 
-// What a read that began at `now_ms` judges expiry by.
-inline int64_t StampOf(const LeaseHandle& lease, int64_t now_ms) { return lease == nullptr ? now_ms : lease->stamp_ms; }
-
 struct LeaseOptions {
   std::vector<Shard*> shards;        // borrowed; must outlive the leases
   const Routing* routing = nullptr;  // borrowed
@@ -61,26 +56,18 @@ struct LeaseOptions {
 };
 
 // Thread-safe. Blocks: sleeping partitions are read when a lease is taken.
-class Leases {
+class HeldLeases final : public Leases {
  public:
-  explicit Leases(LeaseOptions options);
+  explicit HeldLeases(LeaseOptions options);
 
-  struct Granted {
-    std::string id;  // opaque
-    Version version;
-    int64_t expires_ms = 0;
-  };
   // Holds the partitions of `command` for `lease_ms`; its filter is ignored, and its version was waited for.
   // RESOURCE_EXHAUSTED beyond kMaxLeases, or when the tails that it would hold do not fit in the ram of all.
   absl::StatusOr<Granted> Acquire(const MemoryRecord& memory, const VisitCommand& command, int64_t lease_ms)
       ABSL_LOCKS_EXCLUDED(mutex_);
-  // Ends it in `lease_ms` from now, whenever it would have ended; returns when that is. For this and what follows:
-  // INVALID_ARGUMENT when `id` is none that a deployment gives; FAILED_PRECONDITION (LEASE_EXPIRED) when the lease has
-  // ended.
-  absl::StatusOr<int64_t> Renew(std::string_view id, int64_t lease_ms) ABSL_LOCKS_EXCLUDED(mutex_);
-  absl::Status Release(std::string_view id) ABSL_LOCKS_EXCLUDED(mutex_);
-  // LEASE_EXPIRED, too, when it is of another memory.
-  absl::StatusOr<LeaseHandle> Find(std::string_view id, const MemoryRecord& memory) const ABSL_LOCKS_EXCLUDED(mutex_);
+  absl::StatusOr<int64_t> Renew(std::string_view id, int64_t lease_ms) override ABSL_LOCKS_EXCLUDED(mutex_);
+  absl::Status Release(std::string_view id) override ABSL_LOCKS_EXCLUDED(mutex_);
+  absl::StatusOr<LeaseHandle> Find(std::string_view id, const MemoryRecord& memory) const override
+      ABSL_LOCKS_EXCLUDED(mutex_);
 
   // Ends the leases of a memory that was dropped.
   void EndAllOf(MemoryNumber memory) ABSL_LOCKS_EXCLUDED(mutex_);
@@ -94,7 +81,7 @@ class Leases {
   Counts counts() const ABSL_LOCKS_EXCLUDED(mutex_);
 
  private:
-  struct Held {
+  struct Entry {
     LeaseHandle lease;
     int64_t expires_ms = 0;
   };
@@ -103,10 +90,10 @@ class Leases {
     size_t leases = 0;
   };
   using Chunks = std::vector<std::pair<const TailChunk*, uint64_t>>;
-  using HeldById = std::map<std::string, Held, std::less<>>;
+  using HeldById = std::map<std::string, Entry, std::less<>>;
 
   // The chunks of tails that a lease holds.
-  static Chunks ChunksOf(const Lease& lease);
+  static Chunks ChunksOf(const HeldLease& lease);
   absl::Status Admit(const Chunks& chunks) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   absl::StatusOr<HeldById::const_iterator> FindLive(std::string_view id) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   // Forgets a lease; what it held goes when `ended` does, with no lock held.

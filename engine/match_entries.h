@@ -16,23 +16,11 @@
 #include "common/limits.h"
 #include "common/mutex.h"
 #include "engine/commands.h"
+#include "engine/match_rows.h"
 #include "engine/query_execution.h"
 #include "readout/match.h"
 
 namespace mneme {
-
-struct MatchSide {
-  MemoryHandle memory;
-  VisitCommand selection;
-  std::vector<uint32_t> components;  // of the keys, compared with those of the other side in pairs
-};
-
-struct MatchCommand {
-  MatchSide source;
-  MatchSide target;
-  uint32_t csls_k = 0;
-  CslsForm form = CslsForm::kHalf;
-};
 
 // Rows are ordered by (id, partition). Keys of a cosine memory count as unit vectors.
 struct MatchedEntries {

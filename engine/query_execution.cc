@@ -211,12 +211,14 @@ class QueryExecution : public std::enable_shared_from_this<QueryExecution> {
     FinishStatistics(outcome.statistics);
     outcome.neighbours = Concatenate(std::move(rows_of_slice));
     const SearchRequest request = MakeSearchRequest(MakeIndexSpec(memory_->spec), command_, 0, command_.count);
-    const CandidateContext candidates{context_.shards, *context_.routing, *memory_, command_};
     if (!command_.extra_offsets.empty()) {
-      RETURN_IF_ERROR(AddExtraCandidates(candidates, request, outcome.neighbours));
+      ASSIGN_OR_RETURN(const auto scored, Score(request, WantedCandidates(command_, outcome.neighbours)));
+      AddCandidates(scored, outcome.neighbours);
     }
     if (command_.with_successors) {
-      RETURN_IF_ERROR(FindSuccessors(candidates, request, outcome));
+      const std::vector<WantedEntry> wanted = WantedSuccessors(outcome);
+      ASSIGN_OR_RETURN(const auto scored, Score(PlainRequest(request), wanted));
+      MarkSuccessors(wanted, scored, outcome);
     }
     outcome.version.memory = memory_->number;
     for (size_t owner = 0; owner < owners_.size(); ++owner) {
@@ -225,6 +227,18 @@ class QueryExecution : public std::enable_shared_from_this<QueryExecution> {
     outcome.coverage.shards_total = static_cast<uint32_t>(owners_.size());
     outcome.coverage.shards_answered = outcome.coverage.shards_total;
     return outcome;
+  }
+
+  // Scores entries on the shards that own them; one answer per shard.
+  absl::StatusOr<std::vector<NeighbourColumns>> Score(const SearchRequest& request,
+                                                      const std::vector<WantedEntry>& wanted) const {
+    const CandidateContext context{*memory_, command_.lease.get(), command_.limits};
+    std::vector<NeighbourColumns> answers;
+    for (const auto& [shard, of_shard] : SplitByOwner(*context_.routing, *memory_, wanted)) {
+      ASSIGN_OR_RETURN(NeighbourColumns answer, ScoreOn(*context_.shards[shard], context, request, of_shard));
+      answers.push_back(std::move(answer));
+    }
+    return answers;
   }
 
   static void AddWeighed(SearchStatistics& sum, SearchStatistics part, size_t rows) {

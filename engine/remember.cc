@@ -31,11 +31,11 @@ uint64_t ContentOf(const RememberCommand& command) {
 
 }  // namespace
 
-void SubmitRemember(const std::vector<Shard*>& shards, const Routing& routing, const MemoryHandle& memory,
+void SubmitRemember(const std::vector<ShardPort*>& shards, const Routing& routing, const MemoryHandle& memory,
                     RememberCommand command, int64_t stamp_ms,
                     std::function<void(absl::StatusOr<RememberOutcome>)> done) {
   const uint64_t content = command.request_id.empty() ? 0 : ContentOf(command);
-  Shard& shard = *shards[*routing.OwnerOfPartition(*memory, command.partition)];
+  ShardPort& shard = *shards[*routing.OwnerOfPartition(*memory, command.partition)];
   RememberOperation operation;
   operation.ticket = MakeTicket(memory, command.request_id, content, command.durability, stamp_ms);
   operation.partition = command.partition;

@@ -10,7 +10,7 @@
 #include "absl/status/statusor.h"
 #include "engine/commands.h"
 #include "engine/routing.h"
-#include "engine/shard.h"
+#include "engine/shard_port.h"
 #include "engine/slot_table.h"
 
 namespace mneme {
@@ -30,7 +30,7 @@ struct RememberOutcome {
 
 // For a memory with a capacity, which lives on one shard. `done` is called exactly once; errors as of an insert, and as
 // SlotTable says.
-void SubmitRemember(const std::vector<Shard*>& shards, const Routing& routing, const MemoryHandle& memory,
+void SubmitRemember(const std::vector<ShardPort*>& shards, const Routing& routing, const MemoryHandle& memory,
                     RememberCommand command, int64_t stamp_ms,
                     std::function<void(absl::StatusOr<RememberOutcome>)> done);
 

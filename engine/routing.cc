@@ -18,10 +18,10 @@ std::vector<uint32_t> Routing::OwnersOf(const MemoryRecord& memory, const Partit
   if (everywhere) {
     owners.resize(shards_);
     std::iota(owners.begin(), owners.end(), 0U);
-    return owners;
   }
   std::sort(owners.begin(), owners.end());
   owners.erase(std::unique(owners.begin(), owners.end()), owners.end());
+  std::erase_if(owners, [this](uint32_t owner) { return !Hosts(owner); });
   return owners;
 }
 

@@ -19,9 +19,12 @@ constexpr std::string_view RootOfSession(std::string_view session) { return sess
 // Pure. Not stateful: copy it freely.
 class Routing {
  public:
-  explicit Routing(uint32_t shards) : shards_(shards) {}
+  // `hosted`: the one of the shards that this process has; nullopt: it has or reaches all.
+  explicit Routing(uint32_t shards, std::optional<uint32_t> hosted = std::nullopt)
+      : shards_(shards), hosted_(hosted) {}
 
   uint32_t shards() const { return shards_; }
+  bool Hosts(uint32_t shard) const { return !hosted_.has_value() || *hosted_ == shard; }
 
   // The one shard that holds all of `partition`, or nullopt when it is spread over all.
   std::optional<uint32_t> OwnerOfPartition(const MemoryRecord& memory, PartitionId partition) const {
@@ -46,11 +49,12 @@ class Routing {
     if (memory.spec.spread == Spread::kOne) return static_cast<uint32_t>(Mix64(memory.number) % shards_);
     return static_cast<uint32_t>(Checksum64(RootOfSession(session), memory.number) % shards_);
   }
-  // The shards that may hold entries of the selection, ascending.
+  // The hosted shards that may hold entries of the selection, ascending.
   std::vector<uint32_t> OwnersOf(const MemoryRecord& memory, const PartitionSelection& selection) const;
 
  private:
   uint32_t shards_;
+  std::optional<uint32_t> hosted_;
 };
 
 // Server-given ids carry their row and shard: unique, and no map is needed.

@@ -9,8 +9,6 @@
 namespace mneme {
 namespace {
 
-// A page stops growing here, well below the bound of a message.
-constexpr size_t kPageBytes = 8 * 1024 * 1024;
 constexpr size_t kCheckRows = 4096;
 
 // The partitions of the selection that a shard has, ascending.
@@ -49,7 +47,7 @@ absl::StatusOr<ScanPage> ScanEntries(const std::vector<Shard*>& shards, const Ro
             if (!limit.ok()) return false;
             if (!command.filter.Accepts(stored.id, stored.attributes)) return true;
             const size_t bytes = page.entries.keys.size() + page.entries.values.bytes.size();
-            if (page.entries.count >= command.page_size || bytes >= kPageBytes) {
+            if (page.entries.count >= command.page_size || bytes >= command.page_bytes) {
               page.next = ScanPosition{memory.number, number, partition, row};
               return false;
             }

@@ -7,17 +7,15 @@
 
 #include "common/status_macros.h"
 #include "engine/routing.h"
-#include "engine/session_bytes.h"
-#include "engine/session_planner.h"
-#include "engine/shard.h"
+#include "engine/shard_port.h"
 #include "engine/write_join.h"
 
 namespace mneme {
 namespace {
 
 // Hands each shard its part, with the id and content of the whole.
-void SubmitParts(const std::vector<Shard*>& shards, std::map<uint32_t, StateRequest> parts, const WriteTicket& ticket,
-                 std::function<void(std::vector<WriteJoin::Answer>)> done) {
+void SubmitParts(const std::vector<ShardPort*>& shards, std::map<uint32_t, StateRequest> parts,
+                 const WriteTicket& ticket, std::function<void(std::vector<WriteJoin::Answer>)> done) {
   if (parts.empty()) return done({});
   const auto join = std::make_shared<WriteJoin>(parts.size(), nullptr, std::move(done));
   for (auto& [shard, request] : parts) {
@@ -120,10 +118,7 @@ void WorkingMemory::Put(MemoryHandle memory, PutSession put, StateWriteOptions o
 }
 
 absl::StatusOr<std::string> WorkingMemory::Get(const MemoryHandle& memory, const std::string& session) const {
-  const Shard& shard = *shards_[routing_->OwnerOfSession(*memory, session)];
-  SessionPlanner planner(shard.store().ReadStates());
-  ASSIGN_OR_RETURN(const auto states, planner.ReadSession({memory->number, 0, clock_->NowMs()}, session));
-  return EncodeSessionBytes(states);
+  return shards_[routing_->OwnerOfSession(*memory, session)]->ReadSession(*memory, session, clock_->NowMs());
 }
 
 absl::StatusOr<StateOutcome> WorkingMemory::Read(const MemoryHandle& memory, const ApplyStates& apply,
@@ -136,11 +131,9 @@ absl::StatusOr<StateOutcome> WorkingMemory::Read(const MemoryHandle& memory, con
   }
   StateOutcome outcome;
   outcome.answers.resize(apply.commands.size());
-  const StateMoment moment{memory->number, 0, clock_->NowMs()};
+  const int64_t now_ms = clock_->NowMs();
   for (const auto& [shard, part] : split) {
-    RETURN_IF_ERROR(limits.Check());
-    SessionPlanner planner(shards_[shard]->store().ReadStates());
-    ASSIGN_OR_RETURN(StateOutcome read, planner.Plan(moment, part.apply));
+    ASSIGN_OR_RETURN(StateOutcome read, shards_[shard]->ReadStates(*memory, part.apply, now_ms, limits));
     for (size_t i = 0; i < part.positions.size(); ++i) {
       outcome.answers[part.positions[i]] = std::move(read.answers[i]);
     }
@@ -152,10 +145,9 @@ absl::StatusOr<SessionPage> WorkingMemory::List(const MemoryHandle& memory, cons
                                                 const std::string& after, size_t limit,
                                                 const CallLimits& limits) const {
   std::vector<NamedSession> found;
-  for (const Shard* shard : shards_) {
+  for (const ShardPort* shard : shards_) {
     RETURN_IF_ERROR(limits.Check());
-    ASSIGN_OR_RETURN(std::vector<NamedSession> part,
-                     shard->store().ReadStates()->ScanSessions(memory->number, prefix, after, limit + 1));
+    ASSIGN_OR_RETURN(std::vector<NamedSession> part, shard->ListSessions(*memory, prefix, after, limit + 1));
     found.insert(found.end(), std::make_move_iterator(part.begin()), std::make_move_iterator(part.end()));
   }
   std::sort(found.begin(), found.end(),

@@ -19,7 +19,7 @@
 namespace mneme {
 
 class Routing;
-class Shard;
+class ShardPort;
 
 struct StateWriteOptions {
   std::string request_id;  // empty: no exactly-once
@@ -31,10 +31,10 @@ struct JoinedStates {
   bool replayed = false;
 };
 
-// Thread-safe. Borrows everything it is given.
+// Thread-safe. Borrows everything it is given; shards are ordered by number.
 class WorkingMemory {
  public:
-  WorkingMemory(std::vector<Shard*> shards, const Routing* routing, const Clock* clock)
+  WorkingMemory(std::vector<ShardPort*> shards, const Routing* routing, const Clock* clock)
       : shards_(std::move(shards)), routing_(routing), clock_(clock) {}
 
   // `done` is called exactly once, on a shard's thread unless it fails at once. When some shards fail, the error of the
@@ -71,7 +71,7 @@ class WorkingMemory {
   void Submit(const MemoryHandle& memory, const std::string& session, StateRequest request,
               const StateWriteOptions& options, std::function<void(absl::StatusOr<JoinedStates>)> done) const;
 
-  std::vector<Shard*> shards_;
+  std::vector<ShardPort*> shards_;
   const Routing* routing_;
   const Clock* clock_;
 };

@@ -9,14 +9,14 @@
 #include "absl/status/statusor.h"
 #include "engine/commands.h"
 #include "engine/routing.h"
-#include "engine/shard.h"
+#include "engine/shard_port.h"
 
 namespace mneme {
 
-// Thread-compatible. Borrows the shards.
+// Thread-compatible. Borrows the shards, which are ordered by number.
 class WriteFanout {
  public:
-  WriteFanout(std::vector<Shard*> shards, const Routing* routing) : shards_(std::move(shards)), routing_(routing) {}
+  WriteFanout(std::vector<ShardPort*> shards, const Routing* routing) : shards_(std::move(shards)), routing_(routing) {}
 
   // `done` once every shard has answered; `visible` (may be null) once every shard has published. When some shards
   // fail, the error of the first is answered: the others' parts stay applied, and a retry with the same request id
@@ -27,7 +27,7 @@ class WriteFanout {
               std::function<void(absl::StatusOr<DeleteOutcome>)> done) const;
 
  private:
-  std::vector<Shard*> shards_;
+  std::vector<ShardPort*> shards_;
   const Routing* routing_;
   mutable std::atomic<uint64_t> batches_{0};  // spreads batches without ids and request ids
 };

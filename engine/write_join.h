@@ -12,7 +12,7 @@
 #include "absl/base/thread_annotations.h"
 #include "absl/status/statusor.h"
 #include "common/mutex.h"
-#include "engine/shard.h"
+#include "engine/shard_port.h"
 #include "engine/write_operations.h"
 
 namespace mneme {
@@ -46,7 +46,7 @@ WriteTicket MakeTicket(const MemoryHandle& memory, const std::string& request_id
 
 // Hands `operation` to the shard; a refusal is an answer too.
 template <typename Operation>
-void SubmitTo(Shard& shard, Operation operation, const std::shared_ptr<WriteJoin>& join, bool wants_visible) {
+void SubmitTo(ShardPort& shard, Operation operation, const std::shared_ptr<WriteJoin>& join, bool wants_visible) {
   if (wants_visible) operation.ticket.visible = [join] { join->Visible(); };
   operation.ticket.done = [join, number = shard.number()](absl::StatusOr<WriteResult> result) {
     join->Done(number, std::move(result));

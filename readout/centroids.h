@@ -10,6 +10,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <utility>
 #include <vector>
 
 #include "absl/types/span.h"
@@ -26,6 +27,9 @@ struct Centroid {
 class KeySum {
  public:
   explicit KeySum(size_t width) : sum_(width, 0.0), lost_(width, 0.0) {}
+  // The parts of another: sums and what rounding took from them, of one width.
+  KeySum(std::vector<double> sum, std::vector<double> lost, uint64_t count)
+      : sum_(std::move(sum)), lost_(std::move(lost)), count_(count) {}
 
   // `key` is finite, f32[width].
   void Add(absl::Span<const float> key);
@@ -36,6 +40,8 @@ class KeySum {
   uint64_t count() const { return count_; }
   size_t width() const { return sum_.size(); }
   std::vector<double> sum() const;
+  absl::Span<const double> rounded() const { return sum_; }
+  absl::Span<const double> lost() const { return lost_; }
   Centroid Unit() const;  // the sum, normalised to length 1
   Centroid Mean() const;  // the sum / count
 

@@ -47,7 +47,7 @@ absl::Status HandleDropAlias(const CallContext& call, const v1::DropAliasRequest
 absl::Status HandleListAliases(const CallContext& call, const v1::ListAliasesRequest& request,
                                v1::ListAliasesResponse* response) {
   ASSIGN_OR_RETURN(const size_t page, ReadNamePage(request));
-  const std::vector<Alias> aliases = call.deployment.ListAliases();
+  ASSIGN_OR_RETURN(const std::vector<Alias> aliases, call.deployment.ListAliases());
   auto next = std::upper_bound(aliases.begin(), aliases.end(), request.page_token(),
                                [](const std::string& name, const Alias& alias) { return name < alias.name; });
   for (size_t i = 0; i < page && next != aliases.end(); ++i, ++next) {

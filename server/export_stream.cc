@@ -57,7 +57,7 @@ absl::Status ExportStream::ReadPiece() {
     RETURN_IF_ERROR(Open(*response.mutable_shape()));
   } else {
     ASSIGN_OR_RETURN(const LeaseHandle lease, Renew());
-    FillPiece(*lease, response);
+    FillPiece(Held(*lease), response);
   }
   last_piece_ = sizes_ == export_->lists() && entries_ == export_->entries();
   return SerializeMessage(response, &outgoing_);
@@ -68,7 +68,13 @@ absl::Status ExportStream::Open(v1::ExportedShape& shape) {
   ASSIGN_OR_RETURN(const Leases::Granted granted, deployment_->AcquireLease(memory, command_, limits::kMaxLeaseMs));
   lease_ = granted.id;
   ASSIGN_OR_RETURN(const LeaseHandle lease, deployment_->leases().Find(lease_, *memory));
-  ASSIGN_OR_RETURN(export_, IndexExport::New(memory_.spec, *lease, limits_));
+  const auto* held = dynamic_cast<const HeldLease*>(lease.get());
+  if (held == nullptr) {
+    return absl::UnimplementedError(
+        "an export of an index asks a process that holds the entries; a front end over shards of other processes "
+        "serves none yet");
+  }
+  ASSIGN_OR_RETURN(export_, IndexExport::New(memory_.spec, *held, limits_));
   shape.set_dimension(memory_.spec.dimension);
   shape.set_metric(memory_.spec.metric == Metric::kL2 ? v1::METRIC_L2 : v1::METRIC_INNER_PRODUCT);
   shape.set_lists(export_->lists());
@@ -85,7 +91,7 @@ absl::StatusOr<LeaseHandle> ExportStream::Renew() const {
   return renewed.status();
 }
 
-void ExportStream::FillPiece(const Lease& lease, v1::ExportIndexResponse& response) {
+void ExportStream::FillPiece(const HeldLease& lease, v1::ExportIndexResponse& response) {
   const size_t key_bytes = memory_.spec.dimension * sizeof(float);
   if (centroids_ < export_->lists()) {
     const uint64_t end = std::min<uint64_t>(export_->lists(), centroids_ + limits::kExportPieceBytes / key_bytes);

@@ -39,7 +39,7 @@ class ExportStream final : public grpc::ServerWriteReactor<grpc::ByteBuffer> {
   absl::Status Open(v1::ExportedShape& shape);
   // The lease once more, for as long as the next piece may take.
   absl::StatusOr<LeaseHandle> Renew() const;
-  void FillPiece(const Lease& lease, v1::ExportIndexResponse& response);
+  void FillPiece(const HeldLease& lease, v1::ExportIndexResponse& response);
   void End(const absl::Status& status);
 
   const std::shared_ptr<std::atomic<bool>> cancelled_ = std::make_shared<std::atomic<bool>>(false);

@@ -14,10 +14,10 @@ constexpr int kErrorLinesPerSecond = 50;
 
 }  // namespace
 
-FrontEnd::FrontEnd(Log* log, Metrics* metrics)
+FrontEnd::FrontEnd(Log* log, Metrics* metrics, size_t call_workers)
     : log_(log),
       metrics_(metrics),
-      calls_(limits::kCallWorkers, limits::kMaxQueuedCalls),
+      calls_(call_workers, limits::kMaxQueuedCalls),
       long_calls_(limits::kLongCallWorkers, limits::kMaxQueuedLongCalls) {}
 
 absl::Status DrainingError() {

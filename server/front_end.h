@@ -19,6 +19,8 @@
 
 namespace mneme {
 
+class CatalogueFeed;
+
 // UNAVAILABLE with the reason DRAINING: the same call may succeed at another server.
 absl::Status DrainingError();
 
@@ -26,12 +28,16 @@ absl::Status DrainingError();
 // Outlived by the log and the metrics, outlives every call. Thread-safe.
 class FrontEnd {
  public:
-  FrontEnd(Log* log, Metrics* metrics);
+  // `call_workers`: threads for calls that block.
+  FrontEnd(Log* log, Metrics* metrics, size_t call_workers);
 
   // For a call that begins: UNAVAILABLE (STARTING) before Serve(), UNAVAILABLE (DRAINING) after StartDraining().
   absl::StatusOr<Deployment*> deployment() const;
   // Calls go to `deployment` from now on; it must outlive them.
   void Serve(Deployment* deployment) { deployment_.store(deployment, std::memory_order_release); }
+  // Where this process owns the catalogue for others; it must outlive the calls. Null otherwise.
+  void Serve(CatalogueFeed* feed) { feed_.store(feed, std::memory_order_release); }
+  CatalogueFeed* catalogue_feed() const { return feed_.load(std::memory_order_acquire); }
   // New calls are refused; streams end with UNAVAILABLE (DRAINING) once what they accepted is done.
   void StartDraining();
   bool draining() const { return draining_.load(std::memory_order_acquire); }
@@ -54,6 +60,7 @@ class FrontEnd {
   Log* const log_;
   Metrics* const metrics_;
   std::atomic<Deployment*> deployment_{nullptr};
+  std::atomic<CatalogueFeed*> feed_{nullptr};
   std::atomic<bool> draining_{false};
   std::atomic<uint64_t> accesses_{0};
   std::atomic<int64_t> error_second_{0};

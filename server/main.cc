@@ -22,6 +22,26 @@ sigset_t StopSignals() {
   return signals;
 }
 
+pthread_t main_thread;
+
+// A library that is loaded may have started threads before anything was blocked: they hand the signal on.
+void LeaveToMainThread() {
+  main_thread = pthread_self();
+  struct sigaction action = {};
+  action.sa_handler = [](int number) { pthread_kill(main_thread, number); };
+  action.sa_flags = SA_RESTART;
+  sigaction(SIGTERM, &action, nullptr);
+  sigaction(SIGINT, &action, nullptr);
+}
+
+// Whether a signal waits that is blocked: a process that waits for another may be stopped.
+bool StopIsPending() {
+  sigset_t pending;
+  sigemptyset(&pending);
+  sigpending(&pending);
+  return sigismember(&pending, SIGTERM) == 1 || sigismember(&pending, SIGINT) == 1;
+}
+
 // From here on a signal ends the process at once.
 void StopAtNextSignal(const sigset_t& signals) {
   struct sigaction action = {};
@@ -48,10 +68,12 @@ int main(int argc, char** argv) {
   // Before any thread is started, so that all of them inherit the mask and the signal waits for sigwait.
   const sigset_t signals = StopSignals();
   pthread_sigmask(SIG_BLOCK, &signals, nullptr);
+  LeaveToMainThread();
   mneme::Log log(parsed.options.log_format, parsed.options.log_level);
   const mneme::GrpcLog grpc_log(&log);
   log.Write(mneme::LogLevel::kInfo, "server", "starting", {{"config", mneme::OptionsJson(parsed.options)}});
-  auto server = mneme::Server::Start(parsed.options, &log);
+  auto server = mneme::Server::Start(parsed.options, &log, [] { return StopIsPending(); });
+  if (!server.ok() && absl::IsCancelled(server.status())) return 0;
   if (!server.ok()) {
     log.Write(mneme::LogLevel::kError, "server", "cannot start: " + std::string(server.status().message()),
               {{"code", absl::StatusCodeToString(server.status().code())}});

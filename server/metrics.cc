@@ -61,7 +61,12 @@ void AddTo(MetricFamily& family, const std::string& label, const std::string& va
 }
 
 void AppendState(const MetricsState& state, std::vector<MetricFamily>& out) {
-  const DeploymentStatistics& deployment = state.deployment;
+  if (!state.deployment.has_value()) {
+    out.push_back(Gauge("mneme_queue_depth", "Work that waits.", static_cast<double>(state.queued_calls), "queue",
+                        "call"));
+    return;
+  }
+  const DeploymentStatistics& deployment = *state.deployment;
   const MemoryStatistics& memories = deployment.memories;
   const auto number = [](uint64_t value) { return static_cast<double>(value); };
   out.push_back(Gauge("mneme_memories", "Memories.", number(deployment.memory_count)));

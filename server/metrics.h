@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 
 #include "engine/commands.h"
@@ -12,7 +13,7 @@ namespace mneme {
 
 // State that is read when somebody scrapes, rather than counted as it happens.
 struct MetricsState {
-  DeploymentStatistics deployment;
+  std::optional<DeploymentStatistics> deployment;  // nullopt: the shards are in other processes
   uint64_t queued_calls = 0;
 };
 

@@ -30,11 +30,14 @@ constexpr size_t kMaxSlip = 3;
 
 constexpr char kFooter[] =
     "\nEvery option may come from the environment: --data-dir from MNEME_DATA_DIR, and so on. A flag wins.\n"
-    "Several addresses are separated by commas or spaces there, several Unix sockets by commas.\n"
+    "Several addresses are separated by commas or spaces, several Unix sockets by commas.\n"
     "\nExamples:\n"
     "  mneme-server --data-dir /var/lib/mneme\n"
     "  mneme-server --data-dir ./data --listen 127.0.0.1:0 --port-file ./port --admin-listen off\n"
-    "  mneme-server --data-dir ./data --listen 0.0.0.0:7700 --insecure-listen --log-format json\n";
+    "  mneme-server --data-dir ./data --listen 0.0.0.0:7700 --insecure-listen --log-format json\n"
+    "  mneme-server --role shard --shard-number 0 --shard-addresses 127.0.0.1:7710,127.0.0.1:7720 \\\n"
+    "    --data-dir ./shard-0 --listen 127.0.0.1:7710 --admin-listen 127.0.0.1:7711\n"
+    "  mneme-server --role frontend --shard-addresses 127.0.0.1:7710,127.0.0.1:7720\n";
 
 struct RawOptions {
   ServerOptions* options = nullptr;
@@ -61,14 +64,20 @@ void AddFlag(CLI::App& app, const std::string& flag, bool& value, const std::str
 
 void Declare(CLI::App& app, RawOptions& raw) {
   ServerOptions& options = *raw.options;
-  Add(app, "--data-dir", options.data_dir, "Where everything is kept; made when missing")->required();
+  Add(app, "--data-dir", options.data_dir, "Where everything is kept; made when missing. A front end keeps nothing");
   Add(app, "--listen", options.listen, "HOST:PORT for gRPC, several times if need be; port 0 takes a free one")
       ->take_all();
   Add(app, "--listen-unix", options.listen_unix, "PATH of a Unix socket for gRPC")->take_all();
   Add(app, "--port-file", options.port_file, "FILE that gets the port once the server serves");
   Add(app, "--admin-listen", options.admin_listen, "HOST:PORT for /metrics and /healthz, or off");
   Add(app, "--admin-port-file", options.admin_port_file, "FILE that gets the admin port");
-  Add(app, "--role", raw.role, "What this process is")->check(CLI::IsMember({"all"}));
+  Add(app, "--role", raw.role, "What this process is of a deployment: all of it, a frontend, or one shard")
+      ->check(CLI::IsMember({"all", "frontend", "shard"}));
+  Add(app, "--shard-number", options.shard_number, "Which shard a process of role shard is; 0 owns the catalogue")
+      ->check(CLI::Range(uint32_t{0}, limits::kMaxShards - 1));
+  Add(app, "--shard-addresses", options.shard_addresses,
+      "HOST:PORT of every shard, by number: of roles frontend and shard")
+      ->take_all();
   Add(app, "--shards", options.shards, "Shards of a new deployment; 0: 1, or as stored")
       ->check(CLI::Range(uint32_t{0}, limits::kMaxShards));
   Add(app, "--search-threads", options.search_threads, "Threads that search; 0: one per core")
@@ -103,6 +112,10 @@ absl::Status Interpret(const RawOptions& raw) {
   ServerOptions& options = *raw.options;
   options.listen = SplitEach(options.listen, ", \t");
   options.listen_unix = SplitEach(options.listen_unix, ",");
+  options.shard_addresses = SplitEach(options.shard_addresses, ", \t");
+  const std::map<std::string, Role> roles = {
+      {"all", Role::kAll}, {"frontend", Role::kFrontEnd}, {"shard", Role::kShard}};
+  options.role = roles.at(raw.role);
   const std::map<std::string, LogLevel> levels = {{"debug", LogLevel::kDebug},
                                                   {"info", LogLevel::kInfo},
                                                   {"warning", LogLevel::kWarning},
@@ -190,8 +203,56 @@ absl::StatusOr<std::pair<std::string, int>> SplitAddress(const std::string& addr
   return std::make_pair(host, port);
 }
 
+const char* RoleName(Role role) {
+  switch (role) {
+    case Role::kAll: return "all";
+    case Role::kFrontEnd: return "frontend";
+    case Role::kShard: return "shard";
+  }
+  return "";
+}
+
+uint32_t ShardsOf(const ServerOptions& options) {
+  return options.role == Role::kAll ? options.shards : static_cast<uint32_t>(options.shard_addresses.size());
+}
+
+namespace {
+
+absl::Status CheckRole(const ServerOptions& options) {
+  const size_t shards = options.shard_addresses.size();
+  if (options.role == Role::kAll) {
+    if (shards == 0) return absl::OkStatus();
+    return absl::InvalidArgumentError("--shard-addresses is given, but --role all has all shards itself; must not be");
+  }
+  if (shards == 0 || shards > limits::kMaxShards) {
+    return absl::InvalidArgumentError(absl::StrCat("--shard-addresses has ", shards, " addresses; --role ",
+                                                   RoleName(options.role), " needs that of every shard, [1, ",
+                                                   limits::kMaxShards, "]"));
+  }
+  for (const std::string& address : options.shard_addresses) {
+    const auto parts = SplitAddress(address);
+    if (parts.ok() && parts->second != 0) continue;
+    return absl::InvalidArgumentError(
+        absl::StrCat("--shard-addresses has \"", address, "\"; must be HOST:PORT with the port that the shard has"));
+  }
+  if (options.shards != 0 && options.shards != shards) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("--shards is ", options.shards, "; must be 0 or the ", shards, " of --shard-addresses"));
+  }
+  if (options.role == Role::kShard && options.shard_number >= shards) {
+    return absl::InvalidArgumentError(absl::StrCat("--shard-number is ", options.shard_number, "; must be below the ",
+                                                   shards, " of --shard-addresses"));
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace
+
 absl::Status CheckOptions(const ServerOptions& options) {
-  if (options.data_dir.empty()) return absl::InvalidArgumentError("--data-dir is empty; must name a directory");
+  if (options.data_dir.empty() && options.role != Role::kFrontEnd) {
+    return absl::InvalidArgumentError("--data-dir is empty; must name a directory");
+  }
+  RETURN_IF_ERROR(CheckRole(options));
   if (options.listen.empty() && options.listen_unix.empty()) {
     return absl::InvalidArgumentError("--listen is empty; must give an address, here or as --listen-unix");
   }
@@ -250,7 +311,9 @@ ServerOptions ResolveOptions(ServerOptions options) {
 }
 
 std::string OptionsJson(const ServerOptions& options) {
-  nlohmann::json json = {{"role", "all"},
+  nlohmann::json json = {{"role", RoleName(options.role)},
+                         {"shard_number", options.shard_number},
+                         {"shard_addresses", options.shard_addresses},
                          {"data_dir", options.data_dir},
                          {"listen", options.listen},
                          {"listen_unix", options.listen_unix},
@@ -270,7 +333,9 @@ std::string OptionsJson(const ServerOptions& options) {
                          {"max_k", limits::kMaxK},
                          {"max_query_rows", limits::kMaxQueryRows},
                          {"max_insert_entries", limits::kMaxInsertEntries}};
-  if (options.shards == 0) json["shards"] = "as stored, or 1 when new";  // known once the data is open
+  if (options.role != Role::kAll) json["shards"] = ShardsOf(options);
+  // Known once the data is open.
+  if (options.role == Role::kAll && options.shards == 0) json["shards"] = "as stored, or 1 when new";
   return json.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
 }
 

@@ -13,8 +13,19 @@
 
 namespace mneme {
 
+// What a process is of a deployment.
+enum class Role {
+  kAll,       // all of it
+  kFrontEnd,  // what clients speak to; keeps nothing
+  kShard,     // one shard, for front ends; shard 0 has the catalogue, too
+};
+const char* RoleName(Role role);
+
 struct ServerOptions {
-  std::string data_dir;
+  Role role = Role::kAll;
+  std::string data_dir;                                  // not of a front end
+  uint32_t shard_number = 0;                             // of role shard
+  std::vector<std::string> shard_addresses;              // HOST:PORT of every shard by number; not of role all
   std::vector<std::string> listen = {"127.0.0.1:7700"};  // HOST:PORT; port 0: any that is free
   std::vector<std::string> listen_unix;                  // paths of Unix sockets
   std::string port_file;                                 // gets the port of the first `listen`
@@ -45,6 +56,8 @@ ParsedOptions ParseOptions(int argc, const char* const* argv);
 
 // INVALID_ARGUMENT naming key, value and bound: addresses, a non-loopback address without insecure_listen, and so on.
 absl::Status CheckOptions(const ServerOptions& options);
+// The shards of the deployment, as far as the options say: 0 where they do not.
+uint32_t ShardsOf(const ServerOptions& options);
 
 // "HOST:PORT" or "[IPV6]:PORT" in its parts. INVALID_ARGUMENT otherwise.
 absl::StatusOr<std::pair<std::string, int>> SplitAddress(const std::string& address);

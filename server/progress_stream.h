@@ -28,26 +28,34 @@ using Tell = std::function<bool(Response)>;
 template <typename Request, typename Response>
 using LongHandler = absl::Status (*)(const CallContext& call, const Request& request, const Tell<Response>& tell);
 
-// Runs on a worker for long calls; sends the latest that was told whenever the writer is free. Cancelling the call
-// cancels the work. Keeps itself alive until OnDone() and until the work has ended. Thread-safe.
+// What becomes of what is told while the writer is busy.
+enum class Pace {
+  kLatest,  // the latest takes the place of those before it
+  kEach,    // who tells waits: everything is sent
+};
+
+// Runs on a worker for calls that block; sends what was told whenever the writer is free. Cancelling the call cancels
+// the work. Keeps itself alive until OnDone() and until the work has ended. Thread-safe.
 template <typename Request, typename Response>
 class ProgressStream final : public grpc::ServerWriteReactor<grpc::ByteBuffer>,
                              public std::enable_shared_from_this<ProgressStream<Request, Response>> {
  public:
   static ProgressStream* Start(FrontEnd& front_end, const RpcMethod& method, grpc::CallbackServerContext* context,
-                               const grpc::ByteBuffer* request, LongHandler<Request, Response> handler) {
-    const auto stream = std::make_shared<ProgressStream>(front_end, method, context);
+                               const grpc::ByteBuffer* request, LongHandler<Request, Response> handler,
+                               Pace pace = Pace::kLatest) {
+    const auto stream = std::make_shared<ProgressStream>(front_end, method, context, pace);
     stream->self_ = stream;
     const absl::Status status = Guard([&]() -> absl::Status {
       RETURN_IF_ERROR(stream->Prepare(*request));
-      return front_end.long_calls().Submit([stream, handler] { stream->Work(handler); });
+      CallPool& pool = pace == Pace::kEach ? front_end.calls() : front_end.long_calls();
+      return pool.Submit([stream, handler] { stream->Work(handler); });
     });
     if (!status.ok()) stream->End(status);
     return stream.get();
   }
 
-  ProgressStream(FrontEnd& front_end, const RpcMethod& method, grpc::CallbackServerContext* context)
-      : limits_(LimitsOf(*context, cancelled_)), front_end_(front_end), record_(front_end, method) {}
+  ProgressStream(FrontEnd& front_end, const RpcMethod& method, grpc::CallbackServerContext* context, Pace pace)
+      : pace_(pace), limits_(LimitsOf(*context, cancelled_)), front_end_(front_end), record_(front_end, method) {}
 
   void OnWriteDone(bool ok) override {
     const auto keep = this->shared_from_this();  // beyond the lock
@@ -81,8 +89,18 @@ class ProgressStream final : public grpc::ServerWriteReactor<grpc::ByteBuffer>,
   bool Told(Response response) {
     if (!limits_.Check().ok() || front_end_.draining()) return false;
     absl::MutexLock lock(&mutex_);
+    if (pace_ == Pace::kEach && !AwaitWriter()) return false;
     latest_ = std::move(response);
     Advance();
+    return true;
+  }
+
+  // False when there is nobody to write to any more.
+  bool AwaitWriter() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
+    const auto sent = [this]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) { return !latest_.has_value(); };
+    while (!mutex_.AwaitWithTimeout(absl::Condition(&sent), kLook)) {
+      if (!limits_.Check().ok()) return false;
+    }
     return true;
   }
 
@@ -108,6 +126,10 @@ class ProgressStream final : public grpc::ServerWriteReactor<grpc::ByteBuffer>,
     this->Finish(record_.Finish(*ended_));
   }
 
+  // Who waits for the writer looks so often whether its time is over.
+  static constexpr absl::Duration kLook = absl::Milliseconds(20);
+
+  const Pace pace_;
   const std::shared_ptr<std::atomic<bool>> cancelled_ = std::make_shared<std::atomic<bool>>(false);
   const CallLimits limits_;
   FrontEnd& front_end_;

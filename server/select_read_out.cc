@@ -1,6 +1,7 @@
 #include "server/select_read_out.h"
 
 #include <map>
+#include <utility>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
@@ -45,8 +46,10 @@ absl::StatusOr<Version> ReadPools(const EntryQuery& query, Pools& pools, uint64_
   for (const PartitionId partition : query.selection.partitions.partitions) pools[partition];
   if (pools.empty() && !query.selection.partitions.all) pools[0];
   uint64_t bytes = 0;
+  VisitCommand selection = query.selection;
+  selection.with_keys = false;
   return query.call.deployment.Visit(
-      query.memory, query.selection, [&](PartitionId partition, const EntryView& entry) -> absl::Status {
+      query.memory, std::move(selection), [&](PartitionId partition, const EntryView& entry) -> absl::Status {
         if (++entries > limits::kMaxPoolEntries) {
           return FieldError("partitions", absl::StrCat("hold more than ", limits::kMaxPoolEntries,
                                                        " entries; select from fewer pools at a time"));

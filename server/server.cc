@@ -18,8 +18,10 @@
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include "cluster/remote_deployment.h"
 #include "common/limits.h"
 #include "common/status_macros.h"
+#include "engine/flat_commands.h"
 #include "grpc/health/v1/health.pb.h"
 #include "server/listen_error.h"
 #include "server/services.h"
@@ -28,15 +30,19 @@
 namespace mneme {
 namespace {
 
+// What clients ask for in a health check, and what front ends ask of shards.
 constexpr const char* kServices[] = {"mneme.v1.MemoryService", "mneme.v1.WorkingMemoryService",
-                                      "mneme.v1.AdminService"};
+                                     "mneme.v1.AdminService"};
+constexpr const char* kShardServices[] = {"mneme.internal.v1.ShardService", "mneme.internal.v1.CatalogueService"};
 // Ram that gRPC may hold in buffers, over all connections: a few of the largest messages each way.
 constexpr size_t kTransportBytes = 1024U * 1024 * 1024;
+// Calls that block in a front end wait for shards, which bound what they do.
+constexpr size_t kWaitingCallWorkers = 32;
 constexpr int kFrameBytes = 1024 * 1024;
 constexpr int kLookaheadBytes = 16 * 1024 * 1024;
 
 // HTTP/2 for large messages: measured 2.7 ms -> 0.95 ms for 64 queries (docs/architecture.md, "The wire").
-void TuneTransport(grpc::ServerBuilder& builder) {
+void TuneTransport(grpc::ServerBuilder& builder, int message_bytes) {
   builder.AddChannelArgument(GRPC_ARG_HTTP2_MAX_FRAME_SIZE, kFrameBytes);
   builder.AddChannelArgument(GRPC_ARG_HTTP2_STREAM_LOOKAHEAD_BYTES, kLookaheadBytes);
   builder.AddChannelArgument(GRPC_ARG_TCP_READ_CHUNK_SIZE, kFrameBytes);
@@ -47,8 +53,8 @@ void TuneTransport(grpc::ServerBuilder& builder) {
   builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_PERMIT_WITHOUT_CALLS, 1);
   // A taken port is an error, not a second server behind it.
   builder.AddChannelArgument(GRPC_ARG_ALLOW_REUSEPORT, 0);
-  builder.SetMaxReceiveMessageSize(static_cast<int>(limits::kMaxMessageBytes));
-  builder.SetMaxSendMessageSize(static_cast<int>(limits::kMaxMessageBytes));
+  builder.SetMaxReceiveMessageSize(message_bytes);
+  builder.SetMaxSendMessageSize(message_bytes);
   grpc::ResourceQuota quota("mneme");
   quota.Resize(kTransportBytes);
   builder.SetResourceQuota(quota);
@@ -69,14 +75,16 @@ absl::Status WritePortFile(const std::string& path, int port) {
 
 }  // namespace
 
-Server::Server(ServerOptions options, Log* log)
-    : options_(ResolveOptions(std::move(options))), log_(log), front_end_(log, &metrics_) {}
+Server::Server(ServerOptions options, Log* log, std::function<bool()> give_up)
+    : options_(ResolveOptions(std::move(options))), give_up_(std::move(give_up)), log_(log),
+      front_end_(log, &metrics_, options_.role == Role::kFrontEnd ? kWaitingCallWorkers : limits::kCallWorkers) {}
 
 Server::~Server() { Drain(); }
 
-absl::StatusOr<std::unique_ptr<Server>> Server::Start(ServerOptions options, Log* log) {
+absl::StatusOr<std::unique_ptr<Server>> Server::Start(ServerOptions options, Log* log,
+                                                      std::function<bool()> give_up) {
   RETURN_IF_ERROR(CheckOptions(options));
-  std::unique_ptr<Server> server(new Server(std::move(options), log));
+  std::unique_ptr<Server> server(new Server(std::move(options), log, std::move(give_up)));
   RETURN_IF_ERROR(server->StartAdmin());
   RETURN_IF_ERROR(server->Listen());
   // Those of a server that was killed: whoever waits for them waits for us. Not before it is clear that no other server
@@ -87,6 +95,7 @@ absl::StatusOr<std::unique_ptr<Server>> Server::Start(ServerOptions options, Log
   RETURN_IF_ERROR(server->WritePortFiles());
   log->Write(LogLevel::kInfo, "server", "serving",
              {{"version", kVersion},
+              {"role", RoleName(server->options_.role)},
               {"port", static_cast<int64_t>(server->port())},
               {"admin_port", static_cast<int64_t>(server->admin_port())},
               {"shards", static_cast<int64_t>(server->deployment_->shards())}});
@@ -112,20 +121,24 @@ absl::Status Server::Listen() {
   grpc::reflection::InitProtoReflectionServerBuilderPlugin();
   // The health service is gRPC's own; reflection can describe it only when its compiled file is linked in.
   grpc::health::v1::HealthCheckRequest::descriptor();
-  memory_service_ = MakeMemoryService(front_end_);
-  working_memory_service_ = MakeWorkingMemoryService(front_end_);
-  admin_service_ = MakeAdminService(front_end_);
+  const bool hosts_shard = options_.role == Role::kShard;
+  if (hosts_shard) {
+    services_.push_back(MakeShardService(front_end_));
+    services_.push_back(MakeCatalogueService(front_end_));
+  } else {
+    services_.push_back(MakeMemoryService(front_end_));
+    services_.push_back(MakeWorkingMemoryService(front_end_));
+    services_.push_back(MakeAdminService(front_end_));
+  }
   grpc::ServerBuilder builder;
-  TuneTransport(builder);
+  TuneTransport(builder, hosts_shard ? kMaxInternalMessageBytes : static_cast<int>(limits::kMaxMessageBytes));
   std::vector<std::string> addresses = options_.listen;
   for (const std::string& path : options_.listen_unix) addresses.push_back(absl::StrCat("unix:", path));
   std::vector<int> ports(addresses.size(), 0);
   for (size_t i = 0; i < addresses.size(); ++i) {
     builder.AddListeningPort(addresses[i], grpc::InsecureServerCredentials(), &ports[i]);
   }
-  builder.RegisterService(memory_service_.get());
-  builder.RegisterService(working_memory_service_.get());
-  builder.RegisterService(admin_service_.get());
+  for (const auto& service : services_) builder.RegisterService(service.get());
   // Only this user and group may connect: a Unix socket is made with what the mask leaves.
   const mode_t mask = umask(0117);
   grpc_ = builder.BuildAndStart();
@@ -140,19 +153,70 @@ absl::Status Server::Listen() {
 }
 
 absl::Status Server::OpenDeployment() {
+  switch (options_.role) {
+    case Role::kAll: RETURN_IF_ERROR(OpenLocal()); break;
+    case Role::kShard: RETURN_IF_ERROR(OpenShard()); break;
+    case Role::kFrontEnd: RETURN_IF_ERROR(OpenRemote()); break;
+  }
+  shards_ = deployment_->shards();
+  front_end_.Serve(deployment_.get());
+  return absl::OkStatus();
+}
+
+EventSink Server::Events() {
+  return [this](std::string_view event, std::string_view detail) {
+    OnEvent(std::string(event), std::string(detail));
+  };
+}
+
+DeploymentOptions Server::LocalOptions() {
   DeploymentOptions options;
   options.data_dir = options_.data_dir;
-  options.shards = options_.shards;
+  options.shards = ShardsOf(options_);
   options.search_threads = options_.search_threads;
   options.ram_limit_bytes = options_.ram_limit_bytes;
   options.answer_cache_bytes = options_.answer_cache_bytes;
   options.accept_truncated_log = options_.accept_truncated_log;
-  options.events = [this](std::string_view event, std::string_view detail) {
-    OnEvent(std::string(event), std::string(detail));
-  };
-  ASSIGN_OR_RETURN(deployment_, Deployment::Open(std::move(options)));
-  shards_ = deployment_->shards();
-  front_end_.Serve(deployment_.get());
+  options.events = Events();
+  return options;
+}
+
+absl::Status Server::OpenLocal() {
+  ASSIGN_OR_RETURN(deployment_, LocalDeployment::Open(LocalOptions()));
+  return absl::OkStatus();
+}
+
+// Shard 0 tells the others what the catalogue holds; they wait for it.
+absl::Status Server::OpenShard() {
+  DeploymentOptions options = LocalOptions();
+  options.hosted.emplace().number = options_.shard_number;
+  if (options_.shard_number != 0) {
+    ASSIGN_OR_RETURN(watch_, CatalogueWatch::Start({options_.shard_addresses.front(), options.shards, Events()},
+                                                   give_up_));
+    options.hosted->identity = watch_->identity();
+    options.hosted->catalogue = watch_->names().Everything();
+  }
+  ASSIGN_OR_RETURN(std::unique_ptr<LocalDeployment> opened, LocalDeployment::Open(std::move(options)));
+  LocalDeployment* const shard = opened.get();
+  deployment_ = std::move(opened);
+  if (watch_ != nullptr) {
+    watch_->Forward([shard](const CatalogueChanges& changes) { return shard->TakeCatalogue(changes); });
+    return absl::OkStatus();
+  }
+  CatalogueFeedOptions feed;
+  feed.fresh = shard->names().next_number() <= 1;
+  feed_ = std::make_unique<CatalogueFeed>(&shard->names(), feed);
+  front_end_.Serve(feed_.get());
+  return absl::OkStatus();
+}
+
+absl::Status Server::OpenRemote() {
+  RemoteDeploymentOptions options;
+  options.shards = options_.shard_addresses;
+  options.search_threads = options_.search_threads;
+  options.events = Events();
+  options.give_up = give_up_;
+  ASSIGN_OR_RETURN(deployment_, RemoteDeployment::Open(std::move(options)));
   return absl::OkStatus();
 }
 
@@ -160,7 +224,8 @@ void Server::OnEvent(const std::string& event, const std::string& detail) {
   // A file of the index that was made anew was damaged or gone.
   if (event == "index_codebook_rebuilt") metrics_.IndexRebuilt("codebook");
   if (event == "index_segment_rebuilt") metrics_.IndexRebuilt("segment");
-  const bool trouble = absl::EndsWith(event, "_rebuilt") || absl::EndsWith(event, "_failed");
+  const bool trouble = absl::EndsWith(event, "_rebuilt") || absl::EndsWith(event, "_failed") ||
+                       absl::EndsWith(event, "_lost") || absl::EndsWith(event, "_awaited");
   log_->Write(trouble ? LogLevel::kWarning : LogLevel::kInfo, "engine", event, {{"detail", detail}});
 }
 
@@ -186,7 +251,11 @@ void Server::SetServing(bool serving) {
   ready_.store(serving, std::memory_order_release);
   grpc::HealthCheckServiceInterface* health = grpc_ == nullptr ? nullptr : grpc_->GetHealthCheckService();
   if (health == nullptr) return;
-  for (const char* service : kServices) health->SetServingStatus(service, serving);
+  if (options_.role == Role::kShard) {
+    for (const char* service : kShardServices) health->SetServingStatus(service, serving);
+  } else {
+    for (const char* service : kServices) health->SetServingStatus(service, serving);
+  }
   health->SetServingStatus(serving);
 }
 
@@ -194,8 +263,9 @@ std::string Server::ExposeMetrics() const {
   const absl::StatusOr<Deployment*> deployment = front_end_.deployment();
   if (!deployment.ok()) return metrics_.Expose(nullptr);
   MetricsState state;
-  state.deployment = (*deployment)->Statistics();
   state.queued_calls = front_end_.queued_calls();
+  // What shards have they tell themselves: a front end that told it again would have it counted twice.
+  if (options_.role != Role::kFrontEnd) state.deployment = (*deployment)->Statistics();
   return metrics_.Expose(&state);
 }
 
@@ -216,6 +286,8 @@ void Server::Drain() {
     grpc_->Wait();
   }
   admin_.reset();
+  watch_.reset();
+  feed_.reset();
   deployment_.reset();
   log_->Write(LogLevel::kInfo, "server", "stopped");
 }

@@ -1,15 +1,20 @@
-// Server: one process of role `all`: gRPC in front, a deployment behind, an admin port beside.
+// Server: one process of any role: gRPC in front, a deployment behind, an admin port beside. The deployment of a front
+// end has its shards in other processes; that of a shard is served to front ends, not to clients.
 #ifndef MNEME_SERVER_SERVER_H_
 #define MNEME_SERVER_SERVER_H_
 
 #include <grpcpp/server.h>
 
 #include <atomic>
+#include <functional>
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "absl/status/statusor.h"
-#include "engine/deployment.h"
+#include "cluster/catalogue_watch.h"
+#include "engine/catalogue_feed.h"
+#include "engine/local_deployment.h"
 #include "server/admin_http.h"
 #include "server/front_end.h"
 #include "server/log.h"
@@ -22,8 +27,10 @@ namespace mneme {
 // gone; port files are there while it serves. Thread-compatible.
 class Server {
  public:
-  // UNAVAILABLE when an address is taken; errors of Deployment::Open. `log` must outlive the server.
-  static absl::StatusOr<std::unique_ptr<Server>> Start(ServerOptions options, Log* log);
+  // UNAVAILABLE when an address is taken; errors of LocalDeployment::Open and RemoteDeployment::Open. CANCELLED when
+  // `give_up`, which is asked while other processes are waited for, says so. `log` must outlive the server.
+  static absl::StatusOr<std::unique_ptr<Server>> Start(ServerOptions options, Log* log,
+                                                       std::function<bool()> give_up = [] { return false; });
   // Drains first, when that has not been done.
   ~Server();
 
@@ -38,11 +45,16 @@ class Server {
   void Drain();
 
  private:
-  Server(ServerOptions options, Log* log);
+  Server(ServerOptions options, Log* log, std::function<bool()> give_up);
 
   absl::Status StartAdmin();
   absl::Status Listen();
   absl::Status OpenDeployment();
+  absl::Status OpenLocal();
+  absl::Status OpenShard();
+  absl::Status OpenRemote();
+  DeploymentOptions LocalOptions();
+  EventSink Events();
   absl::Status WritePortFiles();
   void RemovePortFiles() const;
   // Logs what the engine tells, and counts damage.
@@ -52,15 +64,17 @@ class Server {
   std::string ExposeMetrics() const;
 
   const ServerOptions options_;
+  const std::function<bool()> give_up_;
   Log* const log_;
   Metrics metrics_;
   FrontEnd front_end_;
   std::atomic<bool> ready_{false};
   std::unique_ptr<AdminHttp> admin_;
-  std::unique_ptr<grpc::Service> memory_service_;
-  std::unique_ptr<grpc::Service> working_memory_service_;
-  std::unique_ptr<grpc::Service> admin_service_;
+  std::vector<std::unique_ptr<grpc::Service>> services_;
+  // Of a shard: what it knows of the catalogue, or tells others of it. Both use the deployment, and end first.
   std::unique_ptr<Deployment> deployment_;
+  std::unique_ptr<CatalogueWatch> watch_;
+  std::unique_ptr<CatalogueFeed> feed_;
   std::unique_ptr<grpc::Server> grpc_;
   std::atomic<uint32_t> shards_{0};  // 0: not known yet
   int port_ = 0;

@@ -16,6 +16,10 @@ std::unique_ptr<grpc::Service> MakeMemoryService(FrontEnd& front_end);
 std::unique_ptr<grpc::Service> MakeWorkingMemoryService(FrontEnd& front_end);
 std::unique_ptr<grpc::Service> MakeAdminService(FrontEnd& front_end);
 
+// Of a process of role `shard`, for the others of its deployment.
+std::unique_ptr<grpc::Service> MakeShardService(FrontEnd& front_end);
+std::unique_ptr<grpc::Service> MakeCatalogueService(FrontEnd& front_end);
+
 }  // namespace mneme
 
 #endif  // MNEME_SERVER_SERVICES_H_

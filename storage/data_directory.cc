@@ -11,6 +11,7 @@
 #include <utility>
 
 #include "absl/cleanup/cleanup.h"
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "common/limits.h"
@@ -58,24 +59,54 @@ absl::StatusOr<uint64_t> RandomDeployment() {
 // What a directory without FORMAT must not hold: the files of a deployment whose FORMAT was lost.
 bool HoldsStores(const std::string& path) {
   std::error_code error;
-  return std::filesystem::exists(path + "/catalogue", error) || std::filesystem::exists(path + "/shard-000", error);
+    for (const auto& entry : std::filesystem::directory_iterator(path, error)) {
+    const std::string name = entry.path().filename();
+    if (name == "catalogue" || absl::StartsWith(name, "shard-")) return true;
+  }
+  return false;
 }
 
-absl::StatusOr<format::DirectoryFormat> ReadOrCreateFormat(const std::string& path, uint32_t shards) {
+absl::StatusOr<format::DirectoryFormat> ReadOrCreateFormat(const std::string& path, uint32_t shards,
+                                                           const std::optional<HostedDirectory>& hosted) {
   const std::string file = path + "/FORMAT";
   ASSIGN_OR_RETURN(const std::optional<std::string> text, ReadSmallFile(file, kMaxFormatBytes));
   if (text.has_value()) return format::DecodeDirectoryFormat(*text);
   if (HoldsStores(path)) return absl::DataLossError(absl::StrCat(file, " is missing, but ", path, " holds data"));
   format::DirectoryFormat created;
-  ASSIGN_OR_RETURN(created.deployment, RandomDeployment());
+  if (hosted.has_value()) {
+    created.version = format::kHostedDirectoryFormat;
+    created.hosts = hosted->shard;
+    created.deployment = hosted->deployment;
+  }
+  if (created.deployment == 0) {
+    ASSIGN_OR_RETURN(created.deployment, RandomDeployment());
+  }
   created.shards = shards == 0 ? 1 : shards;
   RETURN_IF_ERROR(ReplaceFile(file, format::EncodeDirectoryFormat(created)));
   return created;
 }
 
+std::string Hosts(std::optional<uint32_t> shard) {
+  return shard.has_value() ? absl::StrCat("has shard ", *shard, " alone") : "has all shards";
+}
+
+absl::Status CheckHosts(const std::string& path, const format::DirectoryFormat& stored,
+                        const std::optional<HostedDirectory>& hosted) {
+  const std::optional<uint32_t> wanted = hosted.has_value() ? std::optional(hosted->shard) : std::nullopt;
+  if (stored.hosts != wanted) {
+    return absl::FailedPreconditionError(
+        absl::StrCat(path, " ", Hosts(stored.hosts), "; it cannot be opened as one that ", Hosts(wanted)));
+  }
+  if (hosted.has_value() && hosted->deployment != 0 && hosted->deployment != stored.deployment) {
+    return absl::FailedPreconditionError(absl::StrCat(path, " is of another deployment than shard 0 serves"));
+  }
+  return absl::OkStatus();
+}
+
 }  // namespace
 
-absl::StatusOr<std::unique_ptr<DataDirectory>> DataDirectory::Open(std::string path, uint32_t shards) {
+absl::StatusOr<std::unique_ptr<DataDirectory>> DataDirectory::Open(std::string path, uint32_t shards,
+                                                                   std::optional<HostedDirectory> hosted) {
   if (path.empty()) return absl::InvalidArgumentError("the data directory's path is empty");
   if (shards > limits::kMaxShards) {
     return absl::InvalidArgumentError(absl::StrCat("shards is ", shards, "; must be in [1, ", limits::kMaxShards, "]"));
@@ -86,15 +117,17 @@ absl::StatusOr<std::unique_ptr<DataDirectory>> DataDirectory::Open(std::string p
   absl::Cleanup release = [lock_fd] { ::close(lock_fd); };
   // Vectors can be inverted to text: nobody else may read them.
   if (::chmod(path.c_str(), 0700) != 0) return ErrnoStatus("protect", path);
-  ASSIGN_OR_RETURN(const format::DirectoryFormat stored, ReadOrCreateFormat(path, shards));
+  ASSIGN_OR_RETURN(const format::DirectoryFormat stored, ReadOrCreateFormat(path, shards, hosted));
   if (shards != 0 && shards != stored.shards) {
     return absl::FailedPreconditionError(absl::StrCat("shards is ", shards, ", but ", path, " was created with ",
                                                       stored.shards, "; the number cannot change"));
   }
+  RETURN_IF_ERROR(CheckHosts(path, stored, hosted));
   std::unique_ptr<DataDirectory> directory(
       new DataDirectory(std::move(path), stored.shards, stored.deployment, lock_fd));
   std::move(release).Cancel();
   for (uint32_t shard = 0; shard < directory->shards(); ++shard) {
+    if (hosted.has_value() && hosted->shard != shard) continue;
     RETURN_IF_ERROR(MakeDirectory(std::filesystem::path(directory->StorePath(shard)).parent_path().string()));
     RETURN_IF_ERROR(MakeDirectory(directory->IndexPath(shard)));
   }

@@ -10,19 +10,27 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 
 #include "absl/status/statusor.h"
 
 namespace mneme {
 
+// A directory that has one shard of the deployment alone.
+struct HostedDirectory {
+  uint32_t shard = 0;
+  uint64_t deployment = 0;  // 0: a new one gets a number of its own
+};
+
 // Owns the lock for its life. Thread-safe (immutable).
 class DataDirectory {
  public:
   // Opens or creates `path` (mode 0700). `shards` 0: as it is stored, or 1 when new. FAILED_PRECONDITION when another
-  // process holds it, when it has another shard count or a newer format; DATA_LOSS when FORMAT is damaged;
-  // INVALID_ARGUMENT when `shards` exceeds kMaxShards.
-  static absl::StatusOr<std::unique_ptr<DataDirectory>> Open(std::string path, uint32_t shards);
+  // process holds it, when it has another shard count, other shards, another deployment or a newer format; DATA_LOSS
+  // when FORMAT is damaged; INVALID_ARGUMENT when `shards` exceeds kMaxShards.
+  static absl::StatusOr<std::unique_ptr<DataDirectory>> Open(std::string path, uint32_t shards,
+                                                             std::optional<HostedDirectory> hosted = std::nullopt);
   ~DataDirectory();
 
   const std::string& path() const { return path_; }

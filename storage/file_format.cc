@@ -38,6 +38,7 @@ std::optional<Sequence> DecodeWatermarkSlot(std::string_view slot) {
 std::string EncodeDirectoryFormat(const DirectoryFormat& format) {
   std::string text = absl::StrFormat("%s\nversion %u\ndeployment %016x\nshards %u\n", kDirectoryMagic, format.version,
                                      format.deployment, format.shards);
+  if (format.hosts.has_value()) absl::StrAppend(&text, "hosts ", *format.hosts, "\n");
   absl::StrAppendFormat(&text, "checksum %016x\n", Checksum64(text, kDirectorySeed));
   return text;
 }
@@ -73,14 +74,21 @@ absl::StatusOr<DirectoryFormat> DecodeDirectoryFormat(std::string_view text) {
   DirectoryFormat format;
   if (!absl::SimpleAtoi(std::string(TakeLine("version", rest)), &format.version)) return Damaged("FORMAT file");
   // The checksum holds, so a version that is not known is a newer program's, not damage; its other lines are its own.
-  if (format.version != kDirectoryFormat) {
+  if (format.version != kDirectoryFormat && format.version != kHostedDirectoryFormat) {
     return absl::FailedPreconditionError(absl::StrCat("the data directory has format ", format.version,
-                                                      "; this program reads format ", kDirectoryFormat));
+                                                      "; this program reads formats ", kDirectoryFormat, " and ",
+                                                      kHostedDirectoryFormat));
   }
   if (!absl::SimpleHexAtoi(std::string(TakeLine("deployment", rest)), &format.deployment) ||
-      !absl::SimpleAtoi(std::string(TakeLine("shards", rest)), &format.shards) || !rest.empty() ||
-      format.deployment == 0 || format.shards == 0 || format.shards > limits::kMaxShards ||
-      text != EncodeDirectoryFormat(format)) {
+      !absl::SimpleAtoi(std::string(TakeLine("shards", rest)), &format.shards)) {
+    return Damaged("FORMAT file");
+  }
+  if (format.version == kHostedDirectoryFormat &&
+      !absl::SimpleAtoi(std::string(TakeLine("hosts", rest)), &format.hosts.emplace())) {
+    return Damaged("FORMAT file");
+  }
+  if (!rest.empty() || format.deployment == 0 || format.shards == 0 || format.shards > limits::kMaxShards ||
+      format.hosts.value_or(0) >= format.shards || text != EncodeDirectoryFormat(format)) {
     return Damaged("FORMAT file");
   }
   return format;

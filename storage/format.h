@@ -26,6 +26,7 @@ namespace mneme::format {
 // opened.
 inline constexpr uint32_t kStoreFormat = 2;
 inline constexpr uint32_t kDirectoryFormat = 1;
+inline constexpr uint32_t kHostedDirectoryFormat = 2;  // of one shard alone
 
 // Column families of a shard's RocksDB. Stored on disk: do not rename. `meta` is RocksDB's own "default".
 inline constexpr char kMetaFamily[] = "default";
@@ -184,6 +185,7 @@ struct DirectoryFormat {
   uint32_t version = kDirectoryFormat;
   uint64_t deployment = 0;
   uint32_t shards = 0;
+  std::optional<uint32_t> hosts = {};  // the one shard that the directory has; nullopt (of version 1): all
 
   friend bool operator==(const DirectoryFormat&, const DirectoryFormat&) = default;
 };

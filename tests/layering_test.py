@@ -11,29 +11,30 @@ import unittest
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 
-# server -> engine -> {storage, index, readout} -> common; client -> proto, common.
+# server -> cluster -> engine -> {storage, index, readout} -> common; client -> proto, common.
 MAY_INCLUDE = {
     "common": {"common"},
     "storage": {"storage", "common"},
     "index": {"index", "common"},
     "readout": {"readout", "common"},
     "engine": {"engine", "storage", "index", "readout", "common"},
-    "server": {"server", "engine", "storage", "index", "readout", "common", "proto"},
+    "cluster": {"cluster", "engine", "storage", "index", "readout", "common", "proto"},
+    "server": {"server", "cluster", "engine", "storage", "index", "readout", "common", "proto"},
     "client": {"client", "proto", "common"},
 }
 # A library, and the folders whose files may include it, or the files alone.
 LIBRARIES = {
     "rocksdb/": {"storage"},
     "faiss/": {"index"},
-    "grpcpp/": {"server", "client"},
-    "grpc/": {"server", "client"},
-    "google/protobuf/": {"server", "client"},
+    "grpcpp/": {"cluster", "server", "client"},
+    "grpc/": {"cluster", "server", "client"},
+    "google/protobuf/": {"cluster", "server", "client"},
     "re2/": {"client"},
     "CLI/": {"server/options.cc", "client/cli/command.cc", "client/cli/parser.cc"},
     "hwy/": {"index", "common", "readout"},
 }
 # Includes of these are generated from proto/.
-WIRE = ("mneme/v1/", "google/rpc/")
+WIRE = ("mneme/v1/", "mneme/internal/v1/", "google/rpc/")
 MAX_LINES = 600
 MAX_COLUMNS = 120
 INCLUDE = re.compile(r'^\s*#\s*include\s*[<"]([^">]+)[">]', re.M)

@@ -17,7 +17,7 @@
 #include <thread>
 #include <vector>
 
-#include "engine/deployment.h"
+#include "engine/local_deployment.h"
 #include "tests/index/shared_data.h"
 
 namespace mneme {
@@ -70,8 +70,8 @@ Collection Load(size_t rows) {
   return collection;
 }
 
-std::unique_ptr<Deployment> Open(const std::string& path, size_t max_batched_rows) {
-  auto opened = Deployment::Open({.data_dir = path, .max_batched_rows = max_batched_rows, .events = nullptr});
+std::unique_ptr<LocalDeployment> Open(const std::string& path, size_t max_batched_rows) {
+  auto opened = LocalDeployment::Open({.data_dir = path, .max_batched_rows = max_batched_rows, .events = nullptr});
   Require(opened.status());
   return *std::move(opened);
 }

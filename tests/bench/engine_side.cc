@@ -58,7 +58,7 @@ EngineRun ReadEngineRun(const nlohmann::json& command) {
 EngineSide::EngineSide(DeploymentOptions options, const std::string& memory, std::vector<float> queries,
                        size_t dimension)
     : queries_(std::move(queries)), dimension_(dimension) {
-  deployment_ = Require(Deployment::Open(std::move(options)));
+  deployment_ = Require(LocalDeployment::Open(std::move(options)));
   memory_ = Require(deployment_->FindMemory(memory));
 }
 

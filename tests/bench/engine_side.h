@@ -7,7 +7,7 @@
 #include <string>
 #include <vector>
 
-#include "engine/deployment.h"
+#include "engine/local_deployment.h"
 #include "nlohmann/json.hpp"
 
 namespace mneme::bench {
@@ -40,7 +40,7 @@ class EngineSide {
  private:
   QueryCommand Command(const EngineRun& run, size_t request, size_t& rows) const;
 
-  std::unique_ptr<Deployment> deployment_;
+  std::unique_ptr<LocalDeployment> deployment_;
   MemoryHandle memory_;
   const std::vector<float> queries_;  // [count x dimension]
   const size_t dimension_;

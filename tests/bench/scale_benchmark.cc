@@ -22,7 +22,7 @@
 #include <vector>
 
 #include "common/mutex.h"
-#include "engine/deployment.h"
+#include "engine/local_deployment.h"
 #include "tests/bench/measurement.h"
 
 namespace mneme::bench {
@@ -78,7 +78,7 @@ class Scale {
     for (float& x : keys_) x = normal(random_);
   }
 
-  void Open() { deployment_ = Require(Deployment::Open({.data_dir = path_})); }
+  void Open() { deployment_ = Require(LocalDeployment::Open({.data_dir = path_})); }
   void Close() { deployment_.reset(); }
   Deployment& operator*() { return *deployment_; }
   Deployment* operator->() { return deployment_.get(); }
@@ -178,7 +178,7 @@ class Scale {
   const uint32_t dimension_;
   std::mt19937_64 random_{1};
   std::array<float, 65'536> keys_{};
-  std::unique_ptr<Deployment> deployment_;
+  std::unique_ptr<LocalDeployment> deployment_;
 };
 
 nlohmann::json Measure(const std::string& path, bool memories, size_t count, size_t entries, uint32_t dimension) {

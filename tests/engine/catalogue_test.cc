@@ -41,7 +41,7 @@ class CatalogueTest : public ::testing::Test {
   }
   std::vector<std::string> Names() const {
     std::vector<std::string> names;
-    for (const MemoryHandle& memory : catalogue_->List()) names.push_back(memory->spec.name);
+    for (const MemoryHandle& memory : catalogue_->names().List()) names.push_back(memory->spec.name);
     return names;
   }
   void ExpectNotFound(const absl::Status& status) const {
@@ -59,10 +59,10 @@ TEST_F(CatalogueTest, FindsWhatWasCreatedAfterARestart) {
   const MemoryHandle created = catalogue_->Create(spec, 1'717'000'000'000).value();
   Create("books");
   Restart();
-  EXPECT_EQ(*catalogue_->Find("wiki").value(), *created);
+  EXPECT_EQ(*catalogue_->names().Find("wiki").value(), *created);
   EXPECT_EQ(created->spec, spec);
   EXPECT_THAT(Names(), ElementsAre("books", "wiki"));
-  ExpectNotFound(catalogue_->Find("wik").status());
+  ExpectNotFound(catalogue_->names().Find("wik").status());
 }
 
 TEST_F(CatalogueTest, TheFirstCreateOfANameWins) {
@@ -71,8 +71,8 @@ TEST_F(CatalogueTest, TheFirstCreateOfANameWins) {
     const absl::Status second = catalogue_->Create(TokenMemory("wiki", 8), 2'000).status();
     EXPECT_EQ(second.code(), absl::StatusCode::kAlreadyExists) << second;
     EXPECT_EQ(ReasonOf(second), reason::kMemoryExists);
-    EXPECT_EQ(catalogue_->Find("wiki").value()->number, first);
-    EXPECT_EQ(catalogue_->Find("wiki").value()->spec.dimension, 4U);
+    EXPECT_EQ(catalogue_->names().Find("wiki").value()->number, first);
+    EXPECT_EQ(catalogue_->names().Find("wiki").value()->spec.dimension, 4U);
     Restart();
   }
 }
@@ -80,13 +80,13 @@ TEST_F(CatalogueTest, TheFirstCreateOfANameWins) {
 TEST_F(CatalogueTest, ADroppedNameIsFreeAtOnceAndItsNumberIsNotGivenAgain) {
   const MemoryNumber first = Create("wiki");
   EXPECT_EQ(Drop("wiki"), first);
-  ExpectNotFound(catalogue_->Find("wiki").status());
+  ExpectNotFound(catalogue_->names().Find("wiki").status());
   ExpectNotFound(catalogue_->Drop("wiki").status());
   EXPECT_THAT(Names(), IsEmpty());
   const MemoryNumber second = Create("wiki");
   EXPECT_GT(second, first);
   Restart();
-  EXPECT_EQ(catalogue_->Find("wiki").value()->number, second);
+  EXPECT_EQ(catalogue_->names().Find("wiki").value()->number, second);
   EXPECT_THAT(catalogue_->Dropped(), ElementsAre(first));
 }
 
@@ -119,15 +119,15 @@ TEST_F(CatalogueTest, NoNumberIsGivenTwiceHoweverMuchIsForgotten) {
 TEST_F(CatalogueTest, AnAliasFindsTheMemoryThatItPointsToAcrossRestarts) {
   const MemoryNumber a = Create("a");
   const MemoryNumber b = Create("b");
-  EXPECT_EQ(catalogue_->SetAlias({"live", "a", {}}).value(), nullptr) << "it was made";
-  EXPECT_EQ(catalogue_->Find("live").value()->number, a);
+  EXPECT_EQ(catalogue_->SetAlias({"live", "a", {}}).value().before, nullptr) << "it was made";
+  EXPECT_EQ(catalogue_->names().Find("live").value()->number, a);
   Restart();
-  EXPECT_EQ(catalogue_->Find("live").value()->number, a);
-  EXPECT_EQ(catalogue_->SetAlias({"live", "b", {}}).value()->spec.name, "a");
-  EXPECT_EQ(catalogue_->Find("live").value()->number, b);
-  EXPECT_EQ(catalogue_->Find("live").value()->spec.name, "b");
+  EXPECT_EQ(catalogue_->names().Find("live").value()->number, a);
+  EXPECT_EQ(catalogue_->SetAlias({"live", "b", {}}).value().before->spec.name, "a");
+  EXPECT_EQ(catalogue_->names().Find("live").value()->number, b);
+  EXPECT_EQ(catalogue_->names().Find("live").value()->spec.name, "b");
   Restart();
-  EXPECT_EQ(catalogue_->Find("live").value()->number, b);
+  EXPECT_EQ(catalogue_->names().Find("live").value()->number, b);
   EXPECT_THAT(Names(), ElementsAre("a", "b")) << "an alias is no memory";
 }
 
@@ -137,7 +137,7 @@ TEST_F(CatalogueTest, AnAliasOfAnAliasPointsToTheMemory) {
   ASSERT_TRUE(catalogue_->SetAlias({"first", "a", {}}).ok());
   ASSERT_TRUE(catalogue_->SetAlias({"second", "first", {}}).ok());
   ASSERT_TRUE(catalogue_->SetAlias({"first", "b", {}}).ok());
-  EXPECT_EQ(catalogue_->Find("second").value()->spec.name, "a");
+  EXPECT_EQ(catalogue_->names().Find("second").value()->spec.name, "a");
 }
 
 TEST_F(CatalogueTest, MemoriesAndAliasesShareTheirNames) {
@@ -157,7 +157,7 @@ TEST_F(CatalogueTest, MemoriesAndAliasesShareTheirNames) {
   EXPECT_GT(live, a + 1) << "the alias had a number, which is not given again";
   EXPECT_EQ(Drop("a"), a);
   ASSERT_TRUE(catalogue_->SetAlias({"a", "live", {}}).ok());
-  EXPECT_EQ(catalogue_->Find("a").value()->number, live);
+  EXPECT_EQ(catalogue_->names().Find("a").value()->number, live);
 }
 
 TEST_F(CatalogueTest, AMemoryThatAnAliasPointsToStays) {
@@ -173,7 +173,7 @@ TEST_F(CatalogueTest, AMemoryThatAnAliasPointsToStays) {
   ASSERT_TRUE(catalogue_->SetAlias({"live", "b", {}}).ok());
   EXPECT_EQ(Drop("a"), a);
   Restart();
-  EXPECT_EQ(catalogue_->Find("live").value()->spec.name, "b");
+  EXPECT_EQ(catalogue_->names().Find("live").value()->spec.name, "b");
 }
 
 TEST_F(CatalogueTest, AnAliasSwingsOnlyFromWhereItIsExpected) {
@@ -185,19 +185,19 @@ TEST_F(CatalogueTest, AnAliasSwingsOnlyFromWhereItIsExpected) {
     const absl::Status moved = set("b", wrong);
     EXPECT_EQ(moved.code(), absl::StatusCode::kAborted) << moved;
     EXPECT_EQ(ReasonOf(moved), reason::kAliasMoved);
-    EXPECT_EQ(catalogue_->Find("live").value()->spec.name, "a");
+    EXPECT_EQ(catalogue_->names().Find("live").value()->spec.name, "a");
   }
   EXPECT_TRUE(set("b", "a").ok());
-  EXPECT_EQ(catalogue_->Find("live").value()->spec.name, "b");
+  EXPECT_EQ(catalogue_->names().Find("live").value()->spec.name, "b");
 }
 
 TEST_F(CatalogueTest, WhatIsNotThereIsNotFoundAndChangesNothing) {
   Create("a");
   ExpectNotFound(catalogue_->SetAlias({"live", "b", {}}).status());
-  const absl::Status status = catalogue_->DropAlias("a");
+  const absl::Status status = catalogue_->DropAlias("a").status();
   EXPECT_EQ(status.code(), absl::StatusCode::kNotFound) << "a memory is no alias";
   EXPECT_EQ(ReasonOf(status), reason::kAliasNotFound);
-  EXPECT_THAT(catalogue_->ListAliases(), IsEmpty());
+  EXPECT_THAT(catalogue_->names().ListAliases(), IsEmpty());
   EXPECT_EQ(catalogue_->NextNumber().value(), 2U);
 }
 
@@ -207,7 +207,9 @@ TEST_F(CatalogueTest, AliasesAreListedByName) {
   ASSERT_TRUE(catalogue_->DropAlias("m").ok());
   Restart();
   std::vector<std::string> names;
-  for (const Alias& alias : catalogue_->ListAliases()) names.push_back(alias.name + " " + alias.memory->spec.name);
+  for (const Alias& alias : catalogue_->names().ListAliases()) {
+    names.push_back(alias.name + " " + alias.memory->spec.name);
+  }
   EXPECT_THAT(names, ElementsAre("b a", "z a"));
 }
 

@@ -183,7 +183,8 @@ class CrashPointTest : public ::testing::TestWithParam<Case> {
 
   absl::Status CheckFilesNow(IndexLife& life) const {
     uint64_t used = 0;
-    for (const MemoryHandle& memory : life.deployment().ListMemories()) {
+    const std::vector<MemoryHandle> memories = life.deployment().ListMemories().value();
+    for (const MemoryHandle& memory : memories) {
       const auto statistics = life.deployment().Statistics(memory);
       used += statistics->segments + statistics->codebooks;
     }

@@ -12,7 +12,7 @@
 #include <vector>
 
 #include "common/vector_codec.h"
-#include "engine/deployment.h"
+#include "engine/local_deployment.h"
 #include "tests/storage/temporary_directory.h"
 
 namespace mneme::testing {
@@ -55,7 +55,7 @@ class TestDeployment {
     options.data_dir = directory_ / "data";
     options.shards = shards_;
     options.clock = &clock_;
-    auto opened = Deployment::Open(std::move(options));
+    auto opened = LocalDeployment::Open(std::move(options));
     if (!opened.ok()) return opened.status();
     deployment_ = *std::move(opened);
     return absl::OkStatus();
@@ -134,7 +134,7 @@ class TestDeployment {
   const DeploymentOptions options_;
   TemporaryDirectory directory_;
   ManualClock clock_{1'000'000};
-  std::unique_ptr<Deployment> deployment_;
+  std::unique_ptr<LocalDeployment> deployment_;
 };
 
 inline QueryCommand ExactQuery(const std::vector<float>& queries, size_t count, uint32_t k) {

@@ -66,7 +66,8 @@ class IndexExportTest : public ::testing::TestWithParam<std::tuple<uint32_t, Met
     return cost;
   }
   // Reads everything, a few entries at a time, and compares it with `live`.
-  void ExpectAll(IndexExport& exported, const Lease& lease, const std::map<EntryId, std::vector<float>>& live) const {
+  void ExpectAll(IndexExport& exported, const HeldLease& lease,
+                 const std::map<EntryId, std::vector<float>>& live) const {
     EXPECT_EQ(exported.entries(), live.size());
     ASSERT_EQ(exported.list_sizes().size(), exported.lists());
     uint64_t list = 0;
@@ -114,14 +115,14 @@ TEST_P(IndexExportTest, HasEachLiveEntryOfItsVersionOnceInItsList) {
   Put(50, 60);  // overwritten
   const auto expected = live_;
   const LeaseHandle lease = TakeLease();
-  const auto exported = IndexExport::New(memory_->spec, *lease, {});
+  const auto exported = IndexExport::New(memory_->spec, Held(*lease), {});
   ASSERT_TRUE(exported.ok()) << exported.status();
   // What comes and goes meanwhile is of another version.
   Put(5000, 5100);
   Forget(1000, 1500);
   ASSERT_TRUE(deployment_.Build(memory_, /*retrain=*/true).ok());
   deployment_.clock().Advance(2 * kMinute);
-  ExpectAll(**exported, *lease, expected);
+  ExpectAll(**exported, Held(*lease), expected);
 }
 
 TEST_P(IndexExportTest, LeavesOutWhatHasExpired) {
@@ -130,9 +131,9 @@ TEST_P(IndexExportTest, LeavesOutWhatHasExpired) {
   deployment_.clock().Advance(2 * kMinute);
   std::erase_if(live_, [](const auto& entry) { return entry.first % 7 == 0; });
   const LeaseHandle lease = TakeLease();
-  const auto exported = IndexExport::New(memory_->spec, *lease, {});
+  const auto exported = IndexExport::New(memory_->spec, Held(*lease), {});
   ASSERT_TRUE(exported.ok()) << exported.status();
-  ExpectAll(**exported, *lease, live_);
+  ExpectAll(**exported, Held(*lease), live_);
 }
 
 TEST_P(IndexExportTest, ShardsWithTheSameCentroidsShareTheirLists) {
@@ -141,10 +142,10 @@ TEST_P(IndexExportTest, ShardsWithTheSameCentroidsShareTheirLists) {
   for (size_t i = 0; i < 12 * kDimension; ++i) centroids.push_back(normal_(random_));
   ASSERT_TRUE(deployment_->BuildIndexOn(memory_, {centroids, {}}, [](const BuildProgress&) { return true; }).ok());
   const LeaseHandle lease = TakeLease();
-  const auto exported = IndexExport::New(memory_->spec, *lease, {});
+  const auto exported = IndexExport::New(memory_->spec, Held(*lease), {});
   ASSERT_TRUE(exported.ok()) << exported.status();
   EXPECT_EQ((*exported)->lists(), 12U);
-  ExpectAll(**exported, *lease, live_);
+  ExpectAll(**exported, Held(*lease), live_);
 }
 
 TEST_P(IndexExportTest, IsOfOnePartition) {
@@ -153,15 +154,15 @@ TEST_P(IndexExportTest, IsOfOnePartition) {
   Put(0, 1000, 5);
   ASSERT_TRUE(deployment_.Build(memory_).ok());
   const LeaseHandle lease = TakeLease(5);
-  const auto exported = IndexExport::New(memory_->spec, *lease, {});
+  const auto exported = IndexExport::New(memory_->spec, Held(*lease), {});
   ASSERT_TRUE(exported.ok()) << exported.status();
-  ExpectAll(**exported, *lease, live_);
+  ExpectAll(**exported, Held(*lease), live_);
 }
 
 TEST_P(IndexExportTest, WithoutAnIndexThereIsNothingToExport) {
   Put(0, 100);
   for (const PartitionId partition : {0, 9}) {
-    const auto status = IndexExport::New(memory_->spec, *TakeLease(partition), {}).status();
+    const auto status = IndexExport::New(memory_->spec, Held(*TakeLease(partition)), {}).status();
     EXPECT_EQ(status.code(), absl::StatusCode::kFailedPrecondition);
     EXPECT_NE(status.message().find("build it first"), absl::string_view::npos) << status;
   }
@@ -172,7 +173,7 @@ TEST_P(IndexExportTest, StopsWhenItIsToldTo) {
   ASSERT_TRUE(deployment_.Build(memory_).ok());
   CallLimits limits;
   limits.cancelled = std::make_shared<std::atomic<bool>>(true);
-  EXPECT_EQ(IndexExport::New(memory_->spec, *TakeLease(), limits).status().code(), absl::StatusCode::kCancelled);
+  EXPECT_EQ(IndexExport::New(memory_->spec, Held(*TakeLease()), limits).status().code(), absl::StatusCode::kCancelled);
 }
 
 INSTANTIATE_TEST_SUITE_P(ShardsAndMetrics, IndexExportTest,
@@ -191,13 +192,14 @@ TEST(IndexExportOfFew, GoesIntoTheListsOfAnotherShard) {
   const auto granted = deployment->AcquireLease(memory, {}, kMinute);
   ASSERT_TRUE(granted.ok());
   const LeaseHandle lease = deployment->leases().Find(granted->id, *memory).value();
+  const HeldLease& held = Held(*lease);
   size_t with = 0;
-  for (const auto& [shard, snapshot] : lease->snapshots) with += snapshot.versions.front()->codebook != nullptr ? 1 : 0;
+  for (const auto& [shard, snapshot] : held.snapshots) with += snapshot.versions.front()->codebook != nullptr ? 1 : 0;
   ASSERT_EQ(with, 1U);
-  const auto exported = IndexExport::New(memory->spec, *lease, {});
+  const auto exported = IndexExport::New(memory->spec, held, {});
   ASSERT_TRUE(exported.ok()) << exported.status();
   std::set<EntryId> seen;
-  for (auto rows = (*exported)->Next(*lease, 100); !rows.ids.empty(); rows = (*exported)->Next(*lease, 100)) {
+  for (auto rows = (*exported)->Next(held, 100); !rows.ids.empty(); rows = (*exported)->Next(held, 100)) {
     seen.insert(rows.ids.begin(), rows.ids.end());
   }
   EXPECT_EQ(seen.size(), 511U);

@@ -83,7 +83,7 @@ IndexLife::IndexLife(std::string directory, std::string name, const LifeKind& ki
 
 absl::Status IndexLife::Open() {
   deployment_.reset();
-  auto opened = Deployment::Open(
+  auto opened = LocalDeployment::Open(
       {.data_dir = directory_, .shards = 1, .search_threads = 1, .thresholds = kThresholds, .clock = &clock_});
   RETURN_IF_ERROR(opened.status());
   deployment_ = *std::move(opened);

@@ -16,7 +16,7 @@
 #include <vector>
 
 #include "absl/status/status.h"
-#include "engine/deployment.h"
+#include "engine/local_deployment.h"
 #include "tests/engine/deployment_fixture.h"
 
 namespace mneme::testing {
@@ -93,7 +93,7 @@ class IndexLife {
   const LifeKind kind_;
   MemorySpec spec_;
   ManualClock clock_{1'000'000};
-  std::unique_ptr<Deployment> deployment_;
+  std::unique_ptr<LocalDeployment> deployment_;
   MemoryHandle memory_;
   std::map<Key, PlainEntry> twin_;
   uint64_t wanted_ = 0;  // neighbours of approximate answers over all lists

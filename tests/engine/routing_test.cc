@@ -130,5 +130,20 @@ TEST(RoutingTest, AReadAsksTheShardsThatMayHoldWhatItSelects) {
   EXPECT_THAT(routing.OwnersOf(one, {.partitions = {42, 1, 258}, .all = false}), ElementsAre(2));
 }
 
+TEST(RoutingTest, AProcessOfOneShardOwnsWhatThatShardDoes) {
+  const Routing all(4);
+  const Routing second(4, 1);
+  const MemoryRecord memory = Memory(1);
+  EXPECT_TRUE(second.Hosts(1));
+  EXPECT_FALSE(second.Hosts(0));
+  EXPECT_EQ(second.shards(), 4U) << "what is where does not depend on who has it";
+  EXPECT_THAT(all.OwnersOf(memory, {}), ElementsAre(0, 1, 2, 3));
+  EXPECT_THAT(second.OwnersOf(memory, {}), ElementsAre(1));
+  EXPECT_THAT(second.OwnersOf(memory, {.all = true}), ElementsAre(1));
+  EXPECT_THAT(all.OwnersOf(memory, {.partitions = {1}}), ElementsAre(2));
+  EXPECT_TRUE(second.OwnersOf(memory, {.partitions = {1}}).empty());
+  EXPECT_EQ(second.OwnerOfEntry(memory, 0, 300), all.OwnerOfEntry(memory, 0, 300));
+}
+
 }  // namespace
 }  // namespace mneme

@@ -296,5 +296,31 @@ TEST(OperatorOptionsTest, AMistypedOptionIsToldTheNearest) {
   EXPECT_THAT(Parse({"--data-dir", "d", "--wholly-else"}).text, testing::HasSubstr("--wholly-else; see --help"));
 }
 
+// Why these are no options; empty when they are.
+std::string ComplaintOf(std::vector<const char*> flags) {
+  const ParsedOptions parsed = Parse(std::move(flags));
+  return parsed.run ? "" : parsed.text;
+}
+
+TEST(OperatorOptionsTest, ARoleSaysWhatItNeeds) {
+  constexpr char kTwo[] = "127.0.0.1:7710,127.0.0.1:7720";
+  EXPECT_EQ(ComplaintOf({"--role", "frontend", "--shard-addresses", kTwo}), "") << "a front end keeps nothing";
+  EXPECT_EQ(ComplaintOf({"--role", "shard", "--shard-number", "1", "--shard-addresses", kTwo, "--data-dir", "x"}), "");
+  EXPECT_EQ(ComplaintOf({"--data-dir", "x"}), "");
+  const auto complains = [](std::vector<const char*> flags, const char* about) {
+    EXPECT_THAT(ComplaintOf(std::move(flags)), testing::HasSubstr(about));
+  };
+  complains({}, "--data-dir is empty");
+  complains({"--role", "shard", "--shard-addresses", kTwo}, "--data-dir is empty");
+  complains({"--role", "frontend"}, "--shard-addresses has 0 addresses");
+  complains({"--role", "frontend", "--shard-addresses", "127.0.0.1:7710,nowhere"}, "has \"nowhere\"");
+  complains({"--role", "frontend", "--shard-addresses", "127.0.0.1:0"}, "must be HOST:PORT with the port");
+  complains({"--role", "shard", "--shard-number", "2", "--shard-addresses", kTwo, "--data-dir", "x"},
+            "--shard-number is 2; must be below the 2");
+  complains({"--role", "frontend", "--shards", "3", "--shard-addresses", kTwo}, "--shards is 3; must be 0 or the 2");
+  complains({"--data-dir", "x", "--shard-addresses", kTwo}, "--role all has all shards itself");
+  complains({"--role", "leader", "--data-dir", "x"}, "--role");
+}
+
 }  // namespace
 }  // namespace mneme

@@ -88,7 +88,46 @@ TEST_F(DataDirectoryTest, RefusesANewerFormatByName) {
   WriteBytes(path_ + "/FORMAT", format::EncodeDirectoryFormat({.version = 9, .deployment = 1, .shards = 2}));
   const absl::Status refused = DataDirectory::Open(path_, 0).status();
   EXPECT_EQ(refused.code(), absl::StatusCode::kFailedPrecondition);
-  EXPECT_THAT(std::string(refused.message()), HasSubstr("has format 9; this program reads format 1"));
+  EXPECT_THAT(std::string(refused.message()), HasSubstr("has format 9; this program reads formats 1 and 2"));
+}
+
+TEST_F(DataDirectoryTest, OfOneShardHasThatShardAlone) {
+  const HostedDirectory second{.shard = 1, .deployment = 0xABCDEF};
+  {
+    const auto opened = DataDirectory::Open(path_, 3, second).value();
+    EXPECT_EQ(opened->shards(), 3U);
+    EXPECT_EQ(opened->deployment(), 0xABCDEFU);
+  }
+  EXPECT_TRUE(std::filesystem::exists(path_ + "/shard-001/index"));
+  EXPECT_FALSE(std::filesystem::exists(path_ + "/shard-000"));
+  EXPECT_TRUE(DataDirectory::Open(path_, 3, second).ok());
+}
+
+TEST_F(DataDirectoryTest, OfOneShardIsOpenedWithItsOwnNumbersAlone) {
+  const HostedDirectory second{.shard = 1, .deployment = 0xABCDEF};
+  { ASSERT_TRUE(DataDirectory::Open(path_, 3, second).ok()); }
+  const auto refusal = [&](uint32_t shards, std::optional<HostedDirectory> hosted) {
+    const absl::Status status = DataDirectory::Open(path_, shards, hosted).status();
+    EXPECT_EQ(status.code(), absl::StatusCode::kFailedPrecondition) << status;
+    return std::string(status.message());
+  };
+  EXPECT_THAT(refusal(4, second), HasSubstr("was created with 3"));
+  EXPECT_THAT(refusal(3, HostedDirectory{.shard = 2, .deployment = 0xABCDEF}), HasSubstr("has shard 1 alone"));
+  EXPECT_THAT(refusal(3, std::nullopt), HasSubstr("has shard 1 alone"));
+  EXPECT_THAT(refusal(3, HostedDirectory{.shard = 1, .deployment = 5}), HasSubstr("of another deployment"));
+}
+
+TEST_F(DataDirectoryTest, OfAllShardsIsNoneOfOneShard) {
+  { ASSERT_TRUE(DataDirectory::Open(path_, 2).ok()); }
+  const absl::Status status = DataDirectory::Open(path_, 2, HostedDirectory{.shard = 0}).status();
+  EXPECT_EQ(status.code(), absl::StatusCode::kFailedPrecondition) << status;
+  EXPECT_THAT(std::string(status.message()), HasSubstr("has all shards"));
+}
+
+TEST_F(DataDirectoryTest, TheFirstShardOfADeploymentGivesItsNumber) {
+  const uint64_t deployment = DataDirectory::Open(path_, 2, HostedDirectory{.shard = 0}).value()->deployment();
+  EXPECT_NE(deployment, 0U);
+  EXPECT_EQ(DataDirectory::Open(path_, 2, HostedDirectory{.shard = 0}).value()->deployment(), deployment);
 }
 
 }  // namespace

@@ -115,8 +115,9 @@ std::vector<Decoder> Decoders() {
       MakeDecoder("request key", {RequestByAgeKey(258, kRequest.id)}, ParseRequestByAgeKey,
                   [](const ParsedRequestAge& k) { return RequestByAgeKey(k.sequence, k.id); }),
       MakeDecoder("memory key", {MemoryPrefix(3)}, ParseMemoryKey, MemoryPrefix),
-      MakeDecoder("directory format", {EncodeDirectoryFormat({1, 0xABCDEF, 4})}, DecodeDirectoryFormat,
-                  EncodeDirectoryFormat),
+      MakeDecoder("directory format",
+                  {EncodeDirectoryFormat({1, 0xABCDEF, 4}), EncodeDirectoryFormat({2, 0xABCDEF, 4, 3})},
+                  DecodeDirectoryFormat, EncodeDirectoryFormat),
   };
 }
 

@@ -1,0 +1,167 @@
+// Each answer is a lease from the moment at which it was asked for: nobody is told of a change before this process has
+// taken it or that time is over. It is cut by a twentieth, for clocks that do not run alike.
+#include "cluster/catalogue_watch.h"
+
+#include <algorithm>
+#include <random>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
+#include "cluster/shard_channel.h"
+#include "common/error_reason.h"
+#include "common/status_macros.h"
+#include "engine/flat_catalogue.h"
+#include "engine/flat_commands.h"
+
+namespace mneme {
+namespace {
+
+// An owner answers within its poll; one that does not is asked anew.
+constexpr std::chrono::milliseconds kAnswerWithin{1'500};
+constexpr std::chrono::milliseconds kLeaveWithin{500};
+constexpr std::chrono::milliseconds kFirstPause{20};
+constexpr std::chrono::milliseconds kLongestPause{250};
+
+std::string RandomName() {
+  std::random_device random;
+  return absl::StrFormat("%08x%08x", random(), random());
+}
+
+}  // namespace
+
+// The connection, and the call that is in flight.
+struct CatalogueWatch::Wire {
+  explicit Wire(const std::string& address)
+      : stub(internal::v1::CatalogueService::NewStub(MakeInternalChannel(address))) {}
+
+  void Begin(std::shared_ptr<grpc::ClientContext> context) {
+    MutexLock lock(&mutex);
+    call = std::move(context);
+  }
+  void Cancel() {
+    MutexLock lock(&mutex);
+    if (call != nullptr) call->TryCancel();
+  }
+
+  const std::unique_ptr<internal::v1::CatalogueService::Stub> stub;
+  Mutex mutex;
+  std::shared_ptr<grpc::ClientContext> call ABSL_GUARDED_BY(mutex);
+};
+
+CatalogueWatch::CatalogueWatch(CatalogueWatchOptions options)
+    : options_(std::move(options)), watcher_(RandomName()), wire_(std::make_unique<Wire>(options_.address)) {}
+
+absl::StatusOr<std::unique_ptr<CatalogueWatch>> CatalogueWatch::Start(CatalogueWatchOptions options,
+                                                                      const std::function<bool()>& give_up) {
+  std::unique_ptr<CatalogueWatch> watch(new CatalogueWatch(std::move(options)));
+  bool told = false;
+  while (true) {
+    const absl::Status asked = watch->Ask();
+    if (asked.ok()) break;
+    if (absl::IsFailedPrecondition(asked)) return asked;
+    if (give_up()) return absl::CancelledError("gave up waiting for the owner of the catalogue");
+    if (!told && watch->options_.events != nullptr) {
+      watch->options_.events("catalogue_awaited", asked.ToString());
+      told = true;
+    }
+    std::this_thread::sleep_for(kLongestPause);
+  }
+  watch->thread_ = std::thread([raw = watch.get()] { raw->Run(); });
+  return watch;
+}
+
+CatalogueWatch::~CatalogueWatch() {
+  stopping_ = true;
+  wire_->Cancel();
+  if (thread_.joinable()) thread_.join();
+  if (identity_ != 0) Leave();
+}
+
+void CatalogueWatch::Leave() {
+  internal::v1::WatchRequest request;
+  request.set_protocol(kInternalProtocol);
+  request.set_deployment(identity_);
+  request.set_shards(options_.shards);
+  request.set_watcher(watcher_);
+  request.set_leaving(true);
+  CallLimits limits;
+  limits.deadline = Steady::now() + kLeaveWithin;
+  internal::v1::WatchAnswer answer;
+  (void)wire_->stub->Watch(MakeContext(limits).get(), request, &answer);
+}
+
+absl::Status CatalogueWatch::Check() const {
+  const auto now = Steady::now().time_since_epoch();
+  const auto late = now - Steady::duration(fresh_until_.load(std::memory_order_acquire));
+  if (late <= Steady::duration::zero()) return absl::OkStatus();
+  return WithReason(
+      absl::UnavailableError(absl::StrCat(
+          "shard 0 at ", options_.address, ", which owns the catalogue, has not answered: what names mean was last "
+          "known for sure ", std::chrono::duration_cast<std::chrono::milliseconds>(late).count(), " ms ago")),
+      reason::kShardUnavailable);
+}
+
+void CatalogueWatch::Forward(std::function<absl::Status(const CatalogueChanges&)> take) {
+  MutexLock lock(&forward_mutex_);
+  forward_ = std::move(take);
+  if (forward_ != nullptr) (void)forward_(names_.Everything());
+}
+
+absl::Status CatalogueWatch::Ask() {
+  internal::v1::WatchRequest request;
+  request.set_protocol(kInternalProtocol);
+  request.set_deployment(identity_);
+  request.set_shards(options_.shards);
+  request.set_watcher(watcher_);
+  request.set_epoch(epoch_);
+  request.set_revision(revision_);
+  CallLimits limits;
+  const Steady::time_point asked = Steady::now();
+  limits.deadline = asked + kAnswerWithin;
+  const auto context = MakeContext(limits);
+  wire_->Begin(context);
+  if (stopping_) return absl::CancelledError("stopping");
+  internal::v1::WatchAnswer answer;
+  const grpc::Status status = wire_->stub->Watch(context.get(), request, &answer);
+  wire_->Begin(nullptr);
+  RETURN_IF_ERROR(FromGrpcStatus(status, absl::StrCat("shard 0 at ", options_.address)));
+  return Take(answer, asked);
+}
+
+absl::Status CatalogueWatch::Take(const internal::v1::WatchAnswer& answer, Steady::time_point asked) {
+  CatalogueChanges changes;
+  RETURN_IF_ERROR(Unflat(answer.changes(), changes));
+  {
+    MutexLock lock(&forward_mutex_);
+    RETURN_IF_ERROR(names_.Apply(changes).status());
+    if (forward_ != nullptr) RETURN_IF_ERROR(forward_(changes));
+  }
+  identity_ = answer.deployment();
+  epoch_ = answer.epoch();
+  revision_ = answer.revision();
+  const auto lease = std::chrono::milliseconds(answer.lease_ms()) * 19 / 20;
+  fresh_until_.store((asked + lease).time_since_epoch().count(), std::memory_order_release);
+  return absl::OkStatus();
+}
+
+void CatalogueWatch::Run() {
+  auto pause = kFirstPause;
+  bool lost = false;
+  while (!stopping_) {
+    const absl::Status asked = Ask();
+    if (asked.ok()) {
+      if (lost && options_.events != nullptr) options_.events("catalogue_found", options_.address);
+      pause = kFirstPause;
+      lost = false;
+      continue;
+    }
+    if (stopping_) return;
+    if (!lost && options_.events != nullptr) options_.events("catalogue_lost", asked.ToString());
+    lost = true;
+    std::this_thread::sleep_for(pause);
+    pause = std::min(pause * 2, kLongestPause);
+  }
+}
+
+}  // namespace mneme

@@ -1,0 +1,83 @@
+// CatalogueWatch: what a process that does not own the catalogue knows of it, and until when it may answer from that
+// (engine/catalogue_feed.h).
+#ifndef MNEME_CLUSTER_CATALOGUE_WATCH_H_
+#define MNEME_CLUSTER_CATALOGUE_WATCH_H_
+
+#include <atomic>
+#include <chrono>
+#include <functional>
+#include <memory>
+#include <string>
+#include <thread>
+
+#include "absl/base/thread_annotations.h"
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "common/mutex.h"
+#include "engine/catalogue_names.h"
+#include "engine/commands.h"
+
+namespace mneme {
+
+namespace internal::v1 {
+class WatchAnswer;
+}  // namespace internal::v1
+
+struct CatalogueWatchOptions {
+  std::string address;  // of shard 0
+  uint32_t shards = 0;
+  EventSink events;     // may be empty
+};
+
+// Thread-safe.
+class CatalogueWatch {
+ public:
+  // Waits until the owner of the catalogue has answered, however long that takes: CANCELLED when `give_up` says so;
+  // FAILED_PRECONDITION when the owner speaks another protocol or counts other shards.
+  static absl::StatusOr<std::unique_ptr<CatalogueWatch>> Start(CatalogueWatchOptions options,
+                                                               const std::function<bool()>& give_up);
+  ~CatalogueWatch();
+
+  // Of the deployment.
+  uint64_t identity() const { return identity_; }
+  const CatalogueNames& names() const { return names_; }
+  // OK while what is known is what may be told; UNAVAILABLE (SHARD_UNAVAILABLE) when the owner has not answered for so
+  // long that it may have changed.
+  absl::Status Check() const;
+  // From now on `take` is called with what changes, beginning with everything; before it is acknowledged.
+  void Forward(std::function<absl::Status(const CatalogueChanges&)> take) ABSL_LOCKS_EXCLUDED(forward_mutex_);
+
+ private:
+  using Steady = std::chrono::steady_clock;
+  struct Wire;
+
+  explicit CatalogueWatch(CatalogueWatchOptions options);
+  // Has the owner wait for this process no more; when it is not there, the lease ends by itself.
+  void Leave();
+  // Asks once. Errors of the call; DATA_LOSS when the answer is damaged.
+  absl::Status Ask();
+  absl::Status Take(const internal::v1::WatchAnswer& answer, Steady::time_point asked)
+      ABSL_LOCKS_EXCLUDED(forward_mutex_);
+  void Run();
+
+  const CatalogueWatchOptions options_;
+  const std::string watcher_;  // random
+  const std::unique_ptr<Wire> wire_;
+  CatalogueNames names_;
+  uint64_t identity_ = 0;  // constant once started
+  // The asking thread's own.
+  uint64_t epoch_ = 0;
+  uint64_t revision_ = 0;
+
+  std::atomic<Steady::rep> fresh_until_{0};
+  std::atomic<bool> stopping_{false};
+
+  Mutex forward_mutex_;  // held while changes are taken
+  std::function<absl::Status(const CatalogueChanges&)> forward_ ABSL_GUARDED_BY(forward_mutex_);
+
+  std::thread thread_;
+};
+
+}  // namespace mneme
+
+#endif  // MNEME_CLUSTER_CATALOGUE_WATCH_H_

@@ -1,0 +1,86 @@
+// Work that takes minutes, one shard after the other: each has the cores of its machine to itself, and progress is that
+// of the shard which is at work, as it is in one process.
+#include <optional>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "absl/types/span.h"
+#include "cluster/remote_deployment_state.h"
+#include "common/limits.h"
+#include "common/status_macros.h"
+#include "engine/flat_progress.h"
+
+namespace mneme {
+namespace {
+
+using Stub = ShardChannel::Stub;
+
+std::vector<float> ColumnOf(absl::Span<const float> values) { return {values.begin(), values.end()}; }
+
+}  // namespace
+
+absl::StatusOr<bool> RemoteDeployment::Build(const MemoryHandle& memory, bool retrain, const GivenParts& given,
+                                             const std::function<bool(const BuildProgress&)>& progress) const {
+  const std::string body = Flat(memory->number, retrain, ColumnOf(given.centroids), ColumnOf(given.subvectors));
+  bool any = false;
+  const auto hear = [&](std::string_view bytes) -> absl::Status {
+    FlatProgress told;
+    std::optional<bool> built;
+    RETURN_IF_ERROR(Unflat(bytes, told, built));
+    any |= built.value_or(false);
+    if (built.has_value() || progress == nullptr) return absl::OkStatus();
+    const BuildProgress step{StageOf(told), told.done, told.total};
+    return progress(step) ? absl::OkStatus() : absl::CancelledError("the build was cancelled");
+  };
+  for (const uint32_t number : state_->shards.all()) {
+    RETURN_IF_ERROR(state_->shards.shard(number).AskForMany(&Stub::BuildIndex, body, CallLimits(), hear));
+  }
+  return any;
+}
+
+absl::Status RemoteDeployment::BuildIndex(const MemoryHandle& memory, bool retrain,
+                                          std::function<bool(const BuildProgress&)> progress) {
+  return Build(memory, retrain, {}, progress).status();
+}
+
+absl::Status RemoteDeployment::BuildIndexOn(const MemoryHandle& memory, const GivenParts& given,
+                                            std::function<bool(const BuildProgress&)> progress) {
+  ASSIGN_OR_RETURN(const bool taken, Build(memory, /*retrain=*/false, given, progress));
+  if (taken) return absl::OkStatus();
+  return absl::FailedPreconditionError(absl::StrCat("no partition has the ", limits::kMinIndexedRows,
+                                                    " entries that an index needs, so nothing takes the centroids"));
+}
+
+absl::StatusOr<PruneOutcome> RemoteDeployment::Prune(const MemoryHandle& memory, PruneCommand command) {
+  command.stamp_ms = state_->clock.NowMs();
+  PartitionSelection partition;
+  partition.partitions = {command.partition};
+  const std::vector<uint32_t> owners = state_->routing().OwnersOf(*memory, partition);
+  if (owners.size() > 1 && command.guard.has_value()) {
+    return absl::UnimplementedError(
+        absl::StrCat("a guard over partition ", command.partition, ", which is spread over ", owners.size(),
+                     " shards of other processes, is not served yet; prune without it, or a partition of one shard"));
+  }
+  PruneOutcome sum;
+  const std::string body = Flat(memory->number, command);
+  for (const uint32_t owner : owners) {
+    std::optional<PruneOutcome> outcome;
+    const auto hear = [&, before = sum.entries](std::string_view bytes) -> absl::Status {
+      FlatProgress told;
+      RETURN_IF_ERROR(Unflat(bytes, told, outcome));
+      if (outcome.has_value() || command.progress == nullptr) return absl::OkStatus();
+      const PruneProgress step{StageOf(told), before + told.done, before + told.total};
+      return command.progress(step) ? absl::OkStatus() : absl::CancelledError("pruning was cancelled");
+    };
+    RETURN_IF_ERROR(state_->shards.shard(owner).AskForMany(&Stub::Prune, body, command.limits, hear));
+    if (!outcome.has_value()) return absl::DataLossError("a shard did not say what pruning came to");
+    sum.entries += outcome->entries;
+    sum.merged += outcome->merged;
+    sum.overtaken += outcome->overtaken;
+    sum.perplexity_before = outcome->perplexity_before;
+    sum.perplexity_after = outcome->perplexity_after;
+  }
+  return sum;
+}
+
+}  // namespace mneme

@@ -1,0 +1,216 @@
+#include "cluster/remote_deployment_state.h"
+
+#include <algorithm>
+#include <chrono>
+#include <future>
+#include <optional>
+#include <thread>
+#include <tuple>
+
+#include "common/error_reason.h"
+#include "common/status_macros.h"
+#include "engine/flat_commands.h"
+#include "engine/log_record.h"
+
+namespace mneme {
+namespace {
+
+using Async = ShardChannel::Async;
+
+// Long enough for every watcher's lease to run out, and for a disk that is busy.
+constexpr int kChangeSeconds = 15;
+constexpr int kStatisticsSeconds = 5;
+
+CallLimits Within(int seconds) {
+  CallLimits limits;
+  limits.deadline = std::chrono::steady_clock::now() + std::chrono::seconds(seconds);
+  return limits;
+}
+
+}  // namespace
+
+void Join(const Version& part, Version& whole) {
+  whole.memory = part.memory;
+  whole.parts.insert(whole.parts.end(), part.parts.begin(), part.parts.end());
+}
+
+RemoteDeployment::RemoteDeployment(std::unique_ptr<State> state) : state_(std::move(state)) {}
+
+RemoteDeployment::~RemoteDeployment() { state_->pool.Stop(); }
+
+absl::StatusOr<std::unique_ptr<RemoteDeployment>> RemoteDeployment::Open(RemoteDeploymentOptions options) {
+  const CatalogueWatchOptions watch_options{options.shards.front(), static_cast<uint32_t>(options.shards.size()),
+                                            options.events};
+  ASSIGN_OR_RETURN(auto watch, CatalogueWatch::Start(watch_options, options.give_up));
+  const size_t threads =
+      options.search_threads != 0 ? options.search_threads : std::max(1U, std::thread::hardware_concurrency());
+  return std::unique_ptr<RemoteDeployment>(
+      new RemoteDeployment(std::make_unique<State>(std::move(watch), options, threads)));
+}
+
+uint32_t RemoteDeployment::shards() const { return state_->shards.size(); }
+
+uint64_t RemoteDeployment::identity() const { return state_->watch->identity(); }
+
+// --- Catalogue -----------------------------------------------------------------------------------------------------
+
+absl::StatusOr<MemoryHandle> RemoteDeployment::FindMemory(std::string_view name) const {
+  RETURN_IF_ERROR(state_->watch->Check());
+  return state_->watch->names().Find(name);
+}
+
+absl::StatusOr<std::vector<MemoryHandle>> RemoteDeployment::ListMemories() const {
+  RETURN_IF_ERROR(state_->watch->Check());
+  return state_->watch->names().List();
+}
+
+absl::StatusOr<std::vector<Alias>> RemoteDeployment::ListAliases() const {
+  RETURN_IF_ERROR(state_->watch->Check());
+  return state_->watch->names().ListAliases();
+}
+
+absl::StatusOr<std::string> RemoteDeployment::Change(const std::string& record) const {
+  const ShardChannel& owner = state_->shards.shard(0);
+  internal_wire::Call call;
+  *call.mutable_target() = owner.target();
+  call.set_body(record);
+  internal_wire::Answer answer;
+  const grpc::Status status = state_->catalogue->Change(MakeContext(Within(kChangeSeconds)).get(), call, &answer);
+  if (!status.ok()) return FromGrpcStatus(status, owner.name());
+  return std::move(*answer.mutable_body());
+}
+
+absl::StatusOr<MemoryHandle> RemoteDeployment::CreateMemory(const MemorySpec& spec) {
+  ASSIGN_OR_RETURN(const std::string answer,
+                   Change(EncodeLogRecord({0, state_->clock.NowMs(), CreateMemoryCommand{spec}})));
+  MemoryRecord record;
+  RETURN_IF_ERROR(Unflat(answer, record));
+  // It has been told; or its lease has run out, and what it finds next is new.
+  if (MemoryHandle known = state_->watch->names().FindByNumber(record.number)) return known;
+  return std::make_shared<const MemoryRecord>(std::move(record));
+}
+
+absl::Status RemoteDeployment::DropMemory(std::string_view name) {
+  return Change(EncodeLogRecord({0, state_->clock.NowMs(), DropMemoryCommand{std::string(name)}})).status();
+}
+
+absl::StatusOr<MemoryHandle> RemoteDeployment::SetAlias(const AliasChange& change) {
+  ASSIGN_OR_RETURN(const std::string answer, Change(EncodeLogRecord({0, state_->clock.NowMs(), change})));
+  MemoryHandle before;
+  RETURN_IF_ERROR(Unflat(answer, before));
+  return before;
+}
+
+absl::Status RemoteDeployment::DropAlias(std::string_view name) {
+  return Change(EncodeLogRecord({0, state_->clock.NowMs(), DropAliasCommand{std::string(name)}})).status();
+}
+
+// --- Writes --------------------------------------------------------------------------------------------------------
+
+void RemoteDeployment::Insert(MemoryHandle memory, InsertCommand command, std::function<void()> visible,
+                              std::function<void(absl::StatusOr<InsertOutcome>)> done) {
+  state_->fanout.Insert(std::move(memory), std::move(command), state_->clock.NowMs(), std::move(visible),
+                        std::move(done));
+}
+
+void RemoteDeployment::Remember(const MemoryHandle& memory, RememberCommand command,
+                                std::function<void(absl::StatusOr<RememberOutcome>)> done) {
+  SubmitRemember(state_->port_pointers, state_->routing(), memory, std::move(command), state_->clock.NowMs(),
+                 std::move(done));
+}
+
+void RemoteDeployment::Delete(MemoryHandle memory, DeleteCommand command,
+                              std::function<void(absl::StatusOr<DeleteOutcome>)> done) {
+  const int64_t now_ms = state_->clock.NowMs();
+  if (!command.dry_run) return state_->fanout.Delete(std::move(memory), std::move(command), now_ms, std::move(done));
+  auto outcome = DryRun(memory, command);
+  if (outcome.ok()) outcome->deleted_at_ms = now_ms;
+  done(std::move(outcome));
+}
+
+absl::StatusOr<DeleteOutcome> RemoteDeployment::DryRun(const MemoryHandle& memory, const DeleteCommand& command) const {
+  // With ids every shard that owns a part is asked for all of them, as when they are deleted.
+  const std::vector<uint32_t> owners = state_->routing().OwnersOf(*memory, command.partitions);
+  const std::string body = Flat(memory->number, command);
+  ASSIGN_OR_RETURN(const auto answers, state_->shards.AskAndWait(
+                                           &Async::DryDelete, owners, [&](uint32_t) { return body; }, command.limits));
+  DeleteOutcome outcome;
+  outcome.version.memory = memory->number;
+  for (const std::string& answer : answers) {
+    uint64_t deleted = 0;
+    RETURN_IF_ERROR(Unflat(answer, deleted));
+    outcome.deleted += deleted;
+  }
+  if (command.ids.has_value()) {
+    outcome.absent = command.ids->size() - std::min<uint64_t>(command.ids->size(), outcome.deleted);
+  }
+  return outcome;
+}
+
+// --- Leases and working memory -------------------------------------------------------------------------------------
+
+absl::StatusOr<Leases::Granted> RemoteDeployment::AcquireLease(const MemoryHandle& memory, const VisitCommand& command,
+                                                               int64_t lease_ms) {
+  return state_->leases.Acquire(*memory, command, lease_ms);
+}
+
+Leases& RemoteDeployment::leases() const { return state_->leases; }
+
+const WorkingMemory& RemoteDeployment::working_memory() const { return state_->working_memory; }
+
+// --- Statistics ----------------------------------------------------------------------------------------------------
+
+absl::StatusOr<MemoryStatistics> RemoteDeployment::Statistics(const MemoryHandle& memory) const {
+  const std::string body = Flat(std::optional<MemoryNumber>(memory->number));
+  const std::vector<uint32_t> all = state_->shards.all();
+  ASSIGN_OR_RETURN(const auto answers,
+                   state_->shards.AskAndWait(
+                       &Async::Statistics, all, [&](uint32_t) { return body; }, Within(kStatisticsSeconds)));
+  MemoryStatistics sum;
+  for (const std::string& answer : answers) {
+    MemoryStatistics part;
+    RETURN_IF_ERROR(Unflat(answer, part));
+    sum.Add(part);
+  }
+  MutexLock lock(&state_->benefit_mutex);
+  const auto benefit = state_->benefit.find(memory->number);
+  if (benefit != state_->benefit.end()) std::tie(sum.benefit_tokens, sum.benefit_nats) = benefit->second;
+  return sum;
+}
+
+DeploymentStatistics RemoteDeployment::Statistics() const {
+  DeploymentStatistics sum;
+  const std::string body = Flat(std::optional<MemoryNumber>());
+  std::vector<std::future<absl::StatusOr<std::string>>> asked;
+  for (const uint32_t number : state_->shards.all()) {
+    const auto told = std::make_shared<std::promise<absl::StatusOr<std::string>>>();
+    asked.push_back(told->get_future());
+    const ShardChannel& shard = state_->shards.shard(number);
+    shard.Ask(&Async::Statistics, body, Within(kStatisticsSeconds),
+              [told](absl::StatusOr<std::string> answer) { told->set_value(std::move(answer)); });
+  }
+  for (auto& each : asked) {
+    const absl::StatusOr<std::string> answer = each.get();
+    DeploymentStatistics part;
+    const absl::Status read = answer.ok() ? Unflat(*answer, part) : answer.status();
+    if (!read.ok()) part.write_status = read;
+    sum.Add(part);
+  }
+  sum.memory_count = state_->watch->names().memory_count();
+  sum.queued_searches += state_->pool.queued();
+  MutexLock lock(&state_->benefit_mutex);
+  for (const auto& [number, benefit] : state_->benefit) {
+    sum.memories.benefit_tokens += benefit.first;
+    sum.memories.benefit_nats += benefit.second;
+  }
+  return sum;
+}
+
+void RemoteDeployment::CountBenefit(const MemoryHandle& memory, uint64_t tokens, double nats) {
+  MutexLock lock(&state_->benefit_mutex);
+  auto& [sum_tokens, sum_nats] = state_->benefit[memory->number];
+  sum_tokens += tokens;
+  sum_nats += nats;
+}
+
+}  // namespace mneme

@@ -1,0 +1,104 @@
+// RemoteDeployment: a deployment whose shards are in other processes. What a front end is made of; it keeps nothing
+// that matters.
+//
+// - Names come from the owner of the catalogue under a lease (catalogue_watch.h): a call that begins after a drop or a
+//   swing was acknowledged is answered by it, at whichever front end it arrives; one that cannot know is UNAVAILABLE.
+// - Writes are split here and handed to the shards as log records, each with a request id, the client's or a random
+//   one, so that they may be handed over again.
+// - Reads ask the shards that own a part and merge what they answer as one process would.
+#ifndef MNEME_CLUSTER_REMOTE_DEPLOYMENT_H_
+#define MNEME_CLUSTER_REMOTE_DEPLOYMENT_H_
+
+#include <functional>
+#include <map>
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "absl/base/thread_annotations.h"
+#include "common/clock.h"
+#include "common/mutex.h"
+#include "engine/deployment.h"
+
+namespace mneme {
+
+struct RemoteDeploymentOptions {
+  std::vector<std::string> shards;  // addresses, by number
+  uint32_t search_threads = 0;      // that merge and read out; 0: one per core
+  EventSink events = {};            // may be empty
+  std::function<bool()> give_up = [] { return false; };  // asked while the catalogue is waited for
+};
+
+// Thread-safe.
+class RemoteDeployment final : public Deployment {
+ public:
+  // Waits for the owner of the catalogue; errors as CatalogueWatch::Start.
+  static absl::StatusOr<std::unique_ptr<RemoteDeployment>> Open(RemoteDeploymentOptions options);
+  // Every call has ended.
+  ~RemoteDeployment() override;
+
+  uint32_t shards() const override;
+  uint64_t identity() const override;
+
+  absl::StatusOr<MemoryHandle> CreateMemory(const MemorySpec& spec) override;
+  absl::StatusOr<MemoryHandle> FindMemory(std::string_view name) const override;
+  absl::StatusOr<std::vector<MemoryHandle>> ListMemories() const override;
+  absl::Status DropMemory(std::string_view name) override;
+  absl::StatusOr<MemoryHandle> SetAlias(const AliasChange& change) override;
+  absl::Status DropAlias(std::string_view name) override;
+  absl::StatusOr<std::vector<Alias>> ListAliases() const override;
+
+  void Insert(MemoryHandle memory, InsertCommand command, std::function<void()> visible,
+              std::function<void(absl::StatusOr<InsertOutcome>)> done) override;
+  void Delete(MemoryHandle memory, DeleteCommand command,
+              std::function<void(absl::StatusOr<DeleteOutcome>)> done) override;
+  void Remember(const MemoryHandle& memory, RememberCommand command,
+                std::function<void(absl::StatusOr<RememberOutcome>)> done) override;
+
+  void Query(MemoryHandle memory, QueryCommand command,
+             std::function<void(absl::StatusOr<QueryOutcome>)> done) override;
+  absl::StatusOr<EntryColumns> Get(const MemoryHandle& memory, PartitionId partition, const std::vector<EntryId>& ids,
+                                   bool with_keys, const Version& at_least, const CallLimits& limits,
+                                   std::vector<bool>& found) const override;
+  absl::StatusOr<Version> Visit(
+      const MemoryHandle& memory, VisitCommand command,
+      const std::function<absl::Status(PartitionId, const EntryView&)>& visit) const override;
+  absl::StatusOr<Version> SumByLabel(const MemoryHandle& memory, VisitCommand command, LabelSums& sums) const override;
+  absl::StatusOr<MatchOutcome> Match(MatchCommand command) const override;
+  absl::StatusOr<ScanPage> Scan(const MemoryHandle& memory, const ScanCommand& command) const override;
+  absl::StatusOr<uint64_t> Count(const MemoryHandle& memory, VisitCommand command) const override;
+
+  absl::StatusOr<Leases::Granted> AcquireLease(const MemoryHandle& memory, const VisitCommand& command,
+                                               int64_t lease_ms) override;
+  Leases& leases() const override;
+  const WorkingMemory& working_memory() const override;
+
+  absl::Status BuildIndex(const MemoryHandle& memory, bool retrain,
+                          std::function<bool(const BuildProgress&)> progress) override;
+  absl::Status BuildIndexOn(const MemoryHandle& memory, const GivenParts& given,
+                            std::function<bool(const BuildProgress&)> progress) override;
+  // UNIMPLEMENTED with a guard over a partition that is spread over several shards.
+  absl::StatusOr<PruneOutcome> Prune(const MemoryHandle& memory, PruneCommand command) override;
+  absl::StatusOr<MemoryStatistics> Statistics(const MemoryHandle& memory) const override;
+  // Of a shard that does not answer: nothing, and write_status says so.
+  DeploymentStatistics Statistics() const override;
+  void CountBenefit(const MemoryHandle& memory, uint64_t tokens, double nats) override;
+
+ private:
+  struct State;
+  explicit RemoteDeployment(std::unique_ptr<State> state);
+
+  // Has the owner of the catalogue apply a record; its answer.
+  absl::StatusOr<std::string> Change(const std::string& record) const;
+  absl::StatusOr<DeleteOutcome> DryRun(const MemoryHandle& memory, const DeleteCommand& command) const;
+  // One shard after the other. True when any of them had something to build.
+  absl::StatusOr<bool> Build(const MemoryHandle& memory, bool retrain, const GivenParts& given,
+                             const std::function<bool(const BuildProgress&)>& progress) const;
+
+  const std::unique_ptr<State> state_;
+};
+
+}  // namespace mneme
+
+#endif  // MNEME_CLUSTER_REMOTE_DEPLOYMENT_H_

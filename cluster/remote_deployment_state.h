@@ -1,0 +1,65 @@
+// What a RemoteDeployment has, for its own files alone.
+#ifndef MNEME_CLUSTER_REMOTE_DEPLOYMENT_STATE_H_
+#define MNEME_CLUSTER_REMOTE_DEPLOYMENT_STATE_H_
+
+#include <map>
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "cluster/catalogue_watch.h"
+#include "cluster/remote_deployment.h"
+#include "cluster/remote_leases.h"
+#include "cluster/remote_query.h"
+#include "cluster/remote_shard_port.h"
+#include "cluster/shard_fan.h"
+#include "engine/search_pool.h"
+#include "engine/write_fanout.h"
+
+namespace mneme {
+
+struct RemoteDeployment::State {
+  State(std::unique_ptr<CatalogueWatch> catalogue_watch, const RemoteDeploymentOptions& options, size_t threads)
+      : watch(std::move(catalogue_watch)), shards(watch->identity(), options.shards), leases(&shards),
+        catalogue(mneme::internal::v1::CatalogueService::NewStub(MakeInternalChannel(options.shards.front()))),
+        ports(MakePorts(shards)), port_pointers(PointersTo(ports)), pool(threads, /*max_batched_rows=*/1) {}
+
+  using Ports = std::vector<std::unique_ptr<RemoteShardPort>>;
+  static Ports MakePorts(const ShardFan& fan) {
+    Ports made;
+    for (const uint32_t number : fan.all()) made.push_back(std::make_unique<RemoteShardPort>(&fan.shard(number)));
+    return made;
+  }
+  static std::vector<ShardPort*> PointersTo(const Ports& made) {
+    std::vector<ShardPort*> pointers;
+    for (const auto& port : made) pointers.push_back(port.get());
+    return pointers;
+  }
+
+  const Routing& routing() const { return shards.routing(); }
+  // What reads ask a shard with: the memory, its lease on it, and what to read.
+  std::string Selected(const MemoryRecord& memory, VisitCommand command, uint32_t shard) const;
+
+  SystemClock clock;
+  const std::unique_ptr<CatalogueWatch> watch;
+  const ShardFan shards;
+  RemoteLeases leases;
+  const std::unique_ptr<mneme::internal::v1::CatalogueService::Stub> catalogue;
+  const Ports ports;
+  const std::vector<ShardPort*> port_pointers;
+  const WriteFanout fanout{port_pointers, &shards.routing()};
+  const WorkingMemory working_memory{port_pointers, &shards.routing(), &clock};
+  SearchPool pool;  // ends before what its steps use
+  const RemoteQueryContext query_context{&shards, &pool};
+
+  mutable Mutex benefit_mutex;
+  std::map<MemoryNumber, std::pair<uint64_t, double>> benefit ABSL_GUARDED_BY(benefit_mutex);
+};
+
+// Appends a part of a version that was read.
+void Join(const Version& part, Version& whole);
+
+}  // namespace mneme
+
+#endif  // MNEME_CLUSTER_REMOTE_DEPLOYMENT_STATE_H_

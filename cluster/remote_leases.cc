@@ -1,0 +1,125 @@
+#include "cluster/remote_leases.h"
+
+#include <algorithm>
+#include <chrono>
+#include <limits>
+#include <memory>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "common/error_reason.h"
+#include "common/status_macros.h"
+#include "engine/flat_commands.h"
+
+namespace mneme {
+namespace {
+
+using Async = ShardChannel::Async;
+
+// Told to clients within the id of a lease.
+constexpr uint8_t kIdFormat = 1;
+constexpr int kSeconds = 30;
+
+CallLimits Within() {
+  CallLimits limits;
+  limits.deadline = std::chrono::steady_clock::now() + std::chrono::seconds(kSeconds);
+  return limits;
+}
+
+std::string EncodeId(const RemoteLease& lease) {
+  return Flat(kIdFormat, lease.memory, lease.stamp_ms, lease.partitions, lease.ids);
+}
+
+absl::StatusOr<std::shared_ptr<RemoteLease>> DecodeId(const ShardFan& shards, std::string_view id) {
+  auto lease = std::make_shared<RemoteLease>();
+  uint8_t format = 0;
+  const bool whole = Unflat(id, format, lease->memory, lease->stamp_ms, lease->partitions, lease->ids).ok();
+  const bool known = whole && format == kIdFormat && !lease->ids.empty() && lease->ids.rbegin()->first < shards.size();
+  if (!known) return absl::InvalidArgumentError("lease is not one that AcquireLease gave");
+  return lease;
+}
+
+std::vector<uint32_t> ShardsOf(const RemoteLease& lease) {
+  std::vector<uint32_t> shards;
+  for (const auto& [shard, id] : lease.ids) shards.push_back(shard);
+  return shards;
+}
+
+}  // namespace
+
+std::string LeaseOn(const LeaseHandle& lease, uint32_t shard) {
+  if (lease == nullptr) return "";
+  const auto& ids = static_cast<const RemoteLease&>(*lease).ids;
+  const auto at = ids.find(shard);
+  return at == ids.end() ? "none of this shard" : at->second;
+}
+
+absl::StatusOr<Leases::Granted> RemoteLeases::Acquire(const MemoryRecord& memory, const VisitCommand& command,
+                                                      int64_t lease_ms) {
+  RETURN_IF_ERROR(shards_->CheckVersion(command.at_least));
+  RemoteLease lease;
+  lease.memory = memory.number;
+  lease.partitions = Ascending(command.partitions);
+  Granted granted;
+  granted.version.memory = memory.number;
+  granted.expires_ms = std::numeric_limits<int64_t>::max();
+  // One after the other: what was given before a refusal is given back.
+  for (const uint32_t shard : shards_->routing().OwnersOf(memory, command.partitions)) {
+    VisitCommand part = command;
+    part.at_least = ShardFan::PartOf(command.at_least, shard);
+    Granted on_shard;
+    int64_t stamp_ms = 0;
+    const auto answer = shards_->shard(shard).AskAndWait(&Async::AcquireLease, Flat(memory.number, part, lease_ms),
+                                                         command.limits);
+    const absl::Status got = answer.ok() ? Unflat(*answer, on_shard.id, on_shard.version, on_shard.expires_ms, stamp_ms)
+                                         : answer.status();
+    if (!got.ok()) {
+      if (!lease.ids.empty()) (void)Release(EncodeId(lease));
+      return got;
+    }
+    lease.ids[shard] = std::move(on_shard.id);
+    // What has expired by the latest is hidden on all, whether it was there when its shard gave its part or not.
+    lease.stamp_ms = std::max(lease.stamp_ms, stamp_ms);
+    granted.expires_ms = std::min(granted.expires_ms, on_shard.expires_ms);
+    granted.version.parts.insert(granted.version.parts.end(), on_shard.version.parts.begin(),
+                                 on_shard.version.parts.end());
+  }
+  granted.id = EncodeId(lease);
+  return granted;
+}
+
+absl::StatusOr<int64_t> RemoteLeases::Renew(std::string_view id, int64_t lease_ms) {
+  ASSIGN_OR_RETURN(const auto lease, DecodeId(*shards_, id));
+  const std::vector<uint32_t> shards = ShardsOf(*lease);
+  ASSIGN_OR_RETURN(
+      const auto answers,
+      shards_->AskAndWait(
+          &Async::RenewLease, shards, [&](uint32_t shard) { return Flat(lease->ids.at(shard), lease_ms); }, Within()));
+  int64_t expires_ms = std::numeric_limits<int64_t>::max();
+  for (const std::string& answer : answers) {
+    int64_t on_shard_ms = 0;
+    RETURN_IF_ERROR(Unflat(answer, on_shard_ms));
+    expires_ms = std::min(expires_ms, on_shard_ms);
+  }
+  return expires_ms;
+}
+
+absl::Status RemoteLeases::Release(std::string_view id) {
+  ASSIGN_OR_RETURN(const auto lease, DecodeId(*shards_, id));
+  const std::vector<uint32_t> shards = ShardsOf(*lease);
+  return shards_
+      ->AskAndWait(
+          &Async::ReleaseLease, shards, [&](uint32_t shard) { return Flat(lease->ids.at(shard)); }, Within())
+      .status();
+}
+
+absl::StatusOr<LeaseHandle> RemoteLeases::Find(std::string_view id, const MemoryRecord& memory) const {
+  ASSIGN_OR_RETURN(const auto lease, DecodeId(*shards_, id));
+  if (lease->memory == memory.number) return LeaseHandle(lease);
+  return WithReason(absl::FailedPreconditionError(absl::StrCat("the lease is of another memory than \"",
+                                                               memory.spec.name,
+                                                               "\"; take another with AcquireLease")),
+                    reason::kLeaseExpired);
+}
+
+}  // namespace mneme

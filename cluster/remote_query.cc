@@ -1,0 +1,189 @@
+#include "cluster/remote_query.h"
+
+#include <algorithm>
+#include <memory>
+#include <new>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "cluster/remote_leases.h"
+#include "common/error_reason.h"
+#include "common/limits.h"
+#include "common/status_macros.h"
+#include "engine/candidates.h"
+#include "engine/flat_commands.h"
+#include "index/search.h"
+
+namespace mneme {
+namespace {
+
+using Async = ShardChannel::Async;
+using Answers = absl::StatusOr<std::vector<std::string>>;
+// Bytes of a neighbour beside its value.
+constexpr uint64_t kNeighbourBytes = 64;
+
+// A step of a query that computes.
+class Step final : public SearchTask {
+ public:
+  explicit Step(std::function<void()> work) : work_(std::move(work)) {}
+  uint64_t affinity() const override { return 0; }
+  size_t rows() const override { return 1; }
+  void Run(std::vector<std::unique_ptr<SearchTask>>) override { work_(); }
+
+ private:
+  const std::function<void()> work_;
+};
+
+class RemoteQuery : public std::enable_shared_from_this<RemoteQuery> {
+ public:
+  RemoteQuery(const RemoteQueryContext& context, MemoryHandle memory, QueryCommand command,
+              std::function<void(absl::StatusOr<QueryOutcome>)> done)
+      : context_(context), memory_(std::move(memory)), command_(std::move(command)), done_(std::move(done)),
+        owners_(context_.shards->routing().OwnersOf(*memory_, command_.partitions)) {}
+
+  // Step 1.
+  void Start() {
+    const absl::Status version = context_.shards->CheckVersion(command_.at_least);
+    if (!version.ok()) return done_(version);
+    Version at_least = std::exchange(command_.at_least, Version());
+    const auto body = [&](uint32_t shard) {
+      command_.at_least = ShardFan::PartOf(at_least, shard);
+      return Flat(memory_->number, LeaseOn(command_.lease, shard), command_);
+    };
+    context_.shards->Ask(&Async::Query, owners_, body, command_.limits, Then([](RemoteQuery& query, Answers answers) {
+                           return query.Merge(std::move(answers));
+                         }));
+  }
+
+ private:
+  using Next = absl::Status (*)(RemoteQuery& query, Answers answers);
+
+  // Goes on with answers on a search thread; an error ends the query.
+  std::function<void(Answers)> Then(Next next) {
+    return [self = shared_from_this(), next](Answers answers) {
+      auto moved = std::make_shared<Answers>(std::move(answers));
+      std::vector<std::unique_ptr<SearchTask>> steps;
+      steps.push_back(std::make_unique<Step>([self, next, moved] {
+        const absl::Status status = self->Guarded(next, std::move(*moved));
+        if (!status.ok()) self->done_(status);
+      }));
+      const absl::Status queued = self->context_.pool->Submit(std::move(steps));
+      if (!queued.ok()) self->done_(queued);
+    };
+  }
+
+  absl::Status Guarded(Next next, Answers answers) {
+    try {
+      return next(*this, std::move(answers));
+    } catch (const std::bad_alloc&) {
+      return WithReason(absl::ResourceExhaustedError("out of ram while merging answers"), reason::kMemoryLimit);
+    }
+  }
+
+  // Step 2.
+  absl::Status Merge(Answers answers) {
+    RETURN_IF_ERROR(answers.status());
+    std::vector<QueryOutcome> outcomes(owners_.size());
+    std::vector<const NeighbourColumns*> parts;
+    outcome_.version.memory = memory_->number;
+    for (size_t i = 0; i < owners_.size(); ++i) {
+      QueryOutcome& outcome = outcomes[i];
+      RETURN_IF_ERROR(Unflat((*answers)[i], outcome));
+      std::string().swap((*answers)[i]);
+      RETURN_IF_ERROR(CheckWhole(outcome.neighbours));
+      if (outcome.neighbours.queries() != command_.count) return absl::DataLossError("a shard's answer is not whole");
+      outcome_.statistics.Add(outcome.statistics);
+      outcome_.version.parts.insert(outcome_.version.parts.end(), outcome.version.parts.begin(),
+                                    outcome.version.parts.end());
+      outcome_.queue_us = std::max(outcome_.queue_us, outcome.queue_us);
+      outcome_.search_us = std::max(outcome_.search_us, outcome.search_us);
+      parts.push_back(&outcome.neighbours);
+    }
+    RETURN_IF_ERROR(CheckEveryEntry());
+    outcome_.neighbours =
+        parts.size() == 1 ? std::move(outcomes[0].neighbours) : MergeNeighbours(parts, command_.k);
+    outcome_.coverage.shards_total = static_cast<uint32_t>(owners_.size());
+    outcome_.coverage.shards_answered = outcome_.coverage.shards_total;
+    return AskForCandidates();
+  }
+
+  // Shards bound what each gathers for a search for every entry; this is the bound of all of them together.
+  absl::Status CheckEveryEntry() const {
+    if (command_.k != limits::kEveryEntry) return absl::OkStatus();
+    const uint64_t row_bytes = memory_->spec.ValueBytes() + kNeighbourBytes;
+    const uint64_t rows = outcome_.statistics.rows_total;
+    double bytes = static_cast<double>(rows) * static_cast<double>(row_bytes * command_.count);
+    if (command_.attended_bytes != nullptr) bytes += command_.attended_bytes->fetch_add(bytes);
+    if (bytes <= static_cast<double>(limits::kMaxAttendedBytes)) return absl::OkStatus();
+    return absl::InvalidArgumentError(
+        absl::StrCat("k is 0, all entries: with ", command_.count, " rows over ", rows, " entries of ", row_bytes,
+                     " bytes there are ", bytes, " bytes; must stay within ", limits::kMaxAttendedBytes,
+                     ": ask for fewer rows, or give a k"));
+  }
+
+  // Step 3.
+  absl::Status AskForCandidates() {
+    if (command_.extra_offsets.empty()) return AskForSuccessors();
+    Score(WantedCandidates(command_, outcome_.neighbours), /*plain=*/false, [](RemoteQuery& query, Answers answers) {
+      ASSIGN_OR_RETURN(const auto scored, query.ReadScored(std::move(answers)));
+      AddCandidates(scored, query.outcome_.neighbours);
+      return query.AskForSuccessors();
+    });
+    return absl::OkStatus();
+  }
+
+  absl::Status AskForSuccessors() {
+    if (!command_.with_successors) return Finish();
+    wanted_ = WantedSuccessors(outcome_);
+    Score(wanted_, /*plain=*/true, [](RemoteQuery& query, Answers answers) {
+      ASSIGN_OR_RETURN(const auto scored, query.ReadScored(std::move(answers)));
+      MarkSuccessors(query.wanted_, scored, query.outcome_);
+      return query.Finish();
+    });
+    return absl::OkStatus();
+  }
+
+  void Score(const std::vector<WantedEntry>& wanted, bool plain, Next next) {
+    const auto by_shard = SplitByOwner(context_.shards->routing(), *memory_, wanted);
+    std::vector<uint32_t> shards;
+    for (const auto& [shard, of_shard] : by_shard) shards.push_back(shard);
+    command_.at_least = {};  // waited for
+    const auto body = [&](uint32_t shard) {
+      return Flat(memory_->number, LeaseOn(command_.lease, shard), command_, plain, by_shard.at(shard));
+    };
+    context_.shards->Ask(&Async::Score, shards, body, command_.limits, Then(next));
+  }
+
+  absl::StatusOr<std::vector<NeighbourColumns>> ReadScored(Answers answers) const {
+    RETURN_IF_ERROR(answers.status());
+    std::vector<NeighbourColumns> scored;
+    for (const std::string& answer : *answers) {
+      RETURN_IF_ERROR(Unflat(answer, scored.emplace_back()));
+      RETURN_IF_ERROR(CheckWhole(scored.back()));
+      if (scored.back().queries() != command_.count) return absl::DataLossError("a shard's answer is not whole");
+    }
+    return scored;
+  }
+
+  absl::Status Finish() {
+    done_(std::move(outcome_));
+    return absl::OkStatus();
+  }
+
+  const RemoteQueryContext& context_;
+  const MemoryHandle memory_;
+  QueryCommand command_;
+  const std::function<void(absl::StatusOr<QueryOutcome>)> done_;
+  const std::vector<uint32_t> owners_;
+  QueryOutcome outcome_;
+  std::vector<WantedEntry> wanted_;
+};
+
+}  // namespace
+
+void ExecuteRemoteQuery(const RemoteQueryContext& context, MemoryHandle memory, QueryCommand command,
+                        std::function<void(absl::StatusOr<QueryOutcome>)> done) {
+  std::make_shared<RemoteQuery>(context, std::move(memory), std::move(command), std::move(done))->Start();
+}
+
+}  // namespace mneme

@@ -1,0 +1,31 @@
+// RemoteQuery: one query on its way to shards of other processes and back.
+//
+// 1. Every shard that owns a part of it is asked for its own k nearest, all at once.
+// 2. Their columns merge in the order of I4: what is found is what one process would find, to the byte.
+// 3. Extra candidates that were not found, then successors, are scored on the shards that own them.
+// Merging is done on search threads, as is what follows it; threads of gRPC only hand over.
+#ifndef MNEME_CLUSTER_REMOTE_QUERY_H_
+#define MNEME_CLUSTER_REMOTE_QUERY_H_
+
+#include <functional>
+
+#include "absl/status/statusor.h"
+#include "cluster/shard_fan.h"
+#include "engine/commands.h"
+#include "engine/search_pool.h"
+
+namespace mneme {
+
+// Borrowed; must outlive every query.
+struct RemoteQueryContext {
+  const ShardFan* shards = nullptr;
+  SearchPool* pool = nullptr;
+};
+
+// Starts; the command has its stamp. `done` is called exactly once.
+void ExecuteRemoteQuery(const RemoteQueryContext& context, MemoryHandle memory, QueryCommand command,
+                        std::function<void(absl::StatusOr<QueryOutcome>)> done);
+
+}  // namespace mneme
+
+#endif  // MNEME_CLUSTER_REMOTE_QUERY_H_

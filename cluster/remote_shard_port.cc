@@ -1,0 +1,162 @@
+#include "cluster/remote_shard_port.h"
+
+#include <grpcpp/support/client_callback.h>
+
+#include <chrono>
+#include <random>
+#include <utility>
+
+#include "common/status_macros.h"
+#include "engine/log_record.h"
+
+namespace mneme {
+namespace {
+
+using internal_wire::AppendAnswer;
+using internal_wire::AppendRequest;
+
+CallLimits Within(int seconds) {
+  CallLimits limits;
+  limits.deadline = std::chrono::steady_clock::now() + std::chrono::seconds(seconds);
+  return limits;
+}
+
+}  // namespace
+
+// One write on its way. Owns itself until OnDone().
+class AppendCall final : public grpc::ClientReadReactor<AppendAnswer> {
+ public:
+  AppendCall(RemoteShardPort* port, AppendRequest request, WriteTicket ticket)
+      : port_(port), name_(port->channel_->name()), request_(std::move(request)), ticket_(std::move(ticket)),
+        context_(MakeContext(Within(RemoteShardPort::kWriteSeconds))) {}
+
+  void Start() {
+    port_->channel_->stub().async()->Append(context_.get(), &request_, this);
+    StartRead(&answer_);
+    StartCall();
+  }
+
+  void OnReadDone(bool ok) override {
+    if (!ok) return;  // OnDone() says why
+    Go(/*accepted=*/true);
+    if (answer_.visible() && ticket_.visible != nullptr) std::exchange(ticket_.visible, nullptr)();
+    if (!answer_.result().empty()) result_ = std::move(*answer_.mutable_result());
+    StartRead(&answer_);
+  }
+
+  void OnDone(const grpc::Status& status) override {
+    Go(status.ok());
+    ticket_.done(Result(status));
+    delete this;
+  }
+
+ private:
+  void Go(bool accepted) {
+    if (!std::exchange(gone_, true)) port_->Go(accepted);
+  }
+  absl::StatusOr<WriteResult> Result(const grpc::Status& status) const {
+    if (!status.ok()) return FromGrpcStatus(status, name_);
+    WriteResult result;
+    RETURN_IF_ERROR(Unflat(result_, result));
+    return result;
+  }
+
+  RemoteShardPort* const port_;
+  const std::string name_;
+  const AppendRequest request_;
+  WriteTicket ticket_;
+  const std::shared_ptr<grpc::ClientContext> context_;
+  AppendAnswer answer_;
+  std::string result_;
+  bool gone_ = false;  // the next was sent
+};
+
+namespace {
+
+// The ticket of a write of a client; null for what a shard does by itself.
+WriteTicket* TicketOf(WriteOperation& operation) {
+  if (auto* insert = std::get_if<InsertOperation>(&operation)) return &insert->ticket;
+  if (auto* erase = std::get_if<DeleteOperation>(&operation)) return &erase->ticket;
+  if (auto* remember = std::get_if<RememberOperation>(&operation)) return &remember->ticket;
+  if (auto* states = std::get_if<StateOperation>(&operation)) return &states->ticket;
+  return nullptr;
+}
+
+// What a write is given whose client gave no request id: nobody will ask with it but gRPC, which may hand the same
+// record over again.
+RequestIdentity RandomIdentity() {
+  static thread_local std::mt19937_64 random{uint64_t{std::random_device{}()} << 32 | std::random_device{}()};
+  return {{random(), random()}, 0};
+}
+
+}  // namespace
+
+absl::Status RemoteShardPort::Submit(WriteOperation operation) {
+  WriteTicket* const ticket = TicketOf(operation);
+  if (ticket != nullptr && !ticket->request.has_value()) ticket->request = RandomIdentity();
+  AppendRequest request;
+  *request.mutable_target() = channel_->target();
+  ASSIGN_OR_RETURN(*request.mutable_record(), EncodeLogRecord(operation));
+  request.set_durability(static_cast<uint32_t>(ticket->durability));
+  request.set_tell_visible(ticket->visible != nullptr);
+  auto* const call = new AppendCall(this, std::move(request), std::move(*ticket));
+  {
+    MutexLock lock(&mutex_);
+    if (sending_) {
+      waiting_.push_back(call);
+      return absl::OkStatus();
+    }
+    sending_ = true;
+  }
+  call->Start();
+  return absl::OkStatus();
+}
+
+void RemoteShardPort::Go(bool accepted) {
+  std::deque<AppendCall*> next;
+  {
+    MutexLock lock(&mutex_);
+    if (!accepted || waiting_.empty()) {
+      next.swap(waiting_);
+      sending_ = false;
+    } else {
+      next.push_back(waiting_.front());
+      waiting_.pop_front();
+    }
+  }
+  for (AppendCall* const call : next) call->Start();
+}
+
+absl::StatusOr<StateOutcome> RemoteShardPort::ReadStates(const MemoryRecord& memory, const ApplyStates& apply,
+                                                         int64_t stamp_ms, const CallLimits& limits) const {
+  ASSIGN_OR_RETURN(const std::string answer,
+                   channel_->AskAndWait(&ShardChannel::Async::ReadStates,
+                                        Flat(memory.number, apply, stamp_ms), limits));
+  StateOutcome outcome;
+  RETURN_IF_ERROR(Unflat(answer, outcome));
+  if (outcome.answers.size() != apply.commands.size()) return absl::DataLossError("a shard's answers are not whole");
+  return outcome;
+}
+
+absl::StatusOr<std::string> RemoteShardPort::ReadSession(const MemoryRecord& memory, const std::string& session,
+                                                         int64_t stamp_ms) const {
+  ASSIGN_OR_RETURN(const std::string answer,
+                   channel_->AskAndWait(&ShardChannel::Async::ReadSession,
+                                        Flat(memory.number, session, stamp_ms), Within(kWriteSeconds)));
+  std::string bytes;
+  RETURN_IF_ERROR(Unflat(answer, bytes));
+  return bytes;
+}
+
+absl::StatusOr<std::vector<NamedSession>> RemoteShardPort::ListSessions(const MemoryRecord& memory,
+                                                                        const std::string& prefix,
+                                                                        const std::string& after, size_t limit) const {
+  ASSIGN_OR_RETURN(const std::string answer,
+                   channel_->AskAndWait(&ShardChannel::Async::ListSessions,
+                                        Flat(memory.number, prefix, after, uint64_t{limit}), Within(kWriteSeconds)));
+  std::vector<NamedSession> sessions;
+  RETURN_IF_ERROR(Unflat(answer, sessions));
+  return sessions;
+}
+
+}  // namespace mneme

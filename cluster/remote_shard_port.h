@@ -1,0 +1,51 @@
+// RemoteShardPort: a shard of another process.
+#ifndef MNEME_CLUSTER_REMOTE_SHARD_PORT_H_
+#define MNEME_CLUSTER_REMOTE_SHARD_PORT_H_
+
+#include <deque>
+#include <string>
+#include <vector>
+
+#include "absl/base/thread_annotations.h"
+#include "cluster/shard_channel.h"
+#include "common/mutex.h"
+#include "engine/shard_port.h"
+
+namespace mneme {
+
+class AppendCall;
+
+// Thread-safe. Borrows the channel; ends after its writes. Writes reach the shard in the order in which they were
+// submitted: each is sent once the one before it has its place in the shard's order. When one fails, those behind it go
+// as they may. A write that was handed over is told within kWriteSeconds what became of it: after
+// an UNAVAILABLE or a DEADLINE_EXCEEDED it may have been applied, as its request id will tell who asks again.
+class RemoteShardPort final : public ShardPort {
+ public:
+  static constexpr int kWriteSeconds = 60;
+
+  explicit RemoteShardPort(const ShardChannel* channel) : channel_(channel) {}
+
+  uint32_t number() const override { return channel_->number(); }
+  absl::Status Submit(WriteOperation operation) override;
+  absl::StatusOr<StateOutcome> ReadStates(const MemoryRecord& memory, const ApplyStates& apply, int64_t stamp_ms,
+                                          const CallLimits& limits) const override;
+  absl::StatusOr<std::string> ReadSession(const MemoryRecord& memory, const std::string& session,
+                                          int64_t stamp_ms) const override;
+  absl::StatusOr<std::vector<NamedSession>> ListSessions(const MemoryRecord& memory, const std::string& prefix,
+                                                         const std::string& after, size_t limit) const override;
+
+ private:
+  friend class AppendCall;
+
+  // Sends the next, now that one has its place; all that wait, when it has not.
+  void Go(bool accepted) ABSL_LOCKS_EXCLUDED(mutex_);
+
+  const ShardChannel* const channel_;
+  Mutex mutex_;
+  bool sending_ ABSL_GUARDED_BY(mutex_) = false;  // one is on its way that has no place yet
+  std::deque<AppendCall*> waiting_ ABSL_GUARDED_BY(mutex_);
+};
+
+}  // namespace mneme
+
+#endif  // MNEME_CLUSTER_REMOTE_SHARD_PORT_H_

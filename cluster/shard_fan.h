@@ -1,0 +1,56 @@
+// ShardFan: the shards of a deployment, each in a process of its own, and asking several of them at once.
+#ifndef MNEME_CLUSTER_SHARD_FAN_H_
+#define MNEME_CLUSTER_SHARD_FAN_H_
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/types/span.h"
+#include "cluster/canceller.h"
+#include "cluster/shard_channel.h"
+#include "engine/commands.h"
+#include "engine/routing.h"
+
+namespace mneme {
+
+// Thread-safe.
+class ShardFan {
+ public:
+  using Body = std::function<std::string(uint32_t shard)>;
+
+  // `addresses` by the numbers of the shards of the deployment `identity`.
+  ShardFan(uint64_t identity, const std::vector<std::string>& addresses);
+
+  const Routing& routing() const { return routing_; }
+  uint32_t size() const { return static_cast<uint32_t>(channels_.size()); }
+  const ShardChannel& shard(uint32_t number) const { return *channels_[number]; }
+  // The numbers of all.
+  std::vector<uint32_t> all() const;
+
+  // Asks all of `shards` at once; `done` is called once, with the bodies of their answers in the order of `shards`, or
+  // the error of the first of them in that order.
+  void Ask(ShardChannel::Method method, absl::Span<const uint32_t> shards, const Body& body, const CallLimits& limits,
+           std::function<void(absl::StatusOr<std::vector<std::string>>)> done) const;
+  // Blocks.
+  absl::StatusOr<std::vector<std::string>> AskAndWait(ShardChannel::Method method, absl::Span<const uint32_t> shards,
+                                                      const Body& body, const CallLimits& limits) const;
+
+  // The parts of `version` that `shard` has to wait for. INVALID_ARGUMENT of CheckVersion() was told before.
+  static Version PartOf(const Version& version, uint32_t shard);
+  // INVALID_ARGUMENT when it names a shard that does not exist.
+  absl::Status CheckVersion(const Version& version) const;
+
+ private:
+  const Routing routing_;
+  Canceller canceller_;
+  std::vector<std::unique_ptr<ShardChannel>> channels_;
+};
+
+}  // namespace mneme
+
+#endif  // MNEME_CLUSTER_SHARD_FAN_H_

@@ -1,0 +1,45 @@
+#include "cluster/wire_status.h"
+
+#include "absl/strings/cord.h"
+#include "absl/strings/str_cat.h"
+#include "common/error_reason.h"
+#include "google/rpc/error_details.pb.h"
+#include "google/rpc/status.pb.h"
+
+namespace mneme {
+namespace {
+
+std::string Message(const grpc::Status& status, const std::string& who) {
+  switch (status.error_code()) {
+    case grpc::StatusCode::UNAVAILABLE: return absl::StrCat(who, " is not available: ", status.error_message());
+    case grpc::StatusCode::DEADLINE_EXCEEDED: return absl::StrCat(who, " did not answer before the deadline");
+    case grpc::StatusCode::UNIMPLEMENTED:
+    case grpc::StatusCode::INTERNAL:
+    case grpc::StatusCode::UNKNOWN: return absl::StrCat(who, ": ", status.error_message());
+    default: return status.error_message();
+  }
+}
+
+}  // namespace
+
+absl::Status FromGrpcStatus(const grpc::Status& status, const std::string& who) {
+  if (status.ok()) return absl::OkStatus();
+  // The two enumerations share their numbers by definition.
+  absl::Status converted(static_cast<absl::StatusCode>(status.error_code()), Message(status, who));
+  std::string reason;
+  google::rpc::Status details;
+  if (!status.error_details().empty() && details.ParseFromString(status.error_details())) {
+    for (const auto& detail : details.details()) {
+      google::rpc::ErrorInfo info;
+      if (detail.UnpackTo(&info)) {
+        reason = info.reason();
+      } else {
+        converted.SetPayload(detail.type_url(), absl::Cord(detail.value()));
+      }
+    }
+  }
+  if (reason.empty() && absl::IsUnavailable(converted)) reason = std::string(reason::kShardUnavailable);
+  return reason.empty() ? converted : WithReason(std::move(converted), reason);
+}
+
+}  // namespace mneme

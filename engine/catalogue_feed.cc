@@ -1,0 +1,136 @@
+#include "engine/catalogue_feed.h"
+
+#include <algorithm>
+#include <random>
+
+#include "common/status_macros.h"
+
+namespace mneme {
+namespace {
+
+uint64_t RandomEpoch() {
+  std::random_device random;
+  return (uint64_t{random()} << 32 | random()) | 1;  // never 0
+}
+
+// Who waits for others looks whether its own time is over so often.
+constexpr std::chrono::milliseconds kLook{20};
+
+}  // namespace
+
+CatalogueFeed::CatalogueFeed(const CatalogueNames* names, CatalogueFeedOptions options)
+    : names_(names), options_(options), epoch_(RandomEpoch()),
+      quiet_until_(options.fresh ? Steady::now() : Steady::now() + options.lease), thread_([this] { Run(); }) {}
+
+CatalogueFeed::~CatalogueFeed() {
+  {
+    MutexLock lock(&mutex_);
+    stopping_ = true;
+  }
+  changed_.NotifyAll();
+  thread_.join();
+}
+
+void CatalogueFeed::Watch(const std::string& watcher, const Known& known, std::function<void(Answer)> done) {
+  std::vector<Waiting> at_once;
+  {
+    MutexLock lock(&mutex_);
+    const auto taken = watchers_.find(watcher);
+    if (taken != watchers_.end() && known.epoch == epoch_) {
+      taken->second.taken = std::max(taken->second.taken, known.revision);
+      changed_.NotifyAll();  // somebody may wait for it
+    }
+    Waiting waiting{watcher, known, Steady::now() + options_.poll, std::move(done)};
+    if (known.epoch != epoch_ || known.revision != names_->revision() || stopping_) {
+      at_once.push_back(std::move(waiting));
+    } else {
+      waiting_.push_back(std::move(waiting));
+    }
+  }
+  if (!at_once.empty()) Tell(std::move(at_once));
+}
+
+void CatalogueFeed::Leave(const std::string& watcher) {
+  std::vector<Waiting> left;  // nobody hears what they would be told: an answer would be a lease
+  {
+    MutexLock lock(&mutex_);
+    watchers_.erase(watcher);
+    const auto rest = std::stable_partition(waiting_.begin(), waiting_.end(),
+                                            [&](const Waiting& each) { return each.watcher == watcher; });
+    left.assign(std::make_move_iterator(waiting_.begin()), std::make_move_iterator(rest));
+    waiting_.erase(waiting_.begin(), rest);
+  }
+  changed_.NotifyAll();  // somebody may wait for it
+  for (const Waiting& each : left) each.done({});
+}
+
+void CatalogueFeed::Tell(std::vector<Waiting> asked) {
+  for (Waiting& each : asked) {
+    Answer answer;
+    {
+      MutexLock lock(&mutex_);
+      // It may be told more than it has taken: until it says so, or this lease runs out, others wait for it.
+      Watcher& watcher = watchers_[each.watcher];
+      watcher.taken = each.known.epoch == epoch_ ? std::max(watcher.taken, each.known.revision) : 0;
+      watcher.until = Steady::now() + options_.lease;
+    }
+    // After its lease began: what changes from here on waits for it.
+    answer.epoch = epoch_;
+    answer.changes = each.known.epoch == epoch_ ? names_->ChangesSince(each.known.revision) : names_->Everything();
+    each.done(std::move(answer));
+  }
+}
+
+CatalogueFeed::Steady::time_point CatalogueFeed::AllKnow(uint64_t revision) const {
+  Steady::time_point last = quiet_until_;
+  for (const auto& [name, watcher] : watchers_) {
+    if (watcher.taken < revision) last = std::max(last, watcher.until);
+  }
+  return last;
+}
+
+absl::Status CatalogueFeed::Publish(const CallLimits& limits) {
+  uint64_t revision = 0;
+  {
+    MutexLock lock(&mutex_);  // so that nobody falls asleep who saw the names before
+    revision = names_->revision();
+  }
+  changed_.NotifyAll();
+  MutexLock lock(&mutex_);
+  const auto all_know = [this, revision]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
+    return stopping_ || AllKnow(revision) <= Steady::now();
+  };
+  while (!changed_.AwaitFor(&mutex_, kLook, all_know)) RETURN_IF_ERROR(limits.Check());
+  return absl::OkStatus();
+}
+
+size_t CatalogueFeed::watchers() const {
+  MutexLock lock(&mutex_);
+  const auto now = Steady::now();
+  return static_cast<size_t>(
+      std::count_if(watchers_.begin(), watchers_.end(), [&](const auto& each) { return each.second.until > now; }));
+}
+
+void CatalogueFeed::Run() {
+  bool stopping = false;
+  while (!stopping) {
+    std::vector<Waiting> due;
+    {
+      MutexLock lock(&mutex_);
+      const auto is_due = [this](const Waiting& each) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
+        return stopping_ || each.known.revision != names_->revision() || each.due <= Steady::now();
+      };
+      (void)changed_.AwaitFor(&mutex_, kLook, [&]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
+        return stopping_ || std::any_of(waiting_.begin(), waiting_.end(), is_due);
+      });
+      const auto rest = std::stable_partition(waiting_.begin(), waiting_.end(), is_due);
+      due.assign(std::make_move_iterator(waiting_.begin()), std::make_move_iterator(rest));
+      waiting_.erase(waiting_.begin(), rest);
+      std::erase_if(watchers_, [now = Steady::now()](const auto& each) { return each.second.until <= now; });
+      stopping = stopping_;
+    }
+    Tell(std::move(due));
+  }
+}
+
+}  // namespace mneme

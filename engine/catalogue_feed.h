@@ -1,0 +1,102 @@
+// CatalogueFeed: tells the other processes of a deployment what changed in the catalogue, and when all of them know.
+//
+// Each watcher asks again and again; what it says it knows it has taken. An answer is a lease: for `lease` from the
+// moment at which it asked, a watcher may answer from what it knows, so a change is acknowledged to its caller only
+// when every watcher has taken it, or its lease has run out. So names are as they are in one process: from the
+// acknowledgement of a drop or of a swing on, nobody anywhere is told the old.
+// The owner of the feed does not know the leases that an owner before it gave: after a start it acknowledges nothing
+// for as long as the longest may last.
+#ifndef MNEME_ENGINE_CATALOGUE_FEED_H_
+#define MNEME_ENGINE_CATALOGUE_FEED_H_
+
+#include <chrono>
+#include <cstdint>
+#include <functional>
+#include <map>
+#include <string>
+#include <thread>
+#include <utility>
+#include <vector>
+
+#include "absl/base/thread_annotations.h"
+#include "absl/status/status.h"
+#include "common/mutex.h"
+#include "engine/catalogue_names.h"
+
+namespace mneme {
+
+struct CatalogueFeedOptions {
+  std::chrono::milliseconds lease{2'000};
+  std::chrono::milliseconds poll{400};  // an answer comes at the latest after it; well below the lease
+  // Nobody can hold a lease of an owner before this one: the catalogue is new.
+  bool fresh = false;
+};
+
+// Thread-safe. Borrows the names.
+class CatalogueFeed {
+ public:
+  using Steady = std::chrono::steady_clock;
+
+  // What a watcher knows: revision `revision` of the owner that gave `epoch`.
+  struct Known {
+    uint64_t epoch = 0;
+    uint64_t revision = 0;
+  };
+  struct Answer {
+    uint64_t epoch = 0;
+    CatalogueChanges changes;  // with the revision that is known then
+  };
+
+  CatalogueFeed(const CatalogueNames* names, CatalogueFeedOptions options);
+  // Answers whoever waits.
+  ~CatalogueFeed();
+
+  std::chrono::milliseconds lease() const { return options_.lease; }
+
+  // `done` is called once: at once when there is more than `known`, else at the next change or after `poll`. A watcher
+  // that asks again before it was answered is answered twice.
+  void Watch(const std::string& watcher, const Known& known, std::function<void(Answer)> done)
+      ABSL_LOCKS_EXCLUDED(mutex_);
+  // The watcher answers nothing from what it knows any more.
+  void Leave(const std::string& watcher) ABSL_LOCKS_EXCLUDED(mutex_);
+  // Tells everybody what the names are now, and returns when they know. DEADLINE_EXCEEDED and CANCELLED, when a change
+  // stands though some may not know of it.
+  absl::Status Publish(const CallLimits& limits) ABSL_LOCKS_EXCLUDED(mutex_);
+
+  // Watchers whose lease has not run out.
+  size_t watchers() const ABSL_LOCKS_EXCLUDED(mutex_);
+
+ private:
+  struct Watcher {
+    uint64_t taken = 0;
+    Steady::time_point until;
+  };
+  struct Waiting {
+    std::string watcher;
+    Known known;
+    Steady::time_point due;
+    std::function<void(Answer)> done;
+  };
+
+  void Run();
+  // Answers those of `asked`, whose leases begin anew; with no lock held.
+  void Tell(std::vector<Waiting> asked) ABSL_LOCKS_EXCLUDED(mutex_);
+  // When the last of those who have not taken `revision` must have; before now: all have.
+  Steady::time_point AllKnow(uint64_t revision) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+
+  const CatalogueNames* const names_;
+  const CatalogueFeedOptions options_;
+  const uint64_t epoch_;  // random
+  const Steady::time_point quiet_until_;  // leases of an owner before may last until then
+
+  mutable Mutex mutex_;
+  CondVar changed_;
+  std::map<std::string, Watcher> watchers_ ABSL_GUARDED_BY(mutex_);
+  std::vector<Waiting> waiting_ ABSL_GUARDED_BY(mutex_);
+  bool stopping_ ABSL_GUARDED_BY(mutex_) = false;
+  std::thread thread_;
+};
+
+}  // namespace mneme
+
+#endif  // MNEME_ENGINE_CATALOGUE_FEED_H_

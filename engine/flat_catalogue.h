@@ -1,0 +1,17 @@
+// How changes of the catalogue are laid flat (flat_codec.h). Between processes alone: see flat_commands.h.
+#ifndef MNEME_ENGINE_FLAT_CATALOGUE_H_
+#define MNEME_ENGINE_FLAT_CATALOGUE_H_
+
+#include "engine/catalogue_names.h"
+#include "engine/flat_columns.h"
+
+namespace mneme {
+
+template <typename Codec, OneOf<CatalogueChanges> T>
+void Describe(Codec& codec, T& changes) {
+  codec(changes.whole, changes.revision, changes.next_number, changes.memories, changes.aliases, changes.removed);
+}
+
+}  // namespace mneme
+
+#endif  // MNEME_ENGINE_FLAT_CATALOGUE_H_

@@ -1,0 +1,139 @@
+// LocalDeployment: a deployment whose shards are in this process: all of them, or the one that a shard process hosts
+// for front ends elsewhere (docs/architecture.md, "Past one process").
+//
+// Searches run on a fixed pool of threads.
+#ifndef MNEME_ENGINE_LOCAL_DEPLOYMENT_H_
+#define MNEME_ENGINE_LOCAL_DEPLOYMENT_H_
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "common/clock.h"
+#include "common/limits.h"
+#include "engine/candidates.h"
+#include "engine/catalogue_names.h"
+#include "engine/deployment.h"
+#include "engine/index_thresholds.h"
+#include "engine/leases.h"
+#include "engine/match_rows.h"
+
+namespace mneme {
+
+// The one shard that a process has. Shard 0 owns the catalogue; the others are told it.
+struct HostedShard {
+  uint32_t number = 0;
+  // Of the deployment, as shard 0 gave it; 0: this is shard 0, which gives it.
+  uint64_t identity = 0;
+  CatalogueChanges catalogue = {};  // whole; not for shard 0
+};
+
+struct DeploymentOptions {
+  std::string data_dir = {};
+  uint32_t shards = 0;          // 0: as stored, or 1 when new
+  uint32_t search_threads = 0;  // 0: one per core
+  // Rows of queued queries that one worker searches together; 1: each query alone.
+  size_t max_batched_rows = limits::kMaxBatchedRows;
+  uint64_t ram_limit_bytes = 0; // of tails and queued writes; 0: half of the machine's
+  uint64_t answer_cache_bytes = 0;  // of answers to keys that are asked again; 0: none
+  bool accept_truncated_log = false;
+  IndexThresholds thresholds = {};
+  const Clock* clock = nullptr; // borrowed; null: the machine's
+  EventSink events = {};        // may be empty
+  std::optional<HostedShard> hosted = {};  // nullopt: all shards
+};
+
+// Thread-safe.
+class LocalDeployment final : public Deployment {
+ public:
+  // Opens or creates. FAILED_PRECONDITION and DATA_LOSS as DataDirectory and OpenRocksDbEntryStore say.
+  static absl::StatusOr<std::unique_ptr<LocalDeployment>> Open(DeploymentOptions options);
+  // Finishes accepted writes, then stops.
+  ~LocalDeployment() override;
+
+  uint32_t shards() const override;
+  uint64_t identity() const override;
+
+  // FAILED_PRECONDITION, too, where another shard owns the catalogue; so for all that changes it.
+  absl::StatusOr<MemoryHandle> CreateMemory(const MemorySpec& spec) override;
+  absl::StatusOr<MemoryHandle> FindMemory(std::string_view name) const override;
+  absl::StatusOr<std::vector<MemoryHandle>> ListMemories() const override;
+  absl::Status DropMemory(std::string_view name) override;
+  absl::StatusOr<MemoryHandle> SetAlias(const AliasChange& change) override;
+  absl::Status DropAlias(std::string_view name) override;
+  absl::StatusOr<std::vector<Alias>> ListAliases() const override;
+
+  void Insert(MemoryHandle memory, InsertCommand command, std::function<void()> visible,
+              std::function<void(absl::StatusOr<InsertOutcome>)> done) override;
+  void Delete(MemoryHandle memory, DeleteCommand command,
+              std::function<void(absl::StatusOr<DeleteOutcome>)> done) override;
+  void Remember(const MemoryHandle& memory, RememberCommand command,
+                std::function<void(absl::StatusOr<RememberOutcome>)> done) override;
+
+  void Query(MemoryHandle memory, QueryCommand command,
+             std::function<void(absl::StatusOr<QueryOutcome>)> done) override;
+  absl::StatusOr<EntryColumns> Get(const MemoryHandle& memory, PartitionId partition, const std::vector<EntryId>& ids,
+                                   bool with_keys, const Version& at_least, const CallLimits& limits,
+                                   std::vector<bool>& found) const override;
+  absl::StatusOr<Version> Visit(
+      const MemoryHandle& memory, VisitCommand command,
+      const std::function<absl::Status(PartitionId, const EntryView&)>& visit) const override;
+  absl::StatusOr<Version> SumByLabel(const MemoryHandle& memory, VisitCommand command, LabelSums& sums) const override;
+  absl::StatusOr<MatchOutcome> Match(MatchCommand command) const override;
+  absl::StatusOr<ScanPage> Scan(const MemoryHandle& memory, const ScanCommand& command) const override;
+  absl::StatusOr<uint64_t> Count(const MemoryHandle& memory, VisitCommand command) const override;
+
+  absl::StatusOr<Leases::Granted> AcquireLease(const MemoryHandle& memory, const VisitCommand& command,
+                                               int64_t lease_ms) override;
+  HeldLeases& leases() const override;
+  const WorkingMemory& working_memory() const override;
+
+  absl::Status BuildIndex(const MemoryHandle& memory, bool retrain,
+                          std::function<bool(const BuildProgress&)> progress) override;
+  absl::Status BuildIndexOn(const MemoryHandle& memory, const GivenParts& given,
+                            std::function<bool(const BuildProgress&)> progress) override;
+  absl::StatusOr<PruneOutcome> Prune(const MemoryHandle& memory, PruneCommand command) override;
+  absl::StatusOr<MemoryStatistics> Statistics(const MemoryHandle& memory) const override;
+  DeploymentStatistics Statistics() const override;
+  void CountBenefit(const MemoryHandle& memory, uint64_t tokens, double nats) override;
+
+  // --- For front ends elsewhere: what they ask of the shard that this process hosts ---
+  // Whether the shard may have any of what a selection names.
+  bool Owns(const MemoryRecord& memory, const PartitionSelection& selection) const;
+  const CatalogueNames& names() const;
+  // Takes what the owner of the catalogue told: memories that went are closed, and their data goes. DATA_LOSS as
+  // CatalogueNames::Apply.
+  absl::Status TakeCatalogue(const CatalogueChanges& changes);
+  // One part of a write, which a front end split. As Shard::Submit(); RESOURCE_EXHAUSTED, too, when ram is full.
+  absl::Status Append(WriteOperation operation);
+  const ShardPort& port() const;
+  // Scores what the shard holds of `wanted`; see candidates.h.
+  absl::StatusOr<NeighbourColumns> Score(const MemoryHandle& memory, const QueryCommand& command, bool plain,
+                                         const std::vector<WantedEntry>& wanted) const;
+  // Entries of the shard, as Get(), of which `stamp_ms` is the moment.
+  absl::StatusOr<EntryColumns> GetAt(const MemoryHandle& memory, PartitionId partition, const std::vector<EntryId>& ids,
+                                     bool with_keys, int64_t stamp_ms, const CallLimits& limits,
+                                     std::vector<bool>& found) const;
+  absl::Status Await(const Version& version, const CallLimits& limits) const;
+  // As BuildIndexOn(); false when no partition is long enough.
+  absl::StatusOr<bool> BuildOn(const MemoryHandle& memory, const GivenParts& given,
+                               const std::function<bool(const BuildProgress&)>& progress);
+  absl::StatusOr<MatchRows> ReadMatchRows(MatchSide side, Version& read) const;
+  absl::StatusOr<DeleteOutcome> DryRun(const MemoryHandle& memory, const DeleteCommand& command) const;
+
+ private:
+  struct State;
+  absl::StatusOr<uint64_t> CountMatching(const MemoryHandle& memory, const VisitCommand& command) const;
+  explicit LocalDeployment(std::unique_ptr<State> state);
+  std::unique_ptr<State> state_;
+};
+
+}  // namespace mneme
+
+#endif  // MNEME_ENGINE_LOCAL_DEPLOYMENT_H_

@@ -1,0 +1,95 @@
+// What a LocalDeployment has, for its own files alone.
+#ifndef MNEME_ENGINE_LOCAL_DEPLOYMENT_STATE_H_
+#define MNEME_ENGINE_LOCAL_DEPLOYMENT_STATE_H_
+
+#include <atomic>
+#include <map>
+#include <memory>
+#include <optional>
+#include <utility>
+#include <vector>
+
+#include "absl/base/thread_annotations.h"
+#include "common/mutex.h"
+#include "engine/catalogue.h"
+#include "engine/label_sum_cache.h"
+#include "engine/leaving_memories.h"
+#include "engine/local_deployment.h"
+#include "engine/local_shard_port.h"
+#include "engine/maintenance.h"
+#include "engine/match_entries.h"
+#include "engine/query_execution.h"
+#include "engine/routing.h"
+#include "engine/search_pool.h"
+#include "engine/shard.h"
+#include "engine/write_fanout.h"
+#include "storage/data_directory.h"
+#include "storage/rocksdb_entry_store.h"
+
+namespace mneme {
+
+struct LocalDeployment::State {
+  explicit State(Routing shard_routing) : routing(shard_routing) {}
+
+  SystemClock system_clock;
+  const Clock* clock = nullptr;
+  uint64_t ram_limit_bytes = 0;
+  const Routing routing;
+  std::unique_ptr<DataDirectory> directory;
+  std::unique_ptr<StoreResources> resources;
+  std::unique_ptr<Catalogue> catalogue;  // null where another process owns it
+  CatalogueNames told_names;             // what that told
+  LeavingMemories leaving{[this](MemoryNumber number) { RemoveData(number); }};
+  std::vector<std::unique_ptr<Shard>> shards;  // those of this process
+  // [routing.shards()]; null for those of other processes.
+  std::vector<Shard*> by_number;
+  std::vector<std::unique_ptr<LocalShardPort>> ports;
+  std::unique_ptr<WriteFanout> fanout;
+  std::unique_ptr<WorkingMemory> working_memory;
+  std::unique_ptr<Maintenance> maintenance;  // before the shards in destruction
+  std::unique_ptr<SearchPool> pool;
+  std::unique_ptr<AnswerCache> answers;
+  std::unique_ptr<HeldLeases> leases;
+  LabelSumCache label_sums;
+  MatchCache matches;
+  QueryContext query_context;
+
+  mutable Mutex benefit_mutex;
+  std::map<MemoryNumber, std::pair<uint64_t, double>> benefit ABSL_GUARDED_BY(benefit_mutex);
+
+  // Set once the shards are open; until then nothing is sealable.
+  std::atomic<Maintenance*> sealer{nullptr};
+
+  const CatalogueNames& names() const { return catalogue != nullptr ? catalogue->names() : told_names; }
+  std::vector<Shard*> HostedShards() const {
+    std::vector<Shard*> hosted;
+    for (const auto& shard : shards) hosted.push_back(shard.get());
+    return hosted;
+  }
+  std::vector<ShardPort*> PortPointers() const {
+    std::vector<ShardPort*> pointers;
+    for (const auto& each : ports) pointers.push_back(each.get());
+    return pointers;
+  }
+
+  // Steps of Open().
+  absl::Status OpenCatalogue(const std::optional<HostedShard>& hosted);
+  absl::Status OpenShards(const DeploymentOptions& options, size_t threads);
+  absl::Status StartMaintenance(const DeploymentOptions& options);
+
+  absl::Status OwnsCatalogue() const;
+  // A memory that nobody finds any more takes no writes, and its data goes when nobody reads it.
+  void Close(MemoryHandle dropped);
+  absl::Status CheckRam() const;
+  absl::Status Await(const Version& version, const CallLimits& limits) const;
+  void RemoveData(MemoryNumber number);
+};
+
+// The moment by which a read judges expiry, unless who asks has set it.
+inline void Stamp(RowFilter& filter, const LeaseHandle& lease, const Clock& clock) {
+  if (filter.stamp_ms == 0) filter.stamp_ms = StampOf(lease, clock.NowMs());
+}
+
+}  // namespace mneme
+
+#endif  // MNEME_ENGINE_LOCAL_DEPLOYMENT_STATE_H_

@@ -1,0 +1,45 @@
+#include "server/hosted_shard.h"
+
+#include "absl/strings/str_cat.h"
+#include "common/error_reason.h"
+
+namespace mneme {
+
+absl::Status CheckTarget(const LocalDeployment& shard, const internal::v1::Target& target) {
+  if (target.protocol() != kInternalProtocol) {
+    return absl::FailedPreconditionError(absl::StrCat("this shard speaks internal protocol ", kInternalProtocol,
+                                                      "; it was asked in ", target.protocol(),
+                                                      ": all processes of a deployment must be of one version"));
+  }
+  const uint32_t number = shard.port().number();
+  if (target.deployment() != shard.identity() || target.shards() != shard.shards() || target.shard() != number) {
+    return absl::FailedPreconditionError(
+        absl::StrCat("this is shard ", number, " of ", shard.shards(), "; asked was shard ", target.shard(), " of ",
+                     target.shards(), target.deployment() == shard.identity() ? "" : " of another deployment",
+                     ": check --shard-addresses of whoever asked"));
+  }
+  return absl::OkStatus();
+}
+
+absl::StatusOr<MemoryHandle> FindNumber(const LocalDeployment& shard, MemoryNumber number) {
+  if (MemoryHandle memory = shard.names().FindByNumber(number)) return memory;
+  if (number < shard.names().next_number()) {
+    return WithReason(absl::NotFoundError("the memory was dropped"), reason::kMemoryNotFound);
+  }
+  return WithReason(absl::UnavailableError(absl::StrCat("shard ", shard.port().number(),
+                                                        " has not been told of the memory yet; try again")),
+                    reason::kShardUnavailable);
+}
+
+absl::Status FindLeaseOn(const LocalDeployment& shard, const MemoryRecord& memory, const std::string& id,
+                         const PartitionSelection& partitions, LeaseHandle& lease) {
+  if (!shard.Owns(memory, partitions)) {
+    return absl::FailedPreconditionError("the shard has none of the partitions that it was asked for");
+  }
+  if (id.empty()) return absl::OkStatus();
+  ASSIGN_OR_RETURN(lease, shard.leases().Find(id, memory));
+  if (lease->Covers(partitions)) return absl::OkStatus();
+  return absl::InvalidArgumentError("asks for more than the lease was taken for; name partitions that it holds");
+}
+
+}  // namespace mneme

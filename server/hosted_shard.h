@@ -1,0 +1,40 @@
+// What every call between processes begins with, on the side of the shard: is it meant, and what is asked.
+#ifndef MNEME_SERVER_HOSTED_SHARD_H_
+#define MNEME_SERVER_HOSTED_SHARD_H_
+
+#include <string>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "common/status_macros.h"
+#include "engine/flat_commands.h"
+#include "engine/local_deployment.h"
+#include "mneme/internal/v1/shard.pb.h"
+#include "server/call_record.h"
+
+namespace mneme {
+
+// The deployment of a process of role `shard`.
+inline LocalDeployment& Hosted(Deployment& deployment) { return static_cast<LocalDeployment&>(deployment); }
+
+// FAILED_PRECONDITION when it speaks another protocol or means another shard or deployment.
+absl::Status CheckTarget(const LocalDeployment& shard, const internal::v1::Target& target);
+
+// NOT_FOUND when it was dropped; UNAVAILABLE when this process has not been told of it yet.
+absl::StatusOr<MemoryHandle> FindNumber(const LocalDeployment& shard, MemoryNumber number);
+
+// A command that reads what a lease holds, or what is there now. Errors as Leases::Find; INVALID_ARGUMENT when the
+// lease does not cover what is asked; FAILED_PRECONDITION when the shard has nothing of it.
+absl::Status FindLeaseOn(const LocalDeployment& shard, const MemoryRecord& memory, const std::string& id,
+                         const PartitionSelection& partitions, LeaseHandle& lease);
+
+// Reads the parts of a call that is meant.
+template <typename... Ts>
+absl::Status Open(const CallContext& call, const internal::v1::Call& request, Ts&... parts) {
+  RETURN_IF_ERROR(CheckTarget(Hosted(call.deployment), request.target()));
+  return Unflat(request.body(), parts...);
+}
+
+}  // namespace mneme
+
+#endif  // MNEME_SERVER_HOSTED_SHARD_H_

@@ -1,0 +1,153 @@
+#include "server/shard_handlers.h"
+
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "common/status_macros.h"
+#include "engine/flat_progress.h"
+#include "server/hosted_shard.h"
+
+namespace mneme {
+namespace {
+
+using internal::v1::Answer;
+using internal::v1::Call;
+
+}  // namespace
+
+absl::Status HandleShardQuery(const CallContext& call, const Call& request, Answer* response, Done done) {
+  LocalDeployment& shard = Hosted(call.deployment);
+  MemoryNumber number = 0;
+  std::string lease;
+  QueryCommand command;
+  RETURN_IF_ERROR(Open(call, request, number, lease, command));
+  ASSIGN_OR_RETURN(const MemoryHandle memory, FindNumber(shard, number));
+  RETURN_IF_ERROR(FindLeaseOn(shard, *memory, lease, command.partitions, command.lease));
+  const size_t bytes = command.count * memory->spec.dimension * sizeof(float);
+  if (command.count == 0 || command.queries.size() != bytes) {
+    return absl::InvalidArgumentError("a query holds no keys of its memory");
+  }
+  command.limits = call.limits;
+  shard.Query(memory, std::move(command), [&call, response, done = std::move(done)](absl::StatusOr<QueryOutcome> got) {
+    if (!got.ok()) return done(got.status());
+    call.front_end.metrics().Searched(got->queue_us, got->search_us);
+    response->set_body(Flat(*got));
+    done(absl::OkStatus());
+  });
+  return absl::OkStatus();
+}
+
+absl::Status HandleScore(const CallContext& call, const Call& request, Answer* response) {
+  const LocalDeployment& shard = Hosted(call.deployment);
+  MemoryNumber number = 0;
+  std::string lease;
+  QueryCommand command;
+  bool plain = false;
+  std::vector<WantedEntry> wanted;
+  RETURN_IF_ERROR(Open(call, request, number, lease, command, plain, wanted));
+  ASSIGN_OR_RETURN(const MemoryHandle memory, FindNumber(shard, number));
+  RETURN_IF_ERROR(FindLeaseOn(shard, *memory, lease, command.partitions, command.lease));
+  const size_t bytes = command.count * memory->spec.dimension * sizeof(float);
+  if (command.count == 0 || command.queries.size() != bytes) {
+    return absl::InvalidArgumentError("a query holds no keys of its memory");
+  }
+  for (const WantedEntry& each : wanted) {
+    if (each.query >= command.count) return absl::InvalidArgumentError("an entry is wanted for no row of the query");
+  }
+  command.limits = call.limits;
+  ASSIGN_OR_RETURN(const NeighbourColumns scored, shard.Score(memory, command, plain, wanted));
+  response->set_body(Flat(scored));
+  return absl::OkStatus();
+}
+
+absl::Status HandleShardAcquire(const CallContext& call, const Call& request, Answer* response) {
+  LocalDeployment& shard = Hosted(call.deployment);
+  MemoryNumber number = 0;
+  VisitCommand command;
+  int64_t lease_ms = 0;
+  RETURN_IF_ERROR(Open(call, request, number, command, lease_ms));
+  ASSIGN_OR_RETURN(const MemoryHandle memory, FindNumber(shard, number));
+  command.limits = call.limits;
+  ASSIGN_OR_RETURN(const Leases::Granted granted, shard.AcquireLease(memory, command, lease_ms));
+  ASSIGN_OR_RETURN(const LeaseHandle lease, shard.leases().Find(granted.id, *memory));
+  response->set_body(Flat(granted.id, granted.version, granted.expires_ms, lease->stamp_ms));
+  return absl::OkStatus();
+}
+
+absl::Status HandleShardRenew(const CallContext& call, const Call& request, Answer* response) {
+  std::string id;
+  int64_t lease_ms = 0;
+  RETURN_IF_ERROR(Open(call, request, id, lease_ms));
+  ASSIGN_OR_RETURN(const int64_t expires_ms, Hosted(call.deployment).leases().Renew(id, lease_ms));
+  response->set_body(Flat(expires_ms));
+  return absl::OkStatus();
+}
+
+absl::Status HandleShardRelease(const CallContext& call, const Call& request, Answer*) {
+  std::string id;
+  RETURN_IF_ERROR(Open(call, request, id));
+  return Hosted(call.deployment).leases().Release(id);
+}
+
+absl::Status HandleShardStatistics(const CallContext& call, const Call& request, Answer* response) {
+  const LocalDeployment& shard = Hosted(call.deployment);
+  std::optional<MemoryNumber> number;
+  RETURN_IF_ERROR(Open(call, request, number));
+  if (!number.has_value()) {
+    response->set_body(Flat(shard.Statistics()));
+    return absl::OkStatus();
+  }
+  ASSIGN_OR_RETURN(const MemoryHandle memory, FindNumber(shard, *number));
+  ASSIGN_OR_RETURN(const MemoryStatistics statistics, shard.Statistics(memory));
+  response->set_body(Flat(statistics));
+  return absl::OkStatus();
+}
+
+absl::Status HandleShardBuild(const CallContext& call, const Call& request, const Tell<Answer>& tell) {
+  LocalDeployment& shard = Hosted(call.deployment);
+  MemoryNumber number = 0;
+  bool retrain = false;
+  std::vector<float> centroids;
+  std::vector<float> subvectors;
+  RETURN_IF_ERROR(Open(call, request, number, retrain, centroids, subvectors));
+  ASSIGN_OR_RETURN(const MemoryHandle memory, FindNumber(shard, number));
+  if (centroids.size() % memory->spec.dimension != 0) {
+    return absl::InvalidArgumentError("centroids are no keys of the memory");
+  }
+  const auto say = [&](const BuildProgress& step, std::optional<bool> built) {
+    Answer answer;
+    answer.set_body(Flat(FlatProgress{step.stage, step.rows_done, step.rows_total}, built));
+    return tell(std::move(answer));
+  };
+  const auto progress = [&](const BuildProgress& step) { return say(step, std::nullopt); };
+  bool built = true;
+  if (centroids.empty()) {
+    RETURN_IF_ERROR(shard.BuildIndex(memory, retrain, progress));
+  } else {
+    ASSIGN_OR_RETURN(built, shard.BuildOn(memory, {centroids, subvectors}, progress));
+  }
+  (void)say({"done", 0, 0}, built);
+  return absl::OkStatus();
+}
+
+absl::Status HandleShardPrune(const CallContext& call, const Call& request, const Tell<Answer>& tell) {
+  LocalDeployment& shard = Hosted(call.deployment);
+  MemoryNumber number = 0;
+  PruneCommand command;
+  RETURN_IF_ERROR(Open(call, request, number, command));
+  ASSIGN_OR_RETURN(const MemoryHandle memory, FindNumber(shard, number));
+  const auto say = [&](const PruneProgress& step, const std::optional<PruneOutcome>& outcome) {
+    Answer answer;
+    answer.set_body(Flat(FlatProgress{step.stage, step.entries_done, step.entries_total}, outcome));
+    return tell(std::move(answer));
+  };
+  command.limits = call.limits;
+  command.progress = [&](const PruneProgress& step) { return say(step, std::nullopt); };
+  ASSIGN_OR_RETURN(const PruneOutcome outcome, shard.Prune(memory, std::move(command)));
+  (void)say({"writing", 0, 0}, outcome);
+  return absl::OkStatus();
+}
+
+}  // namespace mneme

@@ -1,0 +1,191 @@
+#include <algorithm>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "common/status_macros.h"
+#include "engine/label_sums.h"
+#include "server/hosted_shard.h"
+#include "server/shard_handlers.h"
+
+namespace mneme {
+namespace {
+
+using internal::v1::Answer;
+using internal::v1::Call;
+
+// A message of a visit ends here.
+constexpr size_t kVisitEntries = 8'192;
+constexpr size_t kVisitBytes = 1024 * 1024;
+
+// What most reads begin with: a selection of a memory, as a lease holds it or as it is now.
+struct Selected {
+  MemoryHandle memory;
+  VisitCommand command;
+};
+
+template <typename... Ts>
+absl::StatusOr<Selected> Select(const CallContext& call, const Call& request, Ts&... more) {
+  const LocalDeployment& shard = Hosted(call.deployment);
+  MemoryNumber number = 0;
+  std::string lease;
+  Selected selected;
+  RETURN_IF_ERROR(Open(call, request, number, lease, selected.command, more...));
+  ASSIGN_OR_RETURN(selected.memory, FindNumber(shard, number));
+  RETURN_IF_ERROR(FindLeaseOn(shard, *selected.memory, lease, selected.command.partitions, selected.command.lease));
+  selected.command.limits = call.limits;
+  return selected;
+}
+
+}  // namespace
+
+absl::Status HandleShardGet(const CallContext& call, const Call& request, Answer* response) {
+  const LocalDeployment& shard = Hosted(call.deployment);
+  MemoryNumber number = 0;
+  PartitionId partition = 0;
+  std::vector<EntryId> ids;
+  bool with_keys = false;
+  Version at_least;
+  int64_t stamp_ms = 0;
+  RETURN_IF_ERROR(Open(call, request, number, partition, ids, with_keys, at_least, stamp_ms));
+  ASSIGN_OR_RETURN(const MemoryHandle memory, FindNumber(shard, number));
+  RETURN_IF_ERROR(shard.Await(at_least, call.limits));
+  std::vector<bool> found;
+  ASSIGN_OR_RETURN(const EntryColumns entries,
+                   shard.GetAt(memory, partition, ids, with_keys, stamp_ms, call.limits, found));
+  response->set_body(Flat(std::vector<uint8_t>(found.begin(), found.end()), entries));
+  return absl::OkStatus();
+}
+
+absl::Status HandleShardCount(const CallContext& call, const Call& request, Answer* response) {
+  ASSIGN_OR_RETURN(Selected selected, Select(call, request));
+  ASSIGN_OR_RETURN(const uint64_t count, call.deployment.Count(selected.memory, std::move(selected.command)));
+  response->set_body(Flat(count));
+  return absl::OkStatus();
+}
+
+absl::Status HandleSumByLabel(const CallContext& call, const Call& request, Answer* response) {
+  std::vector<int64_t> wanted;
+  ASSIGN_OR_RETURN(Selected selected, Select(call, request, wanted));
+  LabelSums sums(MakeIndexSpec(selected.memory->spec), wanted);
+  ASSIGN_OR_RETURN(const Version read, call.deployment.SumByLabel(selected.memory, std::move(selected.command), sums));
+  std::vector<int64_t> labels;
+  std::vector<uint64_t> counts;
+  std::vector<double> rounded;
+  std::vector<double> lost;
+  for (const auto& [label, sum] : sums.sums()) {
+    labels.push_back(label);
+    counts.push_back(sum.count());
+    rounded.insert(rounded.end(), sum.rounded().begin(), sum.rounded().end());
+    lost.insert(lost.end(), sum.lost().begin(), sum.lost().end());
+  }
+  response->set_body(Flat(read, sums.rows_read(), labels, counts, rounded, lost));
+  return absl::OkStatus();
+}
+
+absl::Status HandleReadMatchRows(const CallContext& call, const Call& request, Answer* response) {
+  std::vector<uint32_t> components;
+  ASSIGN_OR_RETURN(Selected selected, Select(call, request, components));
+  const uint32_t dimension = selected.memory->spec.dimension;
+  if (std::any_of(components.begin(), components.end(), [&](uint32_t each) { return each >= dimension; })) {
+    return absl::InvalidArgumentError("a component is beyond the keys of the memory");
+  }
+  Version read;
+  MatchSide side{selected.memory, std::move(selected.command), std::move(components)};
+  ASSIGN_OR_RETURN(const MatchRows rows, Hosted(call.deployment).ReadMatchRows(std::move(side), read));
+  response->set_body(Flat(read, rows));
+  return absl::OkStatus();
+}
+
+absl::Status HandleShardScan(const CallContext& call, const Call& request, Answer* response) {
+  const LocalDeployment& shard = Hosted(call.deployment);
+  MemoryNumber number = 0;
+  ScanCommand command;
+  RETURN_IF_ERROR(Open(call, request, number, command));
+  ASSIGN_OR_RETURN(const MemoryHandle memory, FindNumber(shard, number));
+  command.limits = call.limits;
+  ASSIGN_OR_RETURN(const ScanPage page, shard.Scan(memory, command));
+  response->set_body(Flat(page));
+  return absl::OkStatus();
+}
+
+absl::Status HandleDryDelete(const CallContext& call, const Call& request, Answer* response) {
+  const LocalDeployment& shard = Hosted(call.deployment);
+  MemoryNumber number = 0;
+  DeleteCommand command;
+  RETURN_IF_ERROR(Open(call, request, number, command));
+  ASSIGN_OR_RETURN(const MemoryHandle memory, FindNumber(shard, number));
+  command.limits = call.limits;
+  ASSIGN_OR_RETURN(const DeleteOutcome outcome, shard.DryRun(memory, command));
+  response->set_body(Flat(outcome.deleted));
+  return absl::OkStatus();
+}
+
+absl::Status HandleVisit(const CallContext& call, const Call& request, const Tell<Answer>& tell) {
+  ASSIGN_OR_RETURN(Selected selected, Select(call, request));
+  const bool with_keys = selected.command.with_keys;
+  std::vector<PartitionId> partitions;
+  EntryColumns entries;
+  const auto say = [&](const std::optional<Version>& read) {
+    Answer answer;
+    answer.set_body(Flat(partitions, entries, read));
+    partitions.clear();
+    entries = EntryColumns();
+    entries.values.width = selected.memory->spec.ValueBytes();
+    return tell(std::move(answer)) ? absl::OkStatus() : absl::CancelledError("the caller has gone");
+  };
+  entries.values.width = selected.memory->spec.ValueBytes();
+  ASSIGN_OR_RETURN(const Version read,
+                   call.deployment.Visit(selected.memory, selected.command,
+                                         [&](PartitionId partition, const EntryView& seen) -> absl::Status {
+                                           EntryView entry = seen;
+                                           if (!with_keys) entry.key = {};
+                                           partitions.push_back(partition);
+                                           entries.Append(entry);
+                                           const size_t bytes = entries.keys.size() + entries.values.bytes.size();
+                                           const bool full = entries.count >= kVisitEntries || bytes >= kVisitBytes;
+                                           return full ? say(std::nullopt) : absl::OkStatus();
+                                         }));
+  return say(read);
+}
+
+absl::Status HandleReadStates(const CallContext& call, const Call& request, Answer* response) {
+  const LocalDeployment& shard = Hosted(call.deployment);
+  MemoryNumber number = 0;
+  ApplyStates apply;
+  int64_t stamp_ms = 0;
+  RETURN_IF_ERROR(Open(call, request, number, apply, stamp_ms));
+  ASSIGN_OR_RETURN(const MemoryHandle memory, FindNumber(shard, number));
+  ASSIGN_OR_RETURN(const StateOutcome outcome, shard.port().ReadStates(*memory, apply, stamp_ms, call.limits));
+  response->set_body(Flat(outcome));
+  return absl::OkStatus();
+}
+
+absl::Status HandleReadSession(const CallContext& call, const Call& request, Answer* response) {
+  const LocalDeployment& shard = Hosted(call.deployment);
+  MemoryNumber number = 0;
+  std::string session;
+  int64_t stamp_ms = 0;
+  RETURN_IF_ERROR(Open(call, request, number, session, stamp_ms));
+  ASSIGN_OR_RETURN(const MemoryHandle memory, FindNumber(shard, number));
+  ASSIGN_OR_RETURN(const std::string bytes, shard.port().ReadSession(*memory, session, stamp_ms));
+  response->set_body(Flat(bytes));
+  return absl::OkStatus();
+}
+
+absl::Status HandleShardSessions(const CallContext& call, const Call& request, Answer* response) {
+  const LocalDeployment& shard = Hosted(call.deployment);
+  MemoryNumber number = 0;
+  std::string prefix;
+  std::string after;
+  uint64_t limit = 0;
+  RETURN_IF_ERROR(Open(call, request, number, prefix, after, limit));
+  ASSIGN_OR_RETURN(const MemoryHandle memory, FindNumber(shard, number));
+  ASSIGN_OR_RETURN(const std::vector<NamedSession> sessions,
+                   shard.port().ListSessions(*memory, prefix, after, limit));
+  response->set_body(Flat(sessions));
+  return absl::OkStatus();
+}
+
+}  // namespace mneme

@@ -1,0 +1,171 @@
+// ShardService and CatalogueService, between the processes of a deployment, as gRPC sees them.
+#include "mneme/internal/v1/shard.grpc.pb.h"
+#include "server/append_stream.h"
+#include "server/progress_stream.h"
+#include "server/services.h"
+#include "server/shard_handlers.h"
+#include "server/unary_call.h"
+
+namespace mneme {
+namespace {
+
+using internal::v1::Answer;
+using internal::v1::Call;
+using internal::v1::CatalogueService;
+using internal::v1::ShardService;
+
+template <typename Base>
+using RawStreams = ShardService::WithRawCallbackMethod_Append<ShardService::WithRawCallbackMethod_Visit<
+    ShardService::WithRawCallbackMethod_BuildIndex<ShardService::WithRawCallbackMethod_Prune<Base>>>>;
+template <typename Base>
+using RawSearches = ShardService::WithRawCallbackMethod_Query<ShardService::WithRawCallbackMethod_Score<
+    ShardService::WithRawCallbackMethod_SumByLabel<ShardService::WithRawCallbackMethod_ReadMatchRows<Base>>>>;
+template <typename Base>
+using RawReads = ShardService::WithRawCallbackMethod_Get<ShardService::WithRawCallbackMethod_Count<
+    ShardService::WithRawCallbackMethod_Scan<ShardService::WithRawCallbackMethod_DryDelete<Base>>>>;
+template <typename Base>
+using RawLeases = ShardService::WithRawCallbackMethod_AcquireLease<ShardService::WithRawCallbackMethod_RenewLease<
+    ShardService::WithRawCallbackMethod_ReleaseLease<ShardService::WithRawCallbackMethod_Statistics<Base>>>>;
+template <typename Base>
+using RawStates = ShardService::WithRawCallbackMethod_ReadStates<
+    ShardService::WithRawCallbackMethod_ReadSession<ShardService::WithRawCallbackMethod_ListSessions<Base>>>;
+
+constexpr char kShardService[] = "mneme.internal.v1.ShardService";
+constexpr char kCatalogueService[] = "mneme.internal.v1.CatalogueService";
+
+using UnaryReactor = grpc::ServerUnaryReactor;
+using WriteReactor = grpc::ServerWriteReactor<grpc::ByteBuffer>;
+using Context = grpc::CallbackServerContext;
+using Bytes = grpc::ByteBuffer;
+
+class RawShardService final
+    : public RawStreams<RawSearches<RawReads<RawLeases<RawStates<ShardService::Service>>>>> {
+ public:
+  explicit RawShardService(FrontEnd& front_end) : front_end_(front_end) {}
+
+  WriteReactor* Append(Context* context, const Bytes* in) override {
+    return AppendStream::Start(front_end_, append_, context, in);
+  }
+  UnaryReactor* Query(Context* context, const Bytes* in, Bytes* out) override {
+    return StartUnary<Call, Answer>(front_end_, query_, context, in, out, HandleShardQuery);
+  }
+  UnaryReactor* Score(Context* context, const Bytes* in, Bytes* out) override {
+    return Blocking(score_, context, in, out, HandleScore);
+  }
+  UnaryReactor* Get(Context* context, const Bytes* in, Bytes* out) override {
+    return Blocking(get_, context, in, out, HandleShardGet);
+  }
+  WriteReactor* Visit(Context* context, const Bytes* in) override {
+    return ProgressStream<Call, Answer>::Start(front_end_, visit_, context, in, HandleVisit, Pace::kEach);
+  }
+  UnaryReactor* Count(Context* context, const Bytes* in, Bytes* out) override {
+    return Blocking(count_, context, in, out, HandleShardCount);
+  }
+  UnaryReactor* SumByLabel(Context* context, const Bytes* in, Bytes* out) override {
+    return Blocking(sums_, context, in, out, HandleSumByLabel);
+  }
+  UnaryReactor* ReadMatchRows(Context* context, const Bytes* in, Bytes* out) override {
+    return Blocking(match_, context, in, out, HandleReadMatchRows);
+  }
+  UnaryReactor* Scan(Context* context, const Bytes* in, Bytes* out) override {
+    return Blocking(scan_, context, in, out, HandleShardScan);
+  }
+  UnaryReactor* DryDelete(Context* context, const Bytes* in, Bytes* out) override {
+    return Blocking(dry_delete_, context, in, out, HandleDryDelete);
+  }
+  UnaryReactor* AcquireLease(Context* context, const Bytes* in, Bytes* out) override {
+    return Blocking(acquire_, context, in, out, HandleShardAcquire);
+  }
+  UnaryReactor* RenewLease(Context* context, const Bytes* in, Bytes* out) override {
+    return Blocking(renew_, context, in, out, HandleShardRenew);
+  }
+  UnaryReactor* ReleaseLease(Context* context, const Bytes* in, Bytes* out) override {
+    return Blocking(release_, context, in, out, HandleShardRelease);
+  }
+  UnaryReactor* ReadStates(Context* context, const Bytes* in, Bytes* out) override {
+    return Blocking(states_, context, in, out, HandleReadStates);
+  }
+  UnaryReactor* ReadSession(Context* context, const Bytes* in, Bytes* out) override {
+    return Blocking(session_, context, in, out, HandleReadSession);
+  }
+  UnaryReactor* ListSessions(Context* context, const Bytes* in, Bytes* out) override {
+    return Blocking(sessions_, context, in, out, HandleShardSessions);
+  }
+  UnaryReactor* Statistics(Context* context, const Bytes* in, Bytes* out) override {
+    return Blocking(statistics_, context, in, out, HandleShardStatistics);
+  }
+  WriteReactor* BuildIndex(Context* context, const Bytes* in) override {
+    return ProgressStream<Call, Answer>::Start(front_end_, build_, context, in, HandleShardBuild);
+  }
+  WriteReactor* Prune(Context* context, const Bytes* in) override {
+    return ProgressStream<Call, Answer>::Start(front_end_, prune_, context, in, HandleShardPrune);
+  }
+
+ private:
+  UnaryReactor* Blocking(const RpcMethod& method, Context* context, const Bytes* in, Bytes* out,
+                         BlockingHandler<Call, Answer> handler) {
+    return StartBlocking<Call, Answer>(front_end_, method, context, in, out, handler, front_end_.calls());
+  }
+  RpcMethod Add(const char* name, const char* type = "unary") {
+    return {kShardService, name, front_end_.metrics().AddMethod(kShardService, name, type)};
+  }
+
+  FrontEnd& front_end_;
+  const RpcMethod append_ = Add("Append", "server_stream");
+  const RpcMethod query_ = Add("Query");
+  const RpcMethod score_ = Add("Score");
+  const RpcMethod get_ = Add("Get");
+  const RpcMethod visit_ = Add("Visit", "server_stream");
+  const RpcMethod count_ = Add("Count");
+  const RpcMethod sums_ = Add("SumByLabel");
+  const RpcMethod match_ = Add("ReadMatchRows");
+  const RpcMethod scan_ = Add("Scan");
+  const RpcMethod dry_delete_ = Add("DryDelete");
+  const RpcMethod acquire_ = Add("AcquireLease");
+  const RpcMethod renew_ = Add("RenewLease");
+  const RpcMethod release_ = Add("ReleaseLease");
+  const RpcMethod states_ = Add("ReadStates");
+  const RpcMethod session_ = Add("ReadSession");
+  const RpcMethod sessions_ = Add("ListSessions");
+  const RpcMethod statistics_ = Add("Statistics");
+  const RpcMethod build_ = Add("BuildIndex", "server_stream");
+  const RpcMethod prune_ = Add("Prune", "server_stream");
+};
+
+using RawCatalogue =
+    CatalogueService::WithRawCallbackMethod_Watch<
+        CatalogueService::WithRawCallbackMethod_Change<CatalogueService::Service>>;
+
+class RawCatalogueService final : public RawCatalogue {
+ public:
+  explicit RawCatalogueService(FrontEnd& front_end) : front_end_(front_end) {}
+
+  UnaryReactor* Watch(Context* context, const Bytes* in, Bytes* out) override {
+    return StartUnary<internal::v1::WatchRequest, internal::v1::WatchAnswer>(front_end_, watch_, context, in, out,
+                                                                             HandleWatch);
+  }
+  UnaryReactor* Change(Context* context, const Bytes* in, Bytes* out) override {
+    return StartBlocking<Call, Answer>(front_end_, change_, context, in, out, HandleChange, front_end_.calls());
+  }
+
+ private:
+  RpcMethod Add(const char* name) {
+    return {kCatalogueService, name, front_end_.metrics().AddMethod(kCatalogueService, name, "unary")};
+  }
+
+  FrontEnd& front_end_;
+  const RpcMethod watch_ = Add("Watch");
+  const RpcMethod change_ = Add("Change");
+};
+
+}  // namespace
+
+std::unique_ptr<grpc::Service> MakeShardService(FrontEnd& front_end) {
+  return std::make_unique<RawShardService>(front_end);
+}
+
+std::unique_ptr<grpc::Service> MakeCatalogueService(FrontEnd& front_end) {
+  return std::make_unique<RawCatalogueService>(front_end);
+}
+
+}  // namespace mneme

@@ -1,0 +1,54 @@
+// What a shard refuses, as a front end tells it on: the same code, reason and details as from one process.
+#include "cluster/wire_status.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "common/error_reason.h"
+#include "server/grpc_status.h"
+#include "server/request_error.h"
+
+namespace mneme {
+namespace {
+
+using ::testing::HasSubstr;
+
+constexpr char kWho[] = "shard 1 at 127.0.0.1:7720";
+
+absl::Status Through(const absl::Status& status) { return FromGrpcStatus(ToGrpcStatus(status), kWho); }
+
+TEST(WireStatusTest, CodeMessageAndReasonArriveAsTheyWere) {
+  EXPECT_TRUE(Through(absl::OkStatus()).ok());
+  const absl::Status sent = WithReason(absl::FailedPreconditionError("the lease ended"), reason::kLeaseExpired);
+  const absl::Status got = Through(sent);
+  EXPECT_EQ(got.code(), sent.code());
+  EXPECT_EQ(got.message(), sent.message());
+  EXPECT_EQ(ReasonOf(got), reason::kLeaseExpired);
+}
+
+TEST(WireStatusTest, WhatAClientIsToldIsWhatOneProcessTells) {
+  for (const absl::Status& status :
+       {WithReason(absl::NotFoundError("the memory was dropped"), reason::kMemoryNotFound),
+        WithReason(absl::ResourceExhaustedError("writes wait"), reason::kQueueFull), absl::AbortedError("moved"),
+        FieldError("k", "is 0; must be at least 1"),
+        WithRetry(absl::ResourceExhaustedError("full"), absl::Seconds(2))}) {
+    EXPECT_EQ(ToGrpcStatus(Through(status)).error_details(), ToGrpcStatus(status).error_details()) << status;
+  }
+}
+
+TEST(WireStatusTest, AProcessThatIsNotThereIsNamed) {
+  const absl::Status got = FromGrpcStatus({grpc::StatusCode::UNAVAILABLE, "Connection refused"}, kWho);
+  EXPECT_EQ(got.code(), absl::StatusCode::kUnavailable);
+  EXPECT_THAT(std::string(got.message()), HasSubstr(kWho));
+  EXPECT_EQ(ReasonOf(got), reason::kShardUnavailable);
+  EXPECT_EQ(ReasonOf(Through(WithReason(absl::UnavailableError("stopping"), reason::kDraining))), reason::kDraining);
+}
+
+TEST(WireStatusTest, ADeadlineIsOne) {
+  const absl::Status got = FromGrpcStatus({grpc::StatusCode::DEADLINE_EXCEEDED, "Deadline Exceeded"}, kWho);
+  EXPECT_EQ(got.code(), absl::StatusCode::kDeadlineExceeded);
+  EXPECT_THAT(std::string(got.message()), HasSubstr(kWho));
+}
+
+}  // namespace
+}  // namespace mneme

@@ -1,0 +1,243 @@
+// Who is told of changes of the catalogue, and when a change is known to all who might answer from what they knew.
+#include "engine/catalogue_feed.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <atomic>
+#include <future>
+#include <thread>
+
+#include "tests/engine/deployment_fixture.h"
+
+namespace mneme {
+namespace {
+
+using ::testing::ElementsAre;
+using ::testing::IsEmpty;
+using testing::TokenMemory;
+using Steady = std::chrono::steady_clock;
+
+MemoryRecord Record(MemoryNumber number, const std::string& name) {
+  MemoryRecord record;
+  record.number = number;
+  record.spec = TokenMemory(name, 4);
+  return record;
+}
+
+class CatalogueFeedTest : public ::testing::Test {
+ protected:
+  void Start(std::chrono::milliseconds lease = std::chrono::milliseconds(300), bool fresh = true) {
+    feed_ = std::make_unique<CatalogueFeed>(
+        &names_, CatalogueFeedOptions{.lease = lease, .poll = std::chrono::milliseconds(60), .fresh = fresh});
+  }
+  void Create(MemoryNumber number, const std::string& name) {
+    CatalogueChanges changes;
+    changes.memories.push_back(Record(number, name));
+    changes.next_number = number + 1;
+    ASSERT_TRUE(names_.Apply(changes).ok());
+  }
+  void Drop(MemoryNumber number) {
+    CatalogueChanges changes;
+    changes.removed.push_back(number);
+    ASSERT_TRUE(names_.Apply(changes).ok());
+  }
+  CatalogueFeed::Answer Watch(const std::string& watcher, const CatalogueFeed::Known& known) {
+    std::promise<CatalogueFeed::Answer> told;
+    feed_->Watch(watcher, known, [&](CatalogueFeed::Answer answer) { told.set_value(std::move(answer)); });
+    return told.get_future().get();
+  }
+  static CatalogueFeed::Known KnownFrom(const CatalogueFeed::Answer& answer) {
+    return {answer.epoch, answer.changes.revision};
+  }
+  // How long a change waits to be known.
+  std::chrono::milliseconds PublishTime() {
+    const auto start = Steady::now();
+    EXPECT_TRUE(feed_->Publish({}).ok());
+    return std::chrono::duration_cast<std::chrono::milliseconds>(Steady::now() - start);
+  }
+  static std::vector<std::string> NamesOf(const CatalogueChanges& changes) {
+    std::vector<std::string> names;
+    for (const MemoryRecord& memory : changes.memories) names.push_back(memory.spec.name);
+    return names;
+  }
+
+  CatalogueNames names_;
+  std::unique_ptr<CatalogueFeed> feed_;
+};
+
+TEST_F(CatalogueFeedTest, AWatcherThatKnowsNothingIsToldEverythingAtOnce) {
+  Start();
+  Create(1, "a");
+  Create(2, "b");
+  const auto answer = Watch("front", {});
+  EXPECT_TRUE(answer.changes.whole);
+  EXPECT_THAT(NamesOf(answer.changes), ElementsAre("a", "b"));
+  EXPECT_EQ(answer.changes.next_number, 3U);
+}
+
+TEST_F(CatalogueFeedTest, LaterOnlyWhatChanged) {
+  Start();
+  Create(1, "a");
+  const auto first = Watch("front", {});
+  Create(2, "b");
+  Drop(1);
+  const auto second = Watch("front", KnownFrom(first));
+  EXPECT_FALSE(second.changes.whole);
+  EXPECT_THAT(NamesOf(second.changes), ElementsAre("b"));
+  EXPECT_THAT(second.changes.removed, ElementsAre(1));
+  const auto third = Watch("front", KnownFrom(second));
+  EXPECT_THAT(third.changes.memories, IsEmpty()) << "nothing happened: an answer all the same, as a lease";
+  EXPECT_EQ(third.changes.revision, second.changes.revision);
+}
+
+TEST_F(CatalogueFeedTest, AChangeAnswersWhoWaits) {
+  Start(std::chrono::seconds(30));
+  const auto first = Watch("front", {});
+  std::thread creator([&] {
+    Create(1, "a");
+    EXPECT_TRUE(feed_->Publish({.deadline = Steady::now() + std::chrono::milliseconds(100)}).ok() == false)
+        << "the watcher never says that it took it";
+  });
+  const auto second = Watch("front", KnownFrom(first));
+  creator.join();
+  EXPECT_THAT(NamesOf(second.changes), ElementsAre("a"));
+}
+
+TEST_F(CatalogueFeedTest, WithoutWatchersNobodyIsWaitedFor) {
+  Start(std::chrono::seconds(30));
+  Create(1, "a");
+  EXPECT_LT(PublishTime().count(), 5'000);
+}
+
+TEST_F(CatalogueFeedTest, AChangeWaitsUntilAWatcherHasTakenIt) {
+  Start(std::chrono::seconds(30));
+  auto answer = Watch("front", {});
+  Create(1, "a");
+  std::atomic<bool> known{false};
+  std::thread publisher([&] {
+    EXPECT_TRUE(feed_->Publish({}).ok());
+    known = true;
+  });
+  answer = Watch("front", KnownFrom(answer));  // told, but it has not said that it took it
+  std::this_thread::sleep_for(std::chrono::milliseconds(100));
+  EXPECT_FALSE(known.load());
+  (void)Watch("front", KnownFrom(answer));
+  publisher.join();
+  EXPECT_TRUE(known.load());
+}
+
+TEST_F(CatalogueFeedTest, AWatcherThatIsGoneIsWaitedForUntilItsLeaseIsOver) {
+  Start(std::chrono::milliseconds(300));
+  (void)Watch("front", {});
+  Create(1, "a");
+  const auto waited = PublishTime();
+  EXPECT_GE(waited.count(), 250);
+  EXPECT_LT(waited.count(), 20'000);
+  EXPECT_LT(PublishTime().count(), 250) << "nobody is left to wait for";
+}
+
+TEST_F(CatalogueFeedTest, AWatcherThatLeavesIsNotWaitedFor) {
+  Start(std::chrono::seconds(30));
+  const auto first = Watch("front", {});
+  Create(1, "a");
+  std::thread leaver([&] {
+    std::this_thread::sleep_for(std::chrono::milliseconds(50));
+    feed_->Leave("front");
+  });
+  EXPECT_LT(PublishTime().count(), 10'000);
+  leaver.join();
+}
+
+TEST_F(CatalogueFeedTest, AnOwnerThatWasStartedAnewWaitsForTheLeasesOfTheOneBefore) {
+  Start(std::chrono::milliseconds(300), /*fresh=*/false);
+  Create(1, "a");
+  EXPECT_GE(PublishTime().count(), 200);
+}
+
+TEST_F(CatalogueFeedTest, WhoWasToldByAnotherOwnerIsToldEverything) {
+  Start();
+  Create(1, "a");
+  const auto before = Watch("front", {});
+  Start();  // anew, with the names as they are
+  const auto after = Watch("front", KnownFrom(before));
+  EXPECT_TRUE(after.changes.whole);
+  EXPECT_NE(after.epoch, before.epoch);
+}
+
+TEST_F(CatalogueFeedTest, WhoMissedTooMuchIsToldEverything) {
+  Start();
+  Create(1, "first");
+  const auto first = Watch("front", {});
+  for (MemoryNumber number = 2; number < 5'000; ++number) Create(number, "m" + std::to_string(number));
+  const auto second = Watch("front", KnownFrom(first));
+  EXPECT_TRUE(second.changes.whole);
+  EXPECT_EQ(second.changes.memories.size(), 4'999U);
+}
+
+TEST_F(CatalogueFeedTest, ACallerWhoseTimeIsOverDoesNotWait) {
+  Start(std::chrono::seconds(30));
+  (void)Watch("front", {});
+  Create(1, "a");
+  const absl::Status status = feed_->Publish({.deadline = Steady::now() + std::chrono::milliseconds(30)});
+  EXPECT_EQ(status.code(), absl::StatusCode::kDeadlineExceeded);
+}
+
+TEST_F(CatalogueFeedTest, ItsEndAnswersWhoWaits) {
+  Start(std::chrono::seconds(30));
+  const auto first = Watch("front", {});
+  std::promise<void> told;
+  feed_->Watch("front", KnownFrom(first), [&](const CatalogueFeed::Answer&) { told.set_value(); });
+  feed_.reset();
+  EXPECT_EQ(told.get_future().wait_for(std::chrono::seconds(0)), std::future_status::ready);
+}
+
+TEST(CatalogueNamesTest, ChangesTakenTogetherFreeNamesBeforeTheyAreTaken) {
+  CatalogueNames names;
+  CatalogueChanges first;
+  first.memories = {Record(1, "wiki")};
+  first.aliases = {{2, "live", 1}};
+  ASSERT_TRUE(names.Apply(first).ok());
+  const MemoryHandle held = names.Find("live").value();
+  CatalogueChanges second;
+  second.removed = {2, 1};
+  second.memories = {Record(3, "wiki"), Record(4, "live")};
+  const auto gone = names.Apply(second);
+  ASSERT_TRUE(gone.ok()) << gone.status();
+  EXPECT_THAT(*gone, ElementsAre(held));
+  EXPECT_EQ(names.Find("wiki").value()->number, 3U);
+  EXPECT_EQ(names.Find("live").value()->number, 4U);
+}
+
+TEST(CatalogueNamesTest, AMemoryThatStaysKeepsItsHandle) {
+  CatalogueNames names;
+  CatalogueChanges whole;
+  whole.whole = true;
+  whole.memories = {Record(1, "a"), Record(2, "b")};
+  ASSERT_TRUE(names.Apply(whole).ok());
+  const MemoryHandle held = names.Find("a").value();
+  whole.memories = {Record(1, "a")};
+  const auto gone = names.Apply(whole);
+  EXPECT_EQ(names.Find("a").value(), held);
+  ASSERT_EQ(gone->size(), 1U);
+  EXPECT_EQ(gone->front()->number, 2U);
+}
+
+TEST(CatalogueNamesTest, ASwungAliasIsToldByItsNumber) {
+  CatalogueNames names;
+  CatalogueChanges first;
+  first.memories = {Record(1, "a"), Record(2, "b")};
+  first.aliases = {{3, "live", 1}};
+  ASSERT_TRUE(names.Apply(first).ok());
+  const uint64_t before = names.revision();
+  CatalogueChanges swing;
+  swing.aliases = {{3, "live", 2}};
+  ASSERT_TRUE(names.Apply(swing).ok());
+  const CatalogueChanges told = names.ChangesSince(before);
+  EXPECT_THAT(told.aliases, ElementsAre(AliasRecord{3, "live", 2}));
+  EXPECT_THAT(told.memories, IsEmpty());
+  EXPECT_THAT(names.ChangesSince(names.revision()).aliases, IsEmpty());
+}
+
+}  // namespace
+}  // namespace mneme

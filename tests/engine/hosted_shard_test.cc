@@ -1,0 +1,196 @@
+// Deployments of one shard each: together they hold what one of all shards holds, and each alone serves its part.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <future>
+#include <map>
+
+#include "engine/write_fanout.h"
+#include "index/search.h"
+#include "tests/engine/deployment_fixture.h"
+
+namespace mneme {
+namespace {
+
+using ::testing::HasSubstr;
+using testing::ColumnsOf;
+using testing::ExactQuery;
+using testing::PlainEntry;
+using testing::TestDeployment;
+using testing::TokenMemory;
+
+constexpr uint32_t kShards = 2;
+
+// As a front end hands writes over.
+class AppendPort final : public ShardPort {
+ public:
+  AppendPort(LocalDeployment* shard, uint32_t number) : shard_(shard), number_(number) {}
+  uint32_t number() const override { return number_; }
+  absl::Status Submit(WriteOperation operation) override { return shard_->Append(std::move(operation)); }
+  absl::StatusOr<StateOutcome> ReadStates(const MemoryRecord& memory, const ApplyStates& apply, int64_t stamp_ms,
+                                          const CallLimits& limits) const override {
+    return shard_->port().ReadStates(memory, apply, stamp_ms, limits);
+  }
+  absl::StatusOr<std::string> ReadSession(const MemoryRecord& memory, const std::string& session,
+                                          int64_t stamp_ms) const override {
+    return shard_->port().ReadSession(memory, session, stamp_ms);
+  }
+  absl::StatusOr<std::vector<NamedSession>> ListSessions(const MemoryRecord& memory, const std::string& prefix,
+                                                         const std::string& after, size_t limit) const override {
+    return shard_->port().ListSessions(memory, prefix, after, limit);
+  }
+
+ private:
+  LocalDeployment* const shard_;
+  const uint32_t number_;
+};
+
+class HostedShardTest : public ::testing::Test {
+ protected:
+  void SetUp() override { OpenAll(); }
+
+  absl::StatusOr<std::unique_ptr<LocalDeployment>> Open(uint32_t number) {
+    DeploymentOptions options;
+    options.data_dir = directory_ / ("shard-" + std::to_string(number));
+    options.shards = kShards;
+    options.search_threads = 1;
+    options.clock = &clock_;
+    options.hosted.emplace().number = number;
+    if (number != 0) {
+      options.hosted->identity = shards_[0]->identity();
+      options.hosted->catalogue = shards_[0]->names().Everything();
+    }
+    return LocalDeployment::Open(std::move(options));
+  }
+  void OpenAll() {
+    for (uint32_t number = 0; number < kShards; ++number) {
+      auto opened = Open(number);
+      ASSERT_TRUE(opened.ok()) << opened.status();
+      shards_[number] = *std::move(opened);
+      ports_[number] = std::make_unique<AppendPort>(shards_[number].get(), number);
+    }
+  }
+  // Has every shard know what shard 0 does.
+  void Tell() { ASSERT_TRUE(shards_[1]->TakeCatalogue(shards_[0]->names().Everything()).ok()); }
+  MemoryHandle Create(const std::string& name) {
+    const MemoryHandle memory = shards_[0]->CreateMemory(TokenMemory(name, 3)).value();
+    Tell();
+    return memory;
+  }
+
+  std::vector<PlainEntry> Entries(EntryId first, size_t count) {
+    std::vector<PlainEntry> entries;
+    for (EntryId id = first; id < first + count; ++id) {
+      const float x = static_cast<float>(id % 17);
+      entries.push_back({.id = id, .key = {x, x * 0.5F, 1.0F}, .token = static_cast<Token>(id % 1000)});
+    }
+    return entries;
+  }
+  absl::StatusOr<InsertOutcome> Insert(const MemoryHandle& memory, const std::vector<PlainEntry>& entries) {
+    const WriteFanout fanout({ports_[0].get(), ports_[1].get()}, &routing_);
+    std::promise<absl::StatusOr<InsertOutcome>> told;
+    fanout.Insert(memory, {.entries = ColumnsOf(memory->spec, entries)}, clock_.NowMs(), nullptr,
+                  [&](absl::StatusOr<InsertOutcome> outcome) { told.set_value(std::move(outcome)); });
+    return told.get_future().get();
+  }
+  absl::StatusOr<QueryOutcome> QueryOn(uint32_t shard, const MemoryHandle& memory, uint32_t k) {
+    std::promise<absl::StatusOr<QueryOutcome>> told;
+    shards_[shard]->Query(memory, ExactQuery({3.0F, 1.0F, 1.0F}, 1, k),
+                          [&](absl::StatusOr<QueryOutcome> outcome) { told.set_value(std::move(outcome)); });
+    return told.get_future().get();
+  }
+
+  ManualClock clock_{1'000'000};
+  TemporaryDirectory directory_;
+  const Routing routing_{kShards};
+  std::unique_ptr<LocalDeployment> shards_[kShards];
+  std::unique_ptr<AppendPort> ports_[kShards];
+};
+
+TEST_F(HostedShardTest, ShardsOfTheirOwnAnswerTogetherAsOneDeployment) {
+  TestDeployment whole(kShards);
+  const MemoryHandle twin = whole.Create(TokenMemory("wiki", 3));
+  const MemoryHandle memory = Create("wiki");
+  const auto entries = Entries(0, 500);
+  ASSERT_TRUE(whole.Insert(twin, ColumnsOf(twin->spec, entries)).ok());
+  const auto inserted = Insert(memory, entries);
+  ASSERT_TRUE(inserted.ok()) << inserted.status();
+  EXPECT_EQ(inserted->inserted, 500U);
+  EXPECT_EQ(inserted->version.parts.size(), kShards);
+
+  const QueryOutcome expected = whole.Query(twin, ExactQuery({3.0F, 1.0F, 1.0F}, 1, 40)).value();
+  const QueryOutcome first = QueryOn(0, memory, 40).value();
+  const QueryOutcome second = QueryOn(1, memory, 40).value();
+  const NeighbourColumns* const parts[] = {&first.neighbours, &second.neighbours};
+  const NeighbourColumns merged = MergeNeighbours(parts, 40);
+  EXPECT_EQ(merged.ids, expected.neighbours.ids);
+  EXPECT_EQ(merged.scores, expected.neighbours.scores);
+  EXPECT_EQ(first.version.parts.size(), 1U);
+  EXPECT_EQ(second.version.parts.front().shard, 1U);
+
+  uint64_t count = 0;
+  for (const auto& shard : shards_) count += shard->Count(memory, {}).value();
+  EXPECT_EQ(count, 500U);
+}
+
+TEST_F(HostedShardTest, EachKeepsItsPartAcrossARestart) {
+  const MemoryHandle memory = Create("wiki");
+  ASSERT_TRUE(Insert(memory, Entries(0, 200)).ok());
+  std::map<uint32_t, uint64_t> before;
+  for (uint32_t i = 0; i < kShards; ++i) before[i] = shards_[i]->Count(memory, {}).value();
+  EXPECT_GT(before[0], 50U);
+  EXPECT_GT(before[1], 50U);
+  for (auto& shard : shards_) shard.reset();
+  OpenAll();
+  for (uint32_t i = 0; i < kShards; ++i) {
+    const MemoryHandle found = shards_[i]->FindMemory("wiki").value();
+    EXPECT_EQ(shards_[i]->Count(found, {}).value(), before[i]) << "shard " << i;
+  }
+}
+
+TEST_F(HostedShardTest, AMemoryThatWasDroppedTakesNoWritesOnAnyShard) {
+  const MemoryHandle memory = Create("wiki");
+  ASSERT_TRUE(Insert(memory, Entries(0, 10)).ok());
+  ASSERT_TRUE(shards_[0]->DropMemory("wiki").ok());
+  Tell();
+  const absl::Status refused = Insert(memory, Entries(10, 10)).status();
+  EXPECT_EQ(refused.code(), absl::StatusCode::kNotFound) << refused;
+  EXPECT_EQ(shards_[1]->names().FindByNumber(memory->number), nullptr);
+}
+
+TEST_F(HostedShardTest, WhatWasDroppedWhileAShardWasAwayIsGoneWhenItComesBack) {
+  const MemoryHandle memory = Create("wiki");
+  const MemoryHandle stays = Create("books");
+  ASSERT_TRUE(Insert(memory, Entries(0, 100)).ok());
+  ASSERT_TRUE(Insert(stays, Entries(0, 100)).ok());
+  shards_[1].reset();
+  ASSERT_TRUE(shards_[0]->DropMemory("wiki").ok());
+  auto opened = Open(1);
+  ASSERT_TRUE(opened.ok()) << opened.status();
+  shards_[1] = *std::move(opened);
+  EXPECT_EQ(shards_[1]->Statistics().memories.entries, shards_[1]->Count(stays, {}).value());
+}
+
+TEST_F(HostedShardTest, OnlyShardZeroChangesTheCatalogue) {
+  const absl::Status refused = shards_[1]->CreateMemory(TokenMemory("wiki", 3)).status();
+  EXPECT_EQ(refused.code(), absl::StatusCode::kFailedPrecondition) << refused;
+  EXPECT_THAT(std::string(refused.message()), HasSubstr("shard 0 does"));
+}
+
+TEST_F(HostedShardTest, IsNotOpenedAsAnotherShardNorOfAnotherDeployment) {
+  shards_[1].reset();
+  DeploymentOptions options;
+  options.data_dir = directory_ / "shard-1";
+  options.shards = kShards;
+  const absl::Status as_all = LocalDeployment::Open(std::move(options)).status();
+  EXPECT_EQ(as_all.code(), absl::StatusCode::kFailedPrecondition) << as_all;
+  DeploymentOptions other;
+  other.data_dir = directory_ / "shard-1";
+  other.shards = kShards;
+  other.hosted.emplace().number = 1;
+  other.hosted->identity = shards_[0]->identity() + 1;
+  EXPECT_EQ(LocalDeployment::Open(std::move(other)).status().code(), absl::StatusCode::kFailedPrecondition);
+}
+
+}  // namespace
+}  // namespace mneme
