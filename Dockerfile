@@ -27,6 +27,10 @@ EXPOSE 7700 7701
 STOPSIGNAL SIGTERM
 HEALTHCHECK --interval=10s --timeout=3s --start-period=60s --retries=3 \
   CMD ["mneme", "--server", "127.0.0.1:7700", "health"]
-ENTRYPOINT ["mneme-server", "--data-dir", "/data"]
-# Inside the container; what is published, and to whom, is decided where it is run.
-CMD ["--listen", "0.0.0.0:7700", "--admin-listen", "0.0.0.0:7701", "--insecure-listen"]
+# Of every role; MNEME_ROLE and the others say which (docs/operations.md, "Flags"). Inside the container all addresses
+# are its own; what is published, and to whom, is decided where it is run.
+ENV MNEME_DATA_DIR=/data \
+    MNEME_LISTEN=0.0.0.0:7700 \
+    MNEME_ADMIN_LISTEN=0.0.0.0:7701 \
+    MNEME_INSECURE_LISTEN=true
+ENTRYPOINT ["mneme-server"]

@@ -3,6 +3,7 @@
 MNEME_BIN_DIR    where mneme-server and mneme are (default: build/release/bin)
 MNEME_TEST_FULL  1: the big sizes
 MNEME_TEST_SEED  repeats a run; the seed of each run is printed
+MNEME_TEST_CLUSTER  1: what a test serves is a front end over shards of their own processes
 MNEME_SHARED_DATA  where knnlm_wiki is (default: shared/data beside the repository)
 """
 
@@ -19,6 +20,7 @@ import sys
 import tempfile
 import time
 import unittest
+import urllib.request
 from typing import Any, Iterator, Optional
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
@@ -33,6 +35,7 @@ import mneme  # noqa: E402
 import numpy as np  # noqa: E402
 
 BIN = pathlib.Path(os.environ.get("MNEME_BIN_DIR") or ROOT / "build" / "release" / "bin")
+CLUSTER = os.environ.get("MNEME_TEST_CLUSTER") == "1"
 FULL = os.environ.get("MNEME_TEST_FULL") == "1"
 SEED = int(os.environ.get("MNEME_TEST_SEED") or time.time_ns() % 1_000_000)
 SHARED = pathlib.Path(os.environ.get("MNEME_SHARED_DATA") or ROOT.parent / "shared" / "data")
@@ -65,6 +68,11 @@ class Server:
         return self._process.pid
 
     def start(self) -> None:
+        self._launch()
+        self._await_answer()
+
+    def _launch(self) -> None:
+        """Starts the process, and waits until it says which port it has."""
         port_file = self.data_dir.parent / (self.data_dir.name + ".port")
         port_file.unlink(missing_ok=True)
         command = [
@@ -77,6 +85,8 @@ class Server:
             str(port_file),
             "--admin-listen",
             "127.0.0.1:0",
+            "--admin-port-file",
+            str(self._admin_port_file),
             *self.flags,
         ]
         with open(self.log, "ab") as log:
@@ -87,9 +97,13 @@ class Server:
                 raise ServerDied(f"mneme-server exited with {self._process.returncode}:\n{self.tail_of_log()}")
             with contextlib.suppress(OSError, ValueError):
                 self.address = f"127.0.0.1:{int(port_file.read_text())}"
-                break
+                return
             time.sleep(0.005)
+        raise ServerDied(f"mneme-server did not come up:\n{self.tail_of_log()}")
+
+    def _await_answer(self) -> None:
         self._client = mneme.connect(self.address, timeout=600)
+        end = time.monotonic() + START_SECONDS
         while time.monotonic() < end:
             with contextlib.suppress(mneme.Unavailable, mneme.DeadlineExceeded):
                 self._client.ping(timeout=5)
@@ -101,6 +115,17 @@ class Server:
     def client(self) -> mneme.Client:
         assert self._client is not None
         return self._client
+
+    @property
+    def _admin_port_file(self) -> pathlib.Path:
+        return self.data_dir.parent / (self.data_dir.name + ".admin")
+
+    def metrics(self) -> dict[str, float]:
+        """What /metrics says, by name with labels."""
+        address = f"http://127.0.0.1:{self._admin_port_file.read_text().strip()}/metrics"
+        with urllib.request.urlopen(address, timeout=10) as page:
+            lines = page.read().decode().splitlines()
+        return {name: float(value) for name, value in (line.rsplit(" ", 1) for line in lines if line[:1] != "#")}
 
     def stop(self, timeout: float = 60.0) -> int:
         """SIGTERM, and the exit code."""
@@ -145,6 +170,15 @@ class Server:
             raise AssertionError(f"mneme-server outlived {how.name} by {timeout} s:\n{self.tail_of_log()}") from None
 
 
+def start_server(data_dir: pathlib.Path, *flags: str) -> Server:
+    """One process, or with MNEME_TEST_CLUSTER=1 a front end over a process for each shard, which answers the same."""
+    if not CLUSTER:
+        return Server(data_dir, *flags)
+    import cluster
+
+    return cluster.ClusterServer(data_dir, *flags)
+
+
 class ServerDied(AssertionError):
     """The server ended by itself."""
 
@@ -158,7 +192,7 @@ class SystemTest(unittest.TestCase):
         self.random = np.random.default_rng(SEED)
 
     def serve(self, name: str = "data", *flags: str) -> Server:
-        server = Server(self.scratch / name, *flags)
+        server = start_server(self.scratch / name, *flags)
         self.addCleanup(server.kill)
         return server
 
@@ -176,7 +210,7 @@ class SharedServerTest(SystemTest):
     @classmethod
     def setUpClass(cls) -> None:
         cls.folder = tempfile.TemporaryDirectory(prefix="mneme-system-")
-        cls.server = Server(pathlib.Path(cls.folder.name) / "data", *cls.FLAGS)
+        cls.server = start_server(pathlib.Path(cls.folder.name) / "data", *cls.FLAGS)
 
     @classmethod
     def tearDownClass(cls) -> None:

@@ -197,7 +197,8 @@ class ReadOuts(harness.SystemTest):
             whole = memory.match(other, csls_k=5)
             self.assertEqual(whole.rows_read, live.sum() + 200)
             some = memory.match(other, csls_k=5, source_ids=[150, 3, 999])
-            self.assertEqual((some.rows_read, some.source_ids.tolist()), (0, [3, 150]))
+            known = whole.rows_read if harness.CLUSTER else 0  # a front end keeps no matches
+            self.assertEqual((some.rows_read, some.source_ids.tolist()), (known, [3, 150]))
             np.testing.assert_array_equal(
                 some.target_ids[some.best_targets], whole.target_ids[whole.best_targets[[3, 150]]]
             )

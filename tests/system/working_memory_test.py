@@ -3,7 +3,6 @@ and a failed operation do. Goldens of the papers' states."""
 
 import threading
 import time
-import urllib.request
 
 import harness
 import mneme
@@ -106,14 +105,12 @@ class WorkingMemory(harness.SystemTest):
     def test_what_expired_goes_by_itself_after_a_crash_too(self):
         for shards in (1, 4):
             with self.subTest(shards=shards):
-                port = self.scratch / f"admin{shards}.port"
-                flags = ("--shards", str(shards), "--admin-port-file", str(port))
-                server = self.serve(f"expiry{shards}", *flags)
+                server = self.serve(f"expiry{shards}", "--shards", str(shards))
                 memory = server.client.create_memory("wm", 2)
                 # The first look at a shard removes at once what is past, those after it ten seconds later.
                 past = int(time.time() * 1000) - 20_000
                 memory.apply([working.put(f"first{i}", "x", b"1") for i in range(40)], session_expiry_ms=past)
-                self.await_expired(port, (40, 0))
+                self.await_expired(server, (40, 0))
                 soon = int(time.time() * 1000)
                 memory.apply([working.put(f"goes{i}", "x", b"1") for i in range(200)], session_expiry_ms=soon)
                 memory.apply([working.put(f"stays{i}", "x", b"1") for i in range(20)])
@@ -123,7 +120,7 @@ class WorkingMemory(harness.SystemTest):
                 self.assertEqual(next(memory.sessions("stays7")).states, 2)
                 server.kill()
                 server.start()
-                self.await_expired(port, (200, 1))
+                self.await_expired(server, (200, 1))
                 memory = server.client.memory("wm")
                 self.assertEqual(sum(1 for _ in memory.sessions()), 20)
                 self.assertEqual(next(memory.sessions("stays7")).states, 1)
@@ -131,19 +128,17 @@ class WorkingMemory(harness.SystemTest):
                 self.assertEqual(memory.session("stays7").put("y", b"2").version, 1)
                 server.kill()
 
-    def await_expired(self, port, wanted):
+    def await_expired(self, server, wanted):
         end = time.monotonic() + 60
-        while (gone := self.expired(port)) != wanted:
+        while (gone := self.expired(server)) != wanted:
             self.assertLess(time.monotonic(), end, gone)
             time.sleep(0.05)
 
     @staticmethod
-    def expired(port):
+    def expired(server):
         """(sessions, states) that the server removed since it started."""
-        address = f"http://127.0.0.1:{port.read_text().strip()}/metrics"
-        with urllib.request.urlopen(address, timeout=10) as answer:
-            metrics = dict(line.rsplit(" ", 1) for line in answer.read().decode().splitlines() if line[:1] != "#")
-        return tuple(int(float(metrics[f"mneme_expired_{what}_total"])) for what in ("sessions", "states"))
+        metrics = server.metrics()
+        return tuple(int(metrics[f"mneme_expired_{what}_total"]) for what in ("sessions", "states"))
 
     def near(self, got, want):
         self.assertLess(float(np.abs(np.asarray(got, np.float64) - np.asarray(want)).max()), 1e-6)

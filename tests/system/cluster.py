@@ -1,0 +1,139 @@
+"""A deployment of several processes: shards, each with a directory of its own, and front ends that keep nothing."""
+
+from __future__ import annotations
+
+import pathlib
+import socket
+from typing import Any, Optional
+
+import harness
+import mneme
+
+
+def free_ports(count: int) -> list[int]:
+    """Ports that nobody has now."""
+    sockets = [socket.socket() for _ in range(count)]
+    for each in sockets:
+        each.bind(("127.0.0.1", 0))
+    ports = [each.getsockname()[1] for each in sockets]
+    for each in sockets:
+        each.close()
+    return ports
+
+
+class ShardProcess(harness.Server):
+    """One shard. Clients have nothing to ask of it."""
+
+    def __init__(self, data_dir: pathlib.Path, number: int, addresses: list[str], *flags: str) -> None:
+        self.number, self.addresses = number, addresses
+        super().__init__(
+            data_dir,
+            *("--role", "shard", "--shard-number", str(number), "--shard-addresses", ",".join(addresses), *flags),
+        )
+
+    def start(self) -> None:
+        self.listen = self.addresses[self.number]
+        self._launch()
+
+
+class Cluster:
+    """`shards` shard processes and `front_ends` front ends, under one directory."""
+
+    def __init__(self, folder: pathlib.Path, shards: int = 2, front_ends: int = 1, *flags: str) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        addresses = [f"127.0.0.1:{port}" for port in free_ports(shards)]
+        self.addresses = addresses
+        self.shards: list[ShardProcess] = []
+        self.front_ends: list[harness.Server] = []
+        try:
+            for number in range(shards):
+                self.shards.append(ShardProcess(folder / f"shard-{number}", number, addresses, *flags))
+            for number in range(front_ends):
+                self.front_ends.append(self.front_end(folder / f"front-{number}"))
+        except BaseException:
+            self.kill()
+            raise
+
+    def front_end(self, data_dir: pathlib.Path) -> harness.Server:
+        return harness.Server(data_dir, "--role", "frontend", "--shard-addresses", ",".join(self.addresses))
+
+    @property
+    def client(self) -> mneme.Client:
+        return self.front_ends[0].client
+
+    def kill(self) -> None:
+        for process in (*self.front_ends, *self.shards):
+            process.kill()
+
+
+class ClusterServer(harness.Server):
+    """A front end with its shards, which looks like one server: as many shards as its flags say, two unless they do."""
+
+    def __init__(self, data_dir: pathlib.Path, *flags: str) -> None:
+        self.shard_flags = list(flags)
+        count = 2
+        if "--shards" in self.shard_flags:
+            at = self.shard_flags.index("--shards")
+            count = int(self.shard_flags[at + 1])
+            del self.shard_flags[at : at + 2]
+        self.addresses = [f"127.0.0.1:{port}" for port in free_ports(count)]
+        self.shards: list[Optional[ShardProcess]] = [None] * count
+        data_dir.mkdir(parents=True, exist_ok=True)
+        super().__init__(data_dir, "--role", "frontend", "--shard-addresses", ",".join(self.addresses))
+
+    def start(self) -> None:
+        for number, shard in enumerate(self.shards):
+            if shard is None:
+                folder = self.data_dir / f"shard-{number}"
+                self.shards[number] = ShardProcess(folder, number, self.addresses, *self.shard_flags)
+            elif not shard.alive():
+                shard.start()
+        super().start()
+
+    def metrics(self) -> dict[str, float]:
+        """The sums of the shards, which tell what they have."""
+        sums: dict[str, float] = {}
+        for shard in self.shards:
+            assert shard is not None
+            for name, value in shard.metrics().items():
+                sums[name] = sums.get(name, 0.0) + value
+        return sums
+
+    def stop(self, timeout: float = 60.0) -> int:
+        code = super().stop(timeout)
+        for shard in self.shards:
+            if shard is not None and shard.alive():
+                code = code or shard.stop(timeout)
+        return code
+
+    def kill(self) -> None:
+        super().kill()
+        for shard in self.shards:
+            if shard is not None:
+                shard.kill()
+
+
+class ClusterTest(harness.SystemTest):
+    def start_cluster(self, shards: int = 2, front_ends: int = 1, *flags: str, name: str = "cluster") -> Cluster:
+        cluster = Cluster(self.scratch / name, shards, front_ends, *flags)
+        self.addCleanup(cluster.kill)
+        return cluster
+
+
+def plain(value: Any, ignored: frozenset[str] = frozenset()) -> Any:
+    """An answer as something that can be compared to the byte; fields of these names are left out."""
+    if hasattr(value, "__dataclass_fields__"):
+        return {
+            name: plain(getattr(value, name), ignored) for name in value.__dataclass_fields__ if name not in ignored
+        }
+    if hasattr(value, "tobytes"):
+        return (str(value.dtype), tuple(value.shape), value.tobytes())
+    if hasattr(value, "SerializeToString"):
+        return value.SerializeToString(deterministic=True)
+    if isinstance(value, dict):
+        return {name: plain(each, ignored) for name, each in value.items() if name not in ignored}
+    if isinstance(value, (list, tuple)):
+        return [plain(each, ignored) for each in value]
+    if value is None or isinstance(value, (bool, int, float, str, bytes)):
+        return value
+    return {name: plain(each, ignored) for name, each in vars(value).items() if name not in ignored}

@@ -1,0 +1,140 @@
+"""The processes of deploy/compose.yaml, started from its environment variables and those of the Dockerfile, so that
+neither can rot: no flag is given, and what a container gets from its network and volumes is all that is put in."""
+
+from __future__ import annotations
+
+import os
+import pathlib
+import re
+import subprocess
+import time
+import urllib.request
+
+import cluster
+import harness
+import mneme
+import numpy as np
+import yaml
+
+COMPOSE = harness.ROOT / "deploy" / "compose.yaml"
+DOCKERFILE = harness.ROOT / "Dockerfile"
+
+
+def image_environment() -> dict[str, str]:
+    """What ENV of the image says."""
+    text = DOCKERFILE.read_text().replace("\\\n", " ")
+    return dict(re.findall(r"(MNEME_\w+)=(\S+)", "\n".join(re.findall(r"^ENV (.*)$", text, re.M))))
+
+
+class Container:
+    """What a container would be: its own directory, ports and names of the others."""
+
+    def __init__(self, name: str, service: dict, scratch: pathlib.Path, ports: tuple[int, int]) -> None:
+        self.name, self.service = name, service
+        self.address, self.admin = (f"127.0.0.1:{port}" for port in ports)
+        self.data = scratch / name
+        self.log = scratch / f"{name}.log"
+        self.process: subprocess.Popen | None = None
+
+    def environment(self, others: dict[str, str]) -> dict[str, str]:
+        given = {**image_environment(), **self.service["environment"]}
+        given["MNEME_LISTEN"] = given["MNEME_LISTEN"].replace("0.0.0.0:7700", self.address)
+        given["MNEME_ADMIN_LISTEN"] = given["MNEME_ADMIN_LISTEN"].replace("0.0.0.0:7701", self.admin)
+        given["MNEME_DATA_DIR"] = given["MNEME_DATA_DIR"].replace("/data", str(self.data))
+        for name, address in others.items():
+            given["MNEME_SHARD_ADDRESSES"] = given["MNEME_SHARD_ADDRESSES"].replace(f"{name}:7700", address)
+        return given
+
+    def start(self, others: dict[str, str]) -> None:
+        environment = {**os.environ, **self.environment(others)}
+        with open(self.log, "ab") as log:
+            self.process = subprocess.Popen([harness.BIN / "mneme-server"], env=environment, stdout=log, stderr=log)
+
+    def kill(self) -> None:
+        if self.process is not None:
+            self.process.kill()
+            self.process.wait(30)
+
+    def healthy(self) -> bool:
+        """By the command of the health check."""
+        command = [each.replace("127.0.0.1:7700", self.address) for each in self.service["healthcheck"]["test"][1:]]
+        command[0] = str(harness.BIN / command[0])
+        return subprocess.run(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL).returncode == 0
+
+
+class Compose(harness.SystemTest):
+    def setUp(self) -> None:
+        super().setUp()
+        services = yaml.safe_load(COMPOSE.read_text())["services"]
+        ports = iter(cluster.free_ports(2 * len(services)))
+        self.containers = {
+            name: Container(name, service, self.scratch, (next(ports), next(ports)))
+            for name, service in services.items()
+        }
+        self.addresses = {name: each.address for name, each in self.containers.items()}
+        for each in self.containers.values():
+            self.addCleanup(each.kill)
+
+    def start(self, *names: str) -> None:
+        for name in names:
+            self.containers[name].start(self.addresses)
+
+    def await_health(self, *names: str) -> None:
+        end = time.monotonic() + harness.START_SECONDS
+        for name in names:
+            while not self.containers[name].healthy():
+                self.assertLess(time.monotonic(), end, f"{name}: {self.containers[name].log.read_text()[-3000:]}")
+                time.sleep(0.1)
+
+    def client(self, name: str) -> mneme.Client:
+        client = mneme.connect(self.addresses[name], timeout=60)
+        self.addCleanup(client.close)
+        return client
+
+    def metrics(self, name: str) -> str:
+        with urllib.request.urlopen(f"http://{self.containers[name].admin}/metrics", timeout=10) as page:
+            return page.read().decode()
+
+    def test_its_processes_are_one_memory_through_either_front_end(self) -> None:
+        names = list(self.containers)
+        self.assertEqual(names, ["shard-0", "shard-1", "front-end-0", "front-end-1"])
+        # In the order in which nothing is ready: front ends and the second shard wait for the first.
+        self.start("front-end-1", "front-end-0", "shard-1")
+        time.sleep(0.5)
+        self.assertFalse(any(self.containers[name].healthy() for name in names))
+        self.start("shard-0")
+        self.await_health(*names)
+
+        first, second = self.client("front-end-0"), self.client("front-end-1")
+        first.create_memory("wiki", 8, vocab_size=100)
+        keys = self.random.normal(size=(500, 8)).astype(np.float32)
+        version = second.memory("wiki").insert(keys, np.arange(500) % 100, ids=np.arange(500)).version
+        found = first.memory("wiki").query(keys[:20], 1, exact=True, version=version)
+        self.assertEqual(found.ids.tolist(), list(range(20)))
+        self.assertEqual(first.statistics().shards, 2)
+
+        # Each role tells what it has.
+        for name in ("shard-0", "shard-1"):
+            entries = float(re.search(r"^mneme_entries (\S+)$", self.metrics(name), re.M)[1])
+            self.assertGreater(entries, 100)
+        self.assertIn("grpc_server_handled_total", self.metrics("front-end-0"))
+        self.assertNotIn("mneme_entries ", self.metrics("front-end-0"))
+        self.assertFalse(self.containers["front-end-0"].data.exists(), "a front end keeps nothing")
+
+        # `restart: unless-stopped` after a crash of each.
+        for name in names:
+            self.containers[name].kill()
+            self.start(name)
+            self.await_health(name)
+        self.assertEqual(self.client("front-end-1").memory("wiki").count(), 500)
+
+    def test_volumes_limits_and_health_checks_are_there(self) -> None:
+        for name, each in self.containers.items():
+            role = each.service["environment"]["MNEME_ROLE"]
+            self.assertEqual("volumes" in each.service, role == "shard", name)
+            for key in ("healthcheck", "mem_limit", "cpus", "restart", "read_only"):
+                self.assertIn(key, each.service, name)
+
+
+if __name__ == "__main__":
+    harness.main()
