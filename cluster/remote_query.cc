@@ -90,8 +90,7 @@ class RemoteQuery : public std::enable_shared_from_this<RemoteQuery> {
       QueryOutcome& outcome = outcomes[i];
       RETURN_IF_ERROR(Unflat((*answers)[i], outcome));
       std::string().swap((*answers)[i]);
-      RETURN_IF_ERROR(CheckWhole(outcome.neighbours));
-      if (outcome.neighbours.queries() != command_.count) return absl::DataLossError("a shard's answer is not whole");
+      RETURN_IF_ERROR(CheckAnswer(outcome.neighbours));
       outcome_.statistics.Add(outcome.statistics);
       outcome_.version.parts.insert(outcome_.version.parts.end(), outcome.version.parts.begin(),
                                     outcome.version.parts.end());
@@ -105,6 +104,13 @@ class RemoteQuery : public std::enable_shared_from_this<RemoteQuery> {
     outcome_.coverage.shards_total = static_cast<uint32_t>(owners_.size());
     outcome_.coverage.shards_answered = outcome_.coverage.shards_total;
     return AskForCandidates();
+  }
+
+  absl::Status CheckAnswer(const NeighbourColumns& answer) const {
+    RETURN_IF_ERROR(CheckWhole(answer));
+    const size_t attributes = command_.with_attributes ? answer.size() : 0;
+    if (answer.queries() == command_.count && answer.labels.size() == attributes) return absl::OkStatus();
+    return absl::DataLossError("a shard's answer is not whole");
   }
 
   // Shards bound what each gathers for a search for every entry; this is the bound of all of them together.
@@ -159,8 +165,7 @@ class RemoteQuery : public std::enable_shared_from_this<RemoteQuery> {
     std::vector<NeighbourColumns> scored;
     for (const std::string& answer : *answers) {
       RETURN_IF_ERROR(Unflat(answer, scored.emplace_back()));
-      RETURN_IF_ERROR(CheckWhole(scored.back()));
-      if (scored.back().queries() != command_.count) return absl::DataLossError("a shard's answer is not whole");
+      RETURN_IF_ERROR(CheckAnswer(scored.back()));
     }
     return scored;
   }

@@ -6,6 +6,8 @@
 #include <random>
 #include <utility>
 
+#include "absl/strings/str_cat.h"
+#include "common/error_reason.h"
 #include "common/status_macros.h"
 #include "engine/log_record.h"
 
@@ -46,6 +48,7 @@ class AppendCall final : public grpc::ClientReadReactor<AppendAnswer> {
 
   void OnDone(const grpc::Status& status) override {
     Go(status.ok());
+    port_->Forget(request_.record().size());
     ticket_.done(Result(status));
     delete this;
   }
@@ -97,6 +100,7 @@ absl::Status RemoteShardPort::Submit(WriteOperation operation) {
   AppendRequest request;
   *request.mutable_target() = channel_->target();
   ASSIGN_OR_RETURN(*request.mutable_record(), EncodeLogRecord(operation));
+  RETURN_IF_ERROR(Admit(request.record().size()));
   request.set_durability(static_cast<uint32_t>(ticket->durability));
   request.set_tell_visible(ticket->visible != nullptr);
   auto* const call = new AppendCall(this, std::move(request), std::move(*ticket));
@@ -110,6 +114,23 @@ absl::Status RemoteShardPort::Submit(WriteOperation operation) {
   }
   call->Start();
   return absl::OkStatus();
+}
+
+absl::Status RemoteShardPort::Admit(uint64_t bytes) {
+  MutexLock lock(&mutex_);
+  if (bytes_ + bytes > most_bytes_) {
+    return WithReason(absl::ResourceExhaustedError(absl::StrCat(channel_->name(), " has ", bytes_,
+                                                                " bytes of writes to answer; the bound is ",
+                                                                most_bytes_)),
+                      reason::kQueueFull);
+  }
+  bytes_ += bytes;
+  return absl::OkStatus();
+}
+
+void RemoteShardPort::Forget(uint64_t bytes) {
+  MutexLock lock(&mutex_);
+  bytes_ -= bytes;
 }
 
 void RemoteShardPort::Go(bool accepted) {

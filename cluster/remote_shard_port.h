@@ -8,6 +8,7 @@
 
 #include "absl/base/thread_annotations.h"
 #include "cluster/shard_channel.h"
+#include "common/limits.h"
 #include "common/mutex.h"
 #include "engine/shard_port.h"
 
@@ -19,11 +20,14 @@ class AppendCall;
 // submitted: each is sent once the one before it has its place in the shard's order. When one fails, those behind it go
 // as they may. A write that was handed over is told within kWriteSeconds what became of it: after
 // an UNAVAILABLE or a DEADLINE_EXCEEDED it may have been applied, as its request id will tell who asks again.
+// Writes that were not told yet hold at most `most_bytes`; one beyond them is RESOURCE_EXHAUSTED (QUEUE_FULL), so that
+// a shard which is slow or away does not fill the ram of a front end.
 class RemoteShardPort final : public ShardPort {
  public:
   static constexpr int kWriteSeconds = 60;
 
-  explicit RemoteShardPort(const ShardChannel* channel) : channel_(channel) {}
+  explicit RemoteShardPort(const ShardChannel* channel, uint64_t most_bytes = limits::kMaxQueuedWriteBytes)
+      : channel_(channel), most_bytes_(most_bytes) {}
 
   uint32_t number() const override { return channel_->number(); }
   absl::Status Submit(WriteOperation operation) override;
@@ -39,11 +43,15 @@ class RemoteShardPort final : public ShardPort {
 
   // Sends the next, now that one has its place; all that wait, when it has not.
   void Go(bool accepted) ABSL_LOCKS_EXCLUDED(mutex_);
+  absl::Status Admit(uint64_t bytes) ABSL_LOCKS_EXCLUDED(mutex_);
+  void Forget(uint64_t bytes) ABSL_LOCKS_EXCLUDED(mutex_);
 
   const ShardChannel* const channel_;
+  const uint64_t most_bytes_;
   Mutex mutex_;
   bool sending_ ABSL_GUARDED_BY(mutex_) = false;  // one is on its way that has no place yet
   std::deque<AppendCall*> waiting_ ABSL_GUARDED_BY(mutex_);
+  uint64_t bytes_ ABSL_GUARDED_BY(mutex_) = 0;  // of records that were not told yet
 };
 
 }  // namespace mneme

@@ -125,7 +125,8 @@ struct QueryCommand {
   std::vector<EntryId> extra_ids;
   std::vector<uint64_t> extra_sources;  // as long as extra_ids, or empty: any source
   bool with_keys = false;
-  bool with_successors = false;
+  bool with_successors = false;  // with attributes only
+  bool with_attributes = true;   // false: labels, sources and positions of what is found may be left out
   // Bytes that searches for every entry gather, together with those of others of one request; null: with none.
   std::shared_ptr<std::atomic<double>> attended_bytes;
   Version at_least;  // no parts: whatever is there

@@ -40,11 +40,12 @@ absl::Status CheckWhole(const EntryColumns& entries) {
 absl::Status CheckWhole(const NeighbourColumns& neighbours) {
   const size_t count = neighbours.size();
   const std::vector<size_t>& offsets = neighbours.offsets;
+  const size_t attributes = neighbours.labels.empty() ? 0 : count;
   const bool whole = !offsets.empty() && offsets.front() == 0 && offsets.back() == count &&
                      std::is_sorted(offsets.begin(), offsets.end()) && neighbours.scores.size() == count &&
                      neighbours.partitions.size() == count && IsWhole(neighbours.values, count) &&
-                     neighbours.weights.size() == count && neighbours.labels.size() == count &&
-                     neighbours.sources.size() == count && neighbours.positions.size() == count &&
+                     neighbours.weights.size() == count && neighbours.labels.size() == attributes &&
+                     neighbours.sources.size() == attributes && neighbours.positions.size() == attributes &&
                      AreKeys(neighbours.keys.size(), count, neighbours.key_bytes);
   return whole ? absl::OkStatus() : Damaged();
 }

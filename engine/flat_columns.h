@@ -90,7 +90,7 @@ void Describe(Codec& codec, T& alias) {
 }
 
 // DATA_LOSS unless every column has its entries, none reaches beyond its bytes, and keys have `key_bytes` each or are
-// absent.
+// absent; attributes of neighbours that were left out (DropAttributes) are absent together.
 absl::Status CheckWhole(const EntryColumns& entries);
 absl::Status CheckWhole(const NeighbourColumns& neighbours);
 

@@ -45,7 +45,7 @@ template <typename Codec, OneOf<QueryCommand> T>
 void Describe(Codec& codec, T& query) {
   codec(query.partitions, query.queries, query.count, query.k, query.exact, query.recall_target, query.probes,
         query.approximate_distances, query.filter, query.exclude_ids, query.exclude_sources, query.with_keys,
-        query.at_least);
+        query.with_attributes, query.at_least);
 }
 
 template <typename Codec, OneOf<QueryOutcome> T>

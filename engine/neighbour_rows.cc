@@ -64,4 +64,10 @@ NeighbourColumns Concatenate(std::vector<NeighbourColumns> parts) {
   return all;
 }
 
+void DropAttributes(NeighbourColumns& neighbours) {
+  neighbours.labels.clear();
+  neighbours.sources.clear();
+  neighbours.positions.clear();
+}
+
 }  // namespace mneme

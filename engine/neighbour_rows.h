@@ -15,6 +15,9 @@ NeighbourColumns NeighboursOf(const NeighbourColumns& all, size_t first, size_t 
 // Joins answers of consecutive queries; at least one.
 NeighbourColumns Concatenate(std::vector<NeighbourColumns> parts);
 
+// Leaves out labels, sources and positions.
+void DropAttributes(NeighbourColumns& neighbours);
+
 }  // namespace mneme
 
 #endif  // MNEME_ENGINE_NEIGHBOUR_ROWS_H_

@@ -64,7 +64,7 @@ absl::StatusOr<SearchResult> ScoreRows(absl::Span<const std::shared_ptr<const In
                                        absl::Span<const RowReference> rows);
 
 // Merges answers of disjoint collections (shards) into the k best per query, in the order of I4; entries with equal
-// (id, partition) are kept once.
+// (id, partition) are kept once. Labels, sources and positions may be absent, from all of them.
 NeighbourColumns MergeNeighbours(absl::Span<const NeighbourColumns* const> parts, uint32_t k);
 
 }  // namespace mneme

@@ -109,6 +109,7 @@ absl::Status HandleCentroidsOfNearest(const CallContext& call, const MemoryHandl
   RETURN_IF_ERROR(ReadCentroids(request.centroids(), memory->spec, *centroids));
   v1::QueryRequest nearest = request;
   nearest.mutable_neighbours()->set_with_keys(true);
+  nearest.mutable_neighbours()->set_with_attributes(true);
   ASSIGN_OR_RETURN(QueryPlan plan, PlanQuery(call.deployment, nearest, call.limits));
   call.deployment.Query(memory, std::move(plan.sources.front().command),
                         [&call, memory, centroids, precision = plan.precision, ids = plan.sequence_ids, response,

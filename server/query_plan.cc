@@ -83,6 +83,7 @@ absl::Status CheckAnswerBytes(const QueryPlan& plan) {
 }
 
 absl::Status ReadReadOut(const v1::QueryRequest& request, QueryPlan& plan) {
+  for (QuerySource& source : plan.sources) source.command.with_attributes = false;
   if (request.has_distribution()) {
     plan.distribution.emplace();
     return ReadDistribution(request.distribution(), plan.sources, *plan.distribution);
@@ -96,8 +97,10 @@ absl::Status ReadReadOut(const v1::QueryRequest& request, QueryPlan& plan) {
     return FieldError("read_out", "is of entries, not of the nearest ones; a stream answers no such query");
   }
   plan.neighbours = request.neighbours();
-  plan.sources.front().command.with_keys = plan.neighbours.with_keys();
-  plan.sources.front().command.with_successors = plan.neighbours.with_successors();
+  QueryCommand& command = plan.sources.front().command;
+  command.with_keys = plan.neighbours.with_keys();
+  command.with_successors = plan.neighbours.with_successors();
+  command.with_attributes = plan.neighbours.with_attributes() || command.with_successors;
   return CheckAnswerBytes(plan);
 }
 

@@ -7,6 +7,7 @@
 
 #include "common/status_macros.h"
 #include "engine/flat_progress.h"
+#include "engine/neighbour_rows.h"
 #include "server/hosted_shard.h"
 
 namespace mneme {
@@ -30,12 +31,15 @@ absl::Status HandleShardQuery(const CallContext& call, const Call& request, Answ
     return absl::InvalidArgumentError("a query holds no keys of its memory");
   }
   command.limits = call.limits;
-  shard.Query(memory, std::move(command), [&call, response, done = std::move(done)](absl::StatusOr<QueryOutcome> got) {
+  auto answer = [&call, response, wanted = command.with_attributes,
+                       done = std::move(done)](absl::StatusOr<QueryOutcome> got) {
     if (!got.ok()) return done(got.status());
     call.front_end.metrics().Searched(got->queue_us, got->search_us);
+    if (!wanted) DropAttributes(got->neighbours);
     response->set_body(Flat(*got));
     done(absl::OkStatus());
-  });
+  };
+  shard.Query(memory, std::move(command), std::move(answer));
   return absl::OkStatus();
 }
 
@@ -57,7 +61,8 @@ absl::Status HandleScore(const CallContext& call, const Call& request, Answer* r
     if (each.query >= command.count) return absl::InvalidArgumentError("an entry is wanted for no row of the query");
   }
   command.limits = call.limits;
-  ASSIGN_OR_RETURN(const NeighbourColumns scored, shard.Score(memory, command, plain, wanted));
+  ASSIGN_OR_RETURN(NeighbourColumns scored, shard.Score(memory, command, plain, wanted));
+  if (!command.with_attributes) DropAttributes(scored);
   response->set_body(Flat(scored));
   return absl::OkStatus();
 }

@@ -59,7 +59,7 @@ absl::StatusOr<uint64_t> RandomDeployment() {
 // What a directory without FORMAT must not hold: the files of a deployment whose FORMAT was lost.
 bool HoldsStores(const std::string& path) {
   std::error_code error;
-    for (const auto& entry : std::filesystem::directory_iterator(path, error)) {
+  for (const auto& entry : std::filesystem::directory_iterator(path, error)) {
     const std::string name = entry.path().filename();
     if (name == "catalogue" || absl::StartsWith(name, "shard-")) return true;
   }

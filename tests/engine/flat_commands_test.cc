@@ -5,6 +5,7 @@
 #include <gtest/gtest.h>
 
 #include "engine/flat_catalogue.h"
+#include "engine/neighbour_rows.h"
 #include "tests/common/hex.h"
 #include "tests/engine/deployment_fixture.h"
 
@@ -57,6 +58,7 @@ TEST(FlatCommandsTest, AQuery) {
   query.filter.labels = {-1, 5};
   query.filter.stamp_ms = 1000;
   query.exclude_ids = {3, 4};
+  query.with_attributes = false;
   query.at_least = {7, {{1, 99}}};
   QueryCommand read;
   ASSERT_TRUE(Unflat(Flat(query), read).ok());
@@ -64,6 +66,7 @@ TEST(FlatCommandsTest, AQuery) {
   EXPECT_EQ(read.queries.view(), "12345678");
   EXPECT_EQ(read.filter.labels, query.filter.labels);
   EXPECT_FALSE(read.filter.ids.has_value());
+  EXPECT_FALSE(read.with_attributes);
   EXPECT_EQ(read.at_least.parts.front().sequence, 99U);
 }
 
@@ -78,6 +81,18 @@ TEST(FlatCommandsTest, WhatAQueryFound) {
   EXPECT_TRUE(CheckWhole(read.neighbours).ok());
   EXPECT_EQ(read.neighbours.values.At(2), "ccc");
   EXPECT_FALSE(read.statistics.exact);
+}
+
+TEST(FlatCommandsTest, AttributesAreLeftOutTogether) {
+  QueryOutcome outcome;
+  outcome.neighbours = Neighbours();
+  const size_t bytes = Flat(outcome).size();
+  DropAttributes(outcome.neighbours);
+  EXPECT_EQ(Flat(outcome).size(), bytes - 3 * 3 * sizeof(uint64_t));
+  const QueryOutcome read = Through(outcome);
+  EXPECT_TRUE(CheckWhole(read.neighbours).ok());
+  EXPECT_EQ(read.neighbours.size(), 3U);
+  EXPECT_TRUE(read.neighbours.labels.empty());
 }
 
 TEST(FlatCommandsTest, NeighboursThatDoNotFitTogetherAreRefused) {
@@ -95,6 +110,8 @@ TEST(FlatCommandsTest, NeighboursThatDoNotFitTogetherAreRefused) {
   EXPECT_TRUE(refuses([](auto& n) { n.values.offsets.back() = 99; }));
   EXPECT_TRUE(refuses([](auto& n) { n.values.width = 4; }));
   EXPECT_TRUE(refuses([](auto& n) { n.labels.push_back(0); }));
+  EXPECT_TRUE(refuses([](auto& n) { n.labels.clear(); }));
+  EXPECT_TRUE(refuses([](auto& n) { n.sources.clear(); }));
   EXPECT_TRUE(refuses([](auto& n) { n.keys.pop_back(); }));
   EXPECT_TRUE(refuses([](auto& n) { n.key_bytes = 0; }));
 }

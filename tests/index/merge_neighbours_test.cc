@@ -80,6 +80,28 @@ TEST(MergeNeighbours, EqualsSortingEverythingAndKeepsEqualEntriesOnce) {
   }
 }
 
+TEST(MergeNeighbours, AttributesThatAreAbsentStayAbsent) {
+  std::vector<NeighbourColumns> parts(3);  // the last finds nothing
+  for (EntryId id = 0; id < 6; ++id) {
+    SetShape(4, parts[id % 2]);
+    Append({-static_cast<double>(id), id, 0}, parts[id % 2]);
+  }
+  for (NeighbourColumns& part : parts) {
+    part.labels.clear();
+    part.sources.clear();
+    part.positions.clear();
+    part.offsets.push_back(part.ids.size());
+  }
+  const std::vector<const NeighbourColumns*> pointers = {&parts[0], &parts[1], &parts[2]};
+  const NeighbourColumns merged = MergeNeighbours(pointers, 5);
+  EXPECT_EQ(merged.ids, (std::vector<EntryId>{0, 1, 2, 3, 4}));
+  EXPECT_EQ(merged.weights, (std::vector<float>{0, 1, 2, 3, 4}));
+  EXPECT_EQ(merged.values.At(3), "dddd");
+  EXPECT_TRUE(merged.labels.empty());
+  EXPECT_TRUE(merged.sources.empty());
+  EXPECT_TRUE(merged.positions.empty());
+}
+
 TEST(MergeNeighbours, OfNothingIsNothing) { EXPECT_EQ(MergeNeighbours({}, 5).queries(), 0U); }
 
 }  // namespace

@@ -111,6 +111,8 @@ class Workload:
         for k in (0, 10):
             got = memory.query(queries, k, exact=True, extra=(offsets, extra, extra // 100), with_attributes=True)
             self.keep(f"extra candidates, k {k}", got)
+            got = memory.query(queries, k, exact=True, extra=(offsets, extra, extra // 100))
+            self.keep(f"extra candidates without attributes, k {k}", got)
         self.keep(
             "distribution",
             memory.distribution(queries, 256, [1.0, 10.0], ks=[16, 256], features=True, top_m=50, exact=True),
@@ -124,6 +126,7 @@ class Workload:
         for name, given in (("all", {}), ("some", {"labels": [-3, 0, 99]}), ("filter", {"filter": few})):
             self.sums[f"centroids, {name}"] = memory.centroids(**given)
             self.sums[f"means, {name}"] = memory.centroids(mean=True, **given)
+        self.sums["centroids, nearest"] = memory.centroids(nearest=(queries, 30))
         self.refused("a match by distances", lambda: memory.match(source_partitions=42, csls_k=5))
         self.keep("get", memory.get([7, 20_000, 1, 505, 300], with_keys=True, allow_missing=True, version=version))
         self.refused("get of what is not there", lambda: memory.get([1, 505]))
