@@ -27,9 +27,10 @@ MemoryRecord Record(MemoryNumber number, const std::string& name) {
 
 class CatalogueFeedTest : public ::testing::Test {
  protected:
-  void Start(std::chrono::milliseconds lease = std::chrono::milliseconds(300), bool fresh = true) {
-    feed_ = std::make_unique<CatalogueFeed>(
-        &names_, CatalogueFeedOptions{.lease = lease, .poll = std::chrono::milliseconds(60), .fresh = fresh});
+  void Start(std::chrono::milliseconds lease = std::chrono::milliseconds(300), bool fresh = true,
+             std::chrono::milliseconds poll = std::chrono::milliseconds(60)) {
+    feed_ = std::make_unique<CatalogueFeed>(&names_,
+                                            CatalogueFeedOptions{.lease = lease, .poll = poll, .fresh = fresh});
   }
   void Create(MemoryNumber number, const std::string& name) {
     CatalogueChanges changes;
@@ -92,7 +93,7 @@ TEST_F(CatalogueFeedTest, LaterOnlyWhatChanged) {
 }
 
 TEST_F(CatalogueFeedTest, AChangeAnswersWhoWaits) {
-  Start(std::chrono::seconds(30));
+  Start(std::chrono::minutes(5), /*fresh=*/true, /*poll=*/std::chrono::minutes(2));
   const auto first = Watch("front", {});
   std::thread creator([&] {
     Create(1, "a");
