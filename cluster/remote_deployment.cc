@@ -5,7 +5,6 @@
 #include <future>
 #include <optional>
 #include <thread>
-#include <tuple>
 
 #include "common/error_reason.h"
 #include "common/status_macros.h"
@@ -172,9 +171,7 @@ absl::StatusOr<MemoryStatistics> RemoteDeployment::Statistics(const MemoryHandle
     RETURN_IF_ERROR(Unflat(answer, part));
     sum.Add(part);
   }
-  MutexLock lock(&state_->benefit_mutex);
-  const auto benefit = state_->benefit.find(memory->number);
-  if (benefit != state_->benefit.end()) std::tie(sum.benefit_tokens, sum.benefit_nats) = benefit->second;
+  state_->benefit.AddTo(sum, memory->number);
   return sum;
 }
 
@@ -198,19 +195,12 @@ DeploymentStatistics RemoteDeployment::Statistics() const {
   }
   sum.memory_count = state_->watch->names().memory_count();
   sum.queued_searches += state_->pool.queued();
-  MutexLock lock(&state_->benefit_mutex);
-  for (const auto& [number, benefit] : state_->benefit) {
-    sum.memories.benefit_tokens += benefit.first;
-    sum.memories.benefit_nats += benefit.second;
-  }
+  state_->benefit.AddTo(sum.memories);
   return sum;
 }
 
 void RemoteDeployment::CountBenefit(const MemoryHandle& memory, uint64_t tokens, double nats) {
-  MutexLock lock(&state_->benefit_mutex);
-  auto& [sum_tokens, sum_nats] = state_->benefit[memory->number];
-  sum_tokens += tokens;
-  sum_nats += nats;
+  state_->benefit.Count(memory->number, tokens, nats);
 }
 
 }  // namespace mneme

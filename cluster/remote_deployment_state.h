@@ -2,7 +2,6 @@
 #ifndef MNEME_CLUSTER_REMOTE_DEPLOYMENT_STATE_H_
 #define MNEME_CLUSTER_REMOTE_DEPLOYMENT_STATE_H_
 
-#include <map>
 #include <memory>
 #include <string>
 #include <utility>
@@ -14,6 +13,7 @@
 #include "cluster/remote_query.h"
 #include "cluster/remote_shard_port.h"
 #include "cluster/shard_fan.h"
+#include "engine/benefit_counts.h"
 #include "engine/search_pool.h"
 #include "engine/write_fanout.h"
 
@@ -53,8 +53,7 @@ struct RemoteDeployment::State {
   SearchPool pool;  // ends before what its steps use
   const RemoteQueryContext query_context{&shards, &pool};
 
-  mutable Mutex benefit_mutex;
-  std::map<MemoryNumber, std::pair<uint64_t, double>> benefit ABSL_GUARDED_BY(benefit_mutex);
+  BenefitCounts benefit;
 };
 
 // Appends a part of a version that was read.

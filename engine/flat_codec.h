@@ -11,6 +11,7 @@
 
 #include <concepts>
 #include <cstdint>
+#include <cstring>
 #include <map>
 #include <memory>
 #include <optional>

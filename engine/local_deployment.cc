@@ -4,7 +4,6 @@
 
 #include <algorithm>
 #include <thread>
-#include <tuple>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -196,10 +195,7 @@ absl::Status LocalDeployment::TakeCatalogue(const CatalogueChanges& changes) {
 }
 
 void LocalDeployment::State::Close(MemoryHandle dropped) {
-  {
-    MutexLock lock(&benefit_mutex);
-    benefit.erase(dropped->number);
-  }
+  benefit.Forget(dropped->number);
   label_sums.Forget(dropped->number);
   matches.Forget(dropped->number);
   for (const auto& shard : shards) (void)shard->Submit(CloseMemoryOperation{dropped->number});
@@ -263,9 +259,7 @@ void LocalDeployment::Delete(MemoryHandle memory, DeleteCommand command,
 absl::StatusOr<MemoryStatistics> LocalDeployment::Statistics(const MemoryHandle& memory) const {
   MemoryStatistics sum;
   for (const auto& shard : state_->shards) sum.Add(shard->Statistics(memory->number));
-  MutexLock lock(&state_->benefit_mutex);
-  const auto benefit = state_->benefit.find(memory->number);
-  if (benefit != state_->benefit.end()) std::tie(sum.benefit_tokens, sum.benefit_nats) = benefit->second;
+  state_->benefit.AddTo(sum, memory->number);
   return sum;
 }
 
@@ -292,19 +286,12 @@ DeploymentStatistics LocalDeployment::Statistics() const {
   sum.label_sum_bytes = state_->label_sums.ram_bytes();
   sum.match_cache_bytes = state_->matches.ram_bytes();
   sum.maintenance_busy = state_->maintenance->busy();
-  MutexLock lock(&state_->benefit_mutex);
-  for (const auto& [number, benefit] : state_->benefit) {
-    sum.memories.benefit_tokens += benefit.first;
-    sum.memories.benefit_nats += benefit.second;
-  }
+  state_->benefit.AddTo(sum.memories);
   return sum;
 }
 
 void LocalDeployment::CountBenefit(const MemoryHandle& memory, uint64_t tokens, double nats) {
-  MutexLock lock(&state_->benefit_mutex);
-  auto& [sum_tokens, sum_nats] = state_->benefit[memory->number];
-  sum_tokens += tokens;
-  sum_nats += nats;
+  state_->benefit.Count(memory->number, tokens, nats);
 }
 
 }  // namespace mneme

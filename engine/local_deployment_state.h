@@ -3,14 +3,12 @@
 #define MNEME_ENGINE_LOCAL_DEPLOYMENT_STATE_H_
 
 #include <atomic>
-#include <map>
 #include <memory>
 #include <optional>
 #include <utility>
 #include <vector>
 
-#include "absl/base/thread_annotations.h"
-#include "common/mutex.h"
+#include "engine/benefit_counts.h"
 #include "engine/catalogue.h"
 #include "engine/label_sum_cache.h"
 #include "engine/leaving_memories.h"
@@ -54,8 +52,7 @@ struct LocalDeployment::State {
   MatchCache matches;
   QueryContext query_context;
 
-  mutable Mutex benefit_mutex;
-  std::map<MemoryNumber, std::pair<uint64_t, double>> benefit ABSL_GUARDED_BY(benefit_mutex);
+  BenefitCounts benefit;
 
   // Set once the shards are open; until then nothing is sealable.
   std::atomic<Maintenance*> sealer{nullptr};
