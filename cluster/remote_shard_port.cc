@@ -76,15 +76,6 @@ class AppendCall final : public grpc::ClientReadReactor<AppendAnswer> {
 
 namespace {
 
-// The ticket of a write of a client; null for what a shard does by itself.
-WriteTicket* TicketOf(WriteOperation& operation) {
-  if (auto* insert = std::get_if<InsertOperation>(&operation)) return &insert->ticket;
-  if (auto* erase = std::get_if<DeleteOperation>(&operation)) return &erase->ticket;
-  if (auto* remember = std::get_if<RememberOperation>(&operation)) return &remember->ticket;
-  if (auto* states = std::get_if<StateOperation>(&operation)) return &states->ticket;
-  return nullptr;
-}
-
 // What a write is given whose client gave no request id: nobody will ask with it but gRPC, which may hand the same
 // record over again.
 RequestIdentity RandomIdentity() {

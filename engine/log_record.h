@@ -42,6 +42,17 @@ struct LogRecord {
   LoggedOperation operation;
 };
 
+// The ticket of a client's write to a shard, in a WriteOperation or a LoggedOperation; null for every other operation.
+template <typename Operation>
+WriteTicket* TicketOf(Operation& operation) {
+  return std::visit(
+      [](auto& each) -> WriteTicket* {
+        if constexpr (requires { each.ticket; }) return &each.ticket;
+        return nullptr;
+      },
+      operation);
+}
+
 // INVALID_ARGUMENT for operations that no client causes: they are a shard's own.
 absl::StatusOr<std::string> EncodeLogRecord(const WriteOperation& operation);
 std::string EncodeLogRecord(const LogRecord& record);

@@ -13,15 +13,6 @@
 namespace mneme {
 namespace {
 
-// The tickets of writes of clients, wherever they lie.
-WriteTicket* TicketOf(LoggedOperation& operation) {
-  if (auto* insert = std::get_if<InsertOperation>(&operation)) return &insert->ticket;
-  if (auto* erase = std::get_if<DeleteOperation>(&operation)) return &erase->ticket;
-  if (auto* remember = std::get_if<RememberOperation>(&operation)) return &remember->ticket;
-  if (auto* states = std::get_if<StateOperation>(&operation)) return &states->ticket;
-  return nullptr;
-}
-
 WriteOperation ToWrite(LoggedOperation operation) {
   if (auto* insert = std::get_if<InsertOperation>(&operation)) return std::move(*insert);
   if (auto* erase = std::get_if<DeleteOperation>(&operation)) return std::move(*erase);
