@@ -54,7 +54,8 @@ double MeasureDrift(const Segment& segment, const Codebook& codebook, const Inde
   for (uint64_t i = 0; i < sampled; ++i) {
     const auto at = segment.PositionOf(segment.end_row() - 1 - i * newest / sampled);
     if (!at.has_value()) continue;  // was dead when the segment was built
-    DecodeVector(spec.key_dtype, segment.All().keys + *at * spec.KeyBytes(), spec.dimension, key.data());
+    const RowBlock rows = segment.All();
+    DecodeVector(spec.key_dtype, rows.Sparse(rows.keys) + *at * spec.KeyBytes(), spec.dimension, key.data());
     sum += SquaredDistance(key, codebook.Centroid(ListOf(segment, *at)), spec.metric == Metric::kCosine);
     ++count;
   }

@@ -4,6 +4,7 @@
 #include <cmath>
 #include <cstring>
 #include <limits>
+#include <optional>
 
 #include "absl/strings/str_cat.h"
 #include "common/limits.h"
@@ -22,9 +23,20 @@ constexpr size_t kPrefetchedRows = 8;
 constexpr size_t kCacheLine = 64;
 // Distances between two questions whether to stop: about a tenth of a millisecond.
 constexpr size_t kPairsBetweenStops = 65'536;
+// Keys between two looks at missing pages: 30 us at the rate of memory, a look a hundredth of it.
+constexpr size_t kBytesBetweenLooks = size_t{1} << 20;
 
 size_t PieceRows(size_t key_bytes) {
   return std::clamp(kPieceBytes / std::max<size_t>(key_bytes, 1), kMinPieceRows, kMaxPieceRows);
+}
+
+// The keys of `rows` rows from `first` on, side by side, cut into pieces.
+std::vector<ByteRange> PiecesFrom(const char* first, size_t rows, size_t piece_rows, size_t key_bytes) {
+  std::vector<ByteRange> pieces;
+  for (size_t row = 0; row < rows; row += piece_rows) {
+    pieces.push_back({first + row * key_bytes, std::min(piece_rows, rows - row) * key_bytes});
+  }
+  return pieces;
 }
 
 std::vector<float> UnitQueries(const SearchRequest& request) {
@@ -54,12 +66,12 @@ bool RowMayAnswer(const SearchRequest& request, const IndexVersion& version, con
 
 BatchScan::BatchScan(const SearchRequest& request, double max_norm)
     : request_(request), shape_{request.spec.metric, request.spec.key_dtype, request.spec.dimension},
-      piece_rows_(PieceRows(request.spec.KeyBytes())), costs_(piece_rows_ * kScanQueries + kScanQueries),
+      piece_rows_(PieceRows(request.spec.KeyBytes())), scorer_(shape_, blocks_, request.stop), costs_(piece_rows_ * kScanQueries + kScanQueries),
       selected_(costs_.size()) {
   if (request.spec.metric == Metric::kCosine) unit_queries_ = UnitQueries(request);
   collectors_.reserve(request.query_count);
   for (size_t q = 0; q < request.query_count; ++q) {
-    collectors_.emplace_back(shape_, request.queries + q * request.spec.dimension, request.k, max_norm, blocks_);
+    collectors_.emplace_back(shape_, request.queries + q * request.spec.dimension, request.k, max_norm, &scorer_);
     if (request.approximate_distances) collectors_.back().RankByCost();
   }
 }
@@ -115,6 +127,7 @@ void BatchScan::ScanPiece(const Piece& piece, absl::Span<const uint32_t> queries
 
 absl::Status BatchScan::AskToStop(size_t pairs) {
   pairs_since_asked_ += pairs;
+  RETURN_IF_ERROR(scorer_.status());
   if (pairs_since_asked_ < kPairsBetweenStops) return absl::OkStatus();
   pairs_since_asked_ = 0;
   return request_.stop ? request_.stop() : absl::OkStatus();
@@ -172,6 +185,11 @@ bool BatchScan::AdmitsAll(const ScanBlock& block) const {
   return request_.filter == nullptr || (block.rows.expiries_ms == nullptr && request_.filter->AcceptsEverything());
 }
 
+bool BatchScan::ReadsAhead() {
+  scorer_.Look();
+  return scorer_.reads_ahead();
+}
+
 void BatchScan::AllowSlack(double slack, double floor) {
   for (CandidateCollector& collector : collectors_) collector.AllowSlack(slack, floor);
 }
@@ -179,11 +197,25 @@ void BatchScan::AllowSlack(double slack, double floor) {
 absl::Status BatchScan::Scan(const IndexVersion& version, const RowBlock& rows, absl::Span<const uint32_t> queries) {
   if (rows.count == 0 || queries.empty()) return absl::OkStatus();
   const uint32_t number = AddBlock(version, rows);
+  const size_t key_bytes = shape_.KeyBytes();
+  const char* const keys = rows.Sparse(rows.keys);
+  std::optional<ReadAhead> ahead;
+  size_t ahead_from = 0;
   for (size_t first = 0; first < rows.count; first += piece_rows_) {
     const size_t count = std::min(piece_rows_, rows.count - first);
     RETURN_IF_ERROR(AskToStop(count * queries.size()));
+    unlooked_bytes_ += count * key_bytes;
+    if (unlooked_bytes_ >= kBytesBetweenLooks) {
+      unlooked_bytes_ = 0;
+      scorer_.Look();
+    }
+    if (!ahead && rows.sparse_map && scorer_.reads_ahead()) {
+      ahead.emplace(PiecesFrom(keys + first * key_bytes, rows.count - first, piece_rows_, key_bytes), false);
+      ahead_from = first;
+    }
+    if (ahead) ahead->Reach((first - ahead_from) / piece_rows_);
     const float* norms = rows.inverse_norms == nullptr ? nullptr : rows.inverse_norms + first;
-    ScanPiece({number, rows.keys + first * shape_.KeyBytes(), norms, first, count, nullptr}, queries);
+    ScanPiece({number, keys + first * key_bytes, norms, first, count, nullptr}, queries);
   }
   rows_scanned_ += rows.count * queries.size();
   return absl::OkStatus();
@@ -197,17 +229,20 @@ uint32_t BatchScan::AddBlock(const IndexVersion& version, const RowBlock& rows) 
 absl::Status BatchScan::ScanRows(absl::Span<const RowPlace> places, absl::Span<const uint32_t> queries) {
   if (places.empty() || queries.empty()) return absl::OkStatus();
   const size_t key_bytes = shape_.KeyBytes();
-  const auto key_of = [&](size_t i) { return blocks_[places[i].block].rows.keys + places[i].position * key_bytes; };
+  const auto key_of = [&](size_t i) { return scorer_.KeyAt(places[i]); };
   const auto prefetch = [&](size_t i) {
     for (size_t line = 0; line < key_bytes; line += kCacheLine) __builtin_prefetch(key_of(i) + line);
   };
   gathered_keys_.Resize(std::min(piece_rows_, places.size()) * key_bytes);
+  std::optional<ReadAhead> ahead;
+  if (scorer_.reads_ahead()) ahead.emplace(scorer_.KeysAt(places), /*read_once=*/true);
   for (size_t first = 0; first < places.size(); first += piece_rows_) {
     const size_t count = std::min(piece_rows_, places.size() - first);
     RETURN_IF_ERROR(AskToStop(count * queries.size()));
     gathered_norms_.clear();
     for (size_t i = 0; i < std::min(count, kPrefetchedRows); ++i) prefetch(first + i);
     for (size_t i = 0; i < count; ++i) {
+      if (ahead) ahead->Reach(first + i);
       if (i + kPrefetchedRows < count) prefetch(first + i + kPrefetchedRows);
       const RowPlace& place = places[first + i];
       std::memcpy(gathered_keys_.data() + i * key_bytes, key_of(first + i), key_bytes);
@@ -226,7 +261,9 @@ absl::Status AppendNeighbours(const std::vector<RankedRow>& ranked, const std::v
   // The columns lie anywhere in the maps of the segments: ask for all rows at once rather than wait for each.
   for (const RankedRow& row : ranked) {
     const RowBlock& rows = blocks[row.block].rows;
-    if (request.spec.value_bytes != 0) __builtin_prefetch(rows.values + row.position * request.spec.value_bytes);
+    if (request.spec.value_bytes != 0) {
+      __builtin_prefetch(rows.Sparse(rows.values) + row.position * request.spec.value_bytes);
+    }
     if (rows.sources != nullptr) __builtin_prefetch(rows.sources + row.position);
     if (rows.positions != nullptr) __builtin_prefetch(rows.positions + row.position);
   }
@@ -250,7 +287,7 @@ absl::Status AppendNeighbours(const std::vector<RankedRow>& ranked, const std::v
     if (rows.labels != nullptr) out.labels[first + i] = rows.labels[row.position];
     if (rows.sources != nullptr) out.sources[first + i] = rows.sources[row.position];
     if (rows.positions != nullptr) out.positions[first + i] = rows.positions[row.position];
-    const std::string_view value = rows.ValueAt(row.position, request.spec.value_bytes);
+    const std::string_view value = rows.Sparse(rows.ValueAt(row.position, request.spec.value_bytes));
     if (request.spec.value_bytes == 0 && out.values.bytes.size() + value.size() > limits::kMaxAttendedBytes) {
       return absl::InvalidArgumentError(absl::StrCat("k: the values of the neighbours take more than ",
                                                      limits::kMaxAttendedBytes,
@@ -258,7 +295,7 @@ absl::Status AppendNeighbours(const std::vector<RankedRow>& ranked, const std::v
     }
     out.values.Append(value);
     if (request.with_keys) {
-      const char* key = rows.keys + row.position * request.spec.KeyBytes();
+      const char* key = rows.Sparse(rows.keys) + row.position * request.spec.KeyBytes();
       out.keys.insert(out.keys.end(), key, key + request.spec.KeyBytes());
     }
   }
@@ -281,6 +318,42 @@ void Reserve(size_t rows, const SearchRequest& request, NeighbourColumns& out) {
 
 }  // namespace
 
+// Gives these queries the exact scores that their order takes.
+absl::Status BatchScan::Rank(absl::Span<CandidateCollector> collectors) {
+  std::vector<KeyScorer::Rows> all(collectors.size());
+  std::vector<double> scores;
+  for (;;) {
+    size_t total = 0;
+    for (size_t i = 0; i < collectors.size(); ++i) {
+      all[i] = {collectors[i].query(), collectors[i].RowsToScore(), nullptr};
+      total += all[i].places.size();
+    }
+    if (total == 0) return scorer_.status();
+    scores.resize(total);
+    double* next = scores.data();
+    for (KeyScorer::Rows& rows : all) {
+      rows.scores = next;
+      next += rows.places.size();
+    }
+    scorer_.Score(all);
+    RETURN_IF_ERROR(scorer_.status());
+    for (size_t i = 0; i < collectors.size(); ++i) collectors[i].TakeScores({all[i].scores, all[i].places.size()});
+  }
+}
+
+// Values are written in the order of the answer, so all of one query are asked for at once.
+void BatchScan::ReadValuesAhead(const std::vector<RankedRow>& ranked) const {
+  std::vector<ByteRange> values;
+  for (const RankedRow& row : ranked) {
+    const RowBlock& rows = blocks_[row.block].rows;
+    if (!rows.sparse_map) continue;
+    const std::string_view value = rows.Sparse(rows.ValueAt(row.position, request_.spec.value_bytes));
+    values.push_back({value.data(), value.size()});
+  }
+  std::sort(values.begin(), values.end(), [](const ByteRange& a, const ByteRange& b) { return a.first < b.first; });
+  if (!values.empty()) ReadAhead(values, /*read_once=*/false).Reach(0);
+}
+
 absl::StatusOr<SearchResult> BatchScan::Finish() {
   SearchResult result;
   result.neighbours.values.width = request_.spec.value_bytes;
@@ -288,9 +361,18 @@ absl::StatusOr<SearchResult> BatchScan::Finish() {
   size_t found = 0;
   for (const CandidateCollector& collector : collectors_) found += std::min<size_t>(collector.offered(), request_.k);
   Reserve(found, request_, result.neighbours);
-  for (CandidateCollector& collector : collectors_) {
-    RETURN_IF_ERROR(AppendNeighbours(collector.Finish(), blocks_, request_, result.neighbours));
-    result.statistics.rows_reranked += collector.reranked();
+  scorer_.Look();
+  for (absl::Span<CandidateCollector> left = absl::MakeSpan(collectors_); !left.empty();) {
+    // One query after another stays in the caches of the processor; all at once read each page once.
+    const absl::Span<CandidateCollector> taken = left.first(scorer_.reads_ahead() ? left.size() : 1);
+    RETURN_IF_ERROR(Rank(taken));
+    for (CandidateCollector& collector : taken) {
+      const std::vector<RankedRow> ranked = collector.Ranked();
+      if (scorer_.reads_ahead()) ReadValuesAhead(ranked);
+      RETURN_IF_ERROR(AppendNeighbours(ranked, blocks_, request_, result.neighbours));
+      result.statistics.rows_reranked += collector.reranked();
+    }
+    left.remove_prefix(taken.size());
   }
   if (!collectors_.empty()) {
     result.statistics.rows_scanned = (rows_scanned_ + collectors_.size() / 2) / collectors_.size();

@@ -11,6 +11,7 @@
 #include "common/aligned_buffer.h"
 #include "index/candidate_collector.h"
 #include "index/codec.h"
+#include "index/key_scorer.h"
 #include "index/search.h"
 
 namespace mneme {
@@ -40,13 +41,15 @@ class BatchScan {
   // Widens what every query keeps: see CandidateCollector::AllowSlack.
   void AllowSlack(double slack, double floor);
   bool used_codes() const { return used_codes_; }
+  // Looks whether pages are missing, so that codes are better asked for ahead.
+  bool ReadsAhead();
 
   // Rows that this query has taken so far; at least min(k, rows that match it among those scanned).
   uint64_t Offered(uint32_t query) const { return collectors_[query].offered(); }
   uint64_t rows_scanned() const { return rows_scanned_; }  // summed over queries
 
-  // Ends the scan: the answer of each query in the order of I4, and the statistics that only the scan knows. Errors as
-  // of AppendNeighbours().
+  // Ends the scan: the answer of each query in the order of I4, and the statistics that only the scan knows. Returns
+  // what the request's `stop` returned when it was not OK; errors as of AppendNeighbours().
   absl::StatusOr<SearchResult> Finish();
 
  private:
@@ -65,12 +68,15 @@ class BatchScan {
   void ScanPiece(const Piece& piece, absl::Span<const uint32_t> queries);
   bool Admits(const ScanBlock& block, size_t position, uint32_t query) const;
   absl::Status AskToStop(size_t pairs);
+  absl::Status Rank(absl::Span<CandidateCollector> collectors);
+  void ReadValuesAhead(const std::vector<RankedRow>& ranked) const;
 
   const SearchRequest& request_;
   const KeyShape shape_;
   size_t piece_rows_;
   std::vector<float> unit_queries_;  // cosine only: what the fast pass compares
   std::vector<ScanBlock> blocks_;
+  KeyScorer scorer_;
   std::vector<CandidateCollector> collectors_;  // one per query
   std::vector<float> costs_;
   std::vector<uint32_t> selected_;
@@ -81,6 +87,7 @@ class BatchScan {
   bool used_codes_ = false;
   uint64_t rows_scanned_ = 0;
   size_t pairs_since_asked_ = 0;
+  size_t unlooked_bytes_ = 0;  // scanned since the last look at missing pages
 };
 
 // True when `version` has the row, alive, and the request's filter and exclusions let it answer `query`.

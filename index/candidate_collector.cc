@@ -20,8 +20,6 @@ constexpr size_t kSlackRoom = 8;
 constexpr size_t kSlackSpare = 1024;
 // Fewer rows are sorted by comparing them.
 constexpr size_t kMinRadixRows = 128;
-// Exact scores of one call, which bounds the arrays on the way.
-constexpr size_t kRerankBatch = 256;
 
 // The least float that is not below `value`.
 float RoundUp(double value) {
@@ -34,8 +32,8 @@ float RoundUp(double value) {
 }  // namespace
 
 CandidateCollector::CandidateCollector(const KeyShape& shape, const float* query, uint32_t k, double max_norm,
-                                       const std::vector<ScanBlock>& blocks)
-    : shape_(shape), query_(query), k_(k), blocks_(blocks), capacity_(2 * size_t{k} + kSpare) {
+                                       KeyScorer* scorer)
+    : shape_(shape), query_(query), k_(k), scorer_(scorer), capacity_(2 * size_t{k} + kSpare) {
   const size_t d = shape.dimension;
   switch (shape.metric) {
     case Metric::kL2:
@@ -127,32 +125,29 @@ void CandidateCollector::Compact() {
   // Unless a quarter of the room is free again, the next compaction would come too soon.
   if (costs_.size() <= capacity_ / 4 * 3) return;
   if (by_cost_) return TakeByCost();
-  Refine(costs_.size());
+  ScoreWaiting();
   KeepBest();
 }
 
-// Scores the first `count` of those that wait.
-void CandidateCollector::Refine(size_t count) {
-  const char* keys[kRerankBatch];
-  double scores[kRerankBatch];
-  for (size_t first = 0; first < count; first += kRerankBatch) {
-    const size_t batch = std::min(kRerankBatch, count - first);
-    for (size_t i = 0; i < batch; ++i) {
-      const RowPlace& place = places_[first + i];
-      keys[i] = blocks_[place.block].rows.keys + place.position * shape_.KeyBytes();
-    }
-    ExactScores(shape_, query_, keys, batch, scores);
-    for (size_t i = 0; i < batch; ++i) {
-      const RowPlace& place = places_[first + i];
-      const ScanBlock& block = blocks_[place.block];
-      unknown_ -= costs_[first + i] == kUnknown ? 1 : 0;
-      ranked_.push_back(
-          {scores[i], block.rows.ids[place.position], block.version->partition, place.block, place.position});
-    }
+void CandidateCollector::ScoreWaiting() {
+  std::vector<double> scores(places_.size());
+  const KeyScorer::Rows rows{query_, places_, scores.data()};
+  scorer_->Score({&rows, 1});
+  TakeScores(scores);
+}
+
+// They are those of the first that wait.
+void CandidateCollector::TakeScores(absl::Span<const double> scores) {
+  for (size_t i = 0; i < scores.size(); ++i) {
+    const RowPlace& place = places_[i];
+    const ScanBlock& block = scorer_->blocks()[place.block];
+    unknown_ -= costs_[i] == kUnknown ? 1 : 0;
+    ranked_.push_back(
+        {scores[i], block.rows.ids[place.position], block.version->partition, place.block, place.position});
   }
-  reranked_ += count;
-  costs_.erase(costs_.begin(), costs_.begin() + static_cast<ptrdiff_t>(count));
-  places_.erase(places_.begin(), places_.begin() + static_cast<ptrdiff_t>(count));
+  reranked_ += scores.size();
+  costs_.erase(costs_.begin(), costs_.begin() + static_cast<ptrdiff_t>(scores.size()));
+  places_.erase(places_.begin(), places_.begin() + static_cast<ptrdiff_t>(scores.size()));
 }
 
 void CandidateCollector::KeepBest() {
@@ -164,11 +159,11 @@ void CandidateCollector::KeepBest() {
 
 void CandidateCollector::TakeByCost() {
   for (size_t i = 0; i < costs_.size(); ++i) {
-    const ScanBlock& block = blocks_[places_[i].block];
+    const ScanBlock& block = scorer_->blocks()[places_[i].block];
     // A squared distance is not below zero, whatever a code says.
     double score = shape_.metric == Metric::kL2 ? -std::max(0.0, double{costs_[i]}) : -double{costs_[i]};
     if (costs_[i] == kUnknown) {
-      const char* key = block.rows.keys + places_[i].position * shape_.KeyBytes();
+      const char* key = scorer_->KeyAt(places_[i]);
       ExactScores(shape_, query_, &key, 1, &score);
     }
     ranked_.push_back(
@@ -183,27 +178,34 @@ void CandidateCollector::TakeByCost() {
   cut_ = std::min(cut_, RoundUp(-ranked_.back().score));
 }
 
-std::vector<RankedRow> CandidateCollector::Finish() {
-  if (costs_.size() > k_) Compact();
-  if (by_cost_) {
-    TakeByCost();
-  } else if (slack_ > 0.0 && costs_.size() > k_) {
-    // The k nearest by cost first: their exact scores lower the cut for the others.
-    const float kth = KthSmallest(costs_.data(), costs_.size(), k_);
-    size_t nearer = 0;
-    for (size_t i = 0; i < costs_.size(); ++i) {
-      if (costs_[i] > kth) continue;
-      std::swap(costs_[i], costs_[nearer]);
-      std::swap(places_[i], places_[nearer]);
-      ++nearer;
-    }
-    Refine(nearer);
-    double farthest = -std::numeric_limits<double>::infinity();
-    for (const RankedRow& row : ranked_) farthest = std::max(farthest, -row.score);
-    LowerCut(farthest);
+// The k nearest by cost; their number.
+size_t CandidateCollector::PutNearestFirst() {
+  const float kth = KthSmallest(costs_.data(), costs_.size(), k_);
+  size_t nearer = 0;
+  for (size_t i = 0; i < costs_.size(); ++i) {
+    if (costs_[i] > kth) continue;
+    std::swap(costs_[i], costs_[nearer]);
+    std::swap(places_[i], places_[nearer]);
+    ++nearer;
+  }
+  return nearer;
+}
+
+absl::Span<const RowPlace> CandidateCollector::RowsToScore() {
+  if (!finishing_) {
+    finishing_ = true;
+    if (costs_.size() > k_) Compact();
+    if (by_cost_) TakeByCost();
+    // The exact scores of the nearest lower the cut for the others.
+    if (slack_ > 0.0 && costs_.size() > k_) return {places_.data(), PutNearestFirst()};
+  } else if (!costs_.empty()) {
+    KeepBest();
     DropBeyondCut();
   }
-  Refine(costs_.size());
+  return places_;
+}
+
+std::vector<RankedRow> CandidateCollector::Ranked() {
   SortRanked(ranked_);
   if (ranked_.size() > k_) ranked_.resize(k_);
   return std::move(ranked_);

@@ -20,23 +20,11 @@
 #include <vector>
 
 #include "absl/types/span.h"
-#include "index/index_version.h"
 #include "index/kernels/exact_distance.h"
-#include "index/row_block.h"
+#include "index/key_scorer.h"
+#include "index/scan_block.h"
 
 namespace mneme {
-
-// A block of one version, numbered by its place in the vector that a search keeps.
-struct ScanBlock {
-  RowBlock rows;
-  const IndexVersion* version = nullptr;
-};
-
-// Where a row stands in the blocks of a search.
-struct RowPlace {
-  uint32_t block;
-  uint32_t position;  // blocks hold fewer than 2^32 rows
-};
 
 // A row with its exact score.
 struct RankedRow {
@@ -53,12 +41,12 @@ struct RankedRow {
   }
 };
 
-// Not thread-safe. `query` and `blocks` must outlive it; blocks may be appended while it lives.
+// Not thread-safe. `query` and `scorer` must outlive it.
 class CandidateCollector {
  public:
   // `query` is the caller's own, `max_norm` bounds the norm of every key that will be offered.
   CandidateCollector(const KeyShape& shape, const float* query, uint32_t k, double max_norm,
-                     const std::vector<ScanBlock>& blocks);
+                     KeyScorer* scorer);
 
   // From now on costs may be those of codes: see Codebook::CodeSlack.
   void AllowSlack(double slack, double floor);
@@ -76,13 +64,20 @@ class CandidateCollector {
 
   uint64_t offered() const { return offered_; }    // rows taken; at least min(k, admitted rows)
   uint64_t reranked() const { return reranked_; }  // exact scores computed
-  // The k best of all rows offered, in the order of I4.
-  std::vector<RankedRow> Finish();
+
+  // Ends in steps, so that the rows of many queries can be read together: while there are rows to score, their scores
+  // are to be taken. More cannot be offered then.
+  absl::Span<const RowPlace> RowsToScore();
+  const float* query() const { return query_; }
+  void TakeScores(absl::Span<const double> scores);
+  // Afterwards: the k best of all rows offered, in the order of I4.
+  std::vector<RankedRow> Ranked();
 
  private:
   void Compact();
   void DropBeyondCut();
-  void Refine(size_t count);
+  void ScoreWaiting();
+  size_t PutNearestFirst();
   void KeepBest();
   void TakeByCost();
   double HighestCost(float cost) const;
@@ -92,7 +87,8 @@ class CandidateCollector {
   const KeyShape shape_;
   const float* const query_;
   const uint32_t k_;
-  const std::vector<ScanBlock>& blocks_;
+  KeyScorer* const scorer_;
+  bool finishing_ = false;
   double relative_error_ = 0.0;
   double absolute_error_ = 0.0;
   double slack_ = 0.0;

@@ -287,11 +287,13 @@ absl::StatusOr<uint64_t> EnvelopeWriter::Finish() {
 
 struct Envelope::State {
   const char* bytes = nullptr;
+  const char* sparse = nullptr;
   uint64_t size = 0;
   Header header;
 
   ~State() {
     if (bytes != nullptr) ::munmap(const_cast<char*>(bytes), size);
+    if (sparse != nullptr) ::munmap(const_cast<char*>(sparse), size);
   }
 };
 
@@ -301,7 +303,8 @@ absl::Status Damaged(const std::string& path, const std::string& what) {
   return absl::DataLossError(absl::StrCat(path, ": ", what));
 }
 
-absl::Status MapFile(const std::string& path, const char** bytes, uint64_t* size) {
+// Maps `path` twice: as the kernel reads ahead by itself, and a page at a time.
+absl::Status MapFile(const std::string& path, const char** bytes, const char** sparse, uint64_t* size) {
   const int file = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
   if (file < 0) return Damaged(path, absl::StrCat("cannot be opened: ", std::strerror(errno)));
   struct stat status;
@@ -310,11 +313,18 @@ absl::Status MapFile(const std::string& path, const char** bytes, uint64_t* size
     return Damaged(path, absl::StrCat("shorter than its header of ", kHeaderBytes, " bytes"));
   }
   *size = static_cast<uint64_t>(status.st_size);
-  void* map = ::mmap(nullptr, *size, PROT_READ, MAP_PRIVATE, file, 0);
-  const int error = errno;
+  int error = 0;
+  for (const char** map : {bytes, sparse}) {
+    void* mapped = ::mmap(nullptr, *size, PROT_READ, MAP_PRIVATE, file, 0);
+    if (mapped == MAP_FAILED) {
+      error = errno;
+      break;
+    }
+    *map = static_cast<const char*>(mapped);
+  }
   ::close(file);
-  if (map == MAP_FAILED) return Damaged(path, absl::StrCat("cannot be mapped: ", std::strerror(error)));
-  *bytes = static_cast<const char*>(map);
+  if (error != 0) return Damaged(path, absl::StrCat("cannot be mapped: ", std::strerror(error)));
+  ::madvise(const_cast<char*>(*sparse), *size, MADV_RANDOM);  // a hint: it may fail
   return absl::OkStatus();
 }
 
@@ -400,7 +410,7 @@ Envelope::~Envelope() = default;
 absl::StatusOr<std::unique_ptr<Envelope>> Envelope::Open(const std::string& path, EnvelopeKind kind,
                                                          const EnvelopeIdentity& identity) {
   auto state = std::make_unique<State>();
-  RETURN_IF_ERROR(MapFile(path, &state->bytes, &state->size));
+  RETURN_IF_ERROR(MapFile(path, &state->bytes, &state->sparse, &state->size));
   std::memcpy(&state->header, state->bytes, sizeof(Header));
   RETURN_IF_ERROR(CheckHeader(path, state->header, state->bytes, state->size));
   RETURN_IF_ERROR(CheckIdentity(path, state->header, kind, identity));
@@ -417,6 +427,7 @@ std::string_view Envelope::Section(uint32_t id) const {
 }
 
 uint64_t Envelope::file_bytes() const { return state_->size; }
+ptrdiff_t Envelope::sparse_map() const { return state_->sparse - state_->bytes; }
 
 void Envelope::LetGo() const {
   ::madvise(const_cast<char*>(state_->bytes), state_->size, MADV_DONTNEED);  // a hint: it may fail

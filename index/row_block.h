@@ -4,6 +4,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <optional>
 #include <string_view>
 
 #include "common/columns.h"
@@ -33,6 +34,9 @@ struct RowBlock {
   // Cosine only: [count] 1 / |key| rounded to f32; NaN where the norm is too small for f32 (InverseNorm in
   // key_norms.h), so that such a row always reaches the exact pass.
   const float* inverse_norms = nullptr;
+  // From a byte of any column to the same byte in a second map of the file, of which a fault brings in one page and not
+  // those around it: for rows that lie anywhere. nullopt in a tail, which lies in ram.
+  std::optional<ptrdiff_t> sparse_map;
 
   // Entries [first, first + length) of this block, with the bound of the whole.
   RowBlock Slice(size_t first, size_t length, const IndexSpec& spec) const {
@@ -54,6 +58,10 @@ struct RowBlock {
     if (inverse_norms != nullptr) slice.inverse_norms += first;
     return slice;
   }
+
+  // Where bytes of a column are read alone.
+  const char* Sparse(const char* byte) const { return byte + sparse_map.value_or(0); }
+  std::string_view Sparse(std::string_view bytes) const { return {Sparse(bytes.data()), bytes.size()}; }
 
   Row RowAt(size_t i) const { return rows != nullptr ? rows[i] : first_row + i; }
   std::string_view ValueAt(size_t i, size_t value_bytes) const {

@@ -44,7 +44,7 @@ absl::StatusOr<SearchResult> ScoreRows(absl::Span<const std::shared_ptr<const In
       const ScanBlock& block = blocks[number];
       if (!RowMayAnswer(request, *block.version, block.rows, place->position, q)) continue;
       RankedRow row{0.0, block.rows.ids[place->position], rows[i].partition, number, place->position};
-      const char* key = block.rows.keys + place->position * shape.KeyBytes();
+      const char* key = block.rows.Sparse(block.rows.keys) + place->position * shape.KeyBytes();
       ExactScores(shape, request.queries + q * shape.dimension, &key, 1, &row.score);
       ranked.push_back(row);
     }

@@ -3,11 +3,13 @@
 #include <algorithm>
 #include <cmath>
 #include <numeric>
+#include <optional>
 
 #include "absl/strings/str_cat.h"
 #include "common/status_macros.h"
 #include "index/batch_scan.h"
 #include "index/filter_survivors.h"
+#include "index/read_ahead.h"
 #include "index/tail_lists.h"
 
 namespace mneme {
@@ -202,12 +204,16 @@ class SearchRun {
         bases[place] = costs[i * probes + rank];
       }
     }
+    std::optional<ReadAhead> ahead;
+    if (codes != nullptr && scan_.ReadsAhead()) ahead.emplace(CodeRanges(version, ends), /*read_once=*/false);
+    size_t reached = 0;
     for (uint32_t list = 0; list < version.codebook->lists(); ++list) {
       const size_t begin = ends[list];
       const absl::Span<const uint32_t> members(wanting.data() + begin, ends[list + 1] - begin);
       if (members.empty()) continue;
       RETURN_IF_ERROR(ScanTailList(v, list, members));
       for (const auto& segment : version.segments) {
+        if (ahead) ahead->Reach(reached++);
         if (codes == nullptr || segment->code_block_bytes() != version.codebook->codec()->block_bytes()) {
           RETURN_IF_ERROR(scan_.Scan(version, segment->List(list), members));
           continue;
@@ -218,6 +224,19 @@ class SearchRun {
     }
     lists_probed_ += uint64_t{probes - probes_[v]} * queries.size();
     return absl::OkStatus();
+  }
+
+  // The codes of the lists that are wanted, whose ends in the order of wanting are `ends`; list by list, and segment by
+  // segment in each.
+  static std::vector<ByteRange> CodeRanges(const IndexVersion& version, const std::vector<size_t>& ends) {
+    std::vector<ByteRange> codes;
+    for (uint32_t list = 0; list + 1 < ends.size(); ++list) {
+      if (ends[list] == ends[list + 1]) continue;
+      for (const auto& segment : version.segments) {
+        codes.push_back({segment->Codes(list), CodeBlocks(segment->List(list).count) * segment->code_block_bytes()});
+      }
+    }
+    return codes;
   }
 
   // The queries prepared for the codec of a version; null when it has none.

@@ -131,6 +131,7 @@ absl::Status Segment::State::LoadValues(const std::string& path) {
 
 absl::Status Segment::State::LoadColumns(const std::string& path) {
   all.count = meta.rows;
+  all.sparse_map = file->sparse_map();
   RETURN_IF_ERROR(Column(path, kSegmentKeys, meta.rows * spec.KeyBytes(), &all.keys));
   RETURN_IF_ERROR(Column(path, kSegmentIds, meta.rows, &all.ids));
   RETURN_IF_ERROR(Column(path, kSegmentRows, meta.rows, &all.rows));
