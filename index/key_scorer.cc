@@ -14,18 +14,22 @@ constexpr size_t kReadRowsBetweenQuestions = 256;
 
 }  // namespace
 
-// True when `rows` rows more should not be scored.
-bool KeyScorer::Stopped(size_t rows) {
+// Counts `rows` rows more; true when they are enough to ask the questions of this file again.
+bool KeyScorer::IsTimeToAsk(size_t rows, size_t between) {
   unasked_ += rows;
-  if (!status_.ok()) return true;
-  if (unasked_ < (missing_.lately() ? kReadRowsBetweenQuestions : kRowsBetweenQuestions)) return false;
+  if (unasked_ < between) return false;
   unasked_ = 0;
-  missing_.Look();
-  if (stop_) status_ = stop_();
+  return true;
+}
+
+// True when nothing more should be scored.
+bool KeyScorer::Stopped() {
+  if (status_.ok() && stop_) status_ = stop_();
   return !status_.ok();
 }
 
 void KeyScorer::Score(absl::Span<const Rows> all) {
+  if (!status_.ok()) return;
   if (missing_.lately()) return ScoreAsTheyLie(all);
   for (const Rows& rows : all) ScoreAsTheyCome(rows);
 }
@@ -34,7 +38,10 @@ void KeyScorer::ScoreAsTheyCome(const Rows& rows) {
   const char* keys[kBatch];
   for (size_t first = 0; first < rows.places.size(); first += kBatch) {
     const size_t count = std::min(kBatch, rows.places.size() - first);
-    if (Stopped(count)) return;
+    if (IsTimeToAsk(count, kRowsBetweenQuestions)) {
+      missing_.Look();
+      if (Stopped()) return;
+    }
     for (size_t i = 0; i < count; ++i) keys[i] = KeyAt(rows.places[first + i]);
     ExactScores(shape_, rows.query, keys, count, rows.scores + first);
   }
@@ -59,11 +66,13 @@ void KeyScorer::ScoreAsTheyLie(absl::Span<const Rows> all) {
   }
   ReadAhead ahead(keys, /*read_once=*/true);
   for (size_t i = 0; i < wanted.size(); ++i) {
-    if (Stopped(1)) return;
+    if (IsTimeToAsk(1, kReadRowsBetweenQuestions) && Stopped()) return;
     ahead.Reach(i);
     const Rows& rows = all[wanted[i].rows];
     ExactScores(shape_, rows.query, &wanted[i].key, 1, rows.scores + wanted[i].place);
   }
+  // Once for all of them: long after the last request there is nothing more to read, and more will be missing next time.
+  missing_.Look();
 }
 
 std::vector<ByteRange> KeyScorer::KeysAt(absl::Span<const RowPlace> places) const {

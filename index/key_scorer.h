@@ -51,13 +51,14 @@ class KeyScorer {
  private:
   void ScoreAsTheyCome(const Rows& rows);
   void ScoreAsTheyLie(absl::Span<const Rows> all);
-  bool Stopped(size_t rows);
+  bool IsTimeToAsk(size_t rows, size_t between);
+  bool Stopped();
 
   const KeyShape shape_;
   const std::vector<ScanBlock>& blocks_;
   const std::function<absl::Status()>& stop_;
   MissingPages& missing_ = MissingPages::OfThisThread();
-  size_t unasked_ = 0;  // rows scored since it was last asked what Stopped() asks
+  size_t unasked_ = 0;  // rows scored since IsTimeToAsk() last said so
   absl::Status status_;
 };
 

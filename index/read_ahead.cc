@@ -47,7 +47,11 @@ ReadAhead::ReadAhead(absl::Span<const ByteRange> ranges, bool read_once, size_t 
     PageRun pages = PagesOf(range);
     // What goes beyond is left to the kernel, which sees that it is read in order.
     pages.end = std::min<uintptr_t>(pages.end, pages.begin + ahead_bytes / PageBytes() * PageBytes());
-    const bool follows = pages.begin >= last.begin && pages.begin <= last.end;
+    if (pages.begin == pages.end) {
+      pages_.push_back(pages);
+      continue;
+    }
+    const bool follows = pages.begin >= last.begin && pages.begin <= last.end + kReadAcrossBytes && !pages_.empty();
     if (follows) pages = {last.end, std::max(last.end, pages.end)};
     last = {follows ? last.begin : pages.begin, pages.end};
     pages_.push_back(pages);
