@@ -152,9 +152,13 @@ void CandidateCollector::TakeScores(absl::Span<const double> scores) {
 
 void CandidateCollector::KeepBest() {
   if (ranked_.size() < k_) return;
-  std::nth_element(ranked_.begin(), ranked_.begin() + (k_ - 1), ranked_.end());
-  ranked_.resize(k_);
-  LowerCut(-ranked_.back().score);
+  if (ranked_.size() > k_) {
+    std::nth_element(ranked_.begin(), ranked_.begin() + (k_ - 1), ranked_.end());
+    ranked_.resize(k_);
+  }
+  double farthest = -std::numeric_limits<double>::infinity();
+  for (const RankedRow& row : ranked_) farthest = std::max(farthest, -row.score);
+  LowerCut(farthest);
 }
 
 void CandidateCollector::TakeByCost() {
