@@ -66,7 +66,8 @@ bool RowMayAnswer(const SearchRequest& request, const IndexVersion& version, con
 
 BatchScan::BatchScan(const SearchRequest& request, double max_norm)
     : request_(request), shape_{request.spec.metric, request.spec.key_dtype, request.spec.dimension},
-      piece_rows_(PieceRows(request.spec.KeyBytes())), scorer_(shape_, blocks_, request.stop), costs_(piece_rows_ * kScanQueries + kScanQueries),
+      piece_rows_(PieceRows(request.spec.KeyBytes())), scorer_(shape_, blocks_, request.stop),
+      costs_(piece_rows_ * kScanQueries + kScanQueries),
       selected_(costs_.size()) {
   if (request.spec.metric == Metric::kCosine) unit_queries_ = UnitQueries(request);
   collectors_.reserve(request.query_count);

@@ -68,8 +68,8 @@ class Envelope {
   uint64_t file_bytes() const;
   // Unmaps every page until it is read again, so that what only the verification has read is not ram of this process.
   void LetGo() const;
-  // From any byte of a section to the same byte in a second map of the file, of which a fault brings in one page and not
-  // those around it. What a process has in ram is counted for each map, so a column is best read through one of them.
+  // From any byte of a section to the same byte in a second map of the file, of which a fault brings in one page and
+  // not those around it. Ram of the process is counted for each map, so a column is best read through one of them.
   ptrdiff_t sparse_map() const;
 
  private:

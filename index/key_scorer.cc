@@ -7,8 +7,8 @@ namespace {
 
 // Scores of one call, which bounds the arrays on the way.
 constexpr size_t kBatch = 256;
-// Whether to stop and whether pages are missing is asked so seldom that it costs nothing, but oftener where each row may
-// be one that waits for the disk.
+// Whether to stop and whether pages are missing is asked so seldom that it costs nothing, but oftener where each row
+// may be one that waits for the disk.
 constexpr size_t kRowsBetweenQuestions = 1024;
 constexpr size_t kReadRowsBetweenQuestions = 256;
 
@@ -71,7 +71,7 @@ void KeyScorer::ScoreAsTheyLie(absl::Span<const Rows> all) {
     const Rows& rows = all[wanted[i].rows];
     ExactScores(shape_, rows.query, &wanted[i].key, 1, rows.scores + wanted[i].place);
   }
-  // Once for all of them: long after the last request there is nothing more to read, and more will be missing next time.
+  // Once for all of them: behind the last request there is nothing more to read, but more will be missing next time.
   missing_.Look();
 }
 

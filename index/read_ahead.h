@@ -46,8 +46,8 @@ PageAdvice& KernelAdvice();
 inline constexpr size_t kReadAheadBytes = size_t{8} << 20;
 
 // A gap that is sooner read than sought: a page by itself takes a disk (26 us, measured with many under way) as long as
-// seven that follow one another (1.1 GB/s), but the gap takes ram as well. Rows of one list lie side by side, so a query
-// of many neighbours wants every other page of it.
+// seven that follow one another (1.1 GB/s), but the gap takes ram as well. Rows of one list lie side by side, so a
+// query of many neighbours wants every other page of it.
 inline constexpr size_t kReadAcrossBytes = size_t{16} << 10;
 
 // Not thread-safe. Borrows the advice.
