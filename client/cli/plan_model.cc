@@ -23,6 +23,7 @@ constexpr uint32_t kInt8Dimension = 512;    // `auto` takes one bit a component 
 constexpr double kListsPerRoot = 4;
 constexpr double kLeastRowsPerList = 64;
 constexpr double kTrainingRounds = 10;      // of k-means
+constexpr double kLeastGroupedLists = 512;  // CentroidGroups::kMinCentroids
 
 // --- Measured bytes ---
 
@@ -31,17 +32,21 @@ constexpr double kStoreRowBytes = 61;
 // A server after its start, beside what it maps: program, threads, gRPC, RocksDB with empty buffers.
 constexpr double kServerRamBytes = 47e6;
 
-// --- Measured speed, one core ---
+// --- Measured speed of one core: fitted to 18 servers and six builds ("The planner's constants") ---
 
-constexpr double kSecondsPerMultiplyAdd = 2.1e-11;      // batches of f32 against centroids or keys
-constexpr double kTrainingPerMultiplyAdd = 2.5e-11;     // k-means
-constexpr double kCalibrationSeconds = 0.4;
-constexpr double kSecondsPerCodeByte = 2.5e-11;         // the fast pass
-constexpr double kSecondsPerRankedComponent = 1.5e-10;  // exact distance of a candidate
-constexpr double kSecondsPerNeighbour = 1.2e-7;         // columns, answer
-constexpr double kSecondsPerQuery = 1.5e-5;             // a 64th of a call
-constexpr double kSecondsPerBuiltRow = 4e-6;        // read, sorted by list, coded, written
-constexpr double kSecondsPerBuiltByte = 4e-9;
+constexpr double kSecondsPerQuery = 2.8e-6;             // a 64th of a call
+constexpr double kSecondsPerNeighbour = 6.9e-8;         // columns, answer
+constexpr double kSecondsPerCentroidComponent = 2.3e-11;
+constexpr double kSecondsPerCodeByte = 7.0e-11;         // the fast pass
+constexpr double kSecondsPerKeyComponent = 1.74e-10;    // `flat`: keys themselves are the fast pass
+constexpr double kSecondsPerRankedComponent = 3.7e-11;  // exact distance of a candidate
+// All of it costs a tenth more for each doubling of the stored keys beyond what the caches hold.
+constexpr double kCacheBytes = 4e6;
+constexpr double kPerDoubling = 0.1;
+constexpr double kBuildSeconds = 0.44;                  // however few the entries
+constexpr double kTrainingPerMultiplyAdd = 2.0e-11;     // of a key and a centroid, or a centre of centroids
+constexpr double kSecondsPerBuiltByte = 5.9e-8;         // of a key: read, sorted by list, written
+constexpr double kSecondsPerCodedComponent = 4.4e-8;    // int8: scaled, rounded
 
 // Lists probed for the default recall target of 0.95 at three k; between them a power of k, whatever the number of
 // entries.
@@ -128,26 +133,48 @@ void PlanBytes(const PlanRequest& request, Plan& plan) {
   plan.least_ram_bytes = plan.ram_bytes - (plan.code_bytes_per_entry > 0 && plan.lists != 0 ? n * key_bytes : 0);
 }
 
-void PlanTime(const PlanRequest& request, Plan& plan) {
-  const auto n = static_cast<double>(request.entries);
+// Centroids, and centres of groups of them, that a key is compared with (index/centroid_groups.h).
+double ComparedWith(double lists) {
+  if (lists < kLeastGroupedLists) return lists;
+  const double groups = std::sqrt(lists);
+  return groups + std::max(4.0, groups / 8) * groups;
+}
+
+double QuerySeconds(const PlanRequest& request, const Plan& plan) {
+  const double n = static_cast<double>(request.entries);
   const double d = request.dimension;
   const double k = std::min<double>(request.k, n);
-  double query_seconds = kSecondsPerQuery + k * kSecondsPerNeighbour;
-  plan.rows_scanned = n;
-  if (plan.lists == 0) {
-    query_seconds += n * d * kSecondsPerMultiplyAdd;
+  double seconds = kSecondsPerQuery + k * kSecondsPerNeighbour;
+  if (plan.code_bytes_per_entry > 0) {
+    seconds += plan.rows_scanned * plan.code_bytes_per_entry * kSecondsPerCodeByte;
+    seconds += std::min(plan.rows_scanned, RankedOf(CodecOf(request), k)) * d * kSecondsPerRankedComponent;
   } else {
-    plan.rows_scanned = std::min(n, std::max(k, ProbesFor(k) * kProbedListLength * n / plan.lists));
-    query_seconds += plan.lists * d * kSecondsPerMultiplyAdd;
-    query_seconds += plan.code_bytes_per_entry > 0 ? plan.rows_scanned * plan.code_bytes_per_entry * kSecondsPerCodeByte
-                                                   : plan.rows_scanned * d * kSecondsPerMultiplyAdd;
-    query_seconds += std::min(plan.rows_scanned, RankedOf(CodecOf(request), k)) * d * kSecondsPerRankedComponent;
-    const double sample = plan.lists * static_cast<double>(limits::kTrainingRowsPerCentroid);
-    const double assigned = kTrainingRounds * std::min(sample, n) + n;
-    plan.build_seconds = kCalibrationSeconds + assigned * plan.lists * d * kTrainingPerMultiplyAdd +
-                         n * (kSecondsPerBuiltRow + kSecondsPerBuiltByte * request.component_bytes * d);
+    seconds += plan.rows_scanned * d * (plan.lists != 0 ? kSecondsPerKeyComponent : kSecondsPerCentroidComponent);
   }
-  plan.queries_per_second = request.machine_cores / query_seconds;
+  seconds += plan.lists * d * kSecondsPerCentroidComponent;
+  const double doublings = std::log2(n * d * request.component_bytes / kCacheBytes);
+  return seconds * (1 + kPerDoubling * std::max(0.0, doublings));
+}
+
+double BuildSeconds(const PlanRequest& request, const Plan& plan) {
+  if (plan.lists == 0) return 0;
+  const double n = static_cast<double>(request.entries);
+  const double d = request.dimension;
+  const double sample = plan.lists * static_cast<double>(limits::kTrainingRowsPerCentroid);
+  const double assigned = kTrainingRounds * std::min(sample, n) + n;
+  double seconds = kBuildSeconds + assigned * ComparedWith(plan.lists) * d * kTrainingPerMultiplyAdd;
+  seconds += n * d * request.component_bytes * kSecondsPerBuiltByte;
+  if (CodecOf(request).kind == CodecKind::kInt8) seconds += n * d * kSecondsPerCodedComponent;
+  return seconds;
+}
+
+void PlanTime(const PlanRequest& request, Plan& plan) {
+  const double n = static_cast<double>(request.entries);
+  const double k = std::min<double>(request.k, n);
+  plan.rows_scanned = n;
+  if (plan.lists != 0) plan.rows_scanned = std::min(n, std::max(k, ProbesFor(k) * kProbedListLength * n / plan.lists));
+  plan.build_seconds = BuildSeconds(request, plan);
+  plan.queries_per_second = request.machine_cores / QuerySeconds(request, plan);
 }
 
 }  // namespace
