@@ -13,6 +13,8 @@ from . import errors
 
 MAX_MESSAGE_BYTES = 64 * 1024 * 1024
 _FIRST_BACKOFF_S, _MAX_BACKOFF_S = 0.05, 1.0
+# Who refuses says why; but a front end that lost the answer of a shard can only say which shard.
+_MAY_HAVE_LOST_THE_ANSWER = ("", "SHARD_UNAVAILABLE")
 
 
 def open_channel(address: str) -> grpc.Channel:
@@ -67,7 +69,7 @@ class Caller:
                 error = errors.from_rpc_error(rpc_error)
             if lost and done is not None and (answer := done(error)) is not None:
                 return answer
-            lost = lost or (isinstance(error, errors.Unavailable) and not error.reason)  # who refuses says why
+            lost = lost or (isinstance(error, errors.Unavailable) and error.reason in _MAY_HAVE_LOST_THE_ANSWER)
             pause = self._pause(error, attempt)
             if pause is None or time.monotonic() + pause >= end:
                 raise error

@@ -111,12 +111,28 @@ class LostAnswer(grpc.RpcError):
         return ()
 
 
+class ShardLostAnswer(LostAnswer):
+    """The same between a front end and the shard that did it, which the front end tells on."""
+
+    def trailing_metadata(self):
+        status = errors._MESSAGES["Status"](code=14, message="shard 0 at 127.0.0.1:7710 is not available")
+        info = errors._MESSAGES["ErrorInfo"](reason="SHARD_UNAVAILABLE", domain="mneme.v1")
+        status.details.add(type_url="type.googleapis.com/google.rpc.ErrorInfo", value=info.SerializeToString())
+        return (("grpc-status-details-bin", status.SerializeToString()),)
+
+
 class LosingAnswers(RaceCase):
+    lost = LostAnswer
+
     def lose_the_first_answer(self, stub, method):
         def lose():
-            raise LostAnswer()
+            raise self.lost()
 
         return self.after_the_first(stub, method, lose)
+
+    def test_what_was_done_is_told_as_done_though_a_front_end_lost_the_answer(self):
+        self.lost = ShardLostAnswer
+        self.test_what_was_done_is_told_as_done()
 
     def test_what_was_done_is_told_as_done(self):
         admin, data, live = self.client._admin, self.client._data, self.live.name
