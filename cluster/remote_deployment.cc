@@ -69,6 +69,7 @@ absl::StatusOr<std::vector<Alias>> RemoteDeployment::ListAliases() const {
 }
 
 absl::StatusOr<std::string> RemoteDeployment::Change(const std::string& record) const {
+  RETURN_IF_ERROR(state_->watch->Check());
   const ShardChannel& owner = state_->shards.shard(0);
   internal_wire::Call call;
   *call.mutable_target() = owner.target();
@@ -80,6 +81,14 @@ absl::StatusOr<std::string> RemoteDeployment::Change(const std::string& record) 
 }
 
 absl::StatusOr<MemoryHandle> RemoteDeployment::CreateMemory(const MemorySpec& spec) {
+  if (state_->watch->names().next_number() <= 1) {
+    const std::string body = Flat(std::optional<MemoryNumber>());
+    RETURN_IF_ERROR(state_->shards
+                        .AskAndWait(
+                            &Async::Statistics, state_->shards.all(), [&](uint32_t) { return body; },
+                            Within(kStatisticsSeconds))
+                        .status());
+  }
   ASSIGN_OR_RETURN(const std::string answer,
                    Change(EncodeLogRecord({0, state_->clock.NowMs(), CreateMemoryCommand{spec}})));
   MemoryRecord record;

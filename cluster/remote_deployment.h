@@ -41,6 +41,8 @@ class RemoteDeployment final : public Deployment {
   uint32_t shards() const override;
   uint64_t identity() const override;
 
+  // The first memory is made when every shard is there, else UNAVAILABLE: so a shard without data, in a deployment that
+  // has had memories, has lost it, and is refused.
   absl::StatusOr<MemoryHandle> CreateMemory(const MemorySpec& spec) override;
   absl::StatusOr<MemoryHandle> FindMemory(std::string_view name) const override;
   absl::StatusOr<std::vector<MemoryHandle>> ListMemories() const override;
@@ -89,7 +91,8 @@ class RemoteDeployment final : public Deployment {
   struct State;
   explicit RemoteDeployment(std::unique_ptr<State> state);
 
-  // Has the owner of the catalogue apply a record; its answer.
+  // Has the owner of the catalogue apply a record; its answer. UNAVAILABLE, too, while what it tells is not taken: it
+  // may be an older copy.
   absl::StatusOr<std::string> Change(const std::string& record) const;
   absl::StatusOr<DeleteOutcome> DryRun(const MemoryHandle& memory, const DeleteCommand& command) const;
   // One shard after the other. True when any of them had something to build.

@@ -124,9 +124,26 @@ void CatalogueNames::Note(MemoryNumber number) {
   changes_.pop_front();
 }
 
+absl::Status CatalogueNames::CheckFollows(const CatalogueChanges& changes) const {
+  if (changes.whole && changes.next_number < next_number_) {
+    return absl::DataLossError(absl::StrCat("the catalogue of shard 0 ends before memory ", changes.next_number,
+                                            ", though it has had ", next_number_ - 1,
+                                            ": it was put back from an older copy; nothing is removed"));
+  }
+  for (const MemoryRecord& memory : changes.memories) {
+    const auto known = by_number_.find(memory.number);
+    if (known == by_number_.end() || *known->second == memory) continue;
+    return absl::DataLossError(absl::StrCat("memory ", memory.number, " of the catalogue of shard 0 is \"",
+                                            memory.spec.name, "\" and not the \"", known->second->spec.name,
+                                            "\" that it was: it was put back from an older copy; nothing is removed"));
+  }
+  return absl::OkStatus();
+}
+
 absl::StatusOr<std::vector<MemoryHandle>> CatalogueNames::Apply(const CatalogueChanges& changes) {
   std::vector<MemoryHandle> gone;
   MutexLock lock(&mutex_);
+  RETURN_IF_ERROR(CheckFollows(changes));
   if (changes.whole) {
     std::set<MemoryNumber> kept;
     for (const MemoryRecord& memory : changes.memories) kept.insert(memory.number);

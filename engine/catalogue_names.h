@@ -52,8 +52,10 @@ class CatalogueNames {
   // The name of one that points to the memory; empty when none does.
   std::string AnyAliasOf(MemoryNumber memory) const;
 
-  // All of them in one step; a memory that stays keeps its handle. Returns the memories that went. DATA_LOSS when an
-  // alias has the name of a memory or points to none: what is known then is of no use.
+  // All of them in one step; a memory that stays keeps its handle. Returns the memories that went. DATA_LOSS, and
+  // nothing is changed, when they come from a catalogue that is older than what is known, or another (shard 0 was put
+  // back from a copy): what it lacks was not dropped. DATA_LOSS, too, when an alias has the name of a memory or points
+  // to none: what is known then is of no use.
   absl::StatusOr<std::vector<MemoryHandle>> Apply(const CatalogueChanges& changes);
   // Counts the steps that changed something.
   uint64_t revision() const;
@@ -62,6 +64,7 @@ class CatalogueNames {
   CatalogueChanges Everything() const;
 
  private:
+  absl::Status CheckFollows(const CatalogueChanges& changes) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void Remove(MemoryNumber number, std::vector<MemoryHandle>& gone) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void Put(const MemoryRecord& record) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   absl::Status Put(const AliasRecord& alias) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);

@@ -128,7 +128,11 @@ absl::Status LocalDeployment::State::StartMaintenance(const DeploymentOptions& o
 
 absl::StatusOr<std::unique_ptr<LocalDeployment>> LocalDeployment::Open(DeploymentOptions options) {
   std::optional<HostedDirectory> hosted;
-  if (options.hosted.has_value()) hosted = HostedDirectory{options.hosted->number, options.hosted->identity};
+  if (options.hosted.has_value()) {
+    const bool had_memories = options.hosted->catalogue.next_number > 1;
+    hosted = HostedDirectory{options.hosted->number, options.hosted->identity,
+                             /*had_data=*/had_memories && !options.hosted->accept_empty};
+  }
   ASSIGN_OR_RETURN(auto directory, DataDirectory::Open(options.data_dir, options.shards, hosted));
   const std::optional<uint32_t> only = hosted.has_value() ? std::optional(hosted->shard) : std::nullopt;
   auto owned = std::make_unique<State>(Routing(directory->shards(), only));

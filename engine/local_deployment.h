@@ -32,6 +32,8 @@ struct HostedShard {
   // Of the deployment, as shard 0 gave it; 0: this is shard 0, which gives it.
   uint64_t identity = 0;
   CatalogueChanges catalogue = {};  // whole; not for shard 0
+  // Opens a directory that holds nothing though the deployment has had memories: what the shard had of them is gone.
+  bool accept_empty = false;
 };
 
 struct DeploymentOptions {
@@ -52,7 +54,9 @@ struct DeploymentOptions {
 // Thread-safe.
 class LocalDeployment final : public Deployment {
  public:
-  // Opens or creates. FAILED_PRECONDITION and DATA_LOSS as DataDirectory and OpenRocksDbEntryStore say.
+  // Opens or creates. FAILED_PRECONDITION and DATA_LOSS as DataDirectory and OpenRocksDbEntryStore say; DATA_LOSS, too,
+  // when it is to create a hosted shard of a deployment that has had memories: the first is made when every shard is
+  // there (cluster/remote_deployment.h), so this one has lost its data.
   static absl::StatusOr<std::unique_ptr<LocalDeployment>> Open(DeploymentOptions options);
   // Finishes accepted writes, then stops.
   ~LocalDeployment() override;

@@ -94,6 +94,8 @@ void Declare(CLI::App& app, RawOptions& raw) {
       ->check(CLI::IsMember({"debug", "info", "warning", "error"}));
   AddFlag(app, "--accept-truncated-log", options.accept_truncated_log,
           "Open although the log ends before what was acknowledged");
+  AddFlag(app, "--accept-empty-shard", options.accept_empty_shard,
+          "Open a shard whose directory holds nothing although the deployment has memories");
   AddFlag(app, "--insecure-listen", options.insecure_listen,
           "Allow an address that is not of this machine, unencrypted");
   AddFlag(app, "--check-config", options.check_config, "Check the options and exit");
@@ -220,6 +222,10 @@ namespace {
 
 absl::Status CheckRole(const ServerOptions& options) {
   const size_t shards = options.shard_addresses.size();
+  if (options.accept_empty_shard && (options.role != Role::kShard || options.shard_number == 0)) {
+    return absl::InvalidArgumentError(
+        "--accept-empty-shard is given; must be of --role shard with a --shard-number above 0");
+  }
   if (options.role == Role::kAll) {
     if (shards == 0) return absl::OkStatus();
     return absl::InvalidArgumentError("--shard-addresses is given, but --role all has all shards itself; must not be");
@@ -328,6 +334,7 @@ std::string OptionsJson(const ServerOptions& options) {
                          {"log_level", LogLevelName(options.log_level)},
                          {"drain_delay", absl::FormatDuration(options.drain_delay)},
                          {"accept_truncated_log", options.accept_truncated_log},
+                         {"accept_empty_shard", options.accept_empty_shard},
                          {"insecure_listen", options.insecure_listen},
                          {"max_message_bytes", limits::kMaxMessageBytes},
                          {"max_k", limits::kMaxK},

@@ -39,6 +39,7 @@ struct ServerOptions {
   LogLevel log_level = LogLevel::kInfo;
   absl::Duration drain_delay = absl::ZeroDuration();
   bool accept_truncated_log = false;
+  bool accept_empty_shard = false;
   bool insecure_listen = false;
   bool check_config = false;
 };

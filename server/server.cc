@@ -195,6 +195,7 @@ absl::Status Server::OpenShard() {
                                                    give_up_));
     options.hosted->identity = watch_->identity();
     options.hosted->catalogue = watch_->names().Everything();
+    options.hosted->accept_empty = options_.accept_empty_shard;
   }
   ASSIGN_OR_RETURN(std::unique_ptr<LocalDeployment> opened, LocalDeployment::Open(std::move(options)));
   LocalDeployment* const shard = opened.get();

@@ -72,6 +72,12 @@ absl::StatusOr<format::DirectoryFormat> ReadOrCreateFormat(const std::string& pa
   ASSIGN_OR_RETURN(const std::optional<std::string> text, ReadSmallFile(file, kMaxFormatBytes));
   if (text.has_value()) return format::DecodeDirectoryFormat(*text);
   if (HoldsStores(path)) return absl::DataLossError(absl::StrCat(file, " is missing, but ", path, " holds data"));
+  if (hosted.has_value() && hosted->had_data) {
+    return absl::DataLossError(absl::StrCat(path, " holds nothing, but the deployment has memories of which shard ",
+                                            hosted->shard, " may have had entries: is it another directory, or was its "
+                                            "disk lost? Restore a copy, or give up what it had with "
+                                            "--accept-empty-shard"));
+  }
   format::DirectoryFormat created;
   if (hosted.has_value()) {
     created.version = format::kHostedDirectoryFormat;

@@ -21,6 +21,7 @@ namespace mneme {
 struct HostedDirectory {
   uint32_t shard = 0;
   uint64_t deployment = 0;  // 0: a new one gets a number of its own
+  bool had_data = false;    // the shard may have been given entries: it is not made anew
 };
 
 // Owns the lock for its life. Thread-safe (immutable).
@@ -28,7 +29,7 @@ class DataDirectory {
  public:
   // Opens or creates `path` (mode 0700). `shards` 0: as it is stored, or 1 when new. FAILED_PRECONDITION when another
   // process holds it, when it has another shard count, other shards, another deployment or a newer format; DATA_LOSS
-  // when FORMAT is damaged; INVALID_ARGUMENT when `shards` exceeds kMaxShards.
+  // when FORMAT is damaged, or there is none where there was data; INVALID_ARGUMENT when `shards` exceeds kMaxShards.
   static absl::StatusOr<std::unique_ptr<DataDirectory>> Open(std::string path, uint32_t shards,
                                                              std::optional<HostedDirectory> hosted = std::nullopt);
   ~DataDirectory();

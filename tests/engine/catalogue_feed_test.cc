@@ -224,6 +224,30 @@ TEST(CatalogueNamesTest, AMemoryThatStaysKeepsItsHandle) {
   EXPECT_EQ(gone->front()->number, 2U);
 }
 
+TEST(CatalogueNamesTest, WhatAnOlderCopyOfTheCatalogueLacksIsNotGone) {
+  CatalogueChanges changes;
+  changes.whole = true;
+  changes.memories = {Record(1, "a")};
+  changes.next_number = 2;
+  const CatalogueChanges older = changes;
+  CatalogueNames names;
+  ASSERT_TRUE(names.Apply(older).ok());
+  ASSERT_TRUE(names.Apply(older).ok()) << "the same again";
+  changes.memories.push_back(Record(2, "b"));
+  changes.next_number = 3;
+  ASSERT_TRUE(names.Apply(changes).ok());
+  const uint64_t revision = names.revision();
+  EXPECT_TRUE(absl::IsDataLoss(names.Apply(older).status()));
+  // It has caught up, with another memory of the same number.
+  CatalogueChanges other = older;
+  other.memories.push_back(Record(2, "c"));
+  other.next_number = 4;
+  EXPECT_TRUE(absl::IsDataLoss(names.Apply(other).status()));
+  EXPECT_EQ(names.Find("b").value()->number, 2U);
+  EXPECT_EQ(names.revision(), revision);
+  EXPECT_EQ(names.next_number(), 3U);
+}
+
 TEST(CatalogueNamesTest, ASwungAliasIsToldByItsNumber) {
   CatalogueNames names;
   CatalogueChanges first;

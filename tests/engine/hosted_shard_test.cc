@@ -2,6 +2,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <filesystem>
 #include <future>
 #include <map>
 
@@ -59,6 +60,7 @@ class HostedShardTest : public ::testing::Test {
     if (number != 0) {
       options.hosted->identity = shards_[0]->identity();
       options.hosted->catalogue = shards_[0]->names().Everything();
+      options.hosted->accept_empty = accept_empty_;
     }
     return LocalDeployment::Open(std::move(options));
   }
@@ -100,6 +102,7 @@ class HostedShardTest : public ::testing::Test {
     return told.get_future().get();
   }
 
+  bool accept_empty_ = false;
   ManualClock clock_{1'000'000};
   TemporaryDirectory directory_;
   const Routing routing_{kShards};
@@ -169,6 +172,35 @@ TEST_F(HostedShardTest, WhatWasDroppedWhileAShardWasAwayIsGoneWhenItComesBack) {
   ASSERT_TRUE(opened.ok()) << opened.status();
   shards_[1] = *std::move(opened);
   EXPECT_EQ(shards_[1]->Statistics().memories.entries, shards_[1]->Count(stays, {}).value());
+}
+
+TEST_F(HostedShardTest, AShardThatLostItsDiskDoesNotComeBackEmpty) {
+  shards_[1].reset();
+  std::filesystem::remove_all(directory_ / "shard-1");
+  auto opened = Open(1);
+  ASSERT_TRUE(opened.ok()) << "nothing was ever in it: " << opened.status();
+  shards_[1] = *std::move(opened);
+  ports_[1] = std::make_unique<AppendPort>(shards_[1].get(), 1);
+  const MemoryHandle memory = Create("wiki");
+  ASSERT_TRUE(Insert(memory, Entries(0, 100)).ok());
+  shards_[1].reset();
+  std::filesystem::remove_all(directory_ / "shard-1");
+  for (int i = 0; i < 2; ++i) EXPECT_TRUE(absl::IsDataLoss(Open(1).status()));
+  accept_empty_ = true;
+  opened = Open(1);
+  ASSERT_TRUE(opened.ok()) << opened.status();
+  EXPECT_EQ((*opened)->Statistics().memories.entries, 0U);
+}
+
+TEST_F(HostedShardTest, AnOlderCopyOfTheCatalogueRemovesNothing) {
+  Create("books");
+  const CatalogueChanges older = shards_[0]->names().Everything();
+  const MemoryHandle memory = Create("wiki");
+  ASSERT_TRUE(Insert(memory, Entries(0, 100)).ok());
+  const uint64_t before = shards_[1]->Count(memory, {}).value();
+  EXPECT_TRUE(absl::IsDataLoss(shards_[1]->TakeCatalogue(older)));
+  EXPECT_EQ(shards_[1]->Count(shards_[1]->FindMemory("wiki").value(), {}).value(), before);
+  EXPECT_TRUE(Insert(memory, Entries(100, 10)).ok()) << "it takes writes as before";
 }
 
 TEST_F(HostedShardTest, OnlyShardZeroChangesTheCatalogue) {

@@ -117,6 +117,19 @@ TEST_F(DataDirectoryTest, OfOneShardIsOpenedWithItsOwnNumbersAlone) {
   EXPECT_THAT(refusal(3, HostedDirectory{.shard = 1, .deployment = 5}), HasSubstr("of another deployment"));
 }
 
+TEST_F(DataDirectoryTest, OfAShardThatHadDataIsNotMadeAnew) {
+  HostedDirectory second{.shard = 1, .deployment = 0xABCDEF, .had_data = true};
+  for (int i = 0; i < 2; ++i) {
+    const absl::Status refused = DataDirectory::Open(path_, 3, second).status();
+    EXPECT_EQ(refused.code(), absl::StatusCode::kDataLoss) << refused;
+    EXPECT_THAT(std::string(refused.message()), HasSubstr("--accept-empty-shard"));
+  }
+  second.had_data = false;
+  { ASSERT_TRUE(DataDirectory::Open(path_, 3, second).ok()); }
+  second.had_data = true;
+  EXPECT_TRUE(DataDirectory::Open(path_, 3, second).ok());
+}
+
 TEST_F(DataDirectoryTest, OfAllShardsIsNoneOfOneShard) {
   { ASSERT_TRUE(DataDirectory::Open(path_, 2).ok()); }
   const absl::Status status = DataDirectory::Open(path_, 2, HostedDirectory{.shard = 0}).status();

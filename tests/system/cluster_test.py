@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -257,6 +258,27 @@ class Away(cluster.ClusterTest):
         while (entries := int(client.statistics().entries)) != 100 and time.monotonic() < end:
             time.sleep(0.1)
         self.assertEqual(entries, 100)
+
+    def test_a_shard_that_lost_its_disk_does_not_come_back_empty(self) -> None:
+        deployment = self.start_cluster(shards=2, front_ends=1)
+        lost = deployment.shards[1]
+        lost.kill()
+        with mneme.connect(deployment.front_ends[0].address, timeout=10, attempts=1) as client:
+            with self.assertRaisesRegex(mneme.Unavailable, "shard 1 at"):
+                client.create_memory("early", 4)  # the first memory needs all shards
+        shutil.rmtree(lost.data_dir)
+        lost.start()  # it never had anything
+        with mneme.connect(deployment.front_ends[0].address, timeout=30, attempts=20) as client:
+            memory = client.create_memory("wiki", 4, vocab_size=100)
+            memory.insert(self.random.normal(size=(200, 4)), np.arange(200) % 100, ids=np.arange(200))
+        lost.kill()
+        shutil.rmtree(lost.data_dir)
+        with self.assertRaisesRegex(harness.ServerDied, "holds nothing"):
+            lost.start()
+        shard = cluster.ShardProcess(lost.data_dir, 1, deployment.addresses, "--accept-empty-shard")
+        self.addCleanup(shard.kill)
+        with mneme.connect(deployment.front_ends[0].address, timeout=30, attempts=20) as client:
+            self.assertLess(client.memory("wiki").count(), 200)
 
     def test_processes_that_do_not_belong_together_say_so(self) -> None:
         deployment = self.start_cluster(shards=2, front_ends=0)
