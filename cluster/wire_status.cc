@@ -1,5 +1,9 @@
 #include "cluster/wire_status.h"
 
+#include <algorithm>
+#include <iterator>
+#include <string_view>
+
 #include "absl/strings/cord.h"
 #include "absl/strings/str_cat.h"
 #include "common/error_reason.h"
@@ -20,6 +24,9 @@ std::string Message(const grpc::Status& status, const std::string& who) {
   }
 }
 
+// What a process says of itself when it takes no calls (server/front_end.cc).
+constexpr std::string_view kNotServing[] = {"STARTING", "DRAINING"};
+
 }  // namespace
 
 absl::Status FromGrpcStatus(const grpc::Status& status, const std::string& who) {
@@ -38,8 +45,21 @@ absl::Status FromGrpcStatus(const grpc::Status& status, const std::string& who) 
       }
     }
   }
-  if (reason.empty() && absl::IsUnavailable(converted)) reason = std::string(reason::kShardUnavailable);
+  if (absl::IsUnavailable(converted)) reason = std::string(reason::kShardUnavailable);
   return reason.empty() ? converted : WithReason(std::move(converted), reason);
+}
+
+bool IsAway(const grpc::Status& status) {
+  if (status.ok()) return false;
+  // Errors of our own processes carry details; those that gRPC makes up here do not.
+  google::rpc::Status details;
+  if (status.error_details().empty() || !details.ParseFromString(status.error_details())) return true;
+  for (const auto& detail : details.details()) {
+    google::rpc::ErrorInfo info;
+    if (!detail.UnpackTo(&info)) continue;
+    return std::find(std::begin(kNotServing), std::end(kNotServing), info.reason()) != std::end(kNotServing);
+  }
+  return false;
 }
 
 }  // namespace mneme

@@ -41,13 +41,35 @@ TEST(WireStatusTest, AProcessThatIsNotThereIsNamed) {
   EXPECT_EQ(got.code(), absl::StatusCode::kUnavailable);
   EXPECT_THAT(std::string(got.message()), HasSubstr(kWho));
   EXPECT_EQ(ReasonOf(got), reason::kShardUnavailable);
-  EXPECT_EQ(ReasonOf(Through(WithReason(absl::UnavailableError("stopping"), reason::kDraining))), reason::kDraining);
+  EXPECT_TRUE(IsAway({grpc::StatusCode::UNAVAILABLE, "Connection refused"}));
+}
+
+TEST(WireStatusTest, AShardThatStartsOrStopsIsAwayWhileWhoAsksItServes) {
+  for (const std::string_view reason : {reason::kDraining, reason::kStarting}) {
+    const absl::Status sent = WithRetry(WithReason(absl::UnavailableError("try again"), reason), absl::Seconds(1));
+    const absl::Status got = Through(sent);
+    EXPECT_EQ(got.code(), absl::StatusCode::kUnavailable);
+    EXPECT_THAT(std::string(got.message()), HasSubstr(kWho));
+    EXPECT_EQ(ReasonOf(got), reason::kShardUnavailable);
+    EXPECT_TRUE(IsAway(ToGrpcStatus(sent))) << reason;
+  }
+}
+
+TEST(WireStatusTest, AShardThatRefusesIsThere) {
+  EXPECT_FALSE(IsAway(grpc::Status::OK));
+  for (const absl::Status& status :
+       {WithReason(absl::ResourceExhaustedError("writes wait"), reason::kQueueFull), absl::AbortedError("moved"),
+        WithReason(absl::UnavailableError("not told of the memory yet"), reason::kShardUnavailable),
+        absl::InternalError("a bug")}) {
+    EXPECT_FALSE(IsAway(ToGrpcStatus(status))) << status;
+  }
 }
 
 TEST(WireStatusTest, ADeadlineIsOne) {
   const absl::Status got = FromGrpcStatus({grpc::StatusCode::DEADLINE_EXCEEDED, "Deadline Exceeded"}, kWho);
   EXPECT_EQ(got.code(), absl::StatusCode::kDeadlineExceeded);
   EXPECT_THAT(std::string(got.message()), HasSubstr(kWho));
+  EXPECT_TRUE(IsAway({grpc::StatusCode::DEADLINE_EXCEEDED, "Deadline Exceeded"}));
 }
 
 }  // namespace
