@@ -81,8 +81,13 @@ absl::Status HandleChange(const CallContext& call, const internal::v1::Call& req
   RETURN_IF_ERROR(CheckTarget(shard, request.target()));
   ASSIGN_OR_RETURN(CatalogueFeed* const feed, FeedOf(call));
   ASSIGN_OR_RETURN(const LogRecord record, DecodeLogRecord(request.body()));
-  ASSIGN_OR_RETURN(*response->mutable_body(), Apply(shard, record.operation));
-  return feed->Publish(call.limits);
+  absl::StatusOr<std::string> applied = Apply(shard, record.operation);
+  // A refusal, too, tells what the names are: who hears that one exists must find it wherever it asks next, though the
+  // change that made it is not acknowledged yet.
+  RETURN_IF_ERROR(feed->Publish(call.limits));
+  RETURN_IF_ERROR(applied.status());
+  *response->mutable_body() = *std::move(applied);
+  return absl::OkStatus();
 }
 
 }  // namespace mneme

@@ -1,0 +1,75 @@
+// What the owner of the catalogue answers to changes while others may not know them yet.
+#include <gtest/gtest.h>
+
+#include <chrono>
+#include <memory>
+#include <utility>
+
+#include "common/error_reason.h"
+#include "engine/catalogue_feed.h"
+#include "engine/log_record.h"
+#include "server/shard_handlers.h"
+#include "tests/engine/deployment_fixture.h"
+
+namespace mneme {
+namespace {
+
+using testing::TokenMemory;
+
+class CatalogueHandlersTest : public ::testing::Test {
+ protected:
+  CatalogueHandlersTest() {
+    DeploymentOptions options;
+    options.data_dir = directory_ / "shard-0";
+    options.shards = 2;
+    options.search_threads = 1;
+    options.hosted.emplace().number = 0;
+    shard_ = LocalDeployment::Open(std::move(options)).value();
+    // A lease that does not run out while a test lasts.
+    feed_ = std::make_unique<CatalogueFeed>(
+        &shard_->names(), CatalogueFeedOptions{.lease = std::chrono::minutes(1), .fresh = true});
+    front_end_.Serve(feed_.get());
+  }
+
+  CallContext Within(std::chrono::milliseconds time) {
+    return {front_end_, *shard_, {.deadline = std::chrono::steady_clock::now() + time}};
+  }
+  absl::Status Change(LoggedOperation operation, std::chrono::milliseconds time) {
+    internal::v1::Call request;
+    request.mutable_target()->set_protocol(kInternalProtocol);
+    request.mutable_target()->set_deployment(shard_->identity());
+    request.mutable_target()->set_shard(0);
+    request.mutable_target()->set_shards(2);
+    request.set_body(EncodeLogRecord({0, 1'000, std::move(operation)}));
+    internal::v1::Answer answer;
+    return HandleChange(Within(time), request, &answer);
+  }
+  // A front end that asks once, and takes nothing of what it is told.
+  void Watch() {
+    feed_->Watch("front end", {}, [](const CatalogueFeed::Answer&) {});
+  }
+
+  TemporaryDirectory directory_;
+  Log log_{LogFormat::kJson, LogLevel::kError};
+  Metrics metrics_;
+  FrontEnd front_end_{&log_, &metrics_, 1};
+  std::unique_ptr<LocalDeployment> shard_;
+  std::unique_ptr<CatalogueFeed> feed_;
+};
+
+TEST_F(CatalogueHandlersTest, ARefusalWaitsUntilAllKnowWhatItIsRefusedFor) {
+  const CreateMemoryCommand create{TokenMemory("wiki", 4)};
+  ASSERT_TRUE(Change(create, std::chrono::seconds(10)).ok()) << "nobody to wait for";
+  const absl::Status again = Change(create, std::chrono::seconds(10));
+  EXPECT_EQ(again.code(), absl::StatusCode::kAlreadyExists) << again;
+  EXPECT_EQ(ReasonOf(again), reason::kMemoryExists);
+  Watch();
+  // Told "it exists" a caller would ask the watcher for it, which may answer NOT_FOUND.
+  const absl::Status early = Change(create, std::chrono::milliseconds(100));
+  EXPECT_EQ(early.code(), absl::StatusCode::kDeadlineExceeded) << early;
+  feed_->Leave("front end");
+  EXPECT_EQ(Change(create, std::chrono::seconds(10)).code(), absl::StatusCode::kAlreadyExists);
+}
+
+}  // namespace
+}  // namespace mneme
