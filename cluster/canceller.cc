@@ -22,7 +22,6 @@ Canceller::~Canceller() {
 }
 
 void Canceller::Watch(std::shared_ptr<const std::atomic<bool>> cancelled, std::weak_ptr<grpc::ClientContext> context) {
-  if (cancelled == nullptr) return;
   bool first = false;
   {
     MutexLock lock(&mutex_);
@@ -30,6 +29,11 @@ void Canceller::Watch(std::shared_ptr<const std::atomic<bool>> cancelled, std::w
     watched_.push_back({std::move(cancelled), std::move(context)});
   }
   if (first) arrived_.NotifyAll();
+}
+
+void Canceller::CancelAll() {
+  MutexLock lock(&mutex_);
+  all_ = true;
 }
 
 void Canceller::Run() {
@@ -40,8 +44,10 @@ void Canceller::Run() {
       const auto work = [this]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) { return stopping_ || !watched_.empty(); };
       arrived_.Await(&mutex_, work);
       if (stopping_) return;
-      std::erase_if(watched_, [&](const Watched& each) {
-        if (!each.cancelled->load(std::memory_order_relaxed)) return each.context.expired();
+      std::erase_if(watched_, [&](const Watched& each) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
+        if (!all_ && (each.cancelled == nullptr || !each.cancelled->load(std::memory_order_relaxed))) {
+          return each.context.expired();
+        }
         if (auto context = each.context.lock()) gone.push_back(std::move(context));
         return true;
       });

@@ -20,8 +20,10 @@ class Canceller {
   Canceller();
   ~Canceller();
 
-  // Cancels `context` once `cancelled` (may be null: never) is set, as long as somebody holds it.
+  // Cancels `context` once `cancelled` (may be null) is set, or all are cancelled, as long as somebody holds it.
   void Watch(std::shared_ptr<const std::atomic<bool>> cancelled, std::weak_ptr<grpc::ClientContext> context);
+  // Cancels every call that was made, and those that will be.
+  void CancelAll();
 
  private:
   struct Watched {
@@ -34,6 +36,7 @@ class Canceller {
   Mutex mutex_;
   CondVar arrived_;
   std::vector<Watched> watched_ ABSL_GUARDED_BY(mutex_);
+  bool all_ ABSL_GUARDED_BY(mutex_) = false;
   bool stopping_ ABSL_GUARDED_BY(mutex_) = false;
   std::thread thread_;
 };

@@ -5,6 +5,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/types/span.h"
+#include "cluster/progress_teller.h"
 #include "cluster/remote_deployment_state.h"
 #include "common/limits.h"
 #include "common/status_macros.h"
@@ -23,17 +24,19 @@ absl::StatusOr<bool> RemoteDeployment::Build(const MemoryHandle& memory, bool re
                                              const std::function<bool(const BuildProgress&)>& progress) const {
   const std::string body = Flat(memory->number, retrain, ColumnOf(given.centroids), ColumnOf(given.subvectors));
   bool any = false;
+  ProgressTeller teller({}, {"reading", 0, 0}, [&](const FlatProgress& told) {
+    return progress == nullptr || progress({StageOf(told), told.done, told.total});
+  });
   const auto hear = [&](std::string_view bytes) -> absl::Status {
     FlatProgress told;
     std::optional<bool> built;
     RETURN_IF_ERROR(Unflat(bytes, told, built));
     any |= built.value_or(false);
-    if (built.has_value() || progress == nullptr) return absl::OkStatus();
-    const BuildProgress step{StageOf(told), told.done, told.total};
-    return progress(step) ? absl::OkStatus() : absl::CancelledError("the build was cancelled");
+    if (built.has_value() || teller.Tell(std::move(told))) return absl::OkStatus();
+    return absl::CancelledError("the build was cancelled");
   };
   for (const uint32_t number : state_->shards.all()) {
-    RETURN_IF_ERROR(state_->shards.shard(number).AskForMany(&Stub::BuildIndex, body, CallLimits(), hear));
+    RETURN_IF_ERROR(state_->shards.shard(number).AskForMany(&Stub::BuildIndex, body, teller.limits(), hear));
   }
   return any;
 }
@@ -63,16 +66,20 @@ absl::StatusOr<PruneOutcome> RemoteDeployment::Prune(const MemoryHandle& memory,
   }
   PruneOutcome sum;
   const std::string body = Flat(memory->number, command);
+  ProgressTeller teller(command.limits, {"searching", 0, 0}, [&](const FlatProgress& told) {
+    return command.progress == nullptr || command.progress({StageOf(told), told.done, told.total});
+  });
   for (const uint32_t owner : owners) {
     std::optional<PruneOutcome> outcome;
     const auto hear = [&, before = sum.entries](std::string_view bytes) -> absl::Status {
       FlatProgress told;
       RETURN_IF_ERROR(Unflat(bytes, told, outcome));
-      if (outcome.has_value() || command.progress == nullptr) return absl::OkStatus();
-      const PruneProgress step{StageOf(told), before + told.done, before + told.total};
-      return command.progress(step) ? absl::OkStatus() : absl::CancelledError("pruning was cancelled");
+      if (outcome.has_value()) return absl::OkStatus();
+      told.done += before;
+      told.total += before;
+      return teller.Tell(std::move(told)) ? absl::OkStatus() : absl::CancelledError("pruning was cancelled");
     };
-    RETURN_IF_ERROR(state_->shards.shard(owner).AskForMany(&Stub::Prune, body, command.limits, hear));
+    RETURN_IF_ERROR(state_->shards.shard(owner).AskForMany(&Stub::Prune, body, teller.limits(), hear));
     if (!outcome.has_value()) return absl::DataLossError("a shard did not say what pruning came to");
     sum.entries += outcome->entries;
     sum.merged += outcome->merged;

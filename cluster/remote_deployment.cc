@@ -47,6 +47,8 @@ absl::StatusOr<std::unique_ptr<RemoteDeployment>> RemoteDeployment::Open(RemoteD
       new RemoteDeployment(std::make_unique<State>(std::move(watch), options, threads)));
 }
 
+void RemoteDeployment::GiveUp() { state_->shards.GiveUp(); }
+
 uint32_t RemoteDeployment::shards() const { return state_->shards.size(); }
 
 uint64_t RemoteDeployment::identity() const { return state_->watch->identity(); }
@@ -75,7 +77,9 @@ absl::StatusOr<std::string> RemoteDeployment::Change(const std::string& record) 
   *call.mutable_target() = owner.target();
   call.set_body(record);
   internal_wire::Answer answer;
-  const grpc::Status status = state_->catalogue->Change(MakeContext(Within(kChangeSeconds)).get(), call, &answer);
+  const auto context = MakeContext(Within(kChangeSeconds));
+  owner.canceller().Watch(nullptr, context);
+  const grpc::Status status = state_->catalogue->Change(context.get(), call, &answer);
   if (!status.ok()) return FromGrpcStatus(status, owner.name());
   return std::move(*answer.mutable_body());
 }

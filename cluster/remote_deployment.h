@@ -38,6 +38,10 @@ class RemoteDeployment final : public Deployment {
   // Every call has ended.
   ~RemoteDeployment() override;
 
+  // Whoever still waits for a shard is told CANCELLED, at once and from now on: a write may have been applied.
+  void GiveUp();
+  FrontEndStatistics Own() const;
+
   uint32_t shards() const override;
   uint64_t identity() const override;
 

@@ -29,6 +29,8 @@ class ShardFan {
   const Routing& routing() const { return routing_; }
   uint32_t size() const { return static_cast<uint32_t>(channels_.size()); }
   const ShardChannel& shard(uint32_t number) const { return *channels_[number]; }
+  // Ends every call, and those that are made later, with CANCELLED.
+  void GiveUp() const { canceller_.CancelAll(); }
   // The numbers of all.
   std::vector<uint32_t> all() const;
 
@@ -47,7 +49,7 @@ class ShardFan {
 
  private:
   const Routing routing_;
-  Canceller canceller_;
+  mutable Canceller canceller_;
   std::vector<std::unique_ptr<ShardChannel>> channels_;
 };
 

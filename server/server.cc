@@ -12,6 +12,7 @@
 #include <chrono>
 #include <cstdio>
 #include <fstream>
+#include <future>
 #include <thread>
 #include <utility>
 #include <vector>
@@ -217,7 +218,9 @@ absl::Status Server::OpenRemote() {
   options.search_threads = options_.search_threads;
   options.events = Events();
   options.give_up = give_up_;
-  ASSIGN_OR_RETURN(deployment_, RemoteDeployment::Open(std::move(options)));
+  ASSIGN_OR_RETURN(auto opened, RemoteDeployment::Open(std::move(options)));
+  remote_ = opened.get();
+  deployment_ = std::move(opened);
   return absl::OkStatus();
 }
 
@@ -282,9 +285,17 @@ void Server::Drain() {
     // gRPC answers CANCELLED to what reaches a server that has begun to shut down; ours is UNAVAILABLE, which clients
     // take elsewhere. Busy clients learn it in this time.
     std::this_thread::sleep_for(std::chrono::milliseconds(limits::kDrainSettleMs));
+    // Calls that wait for a shard would go on waiting after they were cancelled.
+    std::promise<void> ended;
+    std::thread giving_up([this, ending = ended.get_future()] {
+      const bool late = ending.wait_for(std::chrono::seconds(limits::kDrainSeconds)) == std::future_status::timeout;
+      if (late && remote_ != nullptr) remote_->GiveUp();
+    });
     // Always with a deadline: a stream that its client leaves open would block for ever.
     grpc_->Shutdown(std::chrono::system_clock::now() + std::chrono::seconds(limits::kDrainSeconds));
     grpc_->Wait();
+    ended.set_value();
+    giving_up.join();
   }
   admin_.reset();
   watch_.reset();

@@ -23,6 +23,8 @@
 
 namespace mneme {
 
+class RemoteDeployment;
+
 // Listens (NOT_SERVING) before it opens the data, so that a probe can tell a server that recovers from one that is
 // gone; port files are there while it serves. Thread-compatible.
 class Server {
@@ -73,6 +75,7 @@ class Server {
   std::vector<std::unique_ptr<grpc::Service>> services_;
   // Of a shard: what it knows of the catalogue, or tells others of it. Both use the deployment, and end first.
   std::unique_ptr<Deployment> deployment_;
+  RemoteDeployment* remote_ = nullptr;  // the same, of a front end
   std::unique_ptr<CatalogueWatch> watch_;
   std::unique_ptr<CatalogueFeed> feed_;
   std::unique_ptr<grpc::Server> grpc_;
