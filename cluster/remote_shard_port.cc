@@ -28,9 +28,16 @@ CallLimits Within(int seconds) {
 // One write on its way. Owns itself until OnDone().
 class AppendCall final : public grpc::ClientReadReactor<AppendAnswer> {
  public:
-  AppendCall(RemoteShardPort* port, AppendRequest request, WriteTicket ticket)
+  // `named`: the request has the id that its client gave it.
+  AppendCall(RemoteShardPort* port, AppendRequest request, WriteTicket ticket, bool named)
       : port_(port), name_(port->channel_->name()), request_(std::move(request)), ticket_(std::move(ticket)),
-        context_(MakeContext(Within(RemoteShardPort::kWriteSeconds))) {}
+        named_(named),
+        context_(MakeContext(Within(RemoteShardPort::kWriteSeconds))) {
+    port->channel_->canceller().Watch(nullptr, context_);
+  }
+
+  // Nobody waits for the place that this one gets.
+  void WaitedForByNone() { waited_for_ = false; }
 
   void Start() {
     port_->channel_->stub().async()->Append(context_.get(), &request_, this);
@@ -40,27 +47,25 @@ class AppendCall final : public grpc::ClientReadReactor<AppendAnswer> {
 
   void OnReadDone(bool ok) override {
     if (!ok) return;  // OnDone() says why
-    Go(/*accepted=*/true);
+    if (std::exchange(waited_for_, false)) port_->GoOn();
     if (answer_.visible() && ticket_.visible != nullptr) std::exchange(ticket_.visible, nullptr)();
     if (!answer_.result().empty()) result_ = std::move(*answer_.mutable_result());
     StartRead(&answer_);
   }
 
   void OnDone(const grpc::Status& status) override {
-    Go(status.ok());
-    port_->Forget(request_.record().size());
+    if (std::exchange(waited_for_, false)) IsAway(status) ? port_->GoAll() : port_->GoOn();
+    port_->Forget(request_.record().size() + RemoteShardPort::kCallBytes);
     ticket_.done(Result(status));
     delete this;
   }
 
  private:
-  void Go(bool accepted) {
-    if (!std::exchange(gone_, true)) port_->Go(accepted);
-  }
   absl::StatusOr<WriteResult> Result(const grpc::Status& status) const {
     if (!status.ok()) return FromGrpcStatus(status, name_);
     WriteResult result;
     RETURN_IF_ERROR(Unflat(result_, result));
+    result.replayed = result.replayed && named_;  // gRPC handed it over twice, not the client
     return result;
   }
 
@@ -68,10 +73,11 @@ class AppendCall final : public grpc::ClientReadReactor<AppendAnswer> {
   const std::string name_;
   const AppendRequest request_;
   WriteTicket ticket_;
+  const bool named_;
   const std::shared_ptr<grpc::ClientContext> context_;
   AppendAnswer answer_;
   std::string result_;
-  bool gone_ = false;  // the next was sent
+  bool waited_for_ = true;  // the next is sent when this one has its place
 };
 
 namespace {
@@ -87,14 +93,15 @@ RequestIdentity RandomIdentity() {
 
 absl::Status RemoteShardPort::Submit(WriteOperation operation) {
   WriteTicket* const ticket = TicketOf(operation);
-  if (ticket != nullptr && !ticket->request.has_value()) ticket->request = RandomIdentity();
+  const bool named = ticket != nullptr && ticket->request.has_value();
+  if (ticket != nullptr && !named) ticket->request = RandomIdentity();
   AppendRequest request;
   *request.mutable_target() = channel_->target();
   ASSIGN_OR_RETURN(*request.mutable_record(), EncodeLogRecord(operation));
-  RETURN_IF_ERROR(Admit(request.record().size()));
+  RETURN_IF_ERROR(Admit(request.record().size() + kCallBytes));
   request.set_durability(static_cast<uint32_t>(ticket->durability));
   request.set_tell_visible(ticket->visible != nullptr);
-  auto* const call = new AppendCall(this, std::move(request), std::move(*ticket));
+  auto* const call = new AppendCall(this, std::move(request), std::move(*ticket), named);
   {
     MutexLock lock(&mutex_);
     if (sending_) {
@@ -119,24 +126,41 @@ absl::Status RemoteShardPort::Admit(uint64_t bytes) {
   return absl::OkStatus();
 }
 
+uint64_t RemoteShardPort::bytes() const {
+  MutexLock lock(&mutex_);
+  return bytes_;
+}
+
 void RemoteShardPort::Forget(uint64_t bytes) {
   MutexLock lock(&mutex_);
   bytes_ -= bytes;
 }
 
-void RemoteShardPort::Go(bool accepted) {
-  std::deque<AppendCall*> next;
+void RemoteShardPort::GoOn() {
+  AppendCall* next = nullptr;
   {
     MutexLock lock(&mutex_);
-    if (!accepted || waiting_.empty()) {
-      next.swap(waiting_);
+    if (waiting_.empty()) {
       sending_ = false;
-    } else {
-      next.push_back(waiting_.front());
-      waiting_.pop_front();
+      return;
     }
+    next = waiting_.front();
+    waiting_.pop_front();
   }
-  for (AppendCall* const call : next) call->Start();
+  next->Start();
+}
+
+void RemoteShardPort::GoAll() {
+  std::deque<AppendCall*> all;
+  {
+    MutexLock lock(&mutex_);
+    all.swap(waiting_);
+    sending_ = false;
+  }
+  for (AppendCall* const call : all) {
+    call->WaitedForByNone();
+    call->Start();
+  }
 }
 
 absl::StatusOr<StateOutcome> RemoteShardPort::ReadStates(const MemoryRecord& memory, const ApplyStates& apply,
