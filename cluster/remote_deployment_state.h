@@ -51,7 +51,8 @@ struct RemoteDeployment::State {
   const WriteFanout fanout{port_pointers, &shards.routing()};
   const WorkingMemory working_memory{port_pointers, &shards.routing(), &clock};
   SearchPool pool;  // ends before what its steps use
-  const RemoteQueryContext query_context{&shards, &pool};
+  QueryAdmission admission;
+  const RemoteQueryContext query_context{&shards, &pool, &admission};
 
   BenefitCounts benefit;
 };

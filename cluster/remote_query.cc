@@ -22,6 +22,16 @@ using Answers = absl::StatusOr<std::vector<std::string>>;
 // Bytes of a neighbour beside its value.
 constexpr uint64_t kNeighbourBytes = 64;
 
+// What a query asks of each shard, and what each may answer. A search for every entry has a bound of its own.
+uint64_t HeldBytes(const MemoryRecord& memory, const QueryCommand& command, size_t shards) {
+  uint64_t bytes = command.queries.size();
+  if (command.k != limits::kEveryEntry) {
+    const uint64_t key = command.with_keys ? memory.spec.KeyBytes() : 0;
+    bytes += uint64_t{command.count} * command.k * (memory.spec.ValueBytes() + key + kNeighbourBytes);
+  }
+  return bytes * shards;
+}
+
 // A step of a query that computes.
 class Step final : public SearchTask {
  public:
@@ -188,7 +198,15 @@ class RemoteQuery : public std::enable_shared_from_this<RemoteQuery> {
 
 void ExecuteRemoteQuery(const RemoteQueryContext& context, MemoryHandle memory, QueryCommand command,
                         std::function<void(absl::StatusOr<QueryOutcome>)> done) {
-  std::make_shared<RemoteQuery>(context, std::move(memory), std::move(command), std::move(done))->Start();
+  const size_t shards = context.shards->routing().OwnersOf(*memory, command.partitions).size();
+  const uint64_t bytes = HeldBytes(*memory, command, shards);
+  const absl::Status admitted = context.admission->Admit(bytes);
+  if (!admitted.ok()) return done(admitted);
+  auto leave = [admission = context.admission, bytes, done = std::move(done)](absl::StatusOr<QueryOutcome> outcome) {
+    admission->Leave(bytes);
+    done(std::move(outcome));
+  };
+  std::make_shared<RemoteQuery>(context, std::move(memory), std::move(command), std::move(leave))->Start();
 }
 
 }  // namespace mneme

@@ -10,6 +10,7 @@
 #include <functional>
 
 #include "absl/status/statusor.h"
+#include "cluster/query_admission.h"
 #include "cluster/shard_fan.h"
 #include "engine/commands.h"
 #include "engine/search_pool.h"
@@ -20,9 +21,11 @@ namespace mneme {
 struct RemoteQueryContext {
   const ShardFan* shards = nullptr;
   SearchPool* pool = nullptr;
+  QueryAdmission* admission = nullptr;
 };
 
-// Starts; the command has its stamp. `done` is called exactly once.
+// Starts; the command has its stamp. `done` is called exactly once, with RESOURCE_EXHAUSTED (QUEUE_FULL) when too many
+// are on their way.
 void ExecuteRemoteQuery(const RemoteQueryContext& context, MemoryHandle memory, QueryCommand command,
                         std::function<void(absl::StatusOr<QueryOutcome>)> done);
 

@@ -33,10 +33,14 @@ std::shared_ptr<grpc::Channel> MakeInternalChannel(const std::string& address) {
   arguments.SetInt(GRPC_ARG_PER_RPC_RETRY_BUFFER_SIZE, kMaxInternalMessageBytes);
   arguments.SetMaxReceiveMessageSize(kMaxInternalMessageBytes);
   arguments.SetMaxSendMessageSize(kMaxInternalMessageBytes);
-  // A process that comes back is found at once.
+  // A process that comes back is found at once. The least is that of one attempt: a lost SYN is sent again after one
+  // second, and a busy machine takes its time.
   arguments.SetInt(GRPC_ARG_INITIAL_RECONNECT_BACKOFF_MS, 50);
-  arguments.SetInt(GRPC_ARG_MIN_RECONNECT_BACKOFF_MS, 50);
+  arguments.SetInt(GRPC_ARG_MIN_RECONNECT_BACKOFF_MS, 3'000);
   arguments.SetInt(GRPC_ARG_MAX_RECONNECT_BACKOFF_MS, 500);
+  // Channels to one address share a connection otherwise, with its window and its number of streams: who asks for
+  // names would wait for queries.
+  arguments.SetInt(GRPC_ARG_USE_LOCAL_SUBCHANNEL_POOL, 1);
   // One that is gone without a word is noticed.
   arguments.SetInt(GRPC_ARG_KEEPALIVE_TIME_MS, 10'000);
   arguments.SetInt(GRPC_ARG_KEEPALIVE_TIMEOUT_MS, 5'000);

@@ -26,7 +26,7 @@ namespace mneme {
 
 namespace internal_wire = internal::v1;
 
-// A channel with the settings of calls between the processes of a deployment.
+// A channel with the settings of calls between the processes of a deployment, and a connection of its own.
 std::shared_ptr<grpc::Channel> MakeInternalChannel(const std::string& address);
 
 // The deadline of `limits` and nothing else.

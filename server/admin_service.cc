@@ -62,7 +62,7 @@ class RawAdminService final : public RawMemories<RawAliases<RawState<AdminServic
   grpc::ServerWriteReactor<grpc::ByteBuffer>* BuildIndex(grpc::CallbackServerContext* context,
                                                          const grpc::ByteBuffer* in) override {
     using Stream = ProgressStream<v1::BuildIndexRequest, v1::BuildIndexResponse>;
-    return Stream::Start(front_end_, build_, context, in, HandleBuildIndex);
+    return Stream::Start(front_end_, front_end_.long_calls(), build_, context, in, HandleBuildIndex);
   }
   grpc::ServerWriteReactor<grpc::ByteBuffer>* ExportIndex(grpc::CallbackServerContext* context,
                                                           const grpc::ByteBuffer* in) override {
@@ -71,7 +71,7 @@ class RawAdminService final : public RawMemories<RawAliases<RawState<AdminServic
   grpc::ServerWriteReactor<grpc::ByteBuffer>* PruneMemory(grpc::CallbackServerContext* context,
                                                           const grpc::ByteBuffer* in) override {
     using Stream = ProgressStream<v1::PruneMemoryRequest, v1::PruneMemoryResponse>;
-    return Stream::Start(front_end_, prune_, context, in, HandlePruneMemory);
+    return Stream::Start(front_end_, front_end_.long_calls(), prune_, context, in, HandlePruneMemory);
   }
   grpc::ServerUnaryReactor* GetStatistics(grpc::CallbackServerContext* context, const grpc::ByteBuffer* in,
                                           grpc::ByteBuffer* out) override {

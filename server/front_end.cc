@@ -45,6 +45,12 @@ void FrontEnd::StartDraining() {
   }
 }
 
+size_t FrontEnd::queued_calls() const {
+  size_t queued = 0;
+  for (const CallPool* pool : counted_pools_) queued += pool->queued();
+  return queued;
+}
+
 void FrontEnd::AddStream(std::weak_ptr<DrainListener> stream) {
   absl::MutexLock lock(&streams_mutex_);
   if (streams_.size() >= prune_at_) {

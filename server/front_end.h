@@ -44,7 +44,9 @@ class FrontEnd {
   // Streams register when they begin; a stream that is gone is forgotten.
   void AddStream(std::weak_ptr<DrainListener> stream);
 
-  size_t queued_calls() const { return calls_.queued() + long_calls_.queued(); }
+  size_t queued_calls() const;
+  // What waits in a pool of a service's own is told with the rest. Before the deployment is served.
+  void AlsoCount(const CallPool* pool) { counted_pools_.push_back(pool); }
   CallPool& calls() { return calls_; }
   CallPool& long_calls() { return long_calls_; }
   Metrics& metrics() { return *metrics_; }
@@ -71,6 +73,7 @@ class FrontEnd {
   VocabularyCache vocabularies_;
   CallPool calls_;
   CallPool long_calls_;
+  std::vector<const CallPool*> counted_pools_{&calls_, &long_calls_};
 };
 
 }  // namespace mneme

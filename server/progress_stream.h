@@ -34,20 +34,19 @@ enum class Pace {
   kEach,    // who tells waits: everything is sent
 };
 
-// Runs on a worker for calls that block; sends what was told whenever the writer is free. Cancelling the call cancels
+// Runs on a worker of `pool`; sends what was told whenever the writer is free. Cancelling the call cancels
 // the work. Keeps itself alive until OnDone() and until the work has ended. Thread-safe.
 template <typename Request, typename Response>
 class ProgressStream final : public grpc::ServerWriteReactor<grpc::ByteBuffer>,
                              public std::enable_shared_from_this<ProgressStream<Request, Response>> {
  public:
-  static ProgressStream* Start(FrontEnd& front_end, const RpcMethod& method, grpc::CallbackServerContext* context,
-                               const grpc::ByteBuffer* request, LongHandler<Request, Response> handler,
-                               Pace pace = Pace::kLatest) {
+  static ProgressStream* Start(FrontEnd& front_end, CallPool& pool, const RpcMethod& method,
+                               grpc::CallbackServerContext* context, const grpc::ByteBuffer* request,
+                               LongHandler<Request, Response> handler, Pace pace = Pace::kLatest) {
     const auto stream = std::make_shared<ProgressStream>(front_end, method, context, pace);
     stream->self_ = stream;
     const absl::Status status = Guard([&]() -> absl::Status {
       RETURN_IF_ERROR(stream->Prepare(*request));
-      CallPool& pool = pace == Pace::kEach ? front_end.calls() : front_end.long_calls();
       return pool.Submit([stream, handler] { stream->Work(handler); });
     });
     if (!status.ok()) stream->End(status);

@@ -39,19 +39,30 @@ constexpr const char* kShardServices[] = {"mneme.internal.v1.ShardService", "mne
 constexpr size_t kTransportBytes = 1024U * 1024 * 1024;
 // Calls that block in a front end wait for shards, which bound what they do.
 constexpr size_t kWaitingCallWorkers = 32;
+// Streams of one connection to a shard: all that the clients of a front end ask at once. What waits in a shard has its
+// bounds there.
+constexpr int kMaxInternalStreams = 4'096;
 constexpr int kFrameBytes = 1024 * 1024;
 constexpr int kLookaheadBytes = 16 * 1024 * 1024;
 
 // HTTP/2 for large messages: measured 2.7 ms -> 0.95 ms for 64 queries (docs/architecture.md, "The wire").
-void TuneTransport(grpc::ServerBuilder& builder, int message_bytes) {
+void TuneTransport(grpc::ServerBuilder& builder, bool internal) {
+  const int message_bytes = internal ? kMaxInternalMessageBytes : static_cast<int>(limits::kMaxMessageBytes);
   builder.AddChannelArgument(GRPC_ARG_HTTP2_MAX_FRAME_SIZE, kFrameBytes);
   builder.AddChannelArgument(GRPC_ARG_HTTP2_STREAM_LOOKAHEAD_BYTES, kLookaheadBytes);
   builder.AddChannelArgument(GRPC_ARG_TCP_READ_CHUNK_SIZE, kFrameBytes);
   builder.AddChannelArgument(GRPC_ARG_TCP_MAX_READ_CHUNK_SIZE, kLookaheadBytes);
-  builder.AddChannelArgument(GRPC_ARG_MAX_CONCURRENT_STREAMS, limits::kMaxConcurrentStreams);
+  builder.AddChannelArgument(GRPC_ARG_MAX_CONCURRENT_STREAMS,
+                             internal ? kMaxInternalStreams : limits::kMaxConcurrentStreams);
   builder.AddChannelArgument(GRPC_ARG_MAX_METADATA_SIZE, static_cast<int>(limits::kMaxMetadataBytes));
   builder.AddChannelArgument(GRPC_ARG_HTTP2_MIN_RECV_PING_INTERVAL_WITHOUT_DATA_MS, 10'000);
   builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_PERMIT_WITHOUT_CALLS, 1);
+  if (internal) {
+    // A front end that is gone without a word holds nothing for longer.
+    builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_TIME_MS, 10'000);
+    builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_TIMEOUT_MS, 5'000);
+    builder.AddChannelArgument(GRPC_ARG_HTTP2_MAX_PINGS_WITHOUT_DATA, 0);
+  }
   // A taken port is an error, not a second server behind it.
   builder.AddChannelArgument(GRPC_ARG_ALLOW_REUSEPORT, 0);
   builder.SetMaxReceiveMessageSize(message_bytes);
@@ -132,7 +143,7 @@ absl::Status Server::Listen() {
     services_.push_back(MakeAdminService(front_end_));
   }
   grpc::ServerBuilder builder;
-  TuneTransport(builder, hosts_shard ? kMaxInternalMessageBytes : static_cast<int>(limits::kMaxMessageBytes));
+  TuneTransport(builder, hosts_shard);
   std::vector<std::string> addresses = options_.listen;
   for (const std::string& path : options_.listen_unix) addresses.push_back(absl::StrCat("unix:", path));
   std::vector<int> ports(addresses.size(), 0);

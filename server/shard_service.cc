@@ -1,4 +1,5 @@
 // ShardService and CatalogueService, between the processes of a deployment, as gRPC sees them.
+#include "common/limits.h"
 #include "mneme/internal/v1/shard.grpc.pb.h"
 #include "server/append_stream.h"
 #include "server/progress_stream.h"
@@ -32,6 +33,8 @@ using RawStates = ShardService::WithRawCallbackMethod_ReadStates<
 
 constexpr char kShardService[] = "mneme.internal.v1.ShardService";
 constexpr char kCatalogueService[] = "mneme.internal.v1.CatalogueService";
+// Visits that go on side by side: each waits for its reader most of the time.
+constexpr size_t kVisitWorkers = 16;
 
 using UnaryReactor = grpc::ServerUnaryReactor;
 using WriteReactor = grpc::ServerWriteReactor<grpc::ByteBuffer>;
@@ -41,7 +44,10 @@ using Bytes = grpc::ByteBuffer;
 class RawShardService final
     : public RawStreams<RawSearches<RawReads<RawLeases<RawStates<ShardService::Service>>>>> {
  public:
-  explicit RawShardService(FrontEnd& front_end) : front_end_(front_end) {}
+  explicit RawShardService(FrontEnd& front_end) : front_end_(front_end) {
+    front_end_.AlsoCount(&score_pool_);
+    front_end_.AlsoCount(&visit_pool_);
+  }
 
   WriteReactor* Append(Context* context, const Bytes* in) override {
     return AppendStream::Start(front_end_, append_, context, in);
@@ -50,13 +56,13 @@ class RawShardService final
     return StartUnary<Call, Answer>(front_end_, query_, context, in, out, HandleShardQuery);
   }
   UnaryReactor* Score(Context* context, const Bytes* in, Bytes* out) override {
-    return Blocking(score_, context, in, out, HandleScore);
+    return StartBlocking<Call, Answer>(front_end_, score_, context, in, out, HandleScore, score_pool_);
   }
   UnaryReactor* Get(Context* context, const Bytes* in, Bytes* out) override {
     return Blocking(get_, context, in, out, HandleShardGet);
   }
   WriteReactor* Visit(Context* context, const Bytes* in) override {
-    return ProgressStream<Call, Answer>::Start(front_end_, visit_, context, in, HandleVisit, Pace::kEach);
+    return ProgressStream<Call, Answer>::Start(front_end_, visit_pool_, visit_, context, in, HandleVisit, Pace::kEach);
   }
   UnaryReactor* Count(Context* context, const Bytes* in, Bytes* out) override {
     return Blocking(count_, context, in, out, HandleShardCount);
@@ -95,10 +101,12 @@ class RawShardService final
     return Blocking(statistics_, context, in, out, HandleShardStatistics);
   }
   WriteReactor* BuildIndex(Context* context, const Bytes* in) override {
-    return ProgressStream<Call, Answer>::Start(front_end_, build_, context, in, HandleShardBuild);
+    return ProgressStream<Call, Answer>::Start(front_end_, front_end_.long_calls(), build_, context, in,
+                                               HandleShardBuild);
   }
   WriteReactor* Prune(Context* context, const Bytes* in) override {
-    return ProgressStream<Call, Answer>::Start(front_end_, prune_, context, in, HandleShardPrune);
+    return ProgressStream<Call, Answer>::Start(front_end_, front_end_.long_calls(), prune_, context, in,
+                                               HandleShardPrune);
   }
 
  private:
@@ -111,6 +119,10 @@ class RawShardService final
   }
 
   FrontEnd& front_end_;
+  // A score is a step of a query, and a visit lasts as long as its reader takes: neither waits for the other, nor for
+  // calls of other kinds.
+  CallPool score_pool_{limits::kCallWorkers, limits::kMaxQueuedSearches};
+  CallPool visit_pool_{kVisitWorkers, limits::kMaxQueuedCalls};
   const RpcMethod append_ = Add("Append", "server_stream");
   const RpcMethod query_ = Add("Query");
   const RpcMethod score_ = Add("Score");
@@ -138,14 +150,14 @@ using RawCatalogue =
 
 class RawCatalogueService final : public RawCatalogue {
  public:
-  explicit RawCatalogueService(FrontEnd& front_end) : front_end_(front_end) {}
+  explicit RawCatalogueService(FrontEnd& front_end) : front_end_(front_end) { front_end_.AlsoCount(&change_pool_); }
 
   UnaryReactor* Watch(Context* context, const Bytes* in, Bytes* out) override {
     return StartUnary<internal::v1::WatchRequest, internal::v1::WatchAnswer>(front_end_, watch_, context, in, out,
                                                                              HandleWatch);
   }
   UnaryReactor* Change(Context* context, const Bytes* in, Bytes* out) override {
-    return StartBlocking<Call, Answer>(front_end_, change_, context, in, out, HandleChange, front_end_.calls());
+    return StartBlocking<Call, Answer>(front_end_, change_, context, in, out, HandleChange, change_pool_);
   }
 
  private:
@@ -154,6 +166,7 @@ class RawCatalogueService final : public RawCatalogue {
   }
 
   FrontEnd& front_end_;
+  CallPool change_pool_{limits::kCallWorkers, limits::kMaxQueuedCalls};  // each waits for all watchers
   const RpcMethod watch_ = Add("Watch");
   const RpcMethod change_ = Add("Change");
 };

@@ -1,0 +1,45 @@
+// QueryAdmission: how many queries a front end has with its shards at once, and how many bytes they hold here.
+#ifndef MNEME_CLUSTER_QUERY_ADMISSION_H_
+#define MNEME_CLUSTER_QUERY_ADMISSION_H_
+
+#include <cstddef>
+#include <cstdint>
+
+#include "absl/base/thread_annotations.h"
+#include "absl/status/status.h"
+#include "common/limits.h"
+#include "common/mutex.h"
+
+namespace mneme {
+
+// Thread-safe. Shards bound what waits with them; what waits for shards that are slow, or lies here to be merged, is
+// bounded here.
+class QueryAdmission {
+ public:
+  // A shard lets as many wait; those that it works on and those that are merged here come on top.
+  static constexpr size_t kMostQueries = 2 * limits::kMaxQueuedSearches;
+  // What is asked, once for each shard, and at most answered: fifteen of the largest queries of the largest k.
+  static constexpr uint64_t kMostBytes = uint64_t{1} << 30;
+
+  explicit QueryAdmission(size_t most_queries = kMostQueries, uint64_t most_bytes = kMostBytes)
+      : most_queries_(most_queries), most_bytes_(most_bytes) {}
+
+  // RESOURCE_EXHAUSTED (QUEUE_FULL) beyond the bounds; one query alone is admitted whatever it holds.
+  absl::Status Admit(uint64_t bytes) ABSL_LOCKS_EXCLUDED(mutex_);
+  // Of a query that was admitted, when it has ended.
+  void Leave(uint64_t bytes) ABSL_LOCKS_EXCLUDED(mutex_);
+
+  size_t queries() const ABSL_LOCKS_EXCLUDED(mutex_);
+  uint64_t bytes() const ABSL_LOCKS_EXCLUDED(mutex_);
+
+ private:
+  const size_t most_queries_;
+  const uint64_t most_bytes_;
+  mutable Mutex mutex_;
+  size_t queries_ ABSL_GUARDED_BY(mutex_) = 0;
+  uint64_t bytes_ ABSL_GUARDED_BY(mutex_) = 0;
+};
+
+}  // namespace mneme
+
+#endif  // MNEME_CLUSTER_QUERY_ADMISSION_H_
