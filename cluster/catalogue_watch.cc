@@ -61,10 +61,7 @@ absl::StatusOr<std::unique_ptr<CatalogueWatch>> CatalogueWatch::Start(CatalogueW
     if (asked.ok()) break;
     if (absl::IsFailedPrecondition(asked)) return asked;
     if (give_up()) return absl::CancelledError("gave up waiting for the owner of the catalogue");
-    if (!told && watch->options_.events != nullptr) {
-      watch->options_.events("catalogue_awaited", asked.ToString());
-      told = true;
-    }
+    if (!std::exchange(told, true)) watch->Tell("catalogue_awaited", asked.ToString());
     std::this_thread::sleep_for(kLongestPause);
   }
   watch->thread_ = std::thread([raw = watch.get()] { raw->Run(); });
@@ -95,11 +92,21 @@ absl::Status CatalogueWatch::Check() const {
   const auto now = Steady::now().time_since_epoch();
   const auto late = now - Steady::duration(fresh_until_.load(std::memory_order_acquire));
   if (late <= Steady::duration::zero()) return absl::OkStatus();
+  std::string why;
+  {
+    MutexLock lock(&failure_mutex_);
+    if (!failure_.empty()) why = absl::StrCat(" (", failure_, ")");
+  }
   return WithReason(
       absl::UnavailableError(absl::StrCat(
           "shard 0 at ", options_.address, ", which owns the catalogue, has not answered: what names mean was last "
-          "known for sure ", std::chrono::duration_cast<std::chrono::milliseconds>(late).count(), " ms ago")),
+          "known for sure ", std::chrono::duration_cast<std::chrono::milliseconds>(late).count(), " ms ago", why)),
       reason::kShardUnavailable);
+}
+
+void CatalogueWatch::Note(const absl::Status& asked) {
+  MutexLock lock(&failure_mutex_);
+  failure_ = asked.ok() ? "" : asked.ToString();
 }
 
 void CatalogueWatch::Forward(std::function<absl::Status(const CatalogueChanges&)> take) {
@@ -148,17 +155,21 @@ absl::Status CatalogueWatch::Take(const internal::v1::WatchAnswer& answer, Stead
 void CatalogueWatch::Run() {
   auto pause = kFirstPause;
   bool lost = false;
+  bool names_lost = false;
   while (!stopping_) {
     const absl::Status asked = Ask();
+    if (stopping_) return;
+    Note(asked);
     if (asked.ok()) {
-      if (lost && options_.events != nullptr) options_.events("catalogue_found", options_.address);
+      if (lost) Tell("catalogue_found", options_.address);
       pause = kFirstPause;
-      lost = false;
+      lost = names_lost = false;
       continue;
     }
-    if (stopping_) return;
-    if (!lost && options_.events != nullptr) options_.events("catalogue_lost", asked.ToString());
-    lost = true;
+    if (!std::exchange(lost, true)) Tell("catalogue_lost", asked.ToString());
+    if (const absl::Status known = Check(); !known.ok() && !std::exchange(names_lost, true)) {
+      Tell("names_lost", std::string(known.message()));
+    }
     std::this_thread::sleep_for(pause);
     pause = std::min(pause * 2, kLongestPause);
   }

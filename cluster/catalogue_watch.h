@@ -8,6 +8,7 @@
 #include <functional>
 #include <memory>
 #include <string>
+#include <string_view>
 #include <thread>
 
 #include "absl/base/thread_annotations.h"
@@ -26,7 +27,9 @@ class WatchAnswer;
 struct CatalogueWatchOptions {
   std::string address;  // of shard 0
   uint32_t shards = 0;
-  EventSink events;     // may be empty
+  // May be empty. "catalogue_awaited" until the owner answers first; "catalogue_lost" when it does not any more,
+  // "names_lost" when what is known may not be told any more; "catalogue_found" after either.
+  EventSink events;
 };
 
 // Thread-safe.
@@ -41,9 +44,9 @@ class CatalogueWatch {
   // Of the deployment.
   uint64_t identity() const { return identity_; }
   const CatalogueNames& names() const { return names_; }
-  // OK while what is known is what may be told; UNAVAILABLE (SHARD_UNAVAILABLE) when the owner has not answered for so
-  // long that it may have changed.
-  absl::Status Check() const;
+  // OK while what is known is what may be told; UNAVAILABLE (SHARD_UNAVAILABLE), with what the owner was last asked in
+  // vain for, when it has not answered for so long that it may have changed.
+  absl::Status Check() const ABSL_LOCKS_EXCLUDED(failure_mutex_);
   // From now on `take` is called with what changes, beginning with everything; before it is acknowledged.
   void Forward(std::function<absl::Status(const CatalogueChanges&)> take) ABSL_LOCKS_EXCLUDED(forward_mutex_);
 
@@ -59,6 +62,10 @@ class CatalogueWatch {
   absl::Status Take(const internal::v1::WatchAnswer& answer, Steady::time_point asked)
       ABSL_LOCKS_EXCLUDED(forward_mutex_);
   void Run();
+  void Tell(std::string_view event, std::string_view detail) const {
+    if (options_.events != nullptr) options_.events(event, detail);
+  }
+  void Note(const absl::Status& asked) ABSL_LOCKS_EXCLUDED(failure_mutex_);
 
   const CatalogueWatchOptions options_;
   const std::string watcher_;  // random
@@ -71,6 +78,9 @@ class CatalogueWatch {
 
   std::atomic<Steady::rep> fresh_until_{0};
   std::atomic<bool> stopping_{false};
+
+  mutable Mutex failure_mutex_;
+  std::string failure_ ABSL_GUARDED_BY(failure_mutex_);  // what it was last asked in vain for; empty: it answered
 
   Mutex forward_mutex_;  // held while changes are taken
   std::function<absl::Status(const CatalogueChanges&)> forward_ ABSL_GUARDED_BY(forward_mutex_);

@@ -239,6 +239,11 @@ void Server::OnEvent(const std::string& event, const std::string& detail) {
   // A file of the index that was made anew was damaged or gone.
   if (event == "index_codebook_rebuilt") metrics_.IndexRebuilt("codebook");
   if (event == "index_segment_rebuilt") metrics_.IndexRebuilt("segment");
+  // A front end that cannot tell what names mean refuses everything: balancers are to take another. A shard goes on.
+  if (options_.role == Role::kFrontEnd && (event == "names_lost" || event == "catalogue_found")) {
+    names_lost_ = event == "names_lost";
+    TellHealth();
+  }
   const bool trouble = absl::EndsWith(event, "_rebuilt") || absl::EndsWith(event, "_failed") ||
                        absl::EndsWith(event, "_lost") || absl::EndsWith(event, "_awaited");
   log_->Write(trouble ? LogLevel::kWarning : LogLevel::kInfo, "engine", event, {{"detail", detail}});
@@ -263,6 +268,13 @@ absl::Status Server::WritePortFiles() {
 }
 
 void Server::SetServing(bool serving) {
+  serving_ = serving;
+  TellHealth();
+}
+
+void Server::TellHealth() {
+  MutexLock lock(&health_mutex_);
+  const bool serving = serving_ && !names_lost_;
   ready_.store(serving, std::memory_order_release);
   grpc::HealthCheckServiceInterface* health = grpc_ == nullptr ? nullptr : grpc_->GetHealthCheckService();
   if (health == nullptr) return;

@@ -11,8 +11,10 @@
 #include <string>
 #include <vector>
 
+#include "absl/base/thread_annotations.h"
 #include "absl/status/statusor.h"
 #include "cluster/catalogue_watch.h"
+#include "common/mutex.h"
 #include "engine/catalogue_feed.h"
 #include "engine/local_deployment.h"
 #include "server/admin_http.h"
@@ -63,6 +65,8 @@ class Server {
   void OnEvent(const std::string& event, const std::string& detail);
   std::string Config() const;
   void SetServing(bool serving);
+  // What health and /readyz say: it serves, and a front end knows what names mean.
+  void TellHealth() ABSL_LOCKS_EXCLUDED(health_mutex_);
   std::string ExposeMetrics() const;
 
   const ServerOptions options_;
@@ -71,6 +75,9 @@ class Server {
   Metrics metrics_;
   FrontEnd front_end_;
   std::atomic<bool> ready_{false};
+  std::atomic<bool> serving_{false};
+  std::atomic<bool> names_lost_{false};
+  Mutex health_mutex_;  // held while health is told
   std::unique_ptr<AdminHttp> admin_;
   std::vector<std::unique_ptr<grpc::Service>> services_;
   // Of a shard: what it knows of the catalogue, or tells others of it. Both use the deployment, and end first.

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import threading
 import time
+from typing import Callable
 
 import cluster
 import harness
@@ -19,6 +20,14 @@ import numpy as np
 
 HERE = harness.ROOT / "tests" / "system"
 ROUNDS = 50 if harness.FULL else 4
+
+
+def becomes(holds: Callable[[], bool], seconds: float = 30.0) -> bool:
+    """Waits until something holds, if it ever does."""
+    end = time.monotonic() + seconds
+    while not (held := holds()) and time.monotonic() < end:
+        time.sleep(0.02)
+    return held
 
 
 class Kill(cluster.ClusterTest):
@@ -146,14 +155,18 @@ class Names(cluster.ClusterTest):
     def test_names_are_unknown_rather_than_old_while_the_catalogue_is_away(self) -> None:
         deployment = self.start_cluster(shards=2, front_ends=1)
         deployment.client.create_memory("wiki", 2, vocab_size=10)
+        front = deployment.front_ends[0]
+        self.assertTrue(front.ready())
         deployment.shards[0].kill()
         time.sleep(2.5)  # the lease
+        self.assertTrue(becomes(lambda: not front.ready()), "a balancer is to take another")
         with mneme.connect(deployment.front_ends[0].address, timeout=5, attempts=1) as client:
             with self.assertRaisesRegex(mneme.Unavailable, "shard 0 at"):
                 client.memory("wiki").query(np.zeros((1, 2)), 1)
         deployment.shards[0].start()
         with mneme.connect(deployment.front_ends[0].address, timeout=30, attempts=20) as client:
             self.assertEqual(client.memory("wiki").count(), 0)
+        self.assertTrue(becomes(front.ready))
 
 
 class Order(cluster.ClusterTest):

@@ -20,6 +20,7 @@ import sys
 import tempfile
 import time
 import unittest
+import urllib.error
 import urllib.request
 from typing import Any, Iterator, Optional
 
@@ -126,6 +127,15 @@ class Server:
         with urllib.request.urlopen(address, timeout=10) as page:
             lines = page.read().decode().splitlines()
         return {name: float(value) for name, value in (line.rsplit(" ", 1) for line in lines if line[:1] != "#")}
+
+    def ready(self) -> bool:
+        """What /readyz says."""
+        address = f"http://127.0.0.1:{self._admin_port_file.read_text().strip()}/readyz"
+        try:
+            with urllib.request.urlopen(address, timeout=10) as page:
+                return bool(page.status == 200)
+        except urllib.error.HTTPError:
+            return False
 
     def stop(self, timeout: float = 60.0) -> int:
         """SIGTERM, and the exit code."""
