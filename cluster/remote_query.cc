@@ -1,11 +1,13 @@
 #include "cluster/remote_query.h"
 
 #include <algorithm>
+#include <atomic>
 #include <memory>
 #include <new>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "absl/types/span.h"
 #include "cluster/remote_leases.h"
 #include "common/error_reason.h"
 #include "common/limits.h"
@@ -55,14 +57,8 @@ class RemoteQuery : public std::enable_shared_from_this<RemoteQuery> {
   void Start() {
     const absl::Status version = context_.shards->CheckVersion(command_.at_least);
     if (!version.ok()) return done_(version);
-    Version at_least = std::exchange(command_.at_least, Version());
-    const auto body = [&](uint32_t shard) {
-      command_.at_least = ShardFan::PartOf(at_least, shard);
-      return Flat(memory_->number, LeaseOn(command_.lease, shard), command_);
-    };
-    context_.shards->Ask(&Async::Query, owners_, body, command_.limits, Then([](RemoteQuery& query, Answers answers) {
-                           return query.Merge(std::move(answers));
-                         }));
+    at_least_ = std::exchange(command_.at_least, Version());
+    AskNext();
   }
 
  private:
@@ -90,27 +86,59 @@ class RemoteQuery : public std::enable_shared_from_this<RemoteQuery> {
     }
   }
 
-  // Step 2.
-  absl::Status Merge(Answers answers) {
+  // Asks shards that were not asked yet: all at once. But what a search for every entry finds has a bound, each shard
+  // keeps to that for itself, and how much one has is known when it has answered: so the first is asked alone, and then
+  // as many at once as would stay within the bound if none had more than the most so far.
+  void AskNext() {
+    size_t count = owners_.size() - outcomes_.size();
+    if (command_.k == limits::kEveryEntry) {
+      const double left = static_cast<double>(limits::kMaxAttendedBytes) - attended_bytes_->load();
+      const double fit = outcomes_.empty() ? 1.0 : left / std::max(most_attended_, 1.0);
+      count = std::min(count, static_cast<size_t>(std::clamp(fit, 1.0, static_cast<double>(limits::kMaxShards))));
+    }
+    const auto body = [&](uint32_t shard) {
+      command_.at_least = ShardFan::PartOf(at_least_, shard);
+      return Flat(memory_->number, LeaseOn(command_.lease, shard), command_);
+    };
+    const absl::Span<const uint32_t> next = absl::MakeConstSpan(owners_).subspan(outcomes_.size(), count);
+    context_.shards->Ask(&Async::Query, next, body, command_.limits, Then([](RemoteQuery& query, Answers answers) {
+                           return query.Take(std::move(answers));
+                         }));
+  }
+
+  absl::Status Take(Answers answers) {
     RETURN_IF_ERROR(answers.status());
-    std::vector<QueryOutcome> outcomes(owners_.size());
-    std::vector<const NeighbourColumns*> parts;
-    outcome_.version.memory = memory_->number;
-    for (size_t i = 0; i < owners_.size(); ++i) {
-      QueryOutcome& outcome = outcomes[i];
-      RETURN_IF_ERROR(Unflat((*answers)[i], outcome));
-      std::string().swap((*answers)[i]);
+    for (std::string& answer : *answers) {
+      QueryOutcome& outcome = outcomes_.emplace_back();
+      RETURN_IF_ERROR(Unflat(answer, outcome));
+      std::string().swap(answer);
       RETURN_IF_ERROR(CheckAnswer(outcome.neighbours));
+      // Rounded up for each row and shard: a mean of several shards is up to one for each above that of one process.
       outcome_.statistics.Add(outcome.statistics);
+      if (command_.k == limits::kEveryEntry) {
+        const double bytes = BytesOfRows(outcome.statistics.rows_total);
+        most_attended_ = std::max(most_attended_, bytes);
+        attended_bytes_->fetch_add(bytes);
+      }
       outcome_.version.parts.insert(outcome_.version.parts.end(), outcome.version.parts.begin(),
                                     outcome.version.parts.end());
       outcome_.queue_us = std::max(outcome_.queue_us, outcome.queue_us);
       outcome_.search_us = std::max(outcome_.search_us, outcome.search_us);
-      parts.push_back(&outcome.neighbours);
     }
     RETURN_IF_ERROR(CheckEveryEntry());
+    if (outcomes_.size() == owners_.size()) return Merge();
+    AskNext();
+    return absl::OkStatus();
+  }
+
+  // Step 2.
+  absl::Status Merge() {
+    std::vector<const NeighbourColumns*> parts;
+    for (const QueryOutcome& outcome : outcomes_) parts.push_back(&outcome.neighbours);
+    outcome_.version.memory = memory_->number;
     outcome_.neighbours =
-        parts.size() == 1 ? std::move(outcomes[0].neighbours) : MergeNeighbours(parts, command_.k);
+        parts.size() == 1 ? std::move(outcomes_[0].neighbours) : MergeNeighbours(parts, command_.k);
+    outcomes_.clear();
     outcome_.coverage.shards_total = static_cast<uint32_t>(owners_.size());
     outcome_.coverage.shards_answered = outcome_.coverage.shards_total;
     return AskForCandidates();
@@ -123,18 +151,19 @@ class RemoteQuery : public std::enable_shared_from_this<RemoteQuery> {
     return absl::DataLossError("a shard's answer is not whole");
   }
 
+  double BytesOfRows(uint64_t rows) const {
+    return static_cast<double>(rows) * static_cast<double>(RowBytes() * command_.count);
+  }
+  uint64_t RowBytes() const { return memory_->spec.ValueBytes() + kNeighbourBytes; }
   // Shards bound what each gathers for a search for every entry; this is the bound of all of them together.
   absl::Status CheckEveryEntry() const {
     if (command_.k != limits::kEveryEntry) return absl::OkStatus();
-    const uint64_t row_bytes = memory_->spec.ValueBytes() + kNeighbourBytes;
-    const uint64_t rows = outcome_.statistics.rows_total;
-    double bytes = static_cast<double>(rows) * static_cast<double>(row_bytes * command_.count);
-    if (command_.attended_bytes != nullptr) bytes += command_.attended_bytes->fetch_add(bytes);
+    const double bytes = attended_bytes_->load();
     if (bytes <= static_cast<double>(limits::kMaxAttendedBytes)) return absl::OkStatus();
     return absl::InvalidArgumentError(
-        absl::StrCat("k is 0, all entries: with ", command_.count, " rows over ", rows, " entries of ", row_bytes,
-                     " bytes there are ", bytes, " bytes; must stay within ", limits::kMaxAttendedBytes,
-                     ": ask for fewer rows, or give a k"));
+        absl::StrCat("k is 0, all entries: with ", command_.count, " rows over ", outcome_.statistics.rows_total,
+                     " entries of ", RowBytes(), " bytes there are ", bytes, " bytes; must stay within ",
+                     limits::kMaxAttendedBytes, ": ask for fewer rows, or give a k"));
   }
 
   // Step 3.
@@ -190,6 +219,12 @@ class RemoteQuery : public std::enable_shared_from_this<RemoteQuery> {
   QueryCommand command_;
   const std::function<void(absl::StatusOr<QueryOutcome>)> done_;
   const std::vector<uint32_t> owners_;
+  Version at_least_;
+  std::vector<QueryOutcome> outcomes_;  // of the first of `owners_`, until they are merged
+  // Bytes of every entry, with those of other searches of the request, and the most of one shard.
+  const std::shared_ptr<std::atomic<double>> attended_bytes_ =
+      command_.attended_bytes != nullptr ? command_.attended_bytes : std::make_shared<std::atomic<double>>(0.0);
+  double most_attended_ = 0.0;
   QueryOutcome outcome_;
   std::vector<WantedEntry> wanted_;
 };
