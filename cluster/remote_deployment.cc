@@ -212,6 +212,19 @@ DeploymentStatistics RemoteDeployment::Statistics() const {
   return sum;
 }
 
+FrontEndStatistics RemoteDeployment::Own() const {
+  FrontEndStatistics own;
+  own.queued_merges = state_->pool.queued();
+  own.queries = state_->admission.queries();
+  own.query_bytes = state_->admission.bytes();
+  for (const auto& port : state_->ports) own.write_bytes += port->bytes();
+  MemoryStatistics benefit;
+  state_->benefit.AddTo(benefit);
+  own.benefit_tokens = benefit.benefit_tokens;
+  own.benefit_nats = benefit.benefit_nats;
+  return own;
+}
+
 void RemoteDeployment::CountBenefit(const MemoryHandle& memory, uint64_t tokens, double nats) {
   state_->benefit.Count(memory->number, tokens, nats);
 }

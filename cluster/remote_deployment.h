@@ -9,6 +9,7 @@
 #ifndef MNEME_CLUSTER_REMOTE_DEPLOYMENT_H_
 #define MNEME_CLUSTER_REMOTE_DEPLOYMENT_H_
 
+#include <cstdint>
 #include <functional>
 #include <map>
 #include <memory>
@@ -28,6 +29,16 @@ struct RemoteDeploymentOptions {
   uint32_t search_threads = 0;      // that merge and read out; 0: one per core
   EventSink events = {};            // may be empty
   std::function<bool()> give_up = [] { return false; };  // asked while the catalogue is waited for
+};
+
+// What a front end has itself, without asking anybody.
+struct FrontEndStatistics {
+  uint64_t queued_merges = 0;  // steps of queries that wait for a search thread
+  uint64_t queries = 0;        // that are with shards, and
+  uint64_t query_bytes = 0;    // what they hold
+  uint64_t write_bytes = 0;    // of writes that no shard has answered yet
+  uint64_t benefit_tokens = 0;
+  double benefit_nats = 0.0;
 };
 
 // Thread-safe.

@@ -60,13 +60,32 @@ void AddTo(MetricFamily& family, const std::string& label, const std::string& va
   family.metric.push_back(metric);
 }
 
-void AppendState(const MetricsState& state, std::vector<MetricFamily>& out) {
-  if (!state.deployment.has_value()) {
-    out.push_back(Gauge("mneme_queue_depth", "Work that waits.", static_cast<double>(state.queued_calls), "queue",
-                        "call"));
-    return;
+// What every role has.
+void AppendQueues(const MetricsState& state, std::vector<MetricFamily>& out) {
+  const auto number = [](uint64_t value) { return static_cast<double>(value); };
+  MetricFamily queues = Gauge("mneme_queue_depth", "Work that waits.", number(state.deployment.queued_searches),
+                              "queue", "search");
+  AddTo(queues, "queue", "call", number(state.queued_calls));
+  if (state.front_end) AddTo(queues, "queue", "shard", number(state.shard_queries));
+  out.push_back(queues);
+  out.push_back(Gauge("mneme_queued_write_bytes", "Bytes of writes that wait for a shard.",
+                      number(state.deployment.queued_write_bytes)));
+  if (state.front_end) {
+    out.push_back(Gauge("mneme_held_query_bytes", "Bytes of queries that are with shards, with their answers.",
+                        number(state.held_query_bytes)));
   }
-  const DeploymentStatistics& deployment = *state.deployment;
+}
+
+void AppendBenefit(const MemoryStatistics& memories, std::vector<MetricFamily>& out) {
+  out.push_back(Count("mneme_benefit_tokens_total", "Tokens for which the benefit was counted.",
+                      static_cast<double>(memories.benefit_tokens)));
+  // A sum of logarithms may fall, so that it is no counter: untyped.
+  MetricFamily nats{"mneme_benefit_nats_total", "Sum of ln p_mix - ln p_LM of those tokens.", MetricType::Untyped, {}};
+  nats.metric.emplace_back().untyped.value = memories.benefit_nats;
+  out.push_back(nats);
+}
+
+void AppendDeployment(const DeploymentStatistics& deployment, std::vector<MetricFamily>& out) {
   const MemoryStatistics& memories = deployment.memories;
   const auto number = [](uint64_t value) { return static_cast<double>(value); };
   out.push_back(Gauge("mneme_memories", "Memories.", number(deployment.memory_count)));
@@ -85,12 +104,6 @@ void AppendState(const MetricsState& state, std::vector<MetricFamily>& out) {
                       number(deployment.expired_states)));
   out.push_back(Gauge("mneme_tail_rows", "Rows not sealed into a segment yet.", number(memories.tail_rows)));
   out.push_back(Gauge("mneme_segments", "Sealed segments.", number(memories.segments)));
-  MetricFamily queues = Gauge("mneme_queue_depth", "Work that waits.", number(deployment.queued_searches), "queue",
-                              "search");
-  AddTo(queues, "queue", "call", number(state.queued_calls));
-  out.push_back(queues);
-  out.push_back(Gauge("mneme_queued_write_bytes", "Bytes of writes that wait for a shard's writer.",
-                      number(deployment.queued_write_bytes)));
   MetricFamily bytes =
       Gauge("mneme_memory_bytes", "Bytes held, in ram and on disk.", number(memories.tail_ram_bytes),
             "kind", "tail_ram");
@@ -107,12 +120,12 @@ void AppendState(const MetricsState& state, std::vector<MetricFamily>& out) {
   out.push_back(Count("mneme_answer_cache_hits_total", "Queries that it answered.", number(deployment.answers_known)));
   out.push_back(Gauge("mneme_writes_refused", "1 while writes are refused.", deployment.write_status.ok() ? 0 : 1));
   out.push_back(Gauge("mneme_maintenance_busy", "1 while background work runs.", deployment.maintenance_busy ? 1 : 0));
-  out.push_back(Count("mneme_benefit_tokens_total", "Tokens for which the benefit was counted.",
-                      number(memories.benefit_tokens)));
-  // A sum of logarithms may fall, so that it is no counter: untyped.
-  MetricFamily nats{"mneme_benefit_nats_total", "Sum of ln p_mix - ln p_LM of those tokens.", MetricType::Untyped, {}};
-  nats.metric.emplace_back().untyped.value = memories.benefit_nats;
-  out.push_back(nats);
+}
+
+void AppendState(const MetricsState& state, std::vector<MetricFamily>& out) {
+  AppendQueues(state, out);
+  AppendBenefit(state.deployment.memories, out);
+  if (!state.front_end) AppendDeployment(state.deployment, out);
 }
 
 }  // namespace

@@ -4,7 +4,6 @@
 
 #include <cstdint>
 #include <memory>
-#include <optional>
 #include <string>
 
 #include "engine/commands.h"
@@ -13,7 +12,11 @@ namespace mneme {
 
 // State that is read when somebody scrapes, rather than counted as it happens.
 struct MetricsState {
-  std::optional<DeploymentStatistics> deployment;  // nullopt: the shards are in other processes
+  // What this process has. Of a front end that is what it queues and measures itself: shards tell what they have.
+  DeploymentStatistics deployment;
+  bool front_end = false;
+  uint64_t shard_queries = 0;      // of a front end: that are with its shards, and
+  uint64_t held_query_bytes = 0;   // what they hold here
   uint64_t queued_calls = 0;
 };
 

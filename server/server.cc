@@ -291,8 +291,19 @@ std::string Server::ExposeMetrics() const {
   if (!deployment.ok()) return metrics_.Expose(nullptr);
   MetricsState state;
   state.queued_calls = front_end_.queued_calls();
-  // What shards have they tell themselves: a front end that told it again would have it counted twice.
-  if (options_.role != Role::kFrontEnd) state.deployment = (*deployment)->Statistics();
+  if (remote_ == nullptr) {
+    state.deployment = (*deployment)->Statistics();
+  } else {
+    // What shards have they tell themselves: a front end that told it again would have it counted twice.
+    const FrontEndStatistics own = remote_->Own();
+    state.front_end = true;
+    state.deployment.queued_searches = own.queued_merges;
+    state.deployment.queued_write_bytes = own.write_bytes;
+    state.deployment.memories.benefit_tokens = own.benefit_tokens;
+    state.deployment.memories.benefit_nats = own.benefit_nats;
+    state.shard_queries = own.queries;
+    state.held_query_bytes = own.query_bytes;
+  }
   return metrics_.Expose(&state);
 }
 

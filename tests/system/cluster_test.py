@@ -321,6 +321,25 @@ class Away(cluster.ClusterTest):
             self.assertEqual(process.wait(60), 0)
 
 
+class Metrics(cluster.ClusterTest):
+    def test_a_front_end_tells_what_it_measures_and_holds(self) -> None:
+        deployment = self.start_cluster(shards=2, front_ends=1)
+        memory = deployment.client.create_memory("wiki", 4, vocab_size=100)
+        keys = self.random.normal(size=(100, 4)).astype(np.float32)
+        memory.insert(keys, np.arange(100), ids=np.arange(100))
+        with memory.decode_stream(4, 1.0) as stream:
+            for i in range(20):
+                stream.step(keys[i], targets=i, learn=i, ids=1_000 + i, lm_log_probs=-4.0, knn_weight=0.3)
+            stream.wait()
+        told = deployment.front_ends[0].metrics()
+        self.assertEqual(told["mneme_benefit_tokens_total"], 20)
+        self.assertNotEqual(told["mneme_benefit_nats_total"], 0)
+        for name in ('mneme_queue_depth{queue="shard"}', "mneme_held_query_bytes", "mneme_queued_write_bytes"):
+            self.assertEqual(told[name], 0)
+        self.assertNotIn("mneme_entries", told)
+        self.assertEqual(sum(shard.metrics()["mneme_entries"] for shard in deployment.shards), 120)
+
+
 class NotServed(cluster.ClusterTest):
     def test_what_needs_the_entries_of_several_shards_in_one_process_says_so(self) -> None:
         deployment = self.start_cluster(shards=2, front_ends=1)
