@@ -36,6 +36,11 @@ struct DropAliasCommand {
 using LoggedOperation = std::variant<InsertOperation, DeleteOperation, RememberOperation, StateOperation,
                                      CreateMemoryCommand, DropMemoryCommand, AliasChange, DropAliasCommand>;
 
+// How far the moment of a record may lie from the clock of the shard that it reaches: ahead of it by what clocks of
+// machines may differ, behind by that and by what it may have waited.
+inline constexpr int64_t kMostAheadMs = 60'000;
+inline constexpr int64_t kMostBehindMs = 180'000;
+
 struct LogRecord {
   MemoryNumber memory = 0;  // 0: of the catalogue
   int64_t stamp_ms = 0;     // when the front end took it

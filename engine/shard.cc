@@ -15,12 +15,16 @@
 #include "common/limits.h"
 #include "common/status_macros.h"
 #include "engine/expiry_sweep.h"
+#include "engine/log_record.h"
 #include "engine/shard_loader.h"
 #include "engine/visible_rows.h"
 
 namespace mneme {
 namespace {
 
+// By the clocks of front ends: a request that one stamped late, asked about by another that stamps early, is remembered
+// for as long as was promised.
+constexpr int64_t kRememberMs = limits::kRememberedRequestMs + kMostAheadMs + kMostBehindMs;
 // Rows that a delete by filter removes in one atomic batch.
 constexpr size_t kDeleteGroupRows = 65'536;
 // States of sessions that one group writes at most, and one operation: a small one may write large states.
@@ -268,9 +272,9 @@ void Shard::ForgetOldRequests(Round& round) {
   if (!oldest.ok() || oldest->empty()) return;  // tried again with the next group
   const int64_t oldest_ms = oldest->front().stamp_ms;
   std::erase_if(*oldest, [&](const RememberedRequest& request) {
-    return request.stamp_ms > now_ms - limits::kRememberedRequestMs;
+    return request.stamp_ms > now_ms - kRememberMs;
   });
-  if (oldest->empty()) forget_from_ms_ = oldest_ms + limits::kRememberedRequestMs;
+  if (oldest->empty()) forget_from_ms_ = oldest_ms + kRememberMs;
   remembered_ -= oldest->size();
   round.group->Forget(*std::move(oldest));
 }

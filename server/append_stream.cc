@@ -3,6 +3,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "common/clock.h"
 #include "common/status_macros.h"
 #include "engine/flat_commands.h"
 #include "engine/log_record.h"
@@ -60,6 +61,7 @@ absl::Status AppendStream::Submit(const grpc::ByteBuffer& bytes) {
   WriteTicket* const ticket = TicketOf(record.operation);
   if (ticket == nullptr) return absl::InvalidArgumentError("a record of the catalogue is no write of a shard");
   ASSIGN_OR_RETURN(ticket->memory, FindNumber(shard, record.memory));
+  RETURN_IF_ERROR(CheckStamp(record.stamp_ms, SystemClock().NowMs()));
   RETURN_IF_ERROR(CheckKeys(ticket->memory->spec, record.operation));
   const auto durability = static_cast<Durability>(request.durability());
   if (durability != Durability::kWritten && durability != Durability::kSync) {

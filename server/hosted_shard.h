@@ -20,6 +20,10 @@ inline LocalDeployment& Hosted(Deployment& deployment) { return static_cast<Loca
 // FAILED_PRECONDITION when it speaks another protocol or means another shard or deployment.
 absl::Status CheckTarget(const LocalDeployment& shard, const internal::v1::Target& target);
 
+// FAILED_PRECONDITION when the moment at which a front end took a write is too far from that of this process
+// (engine/log_record.h): expiries and remembered requests go by it.
+absl::Status CheckStamp(int64_t stamp_ms, int64_t now_ms);
+
 // NOT_FOUND when it was dropped; UNAVAILABLE when this process has not been told of it yet.
 absl::StatusOr<MemoryHandle> FindNumber(const LocalDeployment& shard, MemoryNumber number);
 

@@ -8,6 +8,7 @@
 #include "common/error_reason.h"
 #include "engine/catalogue_feed.h"
 #include "engine/log_record.h"
+#include "server/hosted_shard.h"
 #include "server/shard_handlers.h"
 #include "tests/engine/deployment_fixture.h"
 
@@ -56,6 +57,17 @@ class CatalogueHandlersTest : public ::testing::Test {
   std::unique_ptr<LocalDeployment> shard_;
   std::unique_ptr<CatalogueFeed> feed_;
 };
+
+TEST(HostedShardTest, AFrontEndWhoseClockIsWrongIsRefused) {
+  constexpr int64_t kNow = 1'700'000'000'000;
+  for (const int64_t stamp : {kNow, kNow + kMostAheadMs, kNow - kMostBehindMs}) {
+    EXPECT_TRUE(CheckStamp(stamp, kNow).ok()) << stamp;
+  }
+  for (const int64_t stamp : {kNow + kMostAheadMs + 1, kNow - kMostBehindMs - 1, int64_t{0}}) {
+    const absl::Status refused = CheckStamp(stamp, kNow);
+    EXPECT_EQ(refused.code(), absl::StatusCode::kFailedPrecondition) << stamp;
+  }
+}
 
 TEST_F(CatalogueHandlersTest, ARefusalWaitsUntilAllKnowWhatItIsRefusedFor) {
   const CreateMemoryCommand create{TokenMemory("wiki", 4)};
