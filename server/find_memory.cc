@@ -2,6 +2,7 @@
 
 #include <utility>
 
+#include "absl/strings/cord.h"
 #include "absl/strings/str_cat.h"
 #include "common/status_macros.h"
 #include "server/convert_memory.h"
@@ -11,6 +12,7 @@ namespace mneme {
 namespace {
 
 constexpr char kMemoryType[] = "mneme.v1.Memory";
+constexpr char kDroppedPayload[] = "mneme/dropped-meanwhile";  // stays in this process
 
 }  // namespace
 
@@ -40,7 +42,10 @@ absl::StatusOr<Version> ReadVersion(const Deployment& deployment, const MemoryHa
 
 absl::Status WithMemory(absl::Status status, const MemoryRecord& memory) {
   if (!absl::IsNotFound(status)) return status;
+  if (ReasonOf(status) == reason::kMemoryNotFound) status.SetPayload(kDroppedPayload, absl::Cord());
   return WithResource(WithReason(std::move(status), reason::kMemoryNotFound), kMemoryType, memory.spec.name);
 }
+
+bool WasDroppedMeanwhile(const absl::Status& status) { return status.GetPayload(kDroppedPayload).has_value(); }
 
 }  // namespace mneme

@@ -25,6 +25,12 @@ absl::StatusOr<Version> ReadVersion(const Deployment& deployment, const MemoryHa
 // Names the memory in a NOT_FOUND that came from the engine while the memory was being dropped.
 absl::Status WithMemory(absl::Status status, const MemoryRecord& memory);
 
+// Whether `status` is of WithMemory(), because the memory that the call had found was dropped under it. What the call
+// names may be an alias, and mean another memory now: whoever handles it anew knows.
+bool WasDroppedMeanwhile(const absl::Status& status);
+// A call is handled anew at most so often: each time another memory was dropped under it.
+inline constexpr int kMostTimesAnew = 8;
+
 }  // namespace mneme
 
 #endif  // MNEME_SERVER_FIND_MEMORY_H_

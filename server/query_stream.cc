@@ -189,11 +189,17 @@ void QueryStreamCall::RunStep() {
 
 absl::Status QueryStreamCall::BeginQuery() {
   v1::QueryRequest& query = *request_.mutable_query();
-  const bool goes_on = query.memory().empty() && query.sources_size() == 0;
+  goes_on_ = query.memory().empty() && query.sources_size() == 0;
+  times_anew_ = 0;
   RETURN_IF_ERROR(template_.Complete(query));
+  return Ask();
+}
+
+absl::Status QueryStreamCall::Ask() {
+  const v1::QueryRequest& query = request_.query();
   ASSIGN_OR_RETURN(QueryPlan planned, PlanQuery(*deployment_, query, limits_));
   ASSIGN_OR_RETURN(const MemoryHandle appended, FindAppended(query, planned));
-  if (goes_on) RETURN_IF_ERROR(CheckSameMemory(appended));
+  if (goes_on_) RETURN_IF_ERROR(CheckSameMemory(appended));
   appended_ = appended;
   if (appended != nullptr) template_.KeepMemory(appended->spec.name);
   for (int i = 0; planned.mixed && i < query.sources_size(); ++i) {
@@ -203,6 +209,8 @@ absl::Status QueryStreamCall::BeginQuery() {
   const auto rows = std::make_shared<AlignedBuffer>(plan->sources.front().command.queries.Clone());
   AskSources(*deployment_, plan->sources, [self = shared_from_this(), appended, plan, rows](const absl::Status& asked) {
     const absl::Status status = Guard([&]() -> absl::Status {
+      // What the message named may be an alias, and mean another memory now.
+      if (WasDroppedMeanwhile(asked) && ++self->times_anew_ <= kMostTimesAnew) return self->Ask();
       RETURN_IF_ERROR(asked);
       return self->Answer(appended, *plan, std::move(*rows));
     });

@@ -70,6 +70,8 @@ class QueryStreamCall final : public grpc::ServerBidiReactor<grpc::ByteBuffer, g
   // Steps of a step.
   void RunStep();
   absl::Status BeginQuery();
+  // Anew when a memory was dropped under it.
+  absl::Status Ask();
   absl::StatusOr<MemoryHandle> FindAppended(const v1::QueryRequest& query, const QueryPlan& plan) const;
   // NOT_FOUND when another memory has the name that the stream goes on with.
   absl::Status CheckSameMemory(const MemoryHandle& memory) const;
@@ -93,6 +95,8 @@ class QueryStreamCall final : public grpc::ServerBidiReactor<grpc::ByteBuffer, g
   v1::QueryStreamRequest request_;
   v1::QueryStreamResponse response_;
   StepTemplate template_;
+  bool goes_on_ = false;  // with what an earlier message named
+  int times_anew_ = 0;
   MemoryHandle appended_;  // where appends go; null before the first step, and where there is none
   std::shared_ptr<const AnsweredQuery> last_;
   std::shared_ptr<const AnsweredQuery> previous_;

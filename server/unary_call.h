@@ -14,6 +14,7 @@
 #include "absl/status/status.h"
 #include "common/status_macros.h"
 #include "server/call_record.h"
+#include "server/find_memory.h"
 #include "server/raw_message.h"
 
 namespace mneme {
@@ -29,7 +30,9 @@ using AsyncHandler = absl::Status (*)(const CallContext& call, const Request& re
 template <typename Request, typename Response>
 using BlockingHandler = absl::Status (*)(const CallContext& call, const Request& request, Response* response);
 
-// Owns itself from Start() to OnDone(). Work that is no longer wanted (deadline past, client gone) is not begun.
+// Owns itself from Start() to OnDone(). Work that is no longer wanted (deadline past, client gone) is not begun. When
+// the memory that the work had found was dropped under it, the work begins anew: the name may be an alias, which means
+// another memory now.
 template <typename Request, typename Response>
 class UnaryCall final : public grpc::ServerUnaryReactor {
  public:
@@ -37,21 +40,23 @@ class UnaryCall final : public grpc::ServerUnaryReactor {
       : record_(front_end, method), limits_(LimitsOf(*context, cancelled_)), out_(out) {}
 
   void Run(const grpc::ByteBuffer& bytes, AsyncHandler<Request, Response> handler) {
-    const absl::Status status = Guard([&]() -> absl::Status {
-      RETURN_IF_ERROR(Admit(bytes));
-      return handler(*context_, request_, &response_, [this](absl::Status end) { End(std::move(end)); });
-    });
-    if (!status.ok()) End(status);
+    const absl::Status status = Guard([&] { return Admit(bytes); });
+    if (!status.ok()) return End(status);
+    Handle(handler);
   }
 
   void RunBlocking(const grpc::ByteBuffer& bytes, BlockingHandler<Request, Response> handler, CallPool& pool) {
     const absl::Status status = Guard([&]() -> absl::Status {
       RETURN_IF_ERROR(Admit(bytes));
       return pool.Submit([this, handler] {
-        End(Guard([&]() -> absl::Status {
-          RETURN_IF_ERROR(limits_.Check());  // it may have waited
-          return handler(*context_, request_, &response_);
-        }));
+        absl::Status end;
+        do {
+          end = Guard([&]() -> absl::Status {
+            RETURN_IF_ERROR(limits_.Check());  // it may have waited
+            return handler(*context_, request_, &response_);
+          });
+        } while (BeginsAnew(end));
+        End(std::move(end));
       });
     });
     if (!status.ok()) End(status);
@@ -69,6 +74,18 @@ class UnaryCall final : public grpc::ServerUnaryReactor {
     return absl::OkStatus();
   }
 
+  void Handle(AsyncHandler<Request, Response> handler) {
+    const auto end = [this, handler](absl::Status status) { BeginsAnew(status) ? Handle(handler) : End(status); };
+    const absl::Status status = Guard([&] { return handler(*context_, request_, &response_, end); });
+    if (!status.ok()) end(status);
+  }
+
+  bool BeginsAnew(const absl::Status& end) {
+    if (!WasDroppedMeanwhile(end) || ++times_anew_ > kMostTimesAnew || !limits_.Check().ok()) return false;
+    response_.Clear();
+    return true;
+  }
+
   void End(absl::Status status) {
     if (status.ok()) status = Guard([&] { return SerializeMessage(response_, out_); });
     Finish(record_.Finish(status));
@@ -81,6 +98,7 @@ class UnaryCall final : public grpc::ServerUnaryReactor {
   Request request_;
   Response response_;
   std::optional<CallContext> context_;
+  int times_anew_ = 0;
 };
 
 template <typename Request, typename Response>

@@ -17,6 +17,8 @@ import cluster
 import harness
 import mneme
 import numpy as np
+from mneme import requests, wire
+from mneme._proto import memory_pb2
 
 HERE = harness.ROOT / "tests" / "system"
 ROUNDS = 50 if harness.FULL else 4
@@ -144,6 +146,43 @@ class Names(cluster.ClusterTest):
         with mneme.connect(sleeper.address, timeout=30, attempts=20) as client:
             self.assertEqual(client.aliases(), {"live": "b"})
         harness.note(f"a swing beside a front end that sleeps took {waited:.2f} s")
+
+    def test_a_query_is_of_the_new_memory_when_the_old_is_dropped_under_it(self) -> None:
+        deployment = self.start_cluster(shards=2, front_ends=2)
+        keys = self.random.normal(size=(100, 4)).astype(np.float32)
+        client, other = deployment.client, deployment.front_ends[1].client
+        for value, name in enumerate("ab"):
+            client.create_memory(name, 4, vocab_size=10).insert(keys, np.full(100, value), ids=np.arange(100))
+        client.set_alias("live", "a")
+        # Every shard scores extra candidates in a second step, when all have answered the first.
+        extra = (np.arange(101) * 4, np.arange(400) % 100, np.arange(400))
+        answers = []
+
+        def ask() -> None:
+            answers.append(set(client.memory("live").query(keys, 5, exact=True, extra=extra, timeout=60).values))
+
+        def step() -> None:
+            search = requests.search("query", {"exact": True, "extra": extra}, None)
+            query = requests.query("live", keys, 5, search)
+            query.neighbours.SetInParent()
+            steps = client._data.QueryStream(iter([memory_pb2.QueryStreamRequest(step=1, query=query)]), timeout=60)
+            answers.extend(set(wire.read_values(each.response.neighbours.values)) for each in steps)
+
+        asking = [threading.Thread(target=each) for each in (ask, step)]
+        os.kill(deployment.shards[1].pid, signal.SIGSTOP)
+        try:
+            for each in asking:
+                each.start()
+            front = deployment.front_ends[0]
+            self.assertTrue(becomes(lambda: front.metrics()['mneme_queue_depth{queue="shard"}'] == 2))
+            other.set_alias("live", "b")
+            other.drop_memory("a")
+            self.assertEqual(answers, [])
+        finally:
+            os.kill(deployment.shards[1].pid, signal.SIGCONT)
+        for each in asking:
+            each.join()
+        self.assertEqual(answers, [{1}, {1}])
 
     def test_a_front_end_that_was_stopped_is_not_waited_for(self) -> None:
         deployment = self.start_cluster(shards=2, front_ends=2)
