@@ -66,6 +66,8 @@ class Compose(harness.SystemTest):
     def setUp(self) -> None:
         super().setUp()
         services = yaml.safe_load(COMPOSE.read_text())["services"]
+        # Those that run with no profile.
+        services = {name: service for name, service in services.items() if "profiles" not in service}
         ports = iter(cluster.free_ports(2 * len(services)))
         self.containers = {
             name: Container(name, service, self.scratch, (next(ports), next(ports)))
