@@ -3,57 +3,25 @@ neither can rot: no flag is given, and what a container gets from its network an
 
 from __future__ import annotations
 
-import os
 import pathlib
 import re
 import subprocess
 import time
-import urllib.request
 
 import cluster
+import containers
 import harness
 import mneme
 import numpy as np
 import yaml
 
 COMPOSE = harness.ROOT / "deploy" / "compose.yaml"
-DOCKERFILE = harness.ROOT / "Dockerfile"
 
 
-def image_environment() -> dict[str, str]:
-    """What ENV of the image says."""
-    text = DOCKERFILE.read_text().replace("\\\n", " ")
-    return dict(re.findall(r"(MNEME_\w+)=(\S+)", "\n".join(re.findall(r"^ENV (.*)$", text, re.M))))
-
-
-class Container:
-    """What a container would be: its own directory, ports and names of the others."""
-
+class Service(containers.Container):
     def __init__(self, name: str, service: dict, scratch: pathlib.Path, ports: tuple[int, int]) -> None:
-        self.name, self.service = name, service
-        self.address, self.admin = (f"127.0.0.1:{port}" for port in ports)
-        self.data = scratch / name
-        self.log = scratch / f"{name}.log"
-        self.process: subprocess.Popen | None = None
-
-    def environment(self, others: dict[str, str]) -> dict[str, str]:
-        given = {**image_environment(), **self.service["environment"]}
-        given["MNEME_LISTEN"] = given["MNEME_LISTEN"].replace("0.0.0.0:7700", self.address)
-        given["MNEME_ADMIN_LISTEN"] = given["MNEME_ADMIN_LISTEN"].replace("0.0.0.0:7701", self.admin)
-        given["MNEME_DATA_DIR"] = given["MNEME_DATA_DIR"].replace("/data", str(self.data))
-        for name, address in others.items():
-            given["MNEME_SHARD_ADDRESSES"] = given["MNEME_SHARD_ADDRESSES"].replace(f"{name}:7700", address)
-        return given
-
-    def start(self, others: dict[str, str]) -> None:
-        environment = {**os.environ, **self.environment(others)}
-        with open(self.log, "ab") as log:
-            self.process = subprocess.Popen([harness.BIN / "mneme-server"], env=environment, stdout=log, stderr=log)
-
-    def kill(self) -> None:
-        if self.process is not None:
-            self.process.kill()
-            self.process.wait(30)
+        super().__init__(name, service["environment"], scratch, ports)
+        self.service = service
 
     def healthy(self) -> bool:
         """By the command of the health check."""
@@ -70,16 +38,16 @@ class Compose(harness.SystemTest):
         services = {name: service for name, service in services.items() if "profiles" not in service}
         ports = iter(cluster.free_ports(2 * len(services)))
         self.containers = {
-            name: Container(name, service, self.scratch, (next(ports), next(ports)))
+            name: Service(name, service, self.scratch, (next(ports), next(ports)))
             for name, service in services.items()
         }
-        self.addresses = {name: each.address for name, each in self.containers.items()}
+        self.names = {f"{name}:7700": each.address for name, each in self.containers.items()}
         for each in self.containers.values():
             self.addCleanup(each.kill)
 
     def start(self, *names: str) -> None:
         for name in names:
-            self.containers[name].start(self.addresses)
+            self.containers[name].start(self.names)
 
     def await_health(self, *names: str) -> None:
         end = time.monotonic() + harness.START_SECONDS
@@ -89,13 +57,12 @@ class Compose(harness.SystemTest):
                 time.sleep(0.1)
 
     def client(self, name: str) -> mneme.Client:
-        client = mneme.connect(self.addresses[name], timeout=60)
+        client = mneme.connect(self.containers[name].address, timeout=60)
         self.addCleanup(client.close)
         return client
 
     def metrics(self, name: str) -> str:
-        with urllib.request.urlopen(f"http://{self.containers[name].admin}/metrics", timeout=10) as page:
-            return page.read().decode()
+        return self.containers[name].page("/metrics")
 
     def test_its_processes_are_one_memory_through_either_front_end(self) -> None:
         names = list(self.containers)
@@ -121,7 +88,7 @@ class Compose(harness.SystemTest):
             self.assertGreater(entries, 100)
         self.assertIn("grpc_server_handled_total", self.metrics("front-end-0"))
         self.assertNotIn("mneme_entries ", self.metrics("front-end-0"))
-        self.assertFalse(self.containers["front-end-0"].data.exists(), "a front end keeps nothing")
+        self.assertFalse(self.containers["front-end-0"].volume.exists(), "a front end keeps nothing")
 
         # `restart: unless-stopped` after a crash of each.
         for name in names:
@@ -129,6 +96,11 @@ class Compose(harness.SystemTest):
             self.start(name)
             self.await_health(name)
         self.assertEqual(self.client("front-end-1").memory("wiki").count(), 500)
+
+    def test_every_variable_is_one_that_the_server_reads(self) -> None:
+        known = containers.known_variables()
+        for each in self.containers.values():
+            self.assertLessEqual(set(each.given), known, each.name)
 
     def test_volumes_limits_and_health_checks_are_there(self) -> None:
         for name, each in self.containers.items():
