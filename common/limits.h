@@ -209,6 +209,24 @@ inline constexpr int kDrainSeconds = 8;
 // How long a stopping server goes on to refuse new calls by itself before it closes connections.
 inline constexpr int kDrainSettleMs = 200;
 
+// --- Security -----------------------------------------------------------------------------------------------------
+
+// A token as it travels: JSON web tokens, should somebody use them as opaque ones, stay below; metadata has 8 KiB.
+inline constexpr size_t kMaxTokenBytes = 2'048;
+// Lines of a token file: two tokens of each of some hundred tenants with their jobs.
+inline constexpr size_t kMaxPrincipals = 4'096;
+inline constexpr size_t kMaxTokenFileBytes = 4 * 1024 * 1024;
+// A name in it: a user, a job, or a name in a certificate.
+inline constexpr size_t kMaxPrincipalNameBytes = 128;
+// Grants of one line, and ranges of partitions of one grant: every call looks through them.
+inline constexpr size_t kMaxGrants = 256;
+inline constexpr size_t kMaxGrantRanges = 256;
+// A quota in a second: beyond it a double no longer counts one by one.
+inline constexpr uint64_t kMaxQuota = uint64_t{1} << 50;
+// How long a connection goes on where certificates of clients are asked for, so that one whose signer is trusted no
+// longer has an end. Calls on it end as they would.
+inline constexpr int kMaxConnectionAgeMs = 30 * 60 * 1000;
+
 // --- Storage and index --------------------------------------------------------------------------------------------
 
 // Request ids remembered for exactly-once: at least this many per shard and at least this long.

@@ -1,0 +1,92 @@
+#include "security/tls_files.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <cstdlib>
+#include <filesystem>
+#include <fstream>
+
+#include "security/channel_security.h"
+#include "security/token_source.h"
+
+namespace mneme {
+namespace {
+
+using ::testing::HasSubstr;
+
+class TlsFilesTest : public testing::Test {
+ protected:
+  TlsFilesTest() {
+    std::string pattern = (std::filesystem::temp_directory_path() / "mneme_tls_XXXXXX").string();
+    directory_ = mkdtemp(pattern.data());
+  }
+  ~TlsFilesTest() override { std::filesystem::remove_all(directory_); }
+
+  TlsFiles Make(const std::string& name, const std::string& days = "1") {
+    const char* source = std::getenv("MNEME_SOURCE_DIR");
+    const std::string command = "MNEME_CERTIFICATE_DAYS=" + days + " " + (source != nullptr ? source : ".") +
+                                "/deploy/certificates " + directory_ + " " + name + " > /dev/null";
+    EXPECT_EQ(std::system(command.c_str()), 0) << command;
+    return {directory_ + "/" + name + ".pem", directory_ + "/" + name + ".key", directory_ + "/ca.pem"};
+  }
+  std::string Write(const std::string& name, const std::string& text) {
+    std::ofstream(directory_ + "/" + name) << text;
+    return directory_ + "/" + name;
+  }
+  static std::string ErrorOf(const TlsFiles& files) { return std::string(CheckTlsFiles(files).message()); }
+
+  std::string directory_;
+};
+
+TEST_F(TlsFilesTest, GoodFilesAreTaken) {
+  const TlsFiles files = Make("server");
+  EXPECT_TRUE(CheckTlsFiles(files).ok()) << ErrorOf(files);
+  EXPECT_TRUE(CheckTlsFiles({}).ok());
+  EXPECT_TRUE(CheckTlsFiles({"", "", files.ca}).ok());
+}
+
+TEST_F(TlsFilesTest, EveryErrorNamesItsFile) {
+  const TlsFiles files = Make("server");
+  const TlsFiles other = Make("other");
+  const TlsFiles old = Make("old", "-1");
+  const std::string text = Write("text", "nothing of the kind\n");
+  const std::string missing = directory_ + "/missing";
+  EXPECT_THAT(ErrorOf({files.certificate, "", ""}), HasSubstr("belong together"));
+  EXPECT_THAT(ErrorOf({"", files.key, ""}), HasSubstr("belong together"));
+  EXPECT_THAT(ErrorOf({missing, files.key, ""}), HasSubstr(missing + " cannot be read"));
+  EXPECT_THAT(ErrorOf({files.certificate, missing, ""}), HasSubstr(missing + " cannot be read"));
+  EXPECT_THAT(ErrorOf({text, files.key, ""}), HasSubstr(text + " has no certificate"));
+  EXPECT_THAT(ErrorOf({files.certificate, text, ""}), HasSubstr(text + " has no private key"));
+  EXPECT_THAT(ErrorOf({files.certificate, files.certificate, ""}), HasSubstr("has no private key"));
+  EXPECT_THAT(ErrorOf({files.certificate, other.key, ""}), HasSubstr("is not that of the certificate in"));
+  EXPECT_THAT(ErrorOf({old.certificate, old.key, ""}), HasSubstr(old.certificate + " has expired"));
+  EXPECT_THAT(ErrorOf({files.certificate, files.key, text}), HasSubstr(text + " has no certificate"));
+}
+
+TEST_F(TlsFilesTest, ATokenIsNotShownToWhoeverIsOnTheWay) {
+  ChannelSecurityOptions options;
+  options.token = *TokenSource::OfText("mneme_0123456789");
+  const auto plain = ChannelSecurity::New(options);
+  ASSERT_TRUE(plain.ok());
+  EXPECT_TRUE((*plain)->CheckAddress("127.0.0.1:7700").ok());
+  EXPECT_TRUE((*plain)->CheckAddress("unix:/run/mneme").ok());
+  EXPECT_THAT(std::string((*plain)->CheckAddress("memory.example.org:7700").message()), HasSubstr("unencrypted"));
+  options.insecure_token = true;
+  EXPECT_TRUE((*ChannelSecurity::New(options))->CheckAddress("memory.example.org:7700").ok());
+  options.insecure_token = false;
+  options.files.ca = Make("server").ca;
+  EXPECT_TRUE((*ChannelSecurity::New(options))->CheckAddress("memory.example.org:7700").ok());
+}
+
+TEST_F(TlsFilesTest, ACertificateWithoutACaEncryptsNothing) {
+  ChannelSecurityOptions options;
+  options.files = Make("client");
+  options.files.ca.clear();
+  EXPECT_THAT(std::string(ChannelSecurity::New(options).status().message()), HasSubstr("no ca"));
+  options.tls = true;
+  EXPECT_TRUE(ChannelSecurity::New(options).ok());
+}
+
+}  // namespace
+}  // namespace mneme
