@@ -72,7 +72,8 @@ absl::Status HandleGetMemory(const CallContext& call, const v1::GetMemoryRequest
 absl::Status HandleListMemories(const CallContext& call, const v1::ListMemoriesRequest& request,
                                 v1::ListMemoriesResponse* response) {
   ASSIGN_OR_RETURN(const size_t page, ReadNamePage(request));
-  ASSIGN_OR_RETURN(const std::vector<MemoryHandle> memories, call.deployment.ListMemories());
+  ASSIGN_OR_RETURN(std::vector<MemoryHandle> memories, call.deployment.ListMemories());
+  std::erase_if(memories, [&](const MemoryHandle& memory) { return !call.caller.MayList(memory->spec.name); });
   auto next = std::upper_bound(memories.begin(), memories.end(), request.page_token(),
                                [](const std::string& name, const MemoryHandle& memory) {
                                  return name < memory->spec.name;

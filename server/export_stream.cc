@@ -24,11 +24,13 @@ ExportStream* ExportStream::Start(FrontEnd& front_end, const RpcMethod& method, 
 }
 
 ExportStream::ExportStream(FrontEnd& front_end, const RpcMethod& method, grpc::CallbackServerContext* context)
-    : front_end_(front_end), record_(front_end, method), limits_(LimitsOf(*context, cancelled_)) {}
+    : front_end_(front_end), record_(front_end, method, *context), limits_(LimitsOf(*context, cancelled_)) {}
 
 absl::Status ExportStream::Prepare(const grpc::ByteBuffer& bytes) {
+  RETURN_IF_ERROR(record_.CheckCaller());
   RETURN_IF_ERROR(limits_.Check());
   RETURN_IF_ERROR(ParseMessage(bytes, &request_));
+  RETURN_IF_ERROR(record_.Authorize(request_, bytes.Length()));
   ASSIGN_OR_RETURN(deployment_, front_end_.deployment());
   ASSIGN_OR_RETURN(const MemoryHandle memory, FindMemory(*deployment_, request_.memory()));
   memory_ = *memory;

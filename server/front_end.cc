@@ -14,9 +14,10 @@ constexpr int kErrorLinesPerSecond = 50;
 
 }  // namespace
 
-FrontEnd::FrontEnd(Log* log, Metrics* metrics, size_t call_workers)
+FrontEnd::FrontEnd(Log* log, Metrics* metrics, const AccessControl* access, size_t call_workers)
     : log_(log),
       metrics_(metrics),
+      access_(access),
       calls_(call_workers, limits::kMaxQueuedCalls),
       long_calls_(limits::kLongCallWorkers, limits::kMaxQueuedLongCalls) {}
 

@@ -11,10 +11,12 @@
 #include "absl/status/statusor.h"
 #include "absl/synchronization/mutex.h"
 #include "engine/deployment.h"
+#include "server/access_control.h"
 #include "server/call_pool.h"
 #include "server/drain_listener.h"
 #include "server/log.h"
 #include "server/metrics.h"
+#include "server/quotas.h"
 #include "server/vocabulary_cache.h"
 
 namespace mneme {
@@ -28,8 +30,8 @@ absl::Status DrainingError();
 // Outlived by the log and the metrics, outlives every call. Thread-safe.
 class FrontEnd {
  public:
-  // `call_workers`: threads for calls that block.
-  FrontEnd(Log* log, Metrics* metrics, size_t call_workers);
+  // `call_workers`: threads for calls that block. `access` outlives every call.
+  FrontEnd(Log* log, Metrics* metrics, const AccessControl* access, size_t call_workers);
 
   // For a call that begins: UNAVAILABLE (STARTING) before Serve(), UNAVAILABLE (DRAINING) after StartDraining().
   absl::StatusOr<Deployment*> deployment() const;
@@ -51,6 +53,8 @@ class FrontEnd {
   CallPool& long_calls() { return long_calls_; }
   Metrics& metrics() { return *metrics_; }
   Log& log() { return *log_; }
+  const AccessControl& access() const { return *access_; }
+  Quotas& quotas() { return quotas_; }
   VocabularyCache& vocabularies() { return vocabularies_; }
 
   // True for one successful call in a thousand.
@@ -61,6 +65,8 @@ class FrontEnd {
  private:
   Log* const log_;
   Metrics* const metrics_;
+  const AccessControl* const access_;
+  Quotas quotas_;
   std::atomic<Deployment*> deployment_{nullptr};
   std::atomic<CatalogueFeed*> feed_{nullptr};
   std::atomic<bool> draining_{false};

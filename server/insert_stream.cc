@@ -23,18 +23,18 @@ InsertStreamCall* InsertStreamCall::Start(FrontEnd& front_end, const RpcMethod& 
   front_end.AddStream(stream);
   raw->self_ = std::move(stream);
   const absl::StatusOr<Deployment*> deployment = front_end.deployment();
-  if (deployment.ok()) {
-    raw->deployment_ = *deployment;
-  } else {
+  if (deployment.ok()) raw->deployment_ = *deployment;
+  {
     absl::MutexLock lock(&raw->mutex_);
-    raw->failure_ = deployment.status();
+    raw->failure_ = raw->record_.CheckCaller();
+    if (raw->failure_.ok()) raw->failure_ = deployment.status();
   }
   raw->Advance();
   return raw;
 }
 
 InsertStreamCall::InsertStreamCall(FrontEnd& front_end, const RpcMethod& method, grpc::CallbackServerContext* context)
-    : limits_(LimitsOf(*context, cancelled_)), record_(front_end, method) {}
+    : limits_(LimitsOf(*context, cancelled_)), record_(front_end, method, *context) {}
 
 void InsertStreamCall::OnReadDone(bool ok) {
   absl::Status status;
@@ -94,6 +94,13 @@ void InsertStreamCall::CompleteFromTemplate(v1::InsertRequest& insert) {
   if (insert.has_fingerprint()) *template_.mutable_fingerprint() = insert.fingerprint();
 }
 
+absl::Status InsertStreamCall::Authorize(const v1::InsertRequest& insert, size_t bytes) {
+  AccessTargets targets = TargetsOf(insert);
+  targets.front().memory = named_;
+  absl::MutexLock lock(&mutex_);
+  return record_.Authorize(targets, {bytes, EntriesOf(insert)});
+}
+
 absl::Status InsertStreamCall::Accept(const grpc::ByteBuffer& bytes) {
   RETURN_IF_ERROR(limits_.Check());
   v1::InsertStreamRequest request;
@@ -106,7 +113,9 @@ absl::Status InsertStreamCall::Accept(const grpc::ByteBuffer& bytes) {
                       {{"expected", absl::StrCat(sequence_ + 1)}, {"got", absl::StrCat(request.sequence())}}),
         reason::kSequenceGap, "sequence");
   }
+  if (!request.insert().memory().empty()) named_ = request.insert().memory();
   CompleteFromTemplate(*request.mutable_insert());
+  RETURN_IF_ERROR(Authorize(request.insert(), bytes.Length()));
   ASSIGN_OR_RETURN(PlannedInsert plan, PlanInsert(*deployment_, request.insert()));
   template_.set_memory(plan.memory->spec.name);  // should an alias that was named point elsewhere before the next
   const uint64_t sequence = ++sequence_;

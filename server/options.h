@@ -9,6 +9,7 @@
 
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
+#include "security/tls_files.h"
 #include "server/log.h"
 
 namespace mneme {
@@ -40,7 +41,12 @@ struct ServerOptions {
   absl::Duration drain_delay = absl::ZeroDuration();
   bool accept_truncated_log = false;
   bool accept_empty_shard = false;
+  TlsFiles tls;                // of every gRPC address; a ca: only clients with a certificate that it signed
+  std::string tokens;          // FILE of who is known; empty: everybody may do everything
+  TlsFiles shard_tls;          // of connections to shards; no ca: they are not encrypted
+  std::string shard_token_file;
   bool insecure_listen = false;
+  bool insecure_admin_listen = false;
   bool check_config = false;
 };
 
@@ -55,7 +61,8 @@ struct ParsedOptions {
 // An error is exit code 2, with key, value and bound in the text.
 ParsedOptions ParseOptions(int argc, const char* const* argv);
 
-// INVALID_ARGUMENT naming key, value and bound: addresses, a non-loopback address without insecure_listen, and so on.
+// INVALID_ARGUMENT naming key, value and bound: addresses, one beyond this machine without TLS or insecure_listen, and
+// so on.
 absl::Status CheckOptions(const ServerOptions& options);
 // The shards of the deployment, as far as the options say: 0 where they do not.
 uint32_t ShardsOf(const ServerOptions& options);
@@ -67,7 +74,7 @@ absl::StatusOr<std::pair<std::string, int>> SplitAddress(const std::string& addr
 // only once it is open.
 ServerOptions ResolveOptions(ServerOptions options);
 
-// The effective options as a JSON object, for the log and /config. Holds no secrets, since there are none.
+// The effective options as a JSON object, for the log and /config. Files of secrets are named, not shown.
 std::string OptionsJson(const ServerOptions& options);
 
 }  // namespace mneme

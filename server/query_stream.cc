@@ -48,9 +48,10 @@ QueryStreamCall* QueryStreamCall::Start(FrontEnd& front_end, const RpcMethod& me
   const absl::StatusOr<Deployment*> deployment = front_end.deployment();
   if (deployment.ok()) raw->deployment_ = *deployment;
   raw->self_ = std::move(stream);
-  if (!deployment.ok()) raw->Fail(deployment.status());
   {
     absl::MutexLock lock(&raw->mutex_);
+    raw->failure_ = raw->record_.CheckCaller();
+    if (raw->failure_.ok()) raw->failure_ = deployment.status();
     raw->MaybeRead();
   }
   raw->Pump();
@@ -58,7 +59,7 @@ QueryStreamCall* QueryStreamCall::Start(FrontEnd& front_end, const RpcMethod& me
 }
 
 QueryStreamCall::QueryStreamCall(FrontEnd& front_end, const RpcMethod& method, grpc::CallbackServerContext* context)
-    : limits_(LimitsOf(*context, cancelled_)), record_(front_end, method) {}
+    : limits_(LimitsOf(*context, cancelled_)), record_(front_end, method, *context) {}
 
 void QueryStreamCall::OnReadDone(bool ok) {
   {
@@ -177,22 +178,27 @@ void QueryStreamCall::RunStep() {
     RETURN_IF_ERROR(limits_.Check());
     request_.Clear();
     RETURN_IF_ERROR(ParseMessage(message_, &request_));
+    const size_t bytes = message_.Length();
     message_.Clear();
     response_.Clear();
     response_.set_step(request_.step());
-    if (request_.has_query()) return BeginQuery();
+    if (request_.has_query()) names_.TakeFrom(request_.query());
+    goes_on_ = request_.query().memory().empty() && request_.query().sources_size() == 0;
+    times_anew_ = 0;
+    if (request_.has_query()) RETURN_IF_ERROR(template_.Complete(*request_.mutable_query()));
+    RETURN_IF_ERROR(Authorize(bytes));
+    if (request_.has_query()) return Ask();
     Advance(Phase::kAnswered);
     return absl::OkStatus();
   });
   if (!status.ok()) Fail(status);
 }
 
-absl::Status QueryStreamCall::BeginQuery() {
-  v1::QueryRequest& query = *request_.mutable_query();
-  goes_on_ = query.memory().empty() && query.sources_size() == 0;
-  times_anew_ = 0;
-  RETURN_IF_ERROR(template_.Complete(query));
-  return Ask();
+absl::Status QueryStreamCall::Authorize(size_t bytes) {
+  if (!request_.has_query() && !request_.has_append()) return absl::OkStatus();
+  const AccessTargets targets = names_.TargetsOf(request_);
+  absl::MutexLock lock(&mutex_);
+  return record_.Authorize(targets, {bytes, EntriesOf(request_.append())});
 }
 
 absl::Status QueryStreamCall::Ask() {

@@ -24,6 +24,7 @@
 #include "server/call_record.h"
 #include "server/query_plan.h"
 #include "server/step_append.h"
+#include "server/step_names.h"
 #include "server/step_template.h"
 
 namespace mneme {
@@ -69,7 +70,8 @@ class QueryStreamCall final : public grpc::ServerBidiReactor<grpc::ByteBuffer, g
 
   // Steps of a step.
   void RunStep();
-  absl::Status BeginQuery();
+  // Of a message whose query was completed.
+  absl::Status Authorize(size_t bytes) ABSL_LOCKS_EXCLUDED(mutex_);
   // Anew when a memory was dropped under it.
   absl::Status Ask();
   absl::StatusOr<MemoryHandle> FindAppended(const v1::QueryRequest& query, const QueryPlan& plan) const;
@@ -95,6 +97,7 @@ class QueryStreamCall final : public grpc::ServerBidiReactor<grpc::ByteBuffer, g
   v1::QueryStreamRequest request_;
   v1::QueryStreamResponse response_;
   StepTemplate template_;
+  StepNames names_;
   bool goes_on_ = false;  // with what an earlier message named
   int times_anew_ = 0;
   MemoryHandle appended_;  // where appends go; null before the first step, and where there is none
