@@ -5,6 +5,7 @@
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "common/limits.h"
+#include "common/status_macros.h"
 
 namespace mneme {
 namespace {
@@ -46,13 +47,15 @@ bool IsHostAndPort(const std::string& address) {
 
 }  // namespace
 
-absl::StatusOr<std::shared_ptr<grpc::Channel>> NewChannel(const std::string& address) {
+absl::StatusOr<std::shared_ptr<grpc::Channel>> NewChannel(const std::string& address,
+                                                          const ChannelSecurity* security) {
   const bool is_socket = address.rfind("unix:", 0) == 0 && address.size() > 5;
   if (!is_socket && !IsHostAndPort(address)) {
     return absl::InvalidArgumentError(
         absl::StrCat("server address is \"", address, "\"; must be HOST:PORT or unix:PATH"));
   }
-  return grpc::CreateCustomChannel(address, grpc::InsecureChannelCredentials(), TunedArguments());
+  if (security != nullptr) RETURN_IF_ERROR(security->CheckAddress(address));
+  return OpenChannel(address, security, TunedArguments());
 }
 
 }  // namespace mneme
