@@ -12,8 +12,11 @@ namespace {
 struct Kind {
   const char* name;
   double Quota::*member;
+  size_t Charge::*charge;
 };
-constexpr Kind kKinds[] = {{"requests", &Quota::requests}, {"entries", &Quota::entries}, {"bytes", &Quota::bytes}};
+constexpr Kind kKinds[] = {{"requests", &Quota::requests, &Charge::requests},
+                           {"entries", &Quota::entries, &Charge::entries},
+                           {"bytes", &Quota::bytes, &Charge::bytes}};
 
 // Of a name that a token file no longer has, buckets stay: so many of them are looked for.
 constexpr size_t kMaxNames = 2 * limits::kMaxPrincipals;
@@ -33,8 +36,8 @@ absl::Status Quotas::Take(const Principal& principal, const Charge& charge, Time
   if (quota == Quota{}) return absl::OkStatus();
   MutexLock lock(&mutex_);
   if (buckets_.size() >= kMaxNames) buckets_.clear();
-  const auto [at, made] = buckets_.try_emplace(principal.name, Buckets{quota, now});
-  Buckets& buckets = at->second;
+  Buckets& buckets = buckets_.try_emplace(principal.name, Buckets{quota, quota, now}).first->second;
+  if (buckets.of != quota) buckets = {quota, quota, now};
   const double seconds = std::chrono::duration<double>(now - buckets.at).count();
   buckets.at = std::max(buckets.at, now);
   for (const Kind& kind : kKinds) {
@@ -43,12 +46,13 @@ absl::Status Quotas::Take(const Principal& principal, const Charge& charge, Time
   }
   for (const Kind& kind : kKinds) {
     const double level = buckets.level.*kind.member;
-    const bool asked = kind.member != &Quota::entries || charge.entries != 0;
-    if (asked && quota.*kind.member != 0 && level <= 0) return Refusal(kind, quota.*kind.member, level);
+    if (charge.*kind.charge != 0 && quota.*kind.member != 0 && level <= 0) {
+      return Refusal(kind, quota.*kind.member, level);
+    }
   }
-  buckets.level.requests -= 1;
-  buckets.level.entries -= static_cast<double>(charge.entries);
-  buckets.level.bytes -= static_cast<double>(charge.bytes);
+  for (const Kind& kind : kKinds) {
+    if (quota.*kind.member != 0) buckets.level.*kind.member -= static_cast<double>(charge.*kind.charge);
+  }
   return absl::OkStatus();
 }
 

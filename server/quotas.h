@@ -20,6 +20,7 @@ namespace mneme {
 struct Charge {
   size_t bytes = 0;
   size_t entries = 0;  // that it writes
+  size_t requests = 1;
 };
 
 // Thread-safe.
@@ -27,13 +28,15 @@ class Quotas {
  public:
   using Time = std::chrono::steady_clock::time_point;
 
-  // RESOURCE_EXHAUSTED (RATE_LIMIT), with the time when it would be taken, when a bucket is empty; then nothing is
-  // taken. Somebody without a quota costs nothing.
+  // RESOURCE_EXHAUSTED (RATE_LIMIT), with the time when it would be taken, when a bucket of what it takes is empty;
+  // then nothing is taken. A kind without a quota is not counted, so that one which is given later begins full.
+  // Somebody without a quota costs nothing.
   absl::Status Take(const Principal& principal, const Charge& charge, Time now = std::chrono::steady_clock::now())
       ABSL_LOCKS_EXCLUDED(mutex_);
 
  private:
   struct Buckets {
+    Quota of;     // what they hold at most; anew when it is another
     Quota level;
     Time at;
   };

@@ -61,6 +61,23 @@ TEST_F(QuotasTest, WhatWritesNothingNeedsNoEntries) {
   EXPECT_TRUE(Take(a, {.entries = 0}, 0));
 }
 
+TEST_F(QuotasTest, AKindThatIsGivenLaterOwesNothingOfWhatWasBefore) {
+  EXPECT_TRUE(Take(Of("a", {.requests = 200}), {.bytes = size_t{1} << 40, .entries = 1'000'000}, 0));
+  EXPECT_TRUE(Take(Of("a", {.requests = 200, .bytes = 1'000}), {.bytes = 10}, 1));
+  // Nor does one that was taken away and comes back, or another number.
+  EXPECT_TRUE(Take(Of("a", {.bytes = 1'000}), {.bytes = size_t{1} << 40}, 2));
+  EXPECT_FALSE(Take(Of("a", {.bytes = 1'000}), {.bytes = 10}, 3));
+  EXPECT_TRUE(Take(Of("a", {.bytes = 2'000}), {.bytes = 10}, 4));
+}
+
+TEST_F(QuotasTest, WhatTakesNoRequestIsNotRefusedForWantOfOne) {
+  const Principal a = Of("a", {.requests = 1, .entries = 10});
+  EXPECT_TRUE(Take(a, {}, 0));
+  EXPECT_TRUE(Take(a, {.entries = 20, .requests = 0}, 0));
+  EXPECT_FALSE(Take(a, {.entries = 1, .requests = 0}, 1'000));
+  EXPECT_TRUE(Take(a, {}, 1'000));
+}
+
 TEST_F(QuotasTest, AClockThatStandsStillGivesNothing) {
   const Principal a = Of("a", {.requests = 1});
   EXPECT_TRUE(Take(a, {}, 1'000));
