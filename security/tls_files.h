@@ -2,9 +2,12 @@
 #ifndef MNEME_SECURITY_TLS_FILES_H_
 #define MNEME_SECURITY_TLS_FILES_H_
 
+#include <optional>
 #include <string>
+#include <vector>
 
 #include "absl/status/status.h"
+#include "absl/time/time.h"
 
 namespace mneme {
 
@@ -22,6 +25,11 @@ inline constexpr unsigned int kTlsRefreshSeconds = 1;
 // certificate's, or the certificate is over or not valid yet. gRPC would only refuse connections. Messages name files,
 // never what is in them.
 absl::Status CheckTlsFiles(const TlsFiles& files);
+// When the first certificate of a file is over; nothing where there is none.
+std::optional<absl::Time> EndOf(const std::string& certificate);
+// What is wrong with files that can be used: a certificate that ends within kCertificateWarningDays, a key that others
+// may read or write.
+std::vector<std::string> WarningsOf(const TlsFiles& files, absl::Time now);
 
 }  // namespace mneme
 

@@ -3,10 +3,6 @@
 #include <sys/stat.h>
 
 #include <algorithm>
-#include <cerrno>
-#include <cstring>
-#include <fstream>
-#include <sstream>
 
 #include "absl/strings/ascii.h"
 #include "absl/strings/numbers.h"
@@ -16,6 +12,7 @@
 #include "absl/strings/strip.h"
 #include "common/limits.h"
 #include "common/status_macros.h"
+#include "security/small_file.h"
 
 namespace mneme {
 namespace {
@@ -159,21 +156,8 @@ absl::StatusOr<TokenTable> TokenTable::Parse(std::string_view text) {
 }
 
 absl::StatusOr<TokenTable> TokenTable::Read(const std::string& path) {
-  struct stat status = {};
-  if (stat(path.c_str(), &status) != 0) {
-    return absl::NotFoundError(absl::StrCat("token file ", path, " cannot be read: ", std::strerror(errno)));
-  }
-  if ((status.st_mode & S_IWOTH) != 0) {
-    return absl::FailedPreconditionError(absl::StrCat(
-        "token file ", path, " may be written by anybody, who could grant himself everything; chmod 0600 it"));
-  }
-  std::ifstream file(path, std::ios::binary);
-  std::ostringstream text;
-  text << file.rdbuf();
-  if (!file.is_open() || file.bad()) {
-    return absl::PermissionDeniedError(absl::StrCat("token file ", path, " cannot be read"));
-  }
-  absl::StatusOr<TokenTable> table = Parse(text.str());
+  ASSIGN_OR_RETURN(const std::string text, ReadTokenFile(path));
+  absl::StatusOr<TokenTable> table = Parse(text);
   if (table.ok()) return table;
   return absl::InvalidArgumentError(absl::StrCat("token file ", path, " ", table.status().message()));
 }
@@ -191,6 +175,18 @@ const Principal* TokenTable::Find(const TokenDigest& digest) const {
 const Principal* TokenTable::FindCertificate(std::string_view name) const {
   const auto at = certificates_.find(View(name));
   return at == certificates_.end() ? nullptr : &principals_[at->second];
+}
+
+absl::StatusOr<std::string> ReadTokenFile(const std::string& path) {
+  absl::StatusOr<SmallFile> file = ReadOperatorFile(path, limits::kMaxTokenFileBytes);
+  if (!file.ok()) {
+    return absl::Status(file.status().code(), absl::StrCat("token file ", path, " ", file.status().message()));
+  }
+  if ((file->mode & (S_IWGRP | S_IWOTH)) != 0) {
+    return absl::FailedPreconditionError(absl::StrCat("token file ", path, " may be written by its group or by anybody",
+                                                      ", who could grant himself everything; chmod go-w it"));
+  }
+  return std::move(file->text);
 }
 
 absl::StatusOr<std::string> TokenLine(const std::string& name, const std::string& credential,

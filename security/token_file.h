@@ -24,8 +24,7 @@ class TokenTable {
  public:
   // INVALID_ARGUMENT names the line and what is wrong with it, and repeats no digest.
   static absl::StatusOr<TokenTable> Parse(std::string_view text);
-  // Errors of Parse, with the path; NOT_FOUND or PERMISSION_DENIED when it cannot be read; FAILED_PRECONDITION when
-  // anybody may write it.
+  // Errors of Parse and ReadTokenFile, with the path.
   static absl::StatusOr<TokenTable> Read(const std::string& path);
 
   // Null when nobody has it.
@@ -46,6 +45,10 @@ class TokenTable {
   Digests digests_;                    // ascending once it is read; the number of its line among principals_
   absl::flat_hash_map<std::string, size_t> certificates_;
 };
+
+// The text of the file. NOT_FOUND, PERMISSION_DENIED or INVALID_ARGUMENT when it cannot be read (ReadOperatorFile);
+// FAILED_PRECONDITION when anybody but its owner may write it.
+absl::StatusOr<std::string> ReadTokenFile(const std::string& path);
 
 // A line of the file: `credential` is "sha256:..." or "certificate:...". INVALID_ARGUMENT as Parse.
 absl::StatusOr<std::string> TokenLine(const std::string& name, const std::string& credential,

@@ -1,22 +1,25 @@
 #include "security/token_source.h"
 
-#include <fstream>
 #include <utility>
 
 #include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
 #include "common/status_macros.h"
+#include "security/small_file.h"
 #include "security/token.h"
 
 namespace mneme {
 namespace {
 
+// A token, and what a human may have written below it.
+constexpr size_t kMaxFileBytes = 64 * 1024;
+
 absl::StatusOr<std::string> ReadToken(const std::string& path) {
-  std::ifstream file(path);
-  std::string token;
-  if (!std::getline(file, token)) {
-    return absl::InvalidArgumentError(absl::StrCat("token file ", path, " cannot be read"));
+  absl::StatusOr<SmallFile> file = ReadOperatorFile(path, kMaxFileBytes);
+  if (!file.ok()) {
+    return absl::InvalidArgumentError(absl::StrCat("token file ", path, " ", file.status().message()));
   }
+  std::string token = file->text.substr(0, file->text.find('\n'));
   absl::StripAsciiWhitespace(&token);
   const absl::Status status = CheckTokenText(token);
   if (!status.ok()) return absl::InvalidArgumentError(absl::StrCat("token file ", path, ": ", status.message()));

@@ -52,10 +52,19 @@ absl::Status Append(const std::string& path, const std::string& line) {
   return status;
 }
 
-// What would be refused by the server is refused here, before anything is written.
-absl::Status CheckFile(const std::string& path) {
-  if (path.empty() || access(path.c_str(), F_OK) != 0) return absl::OkStatus();
-  return TokenTable::Read(path).status();
+// What would be refused by the server is refused here, before anything is written: the file with its new line.
+absl::Status CheckFile(const std::string& path, const std::string& line) {
+  absl::StatusOr<std::string> text = ReadTokenFile(path);
+  if (!text.ok() && !absl::IsNotFound(text.status())) return text.status();
+  const std::string before = text.value_or("");
+  const absl::Status whole =
+      TokenTable::Parse(absl::StrCat(before.empty() ? std::string(kTokenFileHeader) + "\n" : before, line)).status();
+  if (whole.ok() && (before.empty() || before.back() == '\n')) return absl::OkStatus();
+  if (whole.ok()) {
+    return absl::InvalidArgumentError(absl::StrCat("token file ", path, " does not end with a whole line"));
+  }
+  return absl::InvalidArgumentError(
+      absl::StrCat("token file ", path, ", with the new line, would be refused by a server: ", whole.message()));
 }
 
 absl::Status Token(const TokenOptions& options, Session& session) {
@@ -63,8 +72,10 @@ absl::Status Token(const TokenOptions& options, Session& session) {
   const absl::StatusOr<std::string> line =
       TokenLine(options.name, absl::StrCat("sha256:", HexOf(DigestOf(token))), WordsOf(options));
   if (!line.ok()) return UsageError(std::string(line.status().message()));
-  RETURN_IF_ERROR(CheckFile(options.file));
-  if (!options.file.empty()) RETURN_IF_ERROR(Append(options.file, *line));
+  if (!options.file.empty()) {
+    RETURN_IF_ERROR(CheckFile(options.file, *line));
+    RETURN_IF_ERROR(Append(options.file, *line));
+  }
   const std::string written = line->substr(0, line->size() - 1);
   if (session.json()) {
     session.PrintJson({{"token", token}, {"line", written}});

@@ -2,10 +2,12 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <sys/stat.h>
 
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
+#include <sstream>
 
 #include "security/channel_security.h"
 #include "security/token_source.h"
@@ -62,6 +64,37 @@ TEST_F(TlsFilesTest, EveryErrorNamesItsFile) {
   EXPECT_THAT(ErrorOf({files.certificate, other.key, ""}), HasSubstr("is not that of the certificate in"));
   EXPECT_THAT(ErrorOf({old.certificate, old.key, ""}), HasSubstr(old.certificate + " has expired"));
   EXPECT_THAT(ErrorOf({files.certificate, files.key, text}), HasSubstr(text + " has no certificate"));
+  EXPECT_THAT(ErrorOf({files.certificate, files.key, directory_}), HasSubstr("no regular file"));
+}
+
+TEST_F(TlsFilesTest, ABundleIsReadToItsEnd) {
+  const TlsFiles files = Make("server");
+  std::ostringstream text;
+  text << std::ifstream(files.ca).rdbuf();
+  const std::string good = text.str();
+  const std::string both = Write("both", good + "\n# the next\n" + good);
+  EXPECT_EQ(ErrorOf({"", "", both}), "");
+  for (const size_t cut : {size_t{10}, size_t{60}, good.size() / 2}) {
+    const std::string broken = Write("broken", good + good.substr(0, 40) + "#" + good.substr(40, good.size() - cut));
+    EXPECT_THAT(ErrorOf({"", "", broken}), HasSubstr("a broken certificate after 1 good ones")) << cut;
+  }
+}
+
+TEST_F(TlsFilesTest, WhatIsAboutToEndOrMayBeReadByOthersIsSaid) {
+  const TlsFiles files = Make("server", "20");
+  const absl::Time now = absl::Now();
+  ASSERT_TRUE(EndOf(files.certificate).has_value());
+  EXPECT_NEAR(absl::ToDoubleHours(*EndOf(files.certificate) - now), 20 * 24, 1);
+  EXPECT_FALSE(EndOf(files.key).has_value());
+  EXPECT_THAT(WarningsOf(files, now), testing::IsEmpty());
+  EXPECT_THAT(WarningsOf(files, now + absl::Hours(5 * 24)), testing::IsEmpty());
+  EXPECT_THAT(WarningsOf(files, now + absl::Hours(7 * 24)),
+              testing::ElementsAre(HasSubstr(files.certificate + " ends at 20")));
+  chmod(files.key.c_str(), 0640);
+  EXPECT_THAT(WarningsOf(files, now), testing::IsEmpty()) << "a group of its readers";
+  chmod(files.key.c_str(), 0644);
+  EXPECT_THAT(WarningsOf(files, now), testing::ElementsAre(HasSubstr(files.key + " may be read or written by others")));
+  EXPECT_THAT(WarningsOf({}, now), testing::IsEmpty());
 }
 
 TEST_F(TlsFilesTest, ATokenIsNotShownToWhoeverIsOnTheWay) {
