@@ -33,8 +33,6 @@ grpc::ChannelArguments TunedArguments() {
   arguments.SetInt(GRPC_ARG_MAX_RECONNECT_BACKOFF_MS, kMaxReconnectDelayMs);
   // Retries are ours (retry.h): gRPC's own would repeat calls behind our back.
   arguments.SetInt(GRPC_ARG_ENABLE_RETRIES, 0);
-  // A memory service is reached directly; a web proxy from the environment would only be in the way.
-  arguments.SetInt(GRPC_ARG_ENABLE_HTTP_PROXY, 0);
   return arguments;
 }
 

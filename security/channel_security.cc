@@ -87,6 +87,9 @@ absl::Status ChannelSecurity::CheckAddress(const std::string& address) const {
 
 std::shared_ptr<grpc::Channel> OpenChannel(const std::string& address, const ChannelSecurity* security,
                                            grpc::ChannelArguments arguments) {
+  // Processes of a memory reach each other directly. A web proxy from the environment would be shown the token and all
+  // else of what is not encrypted, though the address be of this machine.
+  arguments.SetInt(GRPC_ARG_ENABLE_HTTP_PROXY, 0);
   const bool encrypted = security != nullptr && security->credentials_ != nullptr && !IsSocket(address);
   const auto credentials = encrypted ? security->credentials_ : grpc::InsecureChannelCredentials();
   if (encrypted && !security->options_.server_name.empty()) {

@@ -51,7 +51,8 @@ class ChannelSecurity {
 };
 
 // A channel to "HOST:PORT" or "unix:PATH", which CheckAddress has seen. A Unix socket is never encrypted: its
-// permissions protect it. `security` may be null, and need not outlive the call.
+// permissions protect it. No web proxy is used, whatever the environment says. `security` may be null, and need not
+// outlive the call.
 std::shared_ptr<grpc::Channel> OpenChannel(const std::string& address, const ChannelSecurity* security,
                                            grpc::ChannelArguments arguments);
 

@@ -82,6 +82,8 @@ void DeclareSecurity(CLI::App& app, GlobalOptions& options) {
   add("--tls-certificate", options.tls_files.certificate, "MNEME_TLS_CERTIFICATE", "What this client shows")->group("");
   add("--tls-key", options.tls_files.key, "MNEME_TLS_KEY", "Of --tls-certificate")->group("");
   add("--token-file", options.token_file, "MNEME_TOKEN_FILE", "Show this token; or MNEME_TOKEN_FILE, MNEME_TOKEN");
+  add("--tls-server-name", options.tls_server_name, "MNEME_TLS_SERVER_NAME",
+      "What the server's certificate names, if not the host of --server")->type_name("NAME")->group("");
   app.add_flag("--tls", options.tls, "Encrypt, trusting whom the system trusts")->envname("MNEME_TLS")->group("");
   app.add_flag("--insecure-token", options.insecure_token, "Show the token unencrypted beyond this machine")
       ->envname("MNEME_INSECURE_TOKEN")->group("");

@@ -20,6 +20,7 @@ absl::StatusOr<std::shared_ptr<const ChannelSecurity>> SecurityOf(const GlobalOp
   ChannelSecurityOptions security;
   security.tls = options.tls;
   security.files = options.tls_files;
+  security.server_name = options.tls_server_name;
   security.insecure_token = options.insecure_token;
   const char* token = std::getenv("MNEME_TOKEN");
   if (!options.token_file.empty()) {

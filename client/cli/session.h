@@ -21,6 +21,7 @@ struct GlobalOptions {
   std::string server = "127.0.0.1:7700";
   bool tls = false;
   TlsFiles tls_files;
+  std::string tls_server_name;  // what the server's certificate must name, if not the host of its address
   std::string token_file;  // a token itself only comes in MNEME_TOKEN: arguments are for all users of a machine to see
   bool insecure_token = false;
   double timeout_seconds = 60;

@@ -1,9 +1,12 @@
 #include "security/tls_files.h"
 
 #include <gmock/gmock.h>
+#include <grpcpp/generic/async_generic_service.h>
+#include <grpcpp/grpcpp.h>
 #include <gtest/gtest.h>
 #include <sys/stat.h>
 
+#include <chrono>
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
@@ -95,6 +98,26 @@ TEST_F(TlsFilesTest, WhatIsAboutToEndOrMayBeReadByOthersIsSaid) {
   chmod(files.key.c_str(), 0644);
   EXPECT_THAT(WarningsOf(files, now), testing::ElementsAre(HasSubstr(files.key + " may be read or written by others")));
   EXPECT_THAT(WarningsOf({}, now), testing::IsEmpty());
+}
+
+TEST_F(TlsFilesTest, NoWebProxyOfTheEnvironmentIsShownAnything) {
+  grpc::ServerBuilder builder;
+  int port = 0;
+  builder.AddListeningPort("127.0.0.1:0", grpc::InsecureServerCredentials(), &port);
+  grpc::AsyncGenericService service;
+  builder.RegisterAsyncGenericService(&service);
+  const auto queue = builder.AddCompletionQueue();
+  const auto server = builder.BuildAndStart();
+  ASSERT_NE(server, nullptr);
+  setenv("http_proxy", "http://127.0.0.1:1", 1);
+  const auto channel = OpenChannel("127.0.0.1:" + std::to_string(port), nullptr, grpc::ChannelArguments());
+  EXPECT_TRUE(channel->WaitForConnected(std::chrono::system_clock::now() + std::chrono::seconds(20)));
+  unsetenv("http_proxy");
+  server->Shutdown();
+  queue->Shutdown();
+  void* tag = nullptr;
+  for (bool ok = false; queue->Next(&tag, &ok);) {
+  }
 }
 
 TEST_F(TlsFilesTest, ATokenIsNotShownToWhoeverIsOnTheWay) {

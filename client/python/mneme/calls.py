@@ -26,6 +26,7 @@ def open_channel(address: str, safety: Security) -> Any:
             ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
             ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
             ("grpc.enable_retries", 0),  # ours know the request id and the budget
+            ("grpc.enable_http_proxy", 0),  # which would be shown the token, and all that is not encrypted
             ("grpc.initial_reconnect_backoff_ms", 100),
             ("grpc.min_reconnect_backoff_ms", 2000),  # of one attempt: a lost SYN holds it up no longer
             ("grpc.max_reconnect_backoff_ms", 500),

@@ -41,8 +41,8 @@ class Security:
 
     @staticmethod
     def of_environment() -> "Security":
-        """As the command line: MNEME_TLS, MNEME_TLS_CA, MNEME_TLS_CERTIFICATE, MNEME_TLS_KEY, MNEME_TOKEN_FILE,
-        MNEME_TOKEN, MNEME_INSECURE_TOKEN."""
+        """As the command line: MNEME_TLS, MNEME_TLS_CA, MNEME_TLS_CERTIFICATE, MNEME_TLS_KEY, MNEME_TLS_SERVER_NAME,
+        MNEME_TOKEN_FILE, MNEME_TOKEN, MNEME_INSECURE_TOKEN."""
 
         def given(name: str) -> Optional[str]:
             return os.environ.get("MNEME_" + name) or None
@@ -55,6 +55,7 @@ class Security:
             tls=said("TLS"),
             certificate=given("TLS_CERTIFICATE"),
             key=given("TLS_KEY"),
+            server_name=given("TLS_SERVER_NAME") or "",
             token_file=given("TOKEN_FILE"),
             token=given("TOKEN") or "",
             insecure_token=said("INSECURE_TOKEN"),
