@@ -76,6 +76,8 @@ void DeclareSecurity(CLI::App& app, ServerOptions& options) {
   Add(app, "--shard-token-file", options.shard_token_file, "FILE with the token that this process shows to shards");
   AddFlag(app, "--insecure-listen", options.insecure_listen,
           "Allow addresses beyond this machine without TLS: whoever is on the way reads and changes everything");
+  AddFlag(app, "--insecure-shard-token", options.insecure_shard_token,
+          "Show --shard-token-file to shards beyond this machine without TLS: whoever is on the way may take it");
   AddFlag(app, "--insecure-admin-listen", options.insecure_admin_listen,
           "Allow the admin address beyond this machine; it is never encrypted");
 }
@@ -277,8 +279,7 @@ absl::Status CheckOptions(const ServerOptions& options) {
                                  "is on the way reads and changes everything"));
   }
   if (options.admin_listen != "off") {
-    RETURN_IF_ERROR(CheckAddress("--admin-listen", options.admin_listen,
-                                 options.insecure_listen || options.insecure_admin_listen,
+    RETURN_IF_ERROR(CheckAddress("--admin-listen", options.admin_listen, options.insecure_admin_listen,
                                  "--insecure-admin-listen is given, since it is not encrypted"));
   }
   if (options.ram_limit_bytes != 0 && options.ram_limit_bytes < kMinRamLimit) {
@@ -357,6 +358,7 @@ std::string OptionsJson(const ServerOptions& options) {
                          {"shard_tls_key", options.shard_tls.key},
                          {"shard_token_file", options.shard_token_file},
                          {"insecure_listen", options.insecure_listen},
+                         {"insecure_shard_token", options.insecure_shard_token},
                          {"insecure_admin_listen", options.insecure_admin_listen},
                          {"max_message_bytes", limits::kMaxMessageBytes},
                          {"max_k", limits::kMaxK},

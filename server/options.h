@@ -9,6 +9,7 @@
 
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
+#include "common/limits.h"
 #include "security/tls_files.h"
 #include "server/log.h"
 
@@ -45,7 +46,10 @@ struct ServerOptions {
   std::string tokens;          // FILE of who is known; empty: everybody may do everything
   TlsFiles shard_tls;          // of connections to shards; no ca: they are not encrypted
   std::string shard_token_file;
+  // Where certificates of clients are asked for: connections take new calls for so long, and calls go on as long again.
+  absl::Duration connection_age = absl::Milliseconds(limits::kMaxConnectionAgeMs);
   bool insecure_listen = false;
+  bool insecure_shard_token = false;
   bool insecure_admin_listen = false;
   bool check_config = false;
 };

@@ -35,13 +35,13 @@ absl::Status CheckSecurity(const ServerOptions& options) {
     return absl::InvalidArgumentError(
         "--shard-tls-certificate is given without --shard-tls-ca; nothing would be encrypted");
   }
-  if (options.shard_token_file.empty() || !options.shard_tls.ca.empty() || options.insecure_listen) {
+  if (options.shard_token_file.empty() || !options.shard_tls.ca.empty() || options.insecure_shard_token) {
     return absl::OkStatus();
   }
   for (const std::string& address : options.shard_addresses) {
     if (StaysOnMachine(address)) continue;
     return absl::InvalidArgumentError(absl::StrCat("--shard-token-file is given, and would be shown to ", address,
-                                                   " unencrypted; give --shard-tls-ca, or --insecure-listen"));
+                                                   " unencrypted; give --shard-tls-ca, or --insecure-shard-token"));
   }
   return absl::OkStatus();
 }

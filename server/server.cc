@@ -118,6 +118,7 @@ absl::StatusOr<std::unique_ptr<Server>> Server::Start(ServerOptions options, Log
   ASSIGN_OR_RETURN(std::unique_ptr<AccessControl> access, AccessControl::New(options.tokens));
   std::unique_ptr<Server> server(new Server(std::move(options), log, std::move(give_up), std::move(access)));
   server->WarnOfStrangers();
+  server->WarnOfFiles();
   RETURN_IF_ERROR(server->StartAdmin());
   RETURN_IF_ERROR(server->Listen());
   // Those of a server that was killed: whoever waits for them waits for us. Not before it is clear that no other server
@@ -170,7 +171,10 @@ absl::Status Server::Listen() {
   for (const std::string& path : options_.listen_unix) addresses.push_back(absl::StrCat("unix:", path));
   std::vector<int> ports(addresses.size(), 0);
   if (!options_.tls.ca.empty()) {
-    builder.AddChannelArgument(GRPC_ARG_MAX_CONNECTION_AGE_MS, limits::kMaxConnectionAgeMs);
+    // Without the grace a stream would go on for ever, and with it who is trusted no longer.
+    const int age_ms = static_cast<int>(absl::ToInt64Milliseconds(options_.connection_age));
+    builder.AddChannelArgument(GRPC_ARG_MAX_CONNECTION_AGE_MS, age_ms);
+    builder.AddChannelArgument(GRPC_ARG_MAX_CONNECTION_AGE_GRACE_MS, age_ms);
   }
   const auto plain = grpc::InsecureServerCredentials();
   const auto credentials = options_.tls.empty() ? plain : TlsServerCredentials(options_.tls);
@@ -234,8 +238,24 @@ absl::StatusOr<std::shared_ptr<const ChannelSecurity>> Server::ShardSecurity() c
   return ChannelSecurity::New(std::move(options));
 }
 
+void Server::WarnOfFiles() const {
+  for (const TlsFiles& files : {options_.tls, options_.shard_tls}) {
+    for (const std::string& warning : WarningsOf(files, absl::Now())) {
+      log_->Write(LogLevel::kWarning, "server", warning);
+    }
+  }
+}
+
 void Server::WarnOfStrangers() const {
   const auto beyond = [](const std::string& address) { return !StaysOnMachine(address); };
+  if (options_.admin_listen != "off" && beyond(options_.admin_listen)) {
+    log_->Write(LogLevel::kWarning, "server",
+                "the admin address is beyond this machine: who reaches it reads metrics and options, and is not asked");
+  }
+  if (options_.insecure_shard_token) {
+    log_->Write(LogLevel::kWarning, "server",
+                "shows its token to shards without TLS: who is on the way may take it, and do everything on shards");
+  }
   if (std::none_of(options_.listen.begin(), options_.listen.end(), beyond)) return;
   const bool open = options_.tokens.empty() && options_.tls.ca.empty();
   if (!open && !options_.tls.empty()) return;
@@ -255,9 +275,12 @@ void Server::Reload() {
   for (const TlsFiles& files : {options_.tls, options_.shard_tls}) {
     const absl::Status status = CheckTlsFiles(files);
     if (status.ok()) continue;
-    log_->Write(LogLevel::kError, "server", "new connections fail until the TLS files are mended",
+    // gRPC keeps what it has where a file is gone or empty.
+    log_->Write(LogLevel::kError, "server",
+                "the TLS files cannot be used: new connections fail, or go on with what was read before",
                 {{"error", std::string(status.message())}});
   }
+  WarnOfFiles();
 }
 
 absl::Status Server::OpenLocal() {
@@ -361,6 +384,7 @@ std::string Server::ExposeMetrics() const {
   if (!deployment.ok()) return metrics_.Expose(nullptr);
   MetricsState state;
   state.queued_calls = front_end_.queued_calls();
+  if (!options_.tls.empty()) state.certificate_end = EndOf(options_.tls.certificate);
   if (remote_ == nullptr) {
     state.deployment = (*deployment)->Statistics();
   } else {

@@ -64,6 +64,8 @@ class Server {
   absl::StatusOr<std::shared_ptr<const ChannelSecurity>> ShardSecurity() const;
   // Says once what a stranger could do.
   void WarnOfStrangers() const;
+  // Of certificates that are about to end, and keys that others may read.
+  void WarnOfFiles() const;
   EventSink Events();
   absl::Status WritePortFiles();
   void RemovePortFiles() const;
