@@ -49,6 +49,11 @@ bool Caller::MayList(std::string_view memory) const {
   return principal_ != nullptr ? mneme::MayList(*principal_, memory) : anybody_;
 }
 
+bool Caller::MayReadAll() const {
+  static constexpr RpcRule kReads = {.service = "", .method = "", .need = Need::kRead};
+  return Ask(&kReads, {AccessTarget{}}).allowed;
+}
+
 absl::StatusOr<std::unique_ptr<AccessControl>> AccessControl::New(std::string token_file) {
   std::unique_ptr<AccessControl> access(new AccessControl(std::move(token_file)));
   if (!access->token_file_.empty()) RETURN_IF_ERROR(access->Reload().status());

@@ -28,6 +28,8 @@ class Caller {
   // As Decide(), MayList().
   Decision Ask(const RpcRule* rule, absl::Span<const AccessTarget> targets) const;
   bool MayList(std::string_view memory) const;
+  // What is told of the deployment as a whole.
+  bool MayReadAll() const;
 
  private:
   friend class AccessControl;

@@ -27,9 +27,7 @@ AccessTarget Selected(const std::string& memory, const v1::PartitionSelection& s
 
 // By the bytes of its values, or else of its keys.
 size_t EntriesIn(const v1::Entries& entries) {
-  const size_t width = entries.keys().dtype() == v1::DTYPE_F32 ? 4 : entries.keys().dtype() == v1::DTYPE_F16 ? 2 : 1;
-  const size_t of_keys = entries.keys().data().size() / std::max<size_t>(1, width * entries.keys().dimension());
-  return std::max(of_keys, entries.values().tokens().size() / sizeof(uint32_t));
+  return std::max(RowsOf(entries.keys()), entries.values().tokens().size() / sizeof(uint32_t));
 }
 
 bool Writes(const v1::StateOperation& operation) {
@@ -144,6 +142,11 @@ AccessTargets TargetsOf(const v1::PruneMemoryRequest& request) {
 }
 
 AccessTargets TargetsOf(const v1::PingRequest&) { return {}; }
+
+size_t RowsOf(const v1::Vectors& vectors) {
+  const size_t width = vectors.dtype() == v1::DTYPE_F32 ? 4 : 2;
+  return vectors.data().size() / std::max<size_t>(1, width * vectors.dimension());
+}
 
 size_t EntriesOf(const v1::InsertRequest& request) { return EntriesIn(request.entries()); }
 

@@ -59,7 +59,9 @@ AccessTargets TargetsOf(const internal::v1::AppendRequest& request);
 AccessTargets TargetsOf(const internal::v1::Call& request);
 AccessTargets TargetsOf(const internal::v1::WatchRequest& request);
 
-// How many entries a request writes, for quotas.
+// As they say themselves; at most one for each byte.
+size_t RowsOf(const v1::Vectors& vectors);
+// How many entries a request writes, for quotas. An append without keys has those of a query, which it does not know.
 size_t EntriesOf(const v1::InsertRequest& request);
 size_t EntriesOf(const v1::RememberRequest& request);
 size_t EntriesOf(const v1::StepAppend& append);

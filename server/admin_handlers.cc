@@ -100,11 +100,18 @@ absl::Status HandleGetStatistics(const CallContext& call, const v1::GetStatistic
     statistics = *one;
   }
   WriteMemoryStatistics(statistics, response);
+  response->set_shards(call.deployment.shards());
+  // The rest is of all memories, and would tell who may read one when others come and go.
+  if (!call.caller.MayReadAll()) {
+    DeploymentStatistics own;
+    own.write_status = deployment.write_status;
+    WriteColour(statistics, own, response);
+    return absl::OkStatus();
+  }
   WriteColour(statistics, deployment, response);
   response->set_store_bytes(deployment.store_bytes);
   response->set_queued_searches(deployment.queued_searches);
   response->set_queued_write_bytes(deployment.queued_write_bytes);
-  response->set_shards(call.deployment.shards());
   response->set_memories(deployment.memory_count);
   return absl::OkStatus();
 }

@@ -56,8 +56,7 @@ absl::Status AppendStream::Submit(const grpc::ByteBuffer& bytes) {
   {
     absl::MutexLock lock(&mutex_);
     RETURN_IF_ERROR(record_.CheckCaller());
-    RETURN_IF_ERROR(ParseMessage(bytes, &request));
-    RETURN_IF_ERROR(record_.Authorize(request, bytes.Length()));
+    RETURN_IF_ERROR(record_.Admit(bytes, &request));
   }
   ASSIGN_OR_RETURN(Deployment * deployment, front_end_.deployment());
   LocalDeployment& shard = Hosted(*deployment);

@@ -68,7 +68,7 @@ RpcMethod MakeMethod(FrontEnd& front_end, const char* service, const char* name,
 }
 
 CallRecord::CallRecord(FrontEnd& front_end, const RpcMethod& method, const grpc::ServerContextBase& context)
-    : front_end_(front_end), method_(method), peer_(IsAudited(method) ? context.peer() : "") {
+    : front_end_(front_end), method_(method) {
   front_end_.metrics().Started(method_.metrics);
   absl::StatusOr<Caller> caller = front_end_.access().Identify(context);
   if (caller.ok()) {
@@ -76,18 +76,34 @@ CallRecord::CallRecord(FrontEnd& front_end, const RpcMethod& method, const grpc:
   } else {
     unknown_ = caller.status();
   }
+  if (IsAudited(method) || !unknown_.ok()) peer_ = context.peer();
 }
 
-absl::Status CallRecord::Authorize(absl::Span<const AccessTarget> targets, const Charge& charge) {
+absl::Status CallRecord::Refresh() {
+  if (unknown_.ok()) unknown_ = front_end_.access().Refresh(caller_);
+  return unknown_;
+}
+
+absl::Status CallRecord::Receive(size_t bytes) {
+  RETURN_IF_ERROR(Refresh());
+  if (caller_.principal() == nullptr) return absl::OkStatus();
+  return front_end_.quotas().Take(*caller_.principal(), {.bytes = bytes});
+}
+
+absl::Status CallRecord::AuthorizeTargets(absl::Span<const AccessTarget> targets) {
   if (!targets.empty() && IsAudited(method_)) {
     memory_ = std::string(targets.front().memory.substr(0, limits::kMaxMemoryNameBytes));
   }
-  if (unknown_.ok()) unknown_ = front_end_.access().Refresh(caller_);
-  RETURN_IF_ERROR(unknown_);
+  RETURN_IF_ERROR(Refresh());
   const Decision decision = caller_.Ask(method_.rule, targets);
   if (!decision.allowed) return Refusal(method_, decision, targets);
-  if (caller_.principal() == nullptr) return absl::OkStatus();
-  return front_end_.quotas().Take(*caller_.principal(), charge);
+  let_in_ = true;
+  return absl::OkStatus();
+}
+
+absl::Status CallRecord::TakeEntries(size_t entries) {
+  if (caller_.principal() == nullptr || entries == 0) return absl::OkStatus();
+  return front_end_.quotas().Take(*caller_.principal(), {.entries = entries, .requests = 0});
 }
 
 std::string CallRecord::CallerName() const {
@@ -107,11 +123,14 @@ grpc::Status CallRecord::Finish(const absl::Status& status) {
 void CallRecord::LogEnd(const absl::Status& status, double seconds) {
   const LogLevel level = LevelOf(status.code());
   if (!front_end_.log().Enabled(level)) return;
-  if (status.ok() ? !front_end_.SampleAccess() : !front_end_.TakeErrorLine()) return;
+  uint64_t left_out = 0;
+  if (status.ok() ? !front_end_.SampleAccess() : !front_end_.error_lines().Take(&left_out)) return;
   std::vector<LogField> fields = {{"method", method_.name},
                                   {"code", absl::StatusCodeToString(status.code())},
                                   {"dur_us", static_cast<int64_t>(seconds * 1e6)}};
   if (const std::string caller = CallerName(); !caller.empty()) fields.push_back({"caller", caller});
+  if (!unknown_.ok()) fields.push_back({"peer", peer_});
+  if (left_out != 0) fields.push_back({"left_out", static_cast<int64_t>(left_out)});
   if (!status.ok()) {
     fields.push_back({"reason", ErrorReason(status)});
     if (const std::string paths = FieldsOf(status); !paths.empty()) fields.push_back({"fields", paths});
@@ -122,14 +141,17 @@ void CallRecord::LogEnd(const absl::Status& status, double seconds) {
 }
 
 void CallRecord::Audit(const absl::Status& status) {
-  // Who is not known, or may not, may ask very often.
+  // Who is not known, may not, or sends what is none, may ask very often. Strangers take no line of the others.
+  uint64_t left_out = 0;
+  LineBudget& budget = unknown_.ok() ? front_end_.refusal_lines() : front_end_.stranger_lines();
+  if (!let_in_ && !budget.Take(&left_out)) return;
+  std::vector<LogField> fields = {{"caller", CallerName()},
+                                  {"peer", peer_},
+                                  {"memory", memory_},
+                                  {"code", absl::StatusCodeToString(status.code())}};
+  if (left_out != 0) fields.push_back({"left_out", static_cast<int64_t>(left_out)});
   const bool refused = absl::IsUnauthenticated(status) || absl::IsPermissionDenied(status);
-  if (refused && !front_end_.TakeErrorLine()) return;
-  front_end_.log().Write(refused ? LogLevel::kWarning : LogLevel::kInfo, "audit", method_.name,
-                         {{"caller", CallerName()},
-                          {"peer", peer_},
-                          {"memory", memory_},
-                          {"code", absl::StatusCodeToString(status.code())}});
+  front_end_.log().Write(refused ? LogLevel::kWarning : LogLevel::kInfo, "audit", method_.name, std::move(fields));
 }
 
 CallLimits LimitsOf(const grpc::CallbackServerContext& context, std::shared_ptr<const std::atomic<bool>> cancelled) {

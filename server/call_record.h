@@ -3,6 +3,7 @@
 #define MNEME_SERVER_CALL_RECORD_H_
 
 #include <grpcpp/server_context.h>
+#include <grpcpp/support/byte_buffer.h>
 #include <grpcpp/support/status.h>
 
 #include <atomic>
@@ -12,11 +13,13 @@
 #include <string>
 
 #include "absl/status/status.h"
+#include "common/status_macros.h"
 #include "engine/commands.h"
 #include "server/access_control.h"
 #include "server/access_targets.h"
 #include "server/front_end.h"
 #include "server/quotas.h"
+#include "server/raw_message.h"
 
 namespace mneme {
 
@@ -46,16 +49,29 @@ class CallRecord {
   FrontEnd& front_end() { return front_end_; }
   const Caller& caller() const { return caller_; }
 
-  // For a call that begins, before its request is looked at: UNAUTHENTICATED when the caller is not known.
+  // For a stream that begins: UNAUTHENTICATED when the caller is not known.
   const absl::Status& CheckCaller() const { return unknown_; }
-  // The gate of every request, the messages of a stream among them, before anything of it is done: UNAUTHENTICATED when
-  // the caller is not known, or not any more; PERMISSION_DENIED when he may not do what is asked, whether there is such
-  // a memory or not; RESOURCE_EXHAUSTED (RATE_LIMIT) beyond his quota.
+  // The first gate, of every message that comes, before it is parsed: UNAUTHENTICATED when the caller is not known, or
+  // not any more; RESOURCE_EXHAUSTED (RATE_LIMIT) beyond his quota of requests or bytes, which this takes, whatever
+  // becomes of the message.
+  absl::Status Receive(size_t bytes);
+  // The second, before anything of it is done, and again before each further answer to it: UNAUTHENTICATED as above;
+  // PERMISSION_DENIED when he may not do what is asked, whether there is such a memory or not.
   template <typename Request>
-  absl::Status Authorize(const Request& request, size_t bytes) {
-    return Authorize(TargetsOf(request), {bytes, EntriesOf(request)});
+  absl::Status Authorize(const Request& request) {
+    return AuthorizeTargets(TargetsOf(request));
   }
-  absl::Status Authorize(absl::Span<const AccessTarget> targets, const Charge& charge);
+  absl::Status AuthorizeTargets(absl::Span<const AccessTarget> targets);
+  // The third, of what writes: RESOURCE_EXHAUSTED (RATE_LIMIT) beyond his quota of entries.
+  absl::Status TakeEntries(size_t entries);
+  // All three, around the parsing of `bytes` into `request`; errors of ParseMessage.
+  template <typename Request>
+  absl::Status Admit(const grpc::ByteBuffer& bytes, Request* request) {
+    RETURN_IF_ERROR(Receive(bytes.Length()));
+    RETURN_IF_ERROR(ParseMessage(bytes, request));
+    RETURN_IF_ERROR(Authorize(*request));
+    return TakeEntries(EntriesOf(*request));
+  }
 
   // Counts and logs the call, and turns its status into what travels.
   grpc::Status Finish(const absl::Status& status);
@@ -64,14 +80,16 @@ class CallRecord {
   void LogEnd(const absl::Status& status, double seconds);
   // What was administered, by whom.
   void Audit(const absl::Status& status);
+  absl::Status Refresh();
   std::string CallerName() const;
 
   FrontEnd& front_end_;
   const RpcMethod& method_;
   Caller caller_;
   absl::Status unknown_;
-  const std::string peer_;  // of what is audited
-  std::string memory_;      // that it was asked for, of what is audited
+  std::string peer_;    // of what is audited, and of who is not known
+  std::string memory_;  // that it was asked for, of what is audited
+  bool let_in_ = false;  // a message of it was
   const std::chrono::steady_clock::time_point start_ = std::chrono::steady_clock::now();
 };
 

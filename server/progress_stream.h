@@ -72,8 +72,7 @@ class ProgressStream final : public grpc::ServerWriteReactor<grpc::ByteBuffer>,
     absl::MutexLock lock(&mutex_);
     RETURN_IF_ERROR(record_.CheckCaller());
     RETURN_IF_ERROR(limits_.Check());
-    RETURN_IF_ERROR(ParseMessage(bytes, &request_));
-    RETURN_IF_ERROR(record_.Authorize(request_, bytes.Length()));
+    RETURN_IF_ERROR(record_.Admit(bytes, &request_));
     caller_ = record_.caller();
     ASSIGN_OR_RETURN(deployment_, front_end_.deployment());
     return absl::OkStatus();
@@ -84,6 +83,7 @@ class ProgressStream final : public grpc::ServerWriteReactor<grpc::ByteBuffer>,
       RETURN_IF_ERROR(limits_.Check());  // it may have waited
       const absl::Status worked = handler({front_end_, *deployment_, limits_, caller_}, request_,
                                           [this](Response response) { return Told(std::move(response)); });
+      RETURN_IF_ERROR(Refused());
       // "Cancelled" by a deadline is a deadline.
       if (absl::IsCancelled(worked)) RETURN_IF_ERROR(limits_.Check());
       return worked;
@@ -94,9 +94,16 @@ class ProgressStream final : public grpc::ServerWriteReactor<grpc::ByteBuffer>,
     if (!limits_.Check().ok() || front_end_.draining()) return false;
     absl::MutexLock lock(&mutex_);
     if (pace_ == Pace::kEach && !AwaitWriter()) return false;
+    refused_ = record_.Authorize(request_);  // he may have lost his right since
+    if (!refused_.ok()) return false;
     latest_ = std::move(response);
     Advance();
     return true;
+  }
+
+  absl::Status Refused() ABSL_LOCKS_EXCLUDED(mutex_) {
+    absl::MutexLock lock(&mutex_);
+    return refused_;
   }
 
   // False when there is nobody to write to any more.
@@ -144,6 +151,7 @@ class ProgressStream final : public grpc::ServerWriteReactor<grpc::ByteBuffer>,
   absl::Mutex mutex_;
   CallRecord record_ ABSL_GUARDED_BY(mutex_);
   std::optional<Response> latest_ ABSL_GUARDED_BY(mutex_);  // not sent yet
+  absl::Status refused_ ABSL_GUARDED_BY(mutex_);  // not OK: nothing more is told
   std::optional<absl::Status> ended_ ABSL_GUARDED_BY(mutex_);
   bool writing_ ABSL_GUARDED_BY(mutex_) = false;
   bool finished_ ABSL_GUARDED_BY(mutex_) = false;

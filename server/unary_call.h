@@ -69,8 +69,7 @@ class UnaryCall final : public grpc::ServerUnaryReactor {
   absl::Status Admit(const grpc::ByteBuffer& bytes) {
     RETURN_IF_ERROR(record_.CheckCaller());
     RETURN_IF_ERROR(limits_.Check());
-    RETURN_IF_ERROR(ParseMessage(bytes, &request_));
-    RETURN_IF_ERROR(record_.Authorize(request_, bytes.Length()));
+    RETURN_IF_ERROR(record_.Admit(bytes, &request_));
     ASSIGN_OR_RETURN(Deployment * deployment, record_.front_end().deployment());
     context_.emplace(CallContext{record_.front_end(), *deployment, limits_, record_.caller()});
     return absl::OkStatus();

@@ -2,18 +2,17 @@
 // server runs.
 #include <google/protobuf/descriptor.h>
 
-#include <fstream>
+#include <algorithm>
+#include <set>
 
 #include "mneme/internal/v1/shard.grpc.pb.h"
 #include "security/access_rules.h"
-#include "security/token.h"
-#include "tests/server/test_server.h"
+#include "tests/server/access_fixture.h"
 
 namespace mneme {
 namespace {
 
 using ::testing::HasSubstr;
-using ::testing::Not;
 
 constexpr const char* kFiles[] = {"mneme/v1/memory.proto", "mneme/v1/working_memory.proto", "mneme/v1/admin.proto",
                                   "mneme/internal/v1/shard.proto"};
@@ -49,83 +48,6 @@ TEST(AccessRulesTest, EveryRpcHasARuleAndEveryRuleAnRpc) {
   }
   EXPECT_EQ(AccessRules().size(), methods.size());
 }
-
-// A server that knows somebody for each right on memory "wiki", for partition 7 of it, and for its alias.
-class AccessTest : public testing::Test {
- protected:
-  static constexpr const char* kNames[] = {"nobody", "reader", "writer",     "admin",
-                                           "tenant", "alias",  "everything", "peer"};
-
-  AccessTest() {
-    std::string pattern = (std::filesystem::temp_directory_path() / "mneme_access_XXXXXX").string();
-    directory_ = mkdtemp(pattern.data());
-    WriteTokens({"nobody", "reader read:wiki", "writer write:wiki", "admin admin:wiki", "tenant write:wiki/7",
-                 "alias write:live read:pool", "everything admin:*", "peer peer"});
-    Start(Role::kAll);
-  }
-  ~AccessTest() override {
-    channel_.reset();
-    server_.reset();
-    std::filesystem::remove_all(directory_);
-  }
-
-  void Start(Role role) {
-    channel_.reset();
-    server_.reset();
-    ServerOptions options;
-    options.role = role;
-    options.data_dir = directory_ + "/" + RoleName(role);
-    options.listen = {"127.0.0.1:0"};
-    options.admin_listen = "off";
-    options.tokens = directory_ + "/tokens";
-    if (role == Role::kShard) options.shard_addresses = {"127.0.0.1:1"};
-    auto server = Server::Start(options, &log_);
-    ASSERT_TRUE(server.ok()) << server.status();
-    server_ = *std::move(server);
-    channel_ = grpc::CreateChannel("127.0.0.1:" + std::to_string(server_->port()), grpc::InsecureChannelCredentials());
-  }
-  static std::string TokenOf(const std::string& name) { return "mneme_canary-" + name + "-0123456789"; }
-  // Lines without their hashes.
-  void WriteTokens(const std::vector<std::string>& lines) {
-    std::ofstream file(directory_ + "/tokens");
-    file << kTokenFileHeader << "\n";
-    for (const std::string& line : lines) {
-      const size_t space = std::min(line.find(' '), line.size());
-      const std::string name = line.substr(0, space);
-      file << name << " sha256:" << HexOf(DigestOf(TokenOf(name))) << line.substr(space) << "\n";
-    }
-  }
-
-  // One request message to a method of any kind, and its status. Empty `authorization`: none.
-  grpc::Status Send(const std::string& path, const std::string& bytes, const std::string& authorization) {
-    grpc::GenericStub stub(channel_);
-    return SendBytes(stub, path, bytes, nullptr, authorization);
-  }
-  grpc::Status Ask(const std::string& name, const std::string& path, const google::protobuf::Message& request) {
-    return Send(path, request.SerializeAsString(), "Bearer " + TokenOf(name));
-  }
-  grpc::Status Ping(const std::string& name) { return Ask(name, "/mneme.v1.AdminService/Ping", v1::PingRequest()); }
-  void MakeWiki() {
-    v1::CreateMemoryRequest create;
-    for (const char* name : {"wiki", "secret"}) {
-      create.mutable_memory()->set_name(name);
-      create.mutable_memory()->set_dimension(2);
-      create.mutable_memory()->set_metric(v1::METRIC_L2);
-      create.mutable_memory()->set_value_kind(v1::VALUE_KIND_TOKEN);
-      create.mutable_memory()->set_vocabulary_size(100);
-      ASSERT_TRUE(Ask("everything", "/mneme.v1.AdminService/CreateMemory", create).ok());
-    }
-    v1::SetAliasRequest alias;
-    alias.set_alias("live");
-    alias.set_memory("wiki");
-    ASSERT_TRUE(Ask("everything", "/mneme.v1.AdminService/SetAlias", alias).ok());
-  }
-
-  Log log_{LogFormat::kJson, LogLevel::kInfo};
-  std::string directory_;
-  std::unique_ptr<Server> server_;
-  std::shared_ptr<grpc::Channel> channel_;
-};
 
 bool IsInternal(const google::protobuf::MethodDescriptor& method) {
   return method.service()->full_name().find("internal") != std::string::npos;
@@ -261,6 +183,92 @@ TEST_F(AccessTest, PartitionsAreKeptApart) {
   EXPECT_EQ(ask(), grpc::StatusCode::PERMISSION_DENIED);
 }
 
+// Partitions that a request says, in whatever of its fields it takes them.
+struct Asked {
+  std::vector<uint64_t> partitions;
+  bool all = false;
+};
+
+// False when the message has no such field, or none for what is asked.
+bool SetPartitions(google::protobuf::Message* message, const Asked& asked) {
+  if (auto* insert = dynamic_cast<v1::InsertStreamRequest*>(message)) {
+    return SetPartitions(insert->mutable_insert(), asked);
+  }
+  if (auto* step = dynamic_cast<v1::QueryStreamRequest*>(message)) return SetPartitions(step->mutable_query(), asked);
+  const auto* reflection = message->GetReflection();
+  if (const auto* one = message->GetDescriptor()->FindFieldByName("partition")) {
+    if (asked.all || asked.partitions.size() > 1) return false;
+    if (!asked.partitions.empty()) reflection->SetUInt64(message, one, asked.partitions.front());
+    return true;
+  }
+  const auto* several = message->GetDescriptor()->FindFieldByName("partitions");
+  if (several == nullptr) return false;
+  auto* selection = static_cast<v1::PartitionSelection*>(reflection->MutableMessage(message, several));
+  selection->set_all(asked.all);
+  for (const uint64_t partition : asked.partitions) selection->add_partitions(partition);
+  return true;
+}
+
+TEST_F(AccessTest, EveryRpcIsKeptToThePartitionsOfItsGrant) {
+  MakeWiki();
+  WriteTokens({"zero admin:wiki/0", "seven admin:wiki/7", "both admin:wiki/0 admin:wiki/7", "everything admin:*"});
+  server_->Reload();
+  const struct {
+    Asked asked;
+    std::vector<std::string> allowed;
+  } rows[] = {
+      {{}, {"zero", "both"}},         {{{0}}, {"zero", "both"}}, {{{7}}, {"seven", "both"}},
+      {{{8}}, {}},                    {{{0, 7}}, {"both"}},      {{{7, 8}}, {}},
+      {{.partitions = {}, .all = true}, {}}, {{.partitions = {7}, .all = true}, {}},
+  };
+  std::set<std::string> with_partitions;
+  for (const auto* method : AllMethods()) {
+    const Need need = FindRule(method->service()->full_name(), method->name())->need;
+    if (IsInternal(*method) || need == Need::kKnown) continue;
+    const std::unique_ptr<google::protobuf::Message> request(
+        google::protobuf::MessageFactory::generated_factory()->GetPrototype(method->input_type())->New());
+    for (const auto& row : rows) {
+      request->ParseFromString(RequestFor(*method, "wiki"));
+      const bool has = SetPartitions(request.get(), row.asked);
+      if (has) with_partitions.insert(method->name());
+      for (const std::string name : {"zero", "seven", "both"}) {
+        // What takes no partitions is of the memory whole, or tells what it is.
+        const bool may = has ? std::count(row.allowed.begin(), row.allowed.end(), name) != 0
+                             : method->name() == "GetMemory";
+        if (!has && with_partitions.count(method->name()) != 0) continue;
+        const grpc::Status status = Ask(name, PathOf(*method), *request);
+        EXPECT_EQ(status.error_code() != grpc::StatusCode::PERMISSION_DENIED, may)
+            << name << " " << method->name() << " " << request->ShortDebugString() << ": " << status.error_message();
+      }
+    }
+  }
+  EXPECT_THAT(with_partitions,
+              testing::UnorderedElementsAre("Insert", "InsertStream", "Remember", "Delete", "Get", "Scan", "Count",
+                                            "Query", "QueryStream", "AcquireLease", "ExportIndex", "PruneMemory"));
+}
+
+TEST_F(AccessTest, StatisticsOfOneMemoryTellNothingOfOthers) {
+  MakeWiki();
+  const auto admin = v1::AdminService::NewStub(channel_);
+  const auto of = [&](const std::string& who, const std::string& memory) {
+    v1::GetStatisticsRequest request;
+    request.set_memory(memory);
+    grpc::ClientContext context;
+    context.AddMetadata("authorization", "Bearer " + TokenOf(who));
+    v1::GetStatisticsResponse response;
+    const grpc::Status status = admin->GetStatistics(&context, request, &response);
+    EXPECT_TRUE(status.ok()) << status.error_message();
+    return response;
+  };
+  ASSERT_TRUE(Ask("writer", "/mneme.v1.MemoryService/Insert", GoodInsert("wiki")).ok());
+  const v1::GetStatisticsResponse own = of("reader", "wiki");
+  EXPECT_EQ(own.entries(), 2U);
+  EXPECT_EQ(own.memories(), 0U);
+  EXPECT_EQ(own.store_bytes(), 0U);
+  EXPECT_EQ(of("everything", "wiki").memories(), 2U);
+  EXPECT_EQ(of("everything", "").memories(), 2U);
+}
+
 TEST_F(AccessTest, EveryMemoryOfAMixtureAndBothSidesOfAMatchAreAsked) {
   MakeWiki();
   v1::QueryRequest query = GoodQuery("");
@@ -319,68 +327,6 @@ TEST_F(AccessTest, ListsNameOnlyWhatMayBeRead) {
   EXPECT_EQ(names("everything"), "secret wiki @live ");
 }
 
-// A stream whose messages are sent and answered one by one.
-class Steps {
- public:
-  Steps(const std::shared_ptr<grpc::Channel>& channel, const std::string& token)
-      : stub_(v1::MemoryService::NewStub(channel)) {
-    context_.AddMetadata("authorization", "Bearer " + token);
-    stream_ = stub_->QueryStream(&context_);
-  }
-  bool Ask(const v1::QueryStreamRequest& step) {
-    v1::QueryStreamResponse response;
-    return stream_->Write(step) && stream_->Read(&response);
-  }
-  grpc::Status End() {
-    stream_->WritesDone();
-    v1::QueryStreamResponse response;
-    while (stream_->Read(&response)) {
-    }
-    return stream_->Finish();
-  }
-
- private:
-  std::unique_ptr<v1::MemoryService::Stub> stub_;
-  grpc::ClientContext context_;
-  std::unique_ptr<grpc::ClientReaderWriter<v1::QueryStreamRequest, v1::QueryStreamResponse>> stream_;
-};
-
-v1::QueryStreamRequest Step(uint64_t number, const std::string& memory, bool append) {
-  v1::QueryStreamRequest step;
-  step.set_step(number);
-  *step.mutable_query() = GoodQuery(memory);
-  if (append) step.mutable_append()->mutable_entries()->mutable_values()->set_tokens(Column<uint32_t>({7}));
-  return step;
-}
-
-TEST_F(AccessTest, AStreamGoesOnUnderTheNamesThatItWasAskedBy) {
-  MakeWiki();
-  Steps steps(channel_, TokenOf("alias"));
-  EXPECT_TRUE(steps.Ask(Step(1, "live", false)));
-  EXPECT_TRUE(steps.Ask(Step(2, "", true))) << "its template has the memory's own name by now";
-  EXPECT_TRUE(steps.Ask(Step(3, "", true)));
-  EXPECT_FALSE(steps.Ask(Step(4, "wiki", false)));
-  EXPECT_THAT(steps.End().error_message(), HasSubstr("\"read\" on memory \"wiki\""));
-  Steps reader(channel_, TokenOf("reader"));
-  EXPECT_TRUE(reader.Ask(Step(1, "wiki", false)));
-  EXPECT_FALSE(reader.Ask(Step(2, "", true)));
-  EXPECT_THAT(reader.End().error_message(), HasSubstr("\"write\" on memory \"wiki\", partition 0"));
-}
-
-TEST_F(AccessTest, ATokenThatIsTakenAwayEndsItsStreamsAtTheirNextMessage) {
-  MakeWiki();
-  Steps steps(channel_, TokenOf("reader"));
-  EXPECT_TRUE(steps.Ask(Step(1, "wiki", false)));
-  // Its grants may change, too.
-  WriteTokens({"reader read:wiki", "everything admin:*"});
-  server_->Reload();
-  EXPECT_TRUE(steps.Ask(Step(2, "", false)));
-  WriteTokens({"everything admin:*"});
-  server_->Reload();
-  EXPECT_FALSE(steps.Ask(Step(3, "", false)));
-  EXPECT_EQ(steps.End().error_code(), grpc::StatusCode::UNAUTHENTICATED);
-}
-
 TEST_F(AccessTest, ABrokenFileIsNotTakenAndSaysWhy) {
   MakeWiki();
   testing::internal::CaptureStderr();
@@ -406,51 +352,10 @@ TEST_F(AccessTest, TwoTokensOfOneNameAreValidTogether) {
   }
 }
 
-TEST_F(AccessTest, AQuotaIsOfANameAndSaysWhenToComeBack) {
-  WriteTokens({"reader read:wiki requests/s:1", "writer write:wiki entries/s:1", "everything admin:*"});
-  server_->Reload();
-  MakeWiki();
-  grpc::Status refused;
-  for (int i = 0; i < 500 && refused.ok(); ++i) refused = Ping("reader");
-  EXPECT_EQ(refused.error_code(), grpc::StatusCode::RESOURCE_EXHAUSTED);
-  EXPECT_EQ(DetailOf(refused).reason, "RATE_LIMIT");
-  EXPECT_TRUE(DetailOf(refused).has_retry);
-  EXPECT_TRUE(Ping("everything").ok());
-  // One insert that is a hundred seconds' worth, and no other.
-  v1::InsertRequest insert;
-  insert.set_memory("wiki");
-  *insert.mutable_entries()->mutable_keys() = F32(std::vector<float>(200, 1), 2);
-  insert.mutable_entries()->mutable_values()->set_tokens(Column(std::vector<uint32_t>(100, 7)));
-  EXPECT_TRUE(Ask("writer", "/mneme.v1.MemoryService/Insert", insert).ok());
-  EXPECT_EQ(Ask("writer", "/mneme.v1.MemoryService/Insert", GoodInsert("wiki")).error_code(),
-            grpc::StatusCode::RESOURCE_EXHAUSTED);
-  EXPECT_TRUE(Ask("writer", "/mneme.v1.MemoryService/Query", GoodQuery("wiki")).ok()) << "it writes nothing";
-}
-
 TEST_F(AccessTest, HealthIsForEverybodyAndReflectionForNobody) {
   EXPECT_TRUE(Send("/grpc.health.v1.Health/Check", "", "").ok());
   EXPECT_EQ(Send("/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo", "\x3a\x00", "").error_code(),
             grpc::StatusCode::UNIMPLEMENTED);
-}
-
-TEST_F(AccessTest, TheLogTellsWhoAdministeredWhatAndNoToken) {
-  testing::internal::CaptureStderr();
-  MakeWiki();
-  v1::DropMemoryRequest drop;
-  drop.set_memory("wiki");
-  EXPECT_EQ(Ask("reader", "/mneme.v1.AdminService/DropMemory", drop).error_code(), grpc::StatusCode::PERMISSION_DENIED);
-  EXPECT_EQ(Ask("unknown", "/mneme.v1.AdminService/DropMemory", drop).error_code(), grpc::StatusCode::UNAUTHENTICATED);
-  drop.set_memory("secret");
-  EXPECT_TRUE(Ask("everything", "/mneme.v1.AdminService/DropMemory", drop).ok());
-  const std::string log = testing::internal::GetCapturedStderr();
-  EXPECT_THAT(log, HasSubstr("\"component\":\"audit\",\"msg\":\"CreateMemory\",\"caller\":\"everything\",\"peer\":"));
-  for (const char* line : {"\"DropMemory\",\"caller\":\"reader\",[^\n]*\"wiki\",\"code\":\"PERMISSION_DENIED\"",
-                           "\"DropMemory\",\"caller\":\"\",[^\n]*\"code\":\"UNAUTHENTICATED\"",
-                           "\"DropMemory\",\"caller\":\"everything\",[^\n]*\"secret\",\"code\":\"OK\""}) {
-    EXPECT_THAT(log, testing::ContainsRegex(line));
-  }
-  EXPECT_THAT(log, Not(HasSubstr("canary")));
-  EXPECT_THAT(log, Not(HasSubstr(HexOf(DigestOf(TokenOf("everything"))))));
 }
 
 }  // namespace
