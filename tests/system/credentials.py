@@ -61,6 +61,7 @@ def replace(path: pathlib.Path, text: str) -> None:
     """As an operator should: whole, at once."""
     beside = path.with_name(path.name + ".new")
     beside.write_text(text)
+    beside.chmod(0o600)
     beside.rename(path)
 
 

@@ -72,6 +72,25 @@ class SecureCluster(harness.SystemTest):
         for secret in (self.token, self.peer_file.read_text().strip()):
             self.assertNotIn(secret, log)
 
+    def test_a_lease_that_says_another_time_shows_nothing_that_had_expired(self) -> None:
+        front = self.front_end()
+        wiki = front.client.create_memory("wiki", 8, vocab_size=100)
+        keys = self.random.normal(size=(100, 8)).astype(np.float32)
+        early = time.time()
+        wiki.insert(keys, np.arange(100), ids=np.arange(100), expiries_ms=int(1_000 * (early + 1.5)))
+        self.assertEqual(wiki.count(), 100)
+        while wiki.count() != 0:
+            time.sleep(0.005)
+        with wiki.lease(60) as pinned:
+            self.assertEqual(pinned.count(), 0)
+            # Format, memory, and then the stamp in the clear.
+            stamp = int.from_bytes(pinned.lease[9:17], "little")
+            self.assertAlmostEqual(stamp / 1_000, time.time(), delta=60)
+            forged = pinned.lease[:9] + int(1_000 * early).to_bytes(8, "little") + pinned.lease[17:]
+            pinned._lease = forged
+            self.assertEqual(pinned.count(), 0)
+            self.assertEqual(len(pinned.centroids().labels), 0)
+
     def test_a_front_end_that_shards_do_not_know_waits_and_says_why(self) -> None:
         stranger = Authority(self.scratch / "stranger")
         self.inside.issue("front-x")

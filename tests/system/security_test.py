@@ -10,6 +10,7 @@ import ssl
 import subprocess
 import time
 import urllib.request
+from unittest import mock
 
 import harness
 import mneme
@@ -22,6 +23,7 @@ ONCE = {"timeout": 5.0, "attempts": 1}
 class Security(harness.SystemTest):
     def setUp(self) -> None:
         super().setUp()
+        self.addCleanup(os.umask, os.umask(0o022))  # a token file that others may write is refused
         self.authority = Authority(self.scratch / "authority")
         self.tokens = self.scratch / "tokens"
 
@@ -90,9 +92,10 @@ class Security(harness.SystemTest):
         self.tokens.write_text("model read:wiki\n")
         self.assertIn("line 1: must be", self.refused("--tokens", self.tokens))
         self.tokens.write_text("mneme-tokens 1\n")
-        self.tokens.chmod(0o666)
-        self.assertIn("may be written by anybody", self.refused("--tokens", self.tokens))
-        self.assertIn("may be written by anybody", self.refused("--tokens", self.tokens, "--check-config"))
+        for mode in (0o666, 0o664):
+            self.tokens.chmod(mode)
+            self.assertIn("may be written by its group or by anybody", self.refused("--tokens", self.tokens))
+        self.assertIn("may be written by", self.refused("--tokens", self.tokens, "--check-config"))
 
     def test_tls_is_kept_between_both_ends(self) -> None:
         server = self.start(*self.authority.server_flags(), security=self.authority.client())
@@ -109,6 +112,17 @@ class Security(harness.SystemTest):
         misnamed = self.start(*self.authority.server_flags("misnamed", "DNS:memory.internal"), name="misnamed",
                               security=self.authority.client(server_name="memory.internal"))
         self.assert_no_connection(misnamed, self.authority.client())
+        ca = {"MNEME_TLS_CA": self.authority.ca}
+        for flags, environment in (
+            (("--tls-server-name", "memory.internal"), ca),
+            ((), {**ca, "MNEME_TLS_SERVER_NAME": "memory.internal"}),
+        ):
+            told = run_cli("--server", misnamed.address, *flags, "health", **environment)
+            self.assertEqual(told.returncode, 0, told.stderr)
+        self.assertNotEqual(run_cli("--server", misnamed.address, "--timeout", 3, "health", **ca).returncode, 0)
+        with mock.patch.dict(os.environ, MNEME_TLS_CA=str(self.authority.ca), MNEME_TLS_SERVER_NAME="memory.internal"):
+            with mneme.connect(misnamed.address, **ONCE) as client:
+                client.ping()
 
         told = run_cli("--server", server.address, "--tls-ca", self.authority.ca, "list", "-o", "json")
         self.assertIn("wiki", told.stdout)
@@ -216,20 +230,66 @@ class Security(harness.SystemTest):
         server = self.start(*self.authority.server_flags(), security=self.authority.client())
         server.client.ping()
         certificate, key = self.authority.folder / "server.pem", self.authority.folder / "server.key"
-        good = certificate.read_text()
-        replace(certificate, "nothing\n")
-        time.sleep(2.5)
-        server.client.ping()
-        self.assert_no_connection(server, mneme.Security())
+        good = {path: path.read_text() for path in (certificate, key)}
+        other = {path: path.with_name(path.name.replace("server", "other")) for path in (certificate, key)}
+        self.authority.issue("other")
+        for broken, text in ((certificate, "nothing\n"), (key, "nothing\n"), (key, other[key].read_text())):
+            replace(broken, text)
+            time.sleep(2.5)
+            server.client.ping()
+            self.assert_no_connection(server, self.authority.client())
+            self.told_after_sighup(server, "the TLS files cannot be used")
+            replace(broken, good[broken])
+            time.sleep(2.5)
+            self.connect(server, self.authority.client(), attempts=5, timeout=20).ping()
+
+    def told_after_sighup(self, server: harness.Server, text: str) -> None:
+        before = server.log.read_text().count(text)
         os.kill(server.pid, signal.SIGHUP)
         end = time.monotonic() + 30
-        while "new connections fail until the TLS files are mended" not in server.log.read_text():
-            self.assertLess(time.monotonic(), end)
-            time.sleep(0.05)
-        replace(certificate, good)
-        time.sleep(2.5)
-        self.connect(server, self.authority.client(), attempts=5, timeout=20).ping()
-        self.assertTrue(key.exists())
+        while server.log.read_text().count(text) == before:
+            self.assertLess(time.monotonic(), end, server.tail_of_log())
+            time.sleep(0.02)
+
+    def test_a_broken_bundle_of_authorities_never_lets_in_who_has_no_certificate(self) -> None:
+        clients = Authority(self.scratch / "clients")
+        certificate, key = clients.issue("model")
+        bundle = self.scratch / "bundle.pem"
+        replace(bundle, clients.ca.read_text())
+        model = mneme.Security(ca=self.authority.ca, certificate=certificate, key=key)
+        server = self.start(*self.authority.server_flags(client_ca=bundle), security=model)
+        for broken in ("", "nothing\n", clients.ca.read_text()[:200], None):
+            if broken is None:
+                bundle.unlink()
+            else:
+                replace(bundle, broken)
+            time.sleep(2.5)
+            self.assert_no_connection(server, self.authority.client())
+            self.assert_no_connection(server, self.authority.client("of-another"))
+            self.told_after_sighup(server, "the TLS files cannot be used")
+            replace(bundle, clients.ca.read_text())
+            time.sleep(2.5)
+            self.connect(server, model, attempts=5, timeout=20).ping()
+
+    def test_a_certificate_that_is_about_to_end_is_told(self) -> None:
+        server = self.start(*self.authority.server_flags(), security=self.authority.client())
+        self.assertIn(f"the certificate in {self.authority.folder}/server.pem ends at 20", server.log.read_text())
+        self.assertAlmostEqual(server.metrics()["mneme_tls_certificate_end_seconds"], time.time() + 86_400, delta=600)
+        (self.authority.folder / "server.key").chmod(0o644)
+        self.told_after_sighup(server, "may be read or written by others")
+
+    def test_no_web_proxy_of_the_environment_is_shown_anything(self) -> None:
+        token = make_token(self.tokens, "model", "read:*")
+        server = self.start("--tokens", str(self.tokens), security=mneme.Security(token=token))
+        with socket.create_server(("127.0.0.1", 0)) as proxy:
+            url = f"http://127.0.0.1:{proxy.getsockname()[1]}"
+            with mock.patch.dict(os.environ, http_proxy=url, https_proxy=url, grpc_proxy=url):
+                self.connect(server, mneme.Security(token=token)).ping()
+                told = run_cli("--server", server.address, "list", MNEME_TOKEN=token)
+            self.assertEqual(told.returncode, 0, told.stderr)
+            proxy.settimeout(0.1)
+            with self.assertRaises(TimeoutError):
+                proxy.accept()
 
     def test_tokens_are_changed_under_load_without_a_failed_call(self) -> None:
         shown = self.scratch / "token"
@@ -267,6 +327,10 @@ class Security(harness.SystemTest):
                 self.assertLess(time.monotonic(), end, server.tail_of_log())
                 time.sleep(0.02)
             server.client.ping()
+        # A pipe is not waited for.
+        self.tokens.unlink()
+        os.mkfifo(self.tokens)
+        self.told_after_sighup(server, "it is no regular file")
         replace(self.tokens, "mneme-tokens 1\n")
         self.reload(server)
         with self.assertRaises(mneme.PermissionDenied):
@@ -309,6 +373,17 @@ class Security(harness.SystemTest):
         fresh.write_text("something else\n")
         self.assertNotEqual(run_cli("token", "ops", "--grant", "admin:*", "--file", fresh).returncode, 0)
         self.assertEqual(fresh.read_text(), "something else\n")
+        # A token of a name that has a quota shares it; without it a server would take neither line.
+        before = self.tokens.read_text()
+        refused = run_cli("token", "model", "--grant", "read:wiki", "--file", self.tokens)
+        self.assertEqual(refused.returncode, 1, refused.stderr)
+        self.assertIn("line 4: differs in its quota", refused.stderr)
+        self.assertEqual(refused.stdout, "", "no token that nobody knows")
+        self.assertEqual(self.tokens.read_text(), before)
+        make_token(self.tokens, "model", "read:wiki", more=("--requests", "1000"))
+        self.reload(server)
+        self.tokens.write_text(self.tokens.read_text().rstrip())
+        self.assertIn("does not end with a whole line", run_cli("token", "x", "--file", self.tokens).stderr)
         for wrong in (["own:*"], ["read:Wiki"], ["read:a/x"]):
             self.assertEqual(run_cli("token", "ops", "--grant", *wrong).returncode, 2)
 
