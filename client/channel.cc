@@ -5,6 +5,7 @@
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "common/limits.h"
+#include "common/status_macros.h"
 
 namespace mneme {
 namespace {
@@ -32,8 +33,6 @@ grpc::ChannelArguments TunedArguments() {
   arguments.SetInt(GRPC_ARG_MAX_RECONNECT_BACKOFF_MS, kMaxReconnectDelayMs);
   // Retries are ours (retry.h): gRPC's own would repeat calls behind our back.
   arguments.SetInt(GRPC_ARG_ENABLE_RETRIES, 0);
-  // A memory service is reached directly; a web proxy from the environment would only be in the way.
-  arguments.SetInt(GRPC_ARG_ENABLE_HTTP_PROXY, 0);
   return arguments;
 }
 
@@ -46,13 +45,15 @@ bool IsHostAndPort(const std::string& address) {
 
 }  // namespace
 
-absl::StatusOr<std::shared_ptr<grpc::Channel>> NewChannel(const std::string& address) {
+absl::StatusOr<std::shared_ptr<grpc::Channel>> NewChannel(const std::string& address,
+                                                          const ChannelSecurity* security) {
   const bool is_socket = address.rfind("unix:", 0) == 0 && address.size() > 5;
   if (!is_socket && !IsHostAndPort(address)) {
     return absl::InvalidArgumentError(
         absl::StrCat("server address is \"", address, "\"; must be HOST:PORT or unix:PATH"));
   }
-  return grpc::CreateCustomChannel(address, grpc::InsecureChannelCredentials(), TunedArguments());
+  if (security != nullptr) RETURN_IF_ERROR(security->CheckAddress(address));
+  return OpenChannel(address, security, TunedArguments());
 }
 
 }  // namespace mneme

@@ -7,6 +7,7 @@
 
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
+#include "security/channel_security.h"
 
 namespace grpc {
 class Channel;
@@ -26,12 +27,15 @@ struct ClientOptions {
   // Bound of one call with all its attempts; of one step of a stream. Zero or less: none.
   absl::Duration timeout = absl::Seconds(30);
   RetryPolicy retry;
+  // Who the server must prove to be, and who this client is; null: nothing is encrypted or shown.
+  std::shared_ptr<const ChannelSecurity> security = nullptr;
 };
 
 // Opens a channel to `address`, "HOST:PORT" or "unix:PATH", lazily: no connection is made here. Messages may have
 // limits::kMaxMessageBytes; HTTP/2 frames and buffers are sized for batches of vectors instead of for web pages.
-// Returns INVALID_ARGUMENT if the address is of neither form.
-absl::StatusOr<std::shared_ptr<grpc::Channel>> NewChannel(const std::string& address);
+// Returns INVALID_ARGUMENT if the address is of neither form, or a token would travel to it for anybody to read.
+absl::StatusOr<std::shared_ptr<grpc::Channel>> NewChannel(const std::string& address,
+                                                          const ChannelSecurity* security = nullptr);
 
 }  // namespace mneme
 

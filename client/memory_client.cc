@@ -27,7 +27,7 @@ constexpr uint64_t kPagesPerCall = 16;
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<MemoryClient>> MemoryClient::New(const std::string& address, ClientOptions options) {
-  ASSIGN_OR_RETURN(std::shared_ptr<grpc::Channel> channel, NewChannel(address));
+  ASSIGN_OR_RETURN(std::shared_ptr<grpc::Channel> channel, NewChannel(address, options.security.get()));
   return std::make_unique<MemoryClient>(std::move(channel), options);
 }
 

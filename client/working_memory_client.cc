@@ -20,7 +20,7 @@ struct WorkingMemoryClient::Stub {
 
 absl::StatusOr<std::unique_ptr<WorkingMemoryClient>> WorkingMemoryClient::New(const std::string& address,
                                                                               ClientOptions options) {
-  ASSIGN_OR_RETURN(std::shared_ptr<grpc::Channel> channel, NewChannel(address));
+  ASSIGN_OR_RETURN(std::shared_ptr<grpc::Channel> channel, NewChannel(address, options.security.get()));
   return std::make_unique<WorkingMemoryClient>(std::move(channel), options);
 }
 

@@ -32,8 +32,8 @@ std::string RandomName() {
 
 // The connection, and the call that is in flight.
 struct CatalogueWatch::Wire {
-  explicit Wire(const std::string& address)
-      : stub(internal::v1::CatalogueService::NewStub(MakeInternalChannel(address))) {}
+  explicit Wire(const CatalogueWatchOptions& options)
+      : stub(internal::v1::CatalogueService::NewStub(MakeInternalChannel(options.address, options.security.get()))) {}
 
   void Begin(std::shared_ptr<grpc::ClientContext> context) {
     MutexLock lock(&mutex);
@@ -50,7 +50,7 @@ struct CatalogueWatch::Wire {
 };
 
 CatalogueWatch::CatalogueWatch(CatalogueWatchOptions options)
-    : options_(std::move(options)), watcher_(RandomName()), wire_(std::make_unique<Wire>(options_.address)) {}
+    : options_(std::move(options)), watcher_(RandomName()), wire_(std::make_unique<Wire>(options_)) {}
 
 absl::StatusOr<std::unique_ptr<CatalogueWatch>> CatalogueWatch::Start(CatalogueWatchOptions options,
                                                                       const std::function<bool()>& give_up) {

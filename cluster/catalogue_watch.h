@@ -20,6 +20,8 @@
 
 namespace mneme {
 
+class ChannelSecurity;
+
 namespace internal::v1 {
 class WatchAnswer;
 }  // namespace internal::v1
@@ -30,6 +32,7 @@ struct CatalogueWatchOptions {
   // May be empty. "catalogue_awaited" until the owner answers first; "catalogue_lost" when it does not any more,
   // "names_lost" when what is known may not be told any more; "catalogue_found" after either.
   EventSink events;
+  std::shared_ptr<const ChannelSecurity> security = {};  // of the connection; may be null
 };
 
 // Thread-safe.

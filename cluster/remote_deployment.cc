@@ -39,7 +39,7 @@ RemoteDeployment::~RemoteDeployment() { state_->pool.Stop(); }
 
 absl::StatusOr<std::unique_ptr<RemoteDeployment>> RemoteDeployment::Open(RemoteDeploymentOptions options) {
   const CatalogueWatchOptions watch_options{options.shards.front(), static_cast<uint32_t>(options.shards.size()),
-                                            options.events};
+                                            options.events, options.security};
   ASSIGN_OR_RETURN(auto watch, CatalogueWatch::Start(watch_options, options.give_up));
   const size_t threads =
       options.search_threads != 0 ? options.search_threads : std::max(1U, std::thread::hardware_concurrency());

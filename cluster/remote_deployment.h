@@ -24,11 +24,14 @@
 
 namespace mneme {
 
+class ChannelSecurity;
+
 struct RemoteDeploymentOptions {
   std::vector<std::string> shards;  // addresses, by number
   uint32_t search_threads = 0;      // that merge and read out; 0: one per core
   EventSink events = {};            // may be empty
   std::function<bool()> give_up = [] { return false; };  // asked while the catalogue is waited for
+  std::shared_ptr<const ChannelSecurity> security = {};  // of the connections to shards; may be null
 };
 
 // What a front end has itself, without asking anybody.

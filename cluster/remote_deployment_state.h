@@ -21,8 +21,10 @@ namespace mneme {
 
 struct RemoteDeployment::State {
   State(std::unique_ptr<CatalogueWatch> catalogue_watch, const RemoteDeploymentOptions& options, size_t threads)
-      : watch(std::move(catalogue_watch)), shards(watch->identity(), options.shards), leases(&shards),
-        catalogue(mneme::internal::v1::CatalogueService::NewStub(MakeInternalChannel(options.shards.front()))),
+      : watch(std::move(catalogue_watch)), shards(watch->identity(), options.shards, options.security.get()),
+        leases(&shards),
+        catalogue(mneme::internal::v1::CatalogueService::NewStub(
+            MakeInternalChannel(options.shards.front(), options.security.get()))),
         ports(MakePorts(shards)), port_pointers(PointersTo(ports)), pool(threads, /*max_batched_rows=*/1) {}
 
   using Ports = std::vector<std::unique_ptr<RemoteShardPort>>;

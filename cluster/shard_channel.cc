@@ -1,7 +1,5 @@
 #include "cluster/shard_channel.h"
 
-#include <grpcpp/create_channel.h>
-#include <grpcpp/security/credentials.h>
 #include <grpcpp/support/channel_arguments.h>
 
 #include <chrono>
@@ -26,7 +24,7 @@ constexpr int kLookaheadBytes = 16 * 1024 * 1024;
 
 }  // namespace
 
-std::shared_ptr<grpc::Channel> MakeInternalChannel(const std::string& address) {
+std::shared_ptr<grpc::Channel> MakeInternalChannel(const std::string& address, const ChannelSecurity* security) {
   grpc::ChannelArguments arguments;
   arguments.SetServiceConfigJSON(kServiceConfig);
   // What is asked is kept until it is answered, so that it can be asked again.
@@ -50,7 +48,7 @@ std::shared_ptr<grpc::Channel> MakeInternalChannel(const std::string& address) {
   arguments.SetInt(GRPC_ARG_HTTP2_STREAM_LOOKAHEAD_BYTES, kLookaheadBytes);
   arguments.SetInt(GRPC_ARG_TCP_READ_CHUNK_SIZE, kFrameBytes);
   arguments.SetInt(GRPC_ARG_TCP_MAX_READ_CHUNK_SIZE, kLookaheadBytes);
-  return grpc::CreateCustomChannel(address, grpc::InsecureChannelCredentials(), arguments);
+  return OpenChannel(address, security, std::move(arguments));
 }
 
 std::shared_ptr<grpc::ClientContext> MakeContext(const CallLimits& limits) {
@@ -63,9 +61,10 @@ std::shared_ptr<grpc::ClientContext> MakeContext(const CallLimits& limits) {
   return context;
 }
 
-ShardChannel::ShardChannel(internal_wire::Target target, std::string address, Canceller* canceller)
+ShardChannel::ShardChannel(internal_wire::Target target, const std::string& address, const ChannelSecurity* security,
+                           Canceller* canceller)
     : target_(std::move(target)), name_(absl::StrCat("shard ", target_.shard(), " at ", address)),
-      canceller_(canceller), stub_(internal_wire::ShardService::NewStub(MakeInternalChannel(address))) {}
+      canceller_(canceller), stub_(internal_wire::ShardService::NewStub(MakeInternalChannel(address, security))) {}
 
 internal_wire::Call ShardChannel::MakeCall(std::string body) const {
   internal_wire::Call call;

@@ -21,13 +21,15 @@
 #include "engine/commands.h"
 #include "engine/flat_commands.h"
 #include "mneme/internal/v1/shard.grpc.pb.h"
+#include "security/channel_security.h"
 
 namespace mneme {
 
 namespace internal_wire = internal::v1;
 
-// A channel with the settings of calls between the processes of a deployment, and a connection of its own.
-std::shared_ptr<grpc::Channel> MakeInternalChannel(const std::string& address);
+// A channel with the settings of calls between the processes of a deployment, and a connection of its own. `security`
+// may be null.
+std::shared_ptr<grpc::Channel> MakeInternalChannel(const std::string& address, const ChannelSecurity* security);
 
 // The deadline of `limits` and nothing else.
 std::shared_ptr<grpc::ClientContext> MakeContext(const CallLimits& limits);
@@ -45,7 +47,8 @@ class ShardChannel {
   using StreamMethod = std::unique_ptr<grpc::ClientReader<internal_wire::Answer>> (Stub::*)(grpc::ClientContext*,
                                                                                             const internal_wire::Call&);
 
-  ShardChannel(internal_wire::Target target, std::string address, Canceller* canceller);
+  ShardChannel(internal_wire::Target target, const std::string& address, const ChannelSecurity* security,
+               Canceller* canceller);
 
   uint32_t number() const { return target_.shard(); }
   const internal_wire::Target& target() const { return target_; }

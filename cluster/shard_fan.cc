@@ -27,7 +27,7 @@ absl::StatusOr<std::vector<std::string>> Collect(Asked& asked) {
 
 }  // namespace
 
-ShardFan::ShardFan(uint64_t identity, const std::vector<std::string>& addresses)
+ShardFan::ShardFan(uint64_t identity, const std::vector<std::string>& addresses, const ChannelSecurity* security)
     : routing_(static_cast<uint32_t>(addresses.size())) {
   for (uint32_t number = 0; number < addresses.size(); ++number) {
     internal_wire::Target target;
@@ -35,7 +35,7 @@ ShardFan::ShardFan(uint64_t identity, const std::vector<std::string>& addresses)
     target.set_deployment(identity);
     target.set_shard(number);
     target.set_shards(static_cast<uint32_t>(addresses.size()));
-    channels_.push_back(std::make_unique<ShardChannel>(std::move(target), addresses[number], &canceller_));
+    channels_.push_back(std::make_unique<ShardChannel>(std::move(target), addresses[number], security, &canceller_));
   }
 }
 

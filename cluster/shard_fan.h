@@ -23,8 +23,8 @@ class ShardFan {
  public:
   using Body = std::function<std::string(uint32_t shard)>;
 
-  // `addresses` by the numbers of the shards of the deployment `identity`.
-  ShardFan(uint64_t identity, const std::vector<std::string>& addresses);
+  // `addresses` by the numbers of the shards of the deployment `identity`. `security` may be null.
+  ShardFan(uint64_t identity, const std::vector<std::string>& addresses, const ChannelSecurity* security);
 
   const Routing& routing() const { return routing_; }
   uint32_t size() const { return static_cast<uint32_t>(channels_.size()); }

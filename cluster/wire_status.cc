@@ -31,6 +31,12 @@ constexpr std::string_view kNotServing[] = {"STARTING", "DRAINING"};
 
 absl::Status FromGrpcStatus(const grpc::Status& status, const std::string& who) {
   if (status.ok()) return absl::OkStatus();
+  // Who asked is known here, and may do what it asks: it is this process that the other does not let in.
+  if (status.error_code() == grpc::StatusCode::UNAUTHENTICATED ||
+      status.error_code() == grpc::StatusCode::PERMISSION_DENIED) {
+    return WithReason(absl::UnavailableError(absl::StrCat(who, " does not let this process in")),
+                      reason::kShardUnavailable);
+  }
   // The two enumerations share their numbers by definition.
   absl::Status converted(static_cast<absl::StatusCode>(status.error_code()), Message(status, who));
   std::string reason;

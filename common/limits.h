@@ -209,6 +209,30 @@ inline constexpr int kDrainSeconds = 8;
 // How long a stopping server goes on to refuse new calls by itself before it closes connections.
 inline constexpr int kDrainSettleMs = 200;
 
+// --- Security -----------------------------------------------------------------------------------------------------
+
+// A token as it travels: JSON web tokens, should somebody use them as opaque ones, stay below; metadata has 8 KiB.
+inline constexpr size_t kMaxTokenBytes = 2'048;
+// Lines of a token file: two tokens of each of some hundred tenants with their jobs.
+inline constexpr size_t kMaxPrincipals = 4'096;
+inline constexpr size_t kMaxTokenFileBytes = 4 * 1024 * 1024;
+// A name in it: a user, a job, or a name in a certificate.
+inline constexpr size_t kMaxPrincipalNameBytes = 128;
+// Grants of one line, and ranges of partitions of one grant: every call looks through them.
+inline constexpr size_t kMaxGrants = 256;
+inline constexpr size_t kMaxGrantRanges = 256;
+// Certificates and keys: a bundle of every authority that a system trusts has a quarter of a megabyte.
+inline constexpr size_t kMaxPemBytes = 4 * 1024 * 1024;
+// A quota in a second: beyond it a double no longer counts one by one.
+inline constexpr uint64_t kMaxQuota = uint64_t{1} << 50;
+// How long a connection takes new calls where certificates of clients are asked for, and as long again its calls go on:
+// who is trusted no longer is gone after both. The longest builds and exports have half of it in any case.
+inline constexpr int kMaxConnectionAgeMs = 30 * 60 * 1000;
+// Leases that one caller who is known may hold at a front end: so many jobs of a tenant, and seven others have as many.
+inline constexpr size_t kMaxLeasesOfOne = 32;
+// From when on it is said that a certificate ends: time for who renews by hand.
+inline constexpr int kCertificateWarningDays = 14;
+
 // --- Storage and index --------------------------------------------------------------------------------------------
 
 // Request ids remembered for exactly-once: at least this many per shard and at least this long.

@@ -1,7 +1,7 @@
 #include "engine/leases.h"
 
 #include <algorithm>
-#include <cstring>
+#include <array>
 #include <random>
 #include <utility>
 
@@ -14,21 +14,16 @@
 namespace mneme {
 namespace {
 
-// process u64 | number u64
+// Random: ids of another process are none of this one's, and who was not given one cannot guess it.
 constexpr size_t kIdBytes = 16;
 
 constexpr char kTakeAnother[] = "; take another with AcquireLease";
 
-std::string MakeId(uint64_t process, uint64_t number) {
-  std::string id(kIdBytes, '\0');
-  std::memcpy(id.data(), &process, sizeof(process));
-  std::memcpy(id.data() + sizeof(process), &number, sizeof(number));
-  return id;
-}
-
-uint64_t RandomNumber() {
+std::string MakeId() {
   std::random_device random;
-  return uint64_t{random()} << 32 | random();
+  std::array<uint32_t, kIdBytes / sizeof(uint32_t)> words;
+  for (uint32_t& word : words) word = random();
+  return std::string(reinterpret_cast<const char*>(words.data()), kIdBytes);
 }
 
 absl::Status Ended(const std::string& why) {
@@ -67,7 +62,7 @@ absl::StatusOr<Shard::Snapshot> TakeSnapshot(Shard& shard, const SnapshotRequest
   return shard.TakeSnapshot(request.memory, request.partitions, request.limits);
 }
 
-HeldLeases::HeldLeases(LeaseOptions options) : options_(std::move(options)), process_(RandomNumber()) {}
+HeldLeases::HeldLeases(LeaseOptions options) : options_(std::move(options)) {}
 
 absl::StatusOr<Leases::Granted> HeldLeases::Acquire(const MemoryRecord& memory, const VisitCommand& command,
                                                 int64_t lease_ms) {
@@ -88,7 +83,7 @@ absl::StatusOr<Leases::Granted> HeldLeases::Acquire(const MemoryRecord& memory, 
   const int64_t expires_ms = lease->stamp_ms + lease_ms;
   MutexLock lock(&mutex_);
   RETURN_IF_ERROR(Admit(chunks));
-  Granted granted{MakeId(process_, ++given_), lease->version(), expires_ms};
+  Granted granted{MakeId(), lease->version(), expires_ms};
   held_[granted.id] = {std::move(lease), expires_ms};
   return granted;
 }

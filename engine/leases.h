@@ -100,13 +100,10 @@ class HeldLeases final : public Leases {
   HeldById::iterator End(HeldById::iterator at, std::vector<LeaseHandle>& ended) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
 
   const LeaseOptions options_;
-  const uint64_t process_;  // random: ids of another process are none of this one's
-
   mutable Mutex mutex_;
   HeldById held_ ABSL_GUARDED_BY(mutex_);
   absl::flat_hash_map<const TailChunk*, HeldChunk> chunks_ ABSL_GUARDED_BY(mutex_);
   uint64_t ram_bytes_ ABSL_GUARDED_BY(mutex_) = 0;
-  uint64_t given_ ABSL_GUARDED_BY(mutex_) = 0;
 };
 
 }  // namespace mneme

@@ -37,7 +37,8 @@ void SubmitRemember(const std::vector<ShardPort*>& shards, const Routing& routin
   const uint64_t content = command.request_id.empty() ? 0 : ContentOf(command);
   ShardPort& shard = *shards[*routing.OwnerOfPartition(*memory, command.partition)];
   RememberOperation operation;
-  operation.ticket = MakeTicket(memory, command.request_id, content, command.durability, stamp_ms);
+  operation.ticket = MakeTicket(memory, {RequestScope(command.partition), command.request_id}, content,
+                                command.durability, stamp_ms);
   operation.partition = command.partition;
   operation.batch = std::move(command.batch);
   auto join = std::make_shared<WriteJoin>(

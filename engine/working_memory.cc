@@ -54,7 +54,7 @@ void WorkingMemory::Apply(MemoryHandle memory, ApplyStates apply, StateWriteOpti
     positions.emplace(shard, std::move(part.positions));
   }
   SubmitParts(shards_, std::move(parts),
-              MakeTicket(memory, options.request_id, content, options.durability, clock_->NowMs()),
+              MakeTicket(memory, {kWholeMemory, options.request_id}, content, options.durability, clock_->NowMs()),
               [count, positions = std::move(positions),
                done = std::move(done)](std::vector<WriteJoin::Answer> answers) {
                 JoinedStates joined;
@@ -79,7 +79,7 @@ void WorkingMemory::Reset(MemoryHandle memory, ResetSessions reset, StateWriteOp
     std::get<ResetSessions>(at->second).sessions.push_back(std::move(session));
   }
   SubmitParts(shards_, std::move(parts),
-              MakeTicket(memory, options.request_id, content, options.durability, clock_->NowMs()),
+              MakeTicket(memory, {kWholeMemory, options.request_id}, content, options.durability, clock_->NowMs()),
               [done = std::move(done)](std::vector<WriteJoin::Answer> answers) {
                 JoinedStates joined;
                 for (const WriteJoin::Answer& answer : answers) {
@@ -98,7 +98,7 @@ void WorkingMemory::Submit(const MemoryHandle& memory, const std::string& sessio
   std::map<uint32_t, StateRequest> parts;
   parts.emplace(routing_->OwnerOfSession(*memory, session), std::move(request));
   SubmitParts(shards_, std::move(parts),
-              MakeTicket(memory, options.request_id, content, options.durability, clock_->NowMs()),
+              MakeTicket(memory, {kWholeMemory, options.request_id}, content, options.durability, clock_->NowMs()),
               [done = std::move(done)](std::vector<WriteJoin::Answer> answers) {
                 if (!answers[0].result.ok()) return done(answers[0].result.status());
                 done(JoinedStates{.outcome = {}, .replayed = AllReplayed(answers)});

@@ -96,7 +96,8 @@ void WriteFanout::Insert(MemoryHandle memory, InsertCommand command, int64_t sta
                                      });
   for (auto& [shard, entries] : by_shard) {
     InsertOperation operation;
-    operation.ticket = MakeTicket(memory, command.request_id, content, command.durability, stamp_ms);
+    operation.ticket = MakeTicket(memory, {RequestScope(command.partition), command.request_id}, content,
+                                  command.durability, stamp_ms);
     operation.partition = command.partition;
     operation.entries = std::move(entries);
     operation.bulk = command.bulk;
@@ -129,7 +130,8 @@ void WriteFanout::Delete(MemoryHandle memory, DeleteCommand command, int64_t sta
       });
   for (const uint32_t owner : owners) {
     DeleteOperation operation;
-    operation.ticket = MakeTicket(memory, command.request_id, content, command.durability, stamp_ms);
+    operation.ticket = MakeTicket(memory, {RequestScope(command.partitions), command.request_id}, content,
+                                  command.durability, stamp_ms);
     operation.partitions = command.partitions.partitions;
     if (operation.partitions.empty()) operation.partitions = {0};
     operation.all_partitions = command.partitions.all;

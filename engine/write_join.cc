@@ -3,6 +3,8 @@
 #include <algorithm>
 
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
+#include "engine/lease.h"
 
 namespace mneme {
 
@@ -26,12 +28,21 @@ void WriteJoin::Done(uint32_t shard, absl::StatusOr<WriteResult> result) {
   done_(std::move(answers));
 }
 
-WriteTicket MakeTicket(const MemoryHandle& memory, const std::string& request_id, uint64_t content,
-                       Durability durability, int64_t stamp_ms) {
+std::string RequestScope(PartitionId partition) { return absl::StrCat(partition); }
+
+std::string RequestScope(const PartitionSelection& partitions) {
+  if (partitions.all) return "all";
+  return absl::StrJoin(Ascending(partitions).partitions, ",");
+}
+
+WriteTicket MakeTicket(const MemoryHandle& memory, const RequestName& request, uint64_t content, Durability durability,
+                       int64_t stamp_ms) {
   WriteTicket ticket;
   ticket.memory = memory;
-  if (!request_id.empty()) {
-    ticket.request = RequestIdentity{Checksum128(absl::StrCat(memory->number, "/", request_id)), content};
+  if (!request.id.empty()) {
+    // No scope has a '/'.
+    const std::string whole = absl::StrCat(memory->number, "/", request.scope, "/", request.id);
+    ticket.request = RequestIdentity{Checksum128(whole), content};
   }
   ticket.durability = durability;
   ticket.stamp_ms = stamp_ms;

@@ -40,9 +40,19 @@ class WriteJoin {
   const std::function<void(std::vector<Answer>)> done_;
 };
 
-// An empty request id: no exactly-once.
-WriteTicket MakeTicket(const MemoryHandle& memory, const std::string& request_id, uint64_t content,
-                       Durability durability, int64_t stamp_ms);
+// Where a request id means one write: the partitions that it is for, in an order of their own, so that who may write
+// one knows and disturbs nothing of what is done to another.
+std::string RequestScope(PartitionId partition);
+std::string RequestScope(const PartitionSelection& partitions);
+// Of sessions, which are the memory's.
+inline constexpr char kWholeMemory[] = "";
+
+struct RequestName {
+  std::string scope;
+  const std::string& id;  // empty: no exactly-once
+};
+WriteTicket MakeTicket(const MemoryHandle& memory, const RequestName& request, uint64_t content, Durability durability,
+                       int64_t stamp_ms);
 
 // Hands `operation` to the shard; a refusal is an answer too.
 template <typename Operation>

@@ -72,7 +72,8 @@ absl::Status HandleGetMemory(const CallContext& call, const v1::GetMemoryRequest
 absl::Status HandleListMemories(const CallContext& call, const v1::ListMemoriesRequest& request,
                                 v1::ListMemoriesResponse* response) {
   ASSIGN_OR_RETURN(const size_t page, ReadNamePage(request));
-  ASSIGN_OR_RETURN(const std::vector<MemoryHandle> memories, call.deployment.ListMemories());
+  ASSIGN_OR_RETURN(std::vector<MemoryHandle> memories, call.deployment.ListMemories());
+  std::erase_if(memories, [&](const MemoryHandle& memory) { return !call.caller.MayList(memory->spec.name); });
   auto next = std::upper_bound(memories.begin(), memories.end(), request.page_token(),
                                [](const std::string& name, const MemoryHandle& memory) {
                                  return name < memory->spec.name;
@@ -99,11 +100,18 @@ absl::Status HandleGetStatistics(const CallContext& call, const v1::GetStatistic
     statistics = *one;
   }
   WriteMemoryStatistics(statistics, response);
+  response->set_shards(call.deployment.shards());
+  // The rest is of all memories, and would tell who may read one when others come and go.
+  if (!call.caller.MayReadAll()) {
+    DeploymentStatistics own;
+    own.write_status = deployment.write_status;
+    WriteColour(statistics, own, response);
+    return absl::OkStatus();
+  }
   WriteColour(statistics, deployment, response);
   response->set_store_bytes(deployment.store_bytes);
   response->set_queued_searches(deployment.queued_searches);
   response->set_queued_write_bytes(deployment.queued_write_bytes);
-  response->set_shards(call.deployment.shards());
   response->set_memories(deployment.memory_count);
   return absl::OkStatus();
 }

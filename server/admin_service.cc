@@ -95,9 +95,7 @@ class RawAdminService final : public RawMemories<RawAliases<RawState<AdminServic
                                      BlockingHandler<Request, Response> handler) {
     return StartBlocking<Request, Response>(front_end_, method, context, in, out, handler, front_end_.calls());
   }
-  RpcMethod Add(const char* name, const char* type) {
-    return {kService, name, front_end_.metrics().AddMethod(kService, name, type)};
-  }
+  RpcMethod Add(const char* name, const char* type) { return MakeMethod(front_end_, kService, name, type); }
 
   FrontEnd& front_end_;
   const RpcMethod create_ = Add("CreateMemory", "unary");

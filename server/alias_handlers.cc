@@ -47,7 +47,8 @@ absl::Status HandleDropAlias(const CallContext& call, const v1::DropAliasRequest
 absl::Status HandleListAliases(const CallContext& call, const v1::ListAliasesRequest& request,
                                v1::ListAliasesResponse* response) {
   ASSIGN_OR_RETURN(const size_t page, ReadNamePage(request));
-  ASSIGN_OR_RETURN(const std::vector<Alias> aliases, call.deployment.ListAliases());
+  ASSIGN_OR_RETURN(std::vector<Alias> aliases, call.deployment.ListAliases());
+  std::erase_if(aliases, [&](const Alias& alias) { return !call.caller.MayList(alias.name); });
   auto next = std::upper_bound(aliases.begin(), aliases.end(), request.page_token(),
                                [](const std::string& name, const Alias& alias) { return name < alias.name; });
   for (size_t i = 0; i < page && next != aliases.end(); ++i, ++next) {

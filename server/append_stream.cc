@@ -48,12 +48,16 @@ AppendStream* AppendStream::Start(FrontEnd& front_end, const RpcMethod& method, 
 }
 
 AppendStream::AppendStream(FrontEnd& front_end, const RpcMethod& method, grpc::CallbackServerContext* context)
-    : front_end_(front_end), limits_(LimitsOf(*context, nullptr)), record_(front_end, method) {}
+    : front_end_(front_end), limits_(LimitsOf(*context, nullptr)), record_(front_end, method, *context) {}
 
 absl::Status AppendStream::Submit(const grpc::ByteBuffer& bytes) {
   RETURN_IF_ERROR(limits_.Check());
   internal::v1::AppendRequest request;
-  RETURN_IF_ERROR(ParseMessage(bytes, &request));
+  {
+    absl::MutexLock lock(&mutex_);
+    RETURN_IF_ERROR(record_.CheckCaller());
+    RETURN_IF_ERROR(record_.Admit(bytes, &request));
+  }
   ASSIGN_OR_RETURN(Deployment * deployment, front_end_.deployment());
   LocalDeployment& shard = Hosted(*deployment);
   RETURN_IF_ERROR(CheckTarget(shard, request.target()));

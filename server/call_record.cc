@@ -5,6 +5,8 @@
 
 #include "absl/strings/cord.h"
 #include "absl/strings/str_cat.h"
+#include "common/limits.h"
+#include "common/status_macros.h"
 #include "google/rpc/error_details.pb.h"
 #include "server/grpc_status.h"
 #include "server/request_error.h"
@@ -25,6 +27,8 @@ LogLevel LevelOf(absl::StatusCode code) {
   }
 }
 
+absl::string_view View(std::string_view text) { return {text.data(), text.size()}; }
+
 // The paths of the fields that a request was refused for, without what is wrong with them.
 std::string FieldsOf(const absl::Status& status) {
   google::rpc::BadRequest bad;
@@ -37,10 +41,73 @@ std::string FieldsOf(const absl::Status& status) {
   return out;
 }
 
+// Every call that needs to administer, done or refused.
+bool IsAudited(const RpcMethod& method) { return method.rule != nullptr && method.rule->need == Need::kAdmin; }
+
+// Names what was asked, and tells nothing of what is there.
+absl::Status Refusal(const RpcMethod& method, const Decision& decision, absl::Span<const AccessTarget> targets) {
+  if (method.rule == nullptr || method.rule->need == Need::kPeer || targets.empty()) {
+    return absl::PermissionDeniedError(
+        absl::StrCat(method.service, "/", method.name, " is for processes of this deployment alone"));
+  }
+  const AccessTarget& target = targets[decision.target];
+  std::string on = target.memory.empty() ? "all memories" : absl::StrCat("memory \"", View(target.memory), "\"");
+  if (target.scope == AccessTarget::Scope::kPartitions && target.partitions.size() == 1) {
+    absl::StrAppend(&on, ", partition ", target.partitions.front());
+  } else if (target.scope == AccessTarget::Scope::kPartitions) {
+    absl::StrAppend(&on, ", each of ", target.partitions.size(), " partitions");
+  }
+  return absl::PermissionDeniedError(
+      absl::StrCat(method.name, " needs the right \"", RightName(decision.right), "\" on ", on));
+}
+
 }  // namespace
 
-CallRecord::CallRecord(FrontEnd& front_end, const RpcMethod& method) : front_end_(front_end), method_(method) {
+RpcMethod MakeMethod(FrontEnd& front_end, const char* service, const char* name, const char* type) {
+  return {service, name, front_end.metrics().AddMethod(service, name, type), FindRule(service, name)};
+}
+
+CallRecord::CallRecord(FrontEnd& front_end, const RpcMethod& method, const grpc::ServerContextBase& context)
+    : front_end_(front_end), method_(method) {
   front_end_.metrics().Started(method_.metrics);
+  absl::StatusOr<Caller> caller = front_end_.access().Identify(context);
+  if (caller.ok()) {
+    caller_ = *std::move(caller);
+  } else {
+    unknown_ = caller.status();
+  }
+  if (IsAudited(method) || !unknown_.ok()) peer_ = context.peer();
+}
+
+absl::Status CallRecord::Refresh() {
+  if (unknown_.ok()) unknown_ = front_end_.access().Refresh(caller_);
+  return unknown_;
+}
+
+absl::Status CallRecord::Receive(size_t bytes) {
+  RETURN_IF_ERROR(Refresh());
+  if (caller_.principal() == nullptr) return absl::OkStatus();
+  return front_end_.quotas().Take(*caller_.principal(), {.bytes = bytes});
+}
+
+absl::Status CallRecord::AuthorizeTargets(absl::Span<const AccessTarget> targets) {
+  if (!targets.empty() && IsAudited(method_)) {
+    memory_ = std::string(targets.front().memory.substr(0, limits::kMaxMemoryNameBytes));
+  }
+  RETURN_IF_ERROR(Refresh());
+  const Decision decision = caller_.Ask(method_.rule, targets);
+  if (!decision.allowed) return Refusal(method_, decision, targets);
+  let_in_ = true;
+  return absl::OkStatus();
+}
+
+absl::Status CallRecord::TakeEntries(size_t entries) {
+  if (caller_.principal() == nullptr || entries == 0) return absl::OkStatus();
+  return front_end_.quotas().Take(*caller_.principal(), {.entries = entries, .requests = 0});
+}
+
+std::string CallRecord::CallerName() const {
+  return caller_.principal() == nullptr ? "" : caller_.principal()->name;
 }
 
 grpc::Status CallRecord::Finish(const absl::Status& status) {
@@ -49,16 +116,21 @@ grpc::Status CallRecord::Finish(const absl::Status& status) {
   front_end_.metrics().Handled(method_.metrics, out.error_code(), elapsed.count());
   if (status.code() == absl::StatusCode::kResourceExhausted) front_end_.metrics().Rejected(ErrorReason(status));
   LogEnd(status, elapsed.count());
+  if (IsAudited(method_)) Audit(status);
   return out;
 }
 
 void CallRecord::LogEnd(const absl::Status& status, double seconds) {
   const LogLevel level = LevelOf(status.code());
   if (!front_end_.log().Enabled(level)) return;
-  if (status.ok() ? !front_end_.SampleAccess() : !front_end_.TakeErrorLine()) return;
+  uint64_t left_out = 0;
+  if (status.ok() ? !front_end_.SampleAccess() : !front_end_.error_lines().Take(&left_out)) return;
   std::vector<LogField> fields = {{"method", method_.name},
                                   {"code", absl::StatusCodeToString(status.code())},
                                   {"dur_us", static_cast<int64_t>(seconds * 1e6)}};
+  if (const std::string caller = CallerName(); !caller.empty()) fields.push_back({"caller", caller});
+  if (!unknown_.ok()) fields.push_back({"peer", peer_});
+  if (left_out != 0) fields.push_back({"left_out", static_cast<int64_t>(left_out)});
   if (!status.ok()) {
     fields.push_back({"reason", ErrorReason(status)});
     if (const std::string paths = FieldsOf(status); !paths.empty()) fields.push_back({"fields", paths});
@@ -66,6 +138,20 @@ void CallRecord::LogEnd(const absl::Status& status, double seconds) {
     if (level == LogLevel::kError) fields.push_back({"error", std::string(status.message())});
   }
   front_end_.log().Write(level, "access", "call", std::move(fields));
+}
+
+void CallRecord::Audit(const absl::Status& status) {
+  // Who is not known, may not, or sends what is none, may ask very often. Strangers take no line of the others.
+  uint64_t left_out = 0;
+  LineBudget& budget = unknown_.ok() ? front_end_.refusal_lines() : front_end_.stranger_lines();
+  if (!let_in_ && !budget.Take(&left_out)) return;
+  std::vector<LogField> fields = {{"caller", CallerName()},
+                                  {"peer", peer_},
+                                  {"memory", memory_},
+                                  {"code", absl::StatusCodeToString(status.code())}};
+  if (left_out != 0) fields.push_back({"left_out", static_cast<int64_t>(left_out)});
+  const bool refused = absl::IsUnauthenticated(status) || absl::IsPermissionDenied(status);
+  front_end_.log().Write(refused ? LogLevel::kWarning : LogLevel::kInfo, "audit", method_.name, std::move(fields));
 }
 
 CallLimits LimitsOf(const grpc::CallbackServerContext& context, std::shared_ptr<const std::atomic<bool>> cancelled) {

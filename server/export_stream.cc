@@ -24,11 +24,12 @@ ExportStream* ExportStream::Start(FrontEnd& front_end, const RpcMethod& method, 
 }
 
 ExportStream::ExportStream(FrontEnd& front_end, const RpcMethod& method, grpc::CallbackServerContext* context)
-    : front_end_(front_end), record_(front_end, method), limits_(LimitsOf(*context, cancelled_)) {}
+    : front_end_(front_end), record_(front_end, method, *context), limits_(LimitsOf(*context, cancelled_)) {}
 
 absl::Status ExportStream::Prepare(const grpc::ByteBuffer& bytes) {
+  RETURN_IF_ERROR(record_.CheckCaller());
   RETURN_IF_ERROR(limits_.Check());
-  RETURN_IF_ERROR(ParseMessage(bytes, &request_));
+  RETURN_IF_ERROR(record_.Admit(bytes, &request_));
   ASSIGN_OR_RETURN(deployment_, front_end_.deployment());
   ASSIGN_OR_RETURN(const MemoryHandle memory, FindMemory(*deployment_, request_.memory()));
   memory_ = *memory;
@@ -52,6 +53,7 @@ void ExportStream::NextPiece(CallPool& pool) {
 
 absl::Status ExportStream::ReadPiece() {
   RETURN_IF_ERROR(limits_.Check());
+  RETURN_IF_ERROR(record_.Authorize(request_));  // he may have lost his right since
   v1::ExportIndexResponse response;
   if (export_ == nullptr) {
     RETURN_IF_ERROR(Open(*response.mutable_shape()));
@@ -67,6 +69,7 @@ absl::Status ExportStream::Open(v1::ExportedShape& shape) {
   ASSIGN_OR_RETURN(const MemoryHandle memory, FindAgain(*deployment_, memory_));
   ASSIGN_OR_RETURN(const Leases::Granted granted, deployment_->AcquireLease(memory, command_, limits::kMaxLeaseMs));
   lease_ = granted.id;
+  RETURN_IF_ERROR(front_end_.lease_shares().Take(record_.caller().principal(), lease_, limits::kMaxLeaseMs));
   ASSIGN_OR_RETURN(const LeaseHandle lease, deployment_->leases().Find(lease_, *memory));
   const auto* held = dynamic_cast<const HeldLease*>(lease.get());
   if (held == nullptr) {
@@ -85,7 +88,10 @@ absl::Status ExportStream::Open(v1::ExportedShape& shape) {
 
 absl::StatusOr<LeaseHandle> ExportStream::Renew() const {
   const absl::StatusOr<int64_t> renewed = deployment_->leases().Renew(lease_, limits::kMaxLeaseMs);
-  if (renewed.ok()) return deployment_->leases().Find(lease_, memory_);
+  if (renewed.ok()) {
+    RETURN_IF_ERROR(front_end_.lease_shares().Take(record_.caller().principal(), lease_, limits::kMaxLeaseMs));
+    return deployment_->leases().Find(lease_, memory_);
+  }
   // The drop of a memory ends its leases.
   RETURN_IF_ERROR(FindAgain(*deployment_, memory_).status());
   return renewed.status();
@@ -119,7 +125,10 @@ void ExportStream::OnWriteDone(bool ok) {
 }
 
 void ExportStream::End(const absl::Status& status) {
-  if (!lease_.empty()) (void)deployment_->leases().Release(lease_);
+  if (!lease_.empty()) {
+    (void)deployment_->leases().Release(lease_);
+    front_end_.lease_shares().GiveBack(record_.caller().principal(), lease_);
+  }
   Finish(record_.Finish(status));
 }
 

@@ -32,6 +32,11 @@ absl::StatusOr<MemoryHandle> FindAgain(const Deployment& deployment, const Memor
   return absl::NotFoundError(absl::StrCat("memory \"", memory.spec.name, "\" was dropped and made anew meanwhile"));
 }
 
+absl::Status CheckSameMemory(MemoryNumber before, const MemoryHandle& memory) {
+  if (memory->number == before) return absl::OkStatus();
+  return WithMemory(absl::NotFoundError("it was dropped, and made anew, since the stream named it"), *memory);
+}
+
 absl::StatusOr<Version> ReadVersion(const Deployment& deployment, const MemoryHandle& memory,
                                     const std::string& bytes, const std::string& field) {
   if (bytes.empty()) return Version{};

@@ -18,6 +18,10 @@ absl::StatusOr<MemoryHandle> FindMemory(const Deployment& deployment, const std:
 // dropped one. NOT_FOUND when it was dropped midway, not a short answer that looks whole (I6).
 absl::StatusOr<MemoryHandle> FindAgain(const Deployment& deployment, const MemoryRecord& memory);
 
+// For a message of a stream that names no memory and means the one of number `before`, which was found again by its
+// own name: NOT_FOUND when another memory has that name by now, which nobody asked for.
+absl::Status CheckSameMemory(MemoryNumber before, const MemoryHandle& memory);
+
 // The version that a read must see; no parts when `bytes` are empty. Errors as Deployment::DecodeVersion.
 absl::StatusOr<Version> ReadVersion(const Deployment& deployment, const MemoryHandle& memory, const std::string& bytes,
                                     const std::string& field = "at_least_version");

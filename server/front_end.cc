@@ -1,22 +1,17 @@
 #include "server/front_end.h"
 
 #include <algorithm>
-#include <chrono>
 #include <utility>
 
 #include "common/limits.h"
 #include "server/request_error.h"
 
 namespace mneme {
-namespace {
 
-constexpr int kErrorLinesPerSecond = 50;
-
-}  // namespace
-
-FrontEnd::FrontEnd(Log* log, Metrics* metrics, size_t call_workers)
+FrontEnd::FrontEnd(Log* log, Metrics* metrics, const AccessControl* access, size_t call_workers)
     : log_(log),
       metrics_(metrics),
+      access_(access),
       calls_(call_workers, limits::kMaxQueuedCalls),
       long_calls_(limits::kLongCallWorkers, limits::kMaxQueuedLongCalls) {}
 
@@ -58,16 +53,6 @@ void FrontEnd::AddStream(std::weak_ptr<DrainListener> stream) {
     prune_at_ = std::max<size_t>(64, 2 * streams_.size());
   }
   streams_.push_back(std::move(stream));
-}
-
-bool FrontEnd::TakeErrorLine() {
-  const int64_t second =
-      std::chrono::duration_cast<std::chrono::seconds>(std::chrono::steady_clock::now().time_since_epoch()).count();
-  // Two threads that see a new second may both reset the count: a few lines more, no harm.
-  if (error_second_.exchange(second, std::memory_order_relaxed) != second) {
-    error_lines_.store(0, std::memory_order_relaxed);
-  }
-  return error_lines_.fetch_add(1, std::memory_order_relaxed) < kErrorLinesPerSecond;
 }
 
 }  // namespace mneme

@@ -11,10 +11,14 @@
 #include "absl/status/statusor.h"
 #include "absl/synchronization/mutex.h"
 #include "engine/deployment.h"
+#include "server/access_control.h"
 #include "server/call_pool.h"
 #include "server/drain_listener.h"
+#include "server/lease_shares.h"
+#include "server/line_budget.h"
 #include "server/log.h"
 #include "server/metrics.h"
+#include "server/quotas.h"
 #include "server/vocabulary_cache.h"
 
 namespace mneme {
@@ -28,8 +32,8 @@ absl::Status DrainingError();
 // Outlived by the log and the metrics, outlives every call. Thread-safe.
 class FrontEnd {
  public:
-  // `call_workers`: threads for calls that block.
-  FrontEnd(Log* log, Metrics* metrics, size_t call_workers);
+  // `call_workers`: threads for calls that block. `access` outlives every call.
+  FrontEnd(Log* log, Metrics* metrics, const AccessControl* access, size_t call_workers);
 
   // For a call that begins: UNAVAILABLE (STARTING) before Serve(), UNAVAILABLE (DRAINING) after StartDraining().
   absl::StatusOr<Deployment*> deployment() const;
@@ -51,22 +55,31 @@ class FrontEnd {
   CallPool& long_calls() { return long_calls_; }
   Metrics& metrics() { return *metrics_; }
   Log& log() { return *log_; }
+  const AccessControl& access() const { return *access_; }
+  Quotas& quotas() { return quotas_; }
+  LeaseShares& lease_shares() { return lease_shares_; }
   VocabularyCache& vocabularies() { return vocabularies_; }
 
   // True for one successful call in a thousand.
   bool SampleAccess() { return accesses_.fetch_add(1, std::memory_order_relaxed) % 1000 == 0; }
-  // False once a second's worth of error lines has been written: a flood of bad requests must not fill the disk.
-  bool TakeErrorLine();
+  // Of calls that failed; of those that would be audited but were not let in; and of the same by who is not known.
+  LineBudget& error_lines() { return error_lines_; }
+  LineBudget& refusal_lines() { return refusal_lines_; }
+  LineBudget& stranger_lines() { return stranger_lines_; }
 
  private:
   Log* const log_;
   Metrics* const metrics_;
+  const AccessControl* const access_;
+  Quotas quotas_;
+  LeaseShares lease_shares_;
   std::atomic<Deployment*> deployment_{nullptr};
   std::atomic<CatalogueFeed*> feed_{nullptr};
   std::atomic<bool> draining_{false};
   std::atomic<uint64_t> accesses_{0};
-  std::atomic<int64_t> error_second_{0};
-  std::atomic<int> error_lines_{0};
+  LineBudget error_lines_;
+  LineBudget refusal_lines_;
+  LineBudget stranger_lines_;
   absl::Mutex streams_mutex_;
   std::vector<std::weak_ptr<DrainListener>> streams_ ABSL_GUARDED_BY(streams_mutex_);
   size_t prune_at_ ABSL_GUARDED_BY(streams_mutex_) = 64;

@@ -40,14 +40,16 @@ absl::StatusOr<MemoryHandle> FindNumber(const LocalDeployment& shard, MemoryNumb
                     reason::kShardUnavailable);
 }
 
-absl::Status FindLeaseOn(const LocalDeployment& shard, const MemoryRecord& memory, const std::string& id,
-                         const PartitionSelection& partitions, LeaseHandle& lease) {
-  if (!shard.Owns(memory, partitions)) {
-    return absl::FailedPreconditionError("the shard has none of the partitions that it was asked for");
-  }
-  if (id.empty()) return absl::OkStatus();
-  ASSIGN_OR_RETURN(lease, shard.leases().Find(id, memory));
-  if (lease->Covers(partitions)) return absl::OkStatus();
+absl::Status CheckOwned(const LocalDeployment& shard, const MemoryRecord& memory,
+                        const PartitionSelection& partitions) {
+  if (shard.Owns(memory, partitions)) return absl::OkStatus();
+  return absl::FailedPreconditionError("the shard has none of the partitions that it was asked for");
+}
+
+absl::StatusOr<LeaseHandle> FindCovering(const LocalDeployment& shard, const MemoryRecord& memory,
+                                         const std::string& id, const PartitionSelection& partitions) {
+  ASSIGN_OR_RETURN(LeaseHandle lease, shard.leases().Find(id, memory));
+  if (lease->Covers(partitions)) return lease;
   return absl::InvalidArgumentError("asks for more than the lease was taken for; name partitions that it holds");
 }
 

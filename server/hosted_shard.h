@@ -2,6 +2,7 @@
 #ifndef MNEME_SERVER_HOSTED_SHARD_H_
 #define MNEME_SERVER_HOSTED_SHARD_H_
 
+#include <algorithm>
 #include <string>
 
 #include "absl/status/status.h"
@@ -27,10 +28,23 @@ absl::Status CheckStamp(int64_t stamp_ms, int64_t now_ms);
 // NOT_FOUND when it was dropped; UNAVAILABLE when this process has not been told of it yet.
 absl::StatusOr<MemoryHandle> FindNumber(const LocalDeployment& shard, MemoryNumber number);
 
-// A command that reads what a lease holds, or what is there now. Errors as Leases::Find; INVALID_ARGUMENT when the
-// lease does not cover what is asked; FAILED_PRECONDITION when the shard has nothing of it.
+// Parts of FindLeaseOn().
+absl::Status CheckOwned(const LocalDeployment& shard, const MemoryRecord& memory, const PartitionSelection& partitions);
+absl::StatusOr<LeaseHandle> FindCovering(const LocalDeployment& shard, const MemoryRecord& memory,
+                                         const std::string& id, const PartitionSelection& partitions);
+
+// The lease of a command, if `id` is one; null: it reads what is there now. Errors as Leases::Find; INVALID_ARGUMENT
+// when the lease does not cover what is asked; FAILED_PRECONDITION when the shard has nothing of it. What had expired
+// when the lease was taken stays hidden, whatever stamp the id that its holder gave a front end says.
+template <typename Command>
 absl::Status FindLeaseOn(const LocalDeployment& shard, const MemoryRecord& memory, const std::string& id,
-                         const PartitionSelection& partitions, LeaseHandle& lease);
+                         Command& command) {
+  RETURN_IF_ERROR(CheckOwned(shard, memory, command.partitions));
+  if (id.empty()) return absl::OkStatus();
+  ASSIGN_OR_RETURN(command.lease, FindCovering(shard, memory, id, command.partitions));
+  command.filter.stamp_ms = std::max(command.filter.stamp_ms, command.lease->stamp_ms);
+  return absl::OkStatus();
+}
 
 // Reads the parts of a call that is meant.
 template <typename... Ts>

@@ -23,18 +23,18 @@ InsertStreamCall* InsertStreamCall::Start(FrontEnd& front_end, const RpcMethod& 
   front_end.AddStream(stream);
   raw->self_ = std::move(stream);
   const absl::StatusOr<Deployment*> deployment = front_end.deployment();
-  if (deployment.ok()) {
-    raw->deployment_ = *deployment;
-  } else {
+  if (deployment.ok()) raw->deployment_ = *deployment;
+  {
     absl::MutexLock lock(&raw->mutex_);
-    raw->failure_ = deployment.status();
+    raw->failure_ = raw->record_.CheckCaller();
+    if (raw->failure_.ok()) raw->failure_ = deployment.status();
   }
   raw->Advance();
   return raw;
 }
 
 InsertStreamCall::InsertStreamCall(FrontEnd& front_end, const RpcMethod& method, grpc::CallbackServerContext* context)
-    : limits_(LimitsOf(*context, cancelled_)), record_(front_end, method) {}
+    : limits_(LimitsOf(*context, cancelled_)), record_(front_end, method, *context) {}
 
 void InsertStreamCall::OnReadDone(bool ok) {
   absl::Status status;
@@ -94,8 +94,22 @@ void InsertStreamCall::CompleteFromTemplate(v1::InsertRequest& insert) {
   if (insert.has_fingerprint()) *template_.mutable_fingerprint() = insert.fingerprint();
 }
 
+absl::Status InsertStreamCall::Receive(size_t bytes) {
+  absl::MutexLock lock(&mutex_);
+  return record_.Receive(bytes);
+}
+
+absl::Status InsertStreamCall::Authorize(const v1::InsertRequest& insert) {
+  AccessTargets targets = TargetsOf(insert);
+  targets.front().memory = named_;
+  absl::MutexLock lock(&mutex_);
+  RETURN_IF_ERROR(record_.AuthorizeTargets(targets));
+  return record_.TakeEntries(EntriesOf(insert));
+}
+
 absl::Status InsertStreamCall::Accept(const grpc::ByteBuffer& bytes) {
   RETURN_IF_ERROR(limits_.Check());
+  RETURN_IF_ERROR(Receive(bytes.Length()));
   v1::InsertStreamRequest request;
   RETURN_IF_ERROR(ParseMessage(bytes, &request));
   if (request.sequence() != sequence_ + 1) {
@@ -106,8 +120,13 @@ absl::Status InsertStreamCall::Accept(const grpc::ByteBuffer& bytes) {
                       {{"expected", absl::StrCat(sequence_ + 1)}, {"got", absl::StrCat(request.sequence())}}),
         reason::kSequenceGap, "sequence");
   }
+  const bool goes_on = request.insert().memory().empty();
+  if (!goes_on) named_ = request.insert().memory();
   CompleteFromTemplate(*request.mutable_insert());
+  RETURN_IF_ERROR(Authorize(request.insert()));
   ASSIGN_OR_RETURN(PlannedInsert plan, PlanInsert(*deployment_, request.insert()));
+  if (goes_on) RETURN_IF_ERROR(CheckSameMemory(memory_, plan.memory));
+  memory_ = plan.memory->number;
   template_.set_memory(plan.memory->spec.name);  // should an alias that was named point elsewhere before the next
   const uint64_t sequence = ++sequence_;
   {

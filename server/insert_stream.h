@@ -12,6 +12,7 @@
 #include <atomic>
 #include <deque>
 #include <memory>
+#include <string>
 #include <vector>
 
 #include "absl/base/thread_annotations.h"
@@ -56,6 +57,9 @@ class InsertStreamCall final : public grpc::ServerBidiReactor<grpc::ByteBuffer, 
 
   absl::Status Accept(const grpc::ByteBuffer& bytes);
   void CompleteFromTemplate(v1::InsertRequest& insert);
+  absl::Status Receive(size_t bytes) ABSL_LOCKS_EXCLUDED(mutex_);
+  // Of a message that was completed: the template has the memory's own name, and the caller may have only an alias'.
+  absl::Status Authorize(const v1::InsertRequest& insert) ABSL_LOCKS_EXCLUDED(mutex_);
   void OnOutcome(uint64_t sequence, const MemoryHandle& memory, absl::StatusOr<InsertOutcome> outcome);
 
   // Starts what is due: a response, the end, the next read.
@@ -73,6 +77,8 @@ class InsertStreamCall final : public grpc::ServerBidiReactor<grpc::ByteBuffer, 
   // The reader's: one message is read and accepted at a time.
   grpc::ByteBuffer incoming_;
   v1::InsertRequest template_;
+  std::string named_;      // the memory, as the client called it last
+  MemoryNumber memory_ = 0;  // that it was then, whatever has its name by now
   uint64_t sequence_ = 0;  // of the last message accepted
 
   absl::Mutex mutex_;

@@ -28,6 +28,12 @@ absl::Status HandleAcquireLease(const CallContext& call, const v1::AcquireLeaseR
   command.limits = call.limits;
   const absl::StatusOr<Leases::Granted> granted = call.deployment.AcquireLease(memory, command, request.lease_ms());
   if (!granted.ok()) return WithMemory(granted.status(), *memory);
+  const absl::Status shared =
+      call.front_end.lease_shares().Take(call.caller.principal(), granted->id, request.lease_ms());
+  if (!shared.ok()) {
+    (void)call.deployment.leases().Release(granted->id);
+    return shared;
+  }
   response->set_lease(granted->id);
   response->set_version(call.deployment.EncodeVersion(granted->version));
   response->set_expires_ms(granted->expires_ms);
@@ -38,15 +44,23 @@ absl::Status HandleAcquireLease(const CallContext& call, const v1::AcquireLeaseR
 absl::Status HandleRenewLease(const CallContext& call, const v1::RenewLeaseRequest& request,
                               v1::RenewLeaseResponse* response) {
   RETURN_IF_ERROR(CheckLeaseMs(request.lease_ms()));
+  // First, so that who has too many cannot keep more.
+  LeaseShares& shares = call.front_end.lease_shares();
+  RETURN_IF_ERROR(shares.Take(call.caller.principal(), request.lease(), request.lease_ms()));
   const absl::StatusOr<int64_t> expires_ms = call.deployment.leases().Renew(request.lease(), request.lease_ms());
-  if (!expires_ms.ok()) return WithLeaseField(expires_ms.status());
+  if (!expires_ms.ok()) {
+    shares.GiveBack(call.caller.principal(), request.lease());
+    return WithLeaseField(expires_ms.status());
+  }
   response->set_expires_ms(*expires_ms);
   return absl::OkStatus();
 }
 
 absl::Status HandleReleaseLease(const CallContext& call, const v1::ReleaseLeaseRequest& request,
                                 v1::ReleaseLeaseResponse* /*response*/) {
-  return WithLeaseField(call.deployment.leases().Release(request.lease()));
+  const absl::Status released = call.deployment.leases().Release(request.lease());
+  if (released.ok()) call.front_end.lease_shares().GiveBack(call.caller.principal(), request.lease());
+  return WithLeaseField(released);
 }
 
 }  // namespace mneme

@@ -10,6 +10,7 @@
 #include "server/grpc_log.h"
 #include "server/log.h"
 #include "server/options.h"
+#include "server/security_options.h"
 #include "server/server.h"
 
 namespace {
@@ -19,6 +20,13 @@ sigset_t StopSignals() {
   sigemptyset(&signals);
   sigaddset(&signals, SIGTERM);
   sigaddset(&signals, SIGINT);
+  return signals;
+}
+
+// SIGHUP asks to read files again.
+sigset_t WaitedSignals() {
+  sigset_t signals = StopSignals();
+  sigaddset(&signals, SIGHUP);
   return signals;
 }
 
@@ -32,6 +40,7 @@ void LeaveToMainThread() {
   action.sa_flags = SA_RESTART;
   sigaction(SIGTERM, &action, nullptr);
   sigaction(SIGINT, &action, nullptr);
+  sigaction(SIGHUP, &action, nullptr);
 }
 
 // Whether a signal waits that is blocked: a process that waits for another may be stopped.
@@ -43,7 +52,8 @@ bool StopIsPending() {
 }
 
 // From here on a signal ends the process at once.
-void StopAtNextSignal(const sigset_t& signals) {
+void StopAtNextSignal() {
+  const sigset_t signals = StopSignals();
   struct sigaction action = {};
   action.sa_handler = [](int number) { _exit(128 + number); };
   sigaction(SIGTERM, &action, nullptr);
@@ -61,12 +71,16 @@ int main(int argc, char** argv) {
   }
   parsed.options = mneme::ResolveOptions(std::move(parsed.options));
   if (parsed.options.check_config) {
+    if (const absl::Status files = mneme::CheckFiles(parsed.options); !files.ok()) {
+      std::fprintf(stderr, "mneme-server: %s\n", std::string(files.message()).c_str());
+      return 2;
+    }
     std::printf("%s\n", mneme::OptionsJson(parsed.options).c_str());
     return 0;
   }
   mneme::KeepFreedRam();
   // Before any thread is started, so that all of them inherit the mask and the signal waits for sigwait.
-  const sigset_t signals = StopSignals();
+  const sigset_t signals = WaitedSignals();
   pthread_sigmask(SIG_BLOCK, &signals, nullptr);
   LeaveToMainThread();
   mneme::Log log(parsed.options.log_format, parsed.options.log_level);
@@ -81,8 +95,8 @@ int main(int argc, char** argv) {
   }
   mneme::GiveBackFreedRam();
   int signal = 0;
-  sigwait(&signals, &signal);
-  StopAtNextSignal(signals);
+  while (sigwait(&signals, &signal) == 0 && signal == SIGHUP) (*server)->Reload();
+  StopAtNextSignal();
   (*server)->Drain();
   return 0;
 }

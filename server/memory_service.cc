@@ -88,9 +88,7 @@ class RawMemoryService final : public RawUnary<RawLeases<RawStreams<MemoryServic
   }
 
  private:
-  RpcMethod Add(const char* name, const char* type) {
-    return {kService, name, front_end_.metrics().AddMethod(kService, name, type)};
-  }
+  RpcMethod Add(const char* name, const char* type) { return MakeMethod(front_end_, kService, name, type); }
 
   FrontEnd& front_end_;
   const RpcMethod insert_ = Add("Insert", "unary");

@@ -214,6 +214,10 @@ void Metrics::IndexRebuilt(const std::string& kind) { families_->rebuilt.Add({{"
 std::string Metrics::Expose(const MetricsState* state) const {
   std::vector<MetricFamily> families = families_->registry.Collect();
   if (state != nullptr) AppendState(*state, families);
+  if (state != nullptr && state->certificate_end.has_value()) {
+    families.push_back(Gauge("mneme_tls_certificate_end_seconds", "Unix time when the server's certificate is over.",
+                             static_cast<double>(absl::ToUnixSeconds(*state->certificate_end))));
+  }
   families.push_back(Gauge("mneme_build_info", "1; the version is in the label.", 1, "version", kVersion));
   for (const ProcessMetric& metric : ReadProcessMetrics()) {
     families.push_back(metric.counter ? Count(metric.name, metric.help, metric.value)

@@ -6,6 +6,7 @@
 #include <memory>
 #include <string>
 
+#include "absl/time/time.h"
 #include "engine/commands.h"
 
 namespace mneme {
@@ -18,6 +19,7 @@ struct MetricsState {
   uint64_t shard_queries = 0;      // of a front end: that are with its shards, and
   uint64_t held_query_bytes = 0;   // what they hold here
   uint64_t queued_calls = 0;
+  std::optional<absl::Time> certificate_end;  // of the server's; nullopt: it has none that can be read
 };
 
 // Counters and histograms of one server. Names of calls are those of go-grpc-prometheus, so that public dashboards

@@ -1,6 +1,5 @@
 #include "server/options.h"
 
-#include <arpa/inet.h>
 #include <unistd.h>
 
 #include <CLI/CLI.hpp>
@@ -16,6 +15,8 @@
 #include "absl/strings/str_split.h"
 #include "common/limits.h"
 #include "common/status_macros.h"
+#include "security/loopback.h"
+#include "server/security_options.h"
 #include "server/version.h"
 
 namespace mneme {
@@ -34,7 +35,8 @@ constexpr char kFooter[] =
     "\nExamples:\n"
     "  mneme-server --data-dir /var/lib/mneme\n"
     "  mneme-server --data-dir ./data --listen 127.0.0.1:0 --port-file ./port --admin-listen off\n"
-    "  mneme-server --data-dir ./data --listen 0.0.0.0:7700 --insecure-listen --log-format json\n"
+    "  mneme-server --data-dir ./data --listen 0.0.0.0:7700 --tls-certificate cert.pem --tls-key key.pem \\\n"
+    "    --tokens tokens\n"
     "  mneme-server --role shard --shard-number 0 --shard-addresses 127.0.0.1:7710,127.0.0.1:7720 \\\n"
     "    --data-dir ./shard-0 --listen 127.0.0.1:7710 --admin-listen 127.0.0.1:7711\n"
     "  mneme-server --role frontend --shard-addresses 127.0.0.1:7710,127.0.0.1:7720\n";
@@ -60,6 +62,24 @@ CLI::Option* Add(CLI::App& app, const std::string& flag, T& value, const std::st
 
 void AddFlag(CLI::App& app, const std::string& flag, bool& value, const std::string& help) {
   app.add_flag(flag, value, help)->envname(EnvironmentName(flag));
+}
+
+void DeclareSecurity(CLI::App& app, ServerOptions& options) {
+  Add(app, "--tls-certificate", options.tls.certificate, "FILE: certificate and chain in PEM; a new one is taken");
+  Add(app, "--tls-key", options.tls.key, "FILE: its private key");
+  Add(app, "--tls-client-ca", options.tls.ca, "FILE: answer only clients whose certificate one of these signed");
+  Add(app, "--tokens", options.tokens, "FILE of who may do what (mneme token); read again at SIGHUP");
+  Add(app, "--shard-tls-ca", options.shard_tls.ca, "FILE: who signs certificates of shards; encrypts");
+  Add(app, "--shard-tls-certificate", options.shard_tls.certificate,
+      "FILE: what this process shows to shards, if not --tls-certificate");
+  Add(app, "--shard-tls-key", options.shard_tls.key, "FILE: its private key");
+  Add(app, "--shard-token-file", options.shard_token_file, "FILE with the token that this process shows to shards");
+  AddFlag(app, "--insecure-listen", options.insecure_listen,
+          "Allow addresses beyond this machine without TLS: whoever is on the way reads and changes everything");
+  AddFlag(app, "--insecure-shard-token", options.insecure_shard_token,
+          "Show --shard-token-file to shards beyond this machine without TLS: whoever is on the way may take it");
+  AddFlag(app, "--insecure-admin-listen", options.insecure_admin_listen,
+          "Allow the admin address beyond this machine; it is never encrypted");
 }
 
 void Declare(CLI::App& app, RawOptions& raw) {
@@ -96,8 +116,7 @@ void Declare(CLI::App& app, RawOptions& raw) {
           "Open although the log ends before what was acknowledged");
   AddFlag(app, "--accept-empty-shard", options.accept_empty_shard,
           "Open a shard whose directory holds nothing although the deployment has memories");
-  AddFlag(app, "--insecure-listen", options.insecure_listen,
-          "Allow an address that is not of this machine, unencrypted");
+  DeclareSecurity(app, options);
   AddFlag(app, "--check-config", options.check_config, "Check the options and exit");
 }
 
@@ -132,25 +151,16 @@ absl::Status Interpret(const RawOptions& raw) {
   return CheckOptions(options);
 }
 
-// Names other than "localhost" are never trusted: "127.0.0.1.example.org" may be any machine.
-bool IsLoopback(const std::string& host) {
-  in_addr four{};
-  if (inet_pton(AF_INET, host.c_str(), &four) == 1) return ntohl(four.s_addr) >> 24 == 127;
-  in6_addr six{};
-  if (inet_pton(AF_INET6, host.c_str(), &six) == 1) return IN6_IS_ADDR_LOOPBACK(&six);
-  return host == "localhost";
-}
-
-absl::Status CheckAddress(const char* key, const std::string& address, bool insecure) {
+// `unless`: what would allow an address beyond this machine.
+absl::Status CheckAddress(const char* key, const std::string& address, bool allowed, const char* unless) {
   const auto parts = SplitAddress(address);
   if (!parts.ok()) {
     return absl::InvalidArgumentError(
         absl::StrCat(key, " is \"", address, "\"; ", std::string(parts.status().message())));
   }
-  if (insecure || IsLoopback(parts->first)) return absl::OkStatus();
-  return absl::InvalidArgumentError(absl::StrCat(key, " is \"", address,
-                                                 "\"; must be of this machine (127.0.0.1, [::1], localhost) unless "
-                                                 "--insecure-listen is given, since nothing is encrypted"));
+  if (allowed || IsLoopback(parts->first)) return absl::OkStatus();
+  return absl::InvalidArgumentError(absl::StrCat(
+      key, " is \"", address, "\"; must be of this machine (127.0.0.1, [::1], localhost) unless ", unless));
 }
 
 // Changes of one character that make `a` of `b` (Levenshtein).
@@ -259,14 +269,18 @@ absl::Status CheckOptions(const ServerOptions& options) {
     return absl::InvalidArgumentError("--data-dir is empty; must name a directory");
   }
   RETURN_IF_ERROR(CheckRole(options));
+  RETURN_IF_ERROR(CheckSecurity(options));
   if (options.listen.empty() && options.listen_unix.empty()) {
     return absl::InvalidArgumentError("--listen is empty; must give an address, here or as --listen-unix");
   }
   for (const std::string& address : options.listen) {
-    RETURN_IF_ERROR(CheckAddress("--listen", address, options.insecure_listen));
+    RETURN_IF_ERROR(CheckAddress("--listen", address, options.insecure_listen || !options.tls.empty(),
+                                 "--tls-certificate and --tls-key are given, or --insecure-listen, with which whoever "
+                                 "is on the way reads and changes everything"));
   }
   if (options.admin_listen != "off") {
-    RETURN_IF_ERROR(CheckAddress("--admin-listen", options.admin_listen, options.insecure_listen));
+    RETURN_IF_ERROR(CheckAddress("--admin-listen", options.admin_listen, options.insecure_admin_listen,
+                                 "--insecure-admin-listen is given, since it is not encrypted"));
   }
   if (options.ram_limit_bytes != 0 && options.ram_limit_bytes < kMinRamLimit) {
     return absl::InvalidArgumentError(
@@ -335,7 +349,17 @@ std::string OptionsJson(const ServerOptions& options) {
                          {"drain_delay", absl::FormatDuration(options.drain_delay)},
                          {"accept_truncated_log", options.accept_truncated_log},
                          {"accept_empty_shard", options.accept_empty_shard},
+                         {"tls_certificate", options.tls.certificate},
+                         {"tls_key", options.tls.key},
+                         {"tls_client_ca", options.tls.ca},
+                         {"tokens", options.tokens},
+                         {"shard_tls_ca", options.shard_tls.ca},
+                         {"shard_tls_certificate", options.shard_tls.certificate},
+                         {"shard_tls_key", options.shard_tls.key},
+                         {"shard_token_file", options.shard_token_file},
                          {"insecure_listen", options.insecure_listen},
+                         {"insecure_shard_token", options.insecure_shard_token},
+                         {"insecure_admin_listen", options.insecure_admin_listen},
                          {"max_message_bytes", limits::kMaxMessageBytes},
                          {"max_k", limits::kMaxK},
                          {"max_query_rows", limits::kMaxQueryRows},

@@ -9,6 +9,8 @@
 
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
+#include "common/limits.h"
+#include "security/tls_files.h"
 #include "server/log.h"
 
 namespace mneme {
@@ -40,7 +42,15 @@ struct ServerOptions {
   absl::Duration drain_delay = absl::ZeroDuration();
   bool accept_truncated_log = false;
   bool accept_empty_shard = false;
+  TlsFiles tls;                // of every gRPC address; a ca: only clients with a certificate that it signed
+  std::string tokens;          // FILE of who is known; empty: everybody may do everything
+  TlsFiles shard_tls;          // of connections to shards; no ca: they are not encrypted
+  std::string shard_token_file;
+  // Where certificates of clients are asked for: connections take new calls for so long, and calls go on as long again.
+  absl::Duration connection_age = absl::Milliseconds(limits::kMaxConnectionAgeMs);
   bool insecure_listen = false;
+  bool insecure_shard_token = false;
+  bool insecure_admin_listen = false;
   bool check_config = false;
 };
 
@@ -55,7 +65,8 @@ struct ParsedOptions {
 // An error is exit code 2, with key, value and bound in the text.
 ParsedOptions ParseOptions(int argc, const char* const* argv);
 
-// INVALID_ARGUMENT naming key, value and bound: addresses, a non-loopback address without insecure_listen, and so on.
+// INVALID_ARGUMENT naming key, value and bound: addresses, one beyond this machine without TLS or insecure_listen, and
+// so on.
 absl::Status CheckOptions(const ServerOptions& options);
 // The shards of the deployment, as far as the options say: 0 where they do not.
 uint32_t ShardsOf(const ServerOptions& options);
@@ -67,7 +78,7 @@ absl::StatusOr<std::pair<std::string, int>> SplitAddress(const std::string& addr
 // only once it is open.
 ServerOptions ResolveOptions(ServerOptions options);
 
-// The effective options as a JSON object, for the log and /config. Holds no secrets, since there are none.
+// The effective options as a JSON object, for the log and /config. Files of secrets are named, not shown.
 std::string OptionsJson(const ServerOptions& options);
 
 }  // namespace mneme

@@ -54,7 +54,8 @@ class ProgressStream final : public grpc::ServerWriteReactor<grpc::ByteBuffer>,
   }
 
   ProgressStream(FrontEnd& front_end, const RpcMethod& method, grpc::CallbackServerContext* context, Pace pace)
-      : pace_(pace), limits_(LimitsOf(*context, cancelled_)), front_end_(front_end), record_(front_end, method) {}
+      : pace_(pace), limits_(LimitsOf(*context, cancelled_)), front_end_(front_end),
+        record_(front_end, method, *context) {}
 
   void OnWriteDone(bool ok) override {
     const auto keep = this->shared_from_this();  // beyond the lock
@@ -68,8 +69,11 @@ class ProgressStream final : public grpc::ServerWriteReactor<grpc::ByteBuffer>,
 
  private:
   absl::Status Prepare(const grpc::ByteBuffer& bytes) {
+    absl::MutexLock lock(&mutex_);
+    RETURN_IF_ERROR(record_.CheckCaller());
     RETURN_IF_ERROR(limits_.Check());
-    RETURN_IF_ERROR(ParseMessage(bytes, &request_));
+    RETURN_IF_ERROR(record_.Admit(bytes, &request_));
+    caller_ = record_.caller();
     ASSIGN_OR_RETURN(deployment_, front_end_.deployment());
     return absl::OkStatus();
   }
@@ -77,8 +81,9 @@ class ProgressStream final : public grpc::ServerWriteReactor<grpc::ByteBuffer>,
   void Work(LongHandler<Request, Response> handler) {
     End(Guard([&]() -> absl::Status {
       RETURN_IF_ERROR(limits_.Check());  // it may have waited
-      const absl::Status worked = handler({front_end_, *deployment_, limits_}, request_,
+      const absl::Status worked = handler({front_end_, *deployment_, limits_, caller_}, request_,
                                           [this](Response response) { return Told(std::move(response)); });
+      RETURN_IF_ERROR(Refused());
       // "Cancelled" by a deadline is a deadline.
       if (absl::IsCancelled(worked)) RETURN_IF_ERROR(limits_.Check());
       return worked;
@@ -89,9 +94,16 @@ class ProgressStream final : public grpc::ServerWriteReactor<grpc::ByteBuffer>,
     if (!limits_.Check().ok() || front_end_.draining()) return false;
     absl::MutexLock lock(&mutex_);
     if (pace_ == Pace::kEach && !AwaitWriter()) return false;
+    refused_ = record_.Authorize(request_);  // he may have lost his right since
+    if (!refused_.ok()) return false;
     latest_ = std::move(response);
     Advance();
     return true;
+  }
+
+  absl::Status Refused() ABSL_LOCKS_EXCLUDED(mutex_) {
+    absl::MutexLock lock(&mutex_);
+    return refused_;
   }
 
   // False when there is nobody to write to any more.
@@ -134,10 +146,12 @@ class ProgressStream final : public grpc::ServerWriteReactor<grpc::ByteBuffer>,
   FrontEnd& front_end_;
   Deployment* deployment_ = nullptr;
   Request request_;
+  Caller caller_;
 
   absl::Mutex mutex_;
   CallRecord record_ ABSL_GUARDED_BY(mutex_);
   std::optional<Response> latest_ ABSL_GUARDED_BY(mutex_);  // not sent yet
+  absl::Status refused_ ABSL_GUARDED_BY(mutex_);  // not OK: nothing more is told
   std::optional<absl::Status> ended_ ABSL_GUARDED_BY(mutex_);
   bool writing_ ABSL_GUARDED_BY(mutex_) = false;
   bool finished_ ABSL_GUARDED_BY(mutex_) = false;

@@ -48,9 +48,10 @@ QueryStreamCall* QueryStreamCall::Start(FrontEnd& front_end, const RpcMethod& me
   const absl::StatusOr<Deployment*> deployment = front_end.deployment();
   if (deployment.ok()) raw->deployment_ = *deployment;
   raw->self_ = std::move(stream);
-  if (!deployment.ok()) raw->Fail(deployment.status());
   {
     absl::MutexLock lock(&raw->mutex_);
+    raw->failure_ = raw->record_.CheckCaller();
+    if (raw->failure_.ok()) raw->failure_ = deployment.status();
     raw->MaybeRead();
   }
   raw->Pump();
@@ -58,7 +59,7 @@ QueryStreamCall* QueryStreamCall::Start(FrontEnd& front_end, const RpcMethod& me
 }
 
 QueryStreamCall::QueryStreamCall(FrontEnd& front_end, const RpcMethod& method, grpc::CallbackServerContext* context)
-    : limits_(LimitsOf(*context, cancelled_)), record_(front_end, method) {}
+    : limits_(LimitsOf(*context, cancelled_)), record_(front_end, method, *context) {}
 
 void QueryStreamCall::OnReadDone(bool ok) {
   {
@@ -176,31 +177,51 @@ void QueryStreamCall::RunStep() {
   const absl::Status status = Guard([this]() -> absl::Status {
     RETURN_IF_ERROR(limits_.Check());
     request_.Clear();
+    RETURN_IF_ERROR(Receive(message_.Length()));
     RETURN_IF_ERROR(ParseMessage(message_, &request_));
     message_.Clear();
     response_.Clear();
     response_.set_step(request_.step());
-    if (request_.has_query()) return BeginQuery();
+    if (request_.has_query()) names_.TakeFrom(request_.query());
+    goes_on_ = request_.query().memory().empty() && request_.query().sources_size() == 0;
+    times_anew_ = 0;
+    if (request_.has_query()) RETURN_IF_ERROR(template_.Complete(*request_.mutable_query()));
+    RETURN_IF_ERROR(Authorize());
+    if (request_.has_query()) return Ask();
     Advance(Phase::kAnswered);
     return absl::OkStatus();
   });
   if (!status.ok()) Fail(status);
 }
 
-absl::Status QueryStreamCall::BeginQuery() {
-  v1::QueryRequest& query = *request_.mutable_query();
-  goes_on_ = query.memory().empty() && query.sources_size() == 0;
-  times_anew_ = 0;
-  RETURN_IF_ERROR(template_.Complete(query));
-  return Ask();
+absl::Status QueryStreamCall::Receive(size_t bytes) {
+  absl::MutexLock lock(&mutex_);
+  return record_.Receive(bytes);
+}
+
+absl::Status QueryStreamCall::Authorize() {
+  if (!request_.has_query() && !request_.has_append()) return absl::OkStatus();
+  const AccessTargets targets = names_.TargetsOf(request_);
+  absl::MutexLock lock(&mutex_);
+  RETURN_IF_ERROR(record_.AuthorizeTargets(targets));
+  return record_.TakeEntries(AppendedEntries());
+}
+
+size_t QueryStreamCall::AppendedEntries() const {
+  if (!request_.has_append()) return 0;
+  if (request_.append().entries().has_keys()) return EntriesOf(request_.append());
+  if (request_.has_query()) return RowsOf(request_.query().keys());
+  return last_ == nullptr ? 0 : last_->count;
 }
 
 absl::Status QueryStreamCall::Ask() {
   const v1::QueryRequest& query = request_.query();
   ASSIGN_OR_RETURN(QueryPlan planned, PlanQuery(*deployment_, query, limits_));
   ASSIGN_OR_RETURN(const MemoryHandle appended, FindAppended(query, planned));
-  if (goes_on_) RETURN_IF_ERROR(CheckSameMemory(appended));
+  if (goes_on_) RETURN_IF_ERROR(CheckSameMemories(appended, planned));
   appended_ = appended;
+  sources_.clear();
+  for (const QuerySource& source : planned.sources) sources_.push_back(source.memory->number);
   if (appended != nullptr) template_.KeepMemory(appended->spec.name);
   for (int i = 0; planned.mixed && i < query.sources_size(); ++i) {
     template_.KeepSource(i, planned.sources[static_cast<size_t>(i)].spec().name);
@@ -232,11 +253,12 @@ absl::StatusOr<MemoryHandle> QueryStreamCall::FindAppended(const v1::QueryReques
   return memory;
 }
 
-absl::Status QueryStreamCall::CheckSameMemory(const MemoryHandle& memory) const {
-  if (appended_ == nullptr || memory == nullptr || memory->number == appended_->number) return absl::OkStatus();
-  return WithMemory(WithReason(absl::NotFoundError("it was dropped, and made anew, since the stream named it"),
-                               reason::kMemoryNotFound),
-                    *memory);
+absl::Status QueryStreamCall::CheckSameMemories(const MemoryHandle& appended, const QueryPlan& plan) const {
+  if (appended_ != nullptr && appended != nullptr) RETURN_IF_ERROR(CheckSameMemory(appended_->number, appended));
+  for (size_t i = 0; i < plan.sources.size(); ++i) {
+    RETURN_IF_ERROR(CheckSameMemory(sources_[i], plan.sources[i].memory));
+  }
+  return absl::OkStatus();
 }
 
 absl::Status QueryStreamCall::Answer(const MemoryHandle& appended, QueryPlan& plan, AlignedBuffer rows) {

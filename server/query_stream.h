@@ -15,6 +15,7 @@
 #include <atomic>
 #include <deque>
 #include <memory>
+#include <vector>
 
 #include "absl/base/thread_annotations.h"
 #include "absl/status/status.h"
@@ -24,6 +25,7 @@
 #include "server/call_record.h"
 #include "server/query_plan.h"
 #include "server/step_append.h"
+#include "server/step_names.h"
 #include "server/step_template.h"
 
 namespace mneme {
@@ -69,12 +71,16 @@ class QueryStreamCall final : public grpc::ServerBidiReactor<grpc::ByteBuffer, g
 
   // Steps of a step.
   void RunStep();
-  absl::Status BeginQuery();
+  absl::Status Receive(size_t bytes) ABSL_LOCKS_EXCLUDED(mutex_);
+  // Of a message whose query was completed.
+  absl::Status Authorize() ABSL_LOCKS_EXCLUDED(mutex_);
+  // How many entries the message writes.
+  size_t AppendedEntries() const;
   // Anew when a memory was dropped under it.
   absl::Status Ask();
   absl::StatusOr<MemoryHandle> FindAppended(const v1::QueryRequest& query, const QueryPlan& plan) const;
-  // NOT_FOUND when another memory has the name that the stream goes on with.
-  absl::Status CheckSameMemory(const MemoryHandle& memory) const;
+  // NOT_FOUND when another memory has a name that the stream goes on with.
+  absl::Status CheckSameMemories(const MemoryHandle& appended, const QueryPlan& plan) const;
   absl::Status Answer(const MemoryHandle& appended, QueryPlan& plan, AlignedBuffer rows);
   void Advance(Phase phase);
   void Respond();
@@ -95,9 +101,11 @@ class QueryStreamCall final : public grpc::ServerBidiReactor<grpc::ByteBuffer, g
   v1::QueryStreamRequest request_;
   v1::QueryStreamResponse response_;
   StepTemplate template_;
+  StepNames names_;
   bool goes_on_ = false;  // with what an earlier message named
   int times_anew_ = 0;
   MemoryHandle appended_;  // where appends go; null before the first step, and where there is none
+  std::vector<MemoryNumber> sources_;  // of a mixture, whatever has their names by now
   std::shared_ptr<const AnsweredQuery> last_;
   std::shared_ptr<const AnsweredQuery> previous_;
   BenefitCount step_benefit_;

@@ -38,13 +38,14 @@ ScanStream* ScanStream::Start(FrontEnd& front_end, const RpcMethod& method, grpc
 }
 
 ScanStream::ScanStream(FrontEnd& front_end, const RpcMethod& method, grpc::CallbackServerContext* context)
-    : front_end_(front_end), record_(front_end, method) {
+    : front_end_(front_end), record_(front_end, method, *context) {
   command_.limits = LimitsOf(*context, cancelled_);
 }
 
 absl::Status ScanStream::Prepare(const grpc::ByteBuffer& bytes) {
+  RETURN_IF_ERROR(record_.CheckCaller());
   RETURN_IF_ERROR(command_.limits.Check());
-  RETURN_IF_ERROR(ParseMessage(bytes, &request_));
+  RETURN_IF_ERROR(record_.Admit(bytes, &request_));
   ASSIGN_OR_RETURN(deployment_, front_end_.deployment());
   ASSIGN_OR_RETURN(const MemoryHandle memory, FindMemory(*deployment_, request_.memory()));
   memory_ = *memory;
@@ -87,6 +88,7 @@ void ScanStream::NextPage() {
 
 absl::Status ScanStream::ReadPage() {
   RETURN_IF_ERROR(command_.limits.Check());
+  RETURN_IF_ERROR(record_.Authorize(request_));  // he may have lost his right since
   v1::ScanResponse response;
   ASSIGN_OR_RETURN(const MemoryHandle memory, FindAgain(*deployment_, memory_));
   RETURN_IF_ERROR(ReadFittingPage(memory, response));

@@ -4,6 +4,8 @@
 #include <grpcpp/ext/proto_server_reflection_plugin.h>
 #include <grpcpp/grpcpp.h>
 #include <grpcpp/health_check_service_interface.h>
+#include <grpcpp/impl/server_builder_option.h>
+#include <grpcpp/impl/server_builder_plugin.h>
 #include <grpcpp/resource_quota.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -24,7 +26,12 @@
 #include "common/status_macros.h"
 #include "engine/flat_commands.h"
 #include "grpc/health/v1/health.pb.h"
+#include "security/channel_security.h"
+#include "security/loopback.h"
+#include "security/server_credentials.h"
+#include "security/token_source.h"
 #include "server/listen_error.h"
+#include "server/security_options.h"
 #include "server/services.h"
 #include "server/version.h"
 
@@ -72,6 +79,16 @@ void TuneTransport(grpc::ServerBuilder& builder, bool internal) {
   builder.SetResourceQuota(quota);
 }
 
+// Reflection asks nobody who he is: it is for servers that do not either. gRPC adds it to every server of a process
+// that is linked with it.
+class WithoutReflection final : public grpc::ServerBuilderOption {
+ public:
+  void UpdateArguments(grpc::ChannelArguments*) override {}
+  void UpdatePlugins(std::vector<std::unique_ptr<grpc::ServerBuilderPlugin>>* plugins) override {
+    std::erase_if(*plugins, [](const auto& plugin) { return plugin->name() == "proto_server_reflection"; });
+  }
+};
+
 // Written beside and renamed, so that nobody reads half a number.
 absl::Status WritePortFile(const std::string& path, int port) {
   if (path.empty()) return absl::OkStatus();
@@ -87,16 +104,21 @@ absl::Status WritePortFile(const std::string& path, int port) {
 
 }  // namespace
 
-Server::Server(ServerOptions options, Log* log, std::function<bool()> give_up)
-    : options_(ResolveOptions(std::move(options))), give_up_(std::move(give_up)), log_(log),
-      front_end_(log, &metrics_, options_.role == Role::kFrontEnd ? kWaitingCallWorkers : limits::kCallWorkers) {}
+Server::Server(ServerOptions options, Log* log, std::function<bool()> give_up, std::unique_ptr<AccessControl> access)
+    : options_(ResolveOptions(std::move(options))), give_up_(std::move(give_up)), log_(log), access_(std::move(access)),
+      front_end_(log, &metrics_, access_.get(),
+                 options_.role == Role::kFrontEnd ? kWaitingCallWorkers : limits::kCallWorkers) {}
 
 Server::~Server() { Drain(); }
 
 absl::StatusOr<std::unique_ptr<Server>> Server::Start(ServerOptions options, Log* log,
                                                       std::function<bool()> give_up) {
   RETURN_IF_ERROR(CheckOptions(options));
-  std::unique_ptr<Server> server(new Server(std::move(options), log, std::move(give_up)));
+  RETURN_IF_ERROR(CheckFiles(options));
+  ASSIGN_OR_RETURN(std::unique_ptr<AccessControl> access, AccessControl::New(options.tokens));
+  std::unique_ptr<Server> server(new Server(std::move(options), log, std::move(give_up), std::move(access)));
+  server->WarnOfStrangers();
+  server->WarnOfFiles();
   RETURN_IF_ERROR(server->StartAdmin());
   RETURN_IF_ERROR(server->Listen());
   // Those of a server that was killed: whoever waits for them waits for us. Not before it is clear that no other server
@@ -143,12 +165,22 @@ absl::Status Server::Listen() {
     services_.push_back(MakeAdminService(front_end_));
   }
   grpc::ServerBuilder builder;
+  if (!options_.tokens.empty()) builder.SetOption(std::make_unique<WithoutReflection>());
   TuneTransport(builder, hosts_shard);
   std::vector<std::string> addresses = options_.listen;
   for (const std::string& path : options_.listen_unix) addresses.push_back(absl::StrCat("unix:", path));
   std::vector<int> ports(addresses.size(), 0);
+  if (!options_.tls.ca.empty()) {
+    // Without the grace a stream would go on for ever, and with it who is trusted no longer.
+    const int age_ms = static_cast<int>(absl::ToInt64Milliseconds(options_.connection_age));
+    builder.AddChannelArgument(GRPC_ARG_MAX_CONNECTION_AGE_MS, age_ms);
+    builder.AddChannelArgument(GRPC_ARG_MAX_CONNECTION_AGE_GRACE_MS, age_ms);
+  }
+  const auto plain = grpc::InsecureServerCredentials();
+  const auto credentials = options_.tls.empty() ? plain : TlsServerCredentials(options_.tls);
   for (size_t i = 0; i < addresses.size(); ++i) {
-    builder.AddListeningPort(addresses[i], grpc::InsecureServerCredentials(), &ports[i]);
+    const bool is_socket = i >= options_.listen.size();
+    builder.AddListeningPort(addresses[i], is_socket ? plain : credentials, &ports[i]);
   }
   for (const auto& service : services_) builder.RegisterService(service.get());
   // Only this user and group may connect: a Unix socket is made with what the mask leaves.
@@ -193,6 +225,64 @@ DeploymentOptions Server::LocalOptions() {
   return options;
 }
 
+absl::StatusOr<std::shared_ptr<const ChannelSecurity>> Server::ShardSecurity() const {
+  ChannelSecurityOptions options;
+  options.files = options_.shard_tls;
+  if (!options.files.ca.empty() && options.files.certificate.empty()) {
+    options.files.certificate = options_.tls.certificate;
+    options.files.key = options_.tls.key;
+  }
+  if (!options_.shard_token_file.empty()) {
+    ASSIGN_OR_RETURN(options.token, TokenSource::OfFile(options_.shard_token_file));
+  }
+  return ChannelSecurity::New(std::move(options));
+}
+
+void Server::WarnOfFiles() const {
+  for (const TlsFiles& files : {options_.tls, options_.shard_tls}) {
+    for (const std::string& warning : WarningsOf(files, absl::Now())) {
+      log_->Write(LogLevel::kWarning, "server", warning);
+    }
+  }
+}
+
+void Server::WarnOfStrangers() const {
+  const auto beyond = [](const std::string& address) { return !StaysOnMachine(address); };
+  if (options_.admin_listen != "off" && beyond(options_.admin_listen)) {
+    log_->Write(LogLevel::kWarning, "server",
+                "the admin address is beyond this machine: who reaches it reads metrics and options, and is not asked");
+  }
+  if (options_.insecure_shard_token) {
+    log_->Write(LogLevel::kWarning, "server",
+                "shows its token to shards without TLS: who is on the way may take it, and do everything on shards");
+  }
+  if (std::none_of(options_.listen.begin(), options_.listen.end(), beyond)) return;
+  const bool open = options_.tokens.empty() && options_.tls.ca.empty();
+  if (!open && !options_.tls.empty()) return;
+  log_->Write(LogLevel::kWarning, "server",
+              open ? "listens beyond this machine without --tokens and --tls-client-ca: who reaches it may do all"
+                   : "listens beyond this machine without TLS: who is on the way reads and changes everything");
+}
+
+void Server::Reload() {
+  const absl::StatusOr<size_t> lines = access_->Reload();
+  if (!lines.ok()) {
+    log_->Write(LogLevel::kError, "server", "the token file was not taken; what it said before holds",
+                {{"error", std::string(lines.status().message())}});
+  } else if (!options_.tokens.empty()) {
+    log_->Write(LogLevel::kInfo, "server", "took the token file", {{"lines", static_cast<int64_t>(*lines)}});
+  }
+  for (const TlsFiles& files : {options_.tls, options_.shard_tls}) {
+    const absl::Status status = CheckTlsFiles(files);
+    if (status.ok()) continue;
+    // gRPC keeps what it has where a file is gone or empty.
+    log_->Write(LogLevel::kError, "server",
+                "the TLS files cannot be used: new connections fail, or go on with what was read before",
+                {{"error", std::string(status.message())}});
+  }
+  WarnOfFiles();
+}
+
 absl::Status Server::OpenLocal() {
   ASSIGN_OR_RETURN(deployment_, LocalDeployment::Open(LocalOptions()));
   return absl::OkStatus();
@@ -203,7 +293,9 @@ absl::Status Server::OpenShard() {
   DeploymentOptions options = LocalOptions();
   options.hosted.emplace().number = options_.shard_number;
   if (options_.shard_number != 0) {
-    ASSIGN_OR_RETURN(watch_, CatalogueWatch::Start({options_.shard_addresses.front(), options.shards, Events()},
+    ASSIGN_OR_RETURN(auto security, ShardSecurity());
+    ASSIGN_OR_RETURN(watch_, CatalogueWatch::Start({options_.shard_addresses.front(), options.shards, Events(),
+                                                    std::move(security)},
                                                    give_up_));
     options.hosted->identity = watch_->identity();
     options.hosted->catalogue = watch_->names().Everything();
@@ -229,6 +321,7 @@ absl::Status Server::OpenRemote() {
   options.search_threads = options_.search_threads;
   options.events = Events();
   options.give_up = give_up_;
+  ASSIGN_OR_RETURN(options.security, ShardSecurity());
   ASSIGN_OR_RETURN(auto opened, RemoteDeployment::Open(std::move(options)));
   remote_ = opened.get();
   deployment_ = std::move(opened);
@@ -291,6 +384,7 @@ std::string Server::ExposeMetrics() const {
   if (!deployment.ok()) return metrics_.Expose(nullptr);
   MetricsState state;
   state.queued_calls = front_end_.queued_calls();
+  if (!options_.tls.empty()) state.certificate_end = EndOf(options_.tls.certificate);
   if (remote_ == nullptr) {
     state.deployment = (*deployment)->Statistics();
   } else {

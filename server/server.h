@@ -35,6 +35,9 @@ class Server {
   // `give_up`, which is asked while other processes are waited for, says so. `log` must outlive the server.
   static absl::StatusOr<std::unique_ptr<Server>> Start(ServerOptions options, Log* log,
                                                        std::function<bool()> give_up = [] { return false; });
+  // SIGHUP: reads the token file again; a broken one is logged with the reason, and what was known goes on. TLS files
+  // are read by themselves: this says whether they can be used. Thread-safe.
+  void Reload();
   // Drains first, when that has not been done.
   ~Server();
 
@@ -49,7 +52,7 @@ class Server {
   void Drain();
 
  private:
-  Server(ServerOptions options, Log* log, std::function<bool()> give_up);
+  Server(ServerOptions options, Log* log, std::function<bool()> give_up, std::unique_ptr<AccessControl> access);
 
   absl::Status StartAdmin();
   absl::Status Listen();
@@ -58,6 +61,11 @@ class Server {
   absl::Status OpenShard();
   absl::Status OpenRemote();
   DeploymentOptions LocalOptions();
+  absl::StatusOr<std::shared_ptr<const ChannelSecurity>> ShardSecurity() const;
+  // Says once what a stranger could do.
+  void WarnOfStrangers() const;
+  // Of certificates that are about to end, and keys that others may read.
+  void WarnOfFiles() const;
   EventSink Events();
   absl::Status WritePortFiles();
   void RemovePortFiles() const;
@@ -73,6 +81,7 @@ class Server {
   const std::function<bool()> give_up_;
   Log* const log_;
   Metrics metrics_;
+  const std::unique_ptr<AccessControl> access_;
   FrontEnd front_end_;
   std::atomic<bool> ready_{false};
   std::atomic<bool> serving_{false};

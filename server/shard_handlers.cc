@@ -25,7 +25,7 @@ absl::Status HandleShardQuery(const CallContext& call, const Call& request, Answ
   QueryCommand command;
   RETURN_IF_ERROR(Open(call, request, number, lease, command));
   ASSIGN_OR_RETURN(const MemoryHandle memory, FindNumber(shard, number));
-  RETURN_IF_ERROR(FindLeaseOn(shard, *memory, lease, command.partitions, command.lease));
+  RETURN_IF_ERROR(FindLeaseOn(shard, *memory, lease, command));
   const size_t bytes = command.count * memory->spec.dimension * sizeof(float);
   if (command.count == 0 || command.queries.size() != bytes) {
     return absl::InvalidArgumentError("a query holds no keys of its memory");
@@ -52,7 +52,7 @@ absl::Status HandleScore(const CallContext& call, const Call& request, Answer* r
   std::vector<WantedEntry> wanted;
   RETURN_IF_ERROR(Open(call, request, number, lease, command, plain, wanted));
   ASSIGN_OR_RETURN(const MemoryHandle memory, FindNumber(shard, number));
-  RETURN_IF_ERROR(FindLeaseOn(shard, *memory, lease, command.partitions, command.lease));
+  RETURN_IF_ERROR(FindLeaseOn(shard, *memory, lease, command));
   const size_t bytes = command.count * memory->spec.dimension * sizeof(float);
   if (command.count == 0 || command.queries.size() != bytes) {
     return absl::InvalidArgumentError("a query holds no keys of its memory");

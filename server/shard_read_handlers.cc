@@ -33,7 +33,7 @@ absl::StatusOr<Selected> Select(const CallContext& call, const Call& request, Ts
   Selected selected;
   RETURN_IF_ERROR(Open(call, request, number, lease, selected.command, more...));
   ASSIGN_OR_RETURN(selected.memory, FindNumber(shard, number));
-  RETURN_IF_ERROR(FindLeaseOn(shard, *selected.memory, lease, selected.command.partitions, selected.command.lease));
+  RETURN_IF_ERROR(FindLeaseOn(shard, *selected.memory, lease, selected.command));
   selected.command.limits = call.limits;
   return selected;
 }

@@ -115,7 +115,7 @@ class RawShardService final
     return StartBlocking<Call, Answer>(front_end_, method, context, in, out, handler, front_end_.calls());
   }
   RpcMethod Add(const char* name, const char* type = "unary") {
-    return {kShardService, name, front_end_.metrics().AddMethod(kShardService, name, type)};
+    return MakeMethod(front_end_, kShardService, name, type);
   }
 
   FrontEnd& front_end_;
@@ -162,7 +162,7 @@ class RawCatalogueService final : public RawCatalogue {
 
  private:
   RpcMethod Add(const char* name) {
-    return {kCatalogueService, name, front_end_.metrics().AddMethod(kCatalogueService, name, "unary")};
+    return MakeMethod(front_end_, kCatalogueService, name, "unary");
   }
 
   FrontEnd& front_end_;

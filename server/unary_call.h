@@ -1,4 +1,4 @@
-// UnaryCall: one unary RPC, from bytes to bytes: parse, admit, handle, serialise. Used by every unary method.
+// UnaryCall: one unary RPC, from bytes to bytes: parse, authorize, handle, serialise. Used by every unary method.
 #ifndef MNEME_SERVER_UNARY_CALL_H_
 #define MNEME_SERVER_UNARY_CALL_H_
 
@@ -37,7 +37,7 @@ template <typename Request, typename Response>
 class UnaryCall final : public grpc::ServerUnaryReactor {
  public:
   UnaryCall(FrontEnd& front_end, const RpcMethod& method, grpc::CallbackServerContext* context, grpc::ByteBuffer* out)
-      : record_(front_end, method), limits_(LimitsOf(*context, cancelled_)), out_(out) {}
+      : record_(front_end, method, *context), limits_(LimitsOf(*context, cancelled_)), out_(out) {}
 
   void Run(const grpc::ByteBuffer& bytes, AsyncHandler<Request, Response> handler) {
     const absl::Status status = Guard([&] { return Admit(bytes); });
@@ -67,10 +67,11 @@ class UnaryCall final : public grpc::ServerUnaryReactor {
 
  private:
   absl::Status Admit(const grpc::ByteBuffer& bytes) {
+    RETURN_IF_ERROR(record_.CheckCaller());
     RETURN_IF_ERROR(limits_.Check());
-    RETURN_IF_ERROR(ParseMessage(bytes, &request_));
+    RETURN_IF_ERROR(record_.Admit(bytes, &request_));
     ASSIGN_OR_RETURN(Deployment * deployment, record_.front_end().deployment());
-    context_.emplace(CallContext{record_.front_end(), *deployment, limits_});
+    context_.emplace(CallContext{record_.front_end(), *deployment, limits_, record_.caller()});
     return absl::OkStatus();
   }
 

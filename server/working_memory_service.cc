@@ -57,7 +57,7 @@ class RawWorkingMemoryService final : public RawService {
   }
 
  private:
-  RpcMethod Add(const char* name) { return {kService, name, front_end_.metrics().AddMethod(kService, name, "unary")}; }
+  RpcMethod Add(const char* name) { return MakeMethod(front_end_, kService, name, "unary"); }
 
   FrontEnd& front_end_;
   const RpcMethod apply_ = Add("Apply");

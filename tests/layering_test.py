@@ -11,23 +11,26 @@ import unittest
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 
-# server -> cluster -> engine -> {storage, index, readout} -> common; client -> proto, common.
+# server -> cluster -> engine -> {storage, index, readout} -> common; client -> proto, common; {server, cluster, client}
+# -> security -> common.
 MAY_INCLUDE = {
     "common": {"common"},
     "storage": {"storage", "common"},
     "index": {"index", "common"},
     "readout": {"readout", "common"},
     "engine": {"engine", "storage", "index", "readout", "common"},
-    "cluster": {"cluster", "engine", "storage", "index", "readout", "common", "proto"},
-    "server": {"server", "cluster", "engine", "storage", "index", "readout", "common", "proto"},
-    "client": {"client", "proto", "common"},
+    "security": {"security", "common"},
+    "cluster": {"cluster", "engine", "storage", "index", "readout", "security", "common", "proto"},
+    "server": {"server", "cluster", "engine", "storage", "index", "readout", "security", "common", "proto"},
+    "client": {"client", "security", "proto", "common"},
 }
 # A library, and the folders whose files may include it, or the files alone.
 LIBRARIES = {
     "rocksdb/": {"storage"},
     "faiss/": {"index"},
-    "grpcpp/": {"cluster", "server", "client"},
-    "grpc/": {"cluster", "server", "client"},
+    "grpcpp/": {"security", "cluster", "server", "client"},
+    "grpc/": {"security", "cluster", "server", "client"},
+    "openssl/": {"security"},
     "google/protobuf/": {"cluster", "server", "client"},
     "re2/": {"client"},
     "CLI/": {"server/options.cc", "client/cli/command.cc", "client/cli/parser.cc"},

@@ -48,6 +48,11 @@ class HelpFormatter final : public CLI::Formatter {
     std::string text = CLI::Formatter::make_group(std::move(group), positional, std::move(options));
     return text.empty() ? text : "\n" + text.substr(text.find_first_not_of('\n'));
   }
+  // The hidden options of the program are a group, too, and have left the blank line that comes before its verbs.
+  std::string make_subcommands(const CLI::App* app, CLI::AppFormatMode mode) const override {
+    const std::string text = CLI::Formatter::make_subcommands(app, mode);
+    return app->get_parent() == nullptr && !text.empty() ? text.substr(1) : text;
+  }
   std::string make_footer(const CLI::App* app) const override {
     return app->get_footer().empty() ? "" : "Examples:\n" + app->get_footer() + "\n";
   }
@@ -66,6 +71,23 @@ constexpr char kOverviewExamples[] =
     "  mneme import wiki --keys keys.npy --values values.npy\n"
     "  mneme query wiki --keys q.npy -k 10 -o json\n\n"
     "Exit codes: 0 ok, 1 failed, 2 usage, 64 + the gRPC code of a failed call (NOT_FOUND: 69), 130 Ctrl-C.";
+
+// Each from its flag or its variable. A token itself is in MNEME_TOKEN or in a file: arguments are for all users of a
+// machine to see. The overview shows what most need; the rest is in SECURITY.md.
+void DeclareSecurity(CLI::App& app, GlobalOptions& options) {
+  const auto add = [&app](const char* flag, std::string& value, const char* environment, const char* description) {
+    return app.add_option(flag, value, description)->envname(environment)->type_name("FILE");
+  };
+  add("--tls-ca", options.tls_files.ca, "MNEME_TLS_CA", "Encrypt, trusting who is in FILE; or MNEME_TLS_CA");
+  add("--tls-certificate", options.tls_files.certificate, "MNEME_TLS_CERTIFICATE", "What this client shows")->group("");
+  add("--tls-key", options.tls_files.key, "MNEME_TLS_KEY", "Of --tls-certificate")->group("");
+  add("--token-file", options.token_file, "MNEME_TOKEN_FILE", "Show this token; or MNEME_TOKEN_FILE, MNEME_TOKEN");
+  add("--tls-server-name", options.tls_server_name, "MNEME_TLS_SERVER_NAME",
+      "What the server's certificate names, if not the host of --server")->type_name("NAME")->group("");
+  app.add_flag("--tls", options.tls, "Encrypt, trusting whom the system trusts")->envname("MNEME_TLS")->group("");
+  app.add_flag("--insecure-token", options.insecure_token, "Show the token unencrypted beyond this machine")
+      ->envname("MNEME_INSECURE_TOKEN")->group("");
+}
 
 Command DeepestParsed(CLI::App& app) {
   const std::vector<CLI::App*> parsed = app.get_subcommands();
@@ -137,12 +159,13 @@ Parser::Parser(GlobalOptions& options, Action& action)
   app_->footer(kOverviewExamples);
   app_->require_subcommand(0, 1);
   app_->add_option("--server", options.server, "HOST:PORT or unix:PATH; or MNEME_SERVER")->envname("MNEME_SERVER")
-      ->type_name("ADDRESS")->capture_default_str();
+      ->type_name("")->capture_default_str();
   const Command root = program();
   root.AddOption("-o,--output", options.output, "text or json: data on stdout, the rest on stderr")
       .Type("FORMAT").ShowDefault().OneOf({"text", "json"});
   root.AddOption("--timeout", options.timeout_seconds, "Bound of one call in seconds; 0: none")
       .Type("SECONDS").ShowDefault().NonNegative();
+  DeclareSecurity(*app_, options);
   root.AddFlag("-q,--quiet", options.quiet, "No progress and no notes");
   app_->set_version_flag("--version", "mneme " + Version(), "Print the version of this program");
   app_->set_help_flag("-h,--help", "Print this and exit");
@@ -171,6 +194,7 @@ Parser::Parser(GlobalOptions& options, Action& action)
   AddVocabulary(root, action);
   AddMask(root, action);
   AddHealth(root, action);
+  AddToken(root, action);
   AddCompletion(root, action);
 }
 

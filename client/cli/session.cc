@@ -4,17 +4,39 @@
 
 #include <cerrno>
 #include <cstdio>
+#include <cstdlib>
 #include <nlohmann/json.hpp>
 #include <utility>
 
 #include "client/channel.h"
 #include "common/status_macros.h"
+#include "security/token_source.h"
 
 namespace mneme::cli {
 
+namespace {
+
+absl::StatusOr<std::shared_ptr<const ChannelSecurity>> SecurityOf(const GlobalOptions& options) {
+  ChannelSecurityOptions security;
+  security.tls = options.tls;
+  security.files = options.tls_files;
+  security.server_name = options.tls_server_name;
+  security.insecure_token = options.insecure_token;
+  const char* token = std::getenv("MNEME_TOKEN");
+  if (!options.token_file.empty()) {
+    ASSIGN_OR_RETURN(security.token, TokenSource::OfFile(options.token_file));
+  } else if (token != nullptr && *token != '\0') {
+    ASSIGN_OR_RETURN(security.token, TokenSource::OfText(token));
+  }
+  return ChannelSecurity::New(std::move(security));
+}
+
+}  // namespace
+
 absl::StatusOr<std::unique_ptr<Session>> Session::New(const GlobalOptions& options, Interrupt& interrupt) {
-  ASSIGN_OR_RETURN(std::shared_ptr<grpc::Channel> channel, NewChannel(options.server));
   ClientOptions client;
+  ASSIGN_OR_RETURN(client.security, SecurityOf(options));
+  ASSIGN_OR_RETURN(std::shared_ptr<grpc::Channel> channel, NewChannel(options.server, client.security.get()));
   client.timeout = absl::Seconds(options.timeout_seconds);
   std::unique_ptr<Session> session(new Session(options, interrupt));
   session->memory_ = std::make_unique<MemoryClient>(channel, client);

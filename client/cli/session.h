@@ -12,12 +12,18 @@
 #include "client/cli/interrupt.h"
 #include "client/memory_client.h"
 #include "client/working_memory_client.h"
+#include "security/tls_files.h"
 
 namespace mneme::cli {
 
 // The options that every verb takes.
 struct GlobalOptions {
   std::string server = "127.0.0.1:7700";
+  bool tls = false;
+  TlsFiles tls_files;
+  std::string tls_server_name;  // what the server's certificate must name, if not the host of its address
+  std::string token_file;  // a token itself only comes in MNEME_TOKEN: arguments are for all users of a machine to see
+  bool insecure_token = false;
   double timeout_seconds = 60;
   std::string output = "text";  // or "json"
   bool quiet = false;
@@ -28,7 +34,8 @@ struct GlobalOptions {
 // Not thread-safe, but the clients are.
 class Session {
  public:
-  // Returns INVALID_ARGUMENT if the server's address cannot be one. `interrupt` outlives the session.
+  // Returns INVALID_ARGUMENT if the server's address cannot be one, or files of TLS or the token cannot be used.
+  // `interrupt` outlives the session.
   static absl::StatusOr<std::unique_ptr<Session>> New(const GlobalOptions& options, Interrupt& interrupt);
 
   MemoryClient& memory() { return *memory_; }

@@ -48,6 +48,7 @@ void AddVocabulary(Command app, Action& action);  // vocabulary put, get
 void AddMask(Command app, Action& action);
 void AddEvaluate(Command app, Action& action);
 void AddHealth(Command app, Action& action);      // health, ping
+void AddToken(Command app, Action& action);
 void AddCompletion(Command app, Action& action);  // completion, version
 
 // The program's version, as CMakeLists.txt has it.

@@ -83,7 +83,7 @@ bool Becomes(const std::function<bool()>& holds) {
 TEST(ShardChannelTest, EachChannelHasAConnectionOfItsOwn) {
   Owner owner;
   for (size_t i = 1; i <= 3; ++i) {
-    const auto stub = internal_wire::CatalogueService::NewStub(MakeInternalChannel(owner.address()));
+    const auto stub = internal_wire::CatalogueService::NewStub(MakeInternalChannel(owner.address(), nullptr));
     grpc::ClientContext context;
     internal_wire::WatchAnswer answer;
     ASSERT_TRUE(stub->Watch(&context, {}, &answer).ok());

@@ -36,6 +36,15 @@ TEST(WireStatusTest, WhatAClientIsToldIsWhatOneProcessTells) {
   }
 }
 
+TEST(WireStatusTest, AProcessThatDoesNotLetThisOneInIsNoErrorOfTheClient) {
+  for (const absl::Status& refused : {absl::UnauthenticatedError("who?"), absl::PermissionDeniedError("no")}) {
+    const absl::Status got = Through(refused);
+    EXPECT_TRUE(absl::IsUnavailable(got));
+    EXPECT_EQ(got.message(), std::string(kWho) + " does not let this process in");
+    EXPECT_EQ(ReasonOf(got), reason::kShardUnavailable);
+  }
+}
+
 TEST(WireStatusTest, AProcessThatIsNotThereIsNamed) {
   const absl::Status got = FromGrpcStatus({grpc::StatusCode::UNAVAILABLE, "Connection refused"}, kWho);
   EXPECT_EQ(got.code(), absl::StatusCode::kUnavailable);

@@ -139,6 +139,32 @@ TEST_P(DeploymentTest, ARequestIdWithOtherContentIsRefused) {
   EXPECT_EQ(deployment_.Count(memory_), 1U);
 }
 
+TEST_P(DeploymentTest, ARequestIdMeansAnotherWriteInEachPartition) {
+  const auto put = [&](PartitionId partition, Token token) {
+    return deployment_.Insert(memory_, ColumnsOf(memory_->spec, {{0, {0, 0}, token}}, false), partition, "batch");
+  };
+  for (const PartitionId partition : {7, 8}) {
+    const auto first = put(partition, partition);
+    ASSERT_TRUE(first.ok()) << first.status();
+    EXPECT_FALSE(first->replayed);
+    const auto again = put(partition, partition);
+    ASSERT_TRUE(again.ok()) << again.status();
+    EXPECT_TRUE(again->replayed);
+    EXPECT_EQ(ReasonOf(put(partition, 99).status()), reason::kRequestIdReused);
+  }
+  // Nor does a deletion of one know of the other's, whatever the partition is called in its id.
+  for (const std::string id : {"batch", "8/batch"}) {
+    DeleteCommand erase;
+    erase.partitions.partitions = {9};
+    erase.everything = true;
+    erase.request_id = id;
+    const auto outcome = deployment_.Delete(memory_, erase);
+    ASSERT_TRUE(outcome.ok()) << outcome.status();
+    EXPECT_FALSE(outcome->replayed);
+  }
+  EXPECT_EQ(deployment_.Count(memory_, {.partitions = {7, 8}}), 2U);
+}
+
 TEST_P(DeploymentTest, PartitionsAreApartAndCanBeAskedTogether) {
   Put({{1, {0, 0}, 1}});
   Put({{1, {1, 1}, 2}, {2, {2, 2}, 3}}, 42);

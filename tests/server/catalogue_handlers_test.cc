@@ -33,7 +33,7 @@ class CatalogueHandlersTest : public ::testing::Test {
   }
 
   CallContext Within(std::chrono::milliseconds time) {
-    return {front_end_, *shard_, {.deadline = std::chrono::steady_clock::now() + time}};
+    return {front_end_, *shard_, {.deadline = std::chrono::steady_clock::now() + time}, caller_};
   }
   absl::Status Change(LoggedOperation operation, std::chrono::milliseconds time) {
     internal::v1::Call request;
@@ -53,7 +53,9 @@ class CatalogueHandlersTest : public ::testing::Test {
   TemporaryDirectory directory_;
   Log log_{LogFormat::kJson, LogLevel::kError};
   Metrics metrics_;
-  FrontEnd front_end_{&log_, &metrics_, 1};
+  const std::unique_ptr<AccessControl> access_ = AccessControl::New("").value();
+  const Caller caller_;
+  FrontEnd front_end_{&log_, &metrics_, access_.get(), 1};
   std::unique_ptr<LocalDeployment> shard_;
   std::unique_ptr<CatalogueFeed> feed_;
 };

@@ -165,8 +165,9 @@ class TestServer {
 
 // Sends one message to a method of any kind, reads to the end and returns the status; `last` gets the last response.
 inline grpc::Status SendBytes(grpc::GenericStub& stub, const std::string& method, const std::string& bytes,
-                              std::string* last = nullptr) {
+                              std::string* last = nullptr, const std::string& authorization = "") {
   grpc::ClientContext context;
+  if (!authorization.empty()) context.AddMetadata("authorization", authorization);
   context.set_deadline(std::chrono::system_clock::now() + std::chrono::seconds(20));
   grpc::CompletionQueue queue;
   const auto wait = [&queue] {

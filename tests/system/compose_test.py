@@ -3,6 +3,7 @@ neither can rot: no flag is given, and what a container gets from its network an
 
 from __future__ import annotations
 
+import os
 import pathlib
 import re
 import subprocess
@@ -14,8 +15,10 @@ import harness
 import mneme
 import numpy as np
 import yaml
+from credentials import Authority, make_token, run_cli
 
 COMPOSE = harness.ROOT / "deploy" / "compose.yaml"
+SECURE = harness.ROOT / "deploy" / "compose.secure.yaml"
 
 
 class Service(containers.Container):
@@ -101,6 +104,36 @@ class Compose(harness.SystemTest):
         known = containers.known_variables()
         for each in self.containers.values():
             self.assertLessEqual(set(each.given), known, each.name)
+
+    def test_the_image_does_not_start_unencrypted_unless_told_to(self) -> None:
+        given = {**os.environ, **containers.image_environment(), "MNEME_DATA_DIR": str(self.scratch / "image")}
+        done = subprocess.run([harness.BIN / "mneme-server"], env=given, capture_output=True, text=True, timeout=60)
+        self.assertEqual(done.returncode, 2)
+        self.assertIn('--listen is "0.0.0.0:7700"; must be of this machine', done.stderr)
+
+    def test_the_secure_one_lets_in_who_has_a_token(self) -> None:
+        secrets = self.scratch / "secrets"
+        authority = Authority(secrets)
+        authority.issue("server", "DNS:localhost", "IP:127.0.0.1", "DNS:memory.example.org")
+        token = make_token(secrets / "tokens", "ops", "admin:*")
+        service = yaml.safe_load(SECURE.read_text())["services"]["mneme"]
+        self.assertNotIn("MNEME_INSECURE_LISTEN", {**containers.image_environment(), **service["environment"]})
+        service["environment"] = {
+            name: value.replace("/secrets", str(secrets)) for name, value in service["environment"].items()
+        }
+        ports = cluster.free_ports(2)
+        secure = Service("secure", service, self.scratch, (ports[0], ports[1]))
+        self.addCleanup(secure.kill)
+        secure.start({})
+        end = time.monotonic() + harness.START_SECONDS
+        # The health check of the image, with what the container's environment says of the ca.
+        while run_cli("--server", secure.address, "health", MNEME_TLS_CA=authority.ca).returncode != 0:
+            self.assertLess(time.monotonic(), end, secure.log.read_text()[-3000:])
+            time.sleep(0.1)
+        asked = run_cli("--server", secure.address, "list", MNEME_TLS_CA=authority.ca, MNEME_TOKEN=token)
+        self.assertEqual(asked.returncode, 0, asked.stderr)
+        refused = run_cli("--server", secure.address, "list", MNEME_TLS_CA=authority.ca)
+        self.assertEqual(refused.returncode, 64 + 16, refused.stderr)
 
     def test_volumes_limits_and_health_checks_are_there(self) -> None:
         for name, each in self.containers.items():

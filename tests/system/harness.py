@@ -48,8 +48,8 @@ START_SECONDS = 120.0
 class Server:
     """One mneme-server on a port of its own. Logs to DIR.log; `stop` is SIGTERM, `kill` is SIGKILL."""
 
-    def __init__(self, data_dir: pathlib.Path, *flags: str) -> None:
-        self.data_dir, self.flags = pathlib.Path(data_dir), flags
+    def __init__(self, data_dir: pathlib.Path, *flags: str, security: Optional[mneme.Security] = None) -> None:
+        self.data_dir, self.flags, self.security = pathlib.Path(data_dir), flags, security
         self.log = self.data_dir.parent / (self.data_dir.name + ".log")
         self.address = ""
         self.listen = "127.0.0.1:0"
@@ -103,7 +103,7 @@ class Server:
         raise ServerDied(f"mneme-server did not come up:\n{self.tail_of_log()}")
 
     def _await_answer(self) -> None:
-        self._client = mneme.connect(self.address, timeout=600)
+        self._client = mneme.connect(self.address, timeout=600, security=self.security)
         end = time.monotonic() + START_SECONDS
         while time.monotonic() < end:
             with contextlib.suppress(mneme.Unavailable, mneme.DeadlineExceeded):

@@ -33,6 +33,7 @@ from .mixture import Mixture, Source
 from .read_outs import Attentions, Centroids, Groups, Matches, Selections
 from .requests import PruneGuard, Search
 from .results import Deleted, DenseNeighbours, Distributions, Inserted, Neighbours, Remembered, SourceAnswer
+from .security import Security
 from .sparse import SparseVectors
 from .wire import Entries, Filter
 from .working import Session, State
@@ -73,6 +74,7 @@ __all__ = [
     "Remembered",
     "ResourceExhausted",
     "Search",
+    "Security",
     "Selections",
     "Session",
     "Source",

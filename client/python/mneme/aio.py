@@ -25,6 +25,7 @@ from . import decode as _decode
 from . import leasing as _leasing
 from . import memory as _memory
 from . import mixture as _mixture
+from . import security as _security
 
 _T = TypeVar("_T")
 _END = object()
@@ -265,6 +266,13 @@ class AsyncClient:
         return await self._threads.run(self._client.ping)
 
 
-def connect(address: str, *, workers: int = 32, timeout: float = 60.0, attempts: int = 5) -> AsyncClient:
+def connect(
+    address: str,
+    *,
+    workers: int = 32,
+    timeout: float = 60.0,
+    attempts: int = 5,
+    security: Optional[_security.Security] = None,
+) -> AsyncClient:
     """As mneme.connect; at most `workers` calls at once."""
-    return AsyncClient(_client.connect(address, timeout=timeout, attempts=attempts), workers)
+    return AsyncClient(_client.connect(address, timeout=timeout, attempts=attempts, security=security), workers)

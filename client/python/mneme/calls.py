@@ -10,6 +10,7 @@ from typing import Any, Callable, Optional
 import grpc
 
 from . import errors
+from .security import Security
 
 MAX_MESSAGE_BYTES = 64 * 1024 * 1024
 _FIRST_BACKOFF_S, _MAX_BACKOFF_S = 0.05, 1.0
@@ -17,14 +18,15 @@ _FIRST_BACKOFF_S, _MAX_BACKOFF_S = 0.05, 1.0
 _MAY_HAVE_LOST_THE_ANSWER = ("", "SHARD_UNAVAILABLE")
 
 
-def open_channel(address: str) -> grpc.Channel:
+def open_channel(address: str, safety: Security) -> Any:
     """A channel to HOST:PORT or unix:PATH. Opening it sends nothing."""
-    return grpc.insecure_channel(
+    return safety.open_channel(
         address,
-        options=[
+        [
             ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
             ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
             ("grpc.enable_retries", 0),  # ours know the request id and the budget
+            ("grpc.enable_http_proxy", 0),  # which would be shown the token, and all that is not encrypted
             ("grpc.initial_reconnect_backoff_ms", 100),
             ("grpc.min_reconnect_backoff_ms", 2000),  # of one attempt: a lost SYN holds it up no longer
             ("grpc.max_reconnect_backoff_ms", 500),

@@ -12,6 +12,7 @@ from . import calls, errors, replacing, wire
 from ._proto import admin_pb2, admin_pb2_grpc, memory_pb2_grpc, types_pb2, working_memory_pb2_grpc
 from .memory import Memory
 from .mixture import Mixture, Sources
+from .security import Security
 
 # What a drop is refused with when an earlier attempt did it.
 _NO_MEMORY, _NO_ALIAS = calls.refused_as("MEMORY_NOT_FOUND"), calls.refused_as("ALIAS_NOT_FOUND")
@@ -20,9 +21,9 @@ _NO_MEMORY, _NO_ALIAS = calls.refused_as("MEMORY_NOT_FOUND"), calls.refused_as("
 class Client:
     """Thread-safe. Holds one channel; close it, or use it in a `with` block."""
 
-    def __init__(self, address: str, timeout: float, attempts: int) -> None:
+    def __init__(self, address: str, timeout: float, attempts: int, security: Security) -> None:
         self._address = address
-        self._channel = calls.open_channel(address)
+        self._channel = calls.open_channel(address, security)
         self._caller = calls.Caller(timeout, attempts)
         self._data = memory_pb2_grpc.MemoryServiceStub(self._channel)
         self._admin = admin_pb2_grpc.AdminServiceStub(self._channel)
@@ -196,7 +197,10 @@ class Client:
         return time.perf_counter() - start
 
 
-def connect(address: str, *, timeout: float = 60.0, attempts: int = 5) -> Client:
+def connect(
+    address: str, *, timeout: float = 60.0, attempts: int = 5, security: Optional[Security] = None
+) -> Client:
     """A client of HOST:PORT or unix:PATH. `timeout` (seconds) bounds each call with all its attempts; a call retries
-    only when the server is unavailable, or says when to come back."""
-    return Client(address, timeout, attempts)
+    only when the server is unavailable, or says when to come back. security: encryption and the token that calls show;
+    None: as the environment says (`mneme.Security.of_environment`)."""
+    return Client(address, timeout, attempts, Security.of_environment() if security is None else security)

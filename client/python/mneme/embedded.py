@@ -11,7 +11,7 @@ import tempfile
 import time
 from typing import Any, Optional
 
-from . import client, errors
+from . import client, errors, security
 
 _START_SECONDS, _STOP_SECONDS = 60.0, 30.0
 
@@ -29,13 +29,19 @@ class EmbeddedServer:
     """`with mneme.EmbeddedServer() as server: server.client.create_memory(...)`.
 
     Starts a server on a free port of this machine and stops it at the end. Without a data_dir its data goes with it;
-    with one it stays, and a later server finds it.
+    with one it stays, and a later server finds it. security: how its client connects, where flags ask for that.
     """
 
-    def __init__(self, data_dir: Optional[str] = None, *flags: str, binary: Optional[str] = None) -> None:
+    def __init__(
+        self,
+        data_dir: Optional[str] = None,
+        *flags: str,
+        binary: Optional[str] = None,
+        security: security.Security = security.Security(),
+    ) -> None:
         self._own = tempfile.mkdtemp(prefix="mneme-") if data_dir is None else None
         self.data_dir = data_dir or str(pathlib.Path(self._own or "") / "data")
-        self._flags, self._binary = flags, binary or server_binary()
+        self._flags, self._binary, self._security = flags, binary or server_binary(), security
         self._process: Optional[subprocess.Popen[bytes]] = None
         self._client: Optional[client.Client] = None
         self.address = ""
@@ -72,7 +78,7 @@ class EmbeddedServer:
         while time.monotonic() < end and self._process.poll() is None:
             if port.exists() and (text := port.read_text().strip()):
                 self.address = f"127.0.0.1:{int(text)}"
-                self._client = client.connect(self.address)
+                self._client = client.connect(self.address, security=self._security)
                 if self._answers():
                     return
             time.sleep(0.01)

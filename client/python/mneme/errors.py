@@ -139,7 +139,7 @@ def check_on_error(on_error: str) -> None:
 
 def is_of_the_caller(error: MnemeError) -> bool:
     """True for what stays wrong until the caller changes it; failing open is for what is away, slow or full."""
-    return isinstance(error, (InvalidArgument, NotFound)) or error.reason in _REASONS_OF_THE_CALLER
+    return isinstance(error, (InvalidArgument, NotFound, PermissionDenied)) or error.reason in _REASONS_OF_THE_CALLER
 
 
 def from_rpc_error(error: grpc.RpcError) -> MnemeError:

@@ -1,0 +1,57 @@
+#include "server/security_options.h"
+
+#include "absl/strings/str_cat.h"
+#include "common/status_macros.h"
+#include "security/loopback.h"
+#include "security/token_file.h"
+#include "security/token_source.h"
+
+namespace mneme {
+namespace {
+
+absl::Status CheckPair(const char* key, const TlsFiles& files) {
+  if (files.certificate.empty() == files.key.empty()) return absl::OkStatus();
+  return absl::InvalidArgumentError(absl::StrCat(key, "certificate and ", key, "key belong together; ",
+                                                 files.key.empty() ? "the key" : "the certificate", " is missing"));
+}
+
+absl::Status ForOption(const char* key, const absl::Status& status) {
+  if (status.ok()) return status;
+  return absl::Status(status.code(), absl::StrCat(key, ": ", status.message()));
+}
+
+}  // namespace
+
+absl::Status CheckSecurity(const ServerOptions& options) {
+  RETURN_IF_ERROR(CheckPair("--tls-", options.tls));
+  RETURN_IF_ERROR(CheckPair("--shard-tls-", options.shard_tls));
+  if (!options.tls.ca.empty() && options.tls.certificate.empty()) {
+    return absl::InvalidArgumentError("--tls-client-ca is given without --tls-certificate; nothing would be encrypted");
+  }
+  if (options.role == Role::kAll && !(options.shard_tls.empty() && options.shard_token_file.empty())) {
+    return absl::InvalidArgumentError("--shard-tls-.. and --shard-token-file are for --role frontend and shard");
+  }
+  if (options.shard_tls.ca.empty() && !options.shard_tls.certificate.empty()) {
+    return absl::InvalidArgumentError(
+        "--shard-tls-certificate is given without --shard-tls-ca; nothing would be encrypted");
+  }
+  if (options.shard_token_file.empty() || !options.shard_tls.ca.empty() || options.insecure_shard_token) {
+    return absl::OkStatus();
+  }
+  for (const std::string& address : options.shard_addresses) {
+    if (StaysOnMachine(address)) continue;
+    return absl::InvalidArgumentError(absl::StrCat("--shard-token-file is given, and would be shown to ", address,
+                                                   " unencrypted; give --shard-tls-ca, or --insecure-shard-token"));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status CheckFiles(const ServerOptions& options) {
+  RETURN_IF_ERROR(ForOption("--tls-certificate, --tls-key, --tls-client-ca", CheckTlsFiles(options.tls)));
+  RETURN_IF_ERROR(ForOption("--shard-tls-..", CheckTlsFiles(options.shard_tls)));
+  if (!options.tokens.empty()) RETURN_IF_ERROR(ForOption("--tokens", TokenTable::Read(options.tokens).status()));
+  if (options.shard_token_file.empty()) return absl::OkStatus();
+  return ForOption("--shard-token-file", TokenSource::OfFile(options.shard_token_file).status());
+}
+
+}  // namespace mneme

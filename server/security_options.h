@@ -1,0 +1,18 @@
+// What options say of encryption and of who is known.
+#ifndef MNEME_SERVER_SECURITY_OPTIONS_H_
+#define MNEME_SERVER_SECURITY_OPTIONS_H_
+
+#include "absl/status/status.h"
+#include "server/options.h"
+
+namespace mneme {
+
+// INVALID_ARGUMENT naming the options that do not belong together, or would show a secret to whoever is on the way.
+absl::Status CheckSecurity(const ServerOptions& options);
+// That the files which options name can be used: errors of CheckTlsFiles, TokenTable::Read and TokenSource, which name
+// the option.
+absl::Status CheckFiles(const ServerOptions& options);
+
+}  // namespace mneme
+
+#endif  // MNEME_SERVER_SECURITY_OPTIONS_H_

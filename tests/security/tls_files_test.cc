@@ -1,0 +1,148 @@
+#include "security/tls_files.h"
+
+#include <gmock/gmock.h>
+#include <grpcpp/generic/async_generic_service.h>
+#include <grpcpp/grpcpp.h>
+#include <gtest/gtest.h>
+#include <sys/stat.h>
+
+#include <chrono>
+#include <cstdlib>
+#include <filesystem>
+#include <fstream>
+#include <sstream>
+
+#include "security/channel_security.h"
+#include "security/token_source.h"
+
+namespace mneme {
+namespace {
+
+using ::testing::HasSubstr;
+
+class TlsFilesTest : public testing::Test {
+ protected:
+  TlsFilesTest() {
+    std::string pattern = (std::filesystem::temp_directory_path() / "mneme_tls_XXXXXX").string();
+    directory_ = mkdtemp(pattern.data());
+  }
+  ~TlsFilesTest() override { std::filesystem::remove_all(directory_); }
+
+  TlsFiles Make(const std::string& name, const std::string& days = "1") {
+    const char* source = std::getenv("MNEME_SOURCE_DIR");
+    const std::string command = "MNEME_CERTIFICATE_DAYS=" + days + " " + (source != nullptr ? source : ".") +
+                                "/deploy/certificates " + directory_ + " " + name + " > /dev/null";
+    EXPECT_EQ(std::system(command.c_str()), 0) << command;
+    return {directory_ + "/" + name + ".pem", directory_ + "/" + name + ".key", directory_ + "/ca.pem"};
+  }
+  std::string Write(const std::string& name, const std::string& text) {
+    std::ofstream(directory_ + "/" + name) << text;
+    return directory_ + "/" + name;
+  }
+  static std::string ErrorOf(const TlsFiles& files) { return std::string(CheckTlsFiles(files).message()); }
+
+  std::string directory_;
+};
+
+TEST_F(TlsFilesTest, GoodFilesAreTaken) {
+  const TlsFiles files = Make("server");
+  EXPECT_TRUE(CheckTlsFiles(files).ok()) << ErrorOf(files);
+  EXPECT_TRUE(CheckTlsFiles({}).ok());
+  EXPECT_TRUE(CheckTlsFiles({"", "", files.ca}).ok());
+}
+
+TEST_F(TlsFilesTest, EveryErrorNamesItsFile) {
+  const TlsFiles files = Make("server");
+  const TlsFiles other = Make("other");
+  const TlsFiles old = Make("old", "-1");
+  const std::string text = Write("text", "nothing of the kind\n");
+  const std::string missing = directory_ + "/missing";
+  EXPECT_THAT(ErrorOf({files.certificate, "", ""}), HasSubstr("belong together"));
+  EXPECT_THAT(ErrorOf({"", files.key, ""}), HasSubstr("belong together"));
+  EXPECT_THAT(ErrorOf({missing, files.key, ""}), HasSubstr(missing + " cannot be read"));
+  EXPECT_THAT(ErrorOf({files.certificate, missing, ""}), HasSubstr(missing + " cannot be read"));
+  EXPECT_THAT(ErrorOf({text, files.key, ""}), HasSubstr(text + " has no certificate"));
+  EXPECT_THAT(ErrorOf({files.certificate, text, ""}), HasSubstr(text + " has no private key"));
+  EXPECT_THAT(ErrorOf({files.certificate, files.certificate, ""}), HasSubstr("has no private key"));
+  EXPECT_THAT(ErrorOf({files.certificate, other.key, ""}), HasSubstr("is not that of the certificate in"));
+  EXPECT_THAT(ErrorOf({old.certificate, old.key, ""}), HasSubstr(old.certificate + " has expired"));
+  EXPECT_THAT(ErrorOf({files.certificate, files.key, text}), HasSubstr(text + " has no certificate"));
+  EXPECT_THAT(ErrorOf({files.certificate, files.key, directory_}), HasSubstr("no regular file"));
+}
+
+TEST_F(TlsFilesTest, ABundleIsReadToItsEnd) {
+  const TlsFiles files = Make("server");
+  std::ostringstream text;
+  text << std::ifstream(files.ca).rdbuf();
+  const std::string good = text.str();
+  const std::string both = Write("both", good + "\n# the next\n" + good);
+  EXPECT_EQ(ErrorOf({"", "", both}), "");
+  for (const size_t cut : {size_t{10}, size_t{60}, good.size() / 2}) {
+    const std::string broken = Write("broken", good + good.substr(0, 40) + "#" + good.substr(40, good.size() - cut));
+    EXPECT_THAT(ErrorOf({"", "", broken}), HasSubstr("a broken certificate after 1 good ones")) << cut;
+  }
+}
+
+TEST_F(TlsFilesTest, WhatIsAboutToEndOrMayBeReadByOthersIsSaid) {
+  const TlsFiles files = Make("server", "20");
+  const absl::Time now = absl::Now();
+  ASSERT_TRUE(EndOf(files.certificate).has_value());
+  EXPECT_NEAR(absl::ToDoubleHours(*EndOf(files.certificate) - now), 20 * 24, 1);
+  EXPECT_FALSE(EndOf(files.key).has_value());
+  EXPECT_THAT(WarningsOf(files, now), testing::IsEmpty());
+  EXPECT_THAT(WarningsOf(files, now + absl::Hours(5 * 24)), testing::IsEmpty());
+  EXPECT_THAT(WarningsOf(files, now + absl::Hours(7 * 24)),
+              testing::ElementsAre(HasSubstr(files.certificate + " ends at 20")));
+  chmod(files.key.c_str(), 0640);
+  EXPECT_THAT(WarningsOf(files, now), testing::IsEmpty()) << "a group of its readers";
+  chmod(files.key.c_str(), 0644);
+  EXPECT_THAT(WarningsOf(files, now), testing::ElementsAre(HasSubstr(files.key + " may be read or written by others")));
+  EXPECT_THAT(WarningsOf({}, now), testing::IsEmpty());
+}
+
+TEST_F(TlsFilesTest, NoWebProxyOfTheEnvironmentIsShownAnything) {
+  grpc::ServerBuilder builder;
+  int port = 0;
+  builder.AddListeningPort("127.0.0.1:0", grpc::InsecureServerCredentials(), &port);
+  grpc::AsyncGenericService service;
+  builder.RegisterAsyncGenericService(&service);
+  const auto queue = builder.AddCompletionQueue();
+  const auto server = builder.BuildAndStart();
+  ASSERT_NE(server, nullptr);
+  setenv("http_proxy", "http://127.0.0.1:1", 1);
+  const auto channel = OpenChannel("127.0.0.1:" + std::to_string(port), nullptr, grpc::ChannelArguments());
+  EXPECT_TRUE(channel->WaitForConnected(std::chrono::system_clock::now() + std::chrono::seconds(20)));
+  unsetenv("http_proxy");
+  server->Shutdown();
+  queue->Shutdown();
+  void* tag = nullptr;
+  for (bool ok = false; queue->Next(&tag, &ok);) {
+  }
+}
+
+TEST_F(TlsFilesTest, ATokenIsNotShownToWhoeverIsOnTheWay) {
+  ChannelSecurityOptions options;
+  options.token = *TokenSource::OfText("mneme_0123456789");
+  const auto plain = ChannelSecurity::New(options);
+  ASSERT_TRUE(plain.ok());
+  EXPECT_TRUE((*plain)->CheckAddress("127.0.0.1:7700").ok());
+  EXPECT_TRUE((*plain)->CheckAddress("unix:/run/mneme").ok());
+  EXPECT_THAT(std::string((*plain)->CheckAddress("memory.example.org:7700").message()), HasSubstr("unencrypted"));
+  options.insecure_token = true;
+  EXPECT_TRUE((*ChannelSecurity::New(options))->CheckAddress("memory.example.org:7700").ok());
+  options.insecure_token = false;
+  options.files.ca = Make("server").ca;
+  EXPECT_TRUE((*ChannelSecurity::New(options))->CheckAddress("memory.example.org:7700").ok());
+}
+
+TEST_F(TlsFilesTest, ACertificateWithoutACaEncryptsNothing) {
+  ChannelSecurityOptions options;
+  options.files = Make("client");
+  options.files.ca.clear();
+  EXPECT_THAT(std::string(ChannelSecurity::New(options).status().message()), HasSubstr("no ca"));
+  options.tls = true;
+  EXPECT_TRUE(ChannelSecurity::New(options).ok());
+}
+
+}  // namespace
+}  // namespace mneme
