@@ -56,13 +56,13 @@ absl::Status Append(const std::string& path, const std::string& line) {
 absl::Status CheckFile(const std::string& path, const std::string& line) {
   absl::StatusOr<std::string> text = ReadTokenFile(path);
   if (!text.ok() && !absl::IsNotFound(text.status())) return text.status();
-  const std::string before = text.value_or("");
-  const absl::Status whole =
-      TokenTable::Parse(absl::StrCat(before.empty() ? std::string(kTokenFileHeader) + "\n" : before, line)).status();
-  if (whole.ok() && (before.empty() || before.back() == '\n')) return absl::OkStatus();
-  if (whole.ok()) {
+  std::string before = text.value_or("");
+  if (before.empty()) before = absl::StrCat(std::string(kTokenFileHeader), "\n");
+  if (before.back() != '\n') {
     return absl::InvalidArgumentError(absl::StrCat("token file ", path, " does not end with a whole line"));
   }
+  const absl::Status whole = TokenTable::Parse(before + line).status();
+  if (whole.ok()) return whole;
   return absl::InvalidArgumentError(
       absl::StrCat("token file ", path, ", with the new line, would be refused by a server: ", whole.message()));
 }

@@ -84,9 +84,9 @@ class SecureCluster(harness.SystemTest):
         with wiki.lease(60) as pinned:
             self.assertEqual(pinned.count(), 0)
             # Format, memory, and then the stamp in the clear.
-            stamp = int.from_bytes(pinned.lease[9:17], "little")
+            stamp = int.from_bytes(pinned.lease[5:13], "little")
             self.assertAlmostEqual(stamp / 1_000, time.time(), delta=60)
-            forged = pinned.lease[:9] + int(1_000 * early).to_bytes(8, "little") + pinned.lease[17:]
+            forged = pinned.lease[:5] + int(1_000 * early).to_bytes(8, "little") + pinned.lease[13:]
             pinned._lease = forged
             self.assertEqual(pinned.count(), 0)
             self.assertEqual(len(pinned.centroids().labels), 0)
