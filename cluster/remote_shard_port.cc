@@ -56,8 +56,10 @@ class AppendCall final : public grpc::ClientReadReactor<AppendAnswer> {
   void OnDone(const grpc::Status& status) override {
     if (std::exchange(waited_for_, false)) IsAway(status) ? port_->GoAll() : port_->GoOn();
     port_->Forget(request_.record().size() + RemoteShardPort::kCallBytes);
-    ticket_.done(Result(status));
-    delete this;
+    const auto done = std::move(ticket_.done);
+    absl::StatusOr<WriteResult> result = Result(status);
+    delete this;  // with its hold on the channel (ShardChannel::Ask)
+    done(std::move(result));
   }
 
  private:

@@ -78,12 +78,17 @@ void ShardChannel::Ask(Method method, std::string body, const CallLimits& limits
     internal_wire::Call call;
     internal_wire::Answer answer;
   };
-  const auto context = MakeContext(limits);
+  auto context = MakeContext(limits);
   canceller_->Watch(limits.cancelled, context);
   const auto asked = std::make_shared<Asked>();
   asked->call = MakeCall(std::move(body));
-  (stub_->async()->*method)(context.get(), &asked->call, &asked->answer,
-                            [name = name_, context, asked, done = std::move(done)](const grpc::Status& status) {
+  // The context holds the channel. It is let go before `done`, after which the owner of this channel may destroy it: a
+  // channel whose last holder is a thread of gRPC's own would wait for that thread there.
+  grpc::ClientContext* const raw = context.get();
+  (stub_->async()->*method)(raw, &asked->call, &asked->answer,
+                            [name = name_, context = std::move(context), asked,
+                             done = std::move(done)](const grpc::Status& status) mutable {
+                              context.reset();
                               if (!status.ok()) return done(FromGrpcStatus(status, name));
                               done(std::move(*asked->answer.mutable_body()));
                             });
