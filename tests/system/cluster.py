@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pathlib
+import random
 import socket
 from typing import Any, Optional
 
@@ -10,14 +11,29 @@ import harness
 import mneme
 
 
+FIRST_PORT, LAST_PORT = 10000, 32000  # below the ports that Linux gives to outgoing connections (32768 and up)
+_reserved: list[socket.socket] = []
+
+
 def free_ports(count: int) -> list[int]:
-    """Ports that nobody has now."""
-    sockets = [socket.socket() for _ in range(count)]
-    for each in sockets:
-        each.bind(("127.0.0.1", 0))
-    ports = [each.getsockname()[1] for each in sockets]
-    for each in sockets:
-        each.close()
+    """Ports that nobody has, nor gets before this process ends: one that a test may stop listening on and take again.
+
+    Ports that the kernel chooses are those of outgoing connections: another process may have one by the time a server
+    that was stopped comes back. What keeps tests that run at once apart is an abstract socket with the port's name.
+    """
+    ports: list[int] = []
+    while len(ports) < count:
+        port = random.SystemRandom().randint(FIRST_PORT, LAST_PORT)
+        reservation = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        try:
+            reservation.bind(f"\0mneme-test-port-{port}")
+            with socket.socket() as probe:
+                probe.bind(("127.0.0.1", port))
+        except OSError:
+            reservation.close()
+            continue
+        _reserved.append(reservation)
+        ports.append(port)
     return ports
 
 
