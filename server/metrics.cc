@@ -7,6 +7,8 @@
 
 #include <array>
 #include <atomic>
+#include <filesystem>
+#include <system_error>
 #include <vector>
 
 #include "server/process_metrics.h"
@@ -63,13 +65,13 @@ void AddTo(MetricFamily& family, const std::string& label, const std::string& va
 // What every role has.
 void AppendQueues(const MetricsState& state, std::vector<MetricFamily>& out) {
   const auto number = [](uint64_t value) { return static_cast<double>(value); };
-  MetricFamily queues = Gauge("mneme_queue_depth", "Work that waits.", number(state.deployment.queued_searches),
+  MetricFamily queues = Gauge("mneme_queue_depth", "Work that waits.", number(state.deployment->queued_searches),
                               "queue", "search");
   AddTo(queues, "queue", "call", number(state.queued_calls));
   if (state.front_end) AddTo(queues, "queue", "shard", number(state.shard_queries));
   out.push_back(queues);
   out.push_back(Gauge("mneme_queued_write_bytes", "Bytes of writes that wait for a shard.",
-                      number(state.deployment.queued_write_bytes)));
+                      number(state.deployment->queued_write_bytes)));
   if (state.front_end) {
     out.push_back(Gauge("mneme_held_query_bytes", "Bytes of queries that are with shards, with their answers.",
                         number(state.held_query_bytes)));
@@ -122,10 +124,33 @@ void AppendDeployment(const DeploymentStatistics& deployment, std::vector<Metric
   out.push_back(Gauge("mneme_maintenance_busy", "1 while background work runs.", deployment.maintenance_busy ? 1 : 0));
 }
 
+// What the process has before its deployment is open, too.
+void AppendProcess(const MetricsState& state, std::vector<MetricFamily>& out) {
+  out.push_back(Gauge("mneme_serving", "1 while the process says that it serves.", state.serving ? 1 : 0));
+  if (state.certificate_end.has_value()) {
+    out.push_back(Gauge("mneme_tls_certificate_end_seconds", "Unix time when the server's certificate is over.",
+                        static_cast<double>(absl::ToUnixSeconds(*state.certificate_end))));
+  }
+  if (state.ram_limit_bytes != 0) {
+    out.push_back(Gauge("mneme_ram_limit_bytes", "Limit of unsealed rows and queued writes in ram.",
+                        static_cast<double>(state.ram_limit_bytes)));
+  }
+  if (state.data_dir.empty()) return;
+  std::error_code error;
+  const auto room = std::filesystem::space(state.data_dir, error);
+  if (error) return;
+  MetricFamily disk = Gauge("mneme_disk_bytes", "Room of the file system that has the data directory.",
+                            static_cast<double>(room.available), "kind", "free");
+  AddTo(disk, "kind", "size", static_cast<double>(room.capacity));
+  out.push_back(disk);
+}
+
 void AppendState(const MetricsState& state, std::vector<MetricFamily>& out) {
+  AppendProcess(state, out);
+  if (!state.deployment.has_value()) return;
   AppendQueues(state, out);
-  AppendBenefit(state.deployment.memories, out);
-  if (!state.front_end) AppendDeployment(state.deployment, out);
+  AppendBenefit(state.deployment->memories, out);
+  if (!state.front_end) AppendDeployment(*state.deployment, out);
 }
 
 }  // namespace
@@ -164,6 +189,10 @@ struct Metrics::Families {
                                  .Name("mneme_index_rebuilt_total")
                                  .Help("Damaged files of the index that were made anew.")
                                  .Register(registry);
+  Family<Counter>& failed = prometheus::BuildCounter()
+                                .Name("mneme_maintenance_failures_total")
+                                .Help("Background work that failed; it is tried again.")
+                                .Register(registry);
   Histogram& queue = search.Add({{"stage", "queue"}}, Seconds());
   Histogram& scan = search.Add({{"stage", "search"}}, Seconds());
   Histogram& read_out = search.Add({{"stage", "read_out"}}, Seconds());
@@ -173,6 +202,7 @@ struct Metrics::Families {
 Metrics::Metrics() : families_(std::make_unique<Families>()) {
   // There from the start, so that an alert sees the first one as an increase.
   for (const char* kind : {"codebook", "segment"}) families_->rebuilt.Add({{"kind", kind}});
+  for (const char* kind : {"index_build", "expiry"}) families_->failed.Add({{"kind", kind}});
 }
 Metrics::~Metrics() = default;
 
@@ -211,13 +241,11 @@ void Metrics::Rejected(const std::string& reason) { families_->rejected.Add({{"r
 
 void Metrics::IndexRebuilt(const std::string& kind) { families_->rebuilt.Add({{"kind", kind}}).Increment(); }
 
-std::string Metrics::Expose(const MetricsState* state) const {
+void Metrics::MaintenanceFailed(const std::string& kind) { families_->failed.Add({{"kind", kind}}).Increment(); }
+
+std::string Metrics::Expose(const MetricsState& state) const {
   std::vector<MetricFamily> families = families_->registry.Collect();
-  if (state != nullptr) AppendState(*state, families);
-  if (state != nullptr && state->certificate_end.has_value()) {
-    families.push_back(Gauge("mneme_tls_certificate_end_seconds", "Unix time when the server's certificate is over.",
-                             static_cast<double>(absl::ToUnixSeconds(*state->certificate_end))));
-  }
+  AppendState(state, families);
   families.push_back(Gauge("mneme_build_info", "1; the version is in the label.", 1, "version", kVersion));
   for (const ProcessMetric& metric : ReadProcessMetrics()) {
     families.push_back(metric.counter ? Count(metric.name, metric.help, metric.value)

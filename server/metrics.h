@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 
 #include "absl/time/time.h"
@@ -13,8 +14,12 @@ namespace mneme {
 
 // State that is read when somebody scrapes, rather than counted as it happens.
 struct MetricsState {
-  // What this process has. Of a front end that is what it queues and measures itself: shards tell what they have.
-  DeploymentStatistics deployment;
+  bool serving = false;
+  uint64_t ram_limit_bytes = 0;  // 0: this process has none
+  std::string data_dir;          // on the disk whose room is told; "": no disk
+  // What this process has; nullopt before it is open. Of a front end that is what it queues and measures itself: shards
+  // tell what they have.
+  std::optional<DeploymentStatistics> deployment;
   bool front_end = false;
   uint64_t shard_queries = 0;      // of a front end: that are with its shards, and
   uint64_t held_query_bytes = 0;   // what they hold here
@@ -45,8 +50,11 @@ class Metrics {
   // A file of the index was damaged and made anew; `kind` is "codebook" or "segment".
   void IndexRebuilt(const std::string& kind);
 
-  // The whole text of /metrics; `state` is null before the deployment is open.
-  std::string Expose(const MetricsState* state) const;
+  // Background work failed; `kind` is "index_build" or "expiry".
+  void MaintenanceFailed(const std::string& kind);
+
+  // The whole text of /metrics.
+  std::string Expose(const MetricsState& state) const;
 
  private:
   struct Families;

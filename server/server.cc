@@ -332,6 +332,8 @@ void Server::OnEvent(const std::string& event, const std::string& detail) {
   // A file of the index that was made anew was damaged or gone.
   if (event == "index_codebook_rebuilt") metrics_.IndexRebuilt("codebook");
   if (event == "index_segment_rebuilt") metrics_.IndexRebuilt("segment");
+  if (event == "index_build_failed") metrics_.MaintenanceFailed("index_build");
+  if (event == "expiry_failed") metrics_.MaintenanceFailed("expiry");
   // A front end that cannot tell what names mean refuses everything: balancers are to take another. A shard goes on.
   if (options_.role == Role::kFrontEnd && (event == "names_lost" || event == "catalogue_found")) {
     names_lost_ = event == "names_lost";
@@ -380,25 +382,31 @@ void Server::TellHealth() {
 }
 
 std::string Server::ExposeMetrics() const {
-  const absl::StatusOr<Deployment*> deployment = front_end_.deployment();
-  if (!deployment.ok()) return metrics_.Expose(nullptr);
   MetricsState state;
-  state.queued_calls = front_end_.queued_calls();
+  state.serving = ready_.load(std::memory_order_acquire);
   if (!options_.tls.empty()) state.certificate_end = EndOf(options_.tls.certificate);
+  if (options_.role != Role::kFrontEnd) {
+    state.ram_limit_bytes = options_.ram_limit_bytes;
+    state.data_dir = options_.data_dir;
+  }
+  const absl::StatusOr<Deployment*> deployment = front_end_.deployment();
+  if (!deployment.ok()) return metrics_.Expose(state);
+  state.queued_calls = front_end_.queued_calls();
   if (remote_ == nullptr) {
     state.deployment = (*deployment)->Statistics();
   } else {
     // What shards have they tell themselves: a front end that told it again would have it counted twice.
     const FrontEndStatistics own = remote_->Own();
     state.front_end = true;
-    state.deployment.queued_searches = own.queued_merges;
-    state.deployment.queued_write_bytes = own.write_bytes;
-    state.deployment.memories.benefit_tokens = own.benefit_tokens;
-    state.deployment.memories.benefit_nats = own.benefit_nats;
+    state.deployment.emplace();
+    state.deployment->queued_searches = own.queued_merges;
+    state.deployment->queued_write_bytes = own.write_bytes;
+    state.deployment->memories.benefit_tokens = own.benefit_tokens;
+    state.deployment->memories.benefit_nats = own.benefit_nats;
     state.shard_queries = own.queries;
     state.held_query_bytes = own.query_bytes;
   }
-  return metrics_.Expose(&state);
+  return metrics_.Expose(state);
 }
 
 void Server::Drain() {
