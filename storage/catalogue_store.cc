@@ -54,6 +54,9 @@ class RocksDbCatalogueStore final : public CatalogueStore {
     return WriteSynced(status, batch, 0);
   }
 
+  absl::Status Flush() const override { return store_->Flush(); }
+  absl::Status Checkpoint(const std::string& path) const override { return store_->Checkpoint(path); }
+
  private:
   absl::Status PutNumbered(MemoryNumber number, const std::string& record) {
     ASSIGN_OR_RETURN(const MemoryNumber next, NextNumber());

@@ -52,6 +52,9 @@ class CatalogueStore {
   virtual absl::Status Put(const AliasRecord& record) = 0;
   // Forgets a dropped memory whose data is gone, or an alias.
   virtual absl::Status Remove(MemoryNumber number) = 0;
+  // As those of EntryStore.
+  virtual absl::Status Flush() const = 0;
+  virtual absl::Status Checkpoint(const std::string& path) const = 0;
 };
 
 absl::StatusOr<std::unique_ptr<CatalogueStore>> OpenCatalogueStore(

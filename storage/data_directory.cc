@@ -1,7 +1,5 @@
 #include "storage/data_directory.h"
 
-#include <fcntl.h>
-#include <sys/file.h>
 #include <sys/random.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -25,27 +23,8 @@ namespace {
 // A FORMAT file has about 100 bytes.
 constexpr size_t kMaxFormatBytes = 4096;
 
-absl::Status MakeDirectory(const std::string& path) {
-  std::error_code error;
-  const std::filesystem::path parent = std::filesystem::path(path).parent_path();
-  if (!parent.empty()) std::filesystem::create_directories(parent, error);
-  if (::mkdir(path.c_str(), 0700) == 0) return SyncDirectory(parent.string());
-  if (errno != EEXIST) return ErrnoStatus("create", path);
-  return absl::OkStatus();
-}
-
-// Takes the lock for as long as the returned descriptor is open.
-absl::StatusOr<int> TakeLock(const std::string& path) {
-  const std::string lock = path + "/LOCK";
-  const int fd = ::open(lock.c_str(), O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
-  if (fd < 0) return ErrnoStatus("open", lock);
-  if (::flock(fd, LOCK_EX | LOCK_NB) == 0) return fd;
-  const absl::Status status =
-      errno == EWOULDBLOCK
-          ? absl::FailedPreconditionError(absl::StrCat("another process holds the data directory ", path))
-          : ErrnoStatus("lock", lock);
-  ::close(fd);
-  return status;
+absl::StatusOr<int> Lock(const std::string& path) {
+  return LockDirectory(path, absl::StrCat("another process holds the data directory ", path));
 }
 
 absl::StatusOr<uint64_t> RandomDeployment() {
@@ -54,6 +33,11 @@ absl::StatusOr<uint64_t> RandomDeployment() {
     if (::getrandom(&number, sizeof(number), 0) != sizeof(number)) return ErrnoStatus("read", "random bytes");
   }
   return number;
+}
+
+std::string WithoutSlashes(std::string path) {
+  while (path.size() > 1 && path.back() == '/') path.pop_back();
+  return path;
 }
 
 // What a directory without FORMAT must not hold: the files of a deployment whose FORMAT was lost.
@@ -117,9 +101,9 @@ absl::StatusOr<std::unique_ptr<DataDirectory>> DataDirectory::Open(std::string p
   if (shards > limits::kMaxShards) {
     return absl::InvalidArgumentError(absl::StrCat("shards is ", shards, "; must be in [1, ", limits::kMaxShards, "]"));
   }
-  while (path.size() > 1 && path.back() == '/') path.pop_back();
+  path = WithoutSlashes(std::move(path));
   RETURN_IF_ERROR(MakeDirectory(path));
-  ASSIGN_OR_RETURN(const int lock_fd, TakeLock(path));
+  ASSIGN_OR_RETURN(const int lock_fd, Lock(path));
   absl::Cleanup release = [lock_fd] { ::close(lock_fd); };
   // Vectors can be inverted to text: nobody else may read them.
   if (::chmod(path.c_str(), 0700) != 0) return ErrnoStatus("protect", path);
@@ -132,12 +116,63 @@ absl::StatusOr<std::unique_ptr<DataDirectory>> DataDirectory::Open(std::string p
   std::unique_ptr<DataDirectory> directory(
       new DataDirectory(std::move(path), stored.shards, stored.deployment, lock_fd));
   std::move(release).Cancel();
-  for (uint32_t shard = 0; shard < directory->shards(); ++shard) {
-    if (hosted.has_value() && hosted->shard != shard) continue;
-    RETURN_IF_ERROR(MakeDirectory(std::filesystem::path(directory->StorePath(shard)).parent_path().string()));
-    RETURN_IF_ERROR(MakeDirectory(directory->IndexPath(shard)));
-  }
+  // Of a backup that was cut: its links keep tables on disk that nothing needs.
+  std::error_code error;
+  std::filesystem::remove_all(directory->CheckpointPath(), error);
+  RETURN_IF_ERROR(directory->MakeShardDirectories(hosted));
   return directory;
+}
+
+absl::Status DataDirectory::MakeShardDirectories(const std::optional<HostedDirectory>& hosted) const {
+  for (uint32_t shard = 0; shard < shards_; ++shard) {
+    if (hosted.has_value() && hosted->shard != shard) continue;
+    RETURN_IF_ERROR(MakeDirectory(std::filesystem::path(StorePath(shard)).parent_path().string()));
+    RETURN_IF_ERROR(MakeDirectory(IndexPath(shard)));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status DataDirectory::CheckUnused(const std::string& path) {
+  std::error_code error;
+  const bool exists = std::filesystem::exists(path, error);
+  auto entries = exists ? std::filesystem::directory_iterator(path, error) : std::filesystem::directory_iterator();
+  if (error) return absl::UnavailableError(absl::StrCat("could not read ", path, ": ", error.message()));
+  for (const auto& entry : entries) {
+    const std::string name = entry.path().filename();
+    if (name == "LOCK") continue;
+    const std::string what = std::filesystem::exists(path + "/FORMAT", error) ? "is a data directory already"
+                             : HoldsStores(path) ? "has stores without a FORMAT, as after a restore that was cut"
+                                                 : absl::StrCat("has ", name);
+    return absl::FailedPreconditionError(absl::StrCat(path, " must be absent or empty, but ", what));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status DataDirectory::Make(std::string path, uint32_t shards,
+                                 const std::function<absl::Status(const DataDirectory&)>& fill) {
+  path = WithoutSlashes(std::move(path));
+  std::error_code error;
+  const bool was_there = std::filesystem::exists(path, error);
+  ASSIGN_OR_RETURN(const uint64_t deployment, RandomDeployment());
+  RETURN_IF_ERROR(MakeDirectory(path));
+  ASSIGN_OR_RETURN(const int lock_fd, Lock(path));
+  const DataDirectory made(path, shards, deployment, lock_fd);
+  RETURN_IF_ERROR(CheckUnused(path));
+  absl::Cleanup remove = [&] {
+    for (const auto& entry : std::filesystem::directory_iterator(path, error)) {
+      std::filesystem::remove_all(entry.path(), error);
+    }
+    if (!was_there) std::filesystem::remove(path, error);
+  };
+  if (::chmod(path.c_str(), 0700) != 0) return ErrnoStatus("protect", path);
+  RETURN_IF_ERROR(made.MakeShardDirectories(std::nullopt));
+  RETURN_IF_ERROR(fill(made));
+  format::DirectoryFormat format;
+  format.deployment = deployment;
+  format.shards = shards;
+  RETURN_IF_ERROR(ReplaceFile(path + "/FORMAT", format::EncodeDirectoryFormat(format)));
+  std::move(remove).Cancel();
+  return absl::OkStatus();
 }
 
 DataDirectory::DataDirectory(std::string path, uint32_t shards, uint64_t deployment, int lock_fd)
@@ -146,6 +181,8 @@ DataDirectory::DataDirectory(std::string path, uint32_t shards, uint64_t deploym
 DataDirectory::~DataDirectory() { ::close(lock_fd_); }
 
 std::string DataDirectory::CataloguePath() const { return path_ + "/catalogue"; }
+
+std::string DataDirectory::CheckpointPath() const { return path_ + "/checkpoint"; }
 
 std::string DataDirectory::StorePath(uint32_t shard) const {
   return absl::StrFormat("%s/shard-%03u/db", path_, shard);

@@ -5,14 +5,17 @@
 //   catalogue/       RocksDB of the catalogue
 //   shard-000/db/    RocksDB of shard 0
 //   shard-000/index/ index files of shard 0 (may be deleted: I2)
+//   checkpoint/      while a backup is made: links to the files of all stores
 #ifndef MNEME_STORAGE_DATA_DIRECTORY_H_
 #define MNEME_STORAGE_DATA_DIRECTORY_H_
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
 
+#include "absl/status/status.h"
 #include "absl/status/statusor.h"
 
 namespace mneme {
@@ -34,17 +37,27 @@ class DataDirectory {
                                                              std::optional<HostedDirectory> hosted = std::nullopt);
   ~DataDirectory();
 
+  // Makes the directory of a new deployment of what `fill` puts into its stores: FORMAT is written after that, so that
+  // one that was cut is no data directory. FAILED_PRECONDITION as CheckUnused(), or when another process holds it;
+  // errors of `fill`; after any of them nothing that was made stays.
+  static absl::Status Make(std::string path, uint32_t shards,
+                           const std::function<absl::Status(const DataDirectory&)>& fill);
+  // FAILED_PRECONDITION unless `path` is absent or empty.
+  static absl::Status CheckUnused(const std::string& path);
+
   const std::string& path() const { return path_; }
   uint32_t shards() const { return shards_; }
   // Random, given at creation: tells the versions and files of this deployment from those of any other.
   uint64_t deployment() const { return deployment_; }
 
   std::string CataloguePath() const;
+  std::string CheckpointPath() const;
   std::string StorePath(uint32_t shard) const;
   std::string IndexPath(uint32_t shard) const;
 
  private:
   DataDirectory(std::string path, uint32_t shards, uint64_t deployment, int lock_fd);
+  absl::Status MakeShardDirectories(const std::optional<HostedDirectory>& hosted) const;
 
   std::string path_;
   uint32_t shards_;

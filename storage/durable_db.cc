@@ -8,8 +8,11 @@
 // 4. Create or open the watermark for writing.
 #include "storage/durable_db.h"
 
+#include <rocksdb/utilities/checkpoint.h>
+
 #include <algorithm>
 #include <filesystem>
+#include <limits>
 #include <system_error>
 #include <utility>
 
@@ -275,6 +278,20 @@ absl::StatusOr<Sequence> DurableDb::Sync() {
   if (status.ok()) status = watermark_->Advance(applied);
   if (!status.ok()) return Fail(std::move(status));
   return applied;
+}
+
+absl::Status DurableDb::Flush() {
+  const absl::Status flushed = FromRocksDb(db_->Flush(rocksdb::FlushOptions(), families_), "flush");
+  // It may have failed on the log.
+  return flushed.ok() ? flushed : Fail(flushed);
+}
+
+absl::Status DurableDb::Checkpoint(const std::string& path) const {
+  rocksdb::Checkpoint* made = nullptr;
+  RETURN_IF_ERROR(FromRocksDb(rocksdb::Checkpoint::Create(db_.get(), &made), "make a checkpoint"));
+  const std::unique_ptr<rocksdb::Checkpoint> checkpoint(made);
+  constexpr uint64_t kNeverFlush = std::numeric_limits<uint64_t>::max();
+  return FromRocksDb(checkpoint->CreateCheckpoint(path, kNeverFlush), "make a checkpoint");
 }
 
 absl::Status DurableDb::Fail(absl::Status status) {

@@ -59,6 +59,11 @@ class DurableDb {
       ABSL_LOCKS_EXCLUDED(mu_);
   // Syncs the log up to the last write, then raises the watermark; returns the sequence that is now durable.
   absl::StatusOr<Sequence> Sync() ABSL_LOCKS_EXCLUDED(mu_);
+  // Moves what is in the log alone to tables. After an error as after one of Sync().
+  absl::Status Flush() ABSL_LOCKS_EXCLUDED(mu_);
+  // Makes `path`, which must not exist, a copy of the database as of a moment during the call: links to its tables,
+  // which never change, and copies of the rest, the log since the last flush included.
+  absl::Status Checkpoint(const std::string& path) const;
   // Fails every later write and sync with `status`; the first failure stays.
   absl::Status Fail(absl::Status status) ABSL_LOCKS_EXCLUDED(mu_);
 

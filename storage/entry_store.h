@@ -151,6 +151,12 @@ class EntryStore {
   // Removes everything of a memory, in ranges; idempotent. Called only after its drop is durable in the catalogue.
   virtual absl::Status DropMemory(MemoryNumber memory) = 0;
 
+  // Moves what is in the log alone to tables, so that a checkpoint copies little; may be called beside all others.
+  virtual absl::Status Flush() const = 0;
+  // Makes the directory `path`, on the same disk, the store as of a moment during the call; may be called beside all
+  // others. UNIMPLEMENTED where there are no files.
+  virtual absl::Status Checkpoint(const std::string& path) const = 0;
+
   // Bytes on disk, for statistics.
   virtual uint64_t DiskBytes() const = 0;
   // Flushes and compacts everything (bulk load, statistics of bytes on disk).

@@ -1,4 +1,4 @@
-// The files beside the databases (format.h): the watermark and FORMAT.
+// The files beside the databases (format.h): the watermark, FORMAT, and the manifest of a backup.
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
@@ -13,6 +13,9 @@ constexpr uint64_t kWatermarkMagic = 0x314B52414D454E4DULL;   // "MNEMARK1"
 constexpr uint64_t kWatermarkSeed = 0x776174657266616CULL;    // sets this checksum apart from any other
 constexpr uint64_t kDirectorySeed = 0x6469726563746F72ULL;
 constexpr char kDirectoryMagic[] = "mneme data directory";
+constexpr uint64_t kBackupSeed = 0x6261636B75707321ULL;
+constexpr uint64_t kBackupMetaSeed = 0x6261636B6D657461ULL;
+constexpr char kBackupMagic[] = "mneme backup";
 
 }  // namespace
 
@@ -55,22 +58,29 @@ std::string_view TakeLine(std::string_view name, std::string_view& rest) {
   return word;
 }
 
-}  // namespace
-
-absl::StatusOr<DirectoryFormat> DecodeDirectoryFormat(std::string_view text) {
-  const std::string prefix = absl::StrCat(kDirectoryMagic, "\nversion ");
+// What lies between the first line, which is `magic`, and the line of the checksum, which holds; nullopt otherwise.
+std::optional<std::string_view> CheckedLines(std::string_view text, std::string_view magic, uint64_t seed) {
   const size_t sum_at = text.rfind("checksum ");
-  if (text.substr(0, prefix.size()) != prefix || sum_at == std::string_view::npos) {
-    return Damaged("FORMAT file");
+  if (sum_at == std::string_view::npos || sum_at <= magic.size() || text.substr(0, magic.size()) != magic ||
+      text[magic.size()] != '\n') {
+    return std::nullopt;
   }
   std::string_view rest = text.substr(sum_at);
   uint64_t checksum = 0;
   const std::string word(TakeLine("checksum", rest));
   if (word.size() != 16 || !rest.empty() || !absl::SimpleHexAtoi(word, &checksum) ||
-      checksum != Checksum64(text.substr(0, sum_at), kDirectorySeed)) {
-    return Damaged("FORMAT file");
+      checksum != Checksum64(text.substr(0, sum_at), seed)) {
+    return std::nullopt;
   }
-  rest = text.substr(sizeof(kDirectoryMagic), sum_at - sizeof(kDirectoryMagic));
+  return text.substr(magic.size() + 1, sum_at - magic.size() - 1);
+}
+
+}  // namespace
+
+absl::StatusOr<DirectoryFormat> DecodeDirectoryFormat(std::string_view text) {
+  std::optional<std::string_view> lines = CheckedLines(text, kDirectoryMagic, kDirectorySeed);
+  if (!lines.has_value()) return Damaged("FORMAT file");
+  std::string_view rest = *lines;
   DirectoryFormat format;
   if (!absl::SimpleAtoi(std::string(TakeLine("version", rest)), &format.version)) return Damaged("FORMAT file");
   // The checksum holds, so a version that is not known is a newer program's, not damage; its other lines are its own.
@@ -93,5 +103,57 @@ absl::StatusOr<DirectoryFormat> DecodeDirectoryFormat(std::string_view text) {
   }
   return format;
 }
+
+std::string EncodeBackupManifest(const BackupManifest& manifest) {
+  std::string text = absl::StrFormat("%s\nversion %u\nnumber %u\ncreated %d\ndeployment %016x\nshards %u\n",
+                                     kBackupMagic, kBackupFormat, manifest.number, manifest.created_ms,
+                                     manifest.deployment, manifest.shards);
+  for (const BackedUpStore& store : manifest.stores) {
+    absl::StrAppendFormat(&text, "store %u\napplied %u\nentries %u\nbytes %u\nmeta %016x\n", store.id, store.applied,
+                          store.entries, store.bytes, store.meta_checksum);
+  }
+  absl::StrAppendFormat(&text, "checksum %016x\n", Checksum64(text, kBackupSeed));
+  return text;
+}
+
+absl::StatusOr<BackupManifest> DecodeBackupManifest(std::string_view text) {
+  std::optional<std::string_view> lines = CheckedLines(text, kBackupMagic, kBackupSeed);
+  if (!lines.has_value()) return Damaged("manifest");
+  std::string_view rest = *lines;
+  bool whole = true;
+  const auto decimal = [&](std::string_view name, auto& number) {
+    whole = whole && absl::SimpleAtoi(std::string(TakeLine(name, rest)), &number);
+  };
+  const auto hexadecimal = [&](std::string_view name, uint64_t& number) {
+    whole = whole && absl::SimpleHexAtoi(std::string(TakeLine(name, rest)), &number);
+  };
+  uint32_t version = 0;
+  decimal("version", version);
+  if (whole && version != kBackupFormat) {
+    return absl::FailedPreconditionError(
+        absl::StrCat("the manifest has format ", version, "; this program reads format ", kBackupFormat));
+  }
+  BackupManifest manifest;
+  decimal("number", manifest.number);
+  decimal("created", manifest.created_ms);
+  hexadecimal("deployment", manifest.deployment);
+  decimal("shards", manifest.shards);
+  while (whole && !rest.empty()) {
+    BackedUpStore& store = manifest.stores.emplace_back();
+    decimal("store", store.id);
+    decimal("applied", store.applied);
+    decimal("entries", store.entries);
+    decimal("bytes", store.bytes);
+    hexadecimal("meta", store.meta_checksum);
+  }
+  if (!whole || manifest.number == 0 || manifest.deployment == 0 || manifest.shards == 0 ||
+      manifest.shards > limits::kMaxShards || manifest.stores.size() != size_t{manifest.shards} + 1 ||
+      text != EncodeBackupManifest(manifest)) {
+    return Damaged("manifest");
+  }
+  return manifest;
+}
+
+uint64_t BackupMetaChecksum(std::string_view bytes) { return Checksum64(bytes, kBackupMetaSeed); }
 
 }  // namespace mneme::format

@@ -1,6 +1,8 @@
 #include "storage/files.h"
 
 #include <fcntl.h>
+#include <sys/file.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <cerrno>
@@ -67,6 +69,25 @@ absl::Status ReplaceFile(const std::string& path, std::string_view bytes) {
   if (::close(fd) != 0) return ErrnoStatus("close", temporary);
   if (::rename(temporary.c_str(), path.c_str()) != 0) return ErrnoStatus("rename", temporary);
   return SyncDirectory(std::filesystem::path(path).parent_path().string());
+}
+
+absl::Status MakeDirectory(const std::string& path) {
+  std::error_code error;
+  const std::filesystem::path parent = std::filesystem::path(path).parent_path();
+  if (!parent.empty()) std::filesystem::create_directories(parent, error);
+  if (::mkdir(path.c_str(), 0700) == 0) return SyncDirectory(parent.string());
+  if (errno != EEXIST) return ErrnoStatus("create", path);
+  return absl::OkStatus();
+}
+
+absl::StatusOr<int> LockDirectory(const std::string& path, const std::string& held) {
+  const std::string lock = path + "/LOCK";
+  const int fd = ::open(lock.c_str(), O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+  if (fd < 0) return ErrnoStatus("open", lock);
+  if (::flock(fd, LOCK_EX | LOCK_NB) == 0) return fd;
+  const absl::Status status = errno == EWOULDBLOCK ? absl::FailedPreconditionError(held) : ErrnoStatus("lock", lock);
+  ::close(fd);
+  return status;
 }
 
 absl::Status SyncDirectory(const std::string& path) {

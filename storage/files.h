@@ -22,6 +22,13 @@ absl::StatusOr<std::optional<std::string>> ReadSmallFile(const std::string& path
 // syncs it, renames it, syncs the directory.
 absl::Status ReplaceFile(const std::string& path, std::string_view bytes);
 
+// Makes a directory (mode 0700), and its parents, unless it is there; syncs the name of a new one.
+absl::Status MakeDirectory(const std::string& path);
+
+// Takes the lock of a directory, its file LOCK, for as long as the returned descriptor is open. FAILED_PRECONDITION,
+// with `held` as its message, when another has it.
+absl::StatusOr<int> LockDirectory(const std::string& path, const std::string& held);
+
 // Syncs a directory, so that names created or renamed in it last.
 absl::Status SyncDirectory(const std::string& path);
 

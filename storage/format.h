@@ -16,6 +16,7 @@
 #include "absl/status/statusor.h"
 #include "common/checksum.h"
 #include "common/types.h"
+#include "storage/backup_manifest.h"
 #include "storage/catalogue_store.h"
 #include "storage/entry_store.h"
 
@@ -192,6 +193,14 @@ struct DirectoryFormat {
 std::string EncodeDirectoryFormat(const DirectoryFormat& format);
 // DATA_LOSS when damaged; FAILED_PRECONDITION when whole but of a newer version.
 absl::StatusOr<DirectoryFormat> DecodeDirectoryFormat(std::string_view text);
+
+// The manifest of a backup.
+inline constexpr uint32_t kBackupFormat = 1;
+std::string EncodeBackupManifest(const BackupManifest& manifest);
+// DATA_LOSS when damaged; FAILED_PRECONDITION when whole but of a newer version.
+absl::StatusOr<BackupManifest> DecodeBackupManifest(std::string_view text);
+// Of the file that RocksDB keeps about one of its backups.
+uint64_t BackupMetaChecksum(std::string_view bytes);
 
 }  // namespace mneme::format
 

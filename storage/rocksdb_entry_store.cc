@@ -71,6 +71,8 @@ class RocksDbEntryStore final : public EntryStore {
   }
 
   absl::Status DropMemory(MemoryNumber memory) override;
+  absl::Status Flush() const override { return store_->Flush(); }
+  absl::Status Checkpoint(const std::string& path) const override { return store_->Checkpoint(path); }
   uint64_t DiskBytes() const override;
   absl::Status Compact() override;
 
@@ -231,11 +233,9 @@ uint64_t RocksDbEntryStore::DiskBytes() const {
 }
 
 absl::Status RocksDbEntryStore::Compact() {
+  RETURN_IF_ERROR(Flush());
   std::vector<rocksdb::ColumnFamilyHandle*> families = {store_->db().DefaultColumnFamily()};
   for (int i = kRows; i <= kIdRuns; ++i) families.push_back(store_->family(static_cast<size_t>(i)));
-  // A flush that fails may have failed on the log: no write and no sync may follow.
-  const absl::Status flushed = FromRocksDb(store_->db().Flush(rocksdb::FlushOptions(), families), "flush");
-  if (!flushed.ok()) return store_->Fail(flushed);
   for (rocksdb::ColumnFamilyHandle* family : families) {
     RETURN_IF_ERROR(FromRocksDb(
         store_->db().CompactRange(rocksdb::CompactRangeOptions(), family, nullptr, nullptr), "compact"));

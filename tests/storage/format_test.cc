@@ -67,6 +67,16 @@ MemoryRecord ChoosingMemory() {
 const SessionRecord kSession{.number = 258, .bases = {257, 3}, .states = 2, .bytes = 300, .expiry_ms = 1000};
 const StateRecord kState{.kind = StateKind::kRegister, .version = 300, .expiry_ms = 1000, .payload = "draft"};
 
+BackupManifest Backup() {
+  BackupManifest manifest;
+  manifest.number = 3;
+  manifest.created_ms = 1'717'000'000'123;
+  manifest.deployment = 0xABCDEF;
+  manifest.shards = 1;
+  manifest.stores = {{3, 12, 2, 12'345, 0x0123456789ABCDEF}, {4, 258, 1'000, 567'890, 0xFEDCBA9876543210}};
+  return manifest;
+}
+
 // One decoder: bytes that it accepts, and what it makes of any bytes when encoded again; nullopt when it refuses them.
 struct Decoder {
   std::string name;
@@ -118,6 +128,7 @@ std::vector<Decoder> Decoders() {
       MakeDecoder("directory format",
                   {EncodeDirectoryFormat({1, 0xABCDEF, 4}), EncodeDirectoryFormat({2, 0xABCDEF, 4, 3})},
                   DecodeDirectoryFormat, EncodeDirectoryFormat),
+      MakeDecoder("manifest of a backup", {EncodeBackupManifest(Backup())}, DecodeBackupManifest, EncodeBackupManifest),
   };
 }
 
@@ -165,6 +176,14 @@ TEST(FormatTest, FilesHaveTheirGoldenBytes) {
   EXPECT_EQ(Hex(EncodeWatermarkSlot(258)), "4d 4e 45 4d 41 52 4b 31 02 01 00 00 00 00 00 00 c6 2f 60 e4 f6 d4 40 ca");
   EXPECT_EQ(EncodeDirectoryFormat({1, 0xABCDEF, 4}),
             "mneme data directory\nversion 1\ndeployment 0000000000abcdef\nshards 4\nchecksum aca87b6f93aece1c\n");
+}
+
+TEST(FormatTest, AManifestOfABackupHasItsGoldenBytes) {
+  EXPECT_EQ(EncodeBackupManifest(Backup()),
+            "mneme backup\nversion 1\nnumber 3\ncreated 1717000000123\ndeployment 0000000000abcdef\nshards 1\n"
+            "store 3\napplied 12\nentries 2\nbytes 12345\nmeta 0123456789abcdef\n"
+            "store 4\napplied 258\nentries 1000\nbytes 567890\nmeta fedcba9876543210\n"
+            "checksum 0e096cabb9b1c4e8\n");
 }
 
 TEST(FormatTest, EveryExampleComesBackWhole) {

@@ -1,0 +1,93 @@
+// Backups of a deployment's databases in a directory: made while the deployment serves, whole or not there.
+//
+//   LOCK            held by who writes
+//   catalogue/      RocksDB's backups of the catalogue (store_backups.h)
+//   shard-000/      the same of shard 0
+//   BACKUP-000001   what belongs to backup 1 (BackupManifest): written last, removed first
+//
+// Index files are not in it (I2).
+#ifndef MNEME_STORAGE_BACKUP_H_
+#define MNEME_STORAGE_BACKUP_H_
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "storage/backup_manifest.h"
+
+namespace rocksdb {
+class FileSystem;
+}
+
+namespace mneme {
+
+struct BackupProgress {
+  const char* stage = "";
+  uint64_t bytes_done = 0;
+  uint64_t bytes_total = 0;
+};
+// False: give it up. Called on other threads, too, one at a time.
+using BackupProgressSink = std::function<bool(const BackupProgress&)>;
+
+struct BackupSource {
+  uint64_t deployment = 0;
+  std::vector<std::string> checkpoints;  // the catalogue's, then that of every shard; nothing changes them
+  int64_t now_ms = 0;
+};
+
+struct WrittenBackup {
+  BackupManifest manifest;
+  uint64_t new_bytes = 0;  // that were written; the rest older backups had
+};
+
+// Writes into one directory, and keeps others from it. Not thread-safe.
+class BackupWriter {
+ public:
+  // Makes `directory` (mode 0700) when it is missing. FAILED_PRECONDITION while another writes a backup into it.
+  // `file_system` null: the machine's.
+  static absl::StatusOr<std::unique_ptr<BackupWriter>> Open(std::string directory,
+                                                            std::shared_ptr<rocksdb::FileSystem> file_system = nullptr);
+  ~BackupWriter();
+
+  // Durable when it returns. After an error (RESOURCE_EXHAUSTED: the disk is full; CANCELLED: `progress` said so)
+  // nothing of it counts, and what could not be removed of it is when the next one is written.
+  absl::StatusOr<WrittenBackup> Write(const BackupSource& source, const BackupProgressSink& progress);
+  // Removes the oldest backups of this deployment until `keep` of them are left; returns how many went.
+  absl::StatusOr<uint32_t> RemoveOld(uint64_t deployment, uint32_t keep);
+
+ private:
+  BackupWriter(std::string directory, std::shared_ptr<rocksdb::FileSystem> file_system, int lock_fd);
+
+  const std::string directory_;
+  const std::shared_ptr<rocksdb::FileSystem> file_system_;
+  const int lock_fd_;
+};
+
+// What a directory says it has.
+struct ListedBackup {
+  uint64_t number = 0;
+  absl::StatusOr<BackupManifest> manifest;  // its error: why it cannot be restored
+};
+// By number. None in a directory that does not exist.
+absl::StatusOr<std::vector<ListedBackup>> ListBackups(const std::string& directory);
+
+// Reads every byte of backup `number` (0: the newest), and opens every store of it. DATA_LOSS when any of it is damaged
+// or gone; NOT_FOUND when there is no such backup.
+absl::StatusOr<BackupManifest> VerifyBackup(const std::string& directory, uint64_t number,
+                                            const BackupProgressSink& progress);
+struct RestoreTarget {
+  std::string data_dir;  // absent or empty
+  uint32_t shards = 0;   // 0: as many as the backup has, which is the only number that there is a way to
+};
+// Verifies it, then makes it the data directory of a deployment with a number of its own. FAILED_PRECONDITION, before
+// anything is read or touched, when the target is not what it must be. After an error there is nothing of it.
+absl::StatusOr<BackupManifest> RestoreBackup(const std::string& directory, uint64_t number,
+                                             const RestoreTarget& target, const BackupProgressSink& progress);
+
+}  // namespace mneme
+
+#endif  // MNEME_STORAGE_BACKUP_H_

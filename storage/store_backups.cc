@@ -1,0 +1,132 @@
+#include "storage/store_backups.h"
+
+#include <optional>
+#include <utility>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "common/status_macros.h"
+#include "storage/files.h"
+#include "storage/format.h"
+#include "storage/read_only_db.h"
+#include "storage/rocksdb_status.h"
+
+namespace mneme {
+namespace {
+
+// A line for each file of a database.
+constexpr size_t kMaxMetaBytes = size_t{64} << 20;
+
+rocksdb::BackupEngineOptions EngineOptions(const std::string& path, rocksdb::Env* env) {
+  rocksdb::BackupEngineOptions options(path, env);
+  options.share_table_files = true;
+  options.share_files_with_checksum = true;  // by session of RocksDB, number and size: of restored databases, too
+  return options;
+}
+
+absl::StatusOr<uint64_t> MetaChecksum(const std::string& path, uint32_t id) {
+  const std::string meta = absl::StrCat(path, "/meta/", id);
+  ASSIGN_OR_RETURN(const std::optional<std::string> bytes, ReadSmallFile(meta, kMaxMetaBytes));
+  if (!bytes.has_value()) return absl::DataLossError(absl::StrCat(meta, " is missing"));
+  return format::BackupMetaChecksum(*bytes);
+}
+
+// What is not there is lost.
+absl::Status Lost(absl::Status status) {
+  return absl::IsNotFound(status) || absl::IsInternal(status) ? absl::DataLossError(status.message()) : status;
+}
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<StoreBackups>> StoreBackups::Open(const std::string& path,
+                                                                 std::shared_ptr<rocksdb::FileSystem> file_system) {
+  RETURN_IF_ERROR(MakeDirectory(path));
+  std::unique_ptr<StoreBackups> opened(new StoreBackups(path));
+  opened->env_ = rocksdb::NewCompositeEnv(std::move(file_system));
+  rocksdb::BackupEngine* engine = nullptr;
+  const rocksdb::IOStatus status =
+      rocksdb::BackupEngine::Open(EngineOptions(path, opened->env_.get()), rocksdb::Env::Default(), &engine);
+  opened->engine_.reset(engine);
+  RETURN_IF_ERROR(FromRocksDb(status, "open its backups"));
+  return opened;
+}
+
+absl::StatusOr<BackedUpStore> StoreBackups::Add(const std::string& checkpoint) {
+  ASSIGN_OR_RETURN(const auto source, ReadOnlyDb::Open(checkpoint, rocksdb::Env::Default()));
+  ASSIGN_OR_RETURN(const StoreContents contents, source->ReadContents());
+  BackedUpStore made;
+  made.applied = contents.applied;
+  made.entries = contents.entries;
+  const rocksdb::IOStatus created =
+      engine_->CreateNewBackup(rocksdb::CreateBackupOptions(), &source->db(), &made.id);
+  if (!created.ok()) {
+    (void)engine_->GarbageCollect();
+    return FromRocksDb(created, "back up");
+  }
+  rocksdb::BackupInfo info;
+  absl::Status status = FromRocksDb(engine_->GetBackupInfo(made.id, &info), "find its backup");
+  made.bytes = info.size;
+  if (status.ok()) {
+    absl::StatusOr<uint64_t> checksum = MetaChecksum(path_, made.id);
+    status = checksum.status();
+    made.meta_checksum = checksum.value_or(0);
+  }
+  if (!status.ok()) {
+    (void)Remove(made.id);
+    return status;
+  }
+  return made;
+}
+
+absl::Status StoreBackups::Remove(uint32_t id) {
+  const absl::Status removed = FromRocksDb(engine_->DeleteBackup(id), "remove a backup");
+  return absl::IsNotFound(removed) ? absl::OkStatus() : removed;
+}
+
+absl::Status StoreBackups::KeepOnly(const std::set<uint32_t>& ids) {
+  std::vector<rocksdb::BackupInfo> backups;
+  engine_->GetBackupInfo(&backups);
+  for (const rocksdb::BackupInfo& backup : backups) {
+    if (ids.count(backup.backup_id) == 0) RETURN_IF_ERROR(Remove(backup.backup_id));
+  }
+  return FromRocksDb(engine_->GarbageCollect(), "remove files");
+}
+
+absl::StatusOr<std::unique_ptr<StoredBackup>> StoredBackup::Open(const std::string& path, const BackedUpStore& store,
+                                                                 std::shared_ptr<rocksdb::FileSystem> file_system) {
+  ASSIGN_OR_RETURN(const uint64_t checksum, MetaChecksum(path, store.id));
+  if (checksum != store.meta_checksum) {
+    return absl::DataLossError(absl::StrCat(path, "/meta/", store.id, " is damaged: its checksum does not match"));
+  }
+  std::unique_ptr<StoredBackup> opened(new StoredBackup(store));
+  opened->env_ = rocksdb::NewCompositeEnv(std::move(file_system));
+  rocksdb::BackupEngineReadOnly* engine = nullptr;
+  const rocksdb::IOStatus status =
+      rocksdb::BackupEngineReadOnly::Open(EngineOptions(path, opened->env_.get()), rocksdb::Env::Default(), &engine);
+  opened->engine_.reset(engine);
+  RETURN_IF_ERROR(Lost(FromRocksDb(status, "open its backups")));
+  return opened;
+}
+
+absl::Status StoredBackup::Verify() const {
+  constexpr bool kEveryByte = true;
+  RETURN_IF_ERROR(Lost(FromRocksDb(engine_->VerifyBackup(store_.id, kEveryByte), "verify a backup")));
+  constexpr bool kToOpen = true;
+  rocksdb::BackupInfo info;
+  RETURN_IF_ERROR(Lost(FromRocksDb(engine_->GetBackupInfo(store_.id, &info, kToOpen), "find a backup")));
+  ASSIGN_OR_RETURN(const auto db, ReadOnlyDb::Open(info.name_for_open, info.env_for_open.get()));
+  ASSIGN_OR_RETURN(const StoreContents contents, db->ReadContents());
+  if (contents.applied == store_.applied && contents.entries == store_.entries) return absl::OkStatus();
+  return absl::DataLossError(absl::StrCat("a store ends at sequence ", contents.applied, " with ", contents.entries,
+                                          " entries; its backup was made at ", store_.applied, " with ",
+                                          store_.entries));
+}
+
+absl::Status StoredBackup::Restore(const std::string& target) const {
+  RETURN_IF_ERROR(MakeDirectory(target));
+  RETURN_IF_ERROR(Lost(FromRocksDb(
+      engine_->RestoreDBFromBackup(rocksdb::RestoreOptions(), store_.id, target, target), "restore a backup")));
+  return SyncDirectory(target);
+}
+
+}  // namespace mneme
