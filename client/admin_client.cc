@@ -118,6 +118,31 @@ absl::StatusOr<v1::PruneMemoryResponse> AdminClient::PruneMemory(
   return response;
 }
 
+absl::StatusOr<v1::CreateBackupResponse> AdminClient::CreateBackup(
+    const v1::CreateBackupRequest& request, const std::function<bool(const v1::CreateBackupResponse&)>& progress) {
+  grpc::ClientContext context;
+  auto reader = stub_->service->CreateBackup(&context, request);
+  v1::CreateBackupResponse response;
+  while (reader->Read(&response)) {
+    if (!progress(response)) context.TryCancel();
+  }
+  absl::Status status = ToAbslStatus(reader->Finish());
+  if (!status.ok()) return status;
+  return response;
+}
+
+absl::StatusOr<std::vector<v1::Backup>> AdminClient::ListBackups() {
+  std::vector<v1::Backup> backups;
+  v1::ListBackupsRequest request;
+  do {
+    ASSIGN_OR_RETURN(v1::ListBackupsResponse page,
+                     UnaryCall(*stub_->service, options_, &Service::Stub::ListBackups, request));
+    for (auto& backup : *page.mutable_backups()) backups.push_back(std::move(backup));
+    request.set_page_token(page.next_page_token());
+  } while (!request.page_token().empty());
+  return backups;
+}
+
 absl::StatusOr<v1::GetStatisticsResponse> AdminClient::GetStatistics(const std::string& name) {
   v1::GetStatisticsRequest request;
   request.set_memory(name);

@@ -47,6 +47,12 @@ class AdminClient {
   // Returns the last message; FAILED_PRECONDITION when the guard refuses.
   absl::StatusOr<v1::PruneMemoryResponse> PruneMemory(
       const v1::PruneMemoryRequest& request, const std::function<bool(const v1::PruneMemoryResponse&)>& progress);
+  // Writes a backup, telling `progress` as it goes; that returning false cancels the work (CANCELLED). Has no deadline.
+  // Returns the last message; FAILED_PRECONDITION if the server has no directory for backups.
+  absl::StatusOr<v1::CreateBackupResponse> CreateBackup(
+      const v1::CreateBackupRequest& request, const std::function<bool(const v1::CreateBackupResponse&)>& progress);
+  // All backups, by number, however many pages that takes.
+  absl::StatusOr<std::vector<v1::Backup>> ListBackups();
   // Of one memory; of the whole deployment when `name` is empty.
   absl::StatusOr<v1::GetStatisticsResponse> GetStatistics(const std::string& name);
   absl::StatusOr<v1::ProbeRecallResponse> ProbeRecall(const v1::ProbeRecallRequest& request);

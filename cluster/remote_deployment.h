@@ -104,6 +104,7 @@ class RemoteDeployment final : public Deployment {
   // Of a shard that does not answer: nothing, and write_status says so.
   DeploymentStatistics Statistics() const override;
   void CountBenefit(const MemoryHandle& memory, uint64_t tokens, double nats) override;
+  const Backups* backups() const override { return nullptr; }
 
  private:
   struct State;

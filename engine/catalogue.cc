@@ -144,6 +144,11 @@ absl::StatusOr<MemoryNumber> Catalogue::DropAlias(std::string_view name) {
   return alias->number;
 }
 
+absl::Status Catalogue::WhileUnchanged(const std::function<absl::Status(const CatalogueStore&)>& call) const {
+  MutexLock order(&store_mutex_);
+  return call(*store_);
+}
+
 std::vector<MemoryNumber> Catalogue::Dropped() const {
   MutexLock lock(&mutex_);
   return dropped_;

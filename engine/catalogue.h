@@ -3,6 +3,7 @@
 #ifndef MNEME_ENGINE_CATALOGUE_H_
 #define MNEME_ENGINE_CATALOGUE_H_
 
+#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
@@ -46,6 +47,9 @@ class Catalogue {
   absl::StatusOr<Swing> SetAlias(const AliasChange& change);
   // Returns the number that it had. NOT_FOUND.
   absl::StatusOr<MemoryNumber> DropAlias(std::string_view name);
+
+  // Calls `call` with the store while nothing changes it.
+  absl::Status WhileUnchanged(const std::function<absl::Status(const CatalogueStore&)>& call) const;
 
   // No memory has or had this number or a higher one.
   absl::StatusOr<MemoryNumber> NextNumber() const;

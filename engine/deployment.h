@@ -25,6 +25,7 @@
 
 namespace mneme {
 
+class Backups;
 class LabelSums;
 struct MatchCommand;
 struct MatchOutcome;
@@ -114,6 +115,9 @@ class Deployment {
   virtual DeploymentStatistics Statistics() const = 0;
   // Adds to the benefit that was counted for a memory, by this process.
   virtual void CountBenefit(const MemoryHandle& memory, uint64_t tokens, double nats) = 0;
+
+  // Null where the shards are in other processes.
+  virtual const Backups* backups() const = 0;
 
   // Opaque bytes of a version, and back. INVALID_ARGUMENT when malformed; FAILED_PRECONDITION when it is of another
   // deployment or of a memory that was dropped.

@@ -157,11 +157,18 @@ absl::StatusOr<std::unique_ptr<LocalDeployment>> LocalDeployment::Open(Deploymen
                                                             state->ram_limit_bytes / limits::kLeaseRamParts});
   state->query_context = {state->by_number, &state->routing, state->pool.get(), state->answers.get(),
                           &state->label_sums, &state->matches};
+  if (!options.hosted.has_value()) {
+    state->backups = std::make_unique<Backups>(BackupsOptions{options.backup_dir, state->directory.get(),
+                                                              state->catalogue.get(), state->by_number, state->clock,
+                                                              options.events});
+  }
   RETURN_IF_ERROR(state->StartMaintenance(options));
   return std::unique_ptr<LocalDeployment>(new LocalDeployment(std::move(owned)));
 }
 
 uint32_t LocalDeployment::shards() const { return state_->routing.shards(); }
+
+const Backups* LocalDeployment::backups() const { return state_->backups.get(); }
 
 const WorkingMemory& LocalDeployment::working_memory() const { return *state_->working_memory; }
 

@@ -48,6 +48,7 @@ struct DeploymentOptions {
   IndexThresholds thresholds = {};
   const Clock* clock = nullptr; // borrowed; null: the machine's
   EventSink events = {};        // may be empty
+  std::string backup_dir = {};  // where backups go; empty: there are none
   std::optional<HostedShard> hosted = {};  // nullopt: all shards
 };
 
@@ -106,6 +107,8 @@ class LocalDeployment final : public Deployment {
   absl::StatusOr<MemoryStatistics> Statistics(const MemoryHandle& memory) const override;
   DeploymentStatistics Statistics() const override;
   void CountBenefit(const MemoryHandle& memory, uint64_t tokens, double nats) override;
+  // Null, too, in a process that hosts one shard of several.
+  const Backups* backups() const override;
 
   // --- For front ends elsewhere: what they ask of the shard that this process hosts ---
   // Whether the shard may have any of what a selection names.

@@ -8,6 +8,7 @@
 #include <utility>
 #include <vector>
 
+#include "engine/backups.h"
 #include "engine/benefit_counts.h"
 #include "engine/catalogue.h"
 #include "engine/label_sum_cache.h"
@@ -48,6 +49,7 @@ struct LocalDeployment::State {
   std::unique_ptr<SearchPool> pool;
   std::unique_ptr<AnswerCache> answers;
   std::unique_ptr<HeldLeases> leases;
+  std::unique_ptr<Backups> backups;
   LabelSumCache label_sums;
   MatchCache matches;
   QueryContext query_context;

@@ -42,6 +42,8 @@ constexpr RpcRule kRules[] = {
     {kAdmin, "GetStatistics", Need::kRead},
     {kAdmin, "ProbeRecall", Need::kRead},
     {kAdmin, "PruneMemory", Need::kAdmin},
+    {kAdmin, "CreateBackup", Need::kAdmin},
+    {kAdmin, "ListBackups", Need::kAdmin},
     {kAdmin, "Ping", Need::kKnown},
     {kShard, "Append", Need::kPeer},
     {kShard, "Query", Need::kPeer},

@@ -141,6 +141,11 @@ AccessTargets TargetsOf(const v1::PruneMemoryRequest& request) {
   return {Partition(request.memory(), request.partition())};
 }
 
+// A backup has all memories.
+AccessTargets TargetsOf(const v1::CreateBackupRequest&) { return {Whole("")}; }
+
+AccessTargets TargetsOf(const v1::ListBackupsRequest&) { return {Whole("")}; }
+
 AccessTargets TargetsOf(const v1::PingRequest&) { return {}; }
 
 size_t RowsOf(const v1::Vectors& vectors) {

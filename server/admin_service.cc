@@ -1,6 +1,7 @@
 #include "mneme/v1/admin.grpc.pb.h"
 #include "server/admin_handlers.h"
 #include "server/alias_handlers.h"
+#include "server/backup_handlers.h"
 #include "server/build_index.h"
 #include "server/export_stream.h"
 #include "server/probe_recall.h"
@@ -23,10 +24,13 @@ template <typename Next>
 using RawState = AdminService::WithRawCallbackMethod_BuildIndex<AdminService::WithRawCallbackMethod_ExportIndex<
     AdminService::WithRawCallbackMethod_GetStatistics<AdminService::WithRawCallbackMethod_ProbeRecall<
         AdminService::WithRawCallbackMethod_PruneMemory<AdminService::WithRawCallbackMethod_Ping<Next>>>>>>;
+template <typename Next>
+using RawBackups =
+    AdminService::WithRawCallbackMethod_CreateBackup<AdminService::WithRawCallbackMethod_ListBackups<Next>>;
 
 constexpr char kService[] = "mneme.v1.AdminService";
 
-class RawAdminService final : public RawMemories<RawAliases<RawState<AdminService::Service>>> {
+class RawAdminService final : public RawMemories<RawAliases<RawState<RawBackups<AdminService::Service>>>> {
  public:
   explicit RawAdminService(FrontEnd& front_end) : front_end_(front_end) {}
 
@@ -73,6 +77,16 @@ class RawAdminService final : public RawMemories<RawAliases<RawState<AdminServic
     using Stream = ProgressStream<v1::PruneMemoryRequest, v1::PruneMemoryResponse>;
     return Stream::Start(front_end_, front_end_.long_calls(), prune_, context, in, HandlePruneMemory);
   }
+  grpc::ServerWriteReactor<grpc::ByteBuffer>* CreateBackup(grpc::CallbackServerContext* context,
+                                                           const grpc::ByteBuffer* in) override {
+    using Stream = ProgressStream<v1::CreateBackupRequest, v1::CreateBackupResponse>;
+    return Stream::Start(front_end_, front_end_.long_calls(), create_backup_, context, in, HandleCreateBackup);
+  }
+  grpc::ServerUnaryReactor* ListBackups(grpc::CallbackServerContext* context, const grpc::ByteBuffer* in,
+                                        grpc::ByteBuffer* out) override {
+    return Blocking<v1::ListBackupsRequest, v1::ListBackupsResponse>(list_backups_, context, in, out,
+                                                                     HandleListBackups);
+  }
   grpc::ServerUnaryReactor* GetStatistics(grpc::CallbackServerContext* context, const grpc::ByteBuffer* in,
                                           grpc::ByteBuffer* out) override {
     return Blocking<v1::GetStatisticsRequest, v1::GetStatisticsResponse>(statistics_, context, in, out,
@@ -110,6 +124,8 @@ class RawAdminService final : public RawMemories<RawAliases<RawState<AdminServic
   const RpcMethod statistics_ = Add("GetStatistics", "unary");
   const RpcMethod probe_ = Add("ProbeRecall", "unary");
   const RpcMethod prune_ = Add("PruneMemory", "server_stream");
+  const RpcMethod create_backup_ = Add("CreateBackup", "server_stream");
+  const RpcMethod list_backups_ = Add("ListBackups", "unary");
   const RpcMethod ping_ = Add("Ping", "unary");
 };
 

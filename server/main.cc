@@ -9,6 +9,7 @@
 #include "common/allocator.h"
 #include "server/grpc_log.h"
 #include "server/log.h"
+#include "server/offline.h"
 #include "server/options.h"
 #include "server/security_options.h"
 #include "server/server.h"
@@ -51,6 +52,15 @@ bool StopIsPending() {
   return sigismember(&pending, SIGTERM) == 1 || sigismember(&pending, SIGINT) == 1;
 }
 
+// For work that looks now and then whether it is to end.
+volatile sig_atomic_t stop_asked = 0;
+void StopWhenAsked() {
+  struct sigaction action = {};
+  action.sa_handler = [](int) { stop_asked = 1; };
+  sigaction(SIGTERM, &action, nullptr);
+  sigaction(SIGINT, &action, nullptr);
+}
+
 // From here on a signal ends the process at once.
 void StopAtNextSignal() {
   const sigset_t signals = StopSignals();
@@ -77,6 +87,10 @@ int main(int argc, char** argv) {
     }
     std::printf("%s\n", mneme::OptionsJson(parsed.options).c_str());
     return 0;
+  }
+  if (parsed.options.offline()) {
+    StopWhenAsked();
+    return mneme::RunOffline(parsed.options, [] { return stop_asked != 0; });
   }
   mneme::KeepFreedRam();
   // Before any thread is started, so that all of them inherit the mask and the signal waits for sigwait.

@@ -4,6 +4,7 @@
 
 #include <CLI/CLI.hpp>
 #include <algorithm>
+#include <filesystem>
 #include <map>
 #include <nlohmann/json.hpp>
 #include <numeric>
@@ -31,12 +32,15 @@ constexpr size_t kMaxSlip = 3;
 
 constexpr char kFooter[] =
     "\nEvery option may come from the environment: --data-dir from MNEME_DATA_DIR, and so on. A flag wins.\n"
+    "Not so --verify-backup, --restore-backup and --backup-number, which do their work instead of serving.\n"
     "Several addresses are separated by commas or spaces, several Unix sockets by commas.\n"
     "\nExamples:\n"
     "  mneme-server --data-dir /var/lib/mneme\n"
     "  mneme-server --data-dir ./data --listen 127.0.0.1:0 --port-file ./port --admin-listen off\n"
     "  mneme-server --data-dir ./data --listen 0.0.0.0:7700 --tls-certificate cert.pem --tls-key key.pem \\\n"
     "    --tokens tokens\n"
+    "  mneme-server --data-dir ./data --backup-dir /mnt/backups\n"
+    "  mneme-server --restore-backup /mnt/backups --data-dir ./restored\n"
     "  mneme-server --role shard --shard-number 0 --shard-addresses 127.0.0.1:7710,127.0.0.1:7720 \\\n"
     "    --data-dir ./shard-0 --listen 127.0.0.1:7710 --admin-listen 127.0.0.1:7711\n"
     "  mneme-server --role frontend --shard-addresses 127.0.0.1:7710,127.0.0.1:7720\n";
@@ -91,6 +95,14 @@ void Declare(CLI::App& app, RawOptions& raw) {
   Add(app, "--port-file", options.port_file, "FILE that gets the port once the server serves");
   Add(app, "--admin-listen", options.admin_listen, "HOST:PORT for /metrics and /healthz, or off");
   Add(app, "--admin-port-file", options.admin_port_file, "FILE that gets the admin port");
+  Add(app, "--backup-dir", options.backup_dir, "DIR for backups, made when missing; without it there are none");
+  const CLI::Validator named([](const std::string& path) { return path.empty() ? "must name a directory" : ""; }, "");
+  app.add_option("--verify-backup", options.verify_backup, "Read every byte of a backup in DIR, and exit")
+      ->check(named);
+  app.add_option("--restore-backup", options.restore_backup,
+                 "Verify a backup in DIR, make it the --data-dir, which is absent or empty, and exit")
+      ->check(named);
+  app.add_option("--backup-number", options.backup_number, "Which backup; 0: the newest")->capture_default_str();
   Add(app, "--role", raw.role, "What this process is of a deployment: all of it, a frontend, or one shard")
       ->check(CLI::IsMember({"all", "frontend", "shard"}));
   Add(app, "--shard-number", options.shard_number, "Which shard a process of role shard is; 0 owns the catalogue")
@@ -262,14 +274,52 @@ absl::Status CheckRole(const ServerOptions& options) {
   return absl::OkStatus();
 }
 
+absl::Status CheckOffline(const ServerOptions& options) {
+  if (!options.offline()) {
+    if (options.backup_number == 0) return absl::OkStatus();
+    return absl::InvalidArgumentError("--backup-number is given; needs --verify-backup or --restore-backup");
+  }
+  if (!options.verify_backup.empty() && !options.restore_backup.empty()) {
+    return absl::InvalidArgumentError("--verify-backup and --restore-backup are given; must be one of them");
+  }
+  if (!options.restore_backup.empty() && options.data_dir.empty()) {
+    return absl::InvalidArgumentError("--data-dir is empty; must name the directory that the backup becomes");
+  }
+  if (options.role == Role::kAll) return absl::OkStatus();
+  return absl::InvalidArgumentError(
+      absl::StrCat("--role is ", RoleName(options.role), ", but backups are of all shards; must be all"));
+}
+
+// Without links and dots, as far as the path is there, and with a slash at its end.
+std::string Canonical(const std::string& path) {
+  std::error_code error;
+  const std::filesystem::path whole = std::filesystem::absolute(path);
+  const std::filesystem::path found = std::filesystem::weakly_canonical(whole, error);
+  return ((error ? whole : found) / "").lexically_normal().string();
+}
+
+absl::Status CheckBackupDirectory(const ServerOptions& options) {
+  if (options.backup_dir.empty()) return absl::OkStatus();
+  if (options.role != Role::kAll) {
+    return absl::InvalidArgumentError(absl::StrCat("--backup-dir is \"", options.backup_dir, "\", but --role ",
+                                                   RoleName(options.role), " makes no backups; must not be"));
+  }
+  if (!absl::StartsWith(Canonical(options.backup_dir), Canonical(options.data_dir))) return absl::OkStatus();
+  return absl::InvalidArgumentError(
+      absl::StrCat("--backup-dir is \"", options.backup_dir, "\"; must not be the --data-dir or in it"));
+}
+
 }  // namespace
 
 absl::Status CheckOptions(const ServerOptions& options) {
+  RETURN_IF_ERROR(CheckOffline(options));
+  if (options.offline()) return absl::OkStatus();
   if (options.data_dir.empty() && options.role != Role::kFrontEnd) {
     return absl::InvalidArgumentError("--data-dir is empty; must name a directory");
   }
   RETURN_IF_ERROR(CheckRole(options));
   RETURN_IF_ERROR(CheckSecurity(options));
+  RETURN_IF_ERROR(CheckBackupDirectory(options));
   if (options.listen.empty() && options.listen_unix.empty()) {
     return absl::InvalidArgumentError("--listen is empty; must give an address, here or as --listen-unix");
   }
@@ -340,6 +390,7 @@ std::string OptionsJson(const ServerOptions& options) {
                          {"port_file", options.port_file},
                          {"admin_listen", options.admin_listen},
                          {"admin_port_file", options.admin_port_file},
+                         {"backup_dir", options.backup_dir},
                          {"shards", options.shards},
                          {"search_threads", options.search_threads},
                          {"ram_limit_bytes", options.ram_limit_bytes},

@@ -33,6 +33,7 @@ struct ServerOptions {
   std::string port_file;                                 // gets the port of the first `listen`
   std::string admin_listen = "127.0.0.1:7701";           // or "off"
   std::string admin_port_file;
+  std::string backup_dir;        // where CreateBackup writes; empty: nowhere
   uint32_t shards = 0;           // 0: as stored, or 1 when new
   uint32_t search_threads = 0;   // 0: one per core
   uint64_t ram_limit_bytes = 0;  // 0: half of the machine's
@@ -52,6 +53,12 @@ struct ServerOptions {
   bool insecure_shard_token = false;
   bool insecure_admin_listen = false;
   bool check_config = false;
+  // Instead of serving (offline.h): a directory with backups, of which one, and what the exit code answers for.
+  std::string verify_backup;
+  std::string restore_backup;
+  uint64_t backup_number = 0;  // 0: the newest
+
+  bool offline() const { return !verify_backup.empty() || !restore_backup.empty(); }
 };
 
 // What parsing came to: options to run with, or something to print and an exit code (help and version: 0).

@@ -221,6 +221,7 @@ DeploymentOptions Server::LocalOptions() {
   options.ram_limit_bytes = options_.ram_limit_bytes;
   options.answer_cache_bytes = options_.answer_cache_bytes;
   options.accept_truncated_log = options_.accept_truncated_log;
+  options.backup_dir = options_.backup_dir;
   options.events = Events();
   return options;
 }

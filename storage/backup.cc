@@ -4,15 +4,17 @@
 
 #include <algorithm>
 #include <filesystem>
-#include <map>
+#include <optional>
 #include <set>
 #include <system_error>
 #include <utility>
 
+#include "absl/base/thread_annotations.h"
 #include "absl/strings/match.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
+#include "common/mutex.h"
 #include "common/status_macros.h"
 #include "storage/commit_watermark.h"
 #include "storage/data_directory.h"
@@ -68,7 +70,7 @@ uint64_t BytesIn(const std::string& path) {
   return bytes;
 }
 
-// Tells how far the work on several stores is.
+// Tells how far the work on several stores is. Thread-safe: RocksDB copies on threads of its own.
 class StoreProgress {
  public:
   StoreProgress(const char* stage, uint64_t total, const BackupProgressSink& sink)
@@ -76,29 +78,44 @@ class StoreProgress {
 
   // Bytes of the store that is worked on were read or written: no more of them count than it has.
   bool Moved(uint64_t bytes) {
+    MutexLock lock(&mu_);
     moved_ += bytes;
+    moved_in_all_ += bytes;
     return Tell();
   }
-  void Begin(uint64_t store_bytes) {
+  // The work on the next store, or on none.
+  bool Begin(uint64_t store_bytes) {
+    MutexLock lock(&mu_);
     done_ += store_bytes_;
     store_bytes_ = store_bytes;
     moved_ = 0;
+    return Tell();
   }
-  bool Tell() const { return sink_({stage_, std::min(total_, done_ + std::min(moved_, store_bytes_)), total_}); }
+  uint64_t moved_in_all() const {
+    MutexLock lock(&mu_);
+    return moved_in_all_;
+  }
 
  private:
+  bool Tell() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_) {
+    return sink_({stage_, std::min(total_, done_ + std::min(moved_, store_bytes_)), total_});
+  }
+
   const char* const stage_;
   const uint64_t total_;
   const BackupProgressSink& sink_;
-  uint64_t done_ = 0;  // of the stores before
-  uint64_t store_bytes_ = 0;
-  uint64_t moved_ = 0;
+  mutable Mutex mu_;
+  uint64_t done_ ABSL_GUARDED_BY(mu_) = 0;  // of the stores before
+  uint64_t store_bytes_ ABSL_GUARDED_BY(mu_) = 0;
+  uint64_t moved_ ABSL_GUARDED_BY(mu_) = 0;
+  uint64_t moved_in_all_ ABSL_GUARDED_BY(mu_) = 0;
 };
+
+absl::Status GivenUp(const char* what) { return absl::CancelledError(absl::StrCat("the ", what, " was given up")); }
 
 // What an operation came to, whose file system may have stopped it.
 absl::Status StoppedOr(const MeteredFileSystem& meter, const char* what, absl::Status status) {
-  if (status.ok() || !meter.stopped()) return status;
-  return absl::CancelledError(absl::StrCat("the ", what, " was given up"));
+  return status.ok() || !meter.stopped() ? status : GivenUp(what);
 }
 
 // Calls `work` with each store of a backup, to be read.
@@ -110,13 +127,13 @@ absl::Status ForEachStore(const std::string& directory, const BackupManifest& ma
                                                          MeteredFileSystem::Metered::kReads,
                                                          [&](uint64_t bytes) { return progress.Moved(bytes); });
   for (size_t i = 0; i < manifest.stores.size(); ++i) {
-    progress.Begin(manifest.stores[i].bytes);
+    if (!progress.Begin(manifest.stores[i].bytes)) return GivenUp(what);
     const auto stored = StoredBackup::Open(FolderOf(directory, i), manifest.stores[i], meter);
     absl::Status status = stored.status();
     if (status.ok()) status = work(i, **stored);
     RETURN_IF_ERROR(StoppedOr(*meter, what, std::move(status)));
   }
-  return absl::OkStatus();
+  return progress.Begin(0) ? absl::OkStatus() : GivenUp(what);
 }
 
 absl::Status Damaged(uint64_t number, const absl::Status& status) {
@@ -175,15 +192,12 @@ absl::StatusOr<WrittenBackup> BackupWriter::Write(const BackupSource& source, co
   for (const std::string& checkpoint : source.checkpoints) total += sizes.emplace_back(BytesIn(checkpoint));
   StoreProgress progress("copying", total, sink);
   const auto meter =
-      std::make_shared<MeteredFileSystem>(file_system_, MeteredFileSystem::Metered::kAppends, [&](uint64_t bytes) {
-        made.new_bytes += bytes;
-        return progress.Moved(bytes);
-      });
+      std::make_shared<MeteredFileSystem>(file_system_, MeteredFileSystem::Metered::kAppends,
+                                          [&](uint64_t bytes) { return progress.Moved(bytes); });
   std::vector<std::unique_ptr<StoreBackups>> stores;
   const auto write = [&]() -> absl::Status {
     for (size_t i = 0; i < source.checkpoints.size(); ++i) {
-      progress.Begin(sizes[i]);
-      if (!progress.Tell()) return absl::CancelledError("the backup was given up");
+      if (!progress.Begin(sizes[i])) return GivenUp("backup");
       ASSIGN_OR_RETURN(auto opened, StoreBackups::Open(FolderOf(directory_, i), meter));
       // What was cut before it had a manifest; while one cannot be read, what it names is not known.
       if (all_whole) RETURN_IF_ERROR(opened->KeepOnly(IdsOf(listed, i)));
@@ -194,6 +208,7 @@ absl::StatusOr<WrittenBackup> BackupWriter::Write(const BackupSource& source, co
     return ReplaceFile(ManifestPath(directory_, manifest.number), format::EncodeBackupManifest(manifest));
   };
   const absl::Status written = write();
+  made.new_bytes = progress.moved_in_all();
   if (written.ok()) return made;
   const std::string path = ManifestPath(directory_, manifest.number);
   ::unlink(path.c_str());
@@ -267,8 +282,8 @@ absl::StatusOr<BackupManifest> RestoreBackup(const std::string& directory, uint6
     const auto path = [&](size_t i) {
       return i == 0 ? made.CataloguePath() : made.StorePath(static_cast<uint32_t>(i) - 1);
     };
-    RETURN_IF_ERROR(ForEachStore(directory, manifest, "restoring", "restore", progress,
-                                 [&](size_t i, const StoredBackup& store) { return store.Restore(path(i)); }));
+    const auto restore = [&](size_t i, const StoredBackup& store) { return store.Restore(path(i)); };
+    RETURN_IF_ERROR(ForEachStore(directory, manifest, "restoring", "restore", progress, restore));
     // Says what the stores must have; without one they are refused.
     for (size_t i = 0; i < manifest.stores.size(); ++i) {
       RETURN_IF_ERROR(CommitWatermark::Create(absl::StrCat(path(i), "/", format::kWatermarkFile),

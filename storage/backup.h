@@ -30,7 +30,7 @@ struct BackupProgress {
   uint64_t bytes_done = 0;
   uint64_t bytes_total = 0;
 };
-// False: give it up. Called on other threads, too, one at a time.
+// False: give it up. Called on other threads, too, but one call at a time.
 using BackupProgressSink = std::function<bool(const BackupProgress&)>;
 
 struct BackupSource {

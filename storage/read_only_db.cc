@@ -59,32 +59,31 @@ ReadOnlyDb::~ReadOnlyDb() {
 absl::StatusOr<StoreContents> ReadOnlyDb::ReadContents() const {
   StoreContents contents;
   bool has_state = false;
+  const auto state = [&](std::string_view key, std::string_view value) -> absl::Status {
+    if (key != format::kStateKey) return absl::OkStatus();
+    ASSIGN_OR_RETURN(const format::StoreState stored, format::DecodeState(value));
+    contents.applied = stored.applied;
+    has_state = true;
+    return absl::OkStatus();
+  };
+  const auto head = [&](std::string_view key, std::string_view value) -> absl::Status {
+    ASSIGN_OR_RETURN(const PartitionKey partition, format::ParsePartitionKey(key));
+    ASSIGN_OR_RETURN(const PartitionHead stored, format::DecodeHead(partition, value));
+    contents.entries += stored.live_rows;
+    return absl::OkStatus();
+  };
+  const auto memory = [&](std::string_view key, std::string_view value) -> absl::Status {
+    if (format::IsAlias(value)) return absl::OkStatus();
+    ASSIGN_OR_RETURN(const MemoryNumber number, format::ParseMemoryKey(key));
+    ASSIGN_OR_RETURN(const MemoryRecord stored, format::DecodeMemory(number, value));
+    contents.entries += stored.dropped ? 0 : 1;
+    return absl::OkStatus();
+  };
   for (rocksdb::ColumnFamilyHandle* family : families_) {
     const std::string& name = family->GetName();
-    if (name == format::kMetaFamily) {
-      RETURN_IF_ERROR(ForEachRecord(*db_, family, [&](std::string_view key, std::string_view value) -> absl::Status {
-        if (key != format::kStateKey) return absl::OkStatus();
-        ASSIGN_OR_RETURN(const format::StoreState state, format::DecodeState(value));
-        contents.applied = state.applied;
-        has_state = true;
-        return absl::OkStatus();
-      }));
-    } else if (name == format::kHeadsFamily) {
-      RETURN_IF_ERROR(ForEachRecord(*db_, family, [&](std::string_view key, std::string_view value) -> absl::Status {
-        ASSIGN_OR_RETURN(const PartitionKey partition, format::ParsePartitionKey(key));
-        ASSIGN_OR_RETURN(const PartitionHead head, format::DecodeHead(partition, value));
-        contents.entries += head.live_rows;
-        return absl::OkStatus();
-      }));
-    } else if (name == format::kMemoriesFamily) {
-      RETURN_IF_ERROR(ForEachRecord(*db_, family, [&](std::string_view key, std::string_view value) -> absl::Status {
-        if (format::IsAlias(value)) return absl::OkStatus();
-        ASSIGN_OR_RETURN(const MemoryNumber number, format::ParseMemoryKey(key));
-        ASSIGN_OR_RETURN(const MemoryRecord memory, format::DecodeMemory(number, value));
-        contents.entries += memory.dropped ? 0 : 1;
-        return absl::OkStatus();
-      }));
-    }
+    if (name == format::kMetaFamily) RETURN_IF_ERROR(ForEachRecord(*db_, family, state));
+    if (name == format::kHeadsFamily) RETURN_IF_ERROR(ForEachRecord(*db_, family, head));
+    if (name == format::kMemoriesFamily) RETURN_IF_ERROR(ForEachRecord(*db_, family, memory));
   }
   if (!has_state) return absl::DataLossError(absl::StrCat(db_->GetName(), " lacks its state"));
   return contents;

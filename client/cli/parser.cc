@@ -193,6 +193,7 @@ Parser::Parser(GlobalOptions& options, Action& action)
   AddFacts(root, action);
   AddVocabulary(root, action);
   AddMask(root, action);
+  AddBackup(root, action);
   AddHealth(root, action);
   AddToken(root, action);
   AddCompletion(root, action);

@@ -47,6 +47,7 @@ void AddFacts(Command app, Action& action);       // facts put, get
 void AddVocabulary(Command app, Action& action);  // vocabulary put, get
 void AddMask(Command app, Action& action);
 void AddEvaluate(Command app, Action& action);
+void AddBackup(Command app, Action& action);      // backup, backups, verify, restore
 void AddHealth(Command app, Action& action);      // health, ping
 void AddToken(Command app, Action& action);
 void AddCompletion(Command app, Action& action);  // completion, version

@@ -419,6 +419,14 @@ TEST(OptionsTest, WhatIsWrongIsNamedWithItsBoundAndExitsWithTwo) {
       {{"--data-dir", "d", "--ram-limit", "1024"}, "--ram-limit is 1024"},
       {{"--data-dir", "d", "--role", "shard"}, "--role"},
       {{"--data-dir", "d", "--nonsense"}, "--nonsense"},
+      {{"--data-dir", "d", "--backup-dir", "./d/"}, "must not be the --data-dir"},
+      {{"--data-dir", "d/", "--backup-dir", "e/../d/checkpoint"}, "must not be the --data-dir or in it"},
+      {{"--data-dir", "d", "--verify-backup="}, "--verify-backup: "},
+      {{"--data-dir", "d", "--restore-backup", ""}, "must name a directory"},
+      {{"--data-dir", "d", "--backup-number", "3"}, "--restore-backup"},
+      {{"--restore-backup", "b"}, "--data-dir is empty"},
+      {{"--restore-backup", "b", "--verify-backup", "b", "--data-dir", "d"}, "must be one of them"},
+      {{"--restore-backup", "b", "--data-dir", "d", "--role", "shard"}, "--role is shard"},
   };
   for (const auto& [flags, text] : rows) {
     const ParsedOptions parsed = Parse(flags);

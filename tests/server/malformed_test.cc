@@ -294,6 +294,10 @@ std::vector<Call> Calls() {
   prune.mutable_guard()->set_lm_log_probs(Column<float>({-1}));
   prune.mutable_guard()->set_k(1);
   calls.push_back(MakeCall(admin + "PruneMemory", prune));
+  v1::CreateBackupRequest backup;
+  backup.set_keep(1);
+  calls.push_back(MakeCall(admin + "CreateBackup", backup));
+  calls.push_back(MakeCall(admin + "ListBackups", v1::ListBackupsRequest()));
   calls.push_back(MakeCall(admin + "Ping", v1::PingRequest()));
   return calls;
 }

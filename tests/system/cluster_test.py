@@ -389,6 +389,9 @@ class NotServed(cluster.ClusterTest):
         with self.assertRaisesRegex(mneme.MnemeError, "UNIMPLEMENTED: .*a process that holds the entries"):
             memory.export_index(self.scratch / "wiki.faiss")
         self.assertEqual(list(self.scratch.glob("wiki*")), [])
+        for refused in (deployment.client.back_up, deployment.client.backups):
+            with self.assertRaisesRegex(mneme.MnemeError, "UNIMPLEMENTED: .*a process that holds all shards"):
+                refused()
         end = time.monotonic() + 20  # the call gives its lease back, be it a moment later
         while any(shard.metrics()["mneme_leases"] for shard in deployment.shards):
             self.assertLess(time.monotonic(), end, "the refused export left a lease")

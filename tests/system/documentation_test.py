@@ -23,7 +23,7 @@ class Documentation(harness.SystemTest):
     def _run(self, name, least):
         blocks = BLOCK.findall((harness.ROOT / name).read_text())
         self.assertGreaterEqual(len(blocks), least)
-        server = self.serve(name.replace("/", "-"))
+        server = self.serve(name.replace("/", "-"), "--backup-dir", str(self.scratch / "backups"))
         folder = self.scratch / (name.replace("/", "-") + ".work")
         folder.mkdir()
         environment = {

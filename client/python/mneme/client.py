@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from types import TracebackType
-from typing import Any, Mapping, Optional, Type, Union
+from typing import Any, Callable, Mapping, Optional, Type, Union
 
 from numpy.typing import ArrayLike
 
@@ -185,6 +185,39 @@ class Client:
 
         self._caller.call(self._admin.CreateMemory, admin_pb2.CreateMemoryRequest(memory=description), done=done)
         return self.memory(name)
+
+    def back_up(
+        self,
+        *,
+        keep: int = 0,
+        progress: Optional[Callable[[str, int, int], None]] = None,
+        timeout: Optional[float] = None,
+    ) -> admin_pb2.CreateBackupResponse:
+        """Writes a backup of everything into the directory that the server was given (--backup-dir), while it is read
+        and written. Returns its number, entries and bytes (`.backup`) and what was written (`.new_bytes`).
+
+        keep: the oldest are removed afterwards until so many are left; 0: none is. progress(stage, bytes done, bytes in
+        all). FailedPrecondition: the server has no such directory, or another backup is being written. Restore one with
+        `mneme restore`."""
+        step = admin_pb2.CreateBackupResponse()
+        try:
+            for step in self._admin.CreateBackup(admin_pb2.CreateBackupRequest(keep=keep), timeout=timeout):
+                if progress:
+                    progress(step.stage, step.bytes_done, step.bytes_total)
+        except errors.grpc.RpcError as error:
+            raise errors.from_rpc_error(error) from None
+        return step
+
+    def backups(self) -> list[admin_pb2.Backup]:
+        """The backups in that directory, oldest first."""
+        found: list[Any] = []
+        request = admin_pb2.ListBackupsRequest()
+        while True:
+            page = self._caller.call(self._admin.ListBackups, request)
+            found += page.backups
+            request.page_token = page.next_page_token
+            if not request.page_token:
+                return found
 
     def statistics(self) -> admin_pb2.GetStatisticsResponse:
         """The whole deployment in numbers."""

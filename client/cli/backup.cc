@@ -1,0 +1,158 @@
+// `mneme backup`, `mneme backups`, `mneme verify` and `mneme restore`.
+//
+// The first two ask a server. Verifying and restoring read and write files of the server's formats, which this program
+// knows nothing of: mneme-server does that itself, and takes this process over.
+#include <pthread.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <csignal>
+#include <filesystem>
+#include <memory>
+#include <string>
+#include <system_error>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
+#include "absl/time/time.h"
+#include "client/cli/describe.h"
+#include "client/cli/progress.h"
+#include "client/cli/table.h"
+#include "client/cli/verbs.h"
+#include "common/status_macros.h"
+
+namespace mneme::cli {
+namespace {
+
+constexpr char kServerProgram[] = "mneme-server";
+
+Json BackupJson(const v1::Backup& backup) {
+  if (!backup.damage().empty()) return {{"number", backup.number()}, {"damage", backup.damage()}};
+  return {{"number", backup.number()},     {"created_ms", backup.created_ms()},
+          {"entries", backup.entries()},   {"memories", backup.memories()},
+          {"bytes", backup.bytes()},       {"applied", std::vector<uint64_t>(backup.applied().begin(),
+                                                                             backup.applied().end())}};
+}
+
+absl::Status Back(uint32_t keep, Session& session) {
+  Progress progress(session.live(), "backup", "bytes", 0);
+  v1::CreateBackupRequest request;
+  request.set_keep(keep);
+  ASSIGN_OR_RETURN(const v1::CreateBackupResponse made,
+                   session.admin().CreateBackup(request, [&](const v1::CreateBackupResponse& step) {
+                     progress.SetLine(absl::StrFormat("backup  %-8s  %s of %s  %s", step.stage(),
+                                                      HumanBytes(step.bytes_done()), HumanBytes(step.bytes_total()),
+                                                      HumanSeconds(progress.seconds())));
+                     return true;
+                   }));
+  if (session.json()) {
+    Json document = BackupJson(made.backup());
+    document["new_bytes"] = made.new_bytes();
+    document["removed"] = made.removed();
+    document["seconds"] = progress.seconds();
+    session.PrintJson(document);
+    return absl::OkStatus();
+  }
+  session.Note(absl::StrCat("backup ", made.backup().number(), ": ", HumanCount(made.backup().memories()),
+                            " memories, ", HumanCount(made.backup().entries()), " entries, ",
+                            HumanBytes(made.backup().bytes()), ", of which ", HumanBytes(made.new_bytes()),
+                            " are new, in ", HumanSeconds(progress.seconds()),
+                            made.removed() == 0 ? "" : absl::StrCat("; ", made.removed(), " older removed")));
+  return absl::OkStatus();
+}
+
+absl::Status List(Session& session) {
+  ASSIGN_OR_RETURN(const std::vector<v1::Backup> backups, session.admin().ListBackups());
+  if (session.json()) {
+    Json all = Json::array();
+    for (const v1::Backup& backup : backups) all.push_back(BackupJson(backup));
+    session.PrintJson({{"backups", all}});
+    return absl::OkStatus();
+  }
+  Table table({"NUMBER", "TIME (UTC)", "MEMORIES", "ENTRIES", "BYTES"});
+  for (const v1::Backup& backup : backups) {
+    if (!backup.damage().empty()) {
+      table.Add({absl::StrCat(backup.number()), "damaged", "", "", ""});
+      session.Note(backup.damage());
+      continue;
+    }
+    table.Add({absl::StrCat(backup.number()),
+               absl::FormatTime("%Y-%m-%d %H:%M:%S", absl::FromUnixMillis(backup.created_ms()), absl::UTCTimeZone()),
+               HumanCount(backup.memories()), HumanCount(backup.entries()), HumanBytes(backup.bytes())});
+  }
+  if (table.empty()) {
+    session.Note("no backups yet; see: mneme backup --help");
+  } else {
+    session.Print(table.ToString());
+  }
+  return absl::OkStatus();
+}
+
+// mneme-server beside this program, or wherever the shell would find it.
+std::string ServerProgram() {
+  std::error_code error;
+  const std::filesystem::path self = std::filesystem::read_symlink("/proc/self/exe", error);
+  const std::filesystem::path beside = self.parent_path() / kServerProgram;
+  return !error && access(beside.c_str(), X_OK) == 0 ? beside.string() : kServerProgram;
+}
+
+// Returns only when there is no such program.
+absl::Status BecomeServer(std::vector<std::string> words, const Session& session) {
+  const std::string program = ServerProgram();
+  words.insert(words.begin(), program);
+  words.push_back(session.json() ? "--log-format=json" : "--log-format=text");
+  if (session.options().quiet) words.push_back("--log-level=error");
+  std::vector<char*> arguments;
+  for (std::string& word : words) arguments.push_back(word.data());
+  arguments.push_back(nullptr);
+  // A program inherits what is blocked and ignored.
+  std::signal(SIGPIPE, SIG_DFL);
+  sigset_t none;
+  sigemptyset(&none);
+  pthread_sigmask(SIG_SETMASK, &none, nullptr);
+  execvp(program.c_str(), arguments.data());
+  return absl::NotFoundError(absl::StrCat("cannot run ", program, ", which reads and writes the files of a backup: ",
+                                          std::generic_category().message(errno),
+                                          "; it is found beside mneme or on the PATH"));
+}
+
+}  // namespace
+
+void AddBackup(Command app, Action& action) {
+  auto keep = std::make_shared<uint32_t>(0);
+  Command backup = app.AddVerb("backup", "Write a backup into the server's --backup-dir", kServer,
+                               "  mneme backup\n  mneme backup --keep 7");
+  backup.AddOption("--keep", *keep, "Then remove the oldest until N are left; 0: none").Type("N");
+  backup.WhenGiven([keep, &action] { action = [keep](Session& session) { return Back(*keep, session); }; });
+
+  Command list = app.AddVerb("backups", "List the backups of the server", kServer, "  mneme backups -o json");
+  list.WhenGiven([&action] { action = [](Session& session) { return List(session); }; });
+
+  auto directory = std::make_shared<std::string>();
+  auto number = std::make_shared<uint64_t>(0);
+  Command verify = app.AddVerb("verify", "Read every byte of a backup; asks no server", kServer,
+                               "  mneme verify /mnt/backups\n  mneme verify /mnt/backups --number 3");
+  verify.AddOption("directory", *directory, "The directory of the backups").Required().Type("");
+  verify.AddOption("--number", *number, "Which; 0: the newest").Type("N");
+  verify.WhenGiven([=, &action] {
+    action = [=](Session& session) {
+      return BecomeServer({"--verify-backup=" + *directory, absl::StrCat("--backup-number=", *number)}, session);
+    };
+  });
+
+  auto data = std::make_shared<std::string>();
+  Command restore = app.AddVerb("restore", "Make a data directory of a backup; asks no server", kServer,
+                                "  mneme restore /mnt/backups --data-dir /var/lib/mneme");
+  restore.AddOption("directory", *directory, "The directory of the backups").Required().Type("");
+  restore.AddOption("--data-dir", *data, "What a server is to be started on; absent or empty").Required().Type("DIR");
+  restore.AddOption("--number", *number, "Which; 0: the newest").Type("N");
+  restore.WhenGiven([=, &action] {
+    action = [=](Session& session) {
+      return BecomeServer({"--restore-backup=" + *directory, absl::StrCat("--backup-number=", *number),
+                           "--data-dir=" + *data}, session);
+    };
+  });
+}
+
+}  // namespace mneme::cli

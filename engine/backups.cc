@@ -1,0 +1,126 @@
+#include "engine/backups.h"
+
+#include <filesystem>
+#include <memory>
+#include <string>
+#include <system_error>
+#include <utility>
+#include <vector>
+
+#include "absl/cleanup/cleanup.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_replace.h"
+#include "common/error_reason.h"
+#include "common/status_macros.h"
+#include "storage/files.h"
+
+namespace mneme {
+
+Backups::Backups(BackupsOptions options) : options_(std::move(options)) {
+  if (!options_.directory.empty()) options_.directory = std::filesystem::absolute(options_.directory).string();
+}
+
+// Whoever may make backups may not therefore look around on this machine.
+absl::Status Backups::WithoutPaths(const absl::Status& status) const {
+  std::vector<std::pair<std::string, std::string>> names;
+  const auto name = [&](const std::string& path, const char* flag) {
+    if (path.size() > 1 && path.front() == '/') names.emplace_back(path, flag);
+  };
+  name(options_.directory, "--backup-dir");
+  name(options_.data->path(), "--data-dir");
+  absl::Status told(status.code(), absl::StrReplaceAll(status.message(), names));
+  // A full disk has the reason that it has for writes.
+  return absl::IsResourceExhausted(told) ? WithReason(std::move(told), reason::kStorageFull) : told;
+}
+
+absl::Status Backups::CheckDirectory() const {
+  if (!options_.directory.empty()) return absl::OkStatus();
+  return WithReason(
+      absl::FailedPreconditionError("the server was given no directory for backups; start it with --backup-dir DIR"),
+      reason::kNoBackupDirectory);
+}
+
+absl::Status Backups::Flush(const BackupProgressSink& progress) const {
+  for (const Shard* shard : options_.shards) {
+    if (!progress({"flushing", 0, 0})) return absl::CancelledError("the backup was given up");
+    RETURN_IF_ERROR(shard->store().Flush());
+  }
+  return absl::OkStatus();
+}
+
+// Entries of a memory that is being dropped may be in a checkpoint or not: the catalogue's says that it was dropped, or
+// knows it no more, and whoever opens a shard removes what the catalogue does not know.
+absl::StatusOr<BackupSource> Backups::TakeCheckpoints() const {
+  const std::string root = options_.data->CheckpointPath();
+  std::error_code error;
+  std::filesystem::remove_all(root, error);
+  RETURN_IF_ERROR(MakeDirectory(root));
+  BackupSource source;
+  source.deployment = options_.data->deployment();
+  source.now_ms = options_.clock->NowMs();
+  const auto take = [&](const CatalogueStore& store) -> absl::Status {
+    RETURN_IF_ERROR(store.Flush());
+    RETURN_IF_ERROR(store.Checkpoint(source.checkpoints.emplace_back(root + "/catalogue")));
+    for (const Shard* shard : options_.shards) {
+      RETURN_IF_ERROR(
+          shard->store().Checkpoint(source.checkpoints.emplace_back(absl::StrCat(root, "/shard-", shard->number()))));
+    }
+    return absl::OkStatus();
+  };
+  RETURN_IF_ERROR(options_.catalogue->WhileUnchanged(take));
+  return source;
+}
+
+absl::StatusOr<BackupOutcome> Backups::CreateIn(BackupWriter& writer, uint32_t keep,
+                                                const BackupProgressSink& progress) const {
+  const absl::Cleanup remove = [this] {
+    std::error_code error;
+    std::filesystem::remove_all(options_.data->CheckpointPath(), error);
+  };
+  RETURN_IF_ERROR(Flush(progress));
+  ASSIGN_OR_RETURN(const BackupSource source, TakeCheckpoints());
+  BackupOutcome outcome;
+  ASSIGN_OR_RETURN(outcome.written, writer.Write(source, progress));
+  const BackupManifest& manifest = outcome.written.manifest;
+  if (options_.events) {
+    options_.events("backup_written",
+                    absl::StrCat("backup ", manifest.number, ": ", manifest.entries(), " entries, ", manifest.bytes(),
+                                 " bytes, of which ", outcome.written.new_bytes, " are new"));
+  }
+  if (keep == 0) return outcome;
+  const absl::StatusOr<uint32_t> removed = writer.RemoveOld(source.deployment, keep);
+  if (!removed.ok()) {
+    return absl::Status(removed.status().code(), absl::StrCat("backup ", manifest.number,
+                                                              " was made, but older ones could not be removed: ",
+                                                              removed.status().message()));
+  }
+  outcome.removed = *removed;
+  return outcome;
+}
+
+absl::StatusOr<BackupOutcome> Backups::Create(uint32_t keep, const BackupProgressSink& progress) const {
+  RETURN_IF_ERROR(CheckDirectory());
+  const auto create = [&]() -> absl::StatusOr<BackupOutcome> {
+    ASSIGN_OR_RETURN(const auto writer, BackupWriter::Open(options_.directory));
+    return CreateIn(*writer, keep, progress);
+  };
+  absl::StatusOr<BackupOutcome> outcome = create();
+  if (outcome.ok()) return outcome;
+  if (options_.events) {
+    const bool given_up = absl::IsCancelled(outcome.status());
+    options_.events(given_up ? "backup_cancelled" : "backup_failed", std::string(outcome.status().message()));
+  }
+  return WithoutPaths(outcome.status());
+}
+
+absl::StatusOr<std::vector<ListedBackup>> Backups::List() const {
+  RETURN_IF_ERROR(CheckDirectory());
+  absl::StatusOr<std::vector<ListedBackup>> listed = ListBackups(options_.directory);
+  if (!listed.ok()) return WithoutPaths(listed.status());
+  for (ListedBackup& backup : *listed) {
+    if (!backup.manifest.ok()) backup.manifest = WithoutPaths(backup.manifest.status());
+  }
+  return listed;
+}
+
+}  // namespace mneme

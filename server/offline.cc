@@ -1,0 +1,84 @@
+#include "server/offline.h"
+
+#include <unistd.h>
+
+#include <chrono>
+#include <cstdio>
+#include <nlohmann/json.hpp>
+#include <string>
+
+#include "absl/strings/str_format.h"
+#include "storage/backup.h"
+
+namespace mneme {
+namespace {
+
+using std::chrono::steady_clock;
+
+constexpr int kFailed = 1;
+constexpr int kInterrupted = 130;
+
+// One line on a terminal, at most ten times a second; gone in the end.
+class ProgressLine {
+ public:
+  explicit ProgressLine(bool live) : live_(live) {}
+  ~ProgressLine() {
+    if (shown_) std::fputs("\r\x1b[K", stderr);
+  }
+  void Show(const BackupProgress& progress) {
+    const auto now = steady_clock::now();
+    if (!live_ || (shown_ && now - drawn_ < std::chrono::milliseconds(100))) return;
+    shown_ = true;
+    drawn_ = now;
+    constexpr double kMega = 1e6;
+    std::fprintf(stderr, "\r%s  %.0f of %.0f MB\x1b[K", progress.stage,
+                 static_cast<double>(progress.bytes_done) / kMega, static_cast<double>(progress.bytes_total) / kMega);
+    std::fflush(stderr);
+  }
+
+ private:
+  const bool live_;
+  bool shown_ = false;
+  steady_clock::time_point drawn_;
+};
+
+absl::StatusOr<BackupManifest> Work(const ServerOptions& options, const std::function<bool()>& give_up) {
+  ProgressLine line(isatty(STDERR_FILENO) == 1 && options.log_level <= LogLevel::kInfo);
+  const auto progress = [&](const BackupProgress& step) {
+    line.Show(step);
+    return !give_up();
+  };
+  if (!options.verify_backup.empty()) return VerifyBackup(options.verify_backup, options.backup_number, progress);
+  return RestoreBackup(options.restore_backup, options.backup_number, {options.data_dir, options.shards}, progress);
+}
+
+}  // namespace
+
+int RunOffline(const ServerOptions& options, const std::function<bool()>& give_up) {
+  const auto start = steady_clock::now();
+  const absl::StatusOr<BackupManifest> backup = Work(options, give_up);
+  const double seconds = std::chrono::duration<double>(steady_clock::now() - start).count();
+  const bool json = options.log_format == LogFormat::kJson;
+  if (!backup.ok()) {
+    std::fprintf(stderr, "error: %s\n", std::string(backup.status().message()).c_str());
+    return absl::IsCancelled(backup.status()) ? kInterrupted : kFailed;
+  }
+  const char* done = options.verify_backup.empty() ? "restored" : "verified";
+  if (json) {
+    const nlohmann::ordered_json document = {{done, true},
+                                             {"number", backup->number},
+                                             {"created_ms", backup->created_ms},
+                                             {"entries", backup->entries()},
+                                             {"memories", backup->stores.front().entries},
+                                             {"bytes", backup->bytes()},
+                                             {"seconds", seconds}};
+    std::printf("%s\n", document.dump().c_str());
+  } else {
+    absl::PrintF("%s backup %u: %u memories, %u entries, %.1f MB in %.1f s\n", done, backup->number,
+                 backup->stores.front().entries, backup->entries(), static_cast<double>(backup->bytes()) / 1e6,
+                 seconds);
+  }
+  return 0;
+}
+
+}  // namespace mneme
