@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "absl/cleanup/cleanup.h"
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_replace.h"
 #include "common/error_reason.h"
@@ -24,7 +25,7 @@ Backups::Backups(BackupsOptions options) : options_(std::move(options)) {
 absl::Status Backups::WithoutPaths(const absl::Status& status) const {
   std::vector<std::pair<std::string, std::string>> names;
   const auto name = [&](const std::string& path, const char* flag) {
-    if (path.size() > 1 && path.front() == '/') names.emplace_back(path, flag);
+    if (path.size() > 1 && absl::StrContains(path, '/')) names.emplace_back(path, flag);
   };
   name(options_.directory, "--backup-dir");
   name(options_.data->path(), "--data-dir");
@@ -60,10 +61,11 @@ absl::StatusOr<BackupSource> Backups::TakeCheckpoints() const {
   source.now_ms = options_.clock->NowMs();
   const auto take = [&](const CatalogueStore& store) -> absl::Status {
     RETURN_IF_ERROR(store.Flush());
-    RETURN_IF_ERROR(store.Checkpoint(source.checkpoints.emplace_back(root + "/catalogue")));
+    source.checkpoints.push_back({root + "/catalogue"});
+    RETURN_IF_ERROR(store.Checkpoint(source.checkpoints.back().path));
     for (const Shard* shard : options_.shards) {
-      RETURN_IF_ERROR(
-          shard->store().Checkpoint(source.checkpoints.emplace_back(absl::StrCat(root, "/shard-", shard->number()))));
+      source.checkpoints.push_back({absl::StrCat(root, "/shard-", shard->number()), shard->store().applied()});
+      RETURN_IF_ERROR(shard->store().Checkpoint(source.checkpoints.back().path));
     }
     return absl::OkStatus();
   };

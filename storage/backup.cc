@@ -189,7 +189,7 @@ absl::StatusOr<WrittenBackup> BackupWriter::Write(const BackupSource& source, co
 
   std::vector<uint64_t> sizes;
   uint64_t total = 0;
-  for (const std::string& checkpoint : source.checkpoints) total += sizes.emplace_back(BytesIn(checkpoint));
+  for (const BackupCheckpoint& each : source.checkpoints) total += sizes.emplace_back(BytesIn(each.path));
   StoreProgress progress("copying", total, sink);
   const auto meter =
       std::make_shared<MeteredFileSystem>(file_system_, MeteredFileSystem::Metered::kAppends,
@@ -201,7 +201,8 @@ absl::StatusOr<WrittenBackup> BackupWriter::Write(const BackupSource& source, co
       ASSIGN_OR_RETURN(auto opened, StoreBackups::Open(FolderOf(directory_, i), meter));
       // What was cut before it had a manifest; while one cannot be read, what it names is not known.
       if (all_whole) RETURN_IF_ERROR(opened->KeepOnly(IdsOf(listed, i)));
-      ASSIGN_OR_RETURN(const BackedUpStore store, opened->Add(source.checkpoints[i]));
+      const BackupCheckpoint& checkpoint = source.checkpoints[i];
+      ASSIGN_OR_RETURN(const BackedUpStore store, opened->Add(checkpoint.path, checkpoint.applied));
       manifest.stores.push_back(store);
       stores.push_back(std::move(opened));
     }
@@ -247,10 +248,12 @@ absl::StatusOr<uint32_t> BackupWriter::RemoveOld(uint64_t deployment, uint32_t k
 absl::StatusOr<std::vector<ListedBackup>> ListBackups(const std::string& directory) {
   std::vector<ListedBackup> listed;
   std::error_code error;
-  if (!std::filesystem::exists(directory, error)) return listed;
+  // That there are none must be known: the next backup removes what no manifest names.
+  if (std::filesystem::status(directory, error).type() == std::filesystem::file_type::not_found) return listed;
   std::set<uint64_t> numbers;
-  for (const auto& entry : std::filesystem::directory_iterator(directory, error)) {
-    const std::string name = entry.path().filename();
+  std::filesystem::directory_iterator entry(directory, error);
+  for (; !error && entry != std::filesystem::directory_iterator(); entry.increment(error)) {
+    const std::string name = entry->path().filename();
     uint64_t number = 0;
     if (!absl::StartsWith(name, kManifestPrefix)) continue;
     if (!absl::SimpleAtoi(name.substr(sizeof(kManifestPrefix) - 1), &number)) continue;

@@ -33,9 +33,13 @@ struct BackupProgress {
 // False: give it up. Called on other threads, too, but one call at a time.
 using BackupProgressSink = std::function<bool(const BackupProgress&)>;
 
+struct BackupCheckpoint {
+  std::string path;      // nothing changes what is there
+  Sequence applied = 0;  // that its store had before the checkpoint was made
+};
 struct BackupSource {
   uint64_t deployment = 0;
-  std::vector<std::string> checkpoints;  // the catalogue's, then that of every shard; nothing changes them
+  std::vector<BackupCheckpoint> checkpoints;  // the catalogue's, then that of every shard
   int64_t now_ms = 0;
 };
 
@@ -53,8 +57,9 @@ class BackupWriter {
                                                             std::shared_ptr<rocksdb::FileSystem> file_system = nullptr);
   ~BackupWriter();
 
-  // Durable when it returns. After an error (RESOURCE_EXHAUSTED: the disk is full; CANCELLED: `progress` said so)
-  // nothing of it counts, and what could not be removed of it is when the next one is written.
+  // Durable when it returns. After an error (RESOURCE_EXHAUSTED: the disk is full; CANCELLED: `progress` said so;
+  // DATA_LOSS: a checkpoint is damaged, or has less than its store had) nothing of it counts, and what could not be
+  // removed of it is when the next one is written.
   absl::StatusOr<WrittenBackup> Write(const BackupSource& source, const BackupProgressSink& progress);
   // Removes the oldest backups of this deployment until `keep` of them are left; returns how many went.
   absl::StatusOr<uint32_t> RemoveOld(uint64_t deployment, uint32_t keep);
@@ -81,7 +86,7 @@ absl::StatusOr<BackupManifest> VerifyBackup(const std::string& directory, uint64
                                             const BackupProgressSink& progress);
 struct RestoreTarget {
   std::string data_dir;  // absent or empty
-  uint32_t shards = 0;   // 0: as many as the backup has, which is the only number that there is a way to
+  uint32_t shards = 0;   // 0: as many as the backup has; any other number is refused
 };
 // Verifies it, then makes it the data directory of a deployment with a number of its own. FAILED_PRECONDITION, before
 // anything is read or touched, when the target is not what it must be. After an error there is nothing of it.

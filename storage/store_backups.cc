@@ -1,6 +1,10 @@
 #include "storage/store_backups.h"
 
+#include <rocksdb/sst_file_reader.h>
+
+#include <filesystem>
 #include <optional>
+#include <system_error>
 #include <utility>
 #include <vector>
 
@@ -51,12 +55,29 @@ absl::StatusOr<std::unique_ptr<StoreBackups>> StoreBackups::Open(const std::stri
   return opened;
 }
 
-absl::StatusOr<BackedUpStore> StoreBackups::Add(const std::string& checkpoint) {
+absl::StatusOr<std::set<std::string>> StoreBackups::Tables() const {
+  std::set<std::string> tables;
+  const std::string folder = path_ + "/shared_checksum";
+  std::error_code error;
+  std::filesystem::directory_iterator entry(folder, error);
+  if (error == std::errc::no_such_file_or_directory) return tables;
+  for (; !error && entry != std::filesystem::directory_iterator(); entry.increment(error)) {
+    if (entry->path().extension() == ".sst") tables.insert(entry->path().string());
+  }
+  if (error) return absl::UnavailableError(absl::StrCat("could not read ", folder, ": ", error.message()));
+  return tables;
+}
+
+absl::StatusOr<BackedUpStore> StoreBackups::Add(const std::string& checkpoint, Sequence applied) {
   ASSIGN_OR_RETURN(const auto source, ReadOnlyDb::Open(checkpoint, rocksdb::Env::Default()));
   ASSIGN_OR_RETURN(const StoreContents contents, source->ReadContents());
   BackedUpStore made;
   made.applied = contents.applied;
   made.entries = contents.entries;
+  if (made.applied < applied) {
+    return absl::DataLossError(absl::StrCat("a copy of a store ends at sequence ", made.applied, "; it had ", applied));
+  }
+  ASSIGN_OR_RETURN(const std::set<std::string> known, Tables());
   const rocksdb::IOStatus created =
       engine_->CreateNewBackup(rocksdb::CreateBackupOptions(), &source->db(), &made.id);
   if (!created.ok()) {
@@ -71,11 +92,23 @@ absl::StatusOr<BackedUpStore> StoreBackups::Add(const std::string& checkpoint) {
     status = checksum.status();
     made.meta_checksum = checksum.value_or(0);
   }
+  if (status.ok()) status = CheckTables(known);
   if (!status.ok()) {
     (void)Remove(made.id);
     return status;
   }
   return made;
+}
+
+absl::Status StoreBackups::CheckTables(const std::set<std::string>& known) const {
+  ASSIGN_OR_RETURN(const std::set<std::string> tables, Tables());
+  for (const std::string& table : tables) {
+    if (known.count(table) != 0) continue;
+    rocksdb::SstFileReader reader{rocksdb::Options()};
+    RETURN_IF_ERROR(FromRocksDb(reader.Open(table), "open a table that was copied"));
+    RETURN_IF_ERROR(FromRocksDb(reader.VerifyChecksum(), "read a table that was copied"));
+  }
+  return absl::OkStatus();
 }
 
 absl::Status StoreBackups::Remove(uint32_t id) {

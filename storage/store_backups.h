@@ -13,6 +13,7 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "common/types.h"
 #include "storage/backup_manifest.h"
 
 namespace mneme {
@@ -24,8 +25,10 @@ class StoreBackups {
   static absl::StatusOr<std::unique_ptr<StoreBackups>> Open(const std::string& path,
                                                             std::shared_ptr<rocksdb::FileSystem> file_system);
 
-  // Adds the database of a checkpoint, durably. After an error nothing of it stays.
-  absl::StatusOr<BackedUpStore> Add(const std::string& checkpoint);
+  // Adds the database of a checkpoint, durably, and reads what is new of its tables once more: a block that was damaged
+  // where it came from has the right checksum of a file. DATA_LOSS then, and when less than `applied` was applied to
+  // it. After an error nothing of it stays.
+  absl::StatusOr<BackedUpStore> Add(const std::string& checkpoint, Sequence applied);
   // Whether it is there or not.
   absl::Status Remove(uint32_t id);
   // Removes all others, and files that none has.
@@ -33,6 +36,10 @@ class StoreBackups {
 
  private:
   explicit StoreBackups(std::string path) : path_(std::move(path)) {}
+  // Of all backups, by name.
+  absl::StatusOr<std::set<std::string>> Tables() const;
+  // Reads every block of those that are not `known`.
+  absl::Status CheckTables(const std::set<std::string>& known) const;
 
   const std::string path_;
   std::unique_ptr<rocksdb::Env> env_;

@@ -99,12 +99,13 @@ class BackupTest : public ::testing::Test {
     BackupSource source;
     source.deployment = stores.directory->deployment();
     source.now_ms = 1'717'000'000'000;
-    const auto path = [&] {
-      return source.checkpoints.emplace_back(
-          absl::StrCat(stores.directory->CheckpointPath(), "/", source.checkpoints.size()));
+    const auto add = [&](Sequence applied) {
+      source.checkpoints.push_back(
+          {absl::StrCat(stores.directory->CheckpointPath(), "/", source.checkpoints.size()), applied});
+      return source.checkpoints.back().path;
     };
-    EXPECT_TRUE(stores.catalogue->Checkpoint(path()).ok());
-    for (const auto& shard : stores.shards) EXPECT_TRUE(shard->Checkpoint(path()).ok());
+    EXPECT_TRUE(stores.catalogue->Checkpoint(add(0)).ok());
+    for (const auto& shard : stores.shards) EXPECT_TRUE(shard->Checkpoint(add(shard->applied())).ok());
     return source;
   }
   absl::StatusOr<WrittenBackup> Write(const BackupSource& source, std::shared_ptr<rocksdb::FileSystem> system = nullptr,
@@ -395,6 +396,60 @@ TEST_F(BackupTest, AfterADamagedOneTheNextIsWholeAndTheDamagedOneCanBeRemoved) {
   EXPECT_EQ(BackupWriter::Open(backups_).value()->RemoveOld(stores.directory->deployment(), 1).value(), 2U);
   EXPECT_EQ(Numbers(), std::vector<uint64_t>{3});
   EXPECT_EQ(Restored(3), stores.Dump());
+}
+
+TEST_F(BackupTest, ADirectoryThatCannotBeReadIsNotTakenForAnEmptyOne) {
+  const std::string loop = directory_ / "loop";
+  fs::create_symlink(loop, loop);
+  EXPECT_EQ(ListBackups(loop).status().code(), absl::StatusCode::kUnavailable);
+  EXPECT_TRUE(ListBackups(directory_ / "absent").value().empty());
+}
+
+TEST_F(BackupTest, WhatWasDamagedBeforeItWasCopiedIsNoBackup) {
+  Stores stores(data_, resources_);
+  Change(stores, 8);
+  for (const auto& shard : stores.shards) ASSERT_TRUE(shard->Flush().ok());
+  ASSERT_TRUE(Write(Checkpoint(stores)).ok());
+  const std::string before = stores.Dump();
+  Change(stores, 8);
+  for (const auto& shard : stores.shards) ASSERT_TRUE(shard->Flush().ok());
+  const BackupSource source = Checkpoint(stores);
+  std::vector<fs::path> tables;
+  for (const auto& entry : fs::directory_iterator(source.checkpoints[1].path)) {
+    if (entry.path().extension() == ".sst") tables.push_back(entry.path());
+  }
+  int refused = 0;
+  for (const fs::path& table : tables) {
+    const std::string bytes = ReadBytes(table);
+    fs::remove(table);  // the store has a link to it
+    WriteBytes(table, bytes);
+    std::string damaged = bytes;
+    damaged[20] ^= 1;  // in the first block of data
+    WriteBytes(table, damaged);
+    const absl::Status written = Write(source).status();
+    if (!written.ok()) {
+      EXPECT_EQ(written.code(), absl::StatusCode::kDataLoss) << written;
+      EXPECT_EQ(Numbers(), std::vector<uint64_t>{1});
+      ++refused;
+    } else {  // the first backup has that table, whole
+      EXPECT_EQ(Restored(2), stores.Dump());
+      fs::remove(absl::StrCat(backups_, "/BACKUP-000002"));
+    }
+    WriteBytes(table, bytes);
+  }
+  EXPECT_GT(refused, 0);
+  EXPECT_EQ(Restored(1), before);
+  EXPECT_TRUE(Write(source).ok());
+}
+
+TEST_F(BackupTest, ACheckpointThatLacksWhatItsStoreHadIsNoBackup) {
+  Stores stores(data_, resources_);
+  Change(stores, 3);
+  BackupSource source = Checkpoint(stores);
+  ++source.checkpoints[2].applied;
+  const absl::Status written = Write(source).status();
+  EXPECT_EQ(written.code(), absl::StatusCode::kDataLoss) << written;
+  EXPECT_TRUE(Numbers().empty());
 }
 
 // The files that backup `number` consists of.
