@@ -212,7 +212,7 @@ nlohmann::json Measure(const std::string& path, bool memories, size_t count, siz
   if (!memories) report["query_all_partitions_ms"] = MillisecondsOf([&] { scale.Query(many(0), true); });
   report["memory_statistics_ms"] = MillisecondsOf([&] { Require(scale->Statistics(handles[0]).status()); });
   report["statistics_ms"] = MillisecondsOf([&] { scale->Statistics(); });
-  report["list_memories_ms"] = MillisecondsOf([&] { scale->ListMemories(); });
+  report["list_memories_ms"] = MillisecondsOf([&] { Require(scale->ListMemories().status()); });
   std::this_thread::sleep_for(std::chrono::seconds(4));  // loads are over
   report["idle_cpu_share"] = scale.IdleShare();
 

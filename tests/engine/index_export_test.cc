@@ -86,7 +86,9 @@ class IndexExportTest : public ::testing::TestWithParam<std::tuple<uint32_t, Met
           least = std::min(least, Cost(key, exported.Centroid(lease, other)));
         }
         // Of several shards each has centroids of its own.
-        if (shards() == 1) EXPECT_NEAR(Cost(key, exported.Centroid(lease, list)), least, 1e-5);
+        if (shards() == 1) {
+          EXPECT_NEAR(Cost(key, exported.Centroid(lease, list)), least, 1e-5);
+        }
       }
     }
     ASSERT_EQ(seen.size(), live.size());

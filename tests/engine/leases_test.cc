@@ -185,7 +185,9 @@ TEST_P(LeasesTest, EachLeaseHoldsItsOwnVersion) {
   for (int round = 0; round < 12; ++round) {
     Put(random_() % 300, 300 + random_() % 300);
     Forget({random_() % 300, random_() % 300});
-    if (round % 4 == 3) ASSERT_TRUE(deployment_.Build(memory_).ok());
+    if (round % 4 == 3) {
+      ASSERT_TRUE(deployment_.Build(memory_).ok());
+    }
     const std::string id = Acquire();
     taken.emplace_back(id, Look(Find(id)));
   }
@@ -319,7 +321,9 @@ TEST_P(LeasesTest, ReadersAndWritersAndWhoTakesLeasesDoNotDisturbEachOther) {
       }
       ASSERT_TRUE(deployment_.Insert(memory_, ColumnsOf(memory_->spec, entries)).ok());
       ASSERT_TRUE(deployment_.DeleteIds(memory_, {round % 400}).ok());
-      if (round % 20 == 19) ASSERT_TRUE(deployment_.Build(memory_).ok());
+      if (round % 20 == 19) {
+        ASSERT_TRUE(deployment_.Build(memory_).ok());
+      }
     }
   });
   std::vector<std::thread> readers;

@@ -319,8 +319,9 @@ TEST_F(AccessTest, WhereCertificatesAreAskedForAStreamEndsThoughItsClientGoesOn)
   options.tls = {directory_ + "/both.pem", directory_ + "/both.key", directory_ + "/ca.pem"};
   options.connection_age = absl::Milliseconds(500);
   Start(std::move(options));
-  const auto security = ChannelSecurity::New({.files = {directory_ + "/both.pem", directory_ + "/both.key",
-                                                        directory_ + "/ca.pem"}});
+  ChannelSecurityOptions files;
+  files.files = {directory_ + "/both.pem", directory_ + "/both.key", directory_ + "/ca.pem"};
+  const auto security = ChannelSecurity::New(files);
   ASSERT_TRUE(security.ok()) << security.status();
   channel_ = OpenChannel(Address(), security->get(), grpc::ChannelArguments());
   MakeWiki();

@@ -33,7 +33,9 @@ class CatalogueHandlersTest : public ::testing::Test {
   }
 
   CallContext Within(std::chrono::milliseconds time) {
-    return {front_end_, *shard_, {.deadline = std::chrono::steady_clock::now() + time}, caller_};
+    CallLimits limits;
+    limits.deadline = std::chrono::steady_clock::now() + time;
+    return {front_end_, *shard_, limits, caller_};
   }
   absl::Status Change(LoggedOperation operation, std::chrono::milliseconds time) {
     internal::v1::Call request;
