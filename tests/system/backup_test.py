@@ -337,11 +337,12 @@ class Backup(harness.SystemTest):
             process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
             time.sleep(float(self.random.uniform(0.05, 0.2)))
             process.send_signal(signal.SIGINT)
-            error = process.communicate(timeout=60)[1]
+            error = process.communicate(timeout=300)[1]
             if process.returncode == 0:
                 shutil.rmtree(target)
                 continue
-            self.assertEqual(process.returncode, 130, error)
+            # The signal itself ends a program that has not begun yet.
+            self.assertIn(process.returncode, (130, -signal.SIGINT), error)
             self.assertFalse(target.exists())
             stopped += 1
         harness.note(f"{whole} of {KILLS} backups ended before they were stopped; {stopped} restores were stopped")
