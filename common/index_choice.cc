@@ -18,8 +18,11 @@ constexpr std::string_view kSpellings =
 
 absl::string_view View(std::string_view text) { return {text.data(), text.size()}; }
 
+// A text is as long as who wrote it likes; a message is not.
 absl::Status Wrong(std::string_view text, std::string_view why) {
-  return absl::InvalidArgumentError(absl::StrCat("index is \"", View(text), "\"; ", View(why)));
+  constexpr size_t kShown = 64;
+  return absl::InvalidArgumentError(absl::StrCat("index is \"", View(text.substr(0, kShown)),
+                                                 text.size() > kShown ? "..\"; " : "\"; ", View(why)));
 }
 
 std::optional<uint32_t> Number(std::string_view digits) {
@@ -69,9 +72,11 @@ std::optional<CodecChoice> Codec(std::string_view text) {
     const size_t comma = text.find(',');
     std::optional<CodecChoice> codec = Pq(text.substr(0, comma));
     if (codec && comma != std::string_view::npos) {
-      const std::optional<CodecChoice> joined = Codec(text.substr(comma + 1));
-      if (!joined || joined->kind != CodecKind::kPq || joined->columns != codec->columns) return std::nullopt;
-      codec = joined;
+      std::string_view joined = text.substr(comma + 1);
+      if (!Take(joined, "pq:") && !Take(joined, "PQ")) return std::nullopt;
+      const uint32_t columns = codec->columns;
+      codec = Pq(joined);
+      if (codec && codec->columns != columns) return std::nullopt;
     }
     if (codec) codec->kind = CodecKind::kOpq;
     return codec;

@@ -52,7 +52,9 @@ absl::StatusOr<std::vector<CounterCell>> DecodeCells(std::string_view bytes) {
     row += rows_on;
     const uint64_t column = next + columns_on;
     if (row > UINT32_MAX || column > UINT32_MAX) return Damaged();
-    cells.push_back({{static_cast<uint32_t>(row), static_cast<uint32_t>(column)}, UnZigZag(reader.Varint())});
+    const int64_t cell = UnZigZag(reader.Varint());
+    if (cell == 0) return Damaged();  // none is written
+    cells.push_back({{static_cast<uint32_t>(row), static_cast<uint32_t>(column)}, cell});
     next = column + 1;
   }
   if (!reader.AtEnd()) return Damaged();

@@ -21,6 +21,8 @@ namespace {
 using format::ByteReader;
 using format::ByteWriter;
 
+// Numbers that a matrix may have given to pieces, in terabytes of additions: they are never given twice.
+constexpr uint64_t kMostNumbers = uint64_t{1} << 31;
 // What an answer holds of a cell.
 constexpr size_t kAnsweredCellBytes = sizeof(uint32_t) + sizeof(int64_t);
 
@@ -62,7 +64,8 @@ absl::StatusOr<PieceList> DecodeList(std::string_view payload) {
   uint64_t bytes = reader.Varint();
   const uint64_t next_number = reader.Varint();
   const uint64_t count = reader.Varint();
-  if (!reader.ok() || next_number > UINT32_MAX || count > payload.size()) return Damaged();
+  const bool numbered = next_number > 0 && next_number <= kMostNumbers;
+  if (!reader.ok() || !numbered || count > payload.size()) return Damaged();
   list.next_number = static_cast<uint32_t>(next_number);
   uint64_t row = 0;
   for (uint64_t i = 0; i < count && reader.ok(); ++i) {
@@ -81,9 +84,14 @@ absl::StatusOr<PieceList> DecodeList(std::string_view payload) {
   return list;
 }
 
-absl::StatusOr<std::vector<CounterCell>> ReadPiece(const Piece& piece, const PieceReader& read) {
-  ASSIGN_OR_RETURN(const std::string bytes, read(piece.number));
-  return DecodeCells(bytes);
+// Some cells, all of which lie in the piece: another's would be written where nobody looks for them.
+absl::StatusOr<std::vector<CounterCell>> ReadPiece(const PieceList& list, size_t i, const PieceReader& read) {
+  ASSIGN_OR_RETURN(const std::string bytes, read(list.pieces[i].number));
+  ASSIGN_OR_RETURN(std::vector<CounterCell> cells, DecodeCells(bytes));
+  const bool inside = !cells.empty() && cells.front().place >= list.pieces[i].first &&
+                      (i + 1 == list.pieces.size() || cells.back().place < list.pieces[i + 1].first);
+  if (!inside) return Damaged();
+  return cells;
 }
 
 // A piece that was read and summed up, and may take in the one after it.
@@ -198,7 +206,7 @@ absl::StatusOr<NextMatrix> AddCells(const StateRecord* matrix, const PieceReader
       writer.Keep(piece);
       continue;
     }
-    ASSIGN_OR_RETURN(std::vector<CounterCell> cells, ReadPiece(piece, read));
+    ASSIGN_OR_RETURN(std::vector<CounterCell> cells, ReadPiece(list, i, read));
     ASSIGN_OR_RETURN(cells, SumCells(cells, of_piece));
     if (wanted && EncodeCells(cells).size() <= kMaxPieceBytes / 2) {
       open->cells.insert(open->cells.end(), cells.begin(), cells.end());
@@ -223,7 +231,7 @@ absl::StatusOr<std::vector<CounterCell>> ReadCells(const StateRecord& matrix, co
   ASSIGN_OR_RETURN(const PieceList list, DecodeList(matrix.payload));
   for (size_t i = 0; i < list.pieces.size(); ++i) {
     if (rows != nullptr && !MayHold(list, i, *rows)) continue;
-    ASSIGN_OR_RETURN(const std::vector<CounterCell> cells, ReadPiece(list.pieces[i], read));
+    ASSIGN_OR_RETURN(const std::vector<CounterCell> cells, ReadPiece(list, i, read));
     RETURN_IF_ERROR(AppendRows(cells, rows, found));
   }
   return found;
@@ -232,8 +240,8 @@ absl::StatusOr<std::vector<CounterCell>> ReadCells(const StateRecord& matrix, co
 absl::StatusOr<StateRecord> WholeMatrix(const StateRecord& matrix, const PieceReader& read) {
   ASSIGN_OR_RETURN(const PieceList list, DecodeList(matrix.payload));
   std::vector<CounterCell> cells;
-  for (const Piece& piece : list.pieces) {
-    ASSIGN_OR_RETURN(const std::vector<CounterCell> more, ReadPiece(piece, read));
+  for (size_t i = 0; i < list.pieces.size(); ++i) {
+    ASSIGN_OR_RETURN(const std::vector<CounterCell> more, ReadPiece(list, i, read));
     cells.insert(cells.end(), more.begin(), more.end());
   }
   StateRecord whole = matrix;

@@ -75,6 +75,8 @@ absl::StatusOr<NamedStates> DecodeSessionBytes(std::string_view bytes) {
     return absl::InvalidArgumentError("content has a format that this server does not know");
   }
   const uint64_t count = reader.Varint();
+  // Of a few bytes each, more of them would take many times the ram of a message before anybody counted them.
+  if (count > limits::kMaxSessionStates) return Malformed();
   for (uint64_t i = 0; i < count && reader.ok(); ++i) {
     std::string name(reader.Text());
     StateRecord state;

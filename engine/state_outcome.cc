@@ -31,11 +31,18 @@ void WritePayloads(const StateAnswer& answer, ByteWriter& writer) {
   for (const std::string& column : answer.columns) writer.Text(column);
 }
 
-void ReadPayloads(ByteReader& reader, StateAnswer& answer) {
+// A u32 written as a varint; more is damage.
+uint32_t ReadU32(ByteReader& reader, bool& valid) {
+  const uint64_t value = reader.Varint();
+  valid = valid && value <= UINT32_MAX;
+  return static_cast<uint32_t>(value);
+}
+
+void ReadPayloads(ByteReader& reader, StateAnswer& answer, bool& valid) {
   answer.value = std::string(reader.Text());
   answer.expiry_ms = UnZigZag(reader.Varint());
-  answer.key_dimension = static_cast<uint32_t>(reader.Varint());
-  answer.value_dimension = static_cast<uint32_t>(reader.Varint());
+  answer.key_dimension = ReadU32(reader, valid);
+  answer.value_dimension = ReadU32(reader, valid);
   answer.tokens = reader.Varint();
   answer.last_block = UnZigZag(reader.Varint());
   for (uint64_t i = reader.Varint(); i > 0 && reader.ok(); --i) answer.columns.emplace_back(reader.Text());
@@ -82,12 +89,15 @@ absl::StatusOr<RememberedStates> DecodeStateOutcome(std::string_view bytes) {
   remembered.outcome.count = reader.Varint();
   const uint64_t answers = reader.Varint();
   if (!reader.ok() || format != kStateOutcomeFormat || whole > kWhole || answers > bytes.size()) return Damaged();
-  for (uint64_t i = 0; i < answers && reader.ok(); ++i) {
+  bool valid = true;
+  for (uint64_t i = 0; i < answers && reader.ok() && valid; ++i) {
     StateAnswer answer;
     const auto code = reader.Fixed<uint8_t>();
     if (code != 0) {
       const std::string_view reason = reader.Text();
       const std::string_view message = reader.Text();
+      valid = code <= static_cast<uint8_t>(absl::StatusCode::kUnauthenticated) && (remembered.whole || message.empty());
+      if (!valid) break;
       answer.status = absl::Status(static_cast<absl::StatusCode>(code),
                                    remembered.whole ? std::string(message) : "it failed when it was first asked");
       if (!reason.empty()) answer.status = WithReason(answer.status, reason);
@@ -95,12 +105,13 @@ absl::StatusOr<RememberedStates> DecodeStateOutcome(std::string_view bytes) {
       const auto flags = reader.Fixed<uint8_t>();
       answer.found = (flags & kFound) != 0;
       answer.reread = (flags & kReread) != 0;
+      valid = (flags & ~(kFound | kReread)) == 0;
       answer.version = reader.Varint();
-      if (remembered.whole) ReadPayloads(reader, answer);
+      if (remembered.whole) ReadPayloads(reader, answer, valid);
     }
     remembered.outcome.answers.push_back(std::move(answer));
   }
-  if (!reader.AtEnd()) return Damaged();
+  if (!reader.AtEnd() || !valid) return Damaged();
   return remembered;
 }
 

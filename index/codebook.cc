@@ -356,6 +356,9 @@ absl::Status Codebook::OpenCodecOf(const Envelope& file, State& state) {
   state.slack.resize(slack.size() / sizeof(SlackPoint));
   if (slack.empty()) return absl::DataLossError("its codec has no slack");
   std::memcpy(state.slack.data(), slack.data(), slack.size());
+  for (const SlackPoint& point : state.slack) {
+    if (!(point.slack >= 0.0)) return absl::DataLossError(absl::StrCat("its codec has a slack of ", point.slack));
+  }
   return absl::OkStatus();
 }
 
@@ -396,6 +399,11 @@ absl::StatusOr<std::shared_ptr<Codebook>> Codebook::Open(const std::string& path
   }
   std::vector<CalibrationPoint> points(calibration.size() / sizeof(CalibrationPoint));
   if (!points.empty()) std::memcpy(points.data(), calibration.data(), calibration.size());
+  for (const CalibrationPoint& point : points) {
+    if (point.k == 0 || point.probes == 0) {
+      return absl::DataLossError(absl::StrCat(path, ": its calibration has a point of no neighbours or no probes"));
+    }
+  }
   std::shared_ptr<Codebook> codebook(new Codebook(std::move(state)));
   codebook->SetCalibration(std::move(points));
   return codebook;

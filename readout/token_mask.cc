@@ -4,7 +4,9 @@
 #include <map>
 #include <utility>
 
+#include "absl/container/flat_hash_map.h"
 #include "absl/strings/str_cat.h"
+#include "common/limits.h"
 #include "common/utf8.h"
 
 namespace mneme {
@@ -40,8 +42,6 @@ absl::StatusOr<TokenVocabulary> TokenVocabulary::Make(std::vector<std::string> t
     const std::string_view text = made.texts_[token];
     if (text.empty()) continue;
     made.sorted_.push_back(token);
-    made.by_text_[text].push_back(token);
-    made.longest_ = std::max(made.longest_, text.size());
     if (made.BreakAt(text, 0)) made.begin_with_break_.push_back(token);
     for (size_t at = 0; at < text.size() && !made.holds_break_[token];) {
       made.holds_break_[token] = made.BreakAt(text, at);
@@ -53,22 +53,33 @@ absl::StatusOr<TokenVocabulary> TokenVocabulary::Make(std::vector<std::string> t
   return made;
 }
 
+// Tokens that begin alike lie together: for each character of a string the range that is left narrows, and its first
+// tokens are those that end there. So a string costs what it matches, and a token that many strings begin with is told
+// once.
 std::vector<Token> TokenVocabulary::Allowed(const std::vector<std::string>& legal) const {
   std::vector<Token> allowed;
+  absl::flat_hash_set<std::string_view> looked_at;
+  absl::flat_hash_set<Token> told;  // the first of the tokens of one text
   for (const std::string& rest : legal) {
-    if (rest.empty()) {
-      allowed.insert(allowed.end(), begin_with_break_.begin(), begin_with_break_.end());
-      continue;
+    if (!looked_at.insert(rest).second) continue;
+    if (rest.empty()) allowed.insert(allowed.end(), begin_with_break_.begin(), begin_with_break_.end());
+    auto first = sorted_.begin();
+    auto last = sorted_.end();
+    for (size_t at = 0; at < rest.size() && first != last; ++at) {
+      const int wanted = static_cast<uint8_t>(rest[at]);
+      // Of a text that ends here: before all others.
+      const auto character = [this, at](Token token) {
+        return at < text(token).size() ? static_cast<uint8_t>(text(token)[at]) : -1;
+      };
+      first = std::lower_bound(first, last, wanted, [&](Token token, int bound) { return character(token) < bound; });
+      last = std::upper_bound(first, last, wanted, [&](int bound, Token token) { return bound < character(token); });
+      const bool ends_here = first != last && text(*first).size() == at + 1;
+      if (!ends_here || !told.insert(*first).second) continue;
+      for (auto token = first; token != last && text(*token).size() == at + 1; ++token) allowed.push_back(*token);
     }
-    for (size_t length = 1; length <= std::min(rest.size(), longest_); ++length) {
-      const auto found = by_text_.find(std::string_view(rest).substr(0, length));
-      if (found != by_text_.end()) allowed.insert(allowed.end(), found->second.begin(), found->second.end());
-    }
-    // Tokens that begin with the rest lie together.
-    auto at = std::lower_bound(sorted_.begin(), sorted_.end(), rest,
-                               [this](Token token, const std::string& bound) { return text(token) < bound; });
-    for (; at != sorted_.end() && StartsWith(text(*at), rest); ++at) {
-      if (BreakAt(text(*at), rest.size())) allowed.push_back(*at);
+    if (rest.empty()) continue;
+    for (; first != last; ++first) {
+      if (BreakAt(text(*first), rest.size())) allowed.push_back(*first);
     }
   }
   std::sort(allowed.begin(), allowed.end());
@@ -85,28 +96,48 @@ std::vector<std::string> LegalAfter(const std::vector<std::string>& legal, std::
   return rest;
 }
 
+namespace {
+
+// What a node holds while a trie is made.
+size_t BytesOf(const std::vector<std::string>& strings) {
+  size_t bytes = sizeof(strings);
+  for (const std::string& string : strings) bytes += sizeof(string) + string.size();
+  return bytes;
+}
+
+absl::Status TooLarge(const std::string& what) {
+  return absl::ResourceExhaustedError(
+      absl::StrCat("the legal strings need a trie of ", what, "; ask for masks instead"));
+}
+
+}  // namespace
+
 absl::StatusOr<TokenTrie> MakeTokenTrie(const TokenVocabulary& vocabulary, std::vector<std::string> legal,
                                         size_t max_edges) {
   SortUnique(legal);
   TokenTrie trie;
-  std::map<std::vector<std::string>, uint32_t> numbers = {{legal, 0}};
-  std::vector<std::vector<std::string>> nodes = {std::move(legal)};
+  size_t bytes = BytesOf(legal);
+  std::map<std::vector<std::string>, uint32_t> numbers;
+  // Of the map, whose keys stay where they are.
+  std::vector<const std::vector<std::string>*> nodes = {&numbers.try_emplace(std::move(legal), 0).first->first};
   for (size_t n = 0; n < nodes.size(); ++n) {
-    const std::vector<Token> allowed = vocabulary.Allowed(nodes[n]);
+    const std::vector<Token> allowed = vocabulary.Allowed(*nodes[n]);
     if (trie.tokens.size() + allowed.size() > max_edges) {
-      return absl::ResourceExhaustedError(absl::StrCat("the legal strings need a trie of more than ", max_edges,
-                                                       " tokens; ask for masks instead"));
+      return TooLarge(absl::StrCat("more than ", max_edges, " tokens"));
     }
+    absl::flat_hash_map<std::string_view, uint32_t> children;  // by text, which many tokens may have
     for (const Token token : allowed) {
-      uint32_t child = TokenTrie::kUnconstrained;
-      if (!vocabulary.HoldsBreak(token)) {
-        std::vector<std::string> rest = LegalAfter(nodes[n], vocabulary.text(token));
-        const auto [at, added] = numbers.try_emplace(rest, static_cast<uint32_t>(nodes.size()));
-        if (added) nodes.push_back(std::move(rest));
-        child = at->second;
+      const auto [child, is_new] = children.try_emplace(vocabulary.text(token), TokenTrie::kUnconstrained);
+      if (is_new && !vocabulary.HoldsBreak(token)) {
+        const auto [node, added] = numbers.try_emplace(LegalAfter(*nodes[n], vocabulary.text(token)),
+                                                       static_cast<uint32_t>(nodes.size()));
+        child->second = node->second;
+        if (added) nodes.push_back(&node->first);
+        if (added) bytes += BytesOf(node->first);
+        if (bytes > limits::kMaxMessageBytes) return TooLarge(absl::StrCat(bytes, " bytes of strings"));
       }
       trie.tokens.push_back(token);
-      trie.children.push_back(child);
+      trie.children.push_back(child->second);
     }
     trie.offsets.push_back(trie.tokens.size());
   }

@@ -15,7 +15,6 @@
 #include <string_view>
 #include <vector>
 
-#include "absl/container/flat_hash_map.h"
 #include "absl/container/flat_hash_set.h"
 #include "absl/status/statusor.h"
 #include "common/types.h"
@@ -44,9 +43,7 @@ class TokenVocabulary {
   absl::flat_hash_set<uint32_t> breaks_;             // code points
   std::vector<bool> holds_break_;
   std::vector<Token> sorted_;                        // by text, without empty ones
-  absl::flat_hash_map<std::string_view, std::vector<Token>> by_text_;
   std::vector<Token> begin_with_break_;              // ascending
-  size_t longest_ = 0;                               // bytes of the longest text
 };
 
 // What is left of the legal strings once `token` is written; each once, ascending.
@@ -62,7 +59,8 @@ struct TokenTrie {
   std::vector<uint32_t> children;
 };
 
-// Returns RESOURCE_EXHAUSTED when it has more than `max_edges` tokens in all.
+// Returns RESOURCE_EXHAUSTED when it has more than `max_edges` tokens in all, or its nodes, each with what is left of the
+// strings there, do not fit in limits::kMaxMessageBytes while it is made.
 absl::StatusOr<TokenTrie> MakeTokenTrie(const TokenVocabulary& vocabulary, std::vector<std::string> legal,
                                         size_t max_edges);
 

@@ -100,8 +100,12 @@ absl::StatusOr<Grant> ParseGrant(std::string_view text) {
   const size_t colon = text.find(':');
   const std::optional<Right> right = RightOf(text.substr(0, colon));
   if (colon == std::string_view::npos || !right.has_value()) {
-    return Wrong(text, "is no grant; must be read:, write: or admin: before a memory's name, in which * stands for any "
-                       "characters");
+    // What is as long as a token is not repeated: it may be one, put in the wrong place.
+    constexpr size_t kTokenBytes = 16;
+    constexpr absl::string_view kWhy =
+        "is no grant; must be read:, write: or admin: before a memory's name, in which * stands for any characters";
+    if (text.size() < kTokenBytes) return Wrong(text, kWhy);
+    return absl::InvalidArgumentError(absl::StrCat("a word of ", text.size(), " bytes ", kWhy));
   }
   grant.right = *right;
   const std::string_view rest = text.substr(colon + 1);

@@ -37,14 +37,15 @@ absl::Status ReadHalves(const std::string& field, const v1::SparseVectors& wire,
 
 absl::Status CheckIndices(const std::string& field, absl::Span<const Token> indices, size_t first,
                           const MemorySpec& spec) {
+  const auto item = [&](size_t i) { return absl::StrCat(field, "[", first + i, "]"); };
   for (size_t i = 0; i < indices.size(); ++i) {
-    const std::string item = absl::StrCat(field, "[", first + i, "]");
     if (indices[i] >= spec.vocabulary_size) {
-      return FieldError(item, absl::StrCat("is ", indices[i], "; must be below ", spec.vocabulary_size,
+      return FieldError(item(i), absl::StrCat("is ", indices[i], "; must be below ", spec.vocabulary_size,
                                            ", the vocabulary size of memory \"", spec.name, "\""));
     }
     if (i > 0 && indices[i] <= indices[i - 1]) {
-      return FieldError(item, absl::StrCat("is ", indices[i], "; must be above ", indices[i - 1], ", the one before"));
+      return FieldError(item(i),
+                        absl::StrCat("is ", indices[i], "; must be above ", indices[i - 1], ", the one before"));
     }
   }
   return absl::OkStatus();
@@ -83,7 +84,7 @@ absl::Status ReadSparseVectors(const std::string& field, const v1::SparseVectors
       return FieldError(absl::StrCat(remainders_field, "[", i, "]"),
                         absl::StrCat("is ", remainders[i], "; must be 0 where every component is listed"));
     }
-    AppendSparseVector(&indices[offsets[i]], &halves[offsets[i]], listed, remainders[i], out.bytes);
+    AppendSparseVector(indices.data() + offsets[i], halves.data() + offsets[i], listed, remainders[i], out.bytes);
     out.offsets.push_back(out.bytes.size());
   }
   return absl::OkStatus();

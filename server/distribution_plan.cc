@@ -22,7 +22,14 @@ constexpr float kLogProbTolerance = 1e-3F;
 // Bytes of one (token, ln p) of an answer.
 constexpr size_t kCellTokenBytes = sizeof(Token) + sizeof(double);
 
+// Before anything is looked at one by one: a message holds millions of them.
+absl::Status CheckCount(const std::string& field, int count) {
+  if (static_cast<size_t>(count) <= limits::kMaxDistributionCells) return absl::OkStatus();
+  return FieldError(field, absl::StrCat("names ", count, "; must name at most ", limits::kMaxDistributionCells));
+}
+
 absl::Status ReadTemperatures(const v1::DistributionReadOut& wire, DistributionPlan& plan) {
+  RETURN_IF_ERROR(CheckCount("distribution.temperatures", wire.temperatures_size()));
   plan.temperatures.assign(wire.temperatures().begin(), wire.temperatures().end());
   if (plan.temperatures.empty()) plan.temperatures = {1.0};
   for (size_t i = 0; i < plan.temperatures.size(); ++i) {
@@ -33,6 +40,7 @@ absl::Status ReadTemperatures(const v1::DistributionReadOut& wire, DistributionP
 
 absl::Status ReadKs(const v1::DistributionReadOut& wire, absl::Span<const QuerySource> sources,
                     DistributionPlan& plan) {
+  RETURN_IF_ERROR(CheckCount("distribution.ks", wire.ks_size()));
   uint32_t most = 0;
   for (const QuerySource& source : sources) most = std::max(most, source.k);
   plan.ks.assign(wire.ks().begin(), wire.ks().end());

@@ -11,7 +11,6 @@
 #include "server/convert_keys.h"
 #include "server/convert_neighbours.h"
 #include "server/convert_selection.h"
-#include "server/query_sources.h"
 
 namespace mneme {
 namespace {
@@ -102,6 +101,24 @@ absl::Status ReadReadOut(const v1::QueryRequest& request, QueryPlan& plan) {
   command.with_successors = plan.neighbours.with_successors();
   command.with_attributes = plan.neighbours.with_attributes() || command.with_successors;
   return CheckAnswerBytes(plan);
+}
+
+// What the first command has of the search itself goes to the others: keys, accuracy, filter, exclusions.
+void ShareSearch(std::vector<QuerySource>& sources) {
+  const QueryCommand& from = sources.front().command;
+  for (size_t i = 1; i < sources.size(); ++i) {
+    QueryCommand& to = sources[i].command;
+    to.queries = from.queries.Clone();
+    to.count = from.count;
+    to.exact = from.exact;
+    to.recall_target = from.recall_target;
+    to.probes = from.probes;
+    to.approximate_distances = from.approximate_distances;
+    to.filter = from.filter;
+    to.exclude_ids = from.exclude_ids;
+    to.exclude_sources = from.exclude_sources;
+    to.attended_bytes = from.attended_bytes;
+  }
 }
 
 // Every source searches for the same keys, and has a copy of them.

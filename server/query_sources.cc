@@ -135,23 +135,6 @@ absl::StatusOr<std::vector<QuerySource>> FindSources(const Deployment& deploymen
   return sources;
 }
 
-void ShareSearch(std::vector<QuerySource>& sources) {
-  const QueryCommand& from = sources.front().command;
-  for (size_t i = 1; i < sources.size(); ++i) {
-    QueryCommand& to = sources[i].command;
-    to.queries = from.queries.Clone();
-    to.count = from.count;
-    to.exact = from.exact;
-    to.recall_target = from.recall_target;
-    to.probes = from.probes;
-    to.approximate_distances = from.approximate_distances;
-    to.filter = from.filter;
-    to.exclude_ids = from.exclude_ids;
-    to.exclude_sources = from.exclude_sources;
-    to.attended_bytes = from.attended_bytes;
-  }
-}
-
 void AskSources(Deployment& deployment, std::vector<QuerySource>& sources, std::function<void(absl::Status)> done) {
   const size_t count = sources.size();
   const auto join = std::make_shared<Join>(count, std::move(done));

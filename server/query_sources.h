@@ -23,9 +23,6 @@ absl::StatusOr<std::vector<QuerySource>> FindSources(const Deployment& deploymen
 // dimension, metric, value kind, vocabulary size and value dimension.
 absl::Status CheckSameShape(const std::string& field, const MemorySpec& memory, const MemorySpec& first);
 
-// What the first command has of the search itself goes to the others: keys, accuracy, filter, exclusions.
-void ShareSearch(std::vector<QuerySource>& sources);
-
 // Searches all at once, and fills in the outcomes. `done` is called exactly once, when every search has ended, with the
 // error of the first source that has one; NOT_FOUND when a memory is dropped meanwhile. `sources` outlive it.
 void AskSources(Deployment& deployment, std::vector<QuerySource>& sources, std::function<void(absl::Status)> done);

@@ -63,5 +63,13 @@ TEST(IndexChoiceTest, RefusalsSayWhatIsWrong) {
   EXPECT_THAT(std::string(ParseIndexChoice("pca:64", 4096).status().message()), HasSubstr("at most 2048 components"));
 }
 
+TEST(IndexChoiceTest, ATextOfAnyLengthIsRefusedInAFewWords) {
+  std::string nested;
+  for (int i = 0; i < 2'000'000; ++i) nested += "opq:16,";
+  const std::string message = Canonical(nested + "pq:16");
+  EXPECT_THAT(message, HasSubstr("must be auto"));
+  EXPECT_LT(message.size(), 300U);
+}
+
 }  // namespace
 }  // namespace mneme

@@ -86,5 +86,28 @@ TEST(TokenMaskTest, AgreesWithTheDefinition) {
   }
 }
 
+// Many tokens of one text and many strings that begin with it: one would be told for each of the others.
+TEST(TokenMaskTest, ManyStringsThatBeginWithManyTokensOfOneTextCostTheirSum) {
+  constexpr size_t kTokens = 20'000;
+  constexpr size_t kStrings = 20'000;
+  const auto vocabulary = TokenVocabulary::Make(Strings(kTokens, "a"), ".");
+  ASSERT_TRUE(vocabulary.ok());
+  Strings legal(kStrings, "a");
+  for (size_t i = 0; i < kStrings; i += 2) legal[i] += std::to_string(i);
+  EXPECT_EQ(vocabulary->Allowed(legal).size(), kTokens);
+  EXPECT_TRUE(vocabulary->Allowed(Strings(kStrings, "")).empty());
+}
+
+// Every node of the trie holds what is left of the string.
+TEST(TokenMaskTest, ATrieOfALongStringIsRefusedBeforeItFillsTheRam) {
+  const auto vocabulary = TokenVocabulary::Make({"a"}, ".");
+  ASSERT_TRUE(vocabulary.ok());
+  const auto trie = MakeTokenTrie(*vocabulary, {std::string(1'000'000, 'a')}, 4'000'000);
+  EXPECT_TRUE(absl::IsResourceExhausted(trie.status())) << trie.status();
+  const auto short_one = MakeTokenTrie(*vocabulary, {std::string(1'000, 'a')}, 4'000'000);
+  ASSERT_TRUE(short_one.ok()) << short_one.status();
+  EXPECT_EQ(short_one->tokens.size(), 1'000U);
+}
+
 }  // namespace
 }  // namespace mneme

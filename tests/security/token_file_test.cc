@@ -54,6 +54,18 @@ TEST(TokenFileTest, FindsWhoHasATokenOrACertificate) {
   EXPECT_EQ(table->FindCertificate(""), nullptr);
 }
 
+TEST(TokenFileTest, ATokenOrADigestInTheWrongPlaceIsNotRepeated) {
+  const std::string token = std::string(kTokenPrefix) + "c0ffee00c0ffee00c0ffee00";
+  for (const std::string& secret : {token, HexOf(DigestOf("two")), Hash("two")}) {
+    for (const std::string& line : {"a " + Hash("one") + " " + secret, "a " + Hash("one") + " read:* " + secret,
+                                    "a " + secret + " " + secret, "a " + secret, secret + " read:*"}) {
+      const std::string error = ErrorOf(FileOf(line + "\n"));
+      EXPECT_THAT(error, Not(HasSubstr(secret))) << error;
+      if (line != "a " + Hash("two")) EXPECT_THAT(error, HasSubstr("line 2: "));
+    }
+  }
+}
+
 TEST(TokenFileTest, AHashIsNoTokenAndATokenIsNoCertificate) {
   const auto table = TokenTable::Parse(FileOf("a " + Hash("one") + " read:*\n"));
   ASSERT_TRUE(table.ok());
