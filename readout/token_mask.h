@@ -59,8 +59,8 @@ struct TokenTrie {
   std::vector<uint32_t> children;
 };
 
-// Returns RESOURCE_EXHAUSTED when it has more than `max_edges` tokens in all, or its nodes, each with what is left of the
-// strings there, do not fit in limits::kMaxMessageBytes while it is made.
+// Returns RESOURCE_EXHAUSTED when it has more than `max_edges` tokens in all, or its nodes, each with what is left of
+// the strings there, do not fit in limits::kMaxMessageBytes while it is made.
 absl::StatusOr<TokenTrie> MakeTokenTrie(const TokenVocabulary& vocabulary, std::vector<std::string> legal,
                                         size_t max_edges);
 

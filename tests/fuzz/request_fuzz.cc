@@ -43,9 +43,10 @@ std::shared_ptr<MemoryRecord> MemoryOf(uint8_t which) {
 bool Taken(const absl::Status& status) {
   if (status.ok()) return true;
   ExpectRefusal(status, {StatusCode::kInvalidArgument},
-                {"memory", "index", "durability", "entries", "request_id", "partitions", "ids", "filter", "everything", "to",
-                 "target", "keys", "k ", "extra", "exclude", "sequence_ids", "search", "precision", "distribution",
-                 "attention", "read_out", "neighbours", "sources", "operations", "session", "content", "expiry", "from"});
+                {"memory",    "index",     "durability", "entries", "request_id",   "partitions", "ids",
+                 "filter",    "target",    "everything", "keys",    "k ",           "extra",      "exclude",
+                 "search",    "precision", "attention",  "sources", "distribution", "read_out",   "sequence_ids",
+                 "operations", "neighbours", "session",  "content", "expiry",       "from",       "to"});
   return false;
 }
 
