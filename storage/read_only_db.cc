@@ -39,6 +39,8 @@ absl::StatusOr<std::unique_ptr<ReadOnlyDb>> ReadOnlyDb::Open(const std::string& 
   options.skip_stats_update_on_db_open = true;
   // A checkpoint that was made while a record was written ends within it.
   options.wal_recovery_mode = rocksdb::WALRecoveryMode::kTolerateCorruptedTailRecords;
+  // As the store that it was made of, whose MANIFEST names its logs: RocksDB asserts on reading such a one without.
+  options.track_and_verify_wals_in_manifest = true;
   std::vector<std::string> names;
   RETURN_IF_ERROR(FromRocksDb(rocksdb::DB::ListColumnFamilies(options, path, &names), "open"));
   // All of them: a backup has the files of what is open.
