@@ -359,8 +359,8 @@ void Server::RemovePortFiles() const {
 
 absl::Status Server::WritePortFiles() {
   port_files_written_ = true;
-  RETURN_IF_ERROR(WritePortFile(options_.port_file, port_));
-  return WritePortFile(options_.admin_port_file, admin_port());
+  RETURN_IF_ERROR(WritePortFile(options_.admin_port_file, admin_port()));
+  return WritePortFile(options_.port_file, port_);  // last: who waits for it finds the other
 }
 
 void Server::SetServing(bool serving) {

@@ -148,9 +148,18 @@ TEST_F(ErrorTableTest, DistributionNamesTheFieldThatIsWrong) {
          d.set_targets(Column<uint32_t>({1}));
          d.mutable_mix()->set_lm_log_probs(Column<float>({0.5F}));
        }},
-      {"distribution",
+      {"distribution.temperatures",
        [](D& d) {
          for (int i = 0; i < 257; ++i) d.add_temperatures(i + 1);
+       }},
+      {"distribution.ks",
+       [](D& d) {
+         for (int i = 0; i < 257; ++i) d.add_ks(1);
+       }},
+      {"distribution",
+       [](D& d) {
+         for (int i = 0; i < 129; ++i) d.add_temperatures(i + 1);
+         d.add_ks(1), d.add_ks(2);
        }},
   };
   for (const auto& [field, spoil] : rows) {
