@@ -134,7 +134,9 @@ absl::StatusOr<TokenTrie> MakeTokenTrie(const TokenVocabulary& vocabulary, std::
         child->second = node->second;
         if (added) nodes.push_back(&node->first);
         if (added) bytes += BytesOf(node->first);
-        if (bytes > limits::kMaxMessageBytes) return TooLarge(absl::StrCat(bytes, " bytes of strings"));
+        if (bytes > limits::kMaxMessageBytes) {
+          return TooLarge(absl::StrCat("more than ", limits::kMaxMessageBytes, " bytes of strings"));
+        }
       }
       trie.tokens.push_back(token);
       trie.children.push_back(child->second);

@@ -191,7 +191,7 @@ struct Metrics::Families {
                                  .Register(registry);
   Family<Counter>& failed = prometheus::BuildCounter()
                                 .Name("mneme_maintenance_failures_total")
-                                .Help("Background work that failed; it is tried again.")
+                                .Help("Background work and backups that failed.")
                                 .Register(registry);
   Histogram& queue = search.Add({{"stage", "queue"}}, Seconds());
   Histogram& scan = search.Add({{"stage", "search"}}, Seconds());
@@ -202,7 +202,7 @@ struct Metrics::Families {
 Metrics::Metrics() : families_(std::make_unique<Families>()) {
   // There from the start, so that an alert sees the first one as an increase.
   for (const char* kind : {"codebook", "segment"}) families_->rebuilt.Add({{"kind", kind}});
-  for (const char* kind : {"index_build", "expiry"}) families_->failed.Add({{"kind", kind}});
+  for (const char* kind : {"index_build", "expiry", "backup"}) families_->failed.Add({{"kind", kind}});
 }
 Metrics::~Metrics() = default;
 

@@ -86,6 +86,7 @@ class ProgressStream final : public grpc::ServerWriteReactor<grpc::ByteBuffer>,
       RETURN_IF_ERROR(Refused());
       // "Cancelled" by a deadline is a deadline.
       if (absl::IsCancelled(worked)) RETURN_IF_ERROR(limits_.Check());
+      if (absl::IsCancelled(worked) && front_end_.draining()) return DrainingError();
       return worked;
     }));
   }

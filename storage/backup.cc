@@ -260,7 +260,11 @@ absl::StatusOr<std::vector<ListedBackup>> ListBackups(const std::string& directo
     if (ManifestPath(directory, number) == absl::StrCat(directory, "/", name)) numbers.insert(number);
   }
   if (error) return absl::UnavailableError(absl::StrCat("could not read ", directory, ": ", error.message()));
-  for (const uint64_t number : numbers) listed.push_back({number, ReadManifest(directory, number)});
+  for (const uint64_t number : numbers) {
+    absl::StatusOr<BackupManifest> manifest = ReadManifest(directory, number);
+    if (absl::IsNotFound(manifest.status())) continue;  // removed meanwhile
+    listed.push_back({number, std::move(manifest)});
+  }
   return listed;
 }
 

@@ -71,8 +71,10 @@ absl::Status ReplaceFile(const std::string& path, std::string_view bytes) {
   return SyncDirectory(std::filesystem::path(path).parent_path().string());
 }
 
-absl::Status MakeDirectory(const std::string& path) {
+absl::Status MakeDirectory(const std::string& wanted) {
   std::error_code error;
+  std::string path = wanted;
+  while (path.size() > 1 && path.back() == '/') path.pop_back();  // else the parent is the directory itself
   const std::filesystem::path parent = std::filesystem::path(path).parent_path();
   if (!parent.empty()) std::filesystem::create_directories(parent, error);
   if (::mkdir(path.c_str(), 0700) == 0) return SyncDirectory(parent.string());

@@ -232,8 +232,8 @@ TEST_F(BackupTest, AFailureAtAnyStepLeavesTheBackupsBeforeItAndTheNextOneWorks) 
   fs::copy(backups_, before, fs::copy_options::recursive);
   int failed = 0;
   for (int step = first_step_;; step += stride_) {
-    int left = step;
-    bool hit = false;
+    std::atomic<int> left{step};  // RocksDB copies on threads of its own
+    std::atomic<bool> hit{false};
     const auto system = std::make_shared<FaultFileSystem>([&](FileOperation, const std::string&) {
       if (--left != 0) return rocksdb::IOStatus::OK();
       hit = true;
@@ -267,7 +267,7 @@ TEST_F(BackupTest, WhatIsGivenUpLeavesNothing) {
   Change(stores, 5, 100, 4'000);
   const BackupSource source = Checkpoint(stores);
   const uint64_t before = BytesUnder(backups_);
-  int steps = 0;
+  std::atomic<int> steps{0};
   const auto give_up_at = [&](int step) {
     return [&steps, step](const BackupProgress&) { return ++steps < step; };
   };
