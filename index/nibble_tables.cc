@@ -35,7 +35,7 @@ void NibbleTables::Set(size_t q, const float* tables) {
   for (size_t m = 0; m < columns_; ++m) {
     for (size_t code = 0; code < 16; ++code) {
       const float steps = std::nearbyint((tables[m * 16 + code] - least[m]) / step);
-      bytes[m * 16 + code] = static_cast<uint8_t>(std::min(steps, 255.0F));
+      bytes[m * 16 + code] = static_cast<uint8_t>(steps < 255.0F ? steps : 255.0F);  // what is no number, too
     }
   }
   scales_[q] = step;

@@ -33,6 +33,9 @@ absl::Status CheckName(absl::string_view name) {
                                                  " letters, digits, '.', '_', '-', '@'"));
 }
 
+// Of a quota in a message: a number fits, a token that somebody put there does not.
+constexpr size_t kShown = 20;
+
 // "requests/s:100" and the like. False when `word` is none of them.
 absl::StatusOr<bool> ReadQuota(absl::string_view word, Quota& quota) {
   const std::pair<absl::string_view, double*> kinds[] = {
@@ -44,7 +47,8 @@ absl::StatusOr<bool> ReadQuota(absl::string_view word, Quota& quota) {
     const bool digits = std::all_of(number.begin(), number.end(), absl::ascii_isdigit);
     if (!digits || !absl::SimpleAtoi(number, &per_second) || per_second == 0 || per_second > limits::kMaxQuota) {
       return absl::InvalidArgumentError(
-          absl::StrCat("\"", word, "\" gives no number in [1, ", limits::kMaxQuota, "]"));
+          absl::StrCat("\"", word.substr(0, kShown), word.size() > kShown ? ".." : "",
+                       "\" gives no number in [1, ", limits::kMaxQuota, "]"));
     }
     if (*value != 0) return absl::InvalidArgumentError(absl::StrCat("gives ", prefix, " twice"));
     *value = static_cast<double>(per_second);
