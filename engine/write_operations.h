@@ -45,6 +45,9 @@ struct WriteTicket {
   std::optional<RequestIdentity> request;
   Durability durability = Durability::kSync;
   int64_t stamp_ms = 0;
+  // Of a record of a log (engine/shard_log.h): the sequence that it gets whatever becomes of it, above all before it.
+  // 0: the shard numbers its writes itself.
+  Sequence position = 0;
   std::function<void()> visible;
   std::function<void(absl::StatusOr<WriteResult>)> done;
 };

@@ -1,0 +1,68 @@
+// LogApplier: makes a shard what its log says: takes the records from where the shard stands, one after the other, and
+// hands them to the shard's writer. Every replica of a shard does the same with the same records, so that all of them
+// hold the same; whatever depends on state is decided here, not where the record was made.
+#ifndef MNEME_ENGINE_LOG_APPLIER_H_
+#define MNEME_ENGINE_LOG_APPLIER_H_
+
+#include <atomic>
+#include <cstdint>
+#include <functional>
+#include <map>
+#include <memory>
+#include <thread>
+
+#include "absl/base/thread_annotations.h"
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "common/mutex.h"
+#include "engine/commands.h"
+#include "engine/shard.h"
+#include "engine/shard_log.h"
+#include "engine/write_operations.h"
+
+namespace mneme {
+
+struct LogApplierOptions {
+  Shard* shard = nullptr;  // borrowed; nobody else hands it writes of clients
+  ShardLog* log = nullptr; // borrowed
+  uint64_t deployment = 0; // records of another are refused: the log is not this deployment's
+  // The memory of a record: NOT_FOUND when it was dropped; UNAVAILABLE when this process has not been told of it yet,
+  // which is asked again until it has.
+  std::function<absl::StatusOr<MemoryHandle>(MemoryNumber)> find_memory;
+  EventSink events = {};   // may be empty. "log_lost" while the log cannot be reached, "log_found" after it;
+                           // "log_failed" when nothing more is applied
+};
+
+// Thread-safe.
+class LogApplier {
+ public:
+  // Begins at once.
+  static std::unique_ptr<LogApplier> Start(LogApplierOptions options);
+  // Stops after the record at hand; who waits is told UNAVAILABLE.
+  ~LogApplier();
+
+  // The sequence up to which every record has had its outcome, whether it was applied or refused.
+  Sequence handled() const;
+  // One beyond the last record that was seen in the log: what is missing of it is the backlog.
+  LogOffset seen_end() const;
+  // OK, or why nothing more is applied: DATA_LOSS for a damaged record, OUT_OF_RANGE when the log does not reach to where
+  // the shard stands, FAILED_PRECONDITION when it is another deployment's, UNIMPLEMENTED for a record that a newer
+  // program wrote; or what the shard's writer says.
+  absl::Status status() const;
+
+  // Tells what became of the record at `offset`, once it is applied: at once, or later on a thread of the shard's;
+  // DEADLINE_EXCEEDED at the deadline of `limits`. `request` is that of the record: an outcome that is no longer at
+  // hand is read from the requests that the shard remembers, and one that is not there either is UNAVAILABLE: the write
+  // was refused, or is past its window; who asks again by the same request id is told. The error of status() when the
+  // applier has stopped short of it.
+  void AwaitOutcome(LogOffset offset, const RequestIdentity& request, const CallLimits& limits,
+                    std::function<void(absl::StatusOr<WriteResult>)> then);
+  // Blocks until handled() is `sequence` at least.
+  absl::Status AwaitHandled(Sequence sequence, const CallLimits& limits) const;
+  // Gives up waiters whose time is over. Called now and then.
+  void ExpireWaiters();
+};
+
+}  // namespace mneme
+
+#endif  // MNEME_ENGINE_LOG_APPLIER_H_
