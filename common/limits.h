@@ -209,6 +209,32 @@ inline constexpr int kDrainSeconds = 8;
 // How long a stopping server goes on to refuse new calls by itself before it closes connections.
 inline constexpr int kDrainSettleMs = 200;
 
+// --- Replicated log -----------------------------------------------------------------------------------------------
+
+// One record of a shard's log: a write is cut into so much, which a broker takes once it is told to
+// (max.message.bytes of the topic), and a replica holds besides what it applies.
+inline constexpr size_t kMaxLogRecordBytes = 8 * 1024 * 1024;
+// What is around a record on its way to a broker: heads of a batch and of a request are below a hundred bytes each, and
+// the topic's name.
+inline constexpr size_t kLogFramingBytes = 64 * 1024;
+// How long a record is tried to be appended: a broker that is gone is replaced within ten to twenty seconds, and as much
+// is left of what a write has in all to wait for its outcome.
+inline constexpr int kLogAppendMs = 30'000;
+// Bytes and number of the records of one process, of all shards, that wait to be appended: as for one shard's writer.
+inline constexpr size_t kMaxLogQueueBytes = kMaxQueuedWriteBytes;
+inline constexpr size_t kMaxLogQueueRecords = 100'000;
+// Bytes that a reader of a log has at hand before they are asked for, but for the last fetch (the next bound): a second
+// of a replay, for so long nothing more is fetched when they are reached.
+inline constexpr size_t kLogReadAheadBytes = 64 * 1024 * 1024;
+// Bytes of one fetch: two of the longest records.
+inline constexpr size_t kLogFetchBytes = 2 * (kMaxLogRecordBytes + kLogFramingBytes);
+// Brokers that a log's address names: some of the cluster's, which tell of the others.
+inline constexpr size_t kMaxLogBrokers = 64;
+// A topic's name: Kafka's own bound.
+inline constexpr size_t kMaxTopicNameBytes = 249;
+// A file of log settings: paths, names and one certificate.
+inline constexpr size_t kMaxLogSettingsBytes = 64 * 1024;
+
 // --- Security -----------------------------------------------------------------------------------------------------
 
 // A token as it travels: JSON web tokens, should somebody use them as opaque ones, stay below; metadata has 8 KiB.
