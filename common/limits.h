@@ -232,6 +232,8 @@ inline constexpr size_t kLogFetchBytes = 2 * (kMaxLogRecordBytes + kLogFramingBy
 inline constexpr size_t kMaxLogBrokers = 64;
 // A topic's name: Kafka's own bound.
 inline constexpr size_t kMaxTopicNameBytes = 249;
+// Replicas of one shard: a front end has a connection to each, and asks them one after the other until one is there.
+inline constexpr uint32_t kMaxReplicas = 16;
 // A file of log settings: paths, names and one certificate.
 inline constexpr size_t kMaxLogSettingsBytes = 64 * 1024;
 
