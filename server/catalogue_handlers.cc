@@ -14,8 +14,14 @@ namespace {
 absl::StatusOr<CatalogueFeed*> FeedOf(const CallContext& call) {
   CatalogueFeed* const feed = call.front_end.catalogue_feed();
   if (feed != nullptr) return feed;
+  const uint32_t number = Hosted(call.deployment).port().number();
+  if (number == 0) {
+    return absl::FailedPreconditionError(
+        "this is another replica of shard 0 than the first, which owns the catalogue: it comes first in "
+        "--shard-addresses");
+  }
   return absl::FailedPreconditionError(
-      absl::StrCat("this is shard ", Hosted(call.deployment).port().number(),
+      absl::StrCat("this is shard ", number,
                    "; shard 0 owns the catalogue: it comes first in --shard-addresses"));
 }
 

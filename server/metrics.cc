@@ -145,8 +145,22 @@ void AppendProcess(const MetricsState& state, std::vector<MetricFamily>& out) {
   out.push_back(disk);
 }
 
+void AppendLog(const LogMetrics& log, std::vector<MetricFamily>& out) {
+  if (log.handled.has_value()) {
+    out.push_back(Gauge("mneme_log_handled", "Sequence up to which the shard's replicated log is applied.",
+                        static_cast<double>(*log.handled)));
+  }
+  if (log.backlog.has_value()) {
+    out.push_back(Gauge("mneme_log_backlog", "Records of the replicated log that were seen and are not applied yet.",
+                        static_cast<double>(*log.backlog)));
+  }
+  out.push_back(Gauge("mneme_log_failed", "1 when the process does no more with the replicated log.",
+                      log.failed ? 1 : 0));
+}
+
 void AppendState(const MetricsState& state, std::vector<MetricFamily>& out) {
   AppendProcess(state, out);
+  if (state.log.has_value()) AppendLog(*state.log, out);
   if (!state.deployment.has_value()) return;
   AppendQueues(state, out);
   AppendBenefit(state.deployment->memories, out);

@@ -21,6 +21,7 @@
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include "cluster/kafka_log.h"
 #include "cluster/remote_deployment.h"
 #include "common/limits.h"
 #include "common/status_macros.h"
@@ -31,6 +32,7 @@
 #include "security/server_credentials.h"
 #include "security/token_source.h"
 #include "server/listen_error.h"
+#include "server/open_logs.h"
 #include "server/security_options.h"
 #include "server/services.h"
 #include "server/version.h"
@@ -141,7 +143,7 @@ absl::Status Server::StartAdmin() {
   ASSIGN_OR_RETURN(const auto address, SplitAddress(options_.admin_listen));
   AdminPages pages;
   pages.metrics = [this] { return ExposeMetrics(); };
-  pages.ready = [this] { return ready_.load(std::memory_order_acquire); };
+  pages.ready = [this] { return ready_.load(std::memory_order_acquire) && Appends().ok(); };
   pages.config = [this] { return Config(); };
   ASSIGN_OR_RETURN(admin_, AdminHttp::Start(address.first, address.second, std::move(pages)));
   return absl::OkStatus();
@@ -197,6 +199,7 @@ absl::Status Server::Listen() {
 }
 
 absl::Status Server::OpenDeployment() {
+  ASSIGN_OR_RETURN(logs_, OpenLogs(options_, Events(), give_up_));
   switch (options_.role) {
     case Role::kAll: RETURN_IF_ERROR(OpenLocal()); break;
     case Role::kShard: RETURN_IF_ERROR(OpenShard()); break;
@@ -289,26 +292,34 @@ absl::Status Server::OpenLocal() {
   return absl::OkStatus();
 }
 
-// Shard 0 tells the others what the catalogue holds; they wait for it.
+// Replica 0 of shard 0 tells all others what the catalogue holds; they wait for it.
 absl::Status Server::OpenShard() {
   DeploymentOptions options = LocalOptions();
-  options.hosted.emplace().number = options_.shard_number;
-  if (options_.shard_number != 0) {
+  HostedShard& hosted = options.hosted.emplace();
+  hosted.number = options_.shard_number;
+  hosted.replica = options_.replica;
+  std::shared_ptr<ShardLog> log;
+  if (logs_ != nullptr) log = logs_->Open(options_.shard_number);
+  hosted.log = log;
+  if (options_.shard_number != 0 || options_.replica != 0) {
     ASSIGN_OR_RETURN(auto security, ShardSecurity());
-    ASSIGN_OR_RETURN(watch_, CatalogueWatch::Start({options_.shard_addresses.front(), options.shards, Events(),
-                                                    std::move(security)},
+    ASSIGN_OR_RETURN(watch_, CatalogueWatch::Start({ReplicasOf(options_.shard_addresses.front()).front(),
+                                                    options.shards, Events(), std::move(security)},
                                                    give_up_));
-    options.hosted->identity = watch_->identity();
-    options.hosted->catalogue = watch_->names().Everything();
-    options.hosted->accept_empty = options_.accept_empty_shard;
+    hosted.identity = watch_->identity();
+    hosted.catalogue = watch_->names().Everything();
+    // What a shard that is empty had is in its log, or the log says that it is not.
+    hosted.accept_empty = options_.accept_empty_shard || log != nullptr;
   }
   ASSIGN_OR_RETURN(std::unique_ptr<LocalDeployment> opened, LocalDeployment::Open(std::move(options)));
   LocalDeployment* const shard = opened.get();
+  local_.store(shard, std::memory_order_release);
   deployment_ = std::move(opened);
   if (watch_ != nullptr) {
     watch_->Forward([shard](const CatalogueChanges& changes) { return shard->TakeCatalogue(changes); });
-    return absl::OkStatus();
   }
+  if (log != nullptr) RETURN_IF_ERROR(AwaitReplayed(*shard, *log, Events(), give_up_));
+  if (watch_ != nullptr) return absl::OkStatus();
   CatalogueFeedOptions feed;
   feed.fresh = shard->names().next_number() <= 1;
   feed_ = std::make_unique<CatalogueFeed>(&shard->names(), feed);
@@ -318,7 +329,10 @@ absl::Status Server::OpenShard() {
 
 absl::Status Server::OpenRemote() {
   RemoteDeploymentOptions options;
-  options.shards = options_.shard_addresses;
+  for (const std::string& shard : options_.shard_addresses) options.shards.push_back(ReplicasOf(shard));
+  for (uint32_t shard = 0; logs_ != nullptr && shard < options.shards.size(); ++shard) {
+    options.logs.push_back(logs_->Open(shard));
+  }
   options.search_threads = options_.search_threads;
   options.events = Events();
   options.give_up = give_up_;
@@ -339,6 +353,11 @@ void Server::OnEvent(const std::string& event, const std::string& detail) {
   // A front end that cannot tell what names mean refuses everything: balancers are to take another. A shard goes on.
   if (options_.role == Role::kFrontEnd && (event == "names_lost" || event == "catalogue_found")) {
     names_lost_ = event == "names_lost";
+    TellHealth();
+  }
+  // What this replica lacks from now on others have (CheckApplies, server/hosted_shard.h).
+  if (event == "log_failed") {
+    log_failed_ = true;
     TellHealth();
   }
   const bool trouble = absl::EndsWith(event, "_rebuilt") || absl::EndsWith(event, "_failed") ||
@@ -364,6 +383,8 @@ absl::Status Server::WritePortFiles() {
   return WritePortFile(options_.port_file, port_);  // last: who waits for it finds the other
 }
 
+absl::Status Server::Appends() const { return logs_ == nullptr ? absl::OkStatus() : logs_->status(); }
+
 void Server::SetServing(bool serving) {
   serving_ = serving;
   TellHealth();
@@ -371,7 +392,7 @@ void Server::SetServing(bool serving) {
 
 void Server::TellHealth() {
   MutexLock lock(&health_mutex_);
-  const bool serving = serving_ && !names_lost_;
+  const bool serving = serving_ && !names_lost_ && !log_failed_;
   ready_.store(serving, std::memory_order_release);
   grpc::HealthCheckServiceInterface* health = grpc_ == nullptr ? nullptr : grpc_->GetHealthCheckService();
   if (health == nullptr) return;
@@ -391,9 +412,20 @@ std::string Server::ExposeMetrics() const {
     state.ram_limit_bytes = options_.ram_limit_bytes;
     state.data_dir = options_.data_dir;
   }
+  // A replica that replays its log before it serves tells how far it is.
+  const LocalDeployment* const shard = local_.load(std::memory_order_acquire);
+  if (shard != nullptr && shard->log_state().logged) {
+    const LogState log = shard->log_state();
+    const LogOffset applied = std::min(log.seen_end, OffsetAfter(log.handled));
+    state.log = LogMetrics{log.handled, log.seen_end - applied, !log.status.ok()};
+  }
   const absl::StatusOr<Deployment*> deployment = front_end_.deployment();
   if (!deployment.ok()) return metrics_.Expose(state);
   state.queued_calls = front_end_.queued_calls();
+  if (logs_ != nullptr) {
+    if (!state.log.has_value()) state.log.emplace();
+    state.log->failed = state.log->failed || !Appends().ok();
+  }
   if (remote_ == nullptr) {
     state.deployment = (*deployment)->Statistics();
   } else {
@@ -439,6 +471,7 @@ void Server::Drain() {
   watch_.reset();
   feed_.reset();
   deployment_.reset();
+  logs_.reset();
   log_->Write(LogLevel::kInfo, "server", "stopped");
 }
 
