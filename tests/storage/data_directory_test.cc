@@ -88,7 +88,7 @@ TEST_F(DataDirectoryTest, RefusesANewerFormatByName) {
   WriteBytes(path_ + "/FORMAT", format::EncodeDirectoryFormat({.version = 9, .deployment = 1, .shards = 2}));
   const absl::Status refused = DataDirectory::Open(path_, 0).status();
   EXPECT_EQ(refused.code(), absl::StatusCode::kFailedPrecondition);
-  EXPECT_THAT(std::string(refused.message()), HasSubstr("has format 9; this program reads formats 1 and 2"));
+  EXPECT_THAT(std::string(refused.message()), HasSubstr("has format 9; this program reads formats 1 to 3"));
 }
 
 TEST_F(DataDirectoryTest, OfOneShardHasThatShardAlone) {
