@@ -45,9 +45,10 @@ struct ReadMarker {};
 
 // --- Records -------------------------------------------------------------------------------------------------------
 
-// The first four and the last three are of a shard, the others of the catalogue. The ticket of an operation is empty but
-// for the request: its memory is `memory`, its moment `stamp_ms`; how durable it is to be is a matter of the log, not of
-// the record. The number of an alternative, counted from 1, is its kind. Stored on disk: add new ones at the end.
+// The first four and the last three are of a shard, the others of the catalogue. The ticket of an operation is empty
+// but for the request: its memory is `memory`, its moment `stamp_ms`; how durable it is to be is a matter of the log,
+// not of the record. The number of an alternative, counted from 1, is its kind. Stored on disk: add new ones at the
+// end.
 using LoggedOperation = std::variant<InsertOperation, DeleteOperation, RememberOperation, StateOperation,
                                      CreateMemoryCommand, DropMemoryCommand, AliasChange, DropAliasCommand,
                                      ExpireRowsCommand, ExpireStatesCommand, ReadMarker>;

@@ -103,6 +103,7 @@ TEST(FlatGoldenTest, ALayoutBelongsToAProtocol) {
   golden["PruneOutcome"] = Golden<PruneOutcome>();
   golden["QueryCommand"] = Golden<QueryCommand>();
   golden["QueryOutcome"] = Golden<QueryOutcome>();
+  golden["RequestIdentity"] = Golden<RequestIdentity>();
   golden["ScanCommand"] = Golden<ScanCommand>();
   golden["ScanPage"] = Golden<ScanPage>();
   golden["SlotAnswers"] = Golden<SlotAnswers>();
@@ -111,8 +112,8 @@ TEST(FlatGoldenTest, ALayoutBelongsToAProtocol) {
   golden["VisitCommand"] = Golden<VisitCommand>();
   golden["WantedEntry"] = Golden<WantedEntry>();
   golden["WriteResult"] = Golden<WriteResult>();
-  // Sizes and checksums of protocol 1.
-  EXPECT_EQ(kInternalProtocol, 1U);
+  // Sizes and checksums of protocol 2.
+  EXPECT_EQ(kInternalProtocol, 2U);
   const std::map<std::string, std::string> expected = {
       {"AliasRecord", "15:99b4369e501302a3"},
       {"ApplyStates", "54:8dc0e20485b9fafd"},
