@@ -143,7 +143,7 @@ absl::Status Server::StartAdmin() {
   ASSIGN_OR_RETURN(const auto address, SplitAddress(options_.admin_listen));
   AdminPages pages;
   pages.metrics = [this] { return ExposeMetrics(); };
-  pages.ready = [this] { return ready_.load(std::memory_order_acquire) && Appends().ok(); };
+  pages.ready = [this] { return Ready(); };
   pages.config = [this] { return Config(); };
   ASSIGN_OR_RETURN(admin_, AdminHttp::Start(address.first, address.second, std::move(pages)));
   return absl::OkStatus();
@@ -406,7 +406,7 @@ void Server::TellHealth() {
 
 std::string Server::ExposeMetrics() const {
   MetricsState state;
-  state.serving = ready_.load(std::memory_order_acquire);
+  state.serving = Ready();
   if (!options_.tls.empty()) state.certificate_end = EndOf(options_.tls.certificate);
   if (options_.role != Role::kFrontEnd) {
     state.ram_limit_bytes = options_.ram_limit_bytes;

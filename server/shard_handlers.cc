@@ -79,10 +79,11 @@ absl::Status HandleAwaitOutcome(const CallContext& call, const Call& request, An
     if (result.ok()) {
       told = *std::move(result);
     } else {
-      // It was applied, and what became of it is not known any more: no use to ask again by its offset.
       const LogState state = shard.log_state();
-      const bool forgotten = state.status.ok() && state.handled >= SequenceAt(offset);
-      if (!absl::IsUnavailable(result.status()) || !forgotten) return done(result.status());
+      const bool handled = state.handled >= SequenceAt(offset);
+      if (!handled && !state.status.ok()) return done(CheckApplies(shard));  // another replica may have applied it
+      if (!handled || !absl::IsUnavailable(result.status())) return done(result.status());
+      // What became of it is not known any more: no use to ask again by its offset.
     }
     response->set_body(Flat(told));
     done(absl::OkStatus());
