@@ -237,6 +237,16 @@ inline constexpr uint32_t kMaxReplicas = 16;
 // A file of log settings: paths, names and one certificate.
 inline constexpr size_t kMaxLogSettingsBytes = 64 * 1024;
 
+// Bytes of records that wait for a replica's writer, and that are read at once: some groups of it, so that it is never
+// idle. What is read ahead of it beyond that only takes ram.
+inline constexpr size_t kMaxAppliedAheadBytes = 32 * 1024 * 1024;
+// Outcomes of records that a replica has at hand, and their bytes: a front end asks within a round trip, in which fewer
+// records come; of the longest answers there is room for two. Others are read from the remembered requests.
+inline constexpr size_t kMaxKeptOutcomes = 65'536;
+inline constexpr size_t kMaxKeptOutcomeBytes = 2 * kMaxMessageBytes;
+// Calls that wait for an outcome at one replica: as many as there are outcomes.
+inline constexpr size_t kMaxWaitingOutcomes = kMaxKeptOutcomes;
+
 // --- Security -----------------------------------------------------------------------------------------------------
 
 // A token as it travels: JSON web tokens, should somebody use them as opaque ones, stay below; metadata has 8 KiB.

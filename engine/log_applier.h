@@ -5,17 +5,20 @@
 #define MNEME_ENGINE_LOG_APPLIER_H_
 
 #include <atomic>
+#include <chrono>
 #include <cstdint>
 #include <functional>
-#include <map>
 #include <memory>
 #include <thread>
+#include <vector>
 
 #include "absl/base/thread_annotations.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "common/mutex.h"
 #include "engine/commands.h"
+#include "engine/log_outcomes.h"
+#include "engine/log_record.h"
 #include "engine/shard.h"
 #include "engine/shard_log.h"
 #include "engine/write_operations.h"
@@ -23,14 +26,17 @@
 namespace mneme {
 
 struct LogApplierOptions {
-  Shard* shard = nullptr;  // borrowed; nobody else hands it writes of clients
+  Shard* shard = nullptr;  // borrowed; opened with ShardOptions::logged, and nobody else hands it writes
   ShardLog* log = nullptr; // borrowed
   uint64_t deployment = 0; // records of another are refused: the log is not this deployment's
   // The memory of a record: NOT_FOUND when it was dropped; UNAVAILABLE when this process has not been told of it yet,
   // which is asked again until it has.
   std::function<absl::StatusOr<MemoryHandle>(MemoryNumber)> find_memory;
-  EventSink events = {};   // may be empty. "log_lost" while the log cannot be reached, "log_found" after it;
-                           // "log_failed" when nothing more is applied
+  // Not OK while nothing more is to be applied, for want of ram: asked again until it is. May be empty.
+  std::function<absl::Status()> room = {};
+  // May be empty. "log_lost" while the log cannot be reached, "log_found" after it; "log_waits" when a record has
+  // waited for ram, or for its memory, for ten seconds; "log_failed" when nothing more is applied.
+  EventSink events = {};
 };
 
 // Thread-safe.
@@ -42,13 +48,13 @@ class LogApplier {
   ~LogApplier();
 
   // The sequence up to which every record has had its outcome, whether it was applied or refused.
-  Sequence handled() const;
+  Sequence handled() const { return outcomes_->handled(); }
   // One beyond the last record that was seen in the log: what is missing of it is the backlog.
-  LogOffset seen_end() const;
-  // OK, or why nothing more is applied: DATA_LOSS for a damaged record, OUT_OF_RANGE when the log does not reach to where
-  // the shard stands, FAILED_PRECONDITION when it is another deployment's, UNIMPLEMENTED for a record that a newer
-  // program wrote; or what the shard's writer says.
-  absl::Status status() const;
+  LogOffset seen_end() const { return seen_end_.load(); }
+  // OK, or why nothing more is applied: DATA_LOSS for a damaged record, OUT_OF_RANGE when the log does not reach to
+  // where the shard stands, FAILED_PRECONDITION when it is another deployment's, UNIMPLEMENTED for a record that a
+  // newer program wrote; or what the shard's writer says.
+  absl::Status status() const { return outcomes_->status(); }
 
   // Tells what became of the record at `offset`, once it is applied: at once, or later on a thread of the shard's;
   // DEADLINE_EXCEEDED at the deadline of `limits`. `request` is that of the record: an outcome that is no longer at
@@ -61,6 +67,46 @@ class LogApplier {
   absl::Status AwaitHandled(Sequence sequence, const CallLimits& limits) const;
   // Gives up waiters whose time is over. Called now and then.
   void ExpireWaiters();
+
+ private:
+  explicit LogApplier(LogApplierOptions options);
+
+  void Run();
+  // Reads what is there and hands it over. Not OK: nothing more is applied.
+  absl::Status Step();
+  absl::Status Read(std::vector<LoggedBytes>& records);
+  absl::Status HandOver(const LoggedBytes& logged);
+  // The record, which must be of this deployment.
+  absl::StatusOr<LogRecord> Decode(const LoggedBytes& logged) const;
+  // The memory of a record, null when it needs none; waits until this process knows it. UNAVAILABLE when it stops.
+  absl::StatusOr<MemoryHandle> AwaitMemory(const LogRecord& record);
+  // Waits until the shard has room for more; returns at once when it stops.
+  void AwaitRoom();
+  // The end of the log now and then, of which a reader sees the next records only.
+  void LookAtEnd();
+  void Saw(LogOffset end);
+  void Tell(std::string_view event, std::string_view detail) const;
+  // For `pause`, or until it stops.
+  void Pause(std::chrono::milliseconds pause);
+  bool Stopping() const;
+
+  // Constant after construction.
+  const LogApplierOptions options_;
+  // What is under way in the shard when this ends is told to it alone.
+  const std::shared_ptr<LogOutcomes> outcomes_;
+  std::atomic<LogOffset> seen_end_;
+
+  // The thread's own.
+  std::unique_ptr<LogReader> reader_;
+  LogOffset next_;  // to be handed over
+  bool lost_ = false;
+  std::chrono::steady_clock::time_point look_at_end_;
+
+  mutable Mutex mutex_;
+  CondVar stop_;
+  bool stopping_ ABSL_GUARDED_BY(mutex_) = false;
+
+  std::thread thread_;
 };
 
 }  // namespace mneme
