@@ -43,9 +43,13 @@ absl::Status Set(rd_kafka_conf_t* configuration, const KafkaSettings& settings) 
 
 std::string KafkaErrorText(rd_kafka_resp_err_t error) { return rd_kafka_err2str(error); }
 
+std::string NameOf(const KafkaAddress& address) {
+  return absl::StrCat("topic \"", address.topic, "\" at ", address.brokers);
+}
+
 KafkaClient::KafkaClient(const KafkaOptions& options, Delivered delivered)
     : topic_name_(options.address.topic),
-      name_(absl::StrCat("topic \"", options.address.topic, "\" at ", options.address.brokers)),
+      name_(NameOf(options.address)),
       events_(options.events), delivered_(std::move(delivered)) {}
 
 absl::StatusOr<std::unique_ptr<KafkaClient>> KafkaClient::New(rd_kafka_type_t type, const KafkaOptions& options,

@@ -33,7 +33,7 @@ class KafkaClient {
 
   rd_kafka_t* handle() const { return handle_; }
   rd_kafka_topic_t* topic() const { return topic_; }
-  // Of the messages of errors: topic "mneme" at kafka-0:9092.
+  // NameOf() its address.
   const std::string& name() const { return name_; }
 
   // One beyond the last record of the partition, as its leader tells. UNAVAILABLE when it does not within `timeout_ms`.
@@ -53,6 +53,9 @@ class KafkaClient {
   rd_kafka_t* handle_ = nullptr;
   rd_kafka_topic_t* topic_ = nullptr;
 };
+
+// Of the messages of errors: topic "mneme" at kafka-0:9092.
+std::string NameOf(const KafkaAddress& address);
 
 // librdkafka's text of an error.
 std::string KafkaErrorText(rd_kafka_resp_err_t error);

@@ -29,10 +29,11 @@ struct KafkaOptions {
   size_t most_queued_bytes = limits::kMaxLogQueueBytes;
 };
 
-class KafkaProducer;
+struct KafkaCluster;
 
 // Thread-safe. The logs may outlive it; readers may outlive both. One connection to each broker carries the appends of
-// all shards.
+// all shards. When librdkafka no longer knows what the brokers have of them, those under way are told UNAVAILABLE, and
+// it is begun anew: nothing need be started again.
 class KafkaLogs {
  public:
   // Connects to nobody yet. INVALID_ARGUMENT when librdkafka does not take the settings: what goes on after their name.
@@ -50,15 +51,14 @@ class KafkaLogs {
   // whose checksum is not its own. End() is what the leader of the partition and its replicas in sync have; a leader
   // that was replaced and does not know yet may tell an older end.
   std::unique_ptr<ShardLog> Open(uint32_t partition);
-  // OK, or why nothing is appended any more before this process is started again: an append has failed in a way after
-  // which librdkafka no longer knows what the brokers have of its records. Every append is UNAVAILABLE then.
+  // OK, or why nothing is appended now: librdkafka was to be begun anew, and was not, which is tried every second. Every
+  // append is UNAVAILABLE then.
   absl::Status status() const;
 
  private:
-  KafkaLogs(KafkaOptions options, std::shared_ptr<KafkaProducer> producer);
+  explicit KafkaLogs(std::shared_ptr<KafkaCluster> cluster);
 
-  const KafkaOptions options_;
-  const std::shared_ptr<KafkaProducer> producer_;
+  const std::shared_ptr<KafkaCluster> cluster_;
 };
 
 }  // namespace mneme

@@ -44,7 +44,7 @@ absl::StatusOr<std::unique_ptr<LogReader>> KafkaReader::New(const KafkaOptions& 
   }
   std::unique_ptr<KafkaReader> reader(new KafkaReader(std::move(client), partition, from));
   reader->looker_ = std::thread([borrowed = reader.get()] { borrowed->Look(); });
-  return reader;
+  return std::unique_ptr<LogReader>(std::move(reader));
 }
 
 KafkaReader::~KafkaReader() {
