@@ -51,8 +51,8 @@ class KafkaLogs {
   // whose checksum is not its own. End() is what the leader of the partition and its replicas in sync have; a leader
   // that was replaced and does not know yet may tell an older end.
   std::unique_ptr<ShardLog> Open(uint32_t partition);
-  // OK, or why nothing is appended now: librdkafka was to be begun anew, and was not, which is tried every second. Every
-  // append is UNAVAILABLE then.
+  // OK, or why nothing is appended now: librdkafka is being begun anew, or could not be, which is tried every second.
+  // Every append is UNAVAILABLE then.
   absl::Status status() const;
 
  private:
