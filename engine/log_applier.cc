@@ -125,8 +125,8 @@ absl::Status LogApplier::Step() {
     return absl::OutOfRangeError(
         absl::StrCat("the log of shard ", options_.shard->number(), " does not have offset ", next_,
                      ", from which this replica goes on (", std::string(read.message()),
-                     "): put a copy of the data directory of another replica, taken while that is stopped, in the place "
-                     "of this one's"));
+                     "): put a copy of the data directory of another replica, taken while that is stopped, in the "
+                     "place of this one's"));
   }
   RETURN_IF_ERROR(read);
   if (std::exchange(lost_, false)) Tell("log_found", absl::StrCat("at offset ", next_));

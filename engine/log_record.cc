@@ -74,10 +74,9 @@ void Describe(Codec& codec, T& stored) {
   codec(stored.row, stored.id);
 }
 
-// Its memory is that of the record.
 template <typename Codec, OneOf<StateExpiry> T>
 void Describe(Codec& codec, T& due) {
-  codec(due.expiry_ms, due.space, due.session, due.name);
+  codec(due.expiry_ms, due.memory, due.space, due.session, due.name);
 }
 
 template <typename Codec, OneOf<ExpireRowsCommand> T>
@@ -190,9 +189,6 @@ absl::StatusOr<LogRecord> DecodeLogRecord(std::string_view bytes) {
   ReadOperation(kind - size_t{1}, reader, record.operation);
   if (!reader.AtEnd()) return Damaged();
   RETURN_IF_ERROR(CheckOperation(record.operation));
-  if (auto* expire = std::get_if<ExpireStatesCommand>(&record.operation)) {
-    for (StateExpiry& due : expire->due) due.memory = record.memory;
-  }
   return record;
 }
 

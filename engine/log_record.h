@@ -38,7 +38,7 @@ struct ExpireRowsCommand {
   std::vector<StoredRow> rows;  // ascending by row, none twice
 };
 struct ExpireStatesCommand {
-  std::vector<StateExpiry> due;  // of the memory of the record
+  std::vector<StateExpiry> due;  // of any memories, dropped ones too
 };
 // Changes nothing: whoever has applied it has applied all that was appended before.
 struct ReadMarker {};
@@ -59,7 +59,7 @@ inline constexpr int64_t kMostAheadMs = 60'000;
 inline constexpr int64_t kMostBehindMs = 180'000;
 
 struct LogRecord {
-  MemoryNumber memory = 0;  // 0: of the catalogue, or a marker
+  MemoryNumber memory = 0;  // 0: of the catalogue, or of no memory alone
   int64_t stamp_ms = 0;     // when the front end, or the replica, made it
   LoggedOperation operation;
   uint64_t deployment = 0;  // of the log that has it; 0 where the deployment is named beside it

@@ -47,12 +47,17 @@ bool IsOfAMemory(const LogRecord& record) {
          std::holds_alternative<DeleteOperation>(record.operation) ||
          std::holds_alternative<RememberOperation>(record.operation) ||
          std::holds_alternative<StateOperation>(record.operation) ||
-         std::holds_alternative<ExpireRowsCommand>(record.operation) ||
-         std::holds_alternative<ExpireStatesCommand>(record.operation);
+         std::holds_alternative<ExpireRowsCommand>(record.operation);
 }
 
 WriteOperation ToWriteOperation(LogRecord record, const absl::StatusOr<MemoryHandle>& memory, Sequence position,
                                 std::function<void(absl::StatusOr<WriteResult>)> done) {
+  if (auto* expire = std::get_if<ExpireStatesCommand>(&record.operation)) {
+    return ExpireStatesOperation{.due = std::move(expire->due),
+                                 .stamp_ms = record.stamp_ms,
+                                 .position = position,
+                                 .done = Told(position, std::move(done))};
+  }
   WriteTicket ticket;
   ticket.stamp_ms = record.stamp_ms;
   ticket.position = position;
@@ -76,12 +81,6 @@ WriteOperation ToWriteOperation(LogRecord record, const absl::StatusOr<MemoryHan
                            .position = position,
                            .stamp_ms = record.stamp_ms,
                            .done = Told(position, std::move(done))};
-  }
-  if (auto* expire = std::get_if<ExpireStatesCommand>(&record.operation)) {
-    return ExpireStatesOperation{.due = std::move(expire->due),
-                                 .stamp_ms = record.stamp_ms,
-                                 .position = position,
-                                 .done = Told(position, std::move(done))};
   }
   ticket.memory = *memory;
   ticket.request = TicketOf(record.operation)->request;

@@ -12,7 +12,7 @@
 
 namespace mneme {
 
-// Whether a record is one that a memory of the shard is asked: neither a marker nor of the catalogue.
+// Whether a record is asked of one memory, which must be there.
 bool IsOfAMemory(const LogRecord& record);
 
 // The record that stands at `position`, as the shard's writer takes it. `memory` is its memory, or why there is none;

@@ -167,7 +167,7 @@ std::vector<Example> Examples() {
           {"swing", Command(AliasChange{"live", "wiki", "old"})},
           {"drop alias", Command(DropAliasCommand{"live"})},
           {"expire rows", Command(ExpireRowsCommand{3, {{7, 1}, {9, 1ULL << 62}}}, 7)},
-          {"expire states", Command(ExpireStatesCommand{{{99, 7, 0, "agent", ""}, {100, 7, 5, "agent", "draft"}}}, 7)},
+          {"expire states", Command(ExpireStatesCommand{{{99, 7, 0, "agent", ""}, {100, 8, 5, "agent", "draft"}}})},
           {"read marker", Command(ReadMarker{})}};
 }
 
@@ -231,9 +231,9 @@ TEST(LogRecordTest, HasItsGoldenBytes) {
             "02 09 ef cd ab 89 67 45 23 01 07 00 00 00 02 01 00 00 00 00 00 00 "
             "03 00 00 00 00 00 00 00 01 2c 01 00 00 00 00 00 00 05 00 00 00 00 00 00 00 ");
   const ExpireStatesCommand states{{{99, 7, 5, "agent", "draft"}}};
-  EXPECT_EQ(Hex(EncodeLogRecord({7, 258, states, kDeployment})).substr(0, 3 * 51),
-            "02 0a ef cd ab 89 67 45 23 01 07 00 00 00 02 01 00 00 00 00 00 00 "
-            "01 63 00 00 00 00 00 00 00 05 00 00 00 00 00 00 00 05 61 67 65 6e 74 05 64 72 61 66 74 ");
+  EXPECT_EQ(Hex(EncodeLogRecord({0, 258, states, kDeployment})).substr(0, 3 * 55),
+            "02 0a ef cd ab 89 67 45 23 01 00 00 00 00 02 01 00 00 00 00 00 00 "
+            "01 63 00 00 00 00 00 00 00 07 00 00 00 05 00 00 00 00 00 00 00 05 61 67 65 6e 74 05 64 72 61 66 74 ");
   EXPECT_EQ(Hex(EncodeLogRecord({0, 258, ReadMarker{}, kDeployment})).substr(0, 3 * 22),
             "02 0b ef cd ab 89 67 45 23 01 00 00 00 00 02 01 00 00 00 00 00 00 ");
 }
@@ -242,14 +242,6 @@ TEST(LogRecordTest, ARecordSaysWhoseLogItIsOf) {
   for (const Example& each : Examples()) {
     EXPECT_EQ(DecodeLogRecord(each.record)->deployment, kDeployment) << each.name;
   }
-}
-
-TEST(LogRecordTest, WhatExpiresIsOfTheMemoryOfItsRecord) {
-  const LogRecord record =
-      DecodeLogRecord(Command(ExpireStatesCommand{{{99, 0, 5, "agent", "draft"}}}, /*memory=*/7)).value();
-  const auto& expire = std::get<ExpireStatesCommand>(record.operation);
-  ASSERT_EQ(expire.due.size(), 1U);
-  EXPECT_EQ(expire.due[0], (StateExpiry{99, 7, 5, "agent", "draft"}));
 }
 
 TEST(LogRecordTest, RowsThatDoNotAscendAreNoExpiry) {

@@ -146,7 +146,7 @@ std::vector<std::string> Seeds() {
           Seed(DropAliasCommand{"live"}, 0),
           Seed(AliasChange{"live", "wiki", "old"}, 0),
           Seed(ExpireRowsCommand{3, {{7, 1}, {9, uint64_t{1} << 62}}}),
-          Seed(ExpireStatesCommand{{{99, 7, 0, "agent", ""}, {100, 7, 5, "agent", "draft"}}}),
+          Seed(ExpireStatesCommand{{{99, 7, 0, "agent", ""}, {100, 8, 5, "agent", "draft"}}}, 0),
           Seed(ReadMarker{}, 0)};
 }
 
