@@ -2,7 +2,14 @@
 
 #include <sys/stat.h>
 
+#include <algorithm>
+#include <string>
+#include <vector>
+
+#include "absl/strings/ascii.h"
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_split.h"
 #include "common/limits.h"
 #include "common/status_macros.h"
 #include "security/loopback.h"
@@ -67,6 +74,17 @@ absl::StatusOr<KafkaSettings> LogSettingsOf(const ServerOptions& options) {
   absl::StatusOr<KafkaSettings> settings = ParseKafkaSettings(file->text);
   if (!settings.ok()) return of_file(settings.status());
   return settings;
+}
+
+bool LogIsInTheClear(const ServerOptions& options) {
+  const auto address = ParseKafkaAddress(options.log);
+  const auto settings = LogSettingsOf(options);
+  if (!address.ok() || !settings.ok()) return false;
+  for (const auto& [name, value] : *settings) {
+    if (name == "security.protocol" && absl::StrContains(absl::AsciiStrToLower(value), "ssl")) return false;
+  }
+  const std::vector<std::string> brokers = absl::StrSplit(address->brokers, ',');
+  return !std::all_of(brokers.begin(), brokers.end(), StaysOnMachine);
 }
 
 absl::Status CheckFiles(const ServerOptions& options) {

@@ -17,6 +17,8 @@ absl::Status CheckFiles(const ServerOptions& options);
 // What --log-settings says; nothing without it. FAILED_PRECONDITION when others may write the file, who could have this
 // process run what they like; errors of ReadOperatorFile and ParseKafkaSettings.
 absl::StatusOr<KafkaSettings> LogSettingsOf(const ServerOptions& options);
+// Whether what is written, keys and values, goes to brokers beyond this machine without TLS.
+bool LogIsInTheClear(const ServerOptions& options);
 
 }  // namespace mneme
 

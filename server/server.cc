@@ -260,6 +260,10 @@ void Server::WarnOfStrangers() const {
     log_->Write(LogLevel::kWarning, "server",
                 "shows its token to shards without TLS: who is on the way may take it, and do everything on shards");
   }
+  if (LogIsInTheClear(options_)) {
+    log_->Write(LogLevel::kWarning, "server",
+                "speaks to brokers of --log beyond this machine without TLS: who is on the way reads all that is written");
+  }
   if (std::none_of(options_.listen.begin(), options_.listen.end(), beyond)) return;
   const bool open = options_.tokens.empty() && options_.tls.ca.empty();
   if (!open && !options_.tls.empty()) return;

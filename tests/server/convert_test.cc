@@ -507,6 +507,23 @@ TEST(OptionsTest, AFileOfLogSettingsIsNamedWithWhatIsWrongInIt) {
   EXPECT_THAT(std::string(CheckFiles(gone).message()), testing::HasSubstr("--log-settings " + path));
 }
 
+TEST(OptionsTest, ALogThatOthersMayReadOnTheWayIsKnown) {
+  ServerOptions options;
+  EXPECT_FALSE(LogIsInTheClear(options));
+  options.log = "kafka://127.0.0.1:1,localhost:2/t";
+  EXPECT_FALSE(LogIsInTheClear(options));
+  options.log = "kafka://127.0.0.1:1,broker:2/t";
+  EXPECT_TRUE(LogIsInTheClear(options));
+  const std::string path = (std::filesystem::temp_directory_path() / "mneme_log_settings_tls").string();
+  for (const auto& [protocol, clear] : {std::pair("sasl_plaintext", true), std::pair("SASL_SSL", false)}) {
+    std::ofstream(path, std::ios::trunc) << "security.protocol=" << protocol << "\n";
+    chmod(path.c_str(), 0600);
+    options.log_settings = path;
+    EXPECT_EQ(LogIsInTheClear(options), clear) << protocol;
+  }
+  std::filesystem::remove(path);
+}
+
 TEST(OptionsTest, AFlagWinsOverTheEnvironment) {
   setenv("MNEME_SHARDS", "4", 1);
   EXPECT_EQ(Parse({"--data-dir", "d"}).options.shards, 4U);
