@@ -154,7 +154,7 @@ void AppendLog(const LogMetrics& log, std::vector<MetricFamily>& out) {
     out.push_back(Gauge("mneme_log_backlog", "Records of the replicated log that were seen and are not applied yet.",
                         static_cast<double>(*log.backlog)));
   }
-  out.push_back(Gauge("mneme_log_failed", "1 when the process does no more with the replicated log.",
+  out.push_back(Gauge("mneme_log_failed", "1 when nothing is applied of the replicated log, or appended to it.",
                       log.failed ? 1 : 0));
 }
 

@@ -12,7 +12,7 @@
 
 namespace mneme {
 
-// Of the replicated log: what this replica has done of it, and whether the process can go on with it.
+// Of the replicated log: what this replica has done of it, and whether the process does anything with it.
 struct LogMetrics {
   std::optional<uint64_t> handled = {};  // of a shard: the sequence up to which every record had its outcome, and
   std::optional<uint64_t> backlog = {};  // records that were seen and wait

@@ -143,7 +143,7 @@ absl::Status Server::StartAdmin() {
   ASSIGN_OR_RETURN(const auto address, SplitAddress(options_.admin_listen));
   AdminPages pages;
   pages.metrics = [this] { return ExposeMetrics(); };
-  pages.ready = [this] { return Ready(); };
+  pages.ready = [this] { return ready_.load(std::memory_order_acquire); };
   pages.config = [this] { return Config(); };
   ASSIGN_OR_RETURN(admin_, AdminHttp::Start(address.first, address.second, std::move(pages)));
   return absl::OkStatus();
@@ -262,7 +262,7 @@ void Server::WarnOfStrangers() const {
   }
   if (LogIsInTheClear(options_)) {
     log_->Write(LogLevel::kWarning, "server",
-                "speaks to brokers of --log beyond this machine without TLS: who is on the way reads all that is written");
+                "speaks to brokers of --log beyond this machine without TLS: who is on the way reads all writes");
   }
   if (std::none_of(options_.listen.begin(), options_.listen.end(), beyond)) return;
   const bool open = options_.tokens.empty() && options_.tls.ca.empty();
@@ -387,8 +387,6 @@ absl::Status Server::WritePortFiles() {
   return WritePortFile(options_.port_file, port_);  // last: who waits for it finds the other
 }
 
-absl::Status Server::Appends() const { return logs_ == nullptr ? absl::OkStatus() : logs_->status(); }
-
 void Server::SetServing(bool serving) {
   serving_ = serving;
   TellHealth();
@@ -410,7 +408,7 @@ void Server::TellHealth() {
 
 std::string Server::ExposeMetrics() const {
   MetricsState state;
-  state.serving = Ready();
+  state.serving = ready_.load(std::memory_order_acquire);
   if (!options_.tls.empty()) state.certificate_end = EndOf(options_.tls.certificate);
   if (options_.role != Role::kFrontEnd) {
     state.ram_limit_bytes = options_.ram_limit_bytes;
@@ -428,7 +426,7 @@ std::string Server::ExposeMetrics() const {
   state.queued_calls = front_end_.queued_calls();
   if (logs_ != nullptr) {
     if (!state.log.has_value()) state.log.emplace();
-    state.log->failed = state.log->failed || !Appends().ok();
+    state.log->failed = state.log->failed || !logs_->status().ok();
   }
   if (remote_ == nullptr) {
     state.deployment = (*deployment)->Statistics();

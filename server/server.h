@@ -74,9 +74,6 @@ class Server {
   void OnEvent(const std::string& event, const std::string& detail);
   std::string Config() const;
   void SetServing(bool serving);
-  bool Ready() const { return ready_.load(std::memory_order_acquire) && Appends().ok(); }
-  // OK, or why nothing is appended to the replicated log any more. Not before the deployment is open.
-  absl::Status Appends() const;
   // What health and /readyz say: it serves, a front end knows what names mean, and a replica applies its log.
   void TellHealth() ABSL_LOCKS_EXCLUDED(health_mutex_);
   std::string ExposeMetrics() const;
