@@ -95,13 +95,14 @@ absl::StatusOr<std::string> LoggedShardPort::Encode(const WriteOperation& operat
   return EncodeLogRecord(channel_->target().deployment(), operation);
 }
 
-absl::StatusOr<std::vector<LoggedShardPort::Piece>> LoggedShardPort::Cut(const WriteOperation& operation) const {
+absl::StatusOr<std::vector<LoggedShardPort::Piece>> LoggedShardPort::Cut(const WriteOperation& operation,
+                                                                          const RequestIdentity& request) const {
   ASSIGN_OR_RETURN(std::string record, Encode(operation));
   std::vector<Piece> pieces;
   const size_t most = log_->most_record_bytes();
   const auto* insert = std::get_if<InsertOperation>(&operation);
   if (record.size() <= most) {
-    pieces.push_back({std::move(record), *TicketOf(operation)->request});
+    pieces.push_back({std::move(record), request});
     return pieces;
   }
   const size_t bytes = record.size();
@@ -145,7 +146,7 @@ absl::Status LoggedShardPort::Submit(WriteOperation operation) {
   if (!whole->named) ticket->request = RandomIdentity();
   whole->visible = std::move(ticket->visible);
   whole->done = std::move(ticket->done);
-  ASSIGN_OR_RETURN(std::vector<Piece> pieces, Cut(operation));
+  ASSIGN_OR_RETURN(std::vector<Piece> pieces, Cut(operation, *ticket->request));
   for (const Piece& piece : pieces) whole->bytes += piece.record.size() + kCallBytes;
   RETURN_IF_ERROR(admission_.Admit(whole->bytes, absl::StrCat("the log of shard ", number())));
   {

@@ -56,7 +56,7 @@ class LoggedShardPort final : public FrontEndPort {
   using RecordHandle = std::shared_ptr<Record>;
 
   // The records of a write.
-  absl::StatusOr<std::vector<Piece>> Cut(const WriteOperation& operation) const;
+  absl::StatusOr<std::vector<Piece>> Cut(const WriteOperation& operation, const RequestIdentity& request) const;
   absl::Status CutInsert(const InsertOperation& insert, size_t begin, size_t end, std::vector<Piece>& pieces) const;
   absl::StatusOr<std::string> Encode(const WriteOperation& operation) const;
   void Append(RecordHandle record, std::string bytes) ABSL_LOCKS_EXCLUDED(mutex_);
