@@ -47,6 +47,9 @@ inline constexpr float kMaxHalf = 65'504.0F;
 
 // One message, in or out: 16 times gRPC's default, so that 16,384 x 1,024 f32 keys fit, and no more.
 inline constexpr size_t kMaxMessageBytes = 64 * 1024 * 1024;
+// Fields of one message, those of messages within it included; a packed list is one. A full message of legal strings of
+// 30 bytes has as many; empty messages of two bytes would be 33 million, and take forty times those bytes of ram.
+inline constexpr size_t kMaxMessageFields = size_t{1} << 21;
 // k: the literature goes to 1,024; adaptive combiners and re-ranking double and redouble that.
 inline constexpr uint32_t kMaxK = 4'096;
 // Rows of one query message: a decode batch with beams, or a prefill of one sequence.

@@ -9,14 +9,18 @@
 #include "absl/strings/str_split.h"
 #include "common/limits.h"
 #include "common/status_macros.h"
+#include "security/token.h"
 
 namespace mneme {
 namespace {
 
 absl::string_view View(std::string_view text) { return {text.data(), text.size()}; }
 
-absl::Status Wrong(std::string_view text, absl::string_view why) {
-  return absl::InvalidArgumentError(absl::StrCat("\"", View(text), "\" ", why));
+// What is as long as a token, or a digest, is not repeated: it may be one, put in the wrong place.
+std::string Shown(std::string_view text, std::optional<Right> right) {
+  if (text.size() < kMinTokenBytes) return absl::StrCat("\"", View(text), "\"");
+  return right.has_value() ? absl::StrCat("\"", RightName(*right), ":...\" of ", text.size(), " bytes")
+                           : absl::StrCat("a word of ", text.size(), " bytes");
 }
 
 std::optional<Right> RightOf(std::string_view word) {
@@ -24,6 +28,12 @@ std::optional<Right> RightOf(std::string_view word) {
     if (word == RightName(right)) return right;
   }
   return std::nullopt;
+}
+
+absl::Status Wrong(std::string_view text, absl::string_view why) {
+  const size_t colon = text.find(':');
+  const auto right = colon == std::string_view::npos ? std::nullopt : RightOf(text.substr(0, colon));
+  return absl::InvalidArgumentError(absl::StrCat(Shown(text, right), " ", why));
 }
 
 // As the name of a memory (server/convert_memory.h), and *.
@@ -100,12 +110,9 @@ absl::StatusOr<Grant> ParseGrant(std::string_view text) {
   const size_t colon = text.find(':');
   const std::optional<Right> right = RightOf(text.substr(0, colon));
   if (colon == std::string_view::npos || !right.has_value()) {
-    // What is as long as a token is not repeated: it may be one, put in the wrong place.
-    constexpr size_t kTokenBytes = 16;
-    constexpr absl::string_view kWhy =
-        "is no grant; must be read:, write: or admin: before a memory's name, in which * stands for any characters";
-    if (text.size() < kTokenBytes) return Wrong(text, kWhy);
-    return absl::InvalidArgumentError(absl::StrCat("a word of ", text.size(), " bytes ", kWhy));
+    return Wrong(
+        text,
+        "is no grant; must be read:, write: or admin: before a memory's name, in which * stands for any characters");
   }
   grant.right = *right;
   const std::string_view rest = text.substr(colon + 1);

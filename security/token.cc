@@ -14,7 +14,6 @@ namespace mneme {
 namespace {
 
 constexpr size_t kRandomBytes = 32;
-constexpr size_t kMinTokenBytes = 16;
 
 bool MayTravel(char c) {
   return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||

@@ -3,6 +3,7 @@
 #define MNEME_SECURITY_TOKEN_H_
 
 #include <array>
+#include <cstddef>
 #include <cstdint>
 #include <string>
 #include <string_view>
@@ -17,6 +18,8 @@ using TokenDigest = std::array<uint8_t, 32>;
 
 // What every token that is made here begins with, so that scanners find one that leaked.
 inline constexpr std::string_view kTokenPrefix = "mneme_";
+// A shorter text is no token: it could be guessed.
+inline constexpr size_t kMinTokenBytes = 16;
 
 // 256 bits from the system's generator in base64url, behind the prefix. INTERNAL when there are none.
 absl::StatusOr<std::string> NewToken();
@@ -29,7 +32,7 @@ std::string HexOf(const TokenDigest& digest);
 absl::StatusOr<TokenDigest> DigestFromHex(std::string_view hex);
 
 // INVALID_ARGUMENT unless `token` can travel in a header (RFC 6750: letters, digits, "-._~+/=") and is of a length in
-// [16, limits::kMaxTokenBytes]. The message says nothing of what is in it.
+// [kMinTokenBytes, limits::kMaxTokenBytes]. The message says nothing of what is in it.
 absl::Status CheckTokenText(std::string_view token);
 
 }  // namespace mneme

@@ -9,6 +9,7 @@ namespace mneme {
 namespace {
 
 using ::testing::HasSubstr;
+using ::testing::Not;
 
 TEST(MatchesPatternTest, AStarStandsForAnyCharactersAndNone) {
   for (const char* pattern : {"*", "wiki", "wiki*", "*wiki", "w*i", "w*k*", "**", "*i*i*", "wiki***"}) {
@@ -43,6 +44,15 @@ TEST(ParseGrantTest, ReadsRightPatternAndPartitions) {
   EXPECT_EQ(grant->partitions[1].last, 19U);
   EXPECT_TRUE(ParseGrant("admin:*")->partitions.empty());
   EXPECT_EQ(ParseGrant("read:a/18446744073709551615")->partitions[0].last, UINT64_MAX);
+}
+
+TEST(ParseGrantTest, WhatMayBeATokenIsNotRepeated) {
+  const std::string secret(64, 'C');
+  for (const char* before : {"", "own:", "read:", "read:a/", "read:*/7,"}) {
+    const std::string message(ParseGrant(before + secret).status().message());
+    EXPECT_THAT(message, HasSubstr(std::to_string(std::string(before).size() + secret.size()))) << before;
+    EXPECT_THAT(message, Not(HasSubstr(secret))) << before;
+  }
 }
 
 TEST(ParseGrantTest, WhatIsNoGrantIsRefusedWithTheReason) {
