@@ -34,7 +34,7 @@ absl::Status Instead(const absl::Status& over, const absl::Status& why) {
 }
 
 struct FreeMetadata {
-  void operator()(const rd_kafka_metadata* metadata) const { rd_kafka_metadata_destroy(metadata); }
+  void operator()(const rd_kafka_metadata_t* metadata) const { rd_kafka_metadata_destroy(metadata); }
 };
 
 // OK when the topic has the partition; UNAVAILABLE when that is not known yet.
@@ -55,12 +55,12 @@ absl::Status CheckTopic(const rd_kafka_metadata_topic& topic, uint32_t partition
 }
 
 absl::Status AskForTopic(const KafkaClient& client, uint32_t partition, int timeout_ms) {
-  const rd_kafka_metadata* raw = nullptr;
+  const rd_kafka_metadata_t* raw = nullptr;
   const rd_kafka_resp_err_t error = rd_kafka_metadata(client.handle(), 0, client.topic(), &raw, timeout_ms);
   if (error != RD_KAFKA_RESP_ERR_NO_ERROR) {
     return absl::UnavailableError(absl::StrCat(client.name(), ": no broker answers: ", KafkaErrorText(error)));
   }
-  const std::unique_ptr<const rd_kafka_metadata, FreeMetadata> metadata(raw);
+  const std::unique_ptr<const rd_kafka_metadata_t, FreeMetadata> metadata(raw);
   if (metadata->topic_cnt != 1) return absl::UnavailableError(absl::StrCat(client.name(), ": nothing is told of it"));
   return CheckTopic(metadata->topics[0], partition, client.name());
 }
