@@ -21,6 +21,8 @@ using Steady = std::chrono::steady_clock;
 
 // A round of all replicas that is over sooner was no waiting for one that comes back, which gRPC does: they refused.
 constexpr std::chrono::milliseconds kShortestRound{100};
+// So long one replica is waited for that has not applied a record: another may have.
+constexpr std::chrono::milliseconds kLongestRound{2'000};
 
 // Of the entries from `begin` to `end` of a write: whoever cuts it alike names the part alike.
 RequestIdentity IdentityOfPart(const RequestIdentity& whole, size_t begin, size_t end) {
@@ -188,25 +190,33 @@ void LoggedShardPort::Append(RecordHandle record, std::string bytes) {
 
 void LoggedShardPort::AskOutcome(RecordHandle record) {
   record->asked = Steady::now();
+  CallLimits round = record->limits;
+  round.deadline = std::min(round.deadline, record->asked + kLongestRound);
   std::string body = Flat(record->offset, record->request);
-  const CallLimits limits = record->limits;
-  channel_->Ask(&Async::AwaitOutcome, std::move(body), limits,
+  channel_->Ask(&Async::AwaitOutcome, std::move(body), round,
                 [this, record = std::move(record)](absl::StatusOr<std::string> answer) {
-                  // The write is in the log: a replica that comes back applies it.
+                  if (answer.ok()) return Tell(record, OutcomeOf(*answer));
+                  if (absl::IsCancelled(answer.status())) return Tell(record, answer.status());
+                  // The write is in the log, and will be applied, whatever is wrong with who was asked.
                   const bool waited = Steady::now() - record->asked >= kShortestRound;
-                  if (absl::IsUnavailable(answer.status()) && waited && record->limits.Check().ok()) {
-                    return AskOutcome(record);
-                  }
-                  if (!answer.ok()) return Tell(record, answer.status());
-                  std::optional<WriteResult> result;
-                  const absl::Status read = Unflat(*answer, result);
-                  if (!read.ok()) return Tell(record, read);
-                  if (result.has_value()) return Tell(record, *std::move(result));
-                  Tell(record, WithReason(absl::UnavailableError(absl::StrCat(
-                                              "shard ", number(), " does not know any more what became of a write; "
-                                              "ask again with the same request id")),
-                                          reason::kShardUnavailable));
+                  if (waited && record->limits.Check().ok()) return AskOutcome(record);
+                  Tell(record, NotTold(answer.status().message()));
                 });
+}
+
+absl::StatusOr<WriteResult> LoggedShardPort::OutcomeOf(std::string_view answer) const {
+  absl::Status outcome;
+  std::optional<WriteResult> result;
+  if (const absl::Status read = Unflat(answer, outcome, result); !read.ok()) return NotTold(read.message());
+  RETURN_IF_ERROR(outcome);
+  if (result.has_value()) return *std::move(result);
+  return NotTold("no replica knows it any more");
+}
+
+absl::Status LoggedShardPort::NotTold(absl::string_view why) const {
+  return WithReason(absl::UnavailableError(absl::StrCat("shard ", number(), " was not told what became of a write: ",
+                                                        why, "; ask again with the same request id")),
+                    reason::kShardUnavailable);
 }
 
 void LoggedShardPort::Tell(const RecordHandle& record, absl::StatusOr<WriteResult> result) {

@@ -10,9 +10,11 @@
 #include <memory>
 #include <set>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "absl/base/thread_annotations.h"
+#include "absl/strings/string_view.h"
 #include "cluster/front_end_port.h"
 #include "cluster/read_markers.h"
 #include "cluster/shard_channel.h"
@@ -61,6 +63,10 @@ class LoggedShardPort final : public FrontEndPort {
   absl::StatusOr<std::string> Encode(const WriteOperation& operation) const;
   void Append(RecordHandle record, std::string bytes) ABSL_LOCKS_EXCLUDED(mutex_);
   void AskOutcome(RecordHandle record);
+  // What a replica told of a record; UNAVAILABLE when none knows it any more.
+  absl::StatusOr<WriteResult> OutcomeOf(std::string_view answer) const;
+  // UNAVAILABLE: the write is in the log.
+  absl::Status NotTold(absl::string_view why) const;
   // Of one record; the last one tells the write.
   void Tell(const RecordHandle& record, absl::StatusOr<WriteResult> result);
   // As errors of the log reach a caller.

@@ -54,7 +54,8 @@ absl::StatusOr<std::string> AcquireOf(const ShardChannel& shard, const std::stri
   replica = shard.at();
   for (uint32_t left = shard.replicas(); true; replica = shard.Next(replica)) {
     auto answer = shard.AskAndWait(&Async::AcquireLease, Question(body, replica), limits);
-    if (!absl::IsUnavailable(answer.status()) || --left == 0) return answer;
+    const bool lags = ReasonOf(answer.status()) == reason::kReplicaLagging;
+    if ((!lags && !absl::IsUnavailable(answer.status())) || --left == 0) return answer;
   }
 }
 

@@ -75,17 +75,19 @@ absl::Status HandleAwaitOutcome(const CallContext& call, const Call& request, An
   RequestIdentity write;
   RETURN_IF_ERROR(Open(call, request, offset, write));
   auto answer = [&shard, offset, response, done = std::move(done)](absl::StatusOr<WriteResult> result) {
+    // An outcome is told in the answer; an error of the call says that there is none here, and that another replica
+    // may have it.
+    absl::Status outcome = result.status();
     std::optional<WriteResult> told;
     if (result.ok()) {
       told = *std::move(result);
     } else {
       const LogState state = shard.log_state();
-      const bool handled = state.handled >= SequenceAt(offset);
-      if (!handled && !state.status.ok()) return done(CheckApplies(shard));  // another replica may have applied it
-      if (!handled || !absl::IsUnavailable(result.status())) return done(result.status());
+      if (state.handled < SequenceAt(offset)) return done(state.status.ok() ? outcome : CheckApplies(shard));
       // What became of it is not known any more: no use to ask again by its offset.
+      if (absl::IsUnavailable(outcome)) outcome = absl::OkStatus();
     }
-    response->set_body(Flat(told));
+    response->set_body(Flat(outcome, told));
     done(absl::OkStatus());
   };
   shard.AwaitOutcome(offset, write, call.limits, std::move(answer));

@@ -58,13 +58,13 @@ class Replica final : public internal_wire::ShardService::Service {
 
   std::string address() const { return absl::StrCat("127.0.0.1:", port_); }
 
-  enum class Mood { kThere, kAway, kForgetful, kRefuses, kLags };
+  enum class Mood { kThere, kAway, kForgetful, kRefuses, kLags, kStranger };
   void Be(Mood mood) { mood_ = mood; }
   size_t asked() const { return asked_; }
   // Of the last read: what it was to wait for.
   Sequence waited_for() const { return waited_for_; }
 
-  grpc::Status AwaitOutcome(grpc::ServerContext*, const internal_wire::Call* call,
+  grpc::Status AwaitOutcome(grpc::ServerContext* context, const internal_wire::Call* call,
                             internal_wire::Answer* answer) override {
     ++asked_;
     LogOffset offset = 0;
@@ -72,7 +72,9 @@ class Replica final : public internal_wire::ShardService::Service {
     if (!Unflat(call->body(), offset, request).ok()) return {grpc::StatusCode::DATA_LOSS, "no offset"};
     const Mood mood = mood_;
     if (mood == Mood::kAway) return Refusal(grpc::StatusCode::UNAVAILABLE, "it starts", "STARTING");
-    if (mood == Mood::kRefuses) return Refusal(grpc::StatusCode::NOT_FOUND, "dropped", reason::kMemoryNotFound);
+    if (mood == Mood::kStranger) return {grpc::StatusCode::FAILED_PRECONDITION, "this is another shard"};
+    absl::Status outcome;
+    if (mood == Mood::kRefuses) outcome = WithReason(absl::NotFoundError("dropped"), reason::kMemoryNotFound);
     std::optional<WriteResult> result;
     if (mood == Mood::kThere) {
       result.emplace();
@@ -81,7 +83,11 @@ class Replica final : public internal_wire::ShardService::Service {
       result->sequence = SequenceAt(offset);
       result->replayed = true;
     }
-    answer->set_body(Flat(result));
+    if (mood == Mood::kLags) {
+      std::this_thread::sleep_until(context->deadline());
+      return {grpc::StatusCode::DEADLINE_EXCEEDED, "not applied yet"};
+    }
+    answer->set_body(Flat(outcome, result));
     return grpc::Status::OK;
   }
 
@@ -213,6 +219,26 @@ TEST_F(LoggedShardPortTest, AWriteIsToldWhenAReplicaComesBack) {
   EXPECT_EQ(told_[0].wait_for(std::chrono::milliseconds(1'500)), std::future_status::timeout);
   second_.Be(Replica::Mood::kThere);
   EXPECT_TRUE(told_[0].get().ok());
+}
+
+TEST_F(LoggedShardPortTest, AReplicaThatIsBehindIsLeftForTheOther) {
+  MemoryLog log;
+  LoggedShardPort port(&channel_, &log, &clock_);
+  (channel_.at() == 0 ? first_ : second_).Be(Replica::Mood::kLags);
+  const auto start = std::chrono::steady_clock::now();
+  ASSERT_TRUE(Submit(port, Insert(1)).ok());
+  EXPECT_TRUE(told_[0].get().ok());
+  EXPECT_LT(std::chrono::steady_clock::now() - start, std::chrono::seconds(10));
+}
+
+TEST_F(LoggedShardPortTest, WhatIsWrongWithWhoIsAskedIsNoOutcome) {
+  MemoryLog log;
+  LoggedShardPort port(&channel_, &log, &clock_);
+  for (Replica* replica : {&first_, &second_}) replica->Be(Replica::Mood::kStranger);
+  ASSERT_TRUE(Submit(port, Insert(1)).ok());
+  const absl::Status told = told_[0].get().status();
+  EXPECT_EQ(told.code(), absl::StatusCode::kUnavailable) << told;
+  EXPECT_THAT(std::string(told.message()), HasSubstr("another shard"));
 }
 
 TEST_F(LoggedShardPortTest, WhatAReplicaSaysOfARecordIsWhatTheCallerIsTold) {

@@ -81,8 +81,10 @@ class LoggedHandlersTest : public ::testing::Test {
         HandleAwaitOutcome(context, call, &answer, [&](const absl::Status& status) { ended.set_value(status); });
     RETURN_IF_ERROR(begun);
     RETURN_IF_ERROR(ended.get_future().get());
+    absl::Status outcome;
     std::optional<WriteResult> result;
-    RETURN_IF_ERROR(Unflat(answer.body(), result));
+    RETURN_IF_ERROR(Unflat(answer.body(), outcome, result));
+    RETURN_IF_ERROR(outcome);
     return result;
   }
   // Lists the sessions once `sequence` is applied.
