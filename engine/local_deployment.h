@@ -49,6 +49,7 @@ struct LogState {
   bool logged = false;       // whether it has one
   Sequence handled = 0;      // as those of LogApplier, and so are the others
   LogOffset seen_end = 0;
+  bool lost = false;
   absl::Status status = {};
 };
 

@@ -109,6 +109,7 @@ void LogApplier::Run() {
 
 absl::Status LogApplier::Step() {
   RETURN_IF_ERROR(outcomes_->status());  // the shard's writer says so
+  outcomes_->ExpireWaiters();
   std::vector<LoggedBytes> records;
   const absl::Status read = Read(records);
   if (!records.empty()) Saw(records.back().offset + 1);
@@ -117,7 +118,7 @@ absl::Status LogApplier::Step() {
     RETURN_IF_ERROR(HandOver(logged));
   }
   if (absl::IsUnavailable(read)) {
-    if (!std::exchange(lost_, true)) Tell("log_lost", read.ToString());
+    if (!lost_.exchange(true)) Tell("log_lost", read.ToString());
     Pause(kLogPause);
     return absl::OkStatus();
   }
@@ -129,7 +130,7 @@ absl::Status LogApplier::Step() {
                      "place of this one's"));
   }
   RETURN_IF_ERROR(read);
-  if (std::exchange(lost_, false)) Tell("log_found", absl::StrCat("at offset ", next_));
+  if (lost_.exchange(false)) Tell("log_found", absl::StrCat("at offset ", next_));
   LookAtEnd();
   return absl::OkStatus();
 }
@@ -186,7 +187,7 @@ absl::StatusOr<MemoryHandle> LogApplier::AwaitMemory(const LogRecord& record) {
     absl::StatusOr<MemoryHandle> memory = options_.find_memory(record.memory);
     if (!absl::IsUnavailable(memory.status()) || Stopping()) return memory;
     if (wait.IsNow()) Tell("log_waits", absl::StrCat("for memory ", record.memory, " of the record at offset ", next_));
-    Pause(kMemoryPause);
+    GoOnWaiting(kMemoryPause);
   }
 }
 
@@ -196,8 +197,14 @@ void LogApplier::AwaitRoom() {
     const absl::Status room = options_.room == nullptr ? absl::OkStatus() : options_.room();
     if (room.ok() && options_.shard->queued_bytes() <= limits::kMaxAppliedAheadBytes) return;
     if (!room.ok() && wait.IsNow()) Tell("log_waits", room.ToString());
-    Pause(kRoomPause);
+    GoOnWaiting(kRoomPause);
   }
+}
+
+void LogApplier::GoOnWaiting(std::chrono::milliseconds pause) {
+  outcomes_->ExpireWaiters();
+  LookAtEnd();
+  Pause(pause);
 }
 
 void LogApplier::LookAtEnd() {

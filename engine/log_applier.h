@@ -55,6 +55,8 @@ class LogApplier {
   // where the shard stands, FAILED_PRECONDITION when it is another deployment's, UNIMPLEMENTED for a record that a
   // newer program wrote; or what the shard's writer says.
   absl::Status status() const { return outcomes_->status(); }
+  // Whether the log cannot be reached now: what is in it is not known here, nor how far behind this replica is.
+  bool lost() const { return lost_; }
 
   // Tells what became of the record at `offset`, once it is applied: at once, or later on a thread of the shard's;
   // DEADLINE_EXCEEDED at the deadline of `limits`. `request` is that of the record: an outcome that is no longer at
@@ -87,6 +89,8 @@ class LogApplier {
   void Saw(LogOffset end);
   void Tell(std::string_view event, std::string_view detail) const;
   // For `pause`, or until it stops.
+  // While a record cannot be handed over: who waits in vain is told, and how much waits in the log is looked at.
+  void GoOnWaiting(std::chrono::milliseconds pause);
   void Pause(std::chrono::milliseconds pause);
   bool Stopping() const;
 
@@ -95,11 +99,11 @@ class LogApplier {
   // What is under way in the shard when this ends is told to it alone.
   const std::shared_ptr<LogOutcomes> outcomes_;
   std::atomic<LogOffset> seen_end_;
+  std::atomic<bool> lost_{false};
 
   // The thread's own.
   std::unique_ptr<LogReader> reader_;
   LogOffset next_;  // to be handed over
-  bool lost_ = false;
   std::chrono::steady_clock::time_point look_at_end_;
 
   mutable Mutex mutex_;

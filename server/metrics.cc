@@ -154,6 +154,9 @@ void AppendLog(const LogMetrics& log, std::vector<MetricFamily>& out) {
     out.push_back(Gauge("mneme_log_backlog", "Records of the replicated log that were seen and are not applied yet.",
                         static_cast<double>(*log.backlog)));
   }
+  if (log.lost.has_value()) {
+    out.push_back(Gauge("mneme_log_lost", "1 while the replicated log cannot be reached.", *log.lost ? 1 : 0));
+  }
   out.push_back(Gauge("mneme_log_failed", "1 when nothing is applied of the replicated log, or appended to it.",
                       log.failed ? 1 : 0));
 }

@@ -16,6 +16,7 @@ namespace mneme {
 struct LogMetrics {
   std::optional<uint64_t> handled = {};  // of a shard: the sequence up to which every record had its outcome, and
   std::optional<uint64_t> backlog = {};  // records that were seen and wait
+  std::optional<bool> lost = {};         // whether it cannot be reached now
   bool failed = false;
 };
 

@@ -76,6 +76,11 @@ absl::Status AwaitReplayed(const LocalDeployment& shard, const ShardLog& log, co
     } else if (const auto asked = log.End(Within(kAsk)); asked.ok()) {
       end = *asked;
       const LogOffset from = OffsetAfter(state.handled);
+      if (from > *end) {
+        return absl::OutOfRangeError(absl::StrCat("this replica has applied the log of shard ", shard.port().number(),
+                                                  " up to offset ", from, ", and it ends at ", *end,
+                                                  ": the log lost records, or is another one"));
+      }
       if (from < *end) Tell(events, "log_replaying", absl::StrCat("applies ", *end - from, " records first"));
     } else if (!Unreached(asked.status())) {
       return asked.status();
