@@ -220,8 +220,8 @@ inline constexpr size_t kMaxLogRecordBytes = 8 * 1024 * 1024;
 // What is around a record on its way to a broker: heads of a batch and of a request are below a hundred bytes each, and
 // the topic's name.
 inline constexpr size_t kLogFramingBytes = 64 * 1024;
-// How long a record is tried to be appended: a broker that is gone is replaced within ten to twenty seconds, and as much
-// is left of what a write has in all to wait for its outcome.
+// How long a record is tried to be appended: a broker that is gone is replaced within ten to twenty seconds, and as
+// much is left of what a write has in all to wait for its outcome.
 inline constexpr int kLogAppendMs = 30'000;
 // Bytes and number of the records of one process, of all shards, that wait to be appended: as for one shard's writer.
 inline constexpr size_t kMaxLogQueueBytes = kMaxQueuedWriteBytes;
