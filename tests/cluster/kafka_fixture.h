@@ -30,6 +30,8 @@ class KafkaAdmin {
                 RD_KAFKA_CONF_OK)
           << text;
     }
+    // It tells nobody of brokers that are away.
+    EXPECT_EQ(rd_kafka_conf_set(configuration, "log_level", "2", text, sizeof(text)), RD_KAFKA_CONF_OK) << text;
     handle_ = rd_kafka_new(RD_KAFKA_PRODUCER, configuration, text, sizeof(text));
     EXPECT_NE(handle_, nullptr) << text;
   }
@@ -123,6 +125,10 @@ class MockKafka {
   }
   void LeadFrom(int broker) {
     EXPECT_EQ(rd_kafka_mock_partition_set_leader(cluster_, "log", 0, broker), RD_KAFKA_RESP_ERR_NO_ERROR);
+  }
+  // The mock would make a topic that it is asked for.
+  void LackTopic(const char* topic) {
+    rd_kafka_mock_topic_set_error(cluster_, topic, RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART);
   }
   // The next requests of the kind are answered so, and do nothing.
   void Fail(KafkaRequest request, const std::vector<rd_kafka_resp_err_t>& errors) {

@@ -63,8 +63,18 @@ class BrokerLogUnderTest final : public LogUnderTest {
     KafkaOptions options;
     options.address = {brokers, topic_};
     const std::unique_ptr<KafkaLogs> logs = MakeLogs(options);
-    EXPECT_TRUE(logs->Check(1, Within(kPatience)).ok());
+    // A broker tells of it once it has heard of it.
+    absl::Status there;
+    do {
+      there = logs->Check(1, Within(kPatience));
+    } while (absl::IsNotFound(there));
+    EXPECT_TRUE(there.ok()) << there;
     EXPECT_EQ(logs->Check(2, Within(kPatience)).code(), absl::StatusCode::kNotFound);
+    options.address.topic += "-none";
+    for (int i = 0; i < 2; ++i) {
+      const absl::Status none = MakeLogs(options)->Check(0, Within(kPatience));
+      EXPECT_EQ(none.code(), absl::StatusCode::kNotFound) << "asking makes none";
+    }
     log_ = logs->Open(0);
   }
 
@@ -113,7 +123,7 @@ absl::Status Says(LogReader& reader, absl::StatusCode code) {
 }
 
 TEST(KafkaLogTest, WhatTheBrokersDoNotHaveIsNamed) {
-  const MockKafka kafka;
+  MockKafka kafka;
   const std::unique_ptr<KafkaLogs> logs = MakeLogs(kafka.Options());
   EXPECT_TRUE(logs->Check(0, Within(kPatience)).ok());
   EXPECT_TRUE(logs->Check(1, Within(kPatience)).ok());
@@ -121,12 +131,11 @@ TEST(KafkaLogTest, WhatTheBrokersDoNotHaveIsNamed) {
   EXPECT_EQ(partition.code(), absl::StatusCode::kNotFound);
   EXPECT_THAT(std::string(partition.message()),
               AllOf(HasSubstr("topic \"log\""), HasSubstr("has 2 partitions"), HasSubstr("partition 7")));
+  kafka.LackTopic("nobodys");
   const std::unique_ptr<KafkaLogs> nobodys = MakeLogs(kafka.Options("nobodys"));
-  for (int i = 0; i < 2; ++i) {
-    const absl::Status topic = nobodys->Check(0, Within(kPatience));
-    EXPECT_EQ(topic.code(), absl::StatusCode::kNotFound) << "asking makes none";
-    EXPECT_THAT(std::string(topic.message()), HasSubstr("topic \"nobodys\""));
-  }
+  const absl::Status topic = nobodys->Check(0, Within(kPatience));
+  EXPECT_EQ(topic.code(), absl::StatusCode::kNotFound);
+  EXPECT_THAT(std::string(topic.message()), HasSubstr("topic \"nobodys\""));
 }
 
 TEST(KafkaLogTest, BrokersThatDoNotAnswerAreUnavailable) {

@@ -12,6 +12,7 @@
 #include <functional>
 #include <future>
 #include <memory>
+#include <ostream>
 #include <string>
 #include <thread>
 #include <utility>
@@ -38,6 +39,7 @@ struct LogMaker {
   std::function<std::unique_ptr<LogUnderTest>()> make;
 };
 
+inline void PrintTo(const LogMaker& maker, std::ostream* out) { *out << maker.name; }
 inline std::string NameOf(const ::testing::TestParamInfo<LogMaker>& maker) { return maker.param.name; }
 
 // Appends, and waits until it is told.
@@ -273,7 +275,7 @@ TEST_P(ShardLogConformance, ReadersFollowManyAppenders) {
   const std::vector<LoggedBytes> records = seen.get();
   std::vector<size_t> next(kThreads, 0);
   for (size_t i = 0; i < records.size(); ++i) {
-    if (i > 0) EXPECT_GT(records[i].offset, records[i - 1].offset);
+    EXPECT_TRUE(i == 0 || records[i].offset > records[i - 1].offset) << i;
     const size_t thread = static_cast<size_t>(records[i].bytes.front() - '0');
     ASSERT_LT(thread, kThreads);
     ASSERT_LT(next[thread], kEach) << "each once";
