@@ -183,6 +183,9 @@ void Shard::ApplyDelete(Round& round, DeleteOperation& operation) {
 }
 
 absl::StatusOr<WriteResult> Shard::PlanWide(Round& round, const DeleteOperation& operation) {
+  // First: what is woken empty below must be emptied.
+  ASSIGN_OR_RETURN(auto replay, round.group->FindReplay(operation.ticket));
+  if (replay.has_value()) return *std::move(replay);
   if (!operation.everything) RETURN_IF_ERROR(WakeForWrite(operation.ticket.memory->number, operation.partitions));
   std::vector<PartitionKey> keys;
   for (const PartitionId partition : operation.partitions) {
@@ -191,8 +194,6 @@ absl::StatusOr<WriteResult> Shard::PlanWide(Round& round, const DeleteOperation&
     if (partitions_.contains(key)) keys.push_back(key);
   }
   if (operation.everything) return round.group->PlanDropPartitions(operation, keys);
-  ASSIGN_OR_RETURN(auto replay, round.group->FindReplay(operation.ticket));
-  if (replay.has_value()) return *std::move(replay);
   ASSIGN_OR_RETURN(uint64_t gone, round.group->DeletedBefore(operation.ticket));
   std::vector<WriteGroup::FoundRow> rows;
   for (const PartitionKey& key : keys) {
