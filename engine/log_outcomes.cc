@@ -45,7 +45,7 @@ Sequence LogOutcomes::handled() const {
 
 absl::Status LogOutcomes::status() const {
   MutexLock lock(&mutex_);
-  return status_;
+  return why_;
 }
 
 void LogOutcomes::Handled(LogOffset offset, const absl::StatusOr<WriteResult>& outcome) {
@@ -76,8 +76,8 @@ void LogOutcomes::End(LogOffset offset, const absl::Status& why) {
   absl::Status status;
   {
     MutexLock lock(&mutex_);
-    if (status_.ok()) status_ = why;
-    status = status_;
+    if (why_.ok()) why_ = why;
+    status = why_;
     end_ = std::min(end_, offset);
     const auto begin = waiters_.lower_bound(end_);
     for (auto at = begin; at != waiters_.end(); ++at) given_up.push_back(std::move(at->second));
@@ -101,7 +101,7 @@ void LogOutcomes::Await(LogOffset offset, const RequestIdentity& request, const 
     if (SequenceAt(offset) <= handled_) {
       outcome = Find(offset);
     } else if (offset >= end_) {
-      outcome.emplace(status_);
+      outcome.emplace(why_);
     } else if (waiters_.size() >= limits::kMaxWaitingOutcomes) {
       outcome.emplace(absl::UnavailableError(absl::StrCat(waiters_.size(), " calls wait for outcomes; the bound "
                                                           "is ", limits::kMaxWaitingOutcomes)));
@@ -118,7 +118,7 @@ absl::Status LogOutcomes::AwaitHandled(Sequence sequence, const CallLimits& call
   constexpr std::chrono::milliseconds kPoll(5);
   MutexLock lock(&mutex_);
   while (handled_ < sequence) {
-    if (!status_.ok() && sequence > end_) return status_;
+    if (!why_.ok() && sequence > end_) return why_;
     RETURN_IF_ERROR(call_limits.Check());
     handled_more_.AwaitFor(&mutex_, kPoll, [this, sequence]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
       return handled_ >= sequence;

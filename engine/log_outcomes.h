@@ -72,7 +72,7 @@ class LogOutcomes {
   Sequence handled_ ABSL_GUARDED_BY(mutex_);
   // Nothing becomes of records from here on, and why.
   LogOffset end_ ABSL_GUARDED_BY(mutex_) = std::numeric_limits<LogOffset>::max();
-  absl::Status status_ ABSL_GUARDED_BY(mutex_);
+  absl::Status why_ ABSL_GUARDED_BY(mutex_);
   std::deque<Kept> kept_ ABSL_GUARDED_BY(mutex_);  // ascending by offset
   uint64_t kept_bytes_ ABSL_GUARDED_BY(mutex_) = 0;
   std::multimap<LogOffset, Waiter> waiters_ ABSL_GUARDED_BY(mutex_);
