@@ -96,7 +96,10 @@ void LogSimulation::Step() {
   }
   if (kind < 16) return Advance(AnyReplica(), 1 + Below(8));
   if (kind == 16) return OneIn(2) ? Crash(AnyReplica()) : Sweep(AnyReplica());
-  if (kind == 17) return Sweep(AnyReplica());
+  if (kind == 17) {
+    if (OneIn(2)) return Sweep(AnyReplica());
+    return AnyReplica().running->shard().LaySomeToSleep(SleepersAre::kAny);  // which is its own, and changes nothing
+  }
   if (kind == 18) return ReadEntries();
   ReadRegister();
 }
