@@ -192,7 +192,7 @@ absl::StatusOr<WriteResult> Shard::PlanWide(Round& round, const DeleteOperation&
     if (partitions_.contains(key)) keys.push_back(key);
   }
   if (operation.everything) return round.group->PlanDropPartitions(operation, keys);
-  ASSIGN_OR_RETURN(auto replay, round.group->FindReplay(operation.ticket));
+  ASSIGN_OR_RETURN(auto replay, round.group->FindReplay(operation));
   if (replay.has_value()) return *std::move(replay);
   std::vector<WriteGroup::FoundRow> rows;
   for (const PartitionKey& key : keys) {

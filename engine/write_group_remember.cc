@@ -10,7 +10,9 @@ absl::StatusOr<WriteResult> WriteGroup::PlanRemember(RememberOperation& operatio
   WriteResult result;
   ASSIGN_OR_RETURN(const auto known, FindRemembered(operation.ticket));
   if (known.has_value()) {
-    ASSIGN_OR_RETURN(SlotAnswers answers, DecodeSlotAnswers(known->result));
+    // A partition with slots is of one shard, and so was the request.
+    const std::string& remembered = known->earlier.empty() ? known->result : known->earlier.back().result;
+    ASSIGN_OR_RETURN(SlotAnswers answers, DecodeSlotAnswers(remembered));
     result.slots = std::make_shared<const SlotAnswers>(std::move(answers));
     result.sequence = known->sequence;
     result.replayed = true;
