@@ -46,7 +46,7 @@ def allow_descriptors(count: int) -> int:
     return max(allowed, soft)
 
 
-def limit_descriptors(pid: int, soft: int, hard: int = 0) -> tuple[int, int]:
-    """Lets another process have so many open from now on; returns what it might have before."""
-    kept = resource.prlimit(pid, resource.RLIMIT_NOFILE)
-    return resource.prlimit(pid, resource.RLIMIT_NOFILE, (soft, hard or kept[1])) and kept
+def limit_descriptors(pid: int, soft: int) -> None:
+    """Lets another process have so many open from now on."""
+    _, hard = resource.prlimit(pid, resource.RLIMIT_NOFILE)
+    resource.prlimit(pid, resource.RLIMIT_NOFILE, (soft, hard))
