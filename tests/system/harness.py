@@ -48,8 +48,15 @@ START_SECONDS = 120.0
 class Server:
     """One mneme-server on a port of its own. Logs to DIR.log; `stop` is SIGTERM, `kill` is SIGKILL."""
 
-    def __init__(self, data_dir: pathlib.Path, *flags: str, security: Optional[mneme.Security] = None) -> None:
-        self.data_dir, self.flags, self.security = pathlib.Path(data_dir), flags, security
+    def __init__(
+        self,
+        data_dir: pathlib.Path,
+        *flags: str,
+        security: Optional[mneme.Security] = None,
+        under: tuple[str, ...] = (),
+    ) -> None:
+        """under: a command that starts the server in its own place, as `prlimit` does."""
+        self.data_dir, self.flags, self.security, self.under = pathlib.Path(data_dir), flags, security, under
         self.log = self.data_dir.parent / (self.data_dir.name + ".log")
         self.address = ""
         self.listen = "127.0.0.1:0"
@@ -77,6 +84,7 @@ class Server:
         port_file = self.data_dir.parent / (self.data_dir.name + ".port")
         port_file.unlink(missing_ok=True)
         command = [
+            *self.under,
             str(BIN / "mneme-server"),
             "--data-dir",
             str(self.data_dir),
