@@ -202,6 +202,14 @@ inline constexpr size_t kScanPageBytes = 4 * 1024 * 1024;
 inline constexpr size_t kExportPieceBytes = 4 * 1024 * 1024 - 4 * 1024;
 // Queries of one shard that wait for a version: each holds its keys.
 inline constexpr size_t kMaxWaitingReads = 1'024;
+// Answers that gRPC has and clients have not taken, over all connections: sixteen of the largest messages, or the pages of
+// 250 scans. Beyond it the calls whose answers have waited longest are ended.
+inline constexpr size_t kMaxHeldAnswerBytes = size_t{1} << 30;
+// How long a connection may take to say that it speaks HTTP/2, its TLS handshake included: a descriptor is held for it.
+inline constexpr int kHandshakeMs = 10'000;
+// Of the descriptors of the process, the share that connections may not have: the store opens files, and who opens
+// connections until there are no more would stop its writes. An eighth of 1,024 is what one shard opens at once.
+inline constexpr int kReservedDescriptorParts = 8;
 // Concurrent streams of one connection.
 inline constexpr int kMaxConcurrentStreams = 256;
 // How long a SIGTERM waits for calls in flight.

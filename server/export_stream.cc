@@ -24,7 +24,10 @@ ExportStream* ExportStream::Start(FrontEnd& front_end, const RpcMethod& method, 
 }
 
 ExportStream::ExportStream(FrontEnd& front_end, const RpcMethod& method, grpc::CallbackServerContext* context)
-    : front_end_(front_end), record_(front_end, method, *context), limits_(LimitsOf(*context, cancelled_)) {}
+    : front_end_(front_end),
+      record_(front_end, method, *context),
+      held_(front_end.held_answers(), context->c_call()),
+      limits_(LimitsOf(*context, cancelled_)) {}
 
 absl::Status ExportStream::Prepare(const grpc::ByteBuffer& bytes) {
   RETURN_IF_ERROR(record_.CheckCaller());
@@ -43,6 +46,7 @@ void ExportStream::NextPiece(CallPool& pool) {
   const absl::Status accepted = pool.Submit([this] {
     const absl::Status status = Guard([this] { return ReadPiece(); });
     if (status.ok()) {
+      held_.Give(outgoing_.Length());
       StartWrite(&outgoing_);
     } else {
       End(WithMemory(status, memory_));
@@ -118,6 +122,7 @@ void ExportStream::FillPiece(const HeldLease& lease, v1::ExportIndexResponse& re
 }
 
 void ExportStream::OnWriteDone(bool ok) {
+  held_.Taken();
   if (!ok) return End(absl::CancelledError("the client is gone"));
   if (last_piece_) return End(absl::OkStatus());
   outgoing_.Clear();

@@ -12,6 +12,7 @@ FrontEnd::FrontEnd(Log* log, Metrics* metrics, const AccessControl* access, size
     : log_(log),
       metrics_(metrics),
       access_(access),
+      held_answers_(limits::kMaxHeldAnswerBytes, [metrics] { metrics->Rejected("ANSWER_NOT_TAKEN"); }),
       calls_(call_workers, limits::kMaxQueuedCalls),
       long_calls_(limits::kLongCallWorkers, limits::kMaxQueuedLongCalls) {}
 

@@ -14,6 +14,7 @@
 #include "server/access_control.h"
 #include "server/call_pool.h"
 #include "server/drain_listener.h"
+#include "server/held_answers.h"
 #include "server/lease_shares.h"
 #include "server/line_budget.h"
 #include "server/log.h"
@@ -58,6 +59,7 @@ class FrontEnd {
   const AccessControl& access() const { return *access_; }
   Quotas& quotas() { return quotas_; }
   LeaseShares& lease_shares() { return lease_shares_; }
+  HeldAnswers& held_answers() { return held_answers_; }
   VocabularyCache& vocabularies() { return vocabularies_; }
 
   // True for one successful call in a thousand.
@@ -73,6 +75,7 @@ class FrontEnd {
   const AccessControl* const access_;
   Quotas quotas_;
   LeaseShares lease_shares_;
+  HeldAnswers held_answers_;
   std::atomic<Deployment*> deployment_{nullptr};
   std::atomic<CatalogueFeed*> feed_{nullptr};
   std::atomic<bool> draining_{false};

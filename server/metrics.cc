@@ -72,6 +72,8 @@ void AppendQueues(const MetricsState& state, std::vector<MetricFamily>& out) {
   out.push_back(queues);
   out.push_back(Gauge("mneme_queued_write_bytes", "Bytes of writes that wait for a shard.",
                       number(state.deployment->queued_write_bytes)));
+  out.push_back(Gauge("mneme_held_answer_bytes", "Bytes of answers that clients have not taken yet.",
+                      number(state.held_answer_bytes)));
   if (state.front_end) {
     out.push_back(Gauge("mneme_held_query_bytes", "Bytes of queries that are with shards, with their answers.",
                         number(state.held_query_bytes)));

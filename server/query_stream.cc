@@ -59,7 +59,9 @@ QueryStreamCall* QueryStreamCall::Start(FrontEnd& front_end, const RpcMethod& me
 }
 
 QueryStreamCall::QueryStreamCall(FrontEnd& front_end, const RpcMethod& method, grpc::CallbackServerContext* context)
-    : limits_(LimitsOf(*context, cancelled_)), record_(front_end, method, *context) {}
+    : limits_(LimitsOf(*context, cancelled_)),
+      held_(front_end.held_answers(), context->c_call()),
+      record_(front_end, method, *context) {}
 
 void QueryStreamCall::OnReadDone(bool ok) {
   {
@@ -78,6 +80,7 @@ void QueryStreamCall::OnReadDone(bool ok) {
 }
 
 void QueryStreamCall::OnWriteDone(bool ok) {
+  held_.Taken();
   {
     absl::MutexLock lock(&mutex_);
     writing_ = false;
@@ -303,6 +306,7 @@ void QueryStreamCall::Respond() {
     failure_ = status;
     return;
   }
+  held_.Give(outgoing_.Length());
   StartWrite(&outgoing_);
   status = Guard([this] { return SubmitAppend(); });
   if (!status.ok()) Fail(status);

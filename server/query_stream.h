@@ -96,6 +96,8 @@ class QueryStreamCall final : public grpc::ServerBidiReactor<grpc::ByteBuffer, g
   const CallLimits limits_;
   Deployment* deployment_ = nullptr;
 
+  HeldAnswers::Share held_;  // the writer's, while writing_
+
   // Owned by the step that runs, which is one at a time.
   grpc::ByteBuffer message_;
   v1::QueryStreamRequest request_;

@@ -38,7 +38,7 @@ ScanStream* ScanStream::Start(FrontEnd& front_end, const RpcMethod& method, grpc
 }
 
 ScanStream::ScanStream(FrontEnd& front_end, const RpcMethod& method, grpc::CallbackServerContext* context)
-    : front_end_(front_end), record_(front_end, method, *context) {
+    : front_end_(front_end), record_(front_end, method, *context), held_(front_end.held_answers(), context->c_call()) {
   command_.limits = LimitsOf(*context, cancelled_);
 }
 
@@ -78,6 +78,7 @@ void ScanStream::NextPage() {
   const absl::Status accepted = front_end_.calls().Submit([this] {
     const absl::Status status = Guard([this] { return ReadPage(); });
     if (status.ok()) {
+      held_.Give(outgoing_.Length());
       StartWrite(&outgoing_);
     } else {
       End(WithMemory(status, memory_));
@@ -113,6 +114,7 @@ absl::Status ScanStream::ReadFittingPage(const MemoryHandle& memory, v1::ScanRes
 }
 
 void ScanStream::OnWriteDone(bool ok) {
+  held_.Taken();
   if (!ok) return End(absl::CancelledError("the client is gone"));
   if (last_page_) return End(absl::OkStatus());
   outgoing_.Clear();

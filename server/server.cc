@@ -30,6 +30,7 @@
 #include "security/loopback.h"
 #include "security/server_credentials.h"
 #include "security/token_source.h"
+#include "server/accept_within_limits.h"
 #include "server/listen_error.h"
 #include "server/security_options.h"
 #include "server/services.h"
@@ -64,6 +65,7 @@ void TuneTransport(grpc::ServerBuilder& builder, bool internal) {
   builder.AddChannelArgument(GRPC_ARG_MAX_METADATA_SIZE, static_cast<int>(limits::kMaxMetadataBytes));
   builder.AddChannelArgument(GRPC_ARG_HTTP2_MIN_RECV_PING_INTERVAL_WITHOUT_DATA_MS, 10'000);
   builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_PERMIT_WITHOUT_CALLS, 1);
+  builder.AddChannelArgument(GRPC_ARG_SERVER_HANDSHAKE_TIMEOUT_MS, limits::kHandshakeMs);
   if (internal) {
     // A front end that is gone without a word holds nothing for longer.
     builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_TIME_MS, 10'000);
@@ -148,6 +150,7 @@ absl::Status Server::StartAdmin() {
 }
 
 absl::Status Server::Listen() {
+  RaiseDescriptorLimit();
   grpc::EnableDefaultHealthCheckService(true);
   // Protobuf would print a line for every text that is not UTF-8; the caller is told (MALFORMED_REQUEST), stderr is
   // not.
@@ -394,6 +397,7 @@ std::string Server::ExposeMetrics() const {
   const absl::StatusOr<Deployment*> deployment = front_end_.deployment();
   if (!deployment.ok()) return metrics_.Expose(state);
   state.queued_calls = front_end_.queued_calls();
+  state.held_answer_bytes = front_end_.held_answers().bytes();
   if (remote_ == nullptr) {
     state.deployment = (*deployment)->Statistics();
   } else {
