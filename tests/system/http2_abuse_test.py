@@ -246,6 +246,7 @@ class Abuse(harness.SystemTest):
         self.assertTrue(processes.await_true(answers, 10), "nobody is let in any more")
         harness.note(f"a new connection is served {time.monotonic() - began:.1f} s after the others are gone")
         memory.insert(np.ones((1, 8), np.float32), [1], ids=[10**6])
+        self.files += 32  # of the store, which has more tables now
         self.end()
 
     def test_handshakes_that_stop_half_way_are_given_up(self):
@@ -279,7 +280,7 @@ class Abuse(harness.SystemTest):
         self.witness.stop()
         self.assertEqual(server.stop(), 0)
 
-    def test_garbage_costs_its_sender_the_connection(self):
+    def test_garbage_harms_its_sender_alone(self):
         self.begin()
         picked = random.Random(harness.SEED)
         settings = h2.frame(h2.SETTINGS, 0, 0)
@@ -301,7 +302,7 @@ class Abuse(harness.SystemTest):
             ("HPACK of an index that is none", h2.PREFACE + settings + h2.frame(h2.HEADERS, 4, 1, b"\xff\xff\xff\x7f")),
             ("PING of a length that is none", h2.PREFACE + settings + h2.frame(h2.PING, 0, 0, b"123")),
         ):
-            with self.subTest(what), socket.create_connection(self.server.address.split(":"), timeout=10) as raw:
+            with self.subTest(what), socket.create_connection(self.server.address.split(":"), timeout=0.5) as raw:
                 with contextlib.suppress(OSError):
                     raw.sendall(octets)
                     while raw.recv(65_536):

@@ -75,7 +75,7 @@ class Ram(harness.SystemTest):
             assert (found.ids.tolist(), found.distances.tolist()) == ([row], [0.0]), (row, found.ids, found.distances)
 
         def read_much(client, at):
-            rows = np.arange(at % 7, 4_000, 7)[: 512 if large else 64]
+            rows = np.arange(at % 7, 4_000, 7)[: 200 if large else 64]
             found = client.memory("known").query(self.keys[rows], 1_024, exact=True, with_keys=large)
             assert found.ids[found.offsets[:-1]].tolist() == rows.tolist(), "not its own neighbour"
 
