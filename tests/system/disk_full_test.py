@@ -1,8 +1,8 @@
 """A disk that is full, a real one: writes are refused and say why, reads go on, nothing that was acknowledged is lost,
 and after room was made a restart takes writes again, whether it was stopped, killed, or started with no room at all.
 
-The disk is a tmpfs of its own. Where none may be mounted, a bound on the size of files (RLIMIT_FSIZE) stands in for it: the
-log cannot grow either, though the reason is another one."""
+The disk is a tmpfs of its own. Where none may be mounted, a bound on the size of files (RLIMIT_FSIZE) stands in for it:
+the log cannot grow either, though the reason is another one."""
 
 import contextlib
 import os

@@ -70,8 +70,8 @@ class Abuse(harness.SystemTest):
         took, wrong = self.witness.between(start, end)
         p99 = percentile(took, 0.99)
         figures = ", ".join(f"{name} {value}" for name, value in said.items())
-        harness.note(f"{what}: {figures}; {end - start:.1f} s, p99 {p99:.1f} ms of {len(took)} calls ({len(wrong)} wrong), "
-                     f"{ram / MB:.0f} MiB, {files} descriptors")
+        harness.note(f"{what}: {figures}; {end - start:.1f} s, p99 {p99:.1f} ms of {len(took)} calls ({len(wrong)} "
+                     f"wrong), {ram / MB:.0f} MiB, {files} descriptors")
         self.assertEqual(wrong[:3], [], what)
         self.assertGreater(len(took), 0, f"{what}: nobody else was served")
         self.assertLess(p99, max(3 * self.idle, FLOOR_MS), what)
@@ -192,7 +192,7 @@ class Abuse(harness.SystemTest):
         server = self.begin()
         count = min(CONNECTIONS, (self.allowed - 200) // 2)
         if count < CONNECTIONS:
-            harness.note(f"this machine allows {self.allowed} descriptors: {count} connections instead of {CONNECTIONS}")
+            harness.note(f"this machine allows {self.allowed} descriptors: {count} connections, not {CONNECTIONS}")
         with self.attack(f"{count} idle connections", ram_bound=512 * MB), contextlib.ExitStack() as idle:
             for _ in range(count):
                 idle.enter_context(h2.Connection(server.address))
@@ -291,7 +291,8 @@ class Abuse(harness.SystemTest):
             ("TLS", bytes.fromhex("16030100500100004c0303") + bytes(69)),
             ("random bytes", picked.randbytes(4_096)),
             ("a preface that goes wrong", h2.PREFACE[:-2] + b"xx" + settings),
-            ("a frame beyond the bound", h2.PREFACE + settings + b"\xff\xff\xff\x00\x00\x00\x00\x00\x01" + bytes(4_096)),
+            (("a frame beyond the bound",
+             h2.PREFACE + settings + b"\xff\xff\xff\x00\x00\x00\x00\x00\x01" + bytes(4_096)),
             ("DATA of no stream", h2.PREFACE + settings + h2.frame(h2.DATA, 0, 0, b"x" * 10)),
             ("SETTINGS of a length that is none", h2.PREFACE + h2.frame(h2.SETTINGS, 0, 0, b"12345")),
             ("SETTINGS out of range", h2.PREFACE + h2.frame(h2.SETTINGS, 0, 0, h2.setting(4, 2**32 - 1))),

@@ -72,7 +72,7 @@ def status_of(block: bytes) -> Optional[int]:
 
 
 class Connection:
-    """One connection, with its preface sent. `window`: what a stream may send us before we say more. Not thread-safe."""
+    """One connection, its preface sent. `window`: what a stream may send us before we say more. Not thread-safe."""
 
     def __init__(self, address: str, window: int = 65_535, receive_buffer: int = 0) -> None:
         host, port = address.rsplit(":", 1)

@@ -115,7 +115,9 @@ def run(loop: Loop, rate: float, seconds: float) -> dict[str, Any]:
     }
 
 
-def start(address: str, path: str, message: pathlib.Path, rate: float, seconds: float, deadline_ms: int = 30_000) -> Any:
+def start(
+    address: str, path: str, message: pathlib.Path, rate: float, seconds: float, deadline_ms: int = 30_000
+) -> Any:
     """As a process of its own; `report` waits for it."""
     arguments = (address, path, message, rate, seconds, deadline_ms)
     return subprocess.Popen([sys.executable, __file__, *map(str, arguments)], stdout=subprocess.PIPE)

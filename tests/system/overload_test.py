@@ -59,8 +59,8 @@ class Overload(harness.SystemTest):
         bound = 1000 * (QUEUED + 2 * 64) / goodput
         harness.note(
             f"{TIMES} times that for {SECONDS} s: {over['calls']} calls, {over['unsent']} of which found no stream; "
-            f"{goodput:.0f} answers a second ({goodput / peak:.0%} of the best), p50 {percentile(took, 0.5):.0f} and p99 "
-            f"{percentile(took, 0.99):.0f} ms (the queue is {bound:.0f} ms long); {len(refused)} refused, p50 "
+            f"{goodput:.0f} answers a second ({goodput / peak:.0%} of the best), p50 {percentile(took, 0.5):.0f} and "
+            f"p99 {percentile(took, 0.99):.0f} ms (the queue is {bound:.0f} ms long); {len(refused)} refused, p50 "
             f"{percentile(refused, 0.5):.2f} and p99 {percentile(refused, 0.99):.1f} ms; the server had "
             f"{over['cores']:.2f} cores, the generator was {over['latest_ms']:.0f} ms late at most"
         )

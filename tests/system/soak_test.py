@@ -192,8 +192,8 @@ class Soak(harness.SystemTest):
         steps = sum(worker.steps for worker in self.workers)
         faults = ", ".join(f"{count} {name}" for name, count in every.items())
         harness.note(f"{steps:,} steps and {passing.steps:,} of a memory that came and went; {faults}; {self.backups} "
-                     f"backups; {self.checks} whole comparisons, the last of {self.entries:,} entries: 0 lost, 0 back, 0 "
-                     f"altered, 0 twice")
+                     f"backups; {self.checks} whole comparisons, the last of {self.entries:,} entries: 0 lost, 0 back, "
+                     f"0 altered, 0 twice")
         harness.note(f"ram {ram[0] / MB:.0f} to {ram[-1] / MB:.0f} MiB, at most {max(ram) / MB:.0f}; descriptors "
                      f"{files[0]} to {files[-1]}, at most {max(files)}; p99 grew {worst:.2f} times at most")
         self.assertGreater(steps, 10 * len(self.faults))
