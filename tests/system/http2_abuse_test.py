@@ -291,7 +291,7 @@ class Abuse(harness.SystemTest):
             ("TLS", bytes.fromhex("16030100500100004c0303") + bytes(69)),
             ("random bytes", picked.randbytes(4_096)),
             ("a preface that goes wrong", h2.PREFACE[:-2] + b"xx" + settings),
-            (("a frame beyond the bound",
+            ("a frame beyond the bound",
              h2.PREFACE + settings + b"\xff\xff\xff\x00\x00\x00\x00\x00\x01" + bytes(4_096)),
             ("DATA of no stream", h2.PREFACE + settings + h2.frame(h2.DATA, 0, 0, b"x" * 10)),
             ("SETTINGS of a length that is none", h2.PREFACE + h2.frame(h2.SETTINGS, 0, 0, b"12345")),

@@ -1,7 +1,8 @@
 """A well-behaved client in a process of its own: it keeps asking, looks at every answer, and notes how long each took.
 
 witness.py ADDRESS LOG ROWS DIMENSION SEED [CA]: asks the memory "witness" for one of its entries after another,
-until its input ends; one line "moment milliseconds error" for each call, "-" for none. `Witness` starts it and reads the log.
+until its input ends; one line "moment milliseconds error" for each call, "-" for none. `Witness` starts it and
+reads the log.
 """
 
 from __future__ import annotations
