@@ -136,8 +136,8 @@ class SlowClients(harness.SystemTest):
         p99 = percentile(took, 0.99)
         harness.note(
             f"{SLOW} readers and {SLOW} writers of 1 KiB and 1 byte a second: {(most - ram) / MB:.0f} MiB more at "
-            f"most, {(most - ram) / SLOW / MB:.1f} a reader; p99 of others {p99:.1f} ms ({idle:.1f} idle) of {len(took)}; "
-            f"a scan of {ROWS * WIDE * 4 / MB:.0f} MiB beside them {whole:.2f} s"
+            f"most, {(most - ram) / SLOW / MB:.1f} a reader; p99 of others {p99:.1f} ms ({idle:.1f} idle) of "
+            f"{len(took)}; a scan of {ROWS * WIDE * 4 / MB:.0f} MiB beside them {whole:.2f} s"
         )
         self.assertEqual(wrong[:3], [])
         self.assertLess(p99, max(3 * idle, FLOOR_MS))
