@@ -2,8 +2,8 @@
 frames, for a client of gRPC in Python would take the processor that is to be measured.
 
 open_loop.py ADDRESS PATH MESSAGE_FILE RATE SECONDS DEADLINE_MS: prints one JSON object with, for each gRPC status, how
-many calls ended with it and how long they took; how many could not be begun, for every stream was taken, or the server took no more bytes; and how late
-this program was itself. RATE 0: a closed loop, of CLOSED calls at once."""
+many calls ended with it and how long they took; how many could not be begun, for every stream was taken or the server
+took no more bytes; and how late this program was itself. RATE 0: a closed loop, of CLOSED calls at once."""
 
 from __future__ import annotations
 

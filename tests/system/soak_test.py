@@ -186,7 +186,8 @@ class Soak(harness.SystemTest):
                 continue
             before, after = float(np.percentile(early, 99)), float(np.percentile(late, 99))
             worst = max(worst, after / before)
-            harness.note(f"{name}: {len(calls):,} calls, p50 {statistics.median(took for _, took in calls):.1f} ms; p99 "
+            median = statistics.median(took for _, took in calls)
+            harness.note(f"{name}: {len(calls):,} calls, p50 {median:.1f} ms; "
                          f"{before:.1f} ms in the first third, {after:.1f} in the last")
         ram, files = zip(*self.held)
         steps = sum(worker.steps for worker in self.workers)
