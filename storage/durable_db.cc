@@ -8,7 +8,11 @@
 // 4. Create or open the watermark for writing.
 #include "storage/durable_db.h"
 
+#include <rocksdb/convenience.h>
 #include <rocksdb/utilities/checkpoint.h>
+#if defined(__SANITIZE_ADDRESS__)
+#include <sanitizer/lsan_interface.h>
+#endif
 
 #include <algorithm>
 #include <filesystem>
@@ -69,6 +73,7 @@ absl::StatusOr<std::unique_ptr<DurableDb>> DurableDb::Open(DurableDbOptions opti
 DurableDb::~DurableDb() {
   // A clean end needs no sync for what was acknowledged; it spares the rest a power loss soon after.
   if (watermark_ != nullptr) (void)Sync();
+  if (HasBrokenLog()) return AbandonDb();
   CloseDb();
 }
 
@@ -77,6 +82,31 @@ void DurableDb::CloseDb() {
   families_.clear();
   if (db_ != nullptr) (void)db_->Close();
   db_.reset();
+}
+
+bool DurableDb::HasBrokenLog() const {
+  if (db_ == nullptr) return false;
+  uint64_t failures = 0;
+  db_->GetIntProperty(rocksdb::DB::Properties::kBackgroundErrors, &failures);
+  {
+    MutexLock lock(&mu_);
+    if (failure_.ok() && failures == 0) return false;
+  }
+  return CurrentLog() != synced_log_;
+}
+
+void DurableDb::AbandonDb() {
+  rocksdb::CancelAllBackgroundWork(db_.get(), /*wait=*/true);
+  families_.clear();
+#if defined(__SANITIZE_ADDRESS__)
+  __lsan_ignore_object(db_.get());
+#endif
+  (void)db_.release();
+}
+
+uint64_t DurableDb::CurrentLog() const {
+  std::unique_ptr<rocksdb::LogFile> log;
+  return db_->GetCurrentWalFile(&log).ok() ? log->LogNumber() : 0;
 }
 
 std::string DurableDb::WatermarkPath() const { return path_ + "/" + format::kWatermarkFile; }
@@ -273,8 +303,10 @@ absl::StatusOr<Sequence> DurableDb::Sync() {
     RETURN_IF_ERROR(failure_);
     applied = state_.applied;
   }
+  const uint64_t log = CurrentLog();
   // After a failed sync the kernel may have thrown the pages away and report success next time: no second try.
   absl::Status status = FromRocksDb(db_->SyncWAL(), "sync");
+  synced_log_ = log;
   if (status.ok()) status = watermark_->Advance(applied);
   if (!status.ok()) return Fail(std::move(status));
   return applied;

@@ -81,6 +81,12 @@ class DurableDb {
   absl::Status Recover(const DurableDbOptions& options, std::optional<Sequence> watermark);
   absl::Status FlushRecovered();
   void CloseDb();
+  // Whether a write or sync failed on a log that was never synced since it was begun, as on a disk that is full when it
+  // begins. RocksDB 7.8 as Debian builds it, with assertions, ends the process when it closes one.
+  bool HasBrokenLog() const ABSL_LOCKS_EXCLUDED(mu_);
+  // Stops RocksDB without closing it: its files stay open and locked until the process ends.
+  void AbandonDb();
+  uint64_t CurrentLog() const;
   absl::Status ReadState() ABSL_LOCKS_EXCLUDED(mu_);
   absl::Status OpenWatermark(std::optional<Sequence> watermark, bool accept_truncated_log) ABSL_LOCKS_EXCLUDED(mu_);
   std::string WatermarkPath() const;
@@ -92,8 +98,9 @@ class DurableDb {
   std::unique_ptr<rocksdb::DB> db_;
   std::vector<rocksdb::ColumnFamilyHandle*> families_;  // meta first
 
-  // Used by Sync() alone.
+  // Used by Sync() alone, and at the end.
   std::unique_ptr<CommitWatermark> watermark_;
+  uint64_t synced_log_ = 0;  // the log that was written to when the last sync began
 
   mutable Mutex mu_;  // held while RocksDB writes, so that numbers enter the log in order
   format::StoreState state_ ABSL_GUARDED_BY(mu_);

@@ -5,6 +5,7 @@
 #include <rocksdb/db.h>
 
 #include <atomic>
+#include <cstdlib>
 #include <filesystem>
 #include <map>
 #include <memory>
@@ -192,6 +193,27 @@ TEST_F(DurabilityTest, AFullDiskIsSaidAndLosesNothingAcknowledged) {
     EXPECT_EQ(store->Sync().status(), failed);
   }
   EXPECT_EQ(Open().value()->applied(), 1U);
+}
+
+// What is closed cannot be opened in this process, so the store lives and ends in another.
+TEST_F(DurabilityTest, ADiskThatIsFullAtTheFirstWriteToALogEndsInOrder) {
+  testing::FLAGS_gtest_death_test_style = "threadsafe";
+  const auto live = [this] {
+    Fill(3);
+    std::atomic<bool> full{false};
+    auto system = std::make_shared<FaultFileSystem>([&](FileOperation operation, const std::string&) {
+      return operation == FileOperation::kAppend && full ? rocksdb::IOStatus::NoSpace("injected")
+                                                         : rocksdb::IOStatus::OK();
+    });
+    bool refused = false;
+    {
+      const auto store = Open(system).value();
+      full = true;
+      refused = absl::IsResourceExhausted(store->Commit({.sequence = 4})) && store->applied() == 3U;
+    }
+    std::_Exit(refused ? 0 : 1);
+  };
+  EXPECT_EXIT(live(), testing::ExitedWithCode(0), "");
 }
 
 // Takes the column family `name` out of a closed store; with `state` the store becomes one of format 1 before.

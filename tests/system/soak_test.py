@@ -187,7 +187,7 @@ class Soak(harness.SystemTest):
             before, after = float(np.percentile(early, 99)), float(np.percentile(late, 99))
             worst = max(worst, after / before)
             median = statistics.median(took for _, took in calls)
-            harness.note(f"{name}: {len(calls):,} calls, p50 {median:.1f} ms; "
+            harness.note(f"{name}: {len(calls):,} calls, p50 {median:.1f} ms; p99 "
                          f"{before:.1f} ms in the first third, {after:.1f} in the last")
         ram, files = zip(*self.held)
         steps = sum(worker.steps for worker in self.workers)
