@@ -313,6 +313,10 @@ absl::StatusOr<Sequence> DurableDb::Sync() {
 }
 
 absl::Status DurableDb::Flush() {
+  {
+    MutexLock lock(&mu_);
+    RETURN_IF_ERROR(failure_);
+  }
   const absl::Status flushed = FromRocksDb(db_->Flush(rocksdb::FlushOptions(), families_), "flush");
   // It may have failed on the log.
   return flushed.ok() ? flushed : Fail(flushed);

@@ -59,7 +59,7 @@ class DurableDb {
       ABSL_LOCKS_EXCLUDED(mu_);
   // Syncs the log up to the last write, then raises the watermark; returns the sequence that is now durable.
   absl::StatusOr<Sequence> Sync() ABSL_LOCKS_EXCLUDED(mu_);
-  // Moves what is in the log alone to tables. After an error as after one of Sync().
+  // Moves what is in the log alone to tables. Errors as of Sync().
   absl::Status Flush() ABSL_LOCKS_EXCLUDED(mu_);
   // Makes `path`, which must not exist, a copy of the database as of a moment during the call: links to its tables,
   // which never change, and copies of the rest, the log since the last flush included.

@@ -63,7 +63,7 @@ class Disk(harness.SystemTest):
     def start(self):
         # The server's own signal for files that are too large would end it: it is told to go on, as it is with EFBIG.
         under = () if self.mounted else ("sh", "-c", 'trap "" XFSZ; exec "$0" "$@"')
-        server = harness.Server(self.data, under=under)
+        server = harness.Server(self.data, "--backup-dir", str(self.scratch / "backups"), under=under)
         self.addCleanup(server.kill)
         return server
 
@@ -138,6 +138,8 @@ class Disk(harness.SystemTest):
             self.assert_reads_go_on(server, memory, acknowledged)
             with contextlib.suppress(mneme.MnemeError):  # an index has no room either, and nobody is worse off
                 memory.build(timeout=60)
+            with self.assertRaises(mneme.MnemeError):  # it would flush first
+                server.client.back_up()
             self.assert_reads_go_on(server, memory, acknowledged)
             self.assertTrue(server.alive(), server.tail_of_log())
 
