@@ -88,9 +88,9 @@ class LogApplier {
   void LookAtEnd();
   void Saw(LogOffset end);
   void Tell(std::string_view event, std::string_view detail) const;
-  // For `pause`, or until it stops.
   // While a record cannot be handed over: who waits in vain is told, and how much waits in the log is looked at.
   void GoOnWaiting(std::chrono::milliseconds pause);
+  // For `pause`, or until it stops.
   void Pause(std::chrono::milliseconds pause);
   bool Stopping() const;
 
