@@ -9,10 +9,12 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "cluster/shard_channel.h"
+#include "common/clock.h"
 #include "common/error_reason.h"
 #include "common/status_macros.h"
 #include "engine/flat_catalogue.h"
 #include "engine/flat_commands.h"
+#include "engine/log_record.h"
 
 namespace mneme {
 namespace {
@@ -104,6 +106,16 @@ absl::Status CatalogueWatch::Check() const {
       reason::kShardUnavailable);
 }
 
+std::function<absl::Status()> CatalogueWatch::clock_check() const {
+  return [ahead = ahead_ms_, address = options_.address]() -> absl::Status {
+    const int64_t ahead_ms = ahead->load(std::memory_order_relaxed);
+    if (-kMostAheadMs <= ahead_ms && ahead_ms <= kMostAheadMs) return absl::OkStatus();
+    return absl::FailedPreconditionError(absl::StrCat(
+        "the clock of this process is ", ahead_ms, " ms ahead of that of shard 0 at ", address, "; must be in [",
+        -kMostAheadMs, ", ", kMostAheadMs, "]: set the clocks of their machines"));
+  };
+}
+
 void CatalogueWatch::Note(const absl::Status& asked) {
   MutexLock lock(&failure_mutex_);
   failure_ = asked.ok() ? "" : asked.ToString();
@@ -147,6 +159,8 @@ absl::Status CatalogueWatch::Take(const internal::v1::WatchAnswer& answer, Stead
   identity_ = answer.deployment();
   epoch_ = answer.epoch();
   revision_ = answer.revision();
+  // What the way here takes is little beside what is allowed.
+  ahead_ms_->store(SystemClock().NowMs() - answer.now_ms(), std::memory_order_relaxed);
   const auto lease = std::chrono::milliseconds(answer.lease_ms()) * 19 / 20;
   fresh_until_.store((asked + lease).time_since_epoch().count(), std::memory_order_release);
   return absl::OkStatus();

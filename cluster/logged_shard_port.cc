@@ -21,18 +21,24 @@ using Steady = std::chrono::steady_clock;
 
 // A round of all replicas that is over sooner was no waiting for one that comes back, which gRPC does: they refused.
 constexpr std::chrono::milliseconds kShortestRound{100};
+// So long a read waits for its marker to be appended, whatever its deadline.
+constexpr std::chrono::seconds kLongestMarker{3};
 // So long one replica is waited for that has not applied a record: another may have.
 constexpr std::chrono::milliseconds kLongestRound{2'000};
 
-// Of the entries from `begin` to `end` of a write: whoever cuts it alike names the part alike.
-RequestIdentity IdentityOfPart(const RequestIdentity& whole, size_t begin, size_t end) {
-  return {{Mix64(whole.id.low ^ Mix64(begin)), Mix64(whole.id.high ^ Mix64(end))}, whole.content};
+// Of the part of a write that has its entries from `begin` to `end`. Whoever cuts it alike names it alike, and who cuts
+// another write, or the same elsewhere, under its request id is told so: the first part has that id.
+RequestIdentity IdentityOfPart(const RequestIdentity& whole, size_t index, size_t begin, size_t end) {
+  RequestIdentity part = whole;
+  if (index != 0) part.id = {Mix64(whole.id.low ^ Mix64(index)), Mix64(whole.id.high + index)};
+  part.content = Mix64(whole.content ^ Mix64(begin ^ Mix64(end)));
+  return part;
 }
 
-InsertOperation PartOf(const InsertOperation& whole, size_t begin, size_t end) {
+InsertOperation PartOf(const InsertOperation& whole, size_t index, size_t begin, size_t end) {
   InsertOperation part;
   part.ticket.memory = whole.ticket.memory;
-  part.ticket.request = IdentityOfPart(*whole.ticket.request, begin, end);
+  part.ticket.request = IdentityOfPart(*whole.ticket.request, index, begin, end);
   part.ticket.stamp_ms = whole.ticket.stamp_ms;
   part.partition = whole.partition;
   part.bulk = whole.bulk;
@@ -82,8 +88,9 @@ struct LoggedShardPort::Record {
   std::atomic<bool> left_log{false};
 };
 
-LoggedShardPort::LoggedShardPort(const ShardChannel* channel, ShardLog* log, const Clock* clock, uint64_t most_bytes)
-    : channel_(channel), log_(log), clock_(clock), admission_(most_bytes), markers_(log, [channel, clock] {
+LoggedShardPort::LoggedShardPort(const LoggedShardPortOptions& options)
+    : channel_(options.channel), log_(options.log), check_clock_(options.check_clock), admission_(options.most_bytes),
+      markers_(options.log, [channel = options.channel, clock = options.clock] {
         LogRecord marker;
         marker.deployment = channel->target().deployment();
         marker.stamp_ms = clock->NowMs();
@@ -91,7 +98,11 @@ LoggedShardPort::LoggedShardPort(const ShardChannel* channel, ShardLog* log, con
         return EncodeLogRecord(marker);
       }) {}
 
-LoggedShardPort::~LoggedShardPort() = default;
+LoggedShardPort::~LoggedShardPort() {
+  MutexLock lock(&mutex_);
+  const auto idle = [this]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) { return handing_over_ == 0; };
+  handed_over_.Await(&mutex_, idle);
+}
 
 absl::StatusOr<std::string> LoggedShardPort::Encode(const WriteOperation& operation) const {
   return EncodeLogRecord(channel_->target().deployment(), operation);
@@ -124,7 +135,7 @@ absl::StatusOr<std::vector<LoggedShardPort::Piece>> LoggedShardPort::Cut(const W
 
 absl::Status LoggedShardPort::CutInsert(const InsertOperation& insert, size_t begin, size_t end,
                                         std::vector<Piece>& pieces) const {
-  InsertOperation part = PartOf(insert, begin, end);
+  InsertOperation part = PartOf(insert, pieces.size(), begin, end);
   const RequestIdentity request = *part.ticket.request;
   ASSIGN_OR_RETURN(std::string record, Encode(std::move(part)));
   if (record.size() <= log_->most_record_bytes()) {
@@ -143,6 +154,7 @@ absl::Status LoggedShardPort::CutInsert(const InsertOperation& insert, size_t be
 absl::Status LoggedShardPort::Submit(WriteOperation operation) {
   WriteTicket* const ticket = TicketOf(operation);
   if (ticket == nullptr) return Encode(operation).status();  // says that no client causes it
+  if (check_clock_ != nullptr) RETURN_IF_ERROR(check_clock_());
   const auto whole = std::make_shared<Whole>();
   whole->named = ticket->request.has_value();
   if (!whole->named) ticket->request = RandomIdentity();
@@ -173,7 +185,10 @@ void LoggedShardPort::Append(RecordHandle record, std::string bytes) {
   {
     MutexLock lock(&mutex_);
     given_up = given_up_;
-    if (!given_up) appending_.insert(record);
+    if (!given_up) {
+      appending_.insert(record);
+      ++handing_over_;
+    }
   }
   if (given_up) return Tell(record, absl::CancelledError("the front end is stopping"));
   log_->Append(std::move(bytes), [this, record](absl::StatusOr<LogOffset> offset) {
@@ -186,6 +201,9 @@ void LoggedShardPort::Append(RecordHandle record, std::string bytes) {
     record->offset = *offset;
     AskOutcome(record);
   });
+  // The log may not end before it has taken the record, though the write be told meanwhile.
+  MutexLock lock(&mutex_);
+  if (--handing_over_ == 0) handed_over_.NotifyAll();
 }
 
 void LoggedShardPort::AskOutcome(RecordHandle record) {
@@ -274,7 +292,10 @@ void LoggedShardPort::GiveUp() {
 }
 
 absl::StatusOr<Version> LoggedShardPort::Marker(const MemoryRecord& memory, const CallLimits& limits) const {
-  const absl::StatusOr<Sequence> marker = markers_.Next(limits);
+  // A reader holds a thread, which others need who ask for less.
+  CallLimits bounded = limits;
+  bounded.deadline = std::min(bounded.deadline, Steady::now() + kLongestMarker);
+  const absl::StatusOr<Sequence> marker = markers_.Next(bounded);
   if (marker.ok()) return Version{memory.number, {{number(), *marker}}};
   // What the caller's own limits say is his.
   RETURN_IF_ERROR(limits.Check());

@@ -7,6 +7,7 @@
 #ifndef MNEME_CLUSTER_LOGGED_SHARD_PORT_H_
 #define MNEME_CLUSTER_LOGGED_SHARD_PORT_H_
 
+#include <functional>
 #include <memory>
 #include <set>
 #include <string>
@@ -26,21 +27,29 @@
 
 namespace mneme {
 
-// Thread-safe. Borrows channel, log and clock; ends after its writes, before its log. Writes that one thread hands over
-// keep their order, but for those that fail. What is durable is a matter of the log, whatever the ticket asks. A write
-// is told within kWriteSeconds what became of it: after an UNAVAILABLE or a DEADLINE_EXCEEDED it may have been applied,
-// or may be yet, as its request id will tell who asks again. Visible is what is acknowledged, not before it.
-// The bound of what is held is that of RemoteShardPort.
+struct LoggedShardPortOptions {
+  // Borrowed.
+  const ShardChannel* channel = nullptr;
+  ShardLog* log = nullptr;
+  const Clock* clock = nullptr;
+  // Not OK: the clock of this process is wrong, so that no write of it may be stamped. May be empty.
+  std::function<absl::Status()> check_clock = {};
+  uint64_t most_bytes = limits::kMaxQueuedWriteBytes;
+};
+
+// Thread-safe. Ends after its writes, before its log. Writes that one thread hands over keep their order, but for those
+// that fail. What is durable is a matter of the log, whatever the ticket asks. A write is told within kWriteSeconds
+// what became of it: after an UNAVAILABLE it may have been applied, or may be yet, as its request id will tell who asks
+// again. Visible is what is acknowledged, not before it. The bound of what is held is that of RemoteShardPort.
 //
 // Reads of sessions are linearizable: a marker in the log goes before each (read_markers.h).
 class LoggedShardPort final : public FrontEndPort {
  public:
-  LoggedShardPort(const ShardChannel* channel, ShardLog* log, const Clock* clock,
-                  uint64_t most_bytes = limits::kMaxQueuedWriteBytes);
+  explicit LoggedShardPort(const LoggedShardPortOptions& options);
   ~LoggedShardPort() override;
 
   uint32_t number() const override { return channel_->number(); }
-  // INVALID_ARGUMENT, too, for what is longer than a record and cannot be cut.
+  // INVALID_ARGUMENT, too, for what is longer than a record and cannot be cut; what check_clock says.
   absl::Status Submit(WriteOperation operation) override;
   absl::StatusOr<StateOutcome> ReadStates(const MemoryRecord& memory, const ApplyStates& apply, int64_t stamp_ms,
                                           const CallLimits& limits) const override;
@@ -76,12 +85,14 @@ class LoggedShardPort final : public FrontEndPort {
 
   const ShardChannel* const channel_;
   ShardLog* const log_;
-  const Clock* const clock_;
+  const std::function<absl::Status()> check_clock_;
   WriteAdmission admission_;
   ReadMarkers markers_;
   Mutex mutex_;
   std::set<RecordHandle> appending_ ABSL_GUARDED_BY(mutex_);  // that the log has not told of
   bool given_up_ ABSL_GUARDED_BY(mutex_) = false;
+  size_t handing_over_ ABSL_GUARDED_BY(mutex_) = 0;  // records that the log is being given
+  CondVar handed_over_;
 };
 
 }  // namespace mneme

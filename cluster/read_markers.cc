@@ -28,6 +28,7 @@ struct ReadMarkers::State {
   std::shared_ptr<Round> waiting ABSL_GUARDED_BY(mutex);  // whose marker is not sent yet; null: nobody waits
   bool sending ABSL_GUARDED_BY(mutex) = false;            // one is on its way
   bool given_up ABSL_GUARDED_BY(mutex) = false;
+  size_t handing_over ABSL_GUARDED_BY(mutex) = 0;         // threads that give the log one
 };
 
 ReadMarkers::ReadMarkers(ShardLog* log, std::function<std::string()> make) : state_(std::make_shared<State>()) {
@@ -35,7 +36,13 @@ ReadMarkers::ReadMarkers(ShardLog* log, std::function<std::string()> make) : sta
   state_->make = std::move(make);
 }
 
-ReadMarkers::~ReadMarkers() { GiveUp(); }
+// The log may end after this.
+ReadMarkers::~ReadMarkers() {
+  GiveUp();
+  MutexLock lock(&state_->mutex);
+  const auto idle = [this]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(state_->mutex) { return state_->handing_over == 0; };
+  state_->told.Await(&state_->mutex, idle);
+}
 
 // Sends the marker of those who wait, if anybody does.
 void ReadMarkers::Send(const std::shared_ptr<State>& state) {
@@ -44,6 +51,7 @@ void ReadMarkers::Send(const std::shared_ptr<State>& state) {
     MutexLock lock(&state->mutex);
     if (!state->given_up) round = std::exchange(state->waiting, nullptr);
     state->sending = round != nullptr;
+    if (state->sending) ++state->handing_over;
   }
   if (round == nullptr) return;
   state->log->Append(state->make(), [state, round](absl::StatusOr<LogOffset> offset) {
@@ -54,6 +62,11 @@ void ReadMarkers::Send(const std::shared_ptr<State>& state) {
     state->told.NotifyAll();
     Send(state);
   });
+  {
+    MutexLock lock(&state->mutex);
+    --state->handing_over;
+  }
+  state->told.NotifyAll();
 }
 
 absl::StatusOr<Sequence> ReadMarkers::Next(const CallLimits& limits) const {

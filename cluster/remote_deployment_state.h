@@ -27,18 +27,20 @@ struct RemoteDeployment::State {
         leases(&shards), logs(options.logs),
         catalogue(mneme::internal::v1::CatalogueService::NewStub(
             MakeInternalChannel(options.shards.front().front(), options.security.get()))),
-        ports(MakePorts(shards, logs, clock)), port_pointers(PointersTo(ports)),
+        ports(MakePorts(shards, logs, clock, *watch)), port_pointers(PointersTo(ports)),
         pool(threads, /*max_batched_rows=*/1) {}
 
   using Ports = std::vector<std::unique_ptr<FrontEndPort>>;
-  static Ports MakePorts(const ShardFan& fan, const std::vector<std::shared_ptr<ShardLog>>& logs, const Clock& clock) {
+  static Ports MakePorts(const ShardFan& fan, const std::vector<std::shared_ptr<ShardLog>>& logs, const Clock& clock,
+                         const CatalogueWatch& names) {
     Ports made;
     for (const uint32_t number : fan.all()) {
       const ShardChannel* const shard = &fan.shard(number);
       if (logs.empty()) {
         made.push_back(std::make_unique<RemoteShardPort>(shard));
       } else {
-        made.push_back(std::make_unique<LoggedShardPort>(shard, logs[number].get(), &clock));
+        made.push_back(std::make_unique<LoggedShardPort>(
+            LoggedShardPortOptions{shard, logs[number].get(), &clock, names.clock_check()}));
       }
     }
     return made;

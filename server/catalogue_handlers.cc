@@ -1,6 +1,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "common/clock.h"
 #include "common/status_macros.h"
 #include "engine/catalogue_feed.h"
 #include "engine/flat_catalogue.h"
@@ -76,6 +77,7 @@ absl::Status HandleWatch(const CallContext& call, const internal::v1::WatchReque
                 response->set_epoch(answer.epoch);
                 response->set_revision(answer.changes.revision);
                 response->set_changes(Flat(answer.changes));
+                response->set_now_ms(SystemClock().NowMs());
                 done(absl::OkStatus());
               });
   return absl::OkStatus();

@@ -54,6 +54,7 @@ absl::Status FindLeaseOn(const LocalDeployment& shard, const MemoryRecord& memor
 template <typename... Ts>
 absl::Status Open(const CallContext& call, const internal::v1::Call& request, Ts&... parts) {
   RETURN_IF_ERROR(CheckTarget(Hosted(call.deployment), request.target()));
+  RETURN_IF_ERROR(call.front_end.CheckReplayed());
   RETURN_IF_ERROR(CheckApplies(Hosted(call.deployment)));
   return Unflat(request.body(), parts...);
 }

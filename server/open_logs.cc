@@ -49,6 +49,7 @@ absl::StatusOr<std::unique_ptr<KafkaLogs>> OpenLogs(const ServerOptions& options
   }
   // Partitions are numbered from 0 without gaps: the last one says that all are there.
   const bool shard = options.role == Role::kShard;
+  const bool waits = shard && (options.shard_number != 0 || options.replica != 0);
   const uint32_t partition = shard ? options.shard_number : ShardsOf(options) - 1;
   bool told = false;
   while (true) {
@@ -58,7 +59,7 @@ absl::StatusOr<std::unique_ptr<KafkaLogs>> OpenLogs(const ServerOptions& options
       return absl::Status(there.code(), absl::StrCat("--log ", options.log, ": ", there.message()));
     }
     if (!std::exchange(told, true)) Tell(events, "log_awaited", there.ToString());
-    if (!shard) return logs;
+    if (!waits) return logs;
     if (give_up()) return GivenUp();
     std::this_thread::sleep_for(kPause);
   }

@@ -15,9 +15,10 @@
 
 namespace mneme {
 
-// What --log names; null without it. A shard waits until the brokers say that its partition is there; a front end,
-// which answers reads without them, asks once. Events: "log_awaited". CANCELLED when `give_up` says so; errors of
-// KafkaLogs::New and KafkaLogs::Check, which name the options.
+// What --log names; null without it. A replica waits until the brokers say that its partition is there; a front end,
+// which answers reads without them, and the owner of the catalogue, which answers for names, ask once. Events:
+// "log_awaited". CANCELLED when `give_up` says so; errors of KafkaLogs::New and KafkaLogs::Check, which name the
+// options.
 absl::StatusOr<std::unique_ptr<KafkaLogs>> OpenLogs(const ServerOptions& options, EventSink events,
                                                     const std::function<bool()>& give_up);
 

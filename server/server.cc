@@ -23,6 +23,7 @@
 #include "absl/strings/str_cat.h"
 #include "cluster/kafka_log.h"
 #include "cluster/remote_deployment.h"
+#include "cluster/replica_log.h"
 #include "common/limits.h"
 #include "common/status_macros.h"
 #include "engine/flat_commands.h"
@@ -302,9 +303,6 @@ absl::Status Server::OpenShard() {
   HostedShard& hosted = options.hosted.emplace();
   hosted.number = options_.shard_number;
   hosted.replica = options_.replica;
-  std::shared_ptr<ShardLog> log;
-  if (logs_ != nullptr) log = logs_->Open(options_.shard_number);
-  hosted.log = log;
   if (options_.shard_number != 0 || options_.replica != 0) {
     ASSIGN_OR_RETURN(auto security, ShardSecurity());
     ASSIGN_OR_RETURN(watch_, CatalogueWatch::Start({ReplicasOf(options_.shard_addresses.front()).front(),
@@ -313,21 +311,34 @@ absl::Status Server::OpenShard() {
     hosted.identity = watch_->identity();
     hosted.catalogue = watch_->names().Everything();
     // What a shard that is empty had is in its log, or the log says that it is not.
-    hosted.accept_empty = options_.accept_empty_shard || log != nullptr;
+    hosted.accept_empty = options_.accept_empty_shard || logs_ != nullptr;
   }
+  std::shared_ptr<ShardLog> log;
+  if (logs_ != nullptr) {
+    log = std::make_shared<ReplicaLog>(logs_->Open(options_.shard_number),
+                                       watch_ == nullptr ? nullptr : watch_->clock_check(), Events());
+  }
+  hosted.log = log;
   ASSIGN_OR_RETURN(std::unique_ptr<LocalDeployment> opened, LocalDeployment::Open(std::move(options)));
   LocalDeployment* const shard = opened.get();
   local_.store(shard, std::memory_order_release);
   deployment_ = std::move(opened);
+  CatalogueFeedOptions feed;
   if (watch_ != nullptr) {
     watch_->Forward([shard](const CatalogueChanges& changes) { return shard->TakeCatalogue(changes); });
+  } else {
+    feed.fresh = shard->names().next_number() <= 1;
+    feed_ = std::make_unique<CatalogueFeed>(&shard->names(), feed);
+    front_end_.Serve(feed_.get());
   }
-  if (log != nullptr) RETURN_IF_ERROR(AwaitReplayed(*shard, *log, Events(), give_up_));
-  if (watch_ != nullptr) return absl::OkStatus();
-  CatalogueFeedOptions feed;
-  feed.fresh = shard->names().next_number() <= 1;
-  feed_ = std::make_unique<CatalogueFeed>(&shard->names(), feed);
-  front_end_.Serve(feed_.get());
+  if (log == nullptr) return absl::OkStatus();
+  // Names need no log, and others wait for them; but an empty directory may be the wrong one, as its log will say.
+  if (feed_ != nullptr && !feed.fresh) {
+    front_end_.SetReplaying(true);
+    front_end_.Serve(shard);
+  }
+  RETURN_IF_ERROR(AwaitReplayed(*shard, *log, Events(), give_up_));
+  front_end_.SetReplaying(false);
   return absl::OkStatus();
 }
 

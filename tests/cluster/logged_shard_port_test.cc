@@ -19,6 +19,7 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "cluster/replica_log.h"
 #include "common/error_reason.h"
 #include "engine/log_record.h"
 #include "google/rpc/error_details.pb.h"
@@ -156,6 +157,9 @@ class LoggedShardPortTest : public ::testing::Test {
     if (handed.ok()) told_.push_back(told->get_future());
     return handed;
   }
+  LoggedShardPortOptions Over(MemoryLog& log, uint64_t most_bytes = limits::kMaxQueuedWriteBytes) const {
+    return {&channel_, &log, &clock_, nullptr, most_bytes};
+  }
   static std::vector<LogRecord> RecordsOf(MemoryLog& log) {
     std::vector<LoggedBytes> bytes;
     const auto reader = log.Read(0).value();
@@ -176,7 +180,7 @@ class LoggedShardPortTest : public ::testing::Test {
 
 TEST_F(LoggedShardPortTest, AWriteIsARecordAndIsToldByAReplicaThatHasAppliedIt) {
   MemoryLog log;
-  LoggedShardPort port(&channel_, &log, &clock_);
+  LoggedShardPort port(Over(log));
   std::atomic<bool> visible{false};
   std::vector<bool> was_visible;
   for (uint64_t request = 1; request <= 20; ++request) {
@@ -200,7 +204,7 @@ TEST_F(LoggedShardPortTest, AWriteIsARecordAndIsToldByAReplicaThatHasAppliedIt) 
 
 TEST_F(LoggedShardPortTest, AReplicaThatIsAwayIsLeftForTheOther) {
   MemoryLog log;
-  LoggedShardPort port(&channel_, &log, &clock_);
+  LoggedShardPort port(Over(log));
   Replica& away = channel_.at() == 0 ? first_ : second_;
   away.Be(Replica::Mood::kAway);
   for (uint64_t request = 1; request <= 3; ++request) {
@@ -212,7 +216,7 @@ TEST_F(LoggedShardPortTest, AReplicaThatIsAwayIsLeftForTheOther) {
 
 TEST_F(LoggedShardPortTest, AWriteIsToldWhenAReplicaComesBack) {
   MemoryLog log;
-  LoggedShardPort port(&channel_, &log, &clock_);
+  LoggedShardPort port(Over(log));
   first_.Be(Replica::Mood::kAway);
   second_.Be(Replica::Mood::kAway);
   ASSERT_TRUE(Submit(port, Insert(1)).ok());
@@ -223,7 +227,7 @@ TEST_F(LoggedShardPortTest, AWriteIsToldWhenAReplicaComesBack) {
 
 TEST_F(LoggedShardPortTest, AReplicaThatIsBehindIsLeftForTheOther) {
   MemoryLog log;
-  LoggedShardPort port(&channel_, &log, &clock_);
+  LoggedShardPort port(Over(log));
   (channel_.at() == 0 ? first_ : second_).Be(Replica::Mood::kLags);
   const auto start = std::chrono::steady_clock::now();
   ASSERT_TRUE(Submit(port, Insert(1)).ok());
@@ -233,7 +237,7 @@ TEST_F(LoggedShardPortTest, AReplicaThatIsBehindIsLeftForTheOther) {
 
 TEST_F(LoggedShardPortTest, WhatIsWrongWithWhoIsAskedIsNoOutcome) {
   MemoryLog log;
-  LoggedShardPort port(&channel_, &log, &clock_);
+  LoggedShardPort port(Over(log));
   for (Replica* replica : {&first_, &second_}) replica->Be(Replica::Mood::kStranger);
   ASSERT_TRUE(Submit(port, Insert(1)).ok());
   const absl::Status told = told_[0].get().status();
@@ -243,7 +247,7 @@ TEST_F(LoggedShardPortTest, WhatIsWrongWithWhoIsAskedIsNoOutcome) {
 
 TEST_F(LoggedShardPortTest, WhatAReplicaSaysOfARecordIsWhatTheCallerIsTold) {
   MemoryLog log;
-  LoggedShardPort port(&channel_, &log, &clock_);
+  LoggedShardPort port(Over(log));
   for (Replica* replica : {&first_, &second_}) replica->Be(Replica::Mood::kRefuses);
   ASSERT_TRUE(Submit(port, Insert(1)).ok());
   const absl::Status refused = told_[0].get().status();
@@ -259,7 +263,7 @@ TEST_F(LoggedShardPortTest, WhatAReplicaSaysOfARecordIsWhatTheCallerIsTold) {
 
 TEST_F(LoggedShardPortTest, AWriteWithoutAnIdOfItsClientHasARandomOneAndWasNotMadeBefore) {
   MemoryLog log;
-  LoggedShardPort port(&channel_, &log, &clock_);
+  LoggedShardPort port(Over(log));
   for (int i = 0; i < 2; ++i) {
     InsertOperation unnamed = Insert(1);
     unnamed.ticket.request.reset();
@@ -275,7 +279,7 @@ TEST_F(LoggedShardPortTest, AWriteWithoutAnIdOfItsClientHasARandomOneAndWasNotMa
 
 TEST_F(LoggedShardPortTest, WhatTheLogRefusesIsToldWithItsReason) {
   MemoryLog log;
-  LoggedShardPort port(&channel_, &log, &clock_);
+  LoggedShardPort port(Over(log));
   const auto told = [&](absl::Status error) {
     log.FailAppends(std::move(error), 1, MemoryLog::Fate::kLost);
     EXPECT_TRUE(Submit(port, Insert(1)).ok());
@@ -296,7 +300,7 @@ TEST_F(LoggedShardPortTest, WhatTheLogRefusesIsToldWithItsReason) {
 TEST_F(LoggedShardPortTest, ALongInsertIsCutByItsEntriesAndCutAlikeWhenItIsMadeAgain) {
   constexpr size_t kEntries = 100;
   MemoryLog log(1'000);
-  LoggedShardPort port(&channel_, &log, &clock_);
+  LoggedShardPort port(Over(log));
   for (int again = 0; again < 2; ++again) {
     ASSERT_TRUE(Submit(port, Insert(1, kEntries)).ok());
     EXPECT_TRUE(told_.back().get().ok());
@@ -312,11 +316,12 @@ TEST_F(LoggedShardPortTest, ALongInsertIsCutByItsEntriesAndCutAlikeWhenItIsMadeA
     EXPECT_EQ(part.partition, 5U);
     for (const EntryId id : part.entries.ids) EXPECT_EQ(id, next++);
     requests.insert(RequestOf(records[i]).id.low);
-    EXPECT_EQ(RequestOf(records[i]).content, 3U);
+    EXPECT_EQ(RequestOf(records[i]).content, RequestOf(records[i + parts]).content);
     EXPECT_EQ(RequestOf(records[i]).id, RequestOf(records[i + parts]).id);
   }
   EXPECT_EQ(next, kEntries);
   EXPECT_EQ(requests.size(), parts);
+  EXPECT_EQ(RequestOf(records[0]).id.low, 1U) << "another write under the same request id is noticed by its first part";
   // What replicas say of the parts is joined in their order.
   ASSERT_TRUE(Submit(port, Insert(2, kEntries, /*with_ids=*/false)).ok());
   const WriteResult joined = told_.back().get().value();
@@ -333,7 +338,7 @@ TEST_F(LoggedShardPortTest, ALongInsertIsCutByItsEntriesAndCutAlikeWhenItIsMadeA
 
 TEST_F(LoggedShardPortTest, WhatCannotBeCutIsRefusedAndNothingOfItIsAppended) {
   MemoryLog log(120);
-  LoggedShardPort port(&channel_, &log, &clock_);
+  LoggedShardPort port(Over(log));
   DeleteOperation erase;
   erase.ticket = Insert(1).ticket;
   erase.ids.emplace(100, 1);
@@ -341,7 +346,7 @@ TEST_F(LoggedShardPortTest, WhatCannotBeCutIsRefusedAndNothingOfItIsAppended) {
   EXPECT_EQ(refused.code(), absl::StatusCode::kInvalidArgument);
   EXPECT_THAT(std::string(refused.message()), HasSubstr("must have at most 120"));
   MemoryLog narrow(60);
-  LoggedShardPort to_narrow(&channel_, &narrow, &clock_);
+  LoggedShardPort to_narrow(Over(narrow));
   EXPECT_EQ(Submit(to_narrow, Insert(1, 10)).code(), absl::StatusCode::kInvalidArgument);
   EXPECT_EQ(narrow.End({}).value(), 0U);
   EXPECT_EQ(port.bytes() + to_narrow.bytes(), 0U);
@@ -350,7 +355,7 @@ TEST_F(LoggedShardPortTest, WhatCannotBeCutIsRefusedAndNothingOfItIsAppended) {
 TEST_F(LoggedShardPortTest, WritesThatWaitHaveABound) {
   MemoryLog log;
   const uint64_t bytes = EncodeLogRecord(kDeployment, Insert(1)).value().size() + LoggedShardPort::kCallBytes;
-  LoggedShardPort port(&channel_, &log, &clock_, 3 * bytes);
+  LoggedShardPort port(Over(log, 3 * bytes));
   log.HoldAppends();
   for (uint64_t request = 1; request <= 3; ++request) EXPECT_TRUE(Submit(port, Insert(request)).ok());
   const absl::Status refused = Submit(port, Insert(4));
@@ -366,7 +371,7 @@ TEST_F(LoggedShardPortTest, WritesThatWaitHaveABound) {
 TEST_F(LoggedShardPortTest, WhoeverWaitsIsToldAtOnceWhenTheFrontEndGivesUpAndOnlyThen) {
   MemoryLog log;
   {
-    LoggedShardPort port(&channel_, &log, &clock_);
+    LoggedShardPort port(Over(log));
     log.HoldAppends();
     for (uint64_t request = 1; request <= 3; ++request) EXPECT_TRUE(Submit(port, Insert(request)).ok());
     std::future<absl::Status> read = std::async(
@@ -382,9 +387,55 @@ TEST_F(LoggedShardPortTest, WhoeverWaitsIsToldAtOnceWhenTheFrontEndGivesUpAndOnl
   log.ReleaseAppends();  // the log tells of what nobody waits for
 }
 
+TEST_F(LoggedShardPortTest, WhoseClockIsWrongWritesNothing) {
+  MemoryLog log;
+  LoggedShardPortOptions options = Over(log);
+  absl::Status clock = absl::FailedPreconditionError("the clock is wrong");
+  options.check_clock = [&clock] { return clock; };
+  LoggedShardPort port(options);
+  EXPECT_EQ(Submit(port, Insert(1)).message(), "the clock is wrong");
+  EXPECT_EQ(log.End({}).value(), 0U);
+  clock = absl::OkStatus();
+  ASSERT_TRUE(Submit(port, Insert(1)).ok());
+  EXPECT_TRUE(told_[0].get().ok());
+}
+
+TEST(ReplicaLogTest, AppendsByARightClockAndTellsWhatFails) {
+  auto owned = std::make_unique<MemoryLog>();
+  MemoryLog& memory_log = *owned;
+  absl::Status clock;
+  std::vector<std::string> events;
+  Mutex mutex;
+  const auto hear = [&](std::string_view event, std::string_view) {
+    MutexLock lock(&mutex);
+    events.emplace_back(event);
+  };
+  ReplicaLog log(std::move(owned), [&clock] { return clock; }, hear);
+  const auto append = [&log] {
+    std::promise<absl::StatusOr<LogOffset>> told;
+    log.Append("record", [&](absl::StatusOr<LogOffset> offset) { told.set_value(std::move(offset)); });
+    return told.get_future().get();
+  };
+  const auto heard = [&] {
+    MutexLock lock(&mutex);
+    return events.size();
+  };
+  EXPECT_EQ(append().value(), 0U);
+  memory_log.FailAppends(absl::UnavailableError("away"), 1, MemoryLog::Fate::kLost);
+  EXPECT_EQ(append().status().code(), absl::StatusCode::kUnavailable);
+  EXPECT_EQ(heard(), 0U) << "who reads the log tells";
+  memory_log.FailAppends(absl::FailedPreconditionError("may not"), 1, MemoryLog::Fate::kLost);
+  EXPECT_EQ(append().status().code(), absl::StatusCode::kFailedPrecondition);
+  EXPECT_EQ(heard(), 1U);
+  clock = absl::FailedPreconditionError("the clock is wrong");
+  EXPECT_EQ(append().status(), clock);
+  EXPECT_EQ(heard(), 2U);
+  EXPECT_EQ(log.End({}).value(), 1U);
+}
+
 TEST_F(LoggedShardPortTest, AReadWaitsForAMarkerThatWasSentAfterItBegan) {
   MemoryLog log;
-  LoggedShardPort port(&channel_, &log, &clock_);
+  LoggedShardPort port(Over(log));
   ASSERT_TRUE(Submit(port, Insert(1)).ok());
   EXPECT_TRUE(told_[0].get().ok());
   Replica& asked = channel_.at() == 0 ? first_ : second_;
@@ -398,7 +449,7 @@ TEST_F(LoggedShardPortTest, AReadWaitsForAMarkerThatWasSentAfterItBegan) {
 
 TEST_F(LoggedShardPortTest, OneMarkerServesAllReadsThatCameBeforeItWasSent) {
   MemoryLog log;
-  LoggedShardPort port(&channel_, &log, &clock_);
+  LoggedShardPort port(Over(log));
   log.HoldAppends();
   std::vector<std::thread> readers;
   std::atomic<int> read{0};
@@ -416,7 +467,7 @@ TEST_F(LoggedShardPortTest, OneMarkerServesAllReadsThatCameBeforeItWasSent) {
 
 TEST_F(LoggedShardPortTest, AReadThatNoReplicaCanAnswerYetWaitsAsLongAsItsCaller) {
   MemoryLog log;
-  LoggedShardPort port(&channel_, &log, &clock_);
+  LoggedShardPort port(Over(log));
   for (Replica* replica : {&first_, &second_}) replica->Be(Replica::Mood::kLags);
   CallLimits limits;
   limits.deadline = std::chrono::steady_clock::now() + std::chrono::milliseconds(300);

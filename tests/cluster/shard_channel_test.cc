@@ -17,9 +17,11 @@
 #include <utility>
 #include <vector>
 
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "cluster/catalogue_watch.h"
 #include "cluster/shard_fan.h"
+#include "common/clock.h"
 #include "common/error_reason.h"
 #include "engine/flat_catalogue.h"
 
@@ -42,6 +44,8 @@ class Owner final : public internal_wire::CatalogueService::Service {
   std::string address() const { return absl::StrCat("127.0.0.1:", port_); }
   // Refuses from now on, or no more.
   void Refuse(bool refuses) { refuses_ = refuses; }
+  // Its clock is ahead by so much.
+  void SetClock(int64_t ahead_ms) { clock_ms_ = ahead_ms; }
   std::set<std::string> peers() const {
     MutexLock lock(&mutex_);
     return peers_;
@@ -61,6 +65,7 @@ class Owner final : public internal_wire::CatalogueService::Service {
     answer->set_deployment(7);
     answer->set_epoch(1);
     answer->set_lease_ms(200);
+    answer->set_now_ms(SystemClock().NowMs() + clock_ms_);
     answer->set_changes(Flat(changes));
     return grpc::Status::OK;
   }
@@ -68,6 +73,7 @@ class Owner final : public internal_wire::CatalogueService::Service {
  private:
   int port_ = 0;
   std::atomic<bool> refuses_{false};
+  std::atomic<int64_t> clock_ms_{0};
   mutable Mutex mutex_;
   std::set<std::string> peers_ ABSL_GUARDED_BY(mutex_);
   std::unique_ptr<grpc::Server> server_;
@@ -265,6 +271,23 @@ TEST(CatalogueWatchTest, SaysWhenNamesCannotBeToldAndWhy) {
   owner.Refuse(false);
   ASSERT_TRUE(Becomes([&] { return said("catalogue_found"); }));
   EXPECT_TRUE(Becomes([&] { return watch->Check().ok(); }));
+}
+
+TEST(CatalogueWatchTest, KnowsAClockThatIsFarFromTheOwners) {
+  Owner owner;
+  std::function<absl::Status()> check;
+  {
+    const auto watch = CatalogueWatch::Start({owner.address(), 2, nullptr}, [] { return false; }).value();
+    check = watch->clock_check();
+    EXPECT_TRUE(check().ok());
+    owner.SetClock(-3'600'000);
+    EXPECT_TRUE(Becomes([&] { return !check().ok(); }));
+    EXPECT_EQ(check().code(), absl::StatusCode::kFailedPrecondition);
+    EXPECT_THAT(std::string(check().message()), HasSubstr("ms ahead of that of shard 0"));
+    owner.SetClock(3'600'000);
+    EXPECT_TRUE(Becomes([&] { return absl::StrContains(check().message(), "is -"); }));
+  }
+  EXPECT_FALSE(check().ok()) << "what was known last, when the watch has gone";
 }
 
 }  // namespace

@@ -267,6 +267,29 @@ class Replicas(KafkaTest):
         found = memory.query(keys[::1_000], 1, exact=True)
         self.assertEqual(found.distances.max(), 0)
 
+    def test_names_are_told_while_their_owner_waits_for_the_log(self) -> None:
+        deployment = self.start(front_ends=1)
+        memory = deployment.client.create_memory("wiki", 4, vocab_size=100)
+        memory.insert(np.eye(4, dtype=np.float32), np.arange(4), ids=np.arange(4))
+        deployment.await_even()
+        owner, broker = deployment.shards[0][0], self.kafka.brokers[0]
+        broker.freeze()
+        starting = threading.Thread(target=owner.start)
+        try:
+            owner.kill()
+            starting.start()
+            with mneme.connect(deployment.front_ends[0].address, timeout=30, attempts=20) as client:
+                self.assertEqual(client.memory("wiki").count(), 4)
+                self.assertEqual([each.name for each in client.memories()], ["wiki"])
+                time.sleep(2.5)  # beyond what the front end may tell by itself
+                self.assertEqual(client.memory("wiki").count(), 4)
+        finally:
+            broker.thaw()
+            starting.join(harness.START_SECONDS)
+        self.assertFalse(starting.is_alive())
+        memory.insert(np.ones((1, 4), np.float32), [1], ids=[9])
+        self.assertEqual(memory.count(), 5)
+
     def test_a_lease_is_of_the_replica_that_gave_it(self) -> None:
         deployment = self.start(shards=1, front_ends=1)
         memory = deployment.client.create_memory("wiki", 4, vocab_size=100)
