@@ -46,6 +46,7 @@ int64_t LeastExpiry(const RowBlock& block) {
 }
 
 absl::Status ExpirySweep::Run(Shard& shard) {
+  if (log_ != nullptr) RETURN_IF_ERROR(log_->TakeError());
   if (log_ != nullptr && !log_->Settled()) return absl::OkStatus();
   const int64_t now_ms = clock_->NowMs();
   absl::Status status;
@@ -78,13 +79,18 @@ ExpirySweep::Findings ExpirySweep::Look(const Shard& shard, const PublishedParti
   return found;
 }
 
-void ExpirySweep::Append(const PartitionKey& key, std::vector<StoredRow> rows, int64_t now_ms) {
+bool ExpirySweep::Append(const PartitionKey& key, std::vector<StoredRow> rows, int64_t now_ms) {
   std::sort(rows.begin(), rows.end(), [](const StoredRow& a, const StoredRow& b) { return a.row < b.row; });
+  if (named_.size() > kMaxRemembered) named_.clear();
+  const auto [at, unknown] = named_.try_emplace(key, rows.front().row);
+  const bool again = !unknown && at->second == rows.front().row;
+  at->second = rows.front().row;
   LogRecord record;
   record.memory = key.memory;
   record.stamp_ms = now_ms;
   record.operation = ExpireRowsCommand{key.partition, std::move(rows)};
   log_->Append(std::move(record));
+  return again;
 }
 
 absl::Status ExpirySweep::Remove(Shard& shard, const PartitionKey& key, int64_t now_ms) {
@@ -93,9 +99,10 @@ absl::Status ExpirySweep::Remove(Shard& shard, const PartitionKey& key, int64_t 
   if (partition == nullptr || memory == nullptr) return absl::OkStatus();
   Findings found = Look(shard, *partition, now_ms);
   if (!found.expired.empty() && log_ != nullptr) {
-    Append(key, std::move(found.expired), now_ms);
+    const bool again = Append(key, std::move(found.expired), now_ms);
     least_of_segment_.clear();  // they are there until the record is applied
-    shard.expiries().Note(key, now_ms - Slack());  // again once it is
+    // Looked at again once it is; what did not go by then may wait, so that it does not fill the log.
+    shard.expiries().Note(key, again ? now_ms : now_ms - Slack());
     return absl::OkStatus();
   }
   if (!found.expired.empty()) {

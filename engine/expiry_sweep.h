@@ -36,13 +36,14 @@ class ExpirySweep {
   };
   Findings Look(const Shard& shard, const PublishedPartition& partition, int64_t now_ms);
   absl::Status Remove(Shard& shard, const PartitionKey& key, int64_t now_ms);
-  // Appends a record of the log that names the rows.
-  void Append(const PartitionKey& key, std::vector<StoredRow> rows, int64_t now_ms);
+  // Appends a record of the log that names the rows. Whether the last one began with the same.
+  bool Append(const PartitionKey& key, std::vector<StoredRow> rows, int64_t now_ms);
   int64_t Slack() const { return log_ == nullptr ? kExpirySlackMs : log_->slack_ms(); }
 
   const Clock* const clock_;
   const std::function<MemoryHandle(MemoryNumber)> find_memory_;
   SweepLog* const log_;
+  std::map<PartitionKey, Row> named_;  // by the last record of a partition: the first row
   // The least expiry of a segment's living rows, by (shard, file number), of the partitions last looked at: a segment
   // of which nothing is due is not read again.
   std::map<std::pair<uint32_t, uint64_t>, int64_t> least_of_segment_;

@@ -25,10 +25,11 @@ uint64_t HalfOfRam() {
 
 }  // namespace
 
-absl::Status LocalDeployment::State::CheckRam() const {
-  uint64_t bytes = 0;
+absl::Status LocalDeployment::State::CheckRam() const { return CheckRamBeside(leases->counts().ram_bytes); }
+
+absl::Status LocalDeployment::State::CheckRamBeside(uint64_t leased_bytes) const {
+  uint64_t bytes = leased_bytes;
   for (const auto& shard : shards) bytes += shard->tail_ram_bytes() + shard->queued_bytes();
-  bytes += leases->counts().ram_bytes;
   if (bytes <= ram_limit_bytes) return absl::OkStatus();
   return WithReason(
       absl::ResourceExhaustedError(absl::StrCat("unsealed entries, leases and waiting writes hold ", bytes,
@@ -152,7 +153,8 @@ void LocalDeployment::State::StartApplier(const DeploymentOptions& options) {
                                .log = log.get(),
                                .deployment = directory->deployment(),
                                .find_memory = [this](MemoryNumber number) { return FindOfRecord(number); },
-                               .room = [this] { return CheckRam(); },
+                               // Leases are left out: what holds them must not hold the log up.
+                               .room = [this] { return CheckRamBeside(0); },
                                .events = options.events});
   running_applier = applier.get();
 }

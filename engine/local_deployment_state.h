@@ -86,6 +86,7 @@ struct LocalDeployment::State {
   // A memory that nobody finds any more takes no writes, and its data goes when nobody reads it.
   void Close(MemoryHandle dropped);
   absl::Status CheckRam() const;
+  absl::Status CheckRamBeside(uint64_t leased_bytes) const;
   // As LogApplierOptions::find_memory.
   absl::StatusOr<MemoryHandle> FindOfRecord(MemoryNumber number) const;
   absl::Status Await(const Version& version, const CallLimits& limits) const;

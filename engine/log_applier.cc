@@ -8,6 +8,7 @@
 #include <algorithm>
 #include <string>
 #include <utility>
+#include <variant>
 
 #include "absl/strings/str_cat.h"
 #include "common/error_reason.h"
@@ -149,7 +150,7 @@ absl::Status LogApplier::HandOver(const LoggedBytes& logged) {
   if (!memory.ok() && !absl::IsNotFound(memory.status())) {
     return Stopping() ? absl::OkStatus() : memory.status();
   }
-  AwaitRoom();
+  AwaitRoom(record);
   if (Stopping()) return absl::OkStatus();
   const LogOffset offset = logged.offset;
   auto done = [shard = options_.shard, outcomes = outcomes_, offset](const absl::StatusOr<WriteResult>& outcome) {
@@ -191,10 +192,12 @@ absl::StatusOr<MemoryHandle> LogApplier::AwaitMemory(const LogRecord& record) {
   }
 }
 
-void LogApplier::AwaitRoom() {
+void LogApplier::AwaitRoom(const LogRecord& record) {
+  const bool grows = std::holds_alternative<InsertOperation>(record.operation) ||
+                     std::holds_alternative<RememberOperation>(record.operation);
   LongWait wait;
   while (!Stopping()) {
-    const absl::Status room = options_.room == nullptr ? absl::OkStatus() : options_.room();
+    const absl::Status room = grows && options_.room != nullptr ? options_.room() : absl::OkStatus();
     if (room.ok() && options_.shard->queued_bytes() <= limits::kMaxAppliedAheadBytes) return;
     if (!room.ok() && wait.IsNow()) Tell("log_waits", room.ToString());
     GoOnWaiting(kRoomPause);

@@ -32,7 +32,7 @@ struct LogApplierOptions {
   // The memory of a record: NOT_FOUND when it was dropped; UNAVAILABLE when this process has not been told of it yet,
   // which is asked again until it has.
   std::function<absl::StatusOr<MemoryHandle>(MemoryNumber)> find_memory;
-  // Not OK while nothing more is to be applied, for want of ram: asked again until it is. May be empty.
+  // Not OK while nothing that grows the shard is to be applied, for want of ram: asked again until it is. May be empty.
   std::function<absl::Status()> room = {};
   // May be empty. "log_lost" while the log cannot be reached, "log_found" after it; "log_waits" when a record has
   // waited for ram, or for its memory, for ten seconds; "log_failed" when nothing more is applied.
@@ -82,8 +82,8 @@ class LogApplier {
   absl::StatusOr<LogRecord> Decode(const LoggedBytes& logged) const;
   // The memory of a record, null when it needs none; waits until this process knows it. UNAVAILABLE when it stops.
   absl::StatusOr<MemoryHandle> AwaitMemory(const LogRecord& record);
-  // Waits until the shard has room for more; returns at once when it stops.
-  void AwaitRoom();
+  // Waits until there is room for the record; returns at once when it stops.
+  void AwaitRoom(const LogRecord& record);
   // The end of the log now and then, of which a reader sees the next records only.
   void LookAtEnd();
   void Saw(LogOffset end);

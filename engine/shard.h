@@ -168,7 +168,7 @@ class Shard {
   // Calls `done` after the next sync.
   void AfterSync(std::function<void(absl::Status)> done);
   void ForgetOldRequests(Round& round);
-  // The oldest that are past their window at `now_ms`, up to the first that is not.
+  // Of the oldest those that are past their window at `now_ms`.
   std::vector<RememberedRequest> OldRequests(int64_t now_ms);
   absl::Status CommitIndexChange(const StoreBatch& batch);
   absl::Status Install(InstallOperation& operation);

@@ -3,10 +3,10 @@
 // 1. A record that comes again is dropped, and one that is refused takes its place as well as one that is applied.
 // 2. What this replica cannot tell, since its disk fails, it may not pass over: it stops.
 // 3. Requests are forgotten with records that every replica knows, by their stamps, whatever was written in one group.
-#include <algorithm>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "common/error_reason.h"
 #include "common/limits.h"
 #include "engine/log_record.h"
 #include "engine/shard.h"
@@ -26,10 +26,11 @@ bool IsOld(const RememberedRequest& request, int64_t now_ms) {
   return now_ms > kRememberMs && request.stamp_ms <= now_ms - kRememberMs;
 }
 
-// What operations say of themselves; a store that cannot read says none of these.
+// What operations say of themselves; a store that cannot read says none of these, or that the disk is full.
 bool IsRefusal(const absl::Status& status) {
   return absl::IsFailedPrecondition(status) || absl::IsInvalidArgument(status) || absl::IsNotFound(status) ||
-         absl::IsAlreadyExists(status) || absl::IsResourceExhausted(status);
+         absl::IsAlreadyExists(status) ||
+         (absl::IsResourceExhausted(status) && ReasonOf(status) != reason::kStorageFull);
 }
 
 void TellDropped(WriteOperation& operation, const absl::Status& why) {
@@ -75,14 +76,13 @@ void Shard::Plan(Round& round, WriteTicket& ticket, absl::StatusOr<WriteResult> 
 }
 
 std::vector<RememberedRequest> Shard::OldRequests(int64_t now_ms) {
-  const auto is_old = [now_ms](const RememberedRequest& request) { return IsOld(request, now_ms); };
-  absl::StatusOr<std::vector<RememberedRequest>> oldest = store_->OldestRequests(1);
-  if (oldest.ok() && std::all_of(oldest->begin(), oldest->end(), is_old)) oldest = store_->OldestRequests(kForgetBatch);
+  absl::StatusOr<std::vector<RememberedRequest>> oldest = store_->OldestRequests(kForgetBatch);
   if (!oldest.ok()) {
     Refuse(oldest.status());
     return {};
   }
-  oldest->erase(std::find_if_not(oldest->begin(), oldest->end(), is_old), oldest->end());
+  // One that a clock stamped far ahead holds none of the others up.
+  std::erase_if(*oldest, [now_ms](const RememberedRequest& request) { return !IsOld(request, now_ms); });
   return *std::move(oldest);
 }
 

@@ -36,6 +36,7 @@ absl::StatusOr<uint64_t> CostOf(const StateReader& reader, const StateExpiry& du
 }  // namespace
 
 absl::Status StateSweep::Run(Shard& shard) {
+  if (log_ != nullptr) RETURN_IF_ERROR(log_->TakeError());
   if (log_ != nullptr && !log_->Settled()) return absl::OkStatus();
   const int64_t now_ms = clock_->NowMs();
   const std::optional<int64_t> from_ms = shard.state_expiries().Take(now_ms - Slack());
@@ -67,11 +68,14 @@ absl::StatusOr<StateSweep::Findings> StateSweep::Look(const Shard& shard, int64_
 absl::Status StateSweep::Remove(Shard& shard, int64_t from_ms, int64_t now_ms) {
   ASSIGN_OR_RETURN(Findings found, Look(shard, from_ms, now_ms));
   if (!found.due.empty() && log_ != nullptr) {
+    const bool again = named_ == found.due.front();
+    named_ = found.due.front();
     LogRecord record;
     record.stamp_ms = now_ms;
     record.operation = ExpireStatesCommand{std::move(found.due)};
     log_->Append(std::move(record));
-    shard.state_expiries().NoteFrom(from_ms, now_ms - Slack());  // again once it is applied
+    // Looked at again once it is applied; what did not go by then may wait, so that it does not fill the log.
+    shard.state_expiries().NoteFrom(from_ms, again ? now_ms : now_ms - Slack());
     return absl::OkStatus();
   }
   absl::Status damaged;

@@ -4,6 +4,7 @@
 #define MNEME_ENGINE_STATE_SWEEP_H_
 
 #include <cstdint>
+#include <optional>
 #include <vector>
 
 #include "absl/status/status.h"
@@ -37,6 +38,7 @@ class StateSweep {
 
   const Clock* const clock_;
   SweepLog* const log_;
+  std::optional<StateExpiry> named_;  // by the last record: the first of it
 };
 
 }  // namespace mneme

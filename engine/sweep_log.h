@@ -7,6 +7,7 @@
 #include <functional>
 #include <memory>
 
+#include "absl/status/status.h"
 #include "engine/expiry_queue.h"
 #include "engine/log_record.h"
 #include "engine/shard_log.h"
@@ -31,6 +32,8 @@ class SweepLog {
   void Append(LogRecord record);
   // Whether this replica has applied all that was appended here. False, too, for a while after a record was lost.
   bool Settled() const;
+  // Why a record was lost; OK when none was since the last call.
+  absl::Status TakeError();
 
  private:
   struct Appended;

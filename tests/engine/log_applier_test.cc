@@ -316,6 +316,17 @@ TEST_F(LogApplierTest, WaitsForRoomAndRefusesNothingForWantOfIt) {
   EXPECT_TRUE(outcome.get().ok());
 }
 
+TEST_F(LogApplierTest, WhatDoesNotGrowTheShardNeedsNoRoom) {
+  room_ = false;
+  Start();
+  DeleteOperation erase;
+  erase.ticket.request = Request(100);
+  erase.partitions = {0};
+  erase.ids = std::vector<EntryId>{1};
+  const LogOffset offset = Append(std::move(erase));
+  EXPECT_EQ(OutcomeOf(offset, 100)->other, 1U);
+}
+
 TEST_F(LogApplierTest, GivesUpWhoWaitsTooLong) {
   Start();
   auto outcome = Ask(7, 100, Within(std::chrono::milliseconds(1)));

@@ -83,10 +83,10 @@ void LogModel::ForgetOld(int64_t now_ms, Sequence position) {
   if (position / kForgetEvery == applied_ / kForgetEvery || now_ms <= kRememberMs) return;
   std::map<std::pair<Sequence, RequestKey>, int64_t> by_age;
   for (const auto& [key, request] : requests_) by_age[{request.sequence, {key.second, key.first}}] = request.stamp_ms;
-  size_t forgotten = 0;
+  size_t looked_at = 0;
   for (const auto& [age, stamp_ms] : by_age) {
-    if (stamp_ms > now_ms - kRememberMs || forgotten++ == kForgetBatch) return;
-    requests_.erase({age.second.second, age.second.first});
+    if (looked_at++ == kForgetBatch) return;
+    if (stamp_ms <= now_ms - kRememberMs) requests_.erase({age.second.second, age.second.first});
   }
 }
 

@@ -221,6 +221,15 @@ TEST_F(ShardPlacesTest, RequestsAreForgottenAtPlacesThatEveryReplicaKnows) {
   EXPECT_TRUE(store_->FindRequest({101, 77})->has_value());
 }
 
+TEST_F(ShardPlacesTest, AClockFarAheadHoldsUpNoOtherRequest) {
+  constexpr int64_t kHourMs = 60 * 60 * 1000;
+  ASSERT_TRUE(Insert(5, 1, 100, 1, kStampMs + 24 * kHourMs).ok());
+  ASSERT_TRUE(Insert(6, 2, 101).ok());
+  ASSERT_TRUE(Pass(512, {}, kStampMs + kHourMs).ok());
+  EXPECT_TRUE(store_->FindRequest({100, 77})->has_value());
+  EXPECT_FALSE(store_->FindRequest({101, 77})->has_value());
+}
+
 // A stamp of a clock that nobody set has requests forgotten: then they are so to all that follows, in one group, too.
 TEST_F(ShardPlacesTest, WhatIsForgottenIsUnknownToTheRestOfTheGroup) {
   constexpr int64_t kLongAfter = kStampMs + 24 * 60 * 60 * 1000;
