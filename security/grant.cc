@@ -16,13 +16,6 @@ namespace {
 
 absl::string_view View(std::string_view text) { return {text.data(), text.size()}; }
 
-// What is as long as a token, or a digest, is not repeated: it may be one, put in the wrong place.
-std::string Shown(std::string_view text, std::optional<Right> right) {
-  if (text.size() < kMinTokenBytes) return absl::StrCat("\"", View(text), "\"");
-  return right.has_value() ? absl::StrCat("\"", RightName(*right), ":...\" of ", text.size(), " bytes")
-                           : absl::StrCat("a word of ", text.size(), " bytes");
-}
-
 std::optional<Right> RightOf(std::string_view word) {
   for (const Right right : {Right::kRead, Right::kWrite, Right::kAdmin}) {
     if (word == RightName(right)) return right;
@@ -30,10 +23,12 @@ std::optional<Right> RightOf(std::string_view word) {
   return std::nullopt;
 }
 
+// What is as long as a token, or a digest, is not repeated: it may be one, put in the wrong place.
 absl::Status Wrong(std::string_view text, absl::string_view why) {
-  const size_t colon = text.find(':');
-  const auto right = colon == std::string_view::npos ? std::nullopt : RightOf(text.substr(0, colon));
-  return absl::InvalidArgumentError(absl::StrCat(Shown(text, right), " ", why));
+  if (text.size() < kMinTokenBytes) return absl::InvalidArgumentError(absl::StrCat("\"", View(text), "\" ", why));
+  const std::optional<Right> right = RightOf(text.substr(0, text.find(':')));
+  const std::string what = right.has_value() ? absl::StrCat("\"", RightName(*right), ":...\"") : "a word";
+  return absl::InvalidArgumentError(absl::StrCat(what, " of ", text.size(), " bytes ", why));
 }
 
 // As the name of a memory (server/convert_memory.h), and *.

@@ -136,8 +136,8 @@ class BackupTest : public ::testing::Test {
   const std::string backups_ = directory_ / "backups";
   StoreResources resources_{4 << 20, 64 << 20};
   std::mt19937_64 random_{TestSeed()};
-  // The bounded form tries every eighth step.
-  const int stride_ = FullTests() ? 1 : 8;
+  // The bounded form tries every fourth step.
+  const int stride_ = FullTests() ? 1 : 4;
   const int first_step_ = 1 + static_cast<int>(random_() % static_cast<uint64_t>(stride_));
   StoreModel models_[kShards];
   int restored_ = 0;
@@ -256,7 +256,7 @@ TEST_F(BackupTest, AFailureAtAnyStepLeavesTheBackupsBeforeItAndTheNextOneWorks) 
     fs::copy(before, backups_, fs::copy_options::recursive);
   }
   std::cout << failed << " failures" << std::endl;
-  EXPECT_GT(failed, FullTests() ? 60 : 7);
+  EXPECT_GT(failed, FullTests() ? 60 : 15);
 }
 
 TEST_F(BackupTest, WhatIsGivenUpLeavesNothing) {
