@@ -25,6 +25,11 @@ constexpr std::chrono::milliseconds kLeaveWithin{500};
 constexpr std::chrono::milliseconds kFirstPause{20};
 constexpr std::chrono::milliseconds kLongestPause{250};
 
+int64_t SteadyMs() {
+  const auto since = std::chrono::steady_clock::now().time_since_epoch();
+  return std::chrono::duration_cast<std::chrono::milliseconds>(since).count();
+}
+
 std::string RandomName() {
   std::random_device random;
   return absl::StrFormat("%08x%08x", random(), random());
@@ -107,8 +112,8 @@ absl::Status CatalogueWatch::Check() const {
 }
 
 std::function<absl::Status()> CatalogueWatch::clock_check() const {
-  return [ahead = ahead_ms_, address = options_.address]() -> absl::Status {
-    const int64_t ahead_ms = ahead->load(std::memory_order_relaxed);
+  return [owner_ahead = owner_ahead_ms_, address = options_.address]() -> absl::Status {
+    const int64_t ahead_ms = SystemClock().NowMs() - (SteadyMs() + owner_ahead->load(std::memory_order_relaxed));
     if (-kMostAheadMs <= ahead_ms && ahead_ms <= kMostAheadMs) return absl::OkStatus();
     return absl::FailedPreconditionError(absl::StrCat(
         "the clock of this process is ", ahead_ms, " ms ahead of that of shard 0 at ", address, "; must be in [",
@@ -160,7 +165,7 @@ absl::Status CatalogueWatch::Take(const internal::v1::WatchAnswer& answer, Stead
   epoch_ = answer.epoch();
   revision_ = answer.revision();
   // What the way here takes is little beside what is allowed.
-  ahead_ms_->store(SystemClock().NowMs() - answer.now_ms(), std::memory_order_relaxed);
+  owner_ahead_ms_->store(answer.now_ms() - SteadyMs(), std::memory_order_relaxed);
   const auto lease = std::chrono::milliseconds(answer.lease_ms()) * 19 / 20;
   fresh_until_.store((asked + lease).time_since_epoch().count(), std::memory_order_release);
   return absl::OkStatus();

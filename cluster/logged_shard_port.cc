@@ -214,7 +214,7 @@ void LoggedShardPort::AskOutcome(RecordHandle record) {
   channel_->Ask(&Async::AwaitOutcome, std::move(body), round,
                 [this, record = std::move(record)](absl::StatusOr<std::string> answer) {
                   if (answer.ok()) return Tell(record, OutcomeOf(*answer));
-                  if (absl::IsCancelled(answer.status())) return Tell(record, answer.status());
+                  if (absl::IsCancelled(answer.status()) && GivenUp()) return Tell(record, answer.status());
                   // The write is in the log, and will be applied, whatever is wrong with who was asked.
                   const bool waited = Steady::now() - record->asked >= kShortestRound;
                   if (waited && record->limits.Check().ok()) return AskOutcome(record);
@@ -278,6 +278,11 @@ absl::Status LoggedShardPort::OfLog(const absl::Status& status) const {
   return why.empty() ? told : WithReason(std::move(told), why);
 }
 
+bool LoggedShardPort::GivenUp() const {
+  MutexLock lock(&mutex_);
+  return given_up_;
+}
+
 void LoggedShardPort::GiveUp() {
   markers_.GiveUp();
   std::set<RecordHandle> appending;
@@ -292,6 +297,8 @@ void LoggedShardPort::GiveUp() {
 }
 
 absl::StatusOr<Version> LoggedShardPort::Marker(const MemoryRecord& memory, const CallLimits& limits) const {
+  // A marker has a stamp, as every record has, by which replicas may forget what they remember of requests.
+  if (check_clock_ != nullptr) RETURN_IF_ERROR(check_clock_());
   // A reader holds a thread, which others need who ask for less.
   CallLimits bounded = limits;
   bounded.deadline = std::min(bounded.deadline, Steady::now() + kLongestMarker);

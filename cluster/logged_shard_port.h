@@ -72,6 +72,7 @@ class LoggedShardPort final : public FrontEndPort {
   absl::StatusOr<std::string> Encode(const WriteOperation& operation) const;
   void Append(RecordHandle record, std::string bytes) ABSL_LOCKS_EXCLUDED(mutex_);
   void AskOutcome(RecordHandle record);
+  bool GivenUp() const ABSL_LOCKS_EXCLUDED(mutex_);
   // What a replica told of a record; UNAVAILABLE when none knows it any more.
   absl::StatusOr<WriteResult> OutcomeOf(std::string_view answer) const;
   // UNAVAILABLE: the write is in the log.
@@ -88,7 +89,7 @@ class LoggedShardPort final : public FrontEndPort {
   const std::function<absl::Status()> check_clock_;
   WriteAdmission admission_;
   ReadMarkers markers_;
-  Mutex mutex_;
+  mutable Mutex mutex_;
   std::set<RecordHandle> appending_ ABSL_GUARDED_BY(mutex_);  // that the log has not told of
   bool given_up_ ABSL_GUARDED_BY(mutex_) = false;
   size_t handing_over_ ABSL_GUARDED_BY(mutex_) = 0;  // records that the log is being given

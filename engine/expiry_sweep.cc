@@ -46,7 +46,6 @@ int64_t LeastExpiry(const RowBlock& block) {
 }
 
 absl::Status ExpirySweep::Run(Shard& shard) {
-  if (log_ != nullptr) RETURN_IF_ERROR(log_->TakeError());
   if (log_ != nullptr && !log_->Settled()) return absl::OkStatus();
   const int64_t now_ms = clock_->NowMs();
   absl::Status status;

@@ -36,7 +36,6 @@ absl::StatusOr<uint64_t> CostOf(const StateReader& reader, const StateExpiry& du
 }  // namespace
 
 absl::Status StateSweep::Run(Shard& shard) {
-  if (log_ != nullptr) RETURN_IF_ERROR(log_->TakeError());
   if (log_ != nullptr && !log_->Settled()) return absl::OkStatus();
   const int64_t now_ms = clock_->NowMs();
   const std::optional<int64_t> from_ms = shard.state_expiries().Take(now_ms - Slack());

@@ -22,7 +22,6 @@ struct SweepLog::Appended {
   size_t untold ABSL_GUARDED_BY(mutex) = 0;
   Sequence last ABSL_GUARDED_BY(mutex) = 0;
   Steady::time_point again ABSL_GUARDED_BY(mutex) = Steady::time_point::min();
-  absl::Status error ABSL_GUARDED_BY(mutex);
 
   void Tell(const absl::StatusOr<LogOffset>& offset) ABSL_LOCKS_EXCLUDED(mutex) {
     MutexLock lock(&mutex);
@@ -31,7 +30,6 @@ struct SweepLog::Appended {
       last = std::max(last, SequenceAt(*offset));
     } else {
       again = Steady::now() + kRetryDelay;
-      error = offset.status();
     }
   }
 };
@@ -53,11 +51,6 @@ bool SweepLog::Settled() const {
   const Sequence handled = options_.handled();
   MutexLock lock(&appended_->mutex);
   return appended_->untold == 0 && appended_->last <= handled && Steady::now() >= appended_->again;
-}
-
-absl::Status SweepLog::TakeError() {
-  MutexLock lock(&appended_->mutex);
-  return std::exchange(appended_->error, absl::OkStatus());
 }
 
 }  // namespace mneme

@@ -7,7 +7,6 @@
 #include <functional>
 #include <memory>
 
-#include "absl/status/status.h"
 #include "engine/expiry_queue.h"
 #include "engine/log_record.h"
 #include "engine/shard_log.h"
@@ -28,12 +27,10 @@ class SweepLog {
   explicit SweepLog(SweepLogOptions options);
 
   int64_t slack_ms() const { return options_.slack_ms; }
-  // A record may be lost: who sweeps looks again once it is settled.
+  // A record may be lost, which the log tells (cluster/replica_log.h): who sweeps looks again once it is settled.
   void Append(LogRecord record);
   // Whether this replica has applied all that was appended here. False, too, for a while after a record was lost.
   bool Settled() const;
-  // Why a record was lost; OK when none was since the last call.
-  absl::Status TakeError();
 
  private:
   struct Appended;

@@ -87,6 +87,8 @@ absl::Status HandleChange(const CallContext& call, const internal::v1::Call& req
                           internal::v1::Answer* response) {
   LocalDeployment& shard = Hosted(call.deployment);
   RETURN_IF_ERROR(CheckTarget(shard, request.target()));
+  // Its log may know of memories that it does not: their numbers are not to be given again.
+  RETURN_IF_ERROR(call.front_end.CheckReplayed());
   ASSIGN_OR_RETURN(CatalogueFeed* const feed, FeedOf(call));
   ASSIGN_OR_RETURN(const LogRecord record, DecodeLogRecord(request.body()));
   absl::StatusOr<std::string> applied = Apply(shard, record.operation);

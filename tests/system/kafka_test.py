@@ -283,10 +283,14 @@ class Replicas(KafkaTest):
                 self.assertEqual([each.name for each in client.memories()], ["wiki"])
                 time.sleep(2.5)  # beyond what the front end may tell by itself
                 self.assertEqual(client.memory("wiki").count(), 4)
+            with mneme.connect(deployment.front_ends[0].address, attempts=1) as client:
+                with self.assertRaises(mneme.Unavailable):  # its number may be one that the log knows
+                    client.create_memory("other", 4, vocab_size=100)
         finally:
             broker.thaw()
             starting.join(harness.START_SECONDS)
         self.assertFalse(starting.is_alive())
+        self.assertTrue(owner.alive(), owner.tail_of_log())
         memory.insert(np.ones((1, 4), np.float32), [1], ids=[9])
         self.assertEqual(memory.count(), 5)
 
