@@ -9,10 +9,12 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "cluster/shard_channel.h"
+#include "common/clock.h"
 #include "common/error_reason.h"
 #include "common/status_macros.h"
 #include "engine/flat_catalogue.h"
 #include "engine/flat_commands.h"
+#include "engine/log_record.h"
 
 namespace mneme {
 namespace {
@@ -22,6 +24,11 @@ constexpr std::chrono::milliseconds kAnswerWithin{1'500};
 constexpr std::chrono::milliseconds kLeaveWithin{500};
 constexpr std::chrono::milliseconds kFirstPause{20};
 constexpr std::chrono::milliseconds kLongestPause{250};
+
+int64_t SteadyMs() {
+  const auto since = std::chrono::steady_clock::now().time_since_epoch();
+  return std::chrono::duration_cast<std::chrono::milliseconds>(since).count();
+}
 
 std::string RandomName() {
   std::random_device random;
@@ -104,6 +111,16 @@ absl::Status CatalogueWatch::Check() const {
       reason::kShardUnavailable);
 }
 
+std::function<absl::Status()> CatalogueWatch::clock_check() const {
+  return [owner_ahead = owner_ahead_ms_, address = options_.address]() -> absl::Status {
+    const int64_t ahead_ms = SystemClock().NowMs() - (SteadyMs() + owner_ahead->load(std::memory_order_relaxed));
+    if (-kMostAheadMs <= ahead_ms && ahead_ms <= kMostAheadMs) return absl::OkStatus();
+    return absl::FailedPreconditionError(absl::StrCat(
+        "the clock of this process is ", ahead_ms, " ms ahead of that of shard 0 at ", address, "; must be in [",
+        -kMostAheadMs, ", ", kMostAheadMs, "]: set the clocks of their machines"));
+  };
+}
+
 void CatalogueWatch::Note(const absl::Status& asked) {
   MutexLock lock(&failure_mutex_);
   failure_ = asked.ok() ? "" : asked.ToString();
@@ -147,6 +164,8 @@ absl::Status CatalogueWatch::Take(const internal::v1::WatchAnswer& answer, Stead
   identity_ = answer.deployment();
   epoch_ = answer.epoch();
   revision_ = answer.revision();
+  // What the way here takes is little beside what is allowed.
+  owner_ahead_ms_->store(answer.now_ms() - SteadyMs(), std::memory_order_relaxed);
   const auto lease = std::chrono::milliseconds(answer.lease_ms()) * 19 / 20;
   fresh_until_.store((asked + lease).time_since_epoch().count(), std::memory_order_release);
   return absl::OkStatus();

@@ -50,6 +50,10 @@ class CatalogueWatch {
   // OK while what is known is what may be told; UNAVAILABLE (SHARD_UNAVAILABLE), with what the owner was last asked in
   // vain for, when it has not answered for so long that it may have changed.
   absl::Status Check() const ABSL_LOCKS_EXCLUDED(failure_mutex_);
+  // Says FAILED_PRECONDITION when the clock of this process is too far from that of the owner, as it was in its last
+  // answer and has gone since (engine/log_record.h): what this process stamps would expire, or be forgotten, at the
+  // wrong time. May be called when the watch has gone.
+  std::function<absl::Status()> clock_check() const;
   // From now on `take` is called with what changes, beginning with everything; before it is acknowledged.
   void Forward(std::function<absl::Status(const CatalogueChanges&)> take) ABSL_LOCKS_EXCLUDED(forward_mutex_);
 
@@ -80,6 +84,8 @@ class CatalogueWatch {
   uint64_t revision_ = 0;
 
   std::atomic<Steady::rep> fresh_until_{0};
+  // What the owner's clock is ahead of the steady one here, which nobody sets.
+  const std::shared_ptr<std::atomic<int64_t>> owner_ahead_ms_ = std::make_shared<std::atomic<int64_t>>(0);
   std::atomic<bool> stopping_{false};
 
   mutable Mutex failure_mutex_;

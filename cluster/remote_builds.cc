@@ -1,5 +1,5 @@
-// Work that takes minutes, one shard after the other: each has the cores of its machine to itself, and progress is that
-// of the shard which is at work, as it is in one process.
+// Work that takes minutes, one shard after the other, and of each one replica: it has the cores of its machine to
+// itself, and progress is that of the shard which is at work, as it is in one process.
 #include <optional>
 #include <vector>
 
@@ -27,16 +27,22 @@ absl::StatusOr<bool> RemoteDeployment::Build(const MemoryHandle& memory, bool re
   ProgressTeller teller({}, {"reading", 0, 0}, [&](const FlatProgress& told) {
     return progress == nullptr || progress({StageOf(told), told.done, told.total});
   });
-  const auto hear = [&](std::string_view bytes) -> absl::Status {
-    FlatProgress told;
-    std::optional<bool> built;
-    RETURN_IF_ERROR(Unflat(bytes, told, built));
-    any |= built.value_or(false);
-    if (built.has_value() || teller.Tell(std::move(told))) return absl::OkStatus();
-    return absl::CancelledError("the build was cancelled");
-  };
   for (const uint32_t number : state_->shards.all()) {
-    RETURN_IF_ERROR(state_->shards.shard(number).AskForMany(&Stub::BuildIndex, body, teller.limits(), hear));
+    const ShardChannel& shard = state_->shards.shard(number);
+    // Replicas have the same rows, and each an index of its own.
+    for (uint32_t replica = 0; replica < shard.replicas(); ++replica) {
+      const auto hear = [&](std::string_view bytes) -> absl::Status {
+        FlatProgress told;
+        std::optional<bool> built;
+        RETURN_IF_ERROR(Unflat(bytes, told, built));
+        any |= built.value_or(false);
+        told.done += told.total * replica;
+        told.total *= shard.replicas();
+        if (built.has_value() || teller.Tell(std::move(told))) return absl::OkStatus();
+        return absl::CancelledError("the build was cancelled");
+      };
+      RETURN_IF_ERROR(shard.AskForMany(&Stub::BuildIndex, Question(body, replica), teller.limits(), hear));
+    }
   }
   return any;
 }
@@ -55,6 +61,11 @@ absl::Status RemoteDeployment::BuildIndexOn(const MemoryHandle& memory, const Gi
 }
 
 absl::StatusOr<PruneOutcome> RemoteDeployment::Prune(const MemoryHandle& memory, PruneCommand command) {
+  if (!state_->logs.empty()) {
+    return absl::UnimplementedError(
+        "pruning chooses what to merge by an index, and each replica of a shard has one of its own, so it is not "
+        "served where shards have a replicated log");
+  }
   command.stamp_ms = state_->clock.NowMs();
   PartitionSelection partition;
   partition.partitions = {command.partition};

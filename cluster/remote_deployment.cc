@@ -38,7 +38,8 @@ RemoteDeployment::RemoteDeployment(std::unique_ptr<State> state) : state_(std::m
 RemoteDeployment::~RemoteDeployment() { state_->pool.Stop(); }
 
 absl::StatusOr<std::unique_ptr<RemoteDeployment>> RemoteDeployment::Open(RemoteDeploymentOptions options) {
-  const CatalogueWatchOptions watch_options{options.shards.front(), static_cast<uint32_t>(options.shards.size()),
+  const CatalogueWatchOptions watch_options{options.shards.front().front(),
+                                            static_cast<uint32_t>(options.shards.size()),
                                             options.events, options.security};
   ASSIGN_OR_RETURN(auto watch, CatalogueWatch::Start(watch_options, options.give_up));
   const size_t threads =
@@ -47,7 +48,10 @@ absl::StatusOr<std::unique_ptr<RemoteDeployment>> RemoteDeployment::Open(RemoteD
       new RemoteDeployment(std::make_unique<State>(std::move(watch), options, threads)));
 }
 
-void RemoteDeployment::GiveUp() { state_->shards.GiveUp(); }
+void RemoteDeployment::GiveUp() {
+  state_->shards.GiveUp();
+  for (const auto& port : state_->ports) port->GiveUp();
+}
 
 uint32_t RemoteDeployment::shards() const { return state_->shards.size(); }
 
@@ -143,9 +147,9 @@ void RemoteDeployment::Delete(MemoryHandle memory, DeleteCommand command,
 absl::StatusOr<DeleteOutcome> RemoteDeployment::DryRun(const MemoryHandle& memory, const DeleteCommand& command) const {
   // With ids every shard that owns a part is asked for all of them, as when they are deleted.
   const std::vector<uint32_t> owners = state_->routing().OwnersOf(*memory, command.partitions);
-  const std::string body = Flat(memory->number, command);
-  ASSIGN_OR_RETURN(const auto answers, state_->shards.AskAndWait(
-                                           &Async::DryDelete, owners, [&](uint32_t) { return body; }, command.limits));
+  const auto body = [&](uint32_t shard) { return Flat(memory->number, command, state_->shards.PartOf({}, shard)); };
+  ASSIGN_OR_RETURN(const auto answers,
+                   state_->shards.AskAndWait(&Async::DryDelete, owners, body, command.limits));
   DeleteOutcome outcome;
   outcome.version.memory = memory->number;
   for (const std::string& answer : answers) {

@@ -3,9 +3,9 @@
 //
 // - Names come from the owner of the catalogue under a lease (catalogue_watch.h): a call that begins after a drop or a
 //   swing was acknowledged is answered by it, at whichever front end it arrives; one that cannot know is UNAVAILABLE.
-// - Writes are split here and handed to the shards as log records, each with a request id, the client's or a random
-//   one, so that they may be handed over again.
-// - Reads ask the shards that own a part and merge what they answer as one process would.
+// - Writes are split here and handed to the shards, or to their logs, as records, each with a request id, the client's
+//   or a random one, so that they may be handed over again.
+// - Reads ask a replica of each shard that owns a part and merge what they answer as one process would.
 #ifndef MNEME_CLUSTER_REMOTE_DEPLOYMENT_H_
 #define MNEME_CLUSTER_REMOTE_DEPLOYMENT_H_
 
@@ -25,9 +25,12 @@
 namespace mneme {
 
 class ChannelSecurity;
+class ShardLog;
 
 struct RemoteDeploymentOptions {
-  std::vector<std::string> shards;  // addresses, by number
+  std::vector<std::vector<std::string>> shards;  // addresses of the replicas of each, by number
+  // The replicated log of each shard, by number; empty: shards have logs of their own, and one replica each.
+  std::vector<std::shared_ptr<ShardLog>> logs = {};
   uint32_t search_threads = 0;      // that merge and read out; 0: one per core
   EventSink events = {};            // may be empty
   std::function<bool()> give_up = [] { return false; };  // asked while the catalogue is waited for
@@ -98,7 +101,8 @@ class RemoteDeployment final : public Deployment {
                           std::function<bool(const BuildProgress&)> progress) override;
   absl::Status BuildIndexOn(const MemoryHandle& memory, const GivenParts& given,
                             std::function<bool(const BuildProgress&)> progress) override;
-  // UNIMPLEMENTED with a guard over a partition that is spread over several shards.
+  // UNIMPLEMENTED with a guard over a partition that is spread over several shards, and where shards have a replicated
+  // log: what is merged depends on an index, of which each replica has one of its own.
   absl::StatusOr<PruneOutcome> Prune(const MemoryHandle& memory, PruneCommand command) override;
   absl::StatusOr<MemoryStatistics> Statistics(const MemoryHandle& memory) const override;
   // Of a shard that does not answer: nothing, and write_status says so.
@@ -114,7 +118,7 @@ class RemoteDeployment final : public Deployment {
   // may be an older copy.
   absl::StatusOr<std::string> Change(const std::string& record) const;
   absl::StatusOr<DeleteOutcome> DryRun(const MemoryHandle& memory, const DeleteCommand& command) const;
-  // One shard after the other. True when any of them had something to build.
+  // One replica of one shard after the other. True when any of them had something to build.
   absl::StatusOr<bool> Build(const MemoryHandle& memory, bool retrain, const GivenParts& given,
                              const std::function<bool(const BuildProgress&)>& progress) const;
 

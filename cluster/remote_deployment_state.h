@@ -8,6 +8,8 @@
 #include <vector>
 
 #include "cluster/catalogue_watch.h"
+#include "cluster/front_end_port.h"
+#include "cluster/logged_shard_port.h"
 #include "cluster/remote_deployment.h"
 #include "cluster/remote_leases.h"
 #include "cluster/remote_query.h"
@@ -22,15 +24,25 @@ namespace mneme {
 struct RemoteDeployment::State {
   State(std::unique_ptr<CatalogueWatch> catalogue_watch, const RemoteDeploymentOptions& options, size_t threads)
       : watch(std::move(catalogue_watch)), shards(watch->identity(), options.shards, options.security.get()),
-        leases(&shards),
+        leases(&shards), logs(options.logs),
         catalogue(mneme::internal::v1::CatalogueService::NewStub(
-            MakeInternalChannel(options.shards.front(), options.security.get()))),
-        ports(MakePorts(shards)), port_pointers(PointersTo(ports)), pool(threads, /*max_batched_rows=*/1) {}
+            MakeInternalChannel(options.shards.front().front(), options.security.get()))),
+        ports(MakePorts(shards, logs, clock, *watch)), port_pointers(PointersTo(ports)),
+        pool(threads, /*max_batched_rows=*/1) {}
 
-  using Ports = std::vector<std::unique_ptr<RemoteShardPort>>;
-  static Ports MakePorts(const ShardFan& fan) {
+  using Ports = std::vector<std::unique_ptr<FrontEndPort>>;
+  static Ports MakePorts(const ShardFan& fan, const std::vector<std::shared_ptr<ShardLog>>& logs, const Clock& clock,
+                         const CatalogueWatch& names) {
     Ports made;
-    for (const uint32_t number : fan.all()) made.push_back(std::make_unique<RemoteShardPort>(&fan.shard(number)));
+    for (const uint32_t number : fan.all()) {
+      const ShardChannel* const shard = &fan.shard(number);
+      if (logs.empty()) {
+        made.push_back(std::make_unique<RemoteShardPort>(shard));
+      } else {
+        made.push_back(std::make_unique<LoggedShardPort>(
+            LoggedShardPortOptions{shard, logs[number].get(), &clock, names.clock_check()}));
+      }
+    }
     return made;
   }
   static std::vector<ShardPort*> PointersTo(const Ports& made) {
@@ -40,13 +52,15 @@ struct RemoteDeployment::State {
   }
 
   const Routing& routing() const { return shards.routing(); }
-  // What reads ask a shard with: the memory, its lease on it, and what to read.
-  std::string Selected(const MemoryRecord& memory, VisitCommand command, uint32_t shard) const;
+  // What reads ask a shard with: the memory, its lease on it, what to read, and `more`.
+  Question Selected(const MemoryRecord& memory, VisitCommand command, uint32_t shard,
+                    const std::string& more = {}) const;
 
   SystemClock clock;
   const std::unique_ptr<CatalogueWatch> watch;
   const ShardFan shards;
   RemoteLeases leases;
+  const std::vector<std::shared_ptr<ShardLog>> logs;  // by number; none: the shards have logs of their own
   const std::unique_ptr<mneme::internal::v1::CatalogueService::Stub> catalogue;
   const Ports ports;
   const std::vector<ShardPort*> port_pointers;

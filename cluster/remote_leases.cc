@@ -17,7 +17,7 @@ namespace {
 using Async = ShardChannel::Async;
 
 // Told to clients within the id of a lease.
-constexpr uint8_t kIdFormat = 1;
+constexpr uint8_t kIdFormat = 2;
 constexpr int kSeconds = 30;
 
 CallLimits Within() {
@@ -27,31 +27,52 @@ CallLimits Within() {
 }
 
 std::string EncodeId(const RemoteLease& lease) {
-  return Flat(kIdFormat, lease.memory, lease.stamp_ms, lease.partitions, lease.ids);
+  return Flat(kIdFormat, lease.memory, lease.stamp_ms, lease.partitions, lease.holders);
 }
 
 absl::StatusOr<std::shared_ptr<RemoteLease>> DecodeId(const ShardFan& shards, std::string_view id) {
   auto lease = std::make_shared<RemoteLease>();
   uint8_t format = 0;
-  const bool whole = Unflat(id, format, lease->memory, lease->stamp_ms, lease->partitions, lease->ids).ok();
-  const bool known = whole && format == kIdFormat && !lease->ids.empty() && lease->ids.rbegin()->first < shards.size();
+  bool known = Unflat(id, format, lease->memory, lease->stamp_ms, lease->partitions, lease->holders).ok() &&
+               format == kIdFormat && !lease->holders.empty();
+  for (const auto& [shard, holder] : lease->holders) {
+    known = known && shard < shards.size() && holder.first < shards.shard(shard).replicas();
+  }
   if (!known) return absl::InvalidArgumentError("lease is not one that AcquireLease gave");
   return lease;
 }
 
 std::vector<uint32_t> ShardsOf(const RemoteLease& lease) {
   std::vector<uint32_t> shards;
-  for (const auto& [shard, id] : lease.ids) shards.push_back(shard);
+  for (const auto& [shard, holder] : lease.holders) shards.push_back(shard);
   return shards;
+}
+
+// Asks a replica of the shard for its part of a lease, which that one alone will have: the first that is there.
+absl::StatusOr<std::string> AcquireOf(const ShardChannel& shard, const std::string& body, const CallLimits& limits,
+                                      uint32_t& replica) {
+  replica = shard.at();
+  for (uint32_t left = shard.replicas(); true; replica = shard.Next(replica)) {
+    auto answer = shard.AskAndWait(&Async::AcquireLease, Question(body, replica), limits);
+    const bool lags = ReasonOf(answer.status()) == reason::kReplicaLagging;
+    if ((!lags && !absl::IsUnavailable(answer.status())) || --left == 0) return answer;
+  }
 }
 
 }  // namespace
 
 std::string LeaseOn(const LeaseHandle& lease, uint32_t shard) {
   if (lease == nullptr) return "";
-  const auto& ids = static_cast<const RemoteLease&>(*lease).ids;
-  const auto at = ids.find(shard);
-  return at == ids.end() ? "none of this shard" : at->second;
+  const auto& holders = static_cast<const RemoteLease&>(*lease).holders;
+  const auto at = holders.find(shard);
+  return at == holders.end() ? "none of this shard" : at->second.second;
+}
+
+uint32_t HolderOf(const LeaseHandle& lease, uint32_t shard) {
+  if (lease == nullptr) return kAnyReplica;
+  const auto& holders = static_cast<const RemoteLease&>(*lease).holders;
+  const auto at = holders.find(shard);
+  return at == holders.end() ? kAnyReplica : at->second.first;
 }
 
 absl::StatusOr<Leases::Granted> RemoteLeases::Acquire(const MemoryRecord& memory, const VisitCommand& command,
@@ -66,18 +87,19 @@ absl::StatusOr<Leases::Granted> RemoteLeases::Acquire(const MemoryRecord& memory
   // One after the other: what was given before a refusal is given back.
   for (const uint32_t shard : shards_->routing().OwnersOf(memory, command.partitions)) {
     VisitCommand part = command;
-    part.at_least = ShardFan::PartOf(command.at_least, shard);
+    part.at_least = shards_->PartOf(command.at_least, shard);
     Granted on_shard;
     int64_t stamp_ms = 0;
-    const auto answer = shards_->shard(shard).AskAndWait(&Async::AcquireLease, Flat(memory.number, part, lease_ms),
-                                                         command.limits);
+    uint32_t replica = 0;
+    const auto answer =
+        AcquireOf(shards_->shard(shard), Flat(memory.number, part, lease_ms), command.limits, replica);
     const absl::Status got = answer.ok() ? Unflat(*answer, on_shard.id, on_shard.version, on_shard.expires_ms, stamp_ms)
                                          : answer.status();
     if (!got.ok()) {
-      if (!lease.ids.empty()) (void)Release(EncodeId(lease));
+      if (!lease.holders.empty()) (void)Release(EncodeId(lease));
       return got;
     }
-    lease.ids[shard] = std::move(on_shard.id);
+    lease.holders[shard] = {replica, std::move(on_shard.id)};
     // What has expired by the latest is hidden on all, whether it was there when its shard gave its part or not.
     lease.stamp_ms = std::max(lease.stamp_ms, stamp_ms);
     granted.expires_ms = std::min(granted.expires_ms, on_shard.expires_ms);
@@ -91,10 +113,11 @@ absl::StatusOr<Leases::Granted> RemoteLeases::Acquire(const MemoryRecord& memory
 absl::StatusOr<int64_t> RemoteLeases::Renew(std::string_view id, int64_t lease_ms) {
   ASSIGN_OR_RETURN(const auto lease, DecodeId(*shards_, id));
   const std::vector<uint32_t> shards = ShardsOf(*lease);
-  ASSIGN_OR_RETURN(
-      const auto answers,
-      shards_->AskAndWait(
-          &Async::RenewLease, shards, [&](uint32_t shard) { return Flat(lease->ids.at(shard), lease_ms); }, Within()));
+  const auto body = [&](uint32_t shard) {
+    const auto& [replica, of_shard] = lease->holders.at(shard);
+    return Question(Flat(of_shard, lease_ms), replica);
+  };
+  ASSIGN_OR_RETURN(const auto answers, shards_->AskAndWait(&Async::RenewLease, shards, body, Within()));
   int64_t expires_ms = std::numeric_limits<int64_t>::max();
   for (const std::string& answer : answers) {
     int64_t on_shard_ms = 0;
@@ -107,10 +130,11 @@ absl::StatusOr<int64_t> RemoteLeases::Renew(std::string_view id, int64_t lease_m
 absl::Status RemoteLeases::Release(std::string_view id) {
   ASSIGN_OR_RETURN(const auto lease, DecodeId(*shards_, id));
   const std::vector<uint32_t> shards = ShardsOf(*lease);
-  return shards_
-      ->AskAndWait(
-          &Async::ReleaseLease, shards, [&](uint32_t shard) { return Flat(lease->ids.at(shard)); }, Within())
-      .status();
+  const auto body = [&](uint32_t shard) {
+    const auto& [replica, of_shard] = lease->holders.at(shard);
+    return Question(Flat(of_shard), replica);
+  };
+  return shards_->AskAndWait(&Async::ReleaseLease, shards, body, Within()).status();
 }
 
 absl::StatusOr<LeaseHandle> RemoteLeases::Find(std::string_view id, const MemoryRecord& memory) const {

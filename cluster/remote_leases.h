@@ -1,11 +1,12 @@
-// RemoteLeases: leases of several shards as one. The id that a client holds names the leases that the shards gave, and
-// what they cover, so that it means the same to every front end.
+// RemoteLeases: leases of several shards as one. The id that a client holds names the leases that the shards gave,
+// which of their replicas did, and what they cover, so that it means the same to every front end.
 #ifndef MNEME_CLUSTER_REMOTE_LEASES_H_
 #define MNEME_CLUSTER_REMOTE_LEASES_H_
 
 #include <map>
 #include <string>
 #include <string_view>
+#include <utility>
 
 #include "absl/status/statusor.h"
 #include "cluster/shard_fan.h"
@@ -14,11 +15,13 @@
 namespace mneme {
 
 struct RemoteLease final : Lease {
-  std::map<uint32_t, std::string> ids;  // by shard
+  std::map<uint32_t, std::pair<uint32_t, std::string>> holders;  // by shard: the replica, and the id of its lease
 };
 
 // The id of the lease on `shard`; empty without a lease, and none that a shard knows where it does not cover the shard.
 std::string LeaseOn(const LeaseHandle& lease, uint32_t shard);
+// The replica that has it: no other can read it. Any without a lease.
+uint32_t HolderOf(const LeaseHandle& lease, uint32_t shard);
 
 // Thread-safe; its calls block. Borrows the shards.
 class RemoteLeases final : public Leases {

@@ -97,8 +97,9 @@ class RemoteQuery : public std::enable_shared_from_this<RemoteQuery> {
       count = std::min(count, static_cast<size_t>(std::clamp(fit, 1.0, static_cast<double>(limits::kMaxShards))));
     }
     const auto body = [&](uint32_t shard) {
-      command_.at_least = ShardFan::PartOf(at_least_, shard);
-      return Flat(memory_->number, LeaseOn(command_.lease, shard), command_);
+      command_.at_least = context_.shards->PartOf(at_least_, shard, command_.lease);
+      return Question(Flat(memory_->number, LeaseOn(command_.lease, shard), command_),
+                      HolderOf(command_.lease, shard));
     };
     const absl::Span<const uint32_t> next = absl::MakeConstSpan(owners_).subspan(outcomes_.size(), count);
     context_.shards->Ask(&Async::Query, next, body, command_.limits, Then([](RemoteQuery& query, Answers answers) {
@@ -192,9 +193,12 @@ class RemoteQuery : public std::enable_shared_from_this<RemoteQuery> {
     const auto by_shard = SplitByOwner(context_.shards->routing(), *memory_, wanted);
     std::vector<uint32_t> shards;
     for (const auto& [shard, of_shard] : by_shard) shards.push_back(shard);
-    command_.at_least = {};  // waited for
     const auto body = [&](uint32_t shard) {
-      return Flat(memory_->number, LeaseOn(command_.lease, shard), command_, plain, by_shard.at(shard));
+      // Another replica than the one that found them may answer.
+      command_.at_least = command_.lease == nullptr ? context_.shards->PartOf(outcome_.version, shard) : Version();
+      return Question(
+          Flat(memory_->number, LeaseOn(command_.lease, shard), command_, plain, by_shard.at(shard)),
+          HolderOf(command_.lease, shard));
     };
     context_.shards->Ask(&Async::Score, shards, body, command_.limits, Then(next));
   }

@@ -18,9 +18,10 @@ using Stub = ShardChannel::Stub;
 
 }  // namespace
 
-std::string RemoteDeployment::State::Selected(const MemoryRecord& memory, VisitCommand command, uint32_t shard) const {
-  command.at_least = ShardFan::PartOf(command.at_least, shard);
-  return Flat(memory.number, LeaseOn(command.lease, shard), command);
+Question RemoteDeployment::State::Selected(const MemoryRecord& memory, VisitCommand command, uint32_t shard,
+                                          const std::string& more) const {
+  command.at_least = shards.PartOf(command.at_least, shard, command.lease);
+  return Question(Flat(memory.number, LeaseOn(command.lease, shard), command) + more, HolderOf(command.lease, shard));
 }
 
 void RemoteDeployment::Query(MemoryHandle memory, QueryCommand command,
@@ -44,7 +45,8 @@ absl::StatusOr<EntryColumns> RemoteDeployment::Get(const MemoryHandle& memory, P
   for (const auto& [owner, of_owner] : split) owners.push_back(owner);
   const int64_t stamp_ms = state_->clock.NowMs();
   const auto body = [&](uint32_t shard) {
-    return Flat(memory->number, partition, split.at(shard), with_keys, ShardFan::PartOf(at_least, shard), stamp_ms);
+    return Flat(memory->number, partition, split.at(shard), with_keys, state_->shards.PartOf(at_least, shard),
+                stamp_ms);
   };
   ASSIGN_OR_RETURN(const auto answers, state_->shards.AskAndWait(&Async::Get, owners, body, limits));
   struct Part {
@@ -114,7 +116,7 @@ absl::StatusOr<Version> RemoteDeployment::SumByLabel(const MemoryHandle& memory,
   if (command.filter.stamp_ms == 0) command.filter.stamp_ms = StampOf(command.lease, state_->clock.NowMs());
   const std::vector<uint32_t> owners = state_->routing().OwnersOf(*memory, command.partitions);
   const std::vector<int64_t> wanted(sums.wanted().begin(), sums.wanted().end());
-  const auto body = [&](uint32_t shard) { return state_->Selected(*memory, command, shard) + Flat(wanted); };
+  const auto body = [&](uint32_t shard) { return state_->Selected(*memory, command, shard, Flat(wanted)); };
   ASSIGN_OR_RETURN(const auto answers, state_->shards.AskAndWait(&Async::SumByLabel, owners, body, command.limits));
   Version read;
   read.memory = memory->number;
@@ -151,8 +153,9 @@ absl::StatusOr<MatchRows> ReadSide(const ShardFan& shards, const MatchSide& side
   const std::vector<uint32_t> owners = shards.routing().OwnersOf(*side.memory, command.partitions);
   const auto body = [&](uint32_t shard) {
     VisitCommand part = side.selection;
-    part.at_least = ShardFan::PartOf(part.at_least, shard);
-    return Flat(side.memory->number, LeaseOn(part.lease, shard), part, side.components);
+    part.at_least = shards.PartOf(part.at_least, shard, part.lease);
+    return Question(Flat(side.memory->number, LeaseOn(part.lease, shard), part, side.components),
+                    HolderOf(part.lease, shard));
   };
   ASSIGN_OR_RETURN(const auto answers, shards.AskAndWait(&Async::ReadMatchRows, owners, body, command.limits));
   MatchRows rows;
@@ -203,7 +206,7 @@ absl::StatusOr<ScanPage> RemoteDeployment::Scan(const MemoryHandle& memory, cons
   const uint32_t first = command.from.has_value() ? command.from->shard : 0;
   for (const uint32_t owner : state_->routing().OwnersOf(*memory, command.partitions)) {
     if (owner < first) continue;
-    part.at_least = ShardFan::PartOf(command.at_least, owner);
+    part.at_least = state_->shards.PartOf(command.at_least, owner);
     part.from = owner == first ? command.from : std::nullopt;
     const size_t bytes = page.entries.keys.size() + page.entries.values.bytes.size();
     part.page_size = command.page_size - page.entries.count;

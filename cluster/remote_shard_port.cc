@@ -2,12 +2,9 @@
 
 #include <grpcpp/support/client_callback.h>
 
-#include <chrono>
-#include <random>
 #include <utility>
 
-#include "absl/strings/str_cat.h"
-#include "common/error_reason.h"
+#include "cluster/remote_states.h"
 #include "common/status_macros.h"
 #include "engine/log_record.h"
 
@@ -17,12 +14,6 @@ namespace {
 using internal_wire::AppendAnswer;
 using internal_wire::AppendRequest;
 
-CallLimits Within(int seconds) {
-  CallLimits limits;
-  limits.deadline = std::chrono::steady_clock::now() + std::chrono::seconds(seconds);
-  return limits;
-}
-
 }  // namespace
 
 // One write on its way. Owns itself until OnDone().
@@ -31,8 +22,7 @@ class AppendCall final : public grpc::ClientReadReactor<AppendAnswer> {
   // `named`: the request has the id that its client gave it.
   AppendCall(RemoteShardPort* port, AppendRequest request, WriteTicket ticket, bool named)
       : port_(port), name_(port->channel_->name()), request_(std::move(request)), ticket_(std::move(ticket)),
-        named_(named),
-        context_(MakeContext(Within(RemoteShardPort::kWriteSeconds))) {
+        named_(named), context_(MakeContext(RemoteShardPort::WithinWriteTime())) {
     port->channel_->canceller().Watch(nullptr, context_);
   }
 
@@ -55,7 +45,7 @@ class AppendCall final : public grpc::ClientReadReactor<AppendAnswer> {
 
   void OnDone(const grpc::Status& status) override {
     if (std::exchange(waited_for_, false)) IsAway(status) ? port_->GoAll() : port_->GoOn();
-    port_->Forget(request_.record().size() + RemoteShardPort::kCallBytes);
+    port_->admission_.Leave(request_.record().size() + RemoteShardPort::kCallBytes);
     const auto done = std::move(ticket_.done);
     absl::StatusOr<WriteResult> result = Result(status);
     delete this;  // with its hold on the channel (ShardChannel::Ask)
@@ -82,25 +72,14 @@ class AppendCall final : public grpc::ClientReadReactor<AppendAnswer> {
   bool waited_for_ = true;  // the next is sent when this one has its place
 };
 
-namespace {
-
-// What a write is given whose client gave no request id: nobody will ask with it but gRPC, which may hand the same
-// record over again.
-RequestIdentity RandomIdentity() {
-  static thread_local std::mt19937_64 random{uint64_t{std::random_device{}()} << 32 | std::random_device{}()};
-  return {{random(), random()}, 0};
-}
-
-}  // namespace
-
 absl::Status RemoteShardPort::Submit(WriteOperation operation) {
   WriteTicket* const ticket = TicketOf(operation);
   const bool named = ticket != nullptr && ticket->request.has_value();
   if (ticket != nullptr && !named) ticket->request = RandomIdentity();
   AppendRequest request;
   *request.mutable_target() = channel_->target();
-  ASSIGN_OR_RETURN(*request.mutable_record(), EncodeLogRecord(operation));
-  RETURN_IF_ERROR(Admit(request.record().size() + kCallBytes));
+  ASSIGN_OR_RETURN(*request.mutable_record(), EncodeLogRecord(/*deployment=*/0, operation));
+  RETURN_IF_ERROR(admission_.Admit(request.record().size() + kCallBytes, channel_->name()));
   request.set_durability(static_cast<uint32_t>(ticket->durability));
   request.set_tell_visible(ticket->visible != nullptr);
   auto* const call = new AppendCall(this, std::move(request), std::move(*ticket), named);
@@ -114,28 +93,6 @@ absl::Status RemoteShardPort::Submit(WriteOperation operation) {
   }
   call->Start();
   return absl::OkStatus();
-}
-
-absl::Status RemoteShardPort::Admit(uint64_t bytes) {
-  MutexLock lock(&mutex_);
-  if (bytes_ + bytes > most_bytes_) {
-    return WithReason(absl::ResourceExhaustedError(absl::StrCat(channel_->name(), " has ", bytes_,
-                                                                " bytes of writes to answer; the bound is ",
-                                                                most_bytes_)),
-                      reason::kQueueFull);
-  }
-  bytes_ += bytes;
-  return absl::OkStatus();
-}
-
-uint64_t RemoteShardPort::bytes() const {
-  MutexLock lock(&mutex_);
-  return bytes_;
-}
-
-void RemoteShardPort::Forget(uint64_t bytes) {
-  MutexLock lock(&mutex_);
-  bytes_ -= bytes;
 }
 
 void RemoteShardPort::GoOn() {
@@ -165,36 +122,22 @@ void RemoteShardPort::GoAll() {
   }
 }
 
+// A shard holds everything that it acknowledged, so that nothing need be waited for.
+
 absl::StatusOr<StateOutcome> RemoteShardPort::ReadStates(const MemoryRecord& memory, const ApplyStates& apply,
                                                          int64_t stamp_ms, const CallLimits& limits) const {
-  ASSIGN_OR_RETURN(const std::string answer,
-                   channel_->AskAndWait(&ShardChannel::Async::ReadStates,
-                                        Flat(memory.number, apply, stamp_ms), limits));
-  StateOutcome outcome;
-  RETURN_IF_ERROR(Unflat(answer, outcome));
-  if (outcome.answers.size() != apply.commands.size()) return absl::DataLossError("a shard's answers are not whole");
-  return outcome;
+  return AskStates(*channel_, memory, apply, stamp_ms, {}, limits);
 }
 
 absl::StatusOr<std::string> RemoteShardPort::ReadSession(const MemoryRecord& memory, const std::string& session,
                                                          int64_t stamp_ms) const {
-  ASSIGN_OR_RETURN(const std::string answer,
-                   channel_->AskAndWait(&ShardChannel::Async::ReadSession,
-                                        Flat(memory.number, session, stamp_ms), Within(kWriteSeconds)));
-  std::string bytes;
-  RETURN_IF_ERROR(Unflat(answer, bytes));
-  return bytes;
+  return AskSession(*channel_, memory, session, stamp_ms, {}, WithinWriteTime());
 }
 
 absl::StatusOr<std::vector<NamedSession>> RemoteShardPort::ListSessions(const MemoryRecord& memory,
                                                                         const std::string& prefix,
                                                                         const std::string& after, size_t limit) const {
-  ASSIGN_OR_RETURN(const std::string answer,
-                   channel_->AskAndWait(&ShardChannel::Async::ListSessions,
-                                        Flat(memory.number, prefix, after, uint64_t{limit}), Within(kWriteSeconds)));
-  std::vector<NamedSession> sessions;
-  RETURN_IF_ERROR(Unflat(answer, sessions));
-  return sessions;
+  return AskSessions(*channel_, memory, {prefix, after, limit}, {}, WithinWriteTime());
 }
 
 }  // namespace mneme

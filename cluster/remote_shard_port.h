@@ -1,4 +1,4 @@
-// RemoteShardPort: a shard of another process.
+// RemoteShardPort: a shard of another process, which has a log of its own.
 #ifndef MNEME_CLUSTER_REMOTE_SHARD_PORT_H_
 #define MNEME_CLUSTER_REMOTE_SHARD_PORT_H_
 
@@ -7,10 +7,11 @@
 #include <vector>
 
 #include "absl/base/thread_annotations.h"
+#include "cluster/front_end_port.h"
 #include "cluster/shard_channel.h"
+#include "cluster/write_admission.h"
 #include "common/limits.h"
 #include "common/mutex.h"
-#include "engine/shard_port.h"
 
 namespace mneme {
 
@@ -23,14 +24,10 @@ class AppendCall;
 // as its request id will tell who asks again.
 // Writes that were not told yet hold at most `most_bytes`; one beyond them is RESOURCE_EXHAUSTED (QUEUE_FULL), so that
 // a shard which is slow or away does not fill the ram of a front end.
-class RemoteShardPort final : public ShardPort {
+class RemoteShardPort final : public FrontEndPort {
  public:
-  static constexpr int kWriteSeconds = 60;
-  // What a write holds beside its record: its call, its context and what gRPC keeps of both.
-  static constexpr uint64_t kCallBytes = 16 * 1024;
-
   explicit RemoteShardPort(const ShardChannel* channel, uint64_t most_bytes = limits::kMaxQueuedWriteBytes)
-      : channel_(channel), most_bytes_(most_bytes) {}
+      : channel_(channel), admission_(most_bytes) {}
 
   uint32_t number() const override { return channel_->number(); }
   absl::Status Submit(WriteOperation operation) override;
@@ -40,9 +37,8 @@ class RemoteShardPort final : public ShardPort {
                                           int64_t stamp_ms) const override;
   absl::StatusOr<std::vector<NamedSession>> ListSessions(const MemoryRecord& memory, const std::string& prefix,
                                                          const std::string& after, size_t limit) const override;
-
-  // Of writes that were not told yet.
-  uint64_t bytes() const ABSL_LOCKS_EXCLUDED(mutex_);
+  uint64_t bytes() const override { return admission_.bytes(); }
+  void GiveUp() override {}  // writes are calls
 
  private:
   friend class AppendCall;
@@ -51,15 +47,12 @@ class RemoteShardPort final : public ShardPort {
   void GoOn() ABSL_LOCKS_EXCLUDED(mutex_);
   // Sends all that wait, out of order: the shard is away.
   void GoAll() ABSL_LOCKS_EXCLUDED(mutex_);
-  absl::Status Admit(uint64_t bytes) ABSL_LOCKS_EXCLUDED(mutex_);
-  void Forget(uint64_t bytes) ABSL_LOCKS_EXCLUDED(mutex_);
 
   const ShardChannel* const channel_;
-  const uint64_t most_bytes_;
-  mutable Mutex mutex_;
+  WriteAdmission admission_;
+  Mutex mutex_;
   bool sending_ ABSL_GUARDED_BY(mutex_) = false;  // one is on its way that has no place yet, and is waited for
   std::deque<AppendCall*> waiting_ ABSL_GUARDED_BY(mutex_);
-  uint64_t bytes_ ABSL_GUARDED_BY(mutex_) = 0;  // of writes that were not told yet
 };
 
 }  // namespace mneme

@@ -4,9 +4,10 @@
 
 #include <chrono>
 #include <future>
+#include <random>
 
 #include "absl/strings/str_cat.h"
-#include "common/status_macros.h"
+#include "common/error_reason.h"
 
 namespace mneme {
 namespace {
@@ -61,10 +62,15 @@ std::shared_ptr<grpc::ClientContext> MakeContext(const CallLimits& limits) {
   return context;
 }
 
-ShardChannel::ShardChannel(internal_wire::Target target, const std::string& address, const ChannelSecurity* security,
-                           Canceller* canceller)
-    : target_(std::move(target)), name_(absl::StrCat("shard ", target_.shard(), " at ", address)),
-      canceller_(canceller), stub_(internal_wire::ShardService::NewStub(MakeInternalChannel(address, security))) {}
+ShardChannel::ShardChannel(internal_wire::Target target, const std::vector<std::string>& addresses,
+                           const ChannelSecurity* security, Canceller* canceller)
+    : target_(std::move(target)), canceller_(canceller) {
+  for (const std::string& address : addresses) {
+    replicas_.push_back({absl::StrCat("shard ", target_.shard(), " at ", address),
+                         internal_wire::ShardService::NewStub(MakeInternalChannel(address, security))});
+  }
+  if (replicas() > 1) at_ = std::random_device{}() % replicas();
+}
 
 internal_wire::Call ShardChannel::MakeCall(std::string body) const {
   internal_wire::Call call;
@@ -73,46 +79,91 @@ internal_wire::Call ShardChannel::MakeCall(std::string body) const {
   return call;
 }
 
-void ShardChannel::Ask(Method method, std::string body, const CallLimits& limits, Answered done) const {
-  struct Asked {
-    internal_wire::Call call;
-    internal_wire::Answer answer;
-  };
-  auto context = MakeContext(limits);
-  canceller_->Watch(limits.cancelled, context);
-  const auto asked = std::make_shared<Asked>();
-  asked->call = MakeCall(std::move(body));
+void ShardChannel::Saw(Sequence sequence) const {
+  Sequence seen = seen_.load(std::memory_order_relaxed);
+  while (seen < sequence && !seen_.compare_exchange_weak(seen, sequence, std::memory_order_release)) {
+  }
+}
+
+bool ShardChannel::Leaves(uint32_t replica, const absl::Status& status) const {
+  if (!absl::IsUnavailable(status) && !absl::IsDeadlineExceeded(status)) return false;
+  // Only from where it was asked: many calls fail at once when a process dies.
+  at_.compare_exchange_strong(replica, Next(replica), std::memory_order_relaxed);
+  return absl::IsUnavailable(status) || ReasonOf(status) == reason::kReplicaLagging;
+}
+
+// One question, on its way from replica to replica.
+struct ShardChannel::Asked {
+  Method method;
+  CallLimits limits;
+  Answered done;
+  internal_wire::Call call;
+  internal_wire::Answer answer = {};
+  uint32_t replica = 0;  // that is asked
+  uint32_t others = 0;   // that may be asked after it
+};
+
+void ShardChannel::Ask(Method method, Question question, const CallLimits& limits, Answered done) const {
+  const bool any = question.replica == kAnyReplica;
+  const auto asked =
+      std::make_shared<Asked>(Asked{method, limits, std::move(done), MakeCall(std::move(question.body))});
+  asked->replica = any ? at() : question.replica;
+  asked->others = any ? replicas() - 1 : 0;
+  Send(asked);
+}
+
+void ShardChannel::Send(std::shared_ptr<Asked> asked) const {
+  auto context = MakeContext(asked->limits);
+  canceller_->Watch(asked->limits.cancelled, context);
+  const Replica& replica = replicas_[asked->replica];
+  Asked* const question = asked.get();
   // The context holds the channel. It is let go before `done`, after which the owner of this channel may destroy it: a
   // channel whose last holder is a thread of gRPC's own would wait for that thread there.
   grpc::ClientContext* const raw = context.get();
-  (stub_->async()->*method)(raw, &asked->call, &asked->answer,
-                            [name = name_, context = std::move(context), asked,
-                             done = std::move(done)](const grpc::Status& status) mutable {
-                              context.reset();
-                              if (!status.ok()) return done(FromGrpcStatus(status, name));
-                              done(std::move(*asked->answer.mutable_body()));
-                            });
+  auto answered = [this, &replica, context = std::move(context),
+                   asked = std::move(asked)](const grpc::Status& status) mutable {
+    context.reset();
+    if (status.ok()) return asked->done(std::move(*asked->answer.mutable_body()));
+    absl::Status failed = FromGrpcStatus(status, replica.name);
+    if (!Leaves(asked->replica, failed) || asked->others == 0 || !asked->limits.Check().ok()) {
+      return asked->done(std::move(failed));
+    }
+    --asked->others;
+    asked->replica = Next(asked->replica);
+    Send(std::move(asked));
+  };
+  (replica.stub->async()->*question->method)(raw, &question->call, &question->answer, std::move(answered));
 }
 
-absl::StatusOr<std::string> ShardChannel::AskAndWait(Method method, std::string body, const CallLimits& limits) const {
+absl::StatusOr<std::string> ShardChannel::AskAndWait(Method method, Question question, const CallLimits& limits) const {
   const auto told = std::make_shared<std::promise<absl::StatusOr<std::string>>>();
   std::future<absl::StatusOr<std::string>> answer = told->get_future();
-  Ask(method, std::move(body), limits,
+  Ask(method, std::move(question), limits,
       [told](absl::StatusOr<std::string> result) { told->set_value(std::move(result)); });
   return answer.get();
 }
 
-absl::Status ShardChannel::AskForMany(StreamMethod method, std::string body, const CallLimits& limits,
+absl::Status ShardChannel::AskForMany(StreamMethod method, Question question, const CallLimits& limits,
                                       const std::function<absl::Status(std::string_view)>& each) const {
-  const auto context = MakeContext(limits);
-  canceller_->Watch(limits.cancelled, context);
-  const auto reader = (*stub_.*method)(context.get(), MakeCall(std::move(body)));
-  internal_wire::Answer answer;
-  absl::Status refused;
-  while (refused.ok() && reader->Read(&answer)) refused = each(answer.body());
-  if (!refused.ok()) context->TryCancel();
-  const grpc::Status status = reader->Finish();
-  return refused.ok() ? FromGrpcStatus(status, name_) : refused;
+  const bool any = question.replica == kAnyReplica;
+  const internal_wire::Call call = MakeCall(std::move(question.body));
+  uint32_t others = any ? replicas() - 1 : 0;
+  for (uint32_t replica = any ? at() : question.replica;; replica = Next(replica), --others) {
+    const auto context = MakeContext(limits);
+    canceller_->Watch(limits.cancelled, context);
+    const auto reader = (*replicas_[replica].stub.*method)(context.get(), call);
+    internal_wire::Answer answer;
+    absl::Status refused;
+    bool heard = false;
+    while (refused.ok() && reader->Read(&answer)) {
+      heard = true;
+      refused = each(answer.body());
+    }
+    if (!refused.ok()) context->TryCancel();
+    const absl::Status ended = FromGrpcStatus(reader->Finish(), replicas_[replica].name);
+    if (!refused.ok()) return refused;
+    if (!Leaves(replica, ended) || heard || others == 0 || !limits.Check().ok()) return ended;
+  }
 }
 
 }  // namespace mneme

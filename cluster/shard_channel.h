@@ -1,18 +1,22 @@
-// ShardChannel: the connection to the process of one shard, and the one way to ask it something.
+// ShardChannel: the connections to the processes of one shard, and the one way to ask it something.
 //
 // Every call carries its caller's deadline and is cancelled with its caller. A call that fails because the process is
 // not reached is made again a few times by gRPC itself (its service configuration), within half a second: reads may be,
-// and so may writes, each of which has a request id. After that it is UNAVAILABLE and names the shard.
+// and so may writes, each of which has a request id. After that the other replicas of the shard are asked, where it has
+// any; when none is there it is UNAVAILABLE and names the shard.
 #ifndef MNEME_CLUSTER_SHARD_CHANNEL_H_
 #define MNEME_CLUSTER_SHARD_CHANNEL_H_
 
 #include <grpcpp/channel.h>
 #include <grpcpp/client_context.h>
 
+#include <atomic>
 #include <functional>
+#include <limits>
 #include <memory>
 #include <string>
 #include <utility>
+#include <vector>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
@@ -34,7 +38,23 @@ std::shared_ptr<grpc::Channel> MakeInternalChannel(const std::string& address, c
 // The deadline of `limits` and nothing else.
 std::shared_ptr<grpc::ClientContext> MakeContext(const CallLimits& limits);
 
-// Thread-safe. Borrows the canceller. Answers come on threads of gRPC's, which must not block.
+// Whichever replica answers.
+inline constexpr uint32_t kAnyReplica = std::numeric_limits<uint32_t>::max();
+
+// What a shard is asked, and which of its replicas.
+struct Question {
+  Question(std::string asked, uint32_t of = kAnyReplica)  // NOLINT: most questions are bytes and nothing else
+      : body(std::move(asked)), replica(of) {}
+
+  std::string body;
+  uint32_t replica;  // below ShardChannel::replicas(), for what that one alone has; or kAnyReplica
+};
+
+// Thread-safe. Borrows the canceller; outlives its calls. Answers come on threads of gRPC's, which must not block.
+//
+// A question for any replica goes to the one that answered last, a first one to any of them, so that the readers of
+// many front ends spread. One that is not available, or has not applied what a read must see, is left for the next: all
+// are asked before the caller hears it. One that does not answer before a deadline is left by the questions after that.
 class ShardChannel {
  public:
   using Stub = internal_wire::ShardService::Stub;
@@ -47,31 +67,53 @@ class ShardChannel {
   using StreamMethod = std::unique_ptr<grpc::ClientReader<internal_wire::Answer>> (Stub::*)(grpc::ClientContext*,
                                                                                             const internal_wire::Call&);
 
-  ShardChannel(internal_wire::Target target, const std::string& address, const ChannelSecurity* security,
-               Canceller* canceller);
+  // `addresses` of its replicas by their numbers, at least one.
+  ShardChannel(internal_wire::Target target, const std::vector<std::string>& addresses,
+               const ChannelSecurity* security, Canceller* canceller);
 
   uint32_t number() const { return target_.shard(); }
   const internal_wire::Target& target() const { return target_; }
-  // "shard 1 at HOST:PORT".
-  const std::string& name() const { return name_; }
-  Stub& stub() const { return *stub_; }
+  uint32_t replicas() const { return static_cast<uint32_t>(replicas_.size()); }
+  // The replica that is asked first.
+  uint32_t at() const { return at_.load(std::memory_order_relaxed); }
+  uint32_t Next(uint32_t replica) const { return (replica + 1) % replicas(); }
+  // Of replica 0: "shard 1 at HOST:PORT", and what it is asked with.
+  const std::string& name() const { return replicas_.front().name; }
+  Stub& stub() const { return *replicas_.front().stub; }
   Canceller& canceller() const { return *canceller_; }
 
   // `done` is called once, with the body of the answer.
-  void Ask(Method method, std::string body, const CallLimits& limits, Answered done) const;
+  void Ask(Method method, Question question, const CallLimits& limits, Answered done) const;
   // Blocks.
-  absl::StatusOr<std::string> AskAndWait(Method method, std::string body, const CallLimits& limits) const;
-  // Blocks; calls `each` with the body of every answer until it returns an error, which is returned.
-  absl::Status AskForMany(StreamMethod method, std::string body, const CallLimits& limits,
+  absl::StatusOr<std::string> AskAndWait(Method method, Question question, const CallLimits& limits) const;
+  // Blocks; calls `each` with the body of every answer until it returns an error, which is returned. A replica of which
+  // something was heard is not left for another, which would say it again.
+  absl::Status AskForMany(StreamMethod method, Question question, const CallLimits& limits,
                           const std::function<absl::Status(std::string_view)>& each) const;
 
+  // Writes through a replicated log: what was acknowledged here is seen by every read that begins here later, whichever
+  // replica answers it. 0: there was none.
+  void Saw(Sequence sequence) const;
+  Sequence seen() const { return seen_.load(std::memory_order_acquire); }
+
  private:
+  struct Replica {
+    std::string name;
+    std::unique_ptr<Stub> stub;
+  };
+  struct Asked;
+
   internal_wire::Call MakeCall(std::string body) const;
+  // Asks the replica at which the question is.
+  void Send(std::shared_ptr<Asked> asked) const;
+  // Whether another replica is to be asked what this one answered with `status`; later questions go to it, too.
+  bool Leaves(uint32_t replica, const absl::Status& status) const;
 
   const internal_wire::Target target_;
-  const std::string name_;
   Canceller* const canceller_;
-  const std::unique_ptr<Stub> stub_;
+  std::vector<Replica> replicas_;  // constant
+  mutable std::atomic<uint32_t> at_{0};
+  mutable std::atomic<Sequence> seen_{0};
 };
 
 }  // namespace mneme

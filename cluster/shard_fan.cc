@@ -1,5 +1,6 @@
 #include "cluster/shard_fan.h"
 
+#include <algorithm>
 #include <atomic>
 #include <future>
 #include <numeric>
@@ -27,7 +28,7 @@ absl::StatusOr<std::vector<std::string>> Collect(Asked& asked) {
 
 }  // namespace
 
-ShardFan::ShardFan(uint64_t identity, const std::vector<std::string>& addresses, const ChannelSecurity* security)
+ShardFan::ShardFan(uint64_t identity, const ShardAddresses& addresses, const ChannelSecurity* security)
     : routing_(static_cast<uint32_t>(addresses.size())) {
   for (uint32_t number = 0; number < addresses.size(); ++number) {
     internal_wire::Target target;
@@ -69,12 +70,17 @@ absl::StatusOr<std::vector<std::string>> ShardFan::AskAndWait(ShardChannel::Meth
   return answers.get();
 }
 
-Version ShardFan::PartOf(const Version& version, uint32_t shard) {
+Version ShardFan::PartOf(const Version& version, uint32_t shard, const LeaseHandle& lease) const {
   Version part;
   part.memory = version.memory;
   for (const Version::Part& each : version.parts) {
     if (each.shard == shard) part.parts.push_back(each);
   }
+  const Sequence seen = lease == nullptr ? channels_[shard]->seen() : 0;
+  if (seen == 0) return part;
+  if (part.parts.empty()) part.parts.push_back({shard, seen});
+  Sequence& sequence = part.parts.front().sequence;
+  sequence = std::max(sequence, seen);
   return part;
 }
 

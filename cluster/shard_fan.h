@@ -1,4 +1,4 @@
-// ShardFan: the shards of a deployment, each in a process of its own, and asking several of them at once.
+// ShardFan: the shards of a deployment, each in processes of its own, and asking several of them at once.
 #ifndef MNEME_CLUSTER_SHARD_FAN_H_
 #define MNEME_CLUSTER_SHARD_FAN_H_
 
@@ -18,13 +18,16 @@
 
 namespace mneme {
 
+// The addresses of the replicas of each shard, by their numbers.
+using ShardAddresses = std::vector<std::vector<std::string>>;
+
 // Thread-safe.
 class ShardFan {
  public:
-  using Body = std::function<std::string(uint32_t shard)>;
+  using Body = std::function<Question(uint32_t shard)>;
 
   // `addresses` by the numbers of the shards of the deployment `identity`. `security` may be null.
-  ShardFan(uint64_t identity, const std::vector<std::string>& addresses, const ChannelSecurity* security);
+  ShardFan(uint64_t identity, const ShardAddresses& addresses, const ChannelSecurity* security);
 
   const Routing& routing() const { return routing_; }
   uint32_t size() const { return static_cast<uint32_t>(channels_.size()); }
@@ -42,8 +45,10 @@ class ShardFan {
   absl::StatusOr<std::vector<std::string>> AskAndWait(ShardChannel::Method method, absl::Span<const uint32_t> shards,
                                                       const Body& body, const CallLimits& limits) const;
 
-  // The parts of `version` that `shard` has to wait for. INVALID_ARGUMENT of CheckVersion() was told before.
-  static Version PartOf(const Version& version, uint32_t shard);
+  // What `shard` has to wait for: its parts of `version`, and what was acknowledged here (ShardChannel::seen), which a
+  // lease is not asked for.
+  // INVALID_ARGUMENT of CheckVersion() was told before.
+  Version PartOf(const Version& version, uint32_t shard, const LeaseHandle& lease = nullptr) const;
   // INVALID_ARGUMENT when it names a shard that does not exist.
   absl::Status CheckVersion(const Version& version) const;
 

@@ -47,6 +47,9 @@ inline constexpr float kMaxHalf = 65'504.0F;
 
 // One message, in or out: 16 times gRPC's default, so that 16,384 x 1,024 f32 keys fit, and no more.
 inline constexpr size_t kMaxMessageBytes = 64 * 1024 * 1024;
+// Fields of one message, those of messages within it included; a packed list is one. A full message of legal strings of
+// 30 bytes has as many; empty messages of two bytes would be 33 million, and take forty times those bytes of ram.
+inline constexpr size_t kMaxMessageFields = size_t{1} << 21;
 // k: the literature goes to 1,024; adaptive combiners and re-ranking double and redouble that.
 inline constexpr uint32_t kMaxK = 4'096;
 // Rows of one query message: a decode batch with beams, or a prefill of one sequence.
@@ -208,6 +211,44 @@ inline constexpr int kMaxConcurrentStreams = 256;
 inline constexpr int kDrainSeconds = 8;
 // How long a stopping server goes on to refuse new calls by itself before it closes connections.
 inline constexpr int kDrainSettleMs = 200;
+
+// --- Replicated log -----------------------------------------------------------------------------------------------
+
+// One record of a shard's log: a write is cut into so much, which a broker takes once it is told to
+// (max.message.bytes of the topic), and a replica holds besides what it applies.
+inline constexpr size_t kMaxLogRecordBytes = 8 * 1024 * 1024;
+// What is around a record on its way to a broker: heads of a batch and of a request are below a hundred bytes each, and
+// the topic's name.
+inline constexpr size_t kLogFramingBytes = 64 * 1024;
+// How long a record is tried to be appended: a broker that is gone is replaced within ten to twenty seconds, and as
+// much is left of what a write has in all to wait for its outcome.
+inline constexpr int kLogAppendMs = 30'000;
+// Bytes and number of the records of one process, of all shards, that wait to be appended: as for one shard's writer.
+inline constexpr size_t kMaxLogQueueBytes = kMaxQueuedWriteBytes;
+inline constexpr size_t kMaxLogQueueRecords = 100'000;
+// Bytes that a reader of a log has at hand before they are asked for, but for the last fetch (the next bound): a second
+// of a replay, for so long nothing more is fetched when they are reached.
+inline constexpr size_t kLogReadAheadBytes = 64 * 1024 * 1024;
+// Bytes of one fetch: two of the longest records.
+inline constexpr size_t kLogFetchBytes = 2 * (kMaxLogRecordBytes + kLogFramingBytes);
+// Brokers that a log's address names: some of the cluster's, which tell of the others.
+inline constexpr size_t kMaxLogBrokers = 64;
+// A topic's name: Kafka's own bound.
+inline constexpr size_t kMaxTopicNameBytes = 249;
+// Replicas of one shard: a front end has a connection to each, and asks them one after the other until one is there.
+inline constexpr uint32_t kMaxReplicas = 16;
+// A file of log settings: paths, names and one certificate.
+inline constexpr size_t kMaxLogSettingsBytes = 64 * 1024;
+
+// Bytes of records that wait for a replica's writer, and that are read at once: some groups of it, so that it is never
+// idle. What is read ahead of it beyond that only takes ram.
+inline constexpr size_t kMaxAppliedAheadBytes = 32 * 1024 * 1024;
+// Outcomes of records that a replica has at hand, and their bytes: a front end asks within a round trip, in which fewer
+// records come; of the longest answers there is room for two. Others are read from the remembered requests.
+inline constexpr size_t kMaxKeptOutcomes = 65'536;
+inline constexpr size_t kMaxKeptOutcomeBytes = 2 * kMaxMessageBytes;
+// Calls that wait for an outcome at one replica: as many as there are outcomes.
+inline constexpr size_t kMaxWaitingOutcomes = kMaxKeptOutcomes;
 
 // --- Security -----------------------------------------------------------------------------------------------------
 

@@ -3,7 +3,8 @@
 // 2. Segments of which no living row is due are passed over; of the others, and of the tail, only the column of
 //    expiries and the dead marks are read.
 // 3. The rows found go to the writer in one operation. It kills those that are still alive: a row that was overwritten
-//    meanwhile has its entry elsewhere, with another expiry.
+//    meanwhile has its entry elsewhere, with another expiry. Where the shard has a log, a record of it names them, and
+//    what is still there when that is applied is named again.
 #include "engine/expiry_sweep.h"
 
 #include <algorithm>
@@ -45,9 +46,10 @@ int64_t LeastExpiry(const RowBlock& block) {
 }
 
 absl::Status ExpirySweep::Run(Shard& shard) {
+  if (log_ != nullptr && !log_->Settled()) return absl::OkStatus();
   const int64_t now_ms = clock_->NowMs();
   absl::Status status;
-  for (const PartitionKey& key : shard.expiries().Take(now_ms - kExpirySlackMs, kPartitionsPerRound)) {
+  for (const PartitionKey& key : shard.expiries().Take(now_ms - Slack(), kPartitionsPerRound)) {
     const absl::Status removed = Remove(shard, key, now_ms);
     if (removed.ok()) continue;
     least_of_segment_.clear();
@@ -76,11 +78,32 @@ ExpirySweep::Findings ExpirySweep::Look(const Shard& shard, const PublishedParti
   return found;
 }
 
+bool ExpirySweep::Append(const PartitionKey& key, std::vector<StoredRow> rows, int64_t now_ms) {
+  std::sort(rows.begin(), rows.end(), [](const StoredRow& a, const StoredRow& b) { return a.row < b.row; });
+  if (named_.size() > kMaxRemembered) named_.clear();
+  const auto [at, unknown] = named_.try_emplace(key, rows.front().row);
+  const bool again = !unknown && at->second == rows.front().row;
+  at->second = rows.front().row;
+  LogRecord record;
+  record.memory = key.memory;
+  record.stamp_ms = now_ms;
+  record.operation = ExpireRowsCommand{key.partition, std::move(rows)};
+  log_->Append(std::move(record));
+  return again;
+}
+
 absl::Status ExpirySweep::Remove(Shard& shard, const PartitionKey& key, int64_t now_ms) {
   ASSIGN_OR_RETURN(const auto partition, shard.PublishedOf(key));
   const MemoryHandle memory = find_memory_(key.memory);
   if (partition == nullptr || memory == nullptr) return absl::OkStatus();
   Findings found = Look(shard, *partition, now_ms);
+  if (!found.expired.empty() && log_ != nullptr) {
+    const bool again = Append(key, std::move(found.expired), now_ms);
+    least_of_segment_.clear();  // they are there until the record is applied
+    // Looked at again once it is; what did not go by then may wait, so that it does not fill the log.
+    shard.expiries().Note(key, again ? now_ms : now_ms - Slack());
+    return absl::OkStatus();
+  }
   if (!found.expired.empty()) {
     auto done = std::make_shared<std::promise<absl::Status>>();
     std::future<absl::Status> removed = done->get_future();

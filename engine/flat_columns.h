@@ -3,14 +3,26 @@
 #ifndef MNEME_ENGINE_FLAT_COLUMNS_H_
 #define MNEME_ENGINE_FLAT_COLUMNS_H_
 
+#include "common/checksum.h"
 #include "common/columns.h"
 #include "common/types.h"
 #include "engine/commands.h"
 #include "engine/flat_codec.h"
+#include "engine/write_operations.h"
 #include "index/row_filter.h"
 #include "storage/catalogue_store.h"
 
 namespace mneme {
+
+template <typename Codec, OneOf<Hash128> T>
+void Describe(Codec& codec, T& hash) {
+  codec(hash.low, hash.high);
+}
+
+template <typename Codec, OneOf<RequestIdentity> T>
+void Describe(Codec& codec, T& request) {
+  codec(request.id, request.content);
+}
 
 template <typename Codec, OneOf<ValueColumn> T>
 void Describe(Codec& codec, T& values) {

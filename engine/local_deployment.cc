@@ -25,10 +25,11 @@ uint64_t HalfOfRam() {
 
 }  // namespace
 
-absl::Status LocalDeployment::State::CheckRam() const {
-  uint64_t bytes = 0;
+absl::Status LocalDeployment::State::CheckRam() const { return CheckRamBeside(leases->counts().ram_bytes); }
+
+absl::Status LocalDeployment::State::CheckRamBeside(uint64_t leased_bytes) const {
+  uint64_t bytes = leased_bytes;
   for (const auto& shard : shards) bytes += shard->tail_ram_bytes() + shard->queued_bytes();
-  bytes += leases->counts().ram_bytes;
   if (bytes <= ram_limit_bytes) return absl::OkStatus();
   return WithReason(
       absl::ResourceExhaustedError(absl::StrCat("unsealed entries, leases and waiting writes hold ", bytes,
@@ -63,16 +64,18 @@ void LocalDeployment::State::RemoveData(MemoryNumber number) {
 LocalDeployment::LocalDeployment(std::unique_ptr<State> state) : state_(std::move(state)) {}
 
 LocalDeployment::~LocalDeployment() {
-  // Searches read shards, and writers wake maintenance and searches: both stop before the shards go, and go after them.
+  // Searches read shards, writers wake maintenance and searches, and the log is applied to shards: all of them stop
+  // before the shards go, and go after them.
   state_->maintenance->Stop();
   state_->pool->Stop();
+  state_->applier.reset();
   state_->shards.clear();
   state_->maintenance.reset();
   state_->pool.reset();
 }
 
 absl::Status LocalDeployment::State::OpenCatalogue(const std::optional<HostedShard>& hosted) {
-  if (hosted.has_value() && hosted->number != 0) return told_names.Apply(hosted->catalogue).status();
+  if (hosted.has_value() && !hosted->OwnsCatalogue()) return told_names.Apply(hosted->catalogue).status();
   ASSIGN_OR_RETURN(auto store, OpenCatalogueStore(directory->CataloguePath(), resources.get()));
   ASSIGN_OR_RETURN(catalogue, Catalogue::Open(std::move(store)));
   return absl::OkStatus();
@@ -98,6 +101,7 @@ absl::Status LocalDeployment::State::OpenShards(const DeploymentOptions& options
     shard.thresholds = options.thresholds;
     shard.wake_threads = static_cast<uint32_t>(threads / hosted);  // a search of all asks every shard at once
     shard.events = options.events;
+    shard.logged = log != nullptr;
     ASSIGN_OR_RETURN(auto opened, Shard::Open(std::move(shard), names().List(), names().next_number()));
     by_number[number] = opened.get();
     ports[number] = std::make_unique<LocalShardPort>(opened.get());
@@ -107,13 +111,23 @@ absl::Status LocalDeployment::State::OpenShards(const DeploymentOptions& options
 }
 
 absl::Status LocalDeployment::State::StartMaintenance(const DeploymentOptions& options) {
+  std::optional<SweepLogOptions> sweeps;
+  if (log != nullptr) {
+    const auto handled = [this] {
+      const LogApplier* const running = running_applier.load();
+      return running == nullptr ? Sequence{0} : running->handled();
+    };
+    sweeps = SweepLogOptions{log, directory->deployment(), handled, kExpirySlackMs * (1 + options.hosted->replica)};
+  }
   maintenance = std::make_unique<Maintenance>(
       HostedShards(), [this](MemoryNumber number) { return names().FindByNumber(number); }, clock,
       ram_limit_bytes / 2, options.thresholds, options.events,
       [this] {
         leaving.RemoveUnread();
         leases->LetGo();
-      });
+        if (LogApplier* const running = running_applier.load()) running->ExpireWaiters();
+      },
+      sweeps);
   sealer = maintenance.get();
   for (uint32_t at = 0; at < shards.size(); ++at) {
     for (const PartitionKey& key : shards[at]->AwakeKeys()) {
@@ -126,12 +140,32 @@ absl::Status LocalDeployment::State::StartMaintenance(const DeploymentOptions& o
   return absl::OkStatus();
 }
 
+absl::StatusOr<MemoryHandle> LocalDeployment::State::FindOfRecord(MemoryNumber number) const {
+  const MemoryNumber next = names().next_number();  // first: who knows it knew all below it
+  if (MemoryHandle memory = names().FindByNumber(number)) return memory;
+  if (number < next) return WithReason(absl::NotFoundError("the memory was dropped"), reason::kMemoryNotFound);
+  return absl::UnavailableError(absl::StrCat("this process has not been told of memory ", number, " yet"));
+}
+
+void LocalDeployment::State::StartApplier(const DeploymentOptions& options) {
+  if (log == nullptr) return;
+  applier = LogApplier::Start({.shard = shards.front().get(),
+                               .log = log.get(),
+                               .deployment = directory->deployment(),
+                               .find_memory = [this](MemoryNumber number) { return FindOfRecord(number); },
+                               // Leases are left out: what holds them must not hold the log up.
+                               .room = [this] { return CheckRamBeside(0); },
+                               .events = options.events});
+  running_applier = applier.get();
+}
+
 absl::StatusOr<std::unique_ptr<LocalDeployment>> LocalDeployment::Open(DeploymentOptions options) {
   std::optional<HostedDirectory> hosted;
   if (options.hosted.has_value()) {
+    const bool logged = options.hosted->log != nullptr;
     const bool had_memories = options.hosted->catalogue.next_number > 1;
     hosted = HostedDirectory{options.hosted->number, options.hosted->identity,
-                             /*had_data=*/had_memories && !options.hosted->accept_empty};
+                             /*had_data=*/had_memories && !options.hosted->accept_empty && !logged, logged};
   }
   ASSIGN_OR_RETURN(auto directory, DataDirectory::Open(options.data_dir, options.shards, hosted));
   const std::optional<uint32_t> only = hosted.has_value() ? std::optional(hosted->shard) : std::nullopt;
@@ -141,6 +175,7 @@ absl::StatusOr<std::unique_ptr<LocalDeployment>> LocalDeployment::Open(Deploymen
   state->ram_limit_bytes = options.ram_limit_bytes != 0 ? options.ram_limit_bytes : HalfOfRam();
   state->directory = std::move(directory);
   state->resources = std::make_unique<StoreResources>(kBlockCacheBytes, kWriteBufferBytes);
+  if (options.hosted.has_value()) state->log = options.hosted->log;
   RETURN_IF_ERROR(state->OpenCatalogue(options.hosted));
   const uint32_t threads = options.search_threads != 0 ? options.search_threads
                                                        : std::max(1U, std::thread::hardware_concurrency());
@@ -163,6 +198,7 @@ absl::StatusOr<std::unique_ptr<LocalDeployment>> LocalDeployment::Open(Deploymen
                                                               options.events});
   }
   RETURN_IF_ERROR(state->StartMaintenance(options));
+  state->StartApplier(options);
   return std::unique_ptr<LocalDeployment>(new LocalDeployment(std::move(owned)));
 }
 
@@ -232,10 +268,23 @@ bool LocalDeployment::Owns(const MemoryRecord& memory, const PartitionSelection&
 }
 
 absl::Status LocalDeployment::Append(WriteOperation operation) {
+  if (state_->log != nullptr) return absl::FailedPreconditionError("writes of this shard go through its log");
   const bool grows = std::holds_alternative<InsertOperation>(operation) ||
                      std::holds_alternative<RememberOperation>(operation);
   if (grows) RETURN_IF_ERROR(state_->CheckRam());
   return state_->shards.front()->Submit(std::move(operation));
+}
+
+void LocalDeployment::AwaitOutcome(LogOffset offset, const RequestIdentity& request, const CallLimits& limits,
+                                   std::function<void(absl::StatusOr<WriteResult>)> then) {
+  if (state_->applier == nullptr) return then(absl::FailedPreconditionError("this shard has no log"));
+  state_->applier->AwaitOutcome(offset, request, limits, std::move(then));
+}
+
+LogState LocalDeployment::log_state() const {
+  const LogApplier* const applier = state_->applier.get();
+  if (applier == nullptr) return {};
+  return {true, applier->handled(), applier->seen_end(), applier->lost(), applier->status()};
 }
 
 const ShardPort& LocalDeployment::port() const { return *state_->ports[state_->shards.front()->number()]; }

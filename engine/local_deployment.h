@@ -23,17 +23,34 @@
 #include "engine/index_thresholds.h"
 #include "engine/leases.h"
 #include "engine/match_rows.h"
+#include "engine/shard_log.h"
+#include "engine/write_operations.h"
 
 namespace mneme {
 
-// The one shard that a process has. Shard 0 owns the catalogue; the others are told it.
+// The one shard that a process has. Replica 0 of shard 0 owns the catalogue; the others are told it.
 struct HostedShard {
   uint32_t number = 0;
-  // Of the deployment, as shard 0 gave it; 0: this is shard 0, which gives it.
+  // Of the deployment, as the owner of the catalogue gave it; 0: this is the owner, which gives it.
   uint64_t identity = 0;
-  CatalogueChanges catalogue = {};  // whole; not for shard 0
-  // Opens a directory that holds nothing though the deployment has had memories: what the shard had of them is gone.
+  CatalogueChanges catalogue = {};  // whole; not for the owner
+  // Opens a directory that holds nothing though the deployment has had memories: what the shard had of them is gone. No
+  // matter where there is a log: that has it.
   bool accept_empty = false;
+  // Its replicated log, which all replicas of the shard apply; null: it has none, and there is one replica.
+  std::shared_ptr<ShardLog> log = {};
+  uint32_t replica = 0;
+
+  bool OwnsCatalogue() const { return number == 0 && replica == 0; }
+};
+
+// How far a shard has come with its log.
+struct LogState {
+  bool logged = false;       // whether it has one
+  Sequence handled = 0;      // as those of LogApplier, and so are the others
+  LogOffset seen_end = 0;
+  bool lost = false;
+  absl::Status status = {};
 };
 
 struct DeploymentOptions {
@@ -103,6 +120,7 @@ class LocalDeployment final : public Deployment {
                           std::function<bool(const BuildProgress&)> progress) override;
   absl::Status BuildIndexOn(const MemoryHandle& memory, const GivenParts& given,
                             std::function<bool(const BuildProgress&)> progress) override;
+  // UNIMPLEMENTED where the shard has a log.
   absl::StatusOr<PruneOutcome> Prune(const MemoryHandle& memory, PruneCommand command) override;
   absl::StatusOr<MemoryStatistics> Statistics(const MemoryHandle& memory) const override;
   DeploymentStatistics Statistics() const override;
@@ -118,7 +136,12 @@ class LocalDeployment final : public Deployment {
   // CatalogueNames::Apply.
   absl::Status TakeCatalogue(const CatalogueChanges& changes);
   // One part of a write, which a front end split. As Shard::Submit(); RESOURCE_EXHAUSTED, too, when ram is full.
+  // FAILED_PRECONDITION where the shard has a log: it takes writes from that alone.
   absl::Status Append(WriteOperation operation);
+  // What became of a record of the log. As LogApplier::AwaitOutcome(); FAILED_PRECONDITION without a log.
+  void AwaitOutcome(LogOffset offset, const RequestIdentity& request, const CallLimits& limits,
+                    std::function<void(absl::StatusOr<WriteResult>)> then);
+  LogState log_state() const;
   const ShardPort& port() const;
   // Scores what the shard holds of `wanted`; see candidates.h.
   absl::StatusOr<NeighbourColumns> Score(const MemoryHandle& memory, const QueryCommand& command, bool plain,

@@ -232,6 +232,9 @@ absl::Status LocalDeployment::BuildIndexOn(const MemoryHandle& memory, const Giv
 }
 
 absl::StatusOr<PruneOutcome> LocalDeployment::Prune(const MemoryHandle& memory, PruneCommand command) {
+  if (state_->log != nullptr) {
+    return absl::UnimplementedError("prune: entries of a shard with a replicated log cannot be merged yet");
+  }
   if (command.stamp_ms == 0) command.stamp_ms = state_->clock->NowMs();
   std::vector<Shard*> owners;
   PartitionSelection partition;

@@ -15,6 +15,7 @@
 #include "engine/leaving_memories.h"
 #include "engine/local_deployment.h"
 #include "engine/local_shard_port.h"
+#include "engine/log_applier.h"
 #include "engine/maintenance.h"
 #include "engine/match_entries.h"
 #include "engine/query_execution.h"
@@ -45,6 +46,10 @@ struct LocalDeployment::State {
   std::vector<std::unique_ptr<LocalShardPort>> ports;
   std::unique_ptr<WriteFanout> fanout;
   std::unique_ptr<WorkingMemory> working_memory;
+  // Of a hosted shard that has one. The applier starts last, when all that it needs is there.
+  std::shared_ptr<ShardLog> log;
+  std::unique_ptr<LogApplier> applier;
+  std::atomic<LogApplier*> running_applier{nullptr};  // for maintenance, which starts before it
   std::unique_ptr<Maintenance> maintenance;  // before the shards in destruction
   std::unique_ptr<SearchPool> pool;
   std::unique_ptr<AnswerCache> answers;
@@ -75,11 +80,15 @@ struct LocalDeployment::State {
   absl::Status OpenCatalogue(const std::optional<HostedShard>& hosted);
   absl::Status OpenShards(const DeploymentOptions& options, size_t threads);
   absl::Status StartMaintenance(const DeploymentOptions& options);
+  void StartApplier(const DeploymentOptions& options);
 
   absl::Status OwnsCatalogue() const;
   // A memory that nobody finds any more takes no writes, and its data goes when nobody reads it.
   void Close(MemoryHandle dropped);
   absl::Status CheckRam() const;
+  absl::Status CheckRamBeside(uint64_t leased_bytes) const;
+  // As LogApplierOptions::find_memory.
+  absl::StatusOr<MemoryHandle> FindOfRecord(MemoryNumber number) const;
   absl::Status Await(const Version& version, const CallLimits& limits) const;
   void RemoveData(MemoryNumber number);
 };

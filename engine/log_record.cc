@@ -1,5 +1,7 @@
 #include "engine/log_record.h"
 
+#include <algorithm>
+#include <cstring>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -12,7 +14,7 @@
 namespace mneme {
 namespace {
 
-constexpr uint8_t kLogRecordVersion = 1;
+constexpr uint8_t kLogRecordVersion = 2;
 // Sets this checksum apart from any other.
 constexpr uint64_t kLogRecordSeed = 0x6C6F677265636F72ULL;
 constexpr size_t kChecksumBytes = sizeof(uint64_t);
@@ -20,16 +22,6 @@ constexpr size_t kChecksumBytes = sizeof(uint64_t);
 absl::Status Damaged() { return absl::DataLossError("a log record is damaged"); }
 
 }  // namespace
-
-template <typename Codec, OneOf<Hash128> T>
-void Describe(Codec& codec, T& hash) {
-  codec(hash.low, hash.high);
-}
-
-template <typename Codec, OneOf<RequestIdentity> T>
-void Describe(Codec& codec, T& request) {
-  codec(request.id, request.content);
-}
 
 template <typename Codec, OneOf<InsertOperation> T>
 void Describe(Codec& codec, T& insert) {
@@ -77,22 +69,53 @@ void Describe(Codec& codec, T& drop) {
   codec(drop.name);
 }
 
+template <typename Codec, OneOf<StoredRow> T>
+void Describe(Codec& codec, T& stored) {
+  codec(stored.row, stored.id);
+}
+
+template <typename Codec, OneOf<StateExpiry> T>
+void Describe(Codec& codec, T& due) {
+  codec(due.expiry_ms, due.memory, due.space, due.session, due.name);
+}
+
+template <typename Codec, OneOf<ExpireRowsCommand> T>
+void Describe(Codec& codec, T& expire) {
+  codec(expire.partition, expire.rows);
+}
+
+template <typename Codec, OneOf<ExpireStatesCommand> T>
+void Describe(Codec& codec, T& expire) {
+  codec(expire.due);
+}
+
+template <typename Codec, OneOf<ReadMarker> T>
+void Describe(Codec&, T&) {}
+
 namespace {
+
+// What stands before the body of a record.
+struct RecordHead {
+  uint64_t deployment = 0;
+  MemoryNumber memory = 0;
+  int64_t stamp_ms = 0;
+};
 
 // `index` is that of the alternative of LoggedOperation.
 template <typename Operation>
-std::string Encode(MemoryNumber memory, int64_t stamp_ms, size_t index, const Operation& operation) {
+std::string Encode(const RecordHead& head, size_t index, const Operation& operation) {
   std::string out;
   FlatWriter writer(out);
-  writer(kLogRecordVersion, static_cast<uint8_t>(index + 1), memory, stamp_ms, operation);
+  writer(kLogRecordVersion, static_cast<uint8_t>(index + 1), head.deployment, head.memory, head.stamp_ms, operation);
   writer(Checksum64(out, kLogRecordSeed));
   return out;
 }
 
 template <typename Operation>
-std::string EncodeTicketed(const Operation& operation) {
+std::string EncodeTicketed(uint64_t deployment, const Operation& operation) {
   const size_t index = LoggedOperation(std::in_place_type<Operation>).index();
-  return Encode(operation.ticket.memory->number, operation.ticket.stamp_ms, index, operation);
+  const WriteTicket& ticket = operation.ticket;
+  return Encode({deployment, ticket.memory->number, ticket.stamp_ms}, index, operation);
 }
 
 template <size_t kIndex = 0>
@@ -111,6 +134,11 @@ absl::Status CheckOperation(const LoggedOperation& operation) {
     const bool labelled = batch.labels.empty() || batch.labels.size() == batch.count;
     if (!labelled || batch.count == 0 || batch.queries.size() % batch.count != 0) return Damaged();
   }
+  if (const auto* expire = std::get_if<ExpireRowsCommand>(&operation)) {
+    const auto does_not_ascend = [](const StoredRow& a, const StoredRow& b) { return a.row >= b.row; };
+    const auto& rows = expire->rows;
+    if (std::adjacent_find(rows.begin(), rows.end(), does_not_ascend) != rows.end()) return Damaged();
+  }
   if (const auto* states = std::get_if<StateOperation>(&operation)) {
     const auto* put = std::get_if<PutSession>(&states->request);
     if (put == nullptr) return absl::OkStatus();
@@ -123,11 +151,11 @@ absl::Status CheckOperation(const LoggedOperation& operation) {
 
 }  // namespace
 
-absl::StatusOr<std::string> EncodeLogRecord(const WriteOperation& operation) {
-  if (const auto* insert = std::get_if<InsertOperation>(&operation)) return EncodeTicketed(*insert);
-  if (const auto* erase = std::get_if<DeleteOperation>(&operation)) return EncodeTicketed(*erase);
-  if (const auto* remember = std::get_if<RememberOperation>(&operation)) return EncodeTicketed(*remember);
-  if (const auto* states = std::get_if<StateOperation>(&operation)) return EncodeTicketed(*states);
+absl::StatusOr<std::string> EncodeLogRecord(uint64_t deployment, const WriteOperation& operation) {
+  if (const auto* insert = std::get_if<InsertOperation>(&operation)) return EncodeTicketed(deployment, *insert);
+  if (const auto* erase = std::get_if<DeleteOperation>(&operation)) return EncodeTicketed(deployment, *erase);
+  if (const auto* remember = std::get_if<RememberOperation>(&operation)) return EncodeTicketed(deployment, *remember);
+  if (const auto* states = std::get_if<StateOperation>(&operation)) return EncodeTicketed(deployment, *states);
   return absl::InvalidArgumentError(
       absl::StrCat("operation ", operation.index(), " is a shard's own; no log of clients' writes has it"));
 }
@@ -135,7 +163,7 @@ absl::StatusOr<std::string> EncodeLogRecord(const WriteOperation& operation) {
 std::string EncodeLogRecord(const LogRecord& record) {
   return std::visit(
       [&](const auto& operation) {
-        return Encode(record.memory, record.stamp_ms, record.operation.index(), operation);
+        return Encode({record.deployment, record.memory, record.stamp_ms}, record.operation.index(), operation);
       },
       record.operation);
 }
@@ -157,7 +185,7 @@ absl::StatusOr<LogRecord> DecodeLogRecord(std::string_view bytes) {
                                                  static_cast<int>(kLogRecordVersion), " and kinds up to ",
                                                  std::variant_size_v<LoggedOperation>));
   }
-  reader(record.memory, record.stamp_ms);
+  reader(record.deployment, record.memory, record.stamp_ms);
   ReadOperation(kind - size_t{1}, reader, record.operation);
   if (!reader.AtEnd()) return Damaged();
   RETURN_IF_ERROR(CheckOperation(record.operation));

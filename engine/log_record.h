@@ -9,6 +9,7 @@
 #include <string>
 #include <string_view>
 #include <variant>
+#include <vector>
 
 #include "absl/status/statusor.h"
 #include "engine/commands.h"
@@ -28,13 +29,29 @@ struct DropAliasCommand {
   std::string name;
 };
 
+// --- Of a replica ---------------------------------------------------------------------------------------------------
+
+// What a replica found to be past its expiry at the moment of the record. Another may find the same: what went, or was
+// written anew, is left alone.
+struct ExpireRowsCommand {
+  PartitionId partition = 0;
+  std::vector<StoredRow> rows;  // ascending by row, none twice
+};
+struct ExpireStatesCommand {
+  std::vector<StateExpiry> due;  // of any memories, dropped ones too
+};
+// Changes nothing: whoever has applied it has applied all that was appended before.
+struct ReadMarker {};
+
 // --- Records -------------------------------------------------------------------------------------------------------
 
-// The first four are of a shard, the others of the catalogue. The ticket of an operation is empty but for the request:
-// its memory is `memory`, its moment `stamp_ms`; how durable it is to be is a matter of the log, not of the record.
-// The number of an alternative, counted from 1, is its kind. Stored on disk: add new ones at the end.
+// The first four and the last three are of a shard, the others of the catalogue. The ticket of an operation is empty
+// but for the request: its memory is `memory`, its moment `stamp_ms`; how durable it is to be is a matter of the log,
+// not of the record. The number of an alternative, counted from 1, is its kind. Stored on disk: add new ones at the
+// end.
 using LoggedOperation = std::variant<InsertOperation, DeleteOperation, RememberOperation, StateOperation,
-                                     CreateMemoryCommand, DropMemoryCommand, AliasChange, DropAliasCommand>;
+                                     CreateMemoryCommand, DropMemoryCommand, AliasChange, DropAliasCommand,
+                                     ExpireRowsCommand, ExpireStatesCommand, ReadMarker>;
 
 // How far the moment of a record may lie from the clock of the shard that it reaches: ahead of it by what clocks of
 // machines may differ, behind by that and by what it may have waited.
@@ -42,9 +59,10 @@ inline constexpr int64_t kMostAheadMs = 60'000;
 inline constexpr int64_t kMostBehindMs = 180'000;
 
 struct LogRecord {
-  MemoryNumber memory = 0;  // 0: of the catalogue
-  int64_t stamp_ms = 0;     // when the front end took it
+  MemoryNumber memory = 0;  // 0: of the catalogue, or of no memory alone
+  int64_t stamp_ms = 0;     // when the front end, or the replica, made it
   LoggedOperation operation;
+  uint64_t deployment = 0;  // of the log that has it; 0 where the deployment is named beside it
 };
 
 // The ticket of a client's write to a shard, in a WriteOperation or a LoggedOperation; null for every other operation.
@@ -59,7 +77,7 @@ WriteTicket* TicketOf(Operation& operation) {
 }
 
 // INVALID_ARGUMENT for operations that no client causes: they are a shard's own.
-absl::StatusOr<std::string> EncodeLogRecord(const WriteOperation& operation);
+absl::StatusOr<std::string> EncodeLogRecord(uint64_t deployment, const WriteOperation& operation);
 std::string EncodeLogRecord(const LogRecord& record);
 // DATA_LOSS when a bit is not as it was written; UNIMPLEMENTED when whole, but of a version or kind that is not known.
 absl::StatusOr<LogRecord> DecodeLogRecord(std::string_view bytes);

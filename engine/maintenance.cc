@@ -80,10 +80,13 @@ Plan MakePlan(const PublishedPartition& partition, const IndexSpec& spec, bool r
 
 Maintenance::Maintenance(std::vector<Shard*> shards, std::function<MemoryHandle(MemoryNumber)> find_memory,
                          const Clock* clock, uint64_t tail_ram_bytes, const IndexThresholds& thresholds,
-                         EventSink events, std::function<void()> tidy)
+                         EventSink events, std::function<void()> tidy, const std::optional<SweepLogOptions>& log)
     : shards_(std::move(shards)), find_memory_(std::move(find_memory)), clock_(clock),
       tail_ram_bytes_(tail_ram_bytes), thresholds_(thresholds), events_(std::move(events)),
-      tidy_(std::move(tidy)), sweep_(clock_, find_memory_), state_sweep_(clock_), sorter_(shards_, find_memory_),
+      tidy_(std::move(tidy)), row_log_(log.has_value() ? std::make_unique<SweepLog>(*log) : nullptr),
+      state_log_(log.has_value() ? std::make_unique<SweepLog>(*log) : nullptr),
+      sweep_(clock_, find_memory_, row_log_.get()), state_sweep_(clock_, state_log_.get()),
+      sorter_(shards_, find_memory_),
       thread_([this] { Run(); }) {}
 
 Maintenance::~Maintenance() { Stop(); }

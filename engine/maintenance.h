@@ -17,6 +17,8 @@
 #include <chrono>
 #include <map>
 #include <functional>
+#include <memory>
+#include <optional>
 #include <set>
 #include <thread>
 #include <utility>
@@ -33,6 +35,7 @@
 #include "engine/index_thresholds.h"
 #include "engine/shard.h"
 #include "engine/state_sweep.h"
+#include "engine/sweep_log.h"
 #include "engine/tail_sorter.h"
 
 namespace mneme {
@@ -42,10 +45,10 @@ class Maintenance {
  public:
   // `shards` are borrowed and must live until Stop(). `find_memory` returns nullptr for a dropped memory. When tails
   // hold more than `tail_ram_bytes`, the largest is sealed before its time, and small partitions that are not in use go
-  // to sleep. `tidy` is called now and then.
+  // to sleep. `tidy` is called now and then. `log`: of the one shard, when it has one; what expired goes through that.
   Maintenance(std::vector<Shard*> shards, std::function<MemoryHandle(MemoryNumber)> find_memory,
               const Clock* clock, uint64_t tail_ram_bytes, const IndexThresholds& thresholds, EventSink events,
-              std::function<void()> tidy);
+              std::function<void()> tidy, const std::optional<SweepLogOptions>& log = std::nullopt);
   ~Maintenance();
   // Cancels what is being built and ends the thread; Wake() has no effect any more.
   void Stop();
@@ -109,6 +112,9 @@ class Maintenance {
   bool stopping_ ABSL_GUARDED_BY(mutex_) = false;
   // The background thread's own: partitions whose maintenance failed, and when it may be tried again; the sweep.
   std::map<std::pair<uint32_t, PartitionKey>, std::chrono::steady_clock::time_point> failed_;
+  // One log for each, which does not wait for what the other appended.
+  const std::unique_ptr<SweepLog> row_log_;
+  const std::unique_ptr<SweepLog> state_log_;
   ExpirySweep sweep_;
   StateSweep state_sweep_;
   TailSorter sorter_;

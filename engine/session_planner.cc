@@ -34,9 +34,36 @@ PieceReader ReaderOf(const SessionStates& session, const std::string& name) {
   };
 }
 
-absl::StatusOr<StateAnswer> RunOne(SessionStates& session, const StateCommand& command) {
+// What the operations of one session write: each state, and each piece of one, as it is written last. What others
+// planned before does not count, so that it is the same whatever it is committed with.
+class WrittenBytes {
+ public:
+  void Note(const std::string& name, const StateChange& change) {
+    if (change.remove) {
+      for (auto at = of_.lower_bound({name, 0}); at != of_.end() && at->first.first == name; ++at) Set(at->second, 0);
+    }
+    if (change.next.has_value()) Set(of_[{name, 0}], change.next->payload.size());
+    for (const auto& [number, payload] : change.pieces) {
+      Set(of_[{name, number}], payload.has_value() ? payload->size() : 0);
+    }
+  }
+  uint64_t bytes() const { return bytes_; }
+
+ private:
+  void Set(uint64_t& of, uint64_t bytes) {
+    bytes_ += bytes - of;
+    of = bytes;
+  }
+
+  std::map<std::pair<std::string_view, uint32_t>, uint64_t> of_;  // names of commands, which outlive it
+  uint64_t bytes_ = 0;
+};
+
+// Notes in `written`, which may be null, what is written.
+absl::StatusOr<StateAnswer> RunOne(SessionStates& session, const StateCommand& command, WrittenBytes* written) {
   ASSIGN_OR_RETURN(const StatePtr current, session.Find(command.name));
   ASSIGN_OR_RETURN(StateChange change, Act(command.action, current.get(), ReaderOf(session, command.name)));
+  if (written != nullptr) written->Note(command.name, change);
   if (change.next.has_value()) {
     RETURN_IF_ERROR(session.Put(command.name, std::make_shared<const StateRecord>(*std::move(change.next)),
                                 std::move(change.pieces)));
@@ -85,21 +112,21 @@ absl::Status SessionPlanner::RunSession(const StateMoment& moment, const ApplySt
                                         const std::vector<size_t>& which, SpaceNumbers& numbers,
                                         uint64_t& payload_bytes, StateOutcome& outcome) {
   const size_t mark = overlay_.Mark();
-  const uint64_t planned_before = overlay_.bytes();
+  WrittenBytes written;
   const uint64_t payload_before = payload_bytes;
   SessionStates session(overlay_, numbers, {moment.memory, apply.commands[which.front()].session}, moment.stamp_ms);
   RETURN_IF_ERROR(session.Open());
   for (const size_t i : which) {
-    auto answer = RunOne(session, apply.commands[i]);
+    auto answer = RunOne(session, apply.commands[i], &written);
     if (answer.ok()) payload_bytes += answer->PayloadBytes();
     if (answer.ok() && payload_bytes > limits::kMaxMessageBytes) {
       answer = absl::ResourceExhaustedError(absl::StrCat("the answers of the batch have ", payload_bytes,
                                                          " bytes so far; the bound is ", limits::kMaxMessageBytes));
     }
-    if (answer.ok() && overlay_.bytes() > planned_before + limits::kMaxStateBatchBytes) {
+    if (answer.ok() && written.bytes() > limits::kMaxStateBatchBytes) {
       answer = absl::ResourceExhaustedError(absl::StrCat("the batch writes states of ",
-                                                         overlay_.bytes() - planned_before,
-                                                         " bytes so far; the bound is ", limits::kMaxStateBatchBytes));
+                                                         written.bytes(), " bytes so far; the bound is ",
+                                                         limits::kMaxStateBatchBytes));
     }
     if (answer.ok()) {
       outcome.answers[i] = *std::move(answer);
@@ -210,7 +237,7 @@ absl::Status SessionPlanner::Reread(const StateMoment& moment, const ApplyStates
     if (!read.has_value() || !outcome.answers[i].status.ok()) continue;
     SessionStates session(overlay_, numbers, {moment.memory, apply.commands[i].session}, moment.stamp_ms);
     RETURN_IF_ERROR(session.Open());
-    auto answer = RunOne(session, {apply.commands[i].session, apply.commands[i].name, *read});
+    auto answer = RunOne(session, {apply.commands[i].session, apply.commands[i].name, *read}, nullptr);
     if (!answer.ok() && !IsOfTheOperation(answer.status())) return answer.status();
     outcome.answers[i] = answer.ok() ? *std::move(answer) : StateAnswer{.status = answer.status()};
     outcome.answers[i].reread = true;

@@ -15,22 +15,14 @@
 #include "common/limits.h"
 #include "common/status_macros.h"
 #include "engine/expiry_sweep.h"
-#include "engine/log_record.h"
 #include "engine/shard_loader.h"
 #include "engine/visible_rows.h"
 
 namespace mneme {
 namespace {
 
-// By the clocks of front ends: a request that one stamped late, asked about by another that stamps early, is remembered
-// for as long as was promised.
-constexpr int64_t kRememberMs = limits::kRememberedRequestMs + kMostAheadMs + kMostBehindMs;
-// Rows that a delete by filter removes in one atomic batch.
-constexpr size_t kDeleteGroupRows = 65'536;
 // States of sessions that one group writes at most, and one operation: a small one may write large states.
 constexpr uint64_t kGroupStateBytes = 32 * 1024 * 1024;
-// Remembered requests dropped in one round once the window is full.
-constexpr size_t kForgetBatch = 1024;
 
 absl::Status DroppedError() {
   return WithReason(absl::NotFoundError("the memory was dropped"), reason::kMemoryNotFound);
@@ -41,7 +33,8 @@ absl::Status DroppedError() {
 Shard::Shard(ShardOptions options)
     : number_(options.number), store_(std::move(options.store)), files_(std::move(options.files)),
       due_(std::move(options.due)), thresholds_(options.thresholds),
-      wake_threads_(std::max<uint32_t>(1, options.wake_threads)), table_(options.thresholds.min_indexed_rows) {}
+      wake_threads_(std::max<uint32_t>(1, options.wake_threads)), logged_(options.logged),
+      delete_group_rows_(options.delete_group_rows), table_(options.thresholds.min_indexed_rows) {}
 
 absl::StatusOr<std::unique_ptr<Shard>> Shard::Open(ShardOptions options, const std::vector<MemoryHandle>& memories,
                                                    MemoryNumber next_number) {
@@ -100,12 +93,13 @@ void Shard::Apply(std::deque<WriteOperation>& operations) {
   NewGroup(round);
   AdoptWoken();
   for (WriteOperation& operation : operations) {
+    if (!TakePlace(round, operation)) continue;
     if (auto* insert = std::get_if<InsertOperation>(&operation)) {
       const PartitionKey key{insert->ticket.memory->number, insert->partition};
       absl::Status status =
           dropped_.contains(key.memory) ? DroppedError() : WakeForWrite(key.memory, {&insert->partition, 1});
       auto result = status.ok() ? round.group->PlanInsert(*insert) : std::move(status);
-      round.planned.push_back({&insert->ticket, std::move(result)});
+      Plan(round, insert->ticket, std::move(result));
     } else if (auto* remember = std::get_if<RememberOperation>(&operation)) {
       Close(round);
       Remember(round, *remember);
@@ -131,9 +125,13 @@ void Shard::Apply(std::deque<WriteOperation>& operations) {
     } else if (auto* sleep = std::get_if<SleepOperation>(&operation)) {
       Close(round);
       LayToSleep(*sleep);
+    } else if (auto* pass = std::get_if<PassOperation>(&operation)) {
+      WriteResult result;
+      result.sequence = pass->ticket.position;
+      Plan(round, pass->ticket, pass->refusal.ok() ? absl::StatusOr<WriteResult>(result) : pass->refusal);
     } else if (auto* states = std::get_if<StateOperation>(&operation)) {
       const bool dropped = dropped_.contains(states->ticket.memory->number);
-      round.planned.push_back({&states->ticket, dropped ? DroppedError() : round.group->PlanStates(*states)});
+      Plan(round, states->ticket, dropped ? DroppedError() : round.group->PlanStates(*states));
       if (round.group->state_bytes() >= kGroupStateBytes) Close(round);
     }
   }
@@ -142,6 +140,7 @@ void Shard::Apply(std::deque<WriteOperation>& operations) {
 
 void Shard::NewGroup(Round& round) {
   round.group = std::make_unique<WriteGroup>(*store_, partitions_, number_, sequence_ + 1);
+  round.group->Forget(round.old_requests);
   round.planned.clear();
 }
 
@@ -151,7 +150,7 @@ void Shard::Remember(Round& round, RememberOperation& operation) {
       dropped_.contains(key.memory) ? DroppedError() : WakeForWrite(key.memory, {&operation.partition, 1});
   auto result = status.ok() ? round.group->PlanRemember(operation) : std::move(status);
   const bool planned = result.ok() && operation.table != nullptr;
-  round.planned.push_back({&operation.ticket, std::move(result)});
+  Plan(round, operation.ticket, std::move(result));
   Close(round);
   const auto partition = partitions_.find(key);
   if (!planned || partition == partitions_.end() || !write_status().ok()) return;
@@ -161,7 +160,7 @@ void Shard::Remember(Round& round, RememberOperation& operation) {
 
 void Shard::ApplyDelete(Round& round, DeleteOperation& operation) {
   if (dropped_.contains(operation.ticket.memory->number)) {
-    round.planned.push_back({&operation.ticket, DroppedError()});
+    Plan(round, operation.ticket, DroppedError());
     return;
   }
   if (operation.all_partitions) {
@@ -174,16 +173,19 @@ void Shard::ApplyDelete(Round& round, DeleteOperation& operation) {
   if (operation.ids.has_value()) {
     absl::Status woken = WakeForWrite(operation.ticket.memory->number, operation.partitions);
     auto result = woken.ok() ? round.group->PlanDeleteById(operation) : std::move(woken);
-    round.planned.push_back({&operation.ticket, std::move(result)});
+    Plan(round, operation.ticket, std::move(result));
     return;
   }
   Close(round);
   auto result = PlanWide(round, operation);
-  round.planned.push_back({&operation.ticket, std::move(result)});
+  Plan(round, operation.ticket, std::move(result));
   Close(round);
 }
 
 absl::StatusOr<WriteResult> Shard::PlanWide(Round& round, const DeleteOperation& operation) {
+  // First: what is woken empty below must be emptied.
+  ASSIGN_OR_RETURN(auto replay, round.group->FindReplay(operation.ticket));
+  if (replay.has_value()) return *std::move(replay);
   if (!operation.everything) RETURN_IF_ERROR(WakeForWrite(operation.ticket.memory->number, operation.partitions));
   std::vector<PartitionKey> keys;
   for (const PartitionId partition : operation.partitions) {
@@ -192,8 +194,7 @@ absl::StatusOr<WriteResult> Shard::PlanWide(Round& round, const DeleteOperation&
     if (partitions_.contains(key)) keys.push_back(key);
   }
   if (operation.everything) return round.group->PlanDropPartitions(operation, keys);
-  ASSIGN_OR_RETURN(auto replay, round.group->FindReplay(operation.ticket));
-  if (replay.has_value()) return *std::move(replay);
+  ASSIGN_OR_RETURN(uint64_t gone, round.group->DeletedBefore(operation.ticket));
   std::vector<WriteGroup::FoundRow> rows;
   for (const PartitionKey& key : keys) {
     const CallLimits none;  // a delete that was accepted is finished
@@ -205,13 +206,13 @@ absl::StatusOr<WriteResult> Shard::PlanWide(Round& round, const DeleteOperation&
   }
   // Groups of bounded size; the request is remembered with the last, so that a retry completes what a crash cut short.
   absl::Span<const WriteGroup::FoundRow> left = rows;
-  while (left.size() > kDeleteGroupRows) {
-    round.group->KillRows(operation.ticket.memory->spec, left.first(kDeleteGroupRows));
-    left.remove_prefix(kDeleteGroupRows);
+  for (; left.size() > delete_group_rows_; left.remove_prefix(delete_group_rows_)) {
+    gone += delete_group_rows_;
+    round.group->PlanDeletePart(operation, left.first(delete_group_rows_), gone);
     Close(round);
     RETURN_IF_ERROR(write_status());
   }
-  return round.group->PlanDeleteRows(operation, left, rows.size());
+  return round.group->PlanDeleteRows(operation, left, gone + left.size());
 }
 
 void Shard::Close(Round& round) {
@@ -225,6 +226,8 @@ void Shard::Close(Round& round) {
     if (committed.ok()) {
       committed = round.group->Commit(changed, orphaned);
       if (committed.ok()) {
+        // A part of a deletion takes no place yet.
+        if (sequence_ != round.group->last_sequence()) round.old_requests.clear();
         sequence_ = round.group->last_sequence();
         Publish(changed, sequence_);
         const int64_t expiry_ms = round.group->least_state_expiry_ms();
@@ -261,22 +264,6 @@ void Shard::Finish(WriteTicket& ticket, absl::StatusOr<WriteResult> result,
   unsynced.push_back([done = std::move(ticket.done), result = *std::move(result)](const absl::Status& synced) {
     synced.ok() ? done(result) : done(synced);
   });
-}
-
-void Shard::ForgetOldRequests(Round& round) {
-  remembered_ += round.group->requests();
-  if (remembered_ <= limits::kRememberedRequests || round.planned.empty()) return;
-  const int64_t now_ms = round.planned.back().ticket->stamp_ms;
-  if (now_ms < forget_from_ms_) return;
-  auto oldest = store_->OldestRequests(kForgetBatch);
-  if (!oldest.ok() || oldest->empty()) return;  // tried again with the next group
-  const int64_t oldest_ms = oldest->front().stamp_ms;
-  std::erase_if(*oldest, [&](const RememberedRequest& request) {
-    return request.stamp_ms > now_ms - kRememberMs;
-  });
-  if (oldest->empty()) forget_from_ms_ = oldest_ms + kRememberMs;
-  remembered_ -= oldest->size();
-  round.group->Forget(*std::move(oldest));
 }
 
 void Shard::Merge(Round& round, MergeOperation& operation) {

@@ -52,6 +52,10 @@ struct ShardOptions {
   IndexThresholds thresholds;  // how long a tail is due
   uint32_t wake_threads = 1;   // that read sleeping partitions at once, when somebody asks for thousands
   EventSink events;            // may be empty
+  // It applies the records of a log (engine/shard_log.h), in its order: every write has a position, and none comes from
+  // elsewhere. What it stores is then the same as that of any other shard that applied as many.
+  bool logged = false;
+  size_t delete_group_rows = 65'536;  // that a delete by filter removes in one atomic batch
 };
 
 // Thread-safe.
@@ -69,7 +73,11 @@ class Shard {
   IndexFiles& files() const { return *files_; }
 
   // Queues an operation; its callbacks are called on the shard's threads. RESOURCE_EXHAUSTED (and no callback) when too
-  // many bytes wait.
+  // many bytes wait; records of a log are taken all the same: who hands them over looks at queued_bytes().
+  // FAILED_PRECONDITION for a write with a position on a shard without a log, or without one on a shard with one.
+  // A record of a log that came before, or has a place before one that came, is dropped: ABORTED to its callback. One
+  // that is refused is told why, and takes its place. When it is this replica that cannot apply one, that and all after
+  // it are told write_status(), and nothing of them is stored.
   absl::Status Submit(WriteOperation operation);
 
   // The versions of one moment (I3), with the sequence up to which they hold every write; partitions that do not exist
@@ -134,12 +142,19 @@ class Shard {
     };
     std::unique_ptr<WriteGroup> group;
     std::vector<Planned> planned;
+    std::vector<RememberedRequest> old_requests;  // to be forgotten with the next place that is taken
   };
 
   absl::Status Load(const std::vector<MemoryHandle>& memories, MemoryNumber next_number, const EventSink& events);
   void RunWriter();
   void RunSyncer();
   void Apply(std::deque<WriteOperation>& operations);
+  // Of a log: false, and its callback told, when the operation came before. Others begin their place.
+  bool TakePlace(Round& round, WriteOperation& operation);
+  // Whatever `planned` says of the operation of a log at `position`, it takes its place; or this replica stops.
+  void Pass(Round& round, Sequence position, const absl::Status& planned);
+  // Adds an operation to the group, of which it is planned or refused.
+  void Plan(Round& round, WriteTicket& ticket, absl::StatusOr<WriteResult> result);
   void Remember(Round& round, RememberOperation& operation);
   void ApplyDelete(Round& round, DeleteOperation& operation);
   // Plans a delete by filter or of whole partitions; the group is empty. A long one closes groups on its way.
@@ -153,11 +168,14 @@ class Shard {
   // Calls `done` after the next sync.
   void AfterSync(std::function<void(absl::Status)> done);
   void ForgetOldRequests(Round& round);
+  // Of the oldest those that are past their window at `now_ms`.
+  std::vector<RememberedRequest> OldRequests(int64_t now_ms);
   absl::Status CommitIndexChange(const StoreBatch& batch);
   absl::Status Install(InstallOperation& operation);
   // The outcome of background work that found no living row: segments or tail rows go.
   absl::Status Discard(InstallOperation& operation, StoreBatch batch);
   absl::Status Expire(Round& round, const ExpireOperation& operation);
+  absl::Status ExpireLogged(Round& round, const ExpireOperation& operation);
   absl::Status ExpireStates(Round& round, const ExpireStatesOperation& operation);
   // Tells `done` after the next sync.
   void Merge(Round& round, MergeOperation& operation);
@@ -190,6 +208,8 @@ class Shard {
   const std::function<void(uint32_t, const PartitionKey&, Urgency)> due_;
   const IndexThresholds thresholds_;
   const size_t wake_threads_;
+  const bool logged_;
+  const size_t delete_group_rows_;
 
   // The writer's own.
   PartitionMap partitions_;

@@ -24,11 +24,15 @@ absl::Status Shard::Submit(WriteOperation operation) {
     MutexLock lock(&queue_mutex_);
     if (stopping_) return absl::UnavailableError("the server is shutting down");
     RETURN_IF_ERROR(write_status_);
-    // Background work must get through under overload: it is what frees ram.
+    if (const auto moment = MomentOf(operation); moment.has_value() && (moment->position != 0) != logged_) {
+      return absl::FailedPreconditionError(absl::StrCat(
+          "shard ", number_, logged_ ? " takes writes from its log alone" : " has no log whose places it could take"));
+    }
+    // Background work must get through under overload: it is what frees ram. Who reads a log waits for room.
     const bool of_client =
-        std::holds_alternative<InsertOperation>(operation) || std::holds_alternative<DeleteOperation>(operation) ||
-        std::holds_alternative<StateOperation>(operation) ||
-        std::holds_alternative<RememberOperation>(operation);
+        !logged_ &&
+        (std::holds_alternative<InsertOperation>(operation) || std::holds_alternative<DeleteOperation>(operation) ||
+         std::holds_alternative<StateOperation>(operation) || std::holds_alternative<RememberOperation>(operation));
     if (of_client && queued_bytes_ + bytes > limits::kMaxQueuedWriteBytes) {
       return WithReason(absl::ResourceExhaustedError(absl::StrCat("shard ", number_, " has ", queued_bytes_,
                                                                   " bytes of writes waiting; the bound is ",

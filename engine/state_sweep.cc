@@ -2,7 +2,8 @@
 // 2. The store lists what is due in the order of its time. What removing it will read is added up, so that the writer
 //    is not held up for long.
 // 3. What was found goes to the writer in one operation. It removes what still expires then: a session or state that
-//    was written anew meanwhile has another expiry, or none.
+//    was written anew meanwhile has another expiry, or none. Where the shard has a log, a record of it names it, and
+//    what is still there when that is applied is named again.
 #include "engine/state_sweep.h"
 
 #include <future>
@@ -35,8 +36,9 @@ absl::StatusOr<uint64_t> CostOf(const StateReader& reader, const StateExpiry& du
 }  // namespace
 
 absl::Status StateSweep::Run(Shard& shard) {
+  if (log_ != nullptr && !log_->Settled()) return absl::OkStatus();
   const int64_t now_ms = clock_->NowMs();
-  const std::optional<int64_t> from_ms = shard.state_expiries().Take(now_ms - kExpirySlackMs);
+  const std::optional<int64_t> from_ms = shard.state_expiries().Take(now_ms - Slack());
   if (!from_ms.has_value()) return absl::OkStatus();
   absl::Status removed = Remove(shard, *from_ms, now_ms);
   // Again after the slack; but what is damaged will not mend.
@@ -64,6 +66,17 @@ absl::StatusOr<StateSweep::Findings> StateSweep::Look(const Shard& shard, int64_
 
 absl::Status StateSweep::Remove(Shard& shard, int64_t from_ms, int64_t now_ms) {
   ASSIGN_OR_RETURN(Findings found, Look(shard, from_ms, now_ms));
+  if (!found.due.empty() && log_ != nullptr) {
+    const bool again = named_ == found.due.front();
+    named_ = found.due.front();
+    LogRecord record;
+    record.stamp_ms = now_ms;
+    record.operation = ExpireStatesCommand{std::move(found.due)};
+    log_->Append(std::move(record));
+    // Looked at again once it is applied; what did not go by then may wait, so that it does not fill the log.
+    shard.state_expiries().NoteFrom(from_ms, again ? now_ms : now_ms - Slack());
+    return absl::OkStatus();
+  }
   absl::Status damaged;
   if (!found.due.empty()) {
     auto done = std::make_shared<std::promise<absl::Status>>();

@@ -3,34 +3,33 @@
 // 3. Only then are tails and dead sets changed; the caller publishes versions from them (I2: the store goes first).
 #include "engine/write_group.h"
 
+#include <algorithm>
 #include <utility>
 
 #include "common/error_reason.h"
 #include "common/limits.h"
 #include "common/status_macros.h"
-#include "engine/routing.h"
+#include "engine/remembered_result.h"
 #include "engine/version.h"
 
 namespace mneme {
 namespace {
 
-WriteResult Replay(const RememberedOutcome& outcome, Sequence sequence, uint32_t shard) {
-  WriteResult result;
-  result.count = outcome.count;
-  result.other = outcome.other;
-  result.sequence = sequence;
-  result.replayed = true;
-  if (outcome.gave_ids) {
-    for (uint64_t i = 0; i < outcome.count; ++i) result.given_ids.push_back(ServerId(outcome.first_row + i, shard));
-  }
-  return result;
+absl::Status UsedOtherwise() {
+  return WithReason(absl::FailedPreconditionError("request_id was used before with other content; use a new one"),
+                    reason::kRequestIdReused);
+}
+
+// Of two stamps, whatever they are.
+uint64_t Apart(int64_t a, int64_t b) {
+  return a > b ? static_cast<uint64_t>(a) - static_cast<uint64_t>(b)
+               : static_cast<uint64_t>(b) - static_cast<uint64_t>(a);
 }
 
 }  // namespace
 
 WriteGroup::WriteGroup(EntryStore& store, PartitionMap& partitions, uint32_t shard, Sequence first_sequence)
-    : store_(store), partitions_(partitions), shard_(shard), first_sequence_(first_sequence),
-      sequence_(first_sequence - 1) {}
+    : store_(store), partitions_(partitions), shard_(shard), sequence_(first_sequence - 1) {}
 
 WriteGroup::Change& WriteGroup::ChangeOf(const PartitionKey& key, const MemorySpec& spec) {
   const auto [at, added] = changes_.try_emplace(key);
@@ -42,6 +41,19 @@ WriteGroup::Change& WriteGroup::ChangeOf(const PartitionKey& key, const MemorySp
   return at->second;
 }
 
+// In a log, so that all replicas know the same: a request is known by the stamps of both, though more are remembered;
+// not once a record before this one had it forgotten, wherever the group begins; and not by what parts of this very
+// operation left before a crash.
+bool WriteGroup::IsKnownTo(const WriteTicket& ticket, const RememberedRequest& known) const {
+  if (ticket.position == 0) return true;
+  if (known.sequence == ticket.position) return false;
+  if (Apart(known.stamp_ms, ticket.stamp_ms) > uint64_t{limits::kRememberedRequestMs}) return false;
+  const auto& forgotten = batch_.forgotten_requests;
+  return std::none_of(forgotten.begin(), forgotten.end(), [&](const RememberedRequest& request) {
+    return request.id == known.id && request.sequence == known.sequence;
+  });
+}
+
 absl::StatusOr<std::optional<RememberedRequest>> WriteGroup::FindRemembered(const WriteTicket& ticket) {
   if (!ticket.request.has_value()) return std::nullopt;
   std::optional<RememberedRequest> known;
@@ -51,19 +63,21 @@ absl::StatusOr<std::optional<RememberedRequest>> WriteGroup::FindRemembered(cons
   } else {
     ASSIGN_OR_RETURN(known, store_.FindRequest(ticket.request->id));
   }
-  if (!known.has_value()) return std::nullopt;
-  if (known->content != ticket.request->content) {
-    return WithReason(absl::FailedPreconditionError("request_id was used before with other content; use a new one"),
-                      reason::kRequestIdReused);
-  }
+  if (!known.has_value() || !IsKnownTo(ticket, *known)) return std::nullopt;
+  if (known->content != ticket.request->content) return UsedOtherwise();
   return known;
+}
+
+absl::Status WriteGroup::NotDecoded(const WriteTicket& ticket, absl::Status why) {
+  return ticket.position == 0 ? std::move(why) : UsedOtherwise();
 }
 
 absl::StatusOr<std::optional<WriteResult>> WriteGroup::FindReplay(const WriteTicket& ticket) {
   ASSIGN_OR_RETURN(const auto known, FindRemembered(ticket));
   if (!known.has_value()) return std::nullopt;
-  ASSIGN_OR_RETURN(const RememberedOutcome outcome, DecodeOutcome(known->result));
-  return Replay(outcome, known->sequence, shard_);
+  const absl::StatusOr<RememberedOutcome> outcome = DecodeOutcome(known->result);
+  if (!outcome.ok()) return NotDecoded(ticket, outcome.status());
+  return ResultOf(*outcome, known->sequence, shard_);
 }
 
 void WriteGroup::RememberBytes(const WriteTicket& ticket, Sequence sequence, std::string result) {

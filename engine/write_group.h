@@ -30,6 +30,8 @@ struct StateExpiryPlan {
 
 // Nothing is changed until Commit(): a group that fails leaves the shard as it was. Not thread-safe. The operations
 // that were planned must live until Commit() returns (their columns are borrowed).
+//
+// An operation that has a position (WriteTicket::position) takes that for its sequence, any other the next one.
 class WriteGroup {
  public:
   WriteGroup(EntryStore& store, PartitionMap& partitions, uint32_t shard, Sequence first_sequence);
@@ -47,13 +49,20 @@ class WriteGroup {
     Row row = 0;
     EntryId id = 0;
   };
-  // Rows of a filter, found in the published version; the group must be empty before. KillRows() is for those that do
-  // not fit one batch: PlanDeleteRows() then takes the last and answers for `total`.
-  void KillRows(const MemorySpec& spec, absl::Span<const FoundRow> rows);
+  // Rows of a filter, found in the published version; the group must be empty before. PlanDeletePart() is for those
+  // that do not fit one batch, of which `total` are gone after it; PlanDeleteRows() then takes the last and answers for
+  // all. A part of an operation with a position does not take that: after a crash in between, a log hands the whole
+  // operation over again.
+  void PlanDeletePart(const DeleteOperation& operation, absl::Span<const FoundRow> rows, uint64_t total);
   absl::StatusOr<WriteResult> PlanDeleteRows(const DeleteOperation& operation, absl::Span<const FoundRow> rows,
                                              uint64_t total);
+  // What parts of this very operation removed before a crash.
+  absl::StatusOr<uint64_t> DeletedBefore(const WriteTicket& ticket) const;
   // Rows that are past their expiry; those that are dead already are left alone.
   void PlanExpiry(const MemorySpec& spec, const PartitionKey& key, absl::Span<const StoredRow> rows);
+  // As ExpireOperation says for those of a log; the partition must exist, and the group be empty before. Errors are the
+  // store's.
+  absl::Status PlanLoggedExpiry(const ExpireOperation& operation);
   // The group must be empty before, and is of no use after an error. A merge that finds nothing alive leaves it empty.
   absl::StatusOr<MergeResult> PlanMerge(MergeOperation& operation);
   // Whole partitions; the group must be empty before.
@@ -64,10 +73,13 @@ class WriteGroup {
   // The group is empty before it, and of no use after an error.
   absl::StatusOr<StateExpiryPlan> PlanStateExpiry(const ExpireStatesOperation& operation);
 
-  // Forgets remembered requests that are past their window.
+  // Forgets remembered requests that are past their window: with the batch, and for operations with a position that are
+  // planned after it.
   void Forget(std::vector<RememberedRequest> requests) { batch_.forgotten_requests = std::move(requests); }
+  // Whatever became of the operation of a log at `position`, the batch takes its place.
+  void Pass(Sequence position) { Take(position); }
 
-  bool empty() const { return sequence_ == first_sequence_ - 1; }
+  bool empty() const { return !planned_; }
   Sequence last_sequence() const { return sequence_; }
   // Of planned states of sessions.
   uint64_t state_bytes() const { return states_ == nullptr ? 0 : states_->bytes(); }
@@ -101,9 +113,20 @@ class WriteGroup {
     absl::flat_hash_map<EntryId, size_t> unmapped;
   };
 
+  // The sequence that an operation with `position`, or none (0), is to have.
+  Sequence SequenceFor(Sequence position) const { return position != 0 ? position : sequence_ + 1; }
+  // Gives it that sequence.
+  Sequence Take(Sequence position) {
+    planned_ = true;
+    return sequence_ = SequenceFor(position);
+  }
   Change& ChangeOf(const PartitionKey& key, const MemorySpec& spec);
   // What was remembered under the ticket's request id; FAILED_PRECONDITION when that was with other content.
   absl::StatusOr<std::optional<RememberedRequest>> FindRemembered(const WriteTicket& ticket);
+  bool IsKnownTo(const WriteTicket& ticket, const RememberedRequest& known) const;
+  // What is said of a remembered result that is of another kind of write, though the checksum of what was asked is the
+  // same: of a record of a log that is no reason to stop, since every replica would.
+  static absl::Status NotDecoded(const WriteTicket& ticket, absl::Status why);
   void RememberBytes(const WriteTicket& ticket, Sequence sequence, std::string result);
   void Remember(const WriteTicket& ticket, const WriteResult& result, Row first_row);
   absl::StatusOr<std::vector<std::optional<Row>>> FindRows(const PartitionKey& key, const Change& change,
@@ -114,6 +137,7 @@ class WriteGroup {
   absl::StatusOr<std::vector<StoredRow>> FindEvicted(const PartitionKey& key, const Change& change, uint64_t count,
                                                      const absl::flat_hash_set<Row>& overwritten);
   void Evict(const PartitionKey& key, Change& change, const StoredRow& victim);
+  void KillRows(const MemorySpec& spec, absl::Span<const FoundRow> rows);
   // Turns partitions that the group leaves without a live row into empty ones.
   void DropEmptied();
   void MapAgain(Change& change, EntryId id);
@@ -122,8 +146,8 @@ class WriteGroup {
   EntryStore& store_;
   PartitionMap& partitions_;
   const uint32_t shard_;
-  const Sequence first_sequence_;
   Sequence sequence_;
+  bool planned_ = false;
   StoreBatch batch_;
   std::map<PartitionKey, Change> changes_;
   std::unique_ptr<SessionPlanner> states_;  // from the first StateOperation on

@@ -4,6 +4,7 @@
 
 #include "common/status_macros.h"
 #include "engine/routing.h"
+#include "engine/version.h"
 #include "engine/write_group.h"
 
 namespace mneme {
@@ -60,7 +61,7 @@ absl::StatusOr<WriteResult> WriteGroup::PlanDeleteById(const DeleteOperation& op
   WriteResult result;
   result.count = victims.size();
   result.other = ids.size() - found_ids.size();
-  result.sequence = ++sequence_;
+  result.sequence = Take(operation.ticket.position);
   Remember(operation.ticket, result, 0);
   return result;
 }
@@ -71,7 +72,6 @@ void WriteGroup::KillRows(const MemorySpec& spec, absl::Span<const FoundRow> row
     Kill(found.key, change, found.row, found.id, /*unmap=*/!IsServerId(found.id));
     if (!IsServerId(found.id)) change.mapped[found.id] = std::nullopt;
   }
-  ++sequence_;
 }
 
 void WriteGroup::PlanExpiry(const MemorySpec& spec, const PartitionKey& key, absl::Span<const StoredRow> rows) {
@@ -83,6 +83,49 @@ void WriteGroup::PlanExpiry(const MemorySpec& spec, const PartitionKey& key, abs
   if (alive.empty()) return;
   KillRows(spec, alive);
   ChangeOf(key, spec).removed.expired += alive.size();
+  Take(0);
+}
+
+absl::Status WriteGroup::PlanLoggedExpiry(const ExpireOperation& operation) {
+  std::vector<FoundRow> due;
+  EntryColumns read;
+  for (const StoredRow& stored : operation.rows) {
+    ASSIGN_OR_RETURN(const bool there, store_.ReadRow(operation.key, stored.row, read));
+    if (!there) continue;
+    const EntryView entry = read.At(0);
+    const int64_t expiry_ms = entry.attributes.expiry_ms;
+    if (entry.id == stored.id && expiry_ms != 0 && expiry_ms <= operation.stamp_ms) {
+      due.push_back({operation.key, stored.row, stored.id});
+    }
+    read = EntryColumns();
+  }
+  const MemorySpec& spec = operation.memory->spec;
+  if (!due.empty()) {
+    KillRows(spec, due);
+    ChangeOf(operation.key, spec).removed.expired += due.size();
+  }
+  Take(operation.position);
+  return absl::OkStatus();
+}
+
+void WriteGroup::PlanDeletePart(const DeleteOperation& operation, absl::Span<const FoundRow> rows, uint64_t total) {
+  const WriteTicket& ticket = operation.ticket;
+  KillRows(ticket.memory->spec, rows);
+  if (ticket.position == 0) {
+    Take(0);
+    return;
+  }
+  planned_ = true;
+  batch_.forgotten_requests.clear();  // they go with the place of the operation
+  if (ticket.request.has_value()) RememberBytes(ticket, ticket.position, EncodeOutcome({.count = total}));
+}
+
+absl::StatusOr<uint64_t> WriteGroup::DeletedBefore(const WriteTicket& ticket) const {
+  if (ticket.position == 0 || !ticket.request.has_value()) return uint64_t{0};
+  ASSIGN_OR_RETURN(const auto known, store_.FindRequest(ticket.request->id));
+  if (!known.has_value() || known->sequence != ticket.position) return uint64_t{0};
+  ASSIGN_OR_RETURN(const RememberedOutcome outcome, DecodeOutcome(known->result));
+  return outcome.count;
 }
 
 absl::StatusOr<WriteResult> WriteGroup::PlanDeleteRows(const DeleteOperation& operation,
@@ -92,7 +135,7 @@ absl::StatusOr<WriteResult> WriteGroup::PlanDeleteRows(const DeleteOperation& op
   KillRows(operation.ticket.memory->spec, rows);
   WriteResult result;
   result.count = total;
-  result.sequence = sequence_;
+  result.sequence = Take(operation.ticket.position);
   Remember(operation.ticket, result, 0);
   return result;
 }
@@ -111,7 +154,7 @@ absl::StatusOr<WriteResult> WriteGroup::PlanDropPartitions(const DeleteOperation
     change.cleared = true;
     batch_.dropped_partitions.push_back(key);
   }
-  result.sequence = ++sequence_;
+  result.sequence = Take(operation.ticket.position);
   Remember(operation.ticket, result, 0);
   return result;
 }

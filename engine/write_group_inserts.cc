@@ -131,7 +131,7 @@ absl::StatusOr<WriteResult> WriteGroup::PlanInsert(InsertOperation& operation) {
   for (const StoredRow& victim : evicted) Evict(key, change, victim);
   // A batch above the capacity keeps its last entries.
   for (size_t i = 0; i < excess - evicted.size(); ++i) Evict(key, change, {first_row + i, entries.ids[i]});
-  result.sequence = ++sequence_;
+  result.sequence = Take(operation.ticket.position);
   Remember(operation.ticket, result, first_row);
   return result;
 }
@@ -170,6 +170,7 @@ absl::StatusOr<MergeResult> WriteGroup::PlanMerge(MergeOperation& operation) {
   operation.written.ticket.memory = operation.memory;
   operation.written.partition = operation.key.partition;
   KillRows(operation.memory->spec, gone);  // first, so that a capacity sees room
+  Take(0);
   RETURN_IF_ERROR(PlanInsert(operation.written).status());
   written.created_ms = std::move(created_ms);  // they are as old as they were
   return result;

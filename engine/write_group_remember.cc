@@ -7,16 +7,18 @@
 namespace mneme {
 
 absl::StatusOr<WriteResult> WriteGroup::PlanRemember(RememberOperation& operation) {
+  const WriteTicket& ticket = operation.ticket;
   WriteResult result;
-  ASSIGN_OR_RETURN(const auto known, FindRemembered(operation.ticket));
+  ASSIGN_OR_RETURN(const auto known, FindRemembered(ticket));
   if (known.has_value()) {
-    ASSIGN_OR_RETURN(SlotAnswers answers, DecodeSlotAnswers(known->result));
-    result.slots = std::make_shared<const SlotAnswers>(std::move(answers));
+    absl::StatusOr<SlotAnswers> answers = DecodeSlotAnswers(known->result);
+    if (!answers.ok()) return NotDecoded(ticket, answers.status());
+    result.slots = std::make_shared<const SlotAnswers>(*std::move(answers));
     result.sequence = known->sequence;
     result.replayed = true;
     return result;
   }
-  const MemoryRecord& memory = *operation.ticket.memory;
+  const MemoryRecord& memory = *ticket.memory;
   const PartitionKey key{memory.number, operation.partition};
   const auto partition = partitions_.find(key);
   // Taken out: after an error it is no longer what the store holds.
@@ -27,16 +29,15 @@ absl::StatusOr<WriteResult> WriteGroup::PlanRemember(RememberOperation& operatio
   }
   EntryColumns& written = operation.written.entries;
   ASSIGN_OR_RETURN(SlotAnswers answers, operation.table->Observe(operation.batch, written));
-  result.sequence = sequence_;
+  result.sequence = ticket.position != 0 ? ticket.position : sequence_;
   if (written.count != 0) {
-    operation.written.ticket.memory = operation.ticket.memory;
-    operation.written.ticket.stamp_ms = operation.ticket.stamp_ms;
+    operation.written.ticket.memory = ticket.memory;
+    operation.written.ticket.stamp_ms = ticket.stamp_ms;
+    operation.written.ticket.position = ticket.position;
     operation.written.partition = operation.partition;
     ASSIGN_OR_RETURN(const WriteResult inserted, PlanInsert(operation.written));
     result.sequence = inserted.sequence;
-    if (operation.ticket.request.has_value()) {
-      RememberBytes(operation.ticket, result.sequence, EncodeSlotAnswers(answers));
-    }
+    if (ticket.request.has_value()) RememberBytes(ticket, result.sequence, EncodeSlotAnswers(answers));
   }
   result.slots = std::make_shared<const SlotAnswers>(std::move(answers));
   return result;

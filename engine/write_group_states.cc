@@ -13,22 +13,23 @@ namespace mneme {
 absl::StatusOr<WriteResult> WriteGroup::PlanStates(const StateOperation& operation) {
   if (states_ == nullptr) states_ = std::make_unique<SessionPlanner>(store_.ReadStates());
   const WriteTicket& ticket = operation.ticket;
-  const StateMoment moment{ticket.memory->number, sequence_ + 1, ticket.stamp_ms};
+  const StateMoment moment{ticket.memory->number, SequenceFor(ticket.position), ticket.stamp_ms};
   WriteResult result;
   ASSIGN_OR_RETURN(const auto known, FindRemembered(ticket));
   if (known.has_value()) {
-    ASSIGN_OR_RETURN(RememberedStates remembered, DecodeStateOutcome(known->result));
+    absl::StatusOr<RememberedStates> remembered = DecodeStateOutcome(known->result);
+    if (!remembered.ok()) return NotDecoded(ticket, remembered.status());
     const auto* apply = std::get_if<ApplyStates>(&operation.request);
-    if (!remembered.whole && apply != nullptr) {
-      RETURN_IF_ERROR(states_->Reread(moment, *apply, remembered.outcome));
+    if (!remembered->whole && apply != nullptr) {
+      RETURN_IF_ERROR(states_->Reread(moment, *apply, remembered->outcome));
     }
-    result.states = std::make_shared<const StateOutcome>(std::move(remembered.outcome));
+    result.states = std::make_shared<const StateOutcome>(std::move(remembered->outcome));
     result.sequence = known->sequence;
     result.replayed = true;
     return result;
   }
   ASSIGN_OR_RETURN(StateOutcome outcome, states_->Plan(moment, operation.request));
-  result.sequence = ++sequence_;
+  result.sequence = Take(ticket.position);
   if (ticket.request.has_value()) RememberBytes(ticket, result.sequence, EncodeStateOutcome(outcome));
   result.states = std::make_shared<const StateOutcome>(std::move(outcome));
   return result;
@@ -38,15 +39,16 @@ absl::StatusOr<StateExpiryPlan> WriteGroup::PlanStateExpiry(const ExpireStatesOp
   states_ = std::make_unique<SessionPlanner>(store_.ReadStates());
   StateExpiryPlan plan;
   for (const StateExpiry& due : operation.due) {
+    if (due.expiry_ms > operation.stamp_ms) continue;
     const absl::Status expired = states_->Expire(due, operation.stamp_ms, plan.removed);
-    // One that is damaged may not keep the others here for good.
-    if (absl::IsDataLoss(expired)) {
+    // One that is damaged may not keep the others here for good; in a log they may not go without it.
+    if (absl::IsDataLoss(expired) && operation.position == 0) {
       plan.damaged.Update(expired);
     } else {
       RETURN_IF_ERROR(expired);
     }
   }
-  ++sequence_;
+  Take(operation.position);
   return plan;
 }
 

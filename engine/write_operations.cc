@@ -14,6 +14,22 @@ uint64_t BytesOf(const EntryColumns& entries) {
   return entries.keys.size() + entries.values.bytes.size() + entries.count * columns * sizeof(EntryId);
 }
 
+std::optional<LoggedMoment> MomentOf(const WriteOperation& operation) {
+  return std::visit(
+      [](const auto& each) -> std::optional<LoggedMoment> {
+        if constexpr (requires { each.ticket; }) {
+          return LoggedMoment{each.ticket.position, each.ticket.stamp_ms};
+        } else if constexpr (requires { each.position; }) {
+          return LoggedMoment{each.position, each.stamp_ms};
+        } else if constexpr (requires { each.survivors; }) {
+          return LoggedMoment{};  // a merge, which no log has
+        } else {
+          return std::nullopt;
+        }
+      },
+      operation);
+}
+
 uint64_t BytesOf(const WriteOperation& operation) {
   if (const auto* insert = std::get_if<InsertOperation>(&operation)) return kOverheadBytes + BytesOf(insert->entries);
   if (const auto* erase = std::get_if<DeleteOperation>(&operation)) {

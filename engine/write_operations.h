@@ -45,6 +45,9 @@ struct WriteTicket {
   std::optional<RequestIdentity> request;
   Durability durability = Durability::kSync;
   int64_t stamp_ms = 0;
+  // Of a record of a log (engine/shard_log.h): the sequence that it gets whatever becomes of it, above all before it.
+  // 0: the shard numbers its writes itself.
+  Sequence position = 0;
   std::function<void()> visible;
   std::function<void(absl::StatusOr<WriteResult>)> done;
 };
@@ -84,22 +87,33 @@ struct InstallOperation {
   std::function<void(absl::Status)> done;
 };
 
-// Removes rows of which maintenance found that they are past their expiry. Rows are given in commit order, so that the
-// record means the same on every replica.
+// Removes rows that are past their expiry. As maintenance found them; or as a log says, and then those of them whose
+// stored expiry is at or before the stamp, whatever the generation: so the record means the same on every replica, and
+// nothing when it comes twice.
 struct ExpireOperation {
   MemoryHandle memory;
   PartitionKey key;
   uint64_t generation = 0;  // of the partition when they were found
   std::vector<StoredRow> rows;  // those that died since are left alone
+  Sequence position = 0;        // as that of a ticket, and so is the stamp
+  int64_t stamp_ms = 0;         // of a log alone
   std::function<void(absl::Status)> done;
 };
 
-// Removes sessions and states of which maintenance found that they are past their expiry; what was written anew since
-// is left alone.
+// Removes sessions and states that are past their expiry; what was written anew since is left alone, and what is not
+// due at the stamp.
 struct ExpireStatesOperation {
   std::vector<StateExpiry> due;
   int64_t stamp_ms = 0;
+  Sequence position = 0;  // as that of a ticket
   std::function<void(absl::Status)> done;
+};
+
+// A record of a log that changes nothing: a read marker, or one that was refused before it came to the shard, as `done`
+// is told. It has its place like any other.
+struct PassOperation {
+  WriteTicket ticket;  // its memory may be null
+  absl::Status refusal = {};
 };
 
 // What a merge came to.
@@ -151,7 +165,15 @@ struct SleepOperation {
 using WriteOperation =
     std::variant<InsertOperation, DeleteOperation, InstallOperation, ExpireOperation, MergeOperation,
                  CloseMemoryOperation, DropMemoryOperation, SleepOperation, RememberOperation, StateOperation,
-                 ExpireStatesOperation>;
+                 ExpireStatesOperation, PassOperation>;
+
+// Where a log has an operation (WriteTicket::position), and when it was made.
+struct LoggedMoment {
+  Sequence position = 0;
+  int64_t stamp_ms = 0;
+};
+// nullopt for what takes no sequence: what a shard does by itself at the one where it stands.
+std::optional<LoggedMoment> MomentOf(const WriteOperation& operation);
 
 uint64_t BytesOf(const EntryColumns& entries);
 // Bytes that an operation holds while it waits.

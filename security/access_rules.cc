@@ -46,6 +46,7 @@ constexpr RpcRule kRules[] = {
     {kAdmin, "ListBackups", Need::kAdmin},
     {kAdmin, "Ping", Need::kKnown},
     {kShard, "Append", Need::kPeer},
+    {kShard, "AwaitOutcome", Need::kPeer},
     {kShard, "Query", Need::kPeer},
     {kShard, "Score", Need::kPeer},
     {kShard, "Get", Need::kPeer},

@@ -1,6 +1,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "common/clock.h"
 #include "common/status_macros.h"
 #include "engine/catalogue_feed.h"
 #include "engine/flat_catalogue.h"
@@ -14,8 +15,14 @@ namespace {
 absl::StatusOr<CatalogueFeed*> FeedOf(const CallContext& call) {
   CatalogueFeed* const feed = call.front_end.catalogue_feed();
   if (feed != nullptr) return feed;
+  const uint32_t number = Hosted(call.deployment).port().number();
+  if (number == 0) {
+    return absl::FailedPreconditionError(
+        "this is another replica of shard 0 than the first, which owns the catalogue: it comes first in "
+        "--shard-addresses");
+  }
   return absl::FailedPreconditionError(
-      absl::StrCat("this is shard ", Hosted(call.deployment).port().number(),
+      absl::StrCat("this is shard ", number,
                    "; shard 0 owns the catalogue: it comes first in --shard-addresses"));
 }
 
@@ -70,6 +77,7 @@ absl::Status HandleWatch(const CallContext& call, const internal::v1::WatchReque
                 response->set_epoch(answer.epoch);
                 response->set_revision(answer.changes.revision);
                 response->set_changes(Flat(answer.changes));
+                response->set_now_ms(SystemClock().NowMs());
                 done(absl::OkStatus());
               });
   return absl::OkStatus();
@@ -79,6 +87,8 @@ absl::Status HandleChange(const CallContext& call, const internal::v1::Call& req
                           internal::v1::Answer* response) {
   LocalDeployment& shard = Hosted(call.deployment);
   RETURN_IF_ERROR(CheckTarget(shard, request.target()));
+  // Its log may know of memories that it does not: their numbers are not to be given again.
+  RETURN_IF_ERROR(call.front_end.CheckReplayed());
   ASSIGN_OR_RETURN(CatalogueFeed* const feed, FeedOf(call));
   ASSIGN_OR_RETURN(const LogRecord record, DecodeLogRecord(request.body()));
   absl::StatusOr<std::string> applied = Apply(shard, record.operation);

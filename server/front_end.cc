@@ -28,6 +28,13 @@ absl::StatusOr<Deployment*> FrontEnd::deployment() const {
                    absl::Seconds(1));
 }
 
+absl::Status FrontEnd::CheckReplayed() const {
+  if (!replaying_.load(std::memory_order_acquire)) return absl::OkStatus();
+  return WithRetry(
+      WithReason(absl::UnavailableError("the replica is applying what its log has; try again"), reason::kStarting),
+      absl::Seconds(1));
+}
+
 void FrontEnd::StartDraining() {
   draining_.store(true, std::memory_order_release);
   std::vector<std::weak_ptr<DrainListener>> streams;

@@ -42,6 +42,10 @@ class FrontEnd {
   // Where this process owns the catalogue for others; it must outlive the calls. Null otherwise.
   void Serve(CatalogueFeed* feed) { feed_.store(feed, std::memory_order_release); }
   CatalogueFeed* catalogue_feed() const { return feed_.load(std::memory_order_acquire); }
+  // While a replica applies what its log has it tells names, where it owns them, and nothing of its shard.
+  void SetReplaying(bool replaying) { replaying_.store(replaying, std::memory_order_release); }
+  // UNAVAILABLE (STARTING) while it does.
+  absl::Status CheckReplayed() const;
   // New calls are refused; streams end with UNAVAILABLE (DRAINING) once what they accepted is done.
   void StartDraining();
   bool draining() const { return draining_.load(std::memory_order_acquire); }
@@ -76,6 +80,7 @@ class FrontEnd {
   std::atomic<Deployment*> deployment_{nullptr};
   std::atomic<CatalogueFeed*> feed_{nullptr};
   std::atomic<bool> draining_{false};
+  std::atomic<bool> replaying_{false};
   std::atomic<uint64_t> accesses_{0};
   LineBudget error_lines_;
   LineBudget refusal_lines_;

@@ -22,6 +22,14 @@ absl::Status CheckTarget(const LocalDeployment& shard, const internal::v1::Targe
   return absl::OkStatus();
 }
 
+absl::Status CheckApplies(const LocalDeployment& shard) {
+  const absl::Status applies = shard.log_state().status;
+  if (applies.ok()) return absl::OkStatus();
+  return WithReason(absl::UnavailableError(absl::StrCat("this replica of shard ", shard.port().number(),
+                                                        " applies no more of its log: ", applies.message())),
+                    reason::kShardUnavailable);
+}
+
 absl::Status CheckStamp(int64_t stamp_ms, int64_t now_ms) {
   const int64_t ahead_ms = stamp_ms - now_ms;
   if (-kMostBehindMs <= ahead_ms && ahead_ms <= kMostAheadMs) return absl::OkStatus();

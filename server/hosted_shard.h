@@ -21,6 +21,10 @@ inline LocalDeployment& Hosted(Deployment& deployment) { return static_cast<Loca
 // FAILED_PRECONDITION when it speaks another protocol or means another shard or deployment.
 absl::Status CheckTarget(const LocalDeployment& shard, const internal::v1::Target& target);
 
+// UNAVAILABLE when the shard has a replicated log and this replica applies no more of it: what it has grows old, and
+// another has what it lacks.
+absl::Status CheckApplies(const LocalDeployment& shard);
+
 // FAILED_PRECONDITION when the moment at which a front end took a write is too far from that of this process
 // (engine/log_record.h): expiries and remembered requests go by it.
 absl::Status CheckStamp(int64_t stamp_ms, int64_t now_ms);
@@ -50,6 +54,8 @@ absl::Status FindLeaseOn(const LocalDeployment& shard, const MemoryRecord& memor
 template <typename... Ts>
 absl::Status Open(const CallContext& call, const internal::v1::Call& request, Ts&... parts) {
   RETURN_IF_ERROR(CheckTarget(Hosted(call.deployment), request.target()));
+  RETURN_IF_ERROR(call.front_end.CheckReplayed());
+  RETURN_IF_ERROR(CheckApplies(Hosted(call.deployment)));
   return Unflat(request.body(), parts...);
 }
 

@@ -145,8 +145,25 @@ void AppendProcess(const MetricsState& state, std::vector<MetricFamily>& out) {
   out.push_back(disk);
 }
 
+void AppendLog(const LogMetrics& log, std::vector<MetricFamily>& out) {
+  if (log.handled.has_value()) {
+    out.push_back(Gauge("mneme_log_handled", "Sequence up to which the shard's replicated log is applied.",
+                        static_cast<double>(*log.handled)));
+  }
+  if (log.backlog.has_value()) {
+    out.push_back(Gauge("mneme_log_backlog", "Records of the replicated log that were seen and are not applied yet.",
+                        static_cast<double>(*log.backlog)));
+  }
+  if (log.lost.has_value()) {
+    out.push_back(Gauge("mneme_log_lost", "1 while the replicated log cannot be reached.", *log.lost ? 1 : 0));
+  }
+  out.push_back(Gauge("mneme_log_failed", "1 when nothing is applied of the replicated log, or appended to it.",
+                      log.failed ? 1 : 0));
+}
+
 void AppendState(const MetricsState& state, std::vector<MetricFamily>& out) {
   AppendProcess(state, out);
+  if (state.log.has_value()) AppendLog(*state.log, out);
   if (!state.deployment.has_value()) return;
   AppendQueues(state, out);
   AppendBenefit(state.deployment->memories, out);

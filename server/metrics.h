@@ -12,6 +12,14 @@
 
 namespace mneme {
 
+// Of the replicated log: what this replica has done of it, and whether the process does anything with it.
+struct LogMetrics {
+  std::optional<uint64_t> handled = {};  // of a shard: the sequence up to which every record had its outcome, and
+  std::optional<uint64_t> backlog = {};  // records that were seen and wait
+  std::optional<bool> lost = {};         // whether it cannot be reached now
+  bool failed = false;
+};
+
 // State that is read when somebody scrapes, rather than counted as it happens.
 struct MetricsState {
   bool serving = false;
@@ -20,6 +28,7 @@ struct MetricsState {
   // What this process has; nullopt before it is open. Of a front end that is what it queues and measures itself: shards
   // tell what they have.
   std::optional<DeploymentStatistics> deployment;
+  std::optional<LogMetrics> log;  // nullopt: shards have logs of their own, or it is not open
   bool front_end = false;
   uint64_t shard_queries = 0;      // of a front end: that are with its shards, and
   uint64_t held_query_bytes = 0;   // what they hold here

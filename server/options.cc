@@ -14,6 +14,7 @@
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
+#include "cluster/kafka_settings.h"
 #include "common/limits.h"
 #include "common/status_macros.h"
 #include "security/loopback.h"
@@ -33,7 +34,7 @@ constexpr size_t kMaxSlip = 3;
 constexpr char kFooter[] =
     "\nEvery option may come from the environment: --data-dir from MNEME_DATA_DIR, and so on. A flag wins.\n"
     "Not so --verify-backup, --restore-backup and --backup-number, which do their work instead of serving.\n"
-    "Several addresses are separated by commas or spaces, several Unix sockets by commas.\n"
+    "Several addresses are separated by commas or spaces, replicas of one shard by |, Unix sockets by commas.\n"
     "\nExamples:\n"
     "  mneme-server --data-dir /var/lib/mneme\n"
     "  mneme-server --data-dir ./data --listen 127.0.0.1:0 --port-file ./port --admin-listen off\n"
@@ -43,7 +44,10 @@ constexpr char kFooter[] =
     "  mneme-server --restore-backup /mnt/backups --data-dir ./restored\n"
     "  mneme-server --role shard --shard-number 0 --shard-addresses 127.0.0.1:7710,127.0.0.1:7720 \\\n"
     "    --data-dir ./shard-0 --listen 127.0.0.1:7710 --admin-listen 127.0.0.1:7711\n"
-    "  mneme-server --role frontend --shard-addresses 127.0.0.1:7710,127.0.0.1:7720\n";
+    "  mneme-server --role frontend --shard-addresses 127.0.0.1:7710,127.0.0.1:7720\n"
+    "  mneme-server --role shard --shard-number 0 --replica 1 --log kafka://127.0.0.1:9092/mneme \\\n"
+    "    --shard-addresses '127.0.0.1:7710|127.0.0.1:7712,127.0.0.1:7720|127.0.0.1:7722' \\\n"
+    "    --data-dir ./shard-0-1 --listen 127.0.0.1:7712 --admin-listen 127.0.0.1:7713\n";
 
 struct RawOptions {
   ServerOptions* options = nullptr;
@@ -108,8 +112,13 @@ void Declare(CLI::App& app, RawOptions& raw) {
   Add(app, "--shard-number", options.shard_number, "Which shard a process of role shard is; 0 owns the catalogue")
       ->check(CLI::Range(uint32_t{0}, limits::kMaxShards - 1));
   Add(app, "--shard-addresses", options.shard_addresses,
-      "HOST:PORT of every shard, by number: of roles frontend and shard")
+      "HOST:PORT of every shard, by number, and of its replicas, separated by |: of roles frontend and shard")
       ->take_all();
+  Add(app, "--replica", options.replica, "Which replica of its shard a process of role shard is; needs --log")
+      ->check(CLI::Range(uint32_t{0}, limits::kMaxReplicas - 1));
+  Add(app, "--log", options.log,
+      "kafka://HOST:PORT[,HOST:PORT...]/TOPIC: the replicated log of all shards, a partition for each");
+  Add(app, "--log-settings", options.log_settings, "FILE of librdkafka's settings: how brokers are reached");
   Add(app, "--shards", options.shards, "Shards of a new deployment; 0: 1, or as stored")
       ->check(CLI::Range(uint32_t{0}, limits::kMaxShards));
   Add(app, "--search-threads", options.search_threads, "Threads that search; 0: one per core")
@@ -236,6 +245,10 @@ const char* RoleName(Role role) {
   return "";
 }
 
+std::vector<std::string> ReplicasOf(const std::string& shard_address) {
+  return absl::StrSplit(shard_address, '|');
+}
+
 uint32_t ShardsOf(const ServerOptions& options) {
   return options.role == Role::kAll ? options.shards : static_cast<uint32_t>(options.shard_addresses.size());
 }
@@ -257,11 +270,18 @@ absl::Status CheckRole(const ServerOptions& options) {
                                                    RoleName(options.role), " needs that of every shard, [1, ",
                                                    limits::kMaxShards, "]"));
   }
-  for (const std::string& address : options.shard_addresses) {
-    const auto parts = SplitAddress(address);
-    if (parts.ok() && parts->second != 0) continue;
-    return absl::InvalidArgumentError(
-        absl::StrCat("--shard-addresses has \"", address, "\"; must be HOST:PORT with the port that the shard has"));
+  for (const std::string& shard_address : options.shard_addresses) {
+    const std::vector<std::string> replicas = ReplicasOf(shard_address);
+    if (replicas.size() > limits::kMaxReplicas) {
+      return absl::InvalidArgumentError(absl::StrCat("--shard-addresses has ", replicas.size(),
+                                                     " replicas of a shard; must be at most ", limits::kMaxReplicas));
+    }
+    for (const std::string& address : replicas) {
+      const auto parts = SplitAddress(address);
+      if (parts.ok() && parts->second != 0) continue;
+      return absl::InvalidArgumentError(
+          absl::StrCat("--shard-addresses has \"", address, "\"; must be HOST:PORT with the port that the shard has"));
+    }
   }
   if (options.shards != 0 && options.shards != shards) {
     return absl::InvalidArgumentError(
@@ -272,6 +292,45 @@ absl::Status CheckRole(const ServerOptions& options) {
                                                    shards, " of --shard-addresses"));
   }
   return absl::OkStatus();
+}
+
+absl::Status CheckLog(const ServerOptions& options) {
+  if (options.log.empty()) {
+    if (!options.log_settings.empty()) {
+      return absl::InvalidArgumentError("--log-settings is given without --log; there is nothing that they are of");
+    }
+    if (options.replica != 0) {
+      return absl::InvalidArgumentError(
+          absl::StrCat("--replica is ", options.replica, "; must be 0 without --log, which replicas have in common"));
+    }
+    for (const std::string& address : options.shard_addresses) {
+      if (ReplicasOf(address).size() == 1) continue;
+      return absl::InvalidArgumentError(absl::StrCat("--shard-addresses has \"", address,
+                                                     "\"; must be one address of each shard without --log"));
+    }
+    return absl::OkStatus();
+  }
+  if (options.role == Role::kAll) {
+    return absl::InvalidArgumentError(
+        "--log is given, but --role all has its own; must be of --role frontend and shard");
+  }
+  if (const auto address = ParseKafkaAddress(options.log); !address.ok()) {
+    return absl::InvalidArgumentError(absl::StrCat("--log ", address.status().message()));
+  }
+  if (options.accept_empty_shard) {
+    return absl::InvalidArgumentError(
+        "--accept-empty-shard is given, but a shard that is empty takes what it had from --log; must not be");
+  }
+  if (options.role != Role::kShard) {
+    if (options.replica == 0) return absl::OkStatus();
+    return absl::InvalidArgumentError(absl::StrCat("--replica is ", options.replica, "; must be of --role shard"));
+  }
+  const std::string& shard = options.shard_addresses[options.shard_number];
+  const size_t replicas = ReplicasOf(shard).size();
+  if (options.replica < replicas) return absl::OkStatus();
+  return absl::InvalidArgumentError(absl::StrCat("--replica is ", options.replica, "; must be below the ", replicas,
+                                                 " of shard ", options.shard_number, " in --shard-addresses, \"",
+                                                 shard, "\""));
 }
 
 absl::Status CheckOffline(const ServerOptions& options) {
@@ -318,6 +377,7 @@ absl::Status CheckOptions(const ServerOptions& options) {
     return absl::InvalidArgumentError("--data-dir is empty; must name a directory");
   }
   RETURN_IF_ERROR(CheckRole(options));
+  RETURN_IF_ERROR(CheckLog(options));
   RETURN_IF_ERROR(CheckSecurity(options));
   RETURN_IF_ERROR(CheckBackupDirectory(options));
   if (options.listen.empty() && options.listen_unix.empty()) {
@@ -383,7 +443,10 @@ ServerOptions ResolveOptions(ServerOptions options) {
 std::string OptionsJson(const ServerOptions& options) {
   nlohmann::json json = {{"role", RoleName(options.role)},
                          {"shard_number", options.shard_number},
+                         {"replica", options.replica},
                          {"shard_addresses", options.shard_addresses},
+                         {"log", options.log},
+                         {"log_settings", options.log_settings},
                          {"data_dir", options.data_dir},
                          {"listen", options.listen},
                          {"listen_unix", options.listen_unix},

@@ -27,7 +27,11 @@ struct ServerOptions {
   Role role = Role::kAll;
   std::string data_dir;                                  // not of a front end
   uint32_t shard_number = 0;                             // of role shard
-  std::vector<std::string> shard_addresses;              // HOST:PORT of every shard by number; not of role all
+  uint32_t replica = 0;                                  // of role shard: which of its shard
+  // By number, HOST:PORT of the replicas of every shard, with | between those of one (ReplicasOf); not of role all.
+  std::vector<std::string> shard_addresses;
+  std::string log;           // the replicated log of the shards, kafka://..; empty: each has its own
+  std::string log_settings;  // FILE: how its brokers are reached
   std::vector<std::string> listen = {"127.0.0.1:7700"};  // HOST:PORT; port 0: any that is free
   std::vector<std::string> listen_unix;                  // paths of Unix sockets
   std::string port_file;                                 // gets the port of the first `listen`
@@ -75,6 +79,8 @@ ParsedOptions ParseOptions(int argc, const char* const* argv);
 // INVALID_ARGUMENT naming key, value and bound: addresses, one beyond this machine without TLS or insecure_listen, and
 // so on.
 absl::Status CheckOptions(const ServerOptions& options);
+// The addresses of a shard's replicas, by their numbers, of one of `shard_addresses`.
+std::vector<std::string> ReplicasOf(const std::string& shard_address);
 // The shards of the deployment, as far as the options say: 0 where they do not.
 uint32_t ShardsOf(const ServerOptions& options);
 

@@ -2,7 +2,7 @@
 #ifndef MNEME_SERVER_RAW_MESSAGE_H_
 #define MNEME_SERVER_RAW_MESSAGE_H_
 
-#include <google/protobuf/message_lite.h>
+#include <google/protobuf/message.h>
 #include <grpcpp/support/byte_buffer.h>
 
 #include <exception>
@@ -14,8 +14,9 @@
 
 namespace mneme {
 
-// INVALID_ARGUMENT (MALFORMED_REQUEST) when `bytes` are no such message.
-absl::Status ParseMessage(const grpc::ByteBuffer& bytes, google::protobuf::MessageLite* message);
+// INVALID_ARGUMENT (MALFORMED_REQUEST) when `bytes` are no such message, or have more than kMaxMessageFields: that is
+// found before any of them takes ram.
+absl::Status ParseMessage(const grpc::ByteBuffer& bytes, google::protobuf::Message* message);
 // Serialises straight into the slices that gRPC sends.
 absl::Status SerializeMessage(const google::protobuf::MessageLite& message, grpc::ByteBuffer* bytes);
 

@@ -1,8 +1,19 @@
 #include "server/security_options.h"
 
+#include <sys/stat.h>
+
+#include <algorithm>
+#include <string>
+#include <vector>
+
+#include "absl/strings/ascii.h"
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_split.h"
+#include "common/limits.h"
 #include "common/status_macros.h"
 #include "security/loopback.h"
+#include "security/small_file.h"
 #include "security/token_file.h"
 #include "security/token_source.h"
 
@@ -38,18 +49,49 @@ absl::Status CheckSecurity(const ServerOptions& options) {
   if (options.shard_token_file.empty() || !options.shard_tls.ca.empty() || options.insecure_shard_token) {
     return absl::OkStatus();
   }
-  for (const std::string& address : options.shard_addresses) {
-    if (StaysOnMachine(address)) continue;
-    return absl::InvalidArgumentError(absl::StrCat("--shard-token-file is given, and would be shown to ", address,
-                                                   " unencrypted; give --shard-tls-ca, or --insecure-shard-token"));
+  for (const std::string& shard : options.shard_addresses) {
+    for (const std::string& address : ReplicasOf(shard)) {
+      if (StaysOnMachine(address)) continue;
+      return absl::InvalidArgumentError(absl::StrCat("--shard-token-file is given, and would be shown to ", address,
+                                                     " unencrypted; give --shard-tls-ca, or --insecure-shard-token"));
+    }
   }
   return absl::OkStatus();
+}
+
+absl::StatusOr<KafkaSettings> LogSettingsOf(const ServerOptions& options) {
+  if (options.log_settings.empty()) return KafkaSettings();
+  const std::string key = absl::StrCat("--log-settings ", options.log_settings, " ");
+  const auto of_file = [&key](const absl::Status& status) {
+    return absl::Status(status.code(), absl::StrCat(key, status.message()));
+  };
+  const absl::StatusOr<SmallFile> file = ReadOperatorFile(options.log_settings, limits::kMaxLogSettingsBytes);
+  if (!file.ok()) return of_file(file.status());
+  if ((file->mode & (S_IWGRP | S_IWOTH)) != 0) {
+    return absl::FailedPreconditionError(absl::StrCat(key, "may be written by its group or by anybody, who could have "
+                                                      "this process run a command; chmod go-w it"));
+  }
+  absl::StatusOr<KafkaSettings> settings = ParseKafkaSettings(file->text);
+  if (!settings.ok()) return of_file(settings.status());
+  return settings;
+}
+
+bool LogIsInTheClear(const ServerOptions& options) {
+  const auto address = ParseKafkaAddress(options.log);
+  const auto settings = LogSettingsOf(options);
+  if (!address.ok() || !settings.ok()) return false;
+  for (const auto& [name, value] : *settings) {
+    if (name == "security.protocol" && absl::StrContains(absl::AsciiStrToLower(value), "ssl")) return false;
+  }
+  const std::vector<std::string> brokers = absl::StrSplit(address->brokers, ',');
+  return !std::all_of(brokers.begin(), brokers.end(), StaysOnMachine);
 }
 
 absl::Status CheckFiles(const ServerOptions& options) {
   RETURN_IF_ERROR(ForOption("--tls-certificate, --tls-key, --tls-client-ca", CheckTlsFiles(options.tls)));
   RETURN_IF_ERROR(ForOption("--shard-tls-..", CheckTlsFiles(options.shard_tls)));
   if (!options.tokens.empty()) RETURN_IF_ERROR(ForOption("--tokens", TokenTable::Read(options.tokens).status()));
+  if (!options.log_settings.empty()) RETURN_IF_ERROR(LogSettingsOf(options).status());
   if (options.shard_token_file.empty()) return absl::OkStatus();
   return ForOption("--shard-token-file", TokenSource::OfFile(options.shard_token_file).status());
 }

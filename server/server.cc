@@ -21,7 +21,9 @@
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include "cluster/kafka_log.h"
 #include "cluster/remote_deployment.h"
+#include "cluster/replica_log.h"
 #include "common/limits.h"
 #include "common/status_macros.h"
 #include "engine/flat_commands.h"
@@ -31,6 +33,7 @@
 #include "security/server_credentials.h"
 #include "security/token_source.h"
 #include "server/listen_error.h"
+#include "server/open_logs.h"
 #include "server/security_options.h"
 #include "server/services.h"
 #include "server/version.h"
@@ -197,6 +200,7 @@ absl::Status Server::Listen() {
 }
 
 absl::Status Server::OpenDeployment() {
+  ASSIGN_OR_RETURN(logs_, OpenLogs(options_, Events(), give_up_));
   switch (options_.role) {
     case Role::kAll: RETURN_IF_ERROR(OpenLocal()); break;
     case Role::kShard: RETURN_IF_ERROR(OpenShard()); break;
@@ -257,6 +261,10 @@ void Server::WarnOfStrangers() const {
     log_->Write(LogLevel::kWarning, "server",
                 "shows its token to shards without TLS: who is on the way may take it, and do everything on shards");
   }
+  if (LogIsInTheClear(options_)) {
+    log_->Write(LogLevel::kWarning, "server",
+                "speaks to brokers of --log beyond this machine without TLS: who is on the way reads all writes");
+  }
   if (std::none_of(options_.listen.begin(), options_.listen.end(), beyond)) return;
   const bool open = options_.tokens.empty() && options_.tls.ca.empty();
   if (!open && !options_.tls.empty()) return;
@@ -289,36 +297,57 @@ absl::Status Server::OpenLocal() {
   return absl::OkStatus();
 }
 
-// Shard 0 tells the others what the catalogue holds; they wait for it.
+// Replica 0 of shard 0 tells all others what the catalogue holds; they wait for it.
 absl::Status Server::OpenShard() {
   DeploymentOptions options = LocalOptions();
-  options.hosted.emplace().number = options_.shard_number;
-  if (options_.shard_number != 0) {
+  HostedShard& hosted = options.hosted.emplace();
+  hosted.number = options_.shard_number;
+  hosted.replica = options_.replica;
+  if (options_.shard_number != 0 || options_.replica != 0) {
     ASSIGN_OR_RETURN(auto security, ShardSecurity());
-    ASSIGN_OR_RETURN(watch_, CatalogueWatch::Start({options_.shard_addresses.front(), options.shards, Events(),
-                                                    std::move(security)},
+    ASSIGN_OR_RETURN(watch_, CatalogueWatch::Start({ReplicasOf(options_.shard_addresses.front()).front(),
+                                                    options.shards, Events(), std::move(security)},
                                                    give_up_));
-    options.hosted->identity = watch_->identity();
-    options.hosted->catalogue = watch_->names().Everything();
-    options.hosted->accept_empty = options_.accept_empty_shard;
+    hosted.identity = watch_->identity();
+    hosted.catalogue = watch_->names().Everything();
+    // What a shard that is empty had is in its log, or the log says that it is not.
+    hosted.accept_empty = options_.accept_empty_shard || logs_ != nullptr;
   }
+  std::shared_ptr<ShardLog> log;
+  if (logs_ != nullptr) {
+    log = std::make_shared<ReplicaLog>(logs_->Open(options_.shard_number),
+                                       watch_ == nullptr ? nullptr : watch_->clock_check(), Events());
+  }
+  hosted.log = log;
   ASSIGN_OR_RETURN(std::unique_ptr<LocalDeployment> opened, LocalDeployment::Open(std::move(options)));
   LocalDeployment* const shard = opened.get();
+  local_.store(shard, std::memory_order_release);
   deployment_ = std::move(opened);
+  CatalogueFeedOptions feed;
   if (watch_ != nullptr) {
     watch_->Forward([shard](const CatalogueChanges& changes) { return shard->TakeCatalogue(changes); });
-    return absl::OkStatus();
+  } else {
+    feed.fresh = shard->names().next_number() <= 1;
+    feed_ = std::make_unique<CatalogueFeed>(&shard->names(), feed);
+    front_end_.Serve(feed_.get());
   }
-  CatalogueFeedOptions feed;
-  feed.fresh = shard->names().next_number() <= 1;
-  feed_ = std::make_unique<CatalogueFeed>(&shard->names(), feed);
-  front_end_.Serve(feed_.get());
+  if (log == nullptr) return absl::OkStatus();
+  // Names need no log, and others wait for them; but an empty directory may be the wrong one, as its log will say.
+  if (feed_ != nullptr && !feed.fresh) {
+    front_end_.SetReplaying(true);
+    front_end_.Serve(shard);
+  }
+  RETURN_IF_ERROR(AwaitReplayed(*shard, *log, Events(), give_up_));
+  front_end_.SetReplaying(false);
   return absl::OkStatus();
 }
 
 absl::Status Server::OpenRemote() {
   RemoteDeploymentOptions options;
-  options.shards = options_.shard_addresses;
+  for (const std::string& shard : options_.shard_addresses) options.shards.push_back(ReplicasOf(shard));
+  for (uint32_t shard = 0; logs_ != nullptr && shard < options.shards.size(); ++shard) {
+    options.logs.push_back(logs_->Open(shard));
+  }
   options.search_threads = options_.search_threads;
   options.events = Events();
   options.give_up = give_up_;
@@ -341,8 +370,14 @@ void Server::OnEvent(const std::string& event, const std::string& detail) {
     names_lost_ = event == "names_lost";
     TellHealth();
   }
+  // What this replica lacks from now on others have (CheckApplies, server/hosted_shard.h).
+  if (event == "log_failed") {
+    log_failed_ = true;
+    TellHealth();
+  }
   const bool trouble = absl::EndsWith(event, "_rebuilt") || absl::EndsWith(event, "_failed") ||
-                       absl::EndsWith(event, "_lost") || absl::EndsWith(event, "_awaited");
+                       absl::EndsWith(event, "_lost") || absl::EndsWith(event, "_awaited") ||
+                       event == "log_waits";
   log_->Write(trouble ? LogLevel::kWarning : LogLevel::kInfo, "engine", event, {{"detail", detail}});
 }
 
@@ -371,7 +406,7 @@ void Server::SetServing(bool serving) {
 
 void Server::TellHealth() {
   MutexLock lock(&health_mutex_);
-  const bool serving = serving_ && !names_lost_;
+  const bool serving = serving_ && !names_lost_ && !log_failed_;
   ready_.store(serving, std::memory_order_release);
   grpc::HealthCheckServiceInterface* health = grpc_ == nullptr ? nullptr : grpc_->GetHealthCheckService();
   if (health == nullptr) return;
@@ -391,9 +426,20 @@ std::string Server::ExposeMetrics() const {
     state.ram_limit_bytes = options_.ram_limit_bytes;
     state.data_dir = options_.data_dir;
   }
+  // A replica that replays its log before it serves tells how far it is.
+  const LocalDeployment* const shard = local_.load(std::memory_order_acquire);
+  if (shard != nullptr && shard->log_state().logged) {
+    const LogState log = shard->log_state();
+    const LogOffset applied = std::min(log.seen_end, OffsetAfter(log.handled));
+    state.log = LogMetrics{log.handled, log.seen_end - applied, log.lost, !log.status.ok()};
+  }
   const absl::StatusOr<Deployment*> deployment = front_end_.deployment();
   if (!deployment.ok()) return metrics_.Expose(state);
   state.queued_calls = front_end_.queued_calls();
+  if (logs_ != nullptr) {
+    if (!state.log.has_value()) state.log.emplace();
+    state.log->failed = state.log->failed || !logs_->status().ok();
+  }
   if (remote_ == nullptr) {
     state.deployment = (*deployment)->Statistics();
   } else {
@@ -439,6 +485,7 @@ void Server::Drain() {
   watch_.reset();
   feed_.reset();
   deployment_.reset();
+  logs_.reset();
   log_->Write(LogLevel::kInfo, "server", "stopped");
 }
 

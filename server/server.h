@@ -25,6 +25,7 @@
 
 namespace mneme {
 
+class KafkaLogs;
 class RemoteDeployment;
 
 // Listens (NOT_SERVING) before it opens the data, so that a probe can tell a server that recovers from one that is
@@ -73,7 +74,7 @@ class Server {
   void OnEvent(const std::string& event, const std::string& detail);
   std::string Config() const;
   void SetServing(bool serving);
-  // What health and /readyz say: it serves, and a front end knows what names mean.
+  // What health and /readyz say: it serves, a front end knows what names mean, and a replica applies its log.
   void TellHealth() ABSL_LOCKS_EXCLUDED(health_mutex_);
   std::string ExposeMetrics() const;
 
@@ -86,12 +87,15 @@ class Server {
   std::atomic<bool> ready_{false};
   std::atomic<bool> serving_{false};
   std::atomic<bool> names_lost_{false};
+  std::atomic<bool> log_failed_{false};
   Mutex health_mutex_;  // held while health is told
   std::unique_ptr<AdminHttp> admin_;
   std::vector<std::unique_ptr<grpc::Service>> services_;
+  std::unique_ptr<KafkaLogs> logs_;  // outlives the deployment
   // Of a shard: what it knows of the catalogue, or tells others of it. Both use the deployment, and end first.
   std::unique_ptr<Deployment> deployment_;
-  RemoteDeployment* remote_ = nullptr;  // the same, of a front end
+  RemoteDeployment* remote_ = nullptr;  // the same, of a front end, and
+  std::atomic<LocalDeployment*> local_{nullptr};  // of a shard, while it opens, too
   std::unique_ptr<CatalogueWatch> watch_;
   std::unique_ptr<CatalogueFeed> feed_;
   std::unique_ptr<grpc::Server> grpc_;

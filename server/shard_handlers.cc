@@ -8,6 +8,7 @@
 #include "common/status_macros.h"
 #include "engine/flat_progress.h"
 #include "engine/neighbour_rows.h"
+#include "engine/shard_log.h"
 #include "server/hosted_shard.h"
 
 namespace mneme {
@@ -61,9 +62,35 @@ absl::Status HandleScore(const CallContext& call, const Call& request, Answer* r
     if (each.query >= command.count) return absl::InvalidArgumentError("an entry is wanted for no row of the query");
   }
   command.limits = call.limits;
+  RETURN_IF_ERROR(shard.Await(command.at_least, call.limits));
   ASSIGN_OR_RETURN(NeighbourColumns scored, shard.Score(memory, command, plain, wanted));
   if (!command.with_attributes) DropAttributes(scored);
   response->set_body(Flat(scored));
+  return absl::OkStatus();
+}
+
+absl::Status HandleAwaitOutcome(const CallContext& call, const Call& request, Answer* response, Done done) {
+  LocalDeployment& shard = Hosted(call.deployment);
+  LogOffset offset = 0;
+  RequestIdentity write;
+  RETURN_IF_ERROR(Open(call, request, offset, write));
+  auto answer = [&shard, offset, response, done = std::move(done)](absl::StatusOr<WriteResult> result) {
+    // An outcome is told in the answer; an error of the call says that there is none here, and that another replica
+    // may have it.
+    absl::Status outcome = result.status();
+    std::optional<WriteResult> told;
+    if (result.ok()) {
+      told = *std::move(result);
+    } else {
+      const LogState state = shard.log_state();
+      if (state.handled < SequenceAt(offset)) return done(state.status.ok() ? outcome : CheckApplies(shard));
+      // What became of it is not known any more: no use to ask again by its offset.
+      if (absl::IsUnavailable(outcome)) outcome = absl::OkStatus();
+    }
+    response->set_body(Flat(outcome, told));
+    done(absl::OkStatus());
+  };
+  shard.AwaitOutcome(offset, write, call.limits, std::move(answer));
   return absl::OkStatus();
 }
 

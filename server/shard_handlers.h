@@ -35,6 +35,10 @@ absl::Status HandleReadSession(const CallContext& call, const internal::v1::Call
 absl::Status HandleShardSessions(const CallContext& call, const internal::v1::Call& request,
                                  internal::v1::Answer* response);
 
+// --- shard_handlers.cc: writes, where the shard has a replicated log ---
+absl::Status HandleAwaitOutcome(const CallContext& call, const internal::v1::Call& request,
+                                internal::v1::Answer* response, Done done);
+
 // --- shard_handlers.cc: leases, statistics, work that takes minutes ---
 absl::Status HandleShardAcquire(const CallContext& call, const internal::v1::Call& request,
                                 internal::v1::Answer* response);

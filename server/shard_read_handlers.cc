@@ -114,9 +114,11 @@ absl::Status HandleDryDelete(const CallContext& call, const Call& request, Answe
   const LocalDeployment& shard = Hosted(call.deployment);
   MemoryNumber number = 0;
   DeleteCommand command;
-  RETURN_IF_ERROR(Open(call, request, number, command));
+  Version at_least;
+  RETURN_IF_ERROR(Open(call, request, number, command, at_least));
   ASSIGN_OR_RETURN(const MemoryHandle memory, FindNumber(shard, number));
   command.limits = call.limits;
+  RETURN_IF_ERROR(shard.Await(at_least, call.limits));
   ASSIGN_OR_RETURN(const DeleteOutcome outcome, shard.DryRun(memory, command));
   response->set_body(Flat(outcome.deleted));
   return absl::OkStatus();
@@ -155,8 +157,10 @@ absl::Status HandleReadStates(const CallContext& call, const Call& request, Answ
   MemoryNumber number = 0;
   ApplyStates apply;
   int64_t stamp_ms = 0;
-  RETURN_IF_ERROR(Open(call, request, number, apply, stamp_ms));
+  Version at_least;
+  RETURN_IF_ERROR(Open(call, request, number, apply, stamp_ms, at_least));
   ASSIGN_OR_RETURN(const MemoryHandle memory, FindNumber(shard, number));
+  RETURN_IF_ERROR(shard.Await(at_least, call.limits));
   ASSIGN_OR_RETURN(const StateOutcome outcome, shard.port().ReadStates(*memory, apply, stamp_ms, call.limits));
   response->set_body(Flat(outcome));
   return absl::OkStatus();
@@ -167,8 +171,10 @@ absl::Status HandleReadSession(const CallContext& call, const Call& request, Ans
   MemoryNumber number = 0;
   std::string session;
   int64_t stamp_ms = 0;
-  RETURN_IF_ERROR(Open(call, request, number, session, stamp_ms));
+  Version at_least;
+  RETURN_IF_ERROR(Open(call, request, number, session, stamp_ms, at_least));
   ASSIGN_OR_RETURN(const MemoryHandle memory, FindNumber(shard, number));
+  RETURN_IF_ERROR(shard.Await(at_least, call.limits));
   ASSIGN_OR_RETURN(const std::string bytes, shard.port().ReadSession(*memory, session, stamp_ms));
   response->set_body(Flat(bytes));
   return absl::OkStatus();
@@ -180,8 +186,10 @@ absl::Status HandleShardSessions(const CallContext& call, const Call& request, A
   std::string prefix;
   std::string after;
   uint64_t limit = 0;
-  RETURN_IF_ERROR(Open(call, request, number, prefix, after, limit));
+  Version at_least;
+  RETURN_IF_ERROR(Open(call, request, number, prefix, after, limit, at_least));
   ASSIGN_OR_RETURN(const MemoryHandle memory, FindNumber(shard, number));
+  RETURN_IF_ERROR(shard.Await(at_least, call.limits));
   ASSIGN_OR_RETURN(const std::vector<NamedSession> sessions,
                    shard.port().ListSessions(*memory, prefix, after, limit));
   response->set_body(Flat(sessions));

@@ -16,8 +16,11 @@ using internal::v1::CatalogueService;
 using internal::v1::ShardService;
 
 template <typename Base>
-using RawStreams = ShardService::WithRawCallbackMethod_Append<ShardService::WithRawCallbackMethod_Visit<
-    ShardService::WithRawCallbackMethod_BuildIndex<ShardService::WithRawCallbackMethod_Prune<Base>>>>;
+using RawWrites =
+    ShardService::WithRawCallbackMethod_Append<ShardService::WithRawCallbackMethod_AwaitOutcome<Base>>;
+template <typename Base>
+using RawStreams = ShardService::WithRawCallbackMethod_Visit<
+    ShardService::WithRawCallbackMethod_BuildIndex<ShardService::WithRawCallbackMethod_Prune<Base>>>;
 template <typename Base>
 using RawSearches = ShardService::WithRawCallbackMethod_Query<ShardService::WithRawCallbackMethod_Score<
     ShardService::WithRawCallbackMethod_SumByLabel<ShardService::WithRawCallbackMethod_ReadMatchRows<Base>>>>;
@@ -42,7 +45,7 @@ using Context = grpc::CallbackServerContext;
 using Bytes = grpc::ByteBuffer;
 
 class RawShardService final
-    : public RawStreams<RawSearches<RawReads<RawLeases<RawStates<ShardService::Service>>>>> {
+    : public RawWrites<RawStreams<RawSearches<RawReads<RawLeases<RawStates<ShardService::Service>>>>>> {
  public:
   explicit RawShardService(FrontEnd& front_end) : front_end_(front_end) {
     front_end_.AlsoCount(&score_pool_);
@@ -51,6 +54,9 @@ class RawShardService final
 
   WriteReactor* Append(Context* context, const Bytes* in) override {
     return AppendStream::Start(front_end_, append_, context, in);
+  }
+  UnaryReactor* AwaitOutcome(Context* context, const Bytes* in, Bytes* out) override {
+    return StartUnary<Call, Answer>(front_end_, outcome_, context, in, out, HandleAwaitOutcome);
   }
   UnaryReactor* Query(Context* context, const Bytes* in, Bytes* out) override {
     return StartUnary<Call, Answer>(front_end_, query_, context, in, out, HandleShardQuery);
@@ -124,6 +130,7 @@ class RawShardService final
   CallPool score_pool_{limits::kCallWorkers, limits::kMaxQueuedSearches};
   CallPool visit_pool_{kVisitWorkers, limits::kMaxQueuedCalls};
   const RpcMethod append_ = Add("Append", "server_stream");
+  const RpcMethod outcome_ = Add("AwaitOutcome");
   const RpcMethod query_ = Add("Query");
   const RpcMethod score_ = Add("Score");
   const RpcMethod get_ = Add("Get");

@@ -64,7 +64,7 @@ absl::StatusOr<format::DirectoryFormat> ReadOrCreateFormat(const std::string& pa
   }
   format::DirectoryFormat created;
   if (hosted.has_value()) {
-    created.version = format::kHostedDirectoryFormat;
+    created.version = hosted->logged ? format::kLoggedDirectoryFormat : format::kHostedDirectoryFormat;
     created.hosts = hosted->shard;
     created.deployment = hosted->deployment;
   }
@@ -86,6 +86,11 @@ absl::Status CheckHosts(const std::string& path, const format::DirectoryFormat& 
   if (stored.hosts != wanted) {
     return absl::FailedPreconditionError(
         absl::StrCat(path, " ", Hosts(stored.hosts), "; it cannot be opened as one that ", Hosts(wanted)));
+  }
+  if (hosted.has_value() && hosted->logged != stored.logged()) {
+    return absl::FailedPreconditionError(
+        stored.logged() ? absl::StrCat(path, " has what a replicated log said; it cannot be opened without --log")
+                        : absl::StrCat(path, " has a log of its own; it cannot be opened with --log"));
   }
   if (hosted.has_value() && hosted->deployment != 0 && hosted->deployment != stored.deployment) {
     return absl::FailedPreconditionError(absl::StrCat(path, " is of another deployment than shard 0 serves"));
@@ -116,11 +121,22 @@ absl::StatusOr<std::unique_ptr<DataDirectory>> DataDirectory::Open(std::string p
   std::unique_ptr<DataDirectory> directory(
       new DataDirectory(std::move(path), stored.shards, stored.deployment, lock_fd));
   std::move(release).Cancel();
+  if (hosted.has_value() && hosted->deployment == 0) RETURN_IF_ERROR(directory->CheckCatalogue(hosted->shard));
   // Of a backup that was cut: its links keep tables on disk that nothing needs.
   std::error_code error;
   std::filesystem::remove_all(directory->CheckpointPath(), error);
   RETURN_IF_ERROR(directory->MakeShardDirectories(hosted));
   return directory;
+}
+
+// Replicas of the shard that owns the catalogue have its entries and not the catalogue: opened without it, all of them
+// would be of memories that nobody knows.
+absl::Status DataDirectory::CheckCatalogue(uint32_t shard) const {
+  std::error_code error;
+  const bool has_shard = std::filesystem::exists(StorePath(shard) + "/CURRENT", error);
+  if (!has_shard || std::filesystem::exists(CataloguePath(), error)) return absl::OkStatus();
+  return absl::FailedPreconditionError(absl::StrCat(path_, " has a shard and no catalogue: it is of a replica other "
+                                                    "than 0; replica 0 needs a directory of its own"));
 }
 
 absl::Status DataDirectory::MakeShardDirectories(const std::optional<HostedDirectory>& hosted) const {

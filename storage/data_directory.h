@@ -25,14 +25,17 @@ struct HostedDirectory {
   uint32_t shard = 0;
   uint64_t deployment = 0;  // 0: a new one gets a number of its own
   bool had_data = false;    // the shard may have been given entries: it is not made anew
+  bool logged = false;      // its writes come from a replicated log (engine/shard_log.h), whose positions it has
 };
 
 // Owns the lock for its life. Thread-safe (immutable).
 class DataDirectory {
  public:
   // Opens or creates `path` (mode 0700). `shards` 0: as it is stored, or 1 when new. FAILED_PRECONDITION when another
-  // process holds it, when it has another shard count, other shards, another deployment or a newer format; DATA_LOSS
-  // when FORMAT is damaged, or there is none where there was data; INVALID_ARGUMENT when `shards` exceeds kMaxShards.
+  // process holds it, when it has another shard count, other shards, another deployment, writes of another kind of log,
+  // or a newer format; or a shard without the catalogue that it is to own, as replicas have (a hosted shard that gives
+  // the deployment its number owns it); DATA_LOSS when FORMAT is damaged, or there is none where there was data;
+  // INVALID_ARGUMENT when `shards` exceeds kMaxShards.
   static absl::StatusOr<std::unique_ptr<DataDirectory>> Open(std::string path, uint32_t shards,
                                                              std::optional<HostedDirectory> hosted = std::nullopt);
   ~DataDirectory();
@@ -57,6 +60,7 @@ class DataDirectory {
 
  private:
   DataDirectory(std::string path, uint32_t shards, uint64_t deployment, int lock_fd);
+  absl::Status CheckCatalogue(uint32_t shard) const;
   absl::Status MakeShardDirectories(const std::optional<HostedDirectory>& hosted) const;
 
   std::string path_;

@@ -52,9 +52,11 @@ absl::Status EnsureDirectory(const std::string& path) {
 
 }  // namespace
 
-DurableDb::DurableDb(const DurableDbOptions& options) : path_(options.path) {
-  if (options.file_system != nullptr) env_ = rocksdb::NewCompositeEnv(options.file_system);
-}
+DurableDb::DurableDb(const DurableDbOptions& options)
+    : path_(options.path),
+      logs_(std::make_shared<LogGuard>(options.file_system != nullptr ? options.file_system
+                                                                      : rocksdb::FileSystem::Default())),
+      env_(rocksdb::NewCompositeEnv(logs_)) {}
 
 absl::StatusOr<std::unique_ptr<DurableDb>> DurableDb::Open(DurableDbOptions options) {
   std::unique_ptr<DurableDb> store(new DurableDb(options));
@@ -67,7 +69,8 @@ absl::StatusOr<std::unique_ptr<DurableDb>> DurableDb::Open(DurableDbOptions opti
 }
 
 DurableDb::~DurableDb() {
-  // A clean end needs no sync for what was acknowledged; it spares the rest a power loss soon after.
+  // A clean end needs no sync for what was acknowledged; it spares the rest a power loss soon after. After a failure
+  // nothing is synced, and what RocksDB would write while it closes stops at the guard of the logs.
   if (watermark_ != nullptr) (void)Sync();
   CloseDb();
 }
@@ -99,7 +102,7 @@ absl::StatusOr<std::vector<std::string>> DurableDb::CheckFamilies(const DurableD
   std::vector<std::string> stored;
   if (!std::filesystem::exists(path_ + "/CURRENT", error)) return stored;
   rocksdb::DBOptions db_options;
-  if (env_ != nullptr) db_options.env = env_.get();
+  db_options.env = env_.get();
   RETURN_IF_ERROR(FromRocksDb(rocksdb::DB::ListColumnFamilies(db_options, path_, &stored), "open"));
   for (const std::string& name : stored) {
     const bool known = name == format::kMetaFamily ||
@@ -138,7 +141,7 @@ absl::Status DurableDb::OpenDb(const DurableDbOptions& options, Sequence waterma
                                std::optional<format::StoreState> tables) {
   chain_ = std::make_unique<WriteChain>(watermark, options.accept_truncated_log, tables);
   rocksdb::DBOptions db_options = DatabaseOptions(*options.resources);
-  if (env_ != nullptr) db_options.env = env_.get();
+  db_options.env = env_.get();
   db_options.wal_filter = chain_.get();
   db_options.avoid_flush_during_recovery = !tables.has_value();
   if (options.accept_truncated_log) {
@@ -231,7 +234,7 @@ absl::Status DurableDb::OpenWatermark(std::optional<Sequence> watermark, bool ac
   }
   if (fresh || accept_truncated_log) {
     // What is stored now becomes the truth: it must be durable before the file says so.
-    RETURN_IF_ERROR(FromRocksDb(db_->SyncWAL(), "sync"));
+    RETURN_IF_ERROR(FromRocksDb(logs_->SyncLogs(*db_), "sync"));
     ASSIGN_OR_RETURN(watermark_, CommitWatermark::Create(WatermarkPath(), applied));
     return absl::OkStatus();
   }
@@ -274,13 +277,19 @@ absl::StatusOr<Sequence> DurableDb::Sync() {
     applied = state_.applied;
   }
   // After a failed sync the kernel may have thrown the pages away and report success next time: no second try.
-  absl::Status status = FromRocksDb(db_->SyncWAL(), "sync");
+  absl::Status status = FromRocksDb(logs_->SyncLogs(*db_), "sync");
   if (status.ok()) status = watermark_->Advance(applied);
   if (!status.ok()) return Fail(std::move(status));
   return applied;
 }
 
 absl::Status DurableDb::Flush() {
+  {
+    MutexLock lock(&mu_);
+    RETURN_IF_ERROR(failure_);
+  }
+  // A log may have failed in the background; RocksDB would begin another one.
+  if (const absl::Status logs = FromRocksDb(logs_->failure(), "flush"); !logs.ok()) return Fail(logs);
   const absl::Status flushed = FromRocksDb(db_->Flush(rocksdb::FlushOptions(), families_), "flush");
   // It may have failed on the log.
   return flushed.ok() ? flushed : Fail(flushed);

@@ -20,6 +20,7 @@
 #include "common/mutex.h"
 #include "storage/commit_watermark.h"
 #include "storage/format.h"
+#include "storage/log_guard.h"
 #include "storage/rocksdb_options.h"
 #include "storage/write_chain.h"
 
@@ -59,7 +60,7 @@ class DurableDb {
       ABSL_LOCKS_EXCLUDED(mu_);
   // Syncs the log up to the last write, then raises the watermark; returns the sequence that is now durable.
   absl::StatusOr<Sequence> Sync() ABSL_LOCKS_EXCLUDED(mu_);
-  // Moves what is in the log alone to tables. After an error as after one of Sync().
+  // Moves what is in the log alone to tables. Errors as of Sync().
   absl::Status Flush() ABSL_LOCKS_EXCLUDED(mu_);
   // Makes `path`, which must not exist, a copy of the database as of a moment during the call: links to its tables,
   // which never change, and copies of the rest, the log since the last flush included.
@@ -87,7 +88,8 @@ class DurableDb {
 
   // Constant after Open().
   const std::string path_;
-  std::unique_ptr<rocksdb::Env> env_;  // null: RocksDB's own
+  const std::shared_ptr<LogGuard> logs_;
+  const std::unique_ptr<rocksdb::Env> env_;  // over logs_
   std::unique_ptr<WriteChain> chain_;  // RocksDB keeps a pointer to it
   std::unique_ptr<rocksdb::DB> db_;
   std::vector<rocksdb::ColumnFamilyHandle*> families_;  // meta first

@@ -84,16 +84,16 @@ absl::StatusOr<DirectoryFormat> DecodeDirectoryFormat(std::string_view text) {
   DirectoryFormat format;
   if (!absl::SimpleAtoi(std::string(TakeLine("version", rest)), &format.version)) return Damaged("FORMAT file");
   // The checksum holds, so a version that is not known is a newer program's, not damage; its other lines are its own.
-  if (format.version != kDirectoryFormat && format.version != kHostedDirectoryFormat) {
+  if (format.version < kDirectoryFormat || format.version > kLoggedDirectoryFormat) {
     return absl::FailedPreconditionError(absl::StrCat("the data directory has format ", format.version,
-                                                      "; this program reads formats ", kDirectoryFormat, " and ",
-                                                      kHostedDirectoryFormat));
+                                                      "; this program reads formats ", kDirectoryFormat, " to ",
+                                                      kLoggedDirectoryFormat));
   }
   if (!absl::SimpleHexAtoi(std::string(TakeLine("deployment", rest)), &format.deployment) ||
       !absl::SimpleAtoi(std::string(TakeLine("shards", rest)), &format.shards)) {
     return Damaged("FORMAT file");
   }
-  if (format.version == kHostedDirectoryFormat &&
+  if (format.version != kDirectoryFormat &&
       !absl::SimpleAtoi(std::string(TakeLine("hosts", rest)), &format.hosts.emplace())) {
     return Damaged("FORMAT file");
   }

@@ -13,6 +13,7 @@
 
 #include "absl/cleanup/cleanup.h"
 #include "absl/strings/str_cat.h"
+#include "common/error_reason.h"
 #include "common/status_macros.h"
 
 namespace mneme {
@@ -34,7 +35,9 @@ absl::Status ErrnoStatus(const char* doing, const std::string& path) {
   const int error = errno;
   const std::string reason = std::generic_category().message(error);
   const std::string message = absl::StrCat("could not ", doing, " ", path, ": ", reason);
-  if (error == ENOSPC || error == EDQUOT) return absl::ResourceExhaustedError(message);
+  if (error == ENOSPC || error == EDQUOT) {
+    return WithReason(absl::ResourceExhaustedError(message), reason::kStorageFull);
+  }
   if (error == EACCES || error == EPERM || error == EROFS) return absl::PermissionDeniedError(message);
   return absl::UnavailableError(message);
 }

@@ -28,6 +28,7 @@ namespace mneme::format {
 inline constexpr uint32_t kStoreFormat = 2;
 inline constexpr uint32_t kDirectoryFormat = 1;
 inline constexpr uint32_t kHostedDirectoryFormat = 2;  // of one shard alone
+inline constexpr uint32_t kLoggedDirectoryFormat = 3;  // of one shard alone, whose writes come from a replicated log
 
 // Column families of a shard's RocksDB. Stored on disk: do not rename. `meta` is RocksDB's own "default".
 inline constexpr char kMetaFamily[] = "default";
@@ -187,6 +188,8 @@ struct DirectoryFormat {
   uint64_t deployment = 0;
   uint32_t shards = 0;
   std::optional<uint32_t> hosts = {};  // the one shard that the directory has; nullopt (of version 1): all
+
+  bool logged() const { return version == kLoggedDirectoryFormat; }
 
   friend bool operator==(const DirectoryFormat&, const DirectoryFormat&) = default;
 };

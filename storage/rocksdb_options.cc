@@ -3,6 +3,8 @@
 #include <rocksdb/filter_policy.h>
 #include <rocksdb/table.h>
 
+#include "storage/log_guard.h"
+
 namespace mneme {
 namespace {
 
@@ -46,6 +48,7 @@ rocksdb::DBOptions DatabaseOptions(const StoreResources::State& resources) {
   options.max_total_wal_size = kMaxLogBytes;
   // After a failed write or sync nothing may be taken up again silently: the store is closed and opened anew.
   options.max_bgerror_resume_count = 0;
+  options.listeners = {std::make_shared<StayStopped>()};  // that count is not asked when the disk was full
   options.max_background_jobs = kBackgroundThreads;
   options.max_open_files = kMaxOpenFiles;
   options.max_file_opening_threads = 4;  // started for every family anew, and a store has few tables

@@ -3,6 +3,7 @@
 #include <string>
 
 #include "absl/strings/str_cat.h"
+#include "common/error_reason.h"
 
 namespace mneme {
 
@@ -11,7 +12,7 @@ absl::Status FromRocksDb(const rocksdb::Status& status, const char* doing) {
   const std::string message = absl::StrCat("storage could not ", doing, ": ", status.ToString());
   // A full disk is said in the subcode, whatever the code.
   if (status.subcode() == rocksdb::Status::kNoSpace || status.subcode() == rocksdb::Status::kSpaceLimit) {
-    return absl::ResourceExhaustedError(absl::StrCat("the disk is full; ", message));
+    return WithReason(absl::ResourceExhaustedError(absl::StrCat("the disk is full; ", message)), reason::kStorageFull);
   }
   switch (status.code()) {
     case rocksdb::Status::kOk:

@@ -35,6 +35,7 @@ LIBRARIES = {
     "re2/": {"client"},
     "CLI/": {"server/options.cc", "client/cli/command.cc", "client/cli/parser.cc"},
     "hwy/": {"index", "common", "readout"},
+    "librdkafka/": {"cluster/kafka_client.h", "cluster/kafka_producer.h", "cluster/kafka_reader.h"},
 }
 # Includes of these are generated from proto/.
 WIRE = ("mneme/v1/", "mneme/internal/v1/", "google/rpc/")
@@ -108,7 +109,7 @@ class Layering(unittest.TestCase):
                 continue
             reached.add(header)
             for name in includes_of(pathlib.Path(header)):
-                if name.startswith(("rocksdb/", "faiss/", "grpcpp/")):
+                if name.startswith(("rocksdb/", "faiss/", "grpcpp/", "librdkafka/")):
                     wrong.append(f"{header} includes {name}")
                 todo.append(name)
         self.assertEqual(wrong, [])

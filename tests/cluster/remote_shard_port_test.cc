@@ -151,7 +151,7 @@ class RemoteShardPortTest : public ::testing::Test {
     return insert;
   }
   // What one write counts.
-  uint64_t WriteBytes() const { return EncodeLogRecord(Insert()).value().size() + RemoteShardPort::kCallBytes; }
+  uint64_t WriteBytes() const { return EncodeLogRecord(0, Insert()).value().size() + RemoteShardPort::kCallBytes; }
   absl::Status Submit(RemoteShardPort& port, uint64_t number = 1) { return Submit(port, Insert(number)); }
   absl::Status Submit(RemoteShardPort& port, InsertOperation insert) {
     auto told = std::make_shared<std::promise<absl::StatusOr<WriteResult>>>();
@@ -164,7 +164,7 @@ class RemoteShardPortTest : public ::testing::Test {
   SilentShard shard_;
   MemoryHandle memory_;
   Canceller canceller_;
-  ShardChannel channel_{internal_wire::Target(), shard_.address(), nullptr, &canceller_};
+  ShardChannel channel_{internal_wire::Target(), {shard_.address()}, nullptr, &canceller_};
   std::vector<Told> told_;
 };
 
@@ -188,7 +188,7 @@ TEST_F(RemoteShardPortTest, WritesThatWaitHaveABoundAndEachIsToldOnce) {
 TEST_F(RemoteShardPortTest, AWriteThatIsRefusedLeavesTheOrderOfTheOthersAsItWas) {
   // The first is of one client, those that wait behind it are of another.
   SlowShard slow({1, 5});
-  const ShardChannel channel(internal_wire::Target(), slow.address(), nullptr, &canceller_);
+  const ShardChannel channel(internal_wire::Target(), {slow.address()}, nullptr, &canceller_);
   RemoteShardPort port(&channel);
   std::vector<uint64_t> handed;
   for (uint64_t number = 1; number <= 20; ++number) {
@@ -216,7 +216,7 @@ TEST_F(RemoteShardPortTest, WritesEndAtOnceWhenTheFrontEndGivesUp) {
 
 TEST_F(RemoteShardPortTest, AWriteWithoutAnIdOfItsClientWasNotMadeBefore) {
   SlowShard slow({});  // which says of all that they were
-  const ShardChannel channel(internal_wire::Target(), slow.address(), nullptr, &canceller_);
+  const ShardChannel channel(internal_wire::Target(), {slow.address()}, nullptr, &canceller_);
   RemoteShardPort port(&channel);
   InsertOperation unnamed = Insert();
   unnamed.ticket.request.reset();
@@ -228,7 +228,7 @@ TEST_F(RemoteShardPortTest, AWriteWithoutAnIdOfItsClientWasNotMadeBefore) {
 
 TEST_F(RemoteShardPortTest, WhatWasLetGoOutOfOrderLetsNothingElseGo) {
   SlowShard slow({}, /*away=*/{1}, /*counted_from=*/10);
-  const ShardChannel channel(internal_wire::Target(), slow.address(), nullptr, &canceller_);
+  const ShardChannel channel(internal_wire::Target(), {slow.address()}, nullptr, &canceller_);
   RemoteShardPort port(&channel);
   for (uint64_t number = 1; number <= 5; ++number) ASSERT_TRUE(Submit(port, number).ok());
   EXPECT_EQ(told_[0].get().status().code(), absl::StatusCode::kUnavailable);

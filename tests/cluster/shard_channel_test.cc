@@ -14,10 +14,14 @@
 #include <set>
 #include <string>
 #include <thread>
+#include <utility>
 #include <vector>
 
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "cluster/catalogue_watch.h"
+#include "cluster/shard_fan.h"
+#include "common/clock.h"
 #include "common/error_reason.h"
 #include "engine/flat_catalogue.h"
 
@@ -40,6 +44,8 @@ class Owner final : public internal_wire::CatalogueService::Service {
   std::string address() const { return absl::StrCat("127.0.0.1:", port_); }
   // Refuses from now on, or no more.
   void Refuse(bool refuses) { refuses_ = refuses; }
+  // Its clock is ahead by so much.
+  void SetClock(int64_t ahead_ms) { clock_ms_ = ahead_ms; }
   std::set<std::string> peers() const {
     MutexLock lock(&mutex_);
     return peers_;
@@ -59,6 +65,7 @@ class Owner final : public internal_wire::CatalogueService::Service {
     answer->set_deployment(7);
     answer->set_epoch(1);
     answer->set_lease_ms(200);
+    answer->set_now_ms(SystemClock().NowMs() + clock_ms_);
     answer->set_changes(Flat(changes));
     return grpc::Status::OK;
   }
@@ -66,6 +73,7 @@ class Owner final : public internal_wire::CatalogueService::Service {
  private:
   int port_ = 0;
   std::atomic<bool> refuses_{false};
+  std::atomic<int64_t> clock_ms_{0};
   mutable Mutex mutex_;
   std::set<std::string> peers_ ABSL_GUARDED_BY(mutex_);
   std::unique_ptr<grpc::Server> server_;
@@ -89,6 +97,154 @@ TEST(ShardChannelTest, EachChannelHasAConnectionOfItsOwn) {
     ASSERT_TRUE(stub->Watch(&context, {}, &answer).ok());
   }
   EXPECT_EQ(owner.peers().size(), 3U);
+}
+
+// One replica of a shard, which says its name to whoever asks.
+class Replica final : public internal_wire::ShardService::Service {
+ public:
+  explicit Replica(std::string name) : name_(std::move(name)) {
+    grpc::ServerBuilder builder;
+    builder.AddListeningPort("127.0.0.1:0", grpc::InsecureServerCredentials(), &port_);
+    builder.RegisterService(this);
+    server_ = builder.BuildAndStart();
+  }
+  ~Replica() override { server_->Shutdown(std::chrono::system_clock::now()); }
+
+  std::string address() const { return absl::StrCat("127.0.0.1:", port_); }
+  void Answer(grpc::Status status) {
+    MutexLock lock(&mutex_);
+    status_ = std::move(status);
+  }
+  void Sleep(std::chrono::milliseconds time) { sleeps_ms_ = static_cast<int>(time.count()); }
+
+  grpc::Status Count(grpc::ServerContext*, const internal_wire::Call*, internal_wire::Answer* answer) override {
+    std::this_thread::sleep_for(std::chrono::milliseconds(sleeps_ms_));
+    answer->set_body(name_);
+    MutexLock lock(&mutex_);
+    return status_;
+  }
+  // Says its name, and ends as it was told.
+  grpc::Status Visit(grpc::ServerContext*, const internal_wire::Call* call,
+                     grpc::ServerWriter<internal_wire::Answer>* answers) override {
+    internal_wire::Answer answer;
+    answer.set_body(name_);
+    if (call->body() == "say first") answers->Write(answer);
+    MutexLock lock(&mutex_);
+    if (status_.ok()) answers->Write(answer);
+    return status_;
+  }
+
+ private:
+  const std::string name_;
+  int port_ = 0;
+  std::atomic<int> sleeps_ms_{0};
+  Mutex mutex_;
+  grpc::Status status_ ABSL_GUARDED_BY(mutex_);
+  std::unique_ptr<grpc::Server> server_;
+};
+
+class ReplicasTest : public ::testing::Test {
+ protected:
+  static grpc::Status Away() { return {grpc::StatusCode::UNAVAILABLE, "it is away"}; }
+  static CallLimits Within(std::chrono::milliseconds time) {
+    CallLimits limits;
+    limits.deadline = std::chrono::steady_clock::now() + time;
+    return limits;
+  }
+  absl::StatusOr<std::string> Ask(uint32_t replica = kAnyReplica, std::chrono::milliseconds time = kLong) const {
+    return channel_.AskAndWait(&ShardChannel::Async::Count, Question("", replica), Within(time));
+  }
+  // What was heard; its end last.
+  std::vector<std::string> AskForMany(const std::string& body) const {
+    std::vector<std::string> heard;
+    const absl::Status ended = channel_.AskForMany(&ShardChannel::Stub::Visit, body, Within(kLong),
+                                                   [&](std::string_view each) -> absl::Status {
+                                                     heard.emplace_back(each);
+                                                     return absl::OkStatus();
+                                                   });
+    heard.push_back(absl::StatusCodeToString(ended.code()));
+    return heard;
+  }
+  Replica& at() { return channel_.at() == 0 ? first_ : second_; }
+
+  static constexpr std::chrono::milliseconds kLong{20'000};
+  Replica first_{"first"};
+  Replica second_{"second"};
+  Canceller canceller_;
+  const ShardChannel channel_{internal_wire::Target(), {first_.address(), second_.address()}, nullptr, &canceller_};
+};
+
+TEST_F(ReplicasTest, AReplicaOfANumberIsAskedAlone) {
+  EXPECT_EQ(channel_.replicas(), 2U);
+  EXPECT_EQ(Ask(0).value(), "first");
+  EXPECT_EQ(Ask(1).value(), "second");
+  second_.Answer(Away());
+  const absl::Status away = Ask(1).status();
+  EXPECT_EQ(away.code(), absl::StatusCode::kUnavailable);
+  EXPECT_THAT(std::string(away.message()), HasSubstr(second_.address()));
+}
+
+TEST_F(ReplicasTest, TheOneThatAnsweredLastIsAskedAndTheNextWhenItIsAway) {
+  at().Answer(Away());
+  const std::string answered = Ask().value();
+  EXPECT_EQ(Ask().value(), answered);
+  // It is there again, and nobody goes back.
+  first_.Answer(grpc::Status::OK);
+  second_.Answer(grpc::Status::OK);
+  EXPECT_EQ(Ask().value(), answered);
+  first_.Answer(Away());
+  second_.Answer(Away());
+  const absl::Status none = Ask().status();
+  EXPECT_EQ(none.code(), absl::StatusCode::kUnavailable);
+  EXPECT_EQ(ReasonOf(none), reason::kShardUnavailable);
+}
+
+TEST_F(ReplicasTest, WhatAReplicaRefusesNoOtherIsAsked) {
+  at().Answer({grpc::StatusCode::INVALID_ARGUMENT, "no"});
+  const uint32_t before = channel_.at();
+  EXPECT_EQ(Ask().status().code(), absl::StatusCode::kInvalidArgument);
+  EXPECT_EQ(channel_.at(), before);
+}
+
+TEST_F(ReplicasTest, OneThatSleepsCostsACallerItsDeadlineAndTheNextGoesToAnother) {
+  Replica& asleep = at();
+  const uint32_t before = channel_.at();
+  asleep.Sleep(std::chrono::milliseconds(1'000));
+  EXPECT_EQ(Ask(kAnyReplica, std::chrono::milliseconds(100)).status().code(), absl::StatusCode::kDeadlineExceeded);
+  EXPECT_NE(channel_.at(), before);
+  EXPECT_TRUE(Ask(kAnyReplica, std::chrono::milliseconds(900)).ok());
+}
+
+TEST_F(ReplicasTest, AStreamIsBegunAnewOnlyWhenNothingOfItWasHeard) {
+  at().Answer(Away());
+  const std::string other = &at() == &first_ ? "second" : "first";
+  EXPECT_EQ(AskForMany("say first").back(), "UNAVAILABLE");
+  // That one was left, and is asked again once the other is away.
+  first_.Answer(grpc::Status::OK);
+  second_.Answer(grpc::Status::OK);
+  at().Answer(Away());
+  const std::vector<std::string> heard = AskForMany("");
+  EXPECT_EQ(heard.back(), "OK");
+  EXPECT_EQ(heard.size(), 2U);
+  EXPECT_NE(heard.front(), other);
+}
+
+TEST_F(ReplicasTest, WhatWasAcknowledgedIsWaitedForByEveryLaterRead) {
+  const ShardFan fan(7, {{first_.address()}, {second_.address()}}, nullptr);
+  const auto sequence_of = [&](uint32_t shard, const Version& version) {
+    const Version part = fan.PartOf(version, shard);
+    return part.parts.empty() ? 0 : part.parts.front().sequence;
+  };
+  const Version version{3, {{0, 10}, {1, 20}}};
+  EXPECT_EQ(sequence_of(1, {}), 0U);
+  EXPECT_EQ(sequence_of(1, version), 20U);
+  fan.shard(1).Saw(15);
+  fan.shard(1).Saw(12);
+  EXPECT_EQ(sequence_of(0, {}), 0U);
+  EXPECT_EQ(sequence_of(1, {}), 15U);
+  EXPECT_EQ(sequence_of(1, version), 20U);
+  fan.shard(1).Saw(25);
+  EXPECT_EQ(sequence_of(1, version), 25U);
 }
 
 TEST(CatalogueWatchTest, SaysWhenNamesCannotBeToldAndWhy) {
@@ -115,6 +271,23 @@ TEST(CatalogueWatchTest, SaysWhenNamesCannotBeToldAndWhy) {
   owner.Refuse(false);
   ASSERT_TRUE(Becomes([&] { return said("catalogue_found"); }));
   EXPECT_TRUE(Becomes([&] { return watch->Check().ok(); }));
+}
+
+TEST(CatalogueWatchTest, KnowsAClockThatIsFarFromTheOwners) {
+  Owner owner;
+  std::function<absl::Status()> check;
+  {
+    const auto watch = CatalogueWatch::Start({owner.address(), 2, nullptr}, [] { return false; }).value();
+    check = watch->clock_check();
+    EXPECT_TRUE(check().ok());
+    owner.SetClock(-3'600'000);
+    EXPECT_TRUE(Becomes([&] { return !check().ok(); }));
+    EXPECT_EQ(check().code(), absl::StatusCode::kFailedPrecondition);
+    EXPECT_THAT(std::string(check().message()), HasSubstr("ms ahead of that of shard 0"));
+    owner.SetClock(3'600'000);
+    EXPECT_TRUE(Becomes([&] { return absl::StrContains(check().message(), "is -"); }));
+  }
+  EXPECT_FALSE(check().ok()) << "what was known last, when the watch has gone";
 }
 
 }  // namespace

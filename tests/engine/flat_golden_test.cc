@@ -111,8 +111,8 @@ TEST(FlatGoldenTest, ALayoutBelongsToAProtocol) {
   golden["VisitCommand"] = Golden<VisitCommand>();
   golden["WantedEntry"] = Golden<WantedEntry>();
   golden["WriteResult"] = Golden<WriteResult>();
-  // Sizes and checksums of protocol 1.
-  EXPECT_EQ(kInternalProtocol, 1U);
+  // Sizes and checksums of protocol 2.
+  EXPECT_EQ(kInternalProtocol, 2U);
   const std::map<std::string, std::string> expected = {
       {"AliasRecord", "15:99b4369e501302a3"},
       {"ApplyStates", "54:8dc0e20485b9fafd"},
@@ -139,6 +139,15 @@ TEST(FlatGoldenTest, ALayoutBelongsToAProtocol) {
       {"WriteResult", "457:78216c36bfd4724f"},
   };
   EXPECT_EQ(golden, expected) << "a layout has changed: raise kInternalProtocol, and write these down";
+}
+
+// Which a front end asks for the outcome with.
+TEST(FlatGoldenTest, ARequestIsItsHashAndTheChecksumOfItsContent) {
+  std::string expected(24, '\0');
+  expected[0] = 1;
+  expected[8] = 2;
+  expected[16] = 3;
+  EXPECT_EQ(Flat(RequestIdentity{{1, 2}, 3}), expected);
 }
 
 }  // namespace

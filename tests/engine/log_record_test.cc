@@ -18,6 +18,8 @@ using testing::ColumnsOf;
 using testing::Hex;
 using testing::TokenMemory;
 
+constexpr uint64_t kDeployment = 0x0123456789abcdef;
+
 MemoryHandle Memory() {
   MemoryRecord record;
   record.number = 7;
@@ -128,9 +130,13 @@ StateOperation Request(StateRequest request) {
 }
 
 std::string Encoded(WriteOperation operation) {
-  const auto encoded = EncodeLogRecord(operation);
+  const auto encoded = EncodeLogRecord(kDeployment, operation);
   EXPECT_TRUE(encoded.ok()) << encoded.status();
   return encoded.value_or("");
+}
+
+std::string Command(LoggedOperation operation, MemoryNumber memory = 0) {
+  return EncodeLogRecord({memory, 5, std::move(operation), kDeployment});
 }
 
 MemorySpec Spec() {
@@ -156,10 +162,13 @@ std::vector<Example> Examples() {
           {"put session", Encoded(PutState())},
           {"reset", Encoded(Request(ResetSessions{{"a", "b/c"}}))},
           {"fork", Encoded(Request(ForkSession{"a", "a/b", true}))},
-          {"create", EncodeLogRecord({0, 5, CreateMemoryCommand{Spec()}})},
-          {"drop", EncodeLogRecord({0, 5, DropMemoryCommand{"wiki"}})},
-          {"swing", EncodeLogRecord({0, 5, AliasChange{"live", "wiki", "old"}})},
-          {"drop alias", EncodeLogRecord({0, 5, DropAliasCommand{"live"}})}};
+          {"create", Command(CreateMemoryCommand{Spec()})},
+          {"drop", Command(DropMemoryCommand{"wiki"})},
+          {"swing", Command(AliasChange{"live", "wiki", "old"})},
+          {"drop alias", Command(DropAliasCommand{"live"})},
+          {"expire rows", Command(ExpireRowsCommand{3, {{7, 1}, {9, 1ULL << 62}}}, 7)},
+          {"expire states", Command(ExpireStatesCommand{{{99, 7, 0, "agent", ""}, {100, 8, 5, "agent", "draft"}}})},
+          {"read marker", Command(ReadMarker{})}};
 }
 
 TEST(LogRecordTest, WhatIsReadIsWrittenAgainToTheByte) {
@@ -210,13 +219,47 @@ TEST(LogRecordTest, StatesKeepEveryAction) {
 }
 
 TEST(LogRecordTest, AMemoryIsCreatedAsItWasDescribed) {
-  const LogRecord record = DecodeLogRecord(EncodeLogRecord({0, 5, CreateMemoryCommand{Spec()}})).value();
+  const LogRecord record = DecodeLogRecord(Command(CreateMemoryCommand{Spec()})).value();
   EXPECT_EQ(std::get<CreateMemoryCommand>(record.operation).spec, Spec());
 }
 
 TEST(LogRecordTest, HasItsGoldenBytes) {
-  EXPECT_EQ(Hex(EncodeLogRecord({7, 258, DropMemoryCommand{"wiki"}})).substr(0, 3 * 19),
-            "01 06 07 00 00 00 02 01 00 00 00 00 00 00 04 77 69 6b 69 ");
+  EXPECT_EQ(Hex(EncodeLogRecord({7, 258, DropMemoryCommand{"wiki"}, kDeployment})).substr(0, 3 * 27),
+            "02 06 ef cd ab 89 67 45 23 01 07 00 00 00 02 01 00 00 00 00 00 00 04 77 69 6b 69 ");
+  const ExpireRowsCommand rows{3, {{300, 5}}};
+  EXPECT_EQ(Hex(EncodeLogRecord({7, 258, rows, kDeployment})).substr(0, 3 * 47),
+            "02 09 ef cd ab 89 67 45 23 01 07 00 00 00 02 01 00 00 00 00 00 00 "
+            "03 00 00 00 00 00 00 00 01 2c 01 00 00 00 00 00 00 05 00 00 00 00 00 00 00 ");
+  const ExpireStatesCommand states{{{99, 7, 5, "agent", "draft"}}};
+  EXPECT_EQ(Hex(EncodeLogRecord({0, 258, states, kDeployment})).substr(0, 3 * 55),
+            "02 0a ef cd ab 89 67 45 23 01 00 00 00 00 02 01 00 00 00 00 00 00 "
+            "01 63 00 00 00 00 00 00 00 07 00 00 00 05 00 00 00 00 00 00 00 05 61 67 65 6e 74 05 64 72 61 66 74 ");
+  EXPECT_EQ(Hex(EncodeLogRecord({0, 258, ReadMarker{}, kDeployment})).substr(0, 3 * 22),
+            "02 0b ef cd ab 89 67 45 23 01 00 00 00 00 02 01 00 00 00 00 00 00 ");
+}
+
+TEST(LogRecordTest, ARecordSaysWhoseLogItIsOf) {
+  for (const Example& each : Examples()) {
+    EXPECT_EQ(DecodeLogRecord(each.record)->deployment, kDeployment) << each.name;
+  }
+}
+
+TEST(LogRecordTest, RowsThatDoNotAscendAreNoExpiry) {
+  for (const Row second : {6, 7}) {
+    const auto status = DecodeLogRecord(Command(ExpireRowsCommand{3, {{7, 1}, {second, 2}}}, 7)).status();
+    EXPECT_EQ(status.code(), absl::StatusCode::kDataLoss) << "row 7 and then " << second;
+  }
+}
+
+TEST(LogRecordTest, OnlyWhatClientsAskHasATicket) {
+  size_t with_ticket = 0;
+  for (const Example& each : Examples()) {
+    LogRecord record = DecodeLogRecord(each.record).value();
+    const bool of_a_client = record.operation.index() < 4;
+    EXPECT_EQ(TicketOf(record.operation) != nullptr, of_a_client) << each.name;
+    with_ticket += of_a_client ? 1 : 0;
+  }
+  EXPECT_EQ(with_ticket, 8U);
 }
 
 TEST(LogRecordTest, EveryCutIsRefused) {
@@ -276,8 +319,10 @@ TEST(LogRecordTest, ABodyThatNobodyWroteIsRefusedWhateverItsChecksum) {
 }
 
 TEST(LogRecordTest, WhatAShardDoesByItselfIsNoRecord) {
-  EXPECT_EQ(EncodeLogRecord(CloseMemoryOperation{7}).status().code(), absl::StatusCode::kInvalidArgument);
-  EXPECT_EQ(EncodeLogRecord(SleepOperation{}).status().code(), absl::StatusCode::kInvalidArgument);
+  for (const WriteOperation& own : {WriteOperation(CloseMemoryOperation{7}), WriteOperation(SleepOperation{}),
+                                    WriteOperation(PassOperation{})}) {
+    EXPECT_EQ(EncodeLogRecord(kDeployment, own).status().code(), absl::StatusCode::kInvalidArgument);
+  }
 }
 
 }  // namespace

@@ -71,10 +71,11 @@ class SleepingPartitionsTest : public ::testing::Test {
     for (EntryId id = first; id < end; ++id) ids.insert(id);
     return ids;
   }
-  absl::StatusOr<DeleteOutcome> Drop(PartitionSelection partitions) {
+  absl::StatusOr<DeleteOutcome> Drop(PartitionSelection partitions, std::string request_id = "") {
     DeleteCommand command;
     command.partitions = std::move(partitions);
     command.everything = true;
+    command.request_id = std::move(request_id);
     return deployment_.Delete(memory_, std::move(command));
   }
   template <typename Condition>
@@ -104,6 +105,18 @@ TEST_F(SleepingPartitionsTest, ARestartReadsOnlyWhatIsAskedFor) {
   EXPECT_LE(Statistics().tail_ram_bytes, 2 * filled / kPartitions);
   EXPECT_EQ(Statistics().entries, kPartitions * kEntries);
   EXPECT_EQ(Statistics().partitions, kPartitions);
+}
+
+TEST_F(SleepingPartitionsTest, ADropThatWasAnsweredBeforeDoesNotTouchWhatCameSince) {
+  Put(7, 0, 10);
+  ASSERT_TRUE(Drop({{7}, false}, "once").ok());
+  Put(7, 10, 20);
+  Restart();
+  const auto again = Drop({{7}, false}, "once");
+  ASSERT_TRUE(again.ok()) << again.status();
+  EXPECT_TRUE(again->replayed);
+  Put(7, 20, 21);
+  EXPECT_EQ(IdsIn(7), Range(10, 21));
 }
 
 TEST_F(SleepingPartitionsTest, AQueryOfAllWakesAll) {

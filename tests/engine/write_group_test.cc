@@ -372,6 +372,53 @@ TEST_F(WriteGroupTest, AGroupWhoseCommitFailsChangesNothing) {
   EXPECT_EQ(store_->FindRequest({100, 77}).value().has_value(), false);
 }
 
+TEST_F(WriteGroupTest, APlaceInALogIsTheSequenceAndARefusalHasOneToo) {
+  WriteGroup group = Group();
+  InsertOperation insert;
+  insert.ticket = Ticket(100, /*content=*/1);
+  insert.ticket.position = 40;
+  insert.entries = ColumnsOf(memory_->spec, {{.id = 1, .key = {1.0F}, .token = 1}});
+  EXPECT_EQ(group.PlanInsert(insert)->sequence, 40U);
+  InsertOperation other;
+  other.ticket = Ticket(100, /*content=*/2);
+  other.ticket.position = 43;
+  EXPECT_EQ(ReasonOf(group.PlanInsert(other).status()), reason::kRequestIdReused);
+  group.Pass(43);
+  EXPECT_EQ(group.last_sequence(), 43U);
+  ASSERT_TRUE(Commit(group).ok());
+  EXPECT_EQ(store_->applied(), 43U);
+  WriteGroup nothing = Group();
+  nothing.Pass(50);
+  EXPECT_FALSE(nothing.empty());
+  ASSERT_TRUE(Commit(nothing).ok());
+  EXPECT_EQ(store_->applied(), 50U);
+  EXPECT_THAT(Now(), ElementsAre(Pair(1, 1)));
+}
+
+TEST_F(WriteGroupTest, APartOfADeletionStandsBelowItsPlaceAndIsCountedWhenItComesAgain) {
+  WriteGroup first = Group();
+  ASSERT_TRUE(Insert(first, {{1, 10}, {2, 20}, {3, 30}}).ok());
+  ASSERT_TRUE(Commit(first).ok());
+  DeleteOperation erase;
+  erase.ticket = Ticket(100, 1);
+  erase.ticket.position = 9;
+  WriteGroup part = Group();
+  EXPECT_EQ(part.DeletedBefore(erase.ticket).value(), 0U);
+  part.PlanDeletePart(erase, std::vector<WriteGroup::FoundRow>{{Key(0), 0, 1}, {Key(0), 1, 2}}, /*total=*/2);
+  ASSERT_TRUE(Commit(part).ok());
+  EXPECT_EQ(store_->applied(), 1U) << "a log hands it over again";
+  WriteGroup rest = Group();
+  EXPECT_FALSE(rest.FindReplay(erase.ticket)->has_value());
+  EXPECT_EQ(rest.DeletedBefore(erase.ticket).value(), 2U);
+  EXPECT_EQ(rest.PlanDeleteRows(erase, std::vector<WriteGroup::FoundRow>{{Key(0), 2, 3}}, 3)->count, 3U);
+  ASSERT_TRUE(Commit(rest).ok());
+  EXPECT_EQ(store_->applied(), 9U);
+  EXPECT_THAT(Now(), IsEmpty());
+  erase.ticket.position = 12;
+  WriteGroup later = Group();
+  EXPECT_EQ(later.FindReplay(erase.ticket)->value().count, 3U);
+}
+
 // The twin: plain maps, one write after another.
 class TwinWriter {
  public:

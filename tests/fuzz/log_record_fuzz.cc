@@ -53,6 +53,7 @@ std::string Seed(LoggedOperation operation, MemoryNumber memory = 7) {
   record.memory = memory;
   record.stamp_ms = 1'717'000'000'123;
   record.operation = std::move(operation);
+  record.deployment = 0x0123456789abcdef;
   const std::string bytes = EncodeLogRecord(record);
   return '\0' + bytes.substr(0, bytes.size() - kChecksumBytes);
 }
@@ -143,7 +144,10 @@ std::vector<std::string> Seeds() {
           Seed(CreateMemoryCommand{spec}, 0),
           Seed(DropMemoryCommand{"wiki"}, 0),
           Seed(DropAliasCommand{"live"}, 0),
-          Seed(AliasChange{"live", "wiki", "old"}, 0)};
+          Seed(AliasChange{"live", "wiki", "old"}, 0),
+          Seed(ExpireRowsCommand{3, {{7, 1}, {9, uint64_t{1} << 62}}}),
+          Seed(ExpireStatesCommand{{{99, 7, 0, "agent", ""}, {100, 8, 5, "agent", "draft"}}}, 0),
+          Seed(ReadMarker{}, 0)};
 }
 
 const Registration kTarget({"log_record", Run, Seeds});

@@ -1,9 +1,12 @@
 // Converters, both directions, without a server.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <sys/stat.h>
 
 #include <cmath>
 #include <cstring>
+#include <filesystem>
+#include <fstream>
 #include <limits>
 #include <memory>
 #include <string>
@@ -23,6 +26,7 @@
 #include "server/merge_version.h"
 #include "server/options.h"
 #include "server/query_plan.h"
+#include "server/security_options.h"
 #include "server/step_append.h"
 #include "server/step_template.h"
 
@@ -434,6 +438,90 @@ TEST(OptionsTest, WhatIsWrongIsNamedWithItsBoundAndExitsWithTwo) {
     EXPECT_EQ(parsed.exit_code, 2) << text;
     EXPECT_THAT(parsed.text, testing::HasSubstr(text));
   }
+}
+
+TEST(OptionsTest, WhatIsWrongWithAReplicatedLogIsNamed) {
+  constexpr char kLog[] = "kafka://broker:9092/mneme";
+  using Flags = std::vector<const char*>;
+  const auto shard = [](const char* addresses, Flags more) {
+    Flags flags = {"--data-dir", "d", "--role", "shard", "--shard-addresses", addresses};
+    flags.insert(flags.end(), more.begin(), more.end());
+    return flags;
+  };
+  const std::vector<std::pair<Flags, std::string>> rows = {
+      {{"--data-dir", "d", "--log", kLog}, "--role all has its own"},
+      {{"--data-dir", "d", "--log-settings", "f"}, "--log-settings is given without --log"},
+      {{"--data-dir", "d", "--replica", "1"}, "--replica is 1; must be 0 without --log"},
+      {shard("a:1|a:2", {}), "--shard-addresses has \"a:1|a:2\"; must be one address of each shard without --log"},
+      {shard("a:1", {"--replica", "1"}), "--replica is 1; must be 0 without --log"},
+      {shard("a:1", {"--log", kLog, "--replica", "1"}), "--replica is 1; must be below the 1 of shard 0"},
+      {shard("a:1|a:2,b:1", {"--log", kLog, "--shard-number", "1", "--replica", "1"}), "below the 1 of shard 1"},
+      {shard("a:1|a:2", {"--log", kLog, "--replica", "99"}), "--replica"},
+      {shard("a:1|", {"--log", kLog}), "--shard-addresses has \"\"; must be HOST:PORT"},
+      {shard("a:1|a:0", {"--log", kLog}), "--shard-addresses has \"a:0\""},
+      {shard("a:1", {"--log", "zookeeper://a:1/t"}), "--log is \"zookeeper://a:1/t\"; must be kafka://"},
+      {shard("a:1,b:1", {"--log", kLog, "--shard-number", "1", "--accept-empty-shard"}), "--accept-empty-shard"},
+      {{"--role", "frontend", "--shard-addresses", "a:1|a:2", "--log", kLog, "--replica", "1"}, "--role shard"},
+      {{"--role", "frontend", "--shard-addresses", "127.0.0.1:1|a:2", "--log", kLog, "--shard-token-file", "f"},
+       "would be shown to a:2 unencrypted"},
+  };
+  for (const auto& [flags, text] : rows) {
+    const ParsedOptions parsed = Parse(flags);
+    EXPECT_FALSE(parsed.run) << text;
+    EXPECT_THAT(parsed.text, testing::HasSubstr(text));
+  }
+  std::string many = "a:1";
+  for (uint32_t i = 0; i < limits::kMaxReplicas; ++i) many += "|a:1";
+  EXPECT_THAT(Parse(shard(many.c_str(), {"--log", kLog})).text, testing::HasSubstr("must be at most 16"));
+}
+
+TEST(OptionsTest, ReplicasOfAShardStandBesideEachOther) {
+  const ParsedOptions parsed = Parse({"--data-dir", "d", "--role", "shard", "--shard-number", "1", "--replica", "1",
+                                      "--shard-addresses", "a:1|a:2,[::1]:1|b:2", "--log", "kafka://h:1,i:2/t"});
+  ASSERT_TRUE(parsed.run) << parsed.text;
+  EXPECT_EQ(ShardsOf(parsed.options), 2U);
+  EXPECT_EQ(ReplicasOf(parsed.options.shard_addresses[1]), (std::vector<std::string>{"[::1]:1", "b:2"}));
+  EXPECT_EQ(parsed.options.replica, 1U);
+  const std::string json = OptionsJson(parsed.options);
+  EXPECT_THAT(json, testing::HasSubstr(R"("log":"kafka://h:1,i:2/t")"));
+  EXPECT_THAT(json, testing::HasSubstr(R"("replica":1)"));
+  EXPECT_THAT(json, testing::HasSubstr(R"("shard_addresses":["a:1|a:2","[::1]:1|b:2"])"));
+}
+
+TEST(OptionsTest, AFileOfLogSettingsIsNamedWithWhatIsWrongInIt) {
+  const std::string path = (std::filesystem::temp_directory_path() / "mneme_log_settings").string();
+  const auto check = [&](const std::string& text, mode_t mode) {
+    std::ofstream(path, std::ios::trunc) << text;
+    chmod(path.c_str(), mode);
+    ServerOptions options;
+    options.role = Role::kFrontEnd;
+    options.log_settings = path;
+    return std::string(CheckFiles(options).message());
+  };
+  EXPECT_EQ(check("security.protocol=ssl\n", 0600), "");
+  EXPECT_THAT(check("acks=1\n", 0600), testing::HasSubstr("--log-settings " + path + " "));
+  EXPECT_THAT(check("security.protocol=ssl\n", 0620), testing::HasSubstr("chmod go-w"));
+  std::filesystem::remove(path);
+  ServerOptions gone;
+  gone.log_settings = path;
+  EXPECT_THAT(std::string(CheckFiles(gone).message()), testing::HasSubstr("--log-settings " + path));
+}
+
+TEST(OptionsTest, ALogThatOthersMayReadOnTheWayIsKnown) {
+  ServerOptions options;
+  EXPECT_FALSE(LogIsInTheClear(options));
+  options.log = "kafka://127.0.0.1:1,localhost:2/t";
+  EXPECT_FALSE(LogIsInTheClear(options));
+  options.log = "kafka://127.0.0.1:1,broker:2/t";
+  EXPECT_TRUE(LogIsInTheClear(options));
+  const std::string path = (std::filesystem::temp_directory_path() / "mneme_log_settings_tls").string();
+  for (const auto& [protocol, clear] : {std::pair("sasl_plaintext", true), std::pair("SASL_SSL", false)}) {
+    std::ofstream(path, std::ios::trunc) << "security.protocol=" << protocol << "\n";
+    chmod(path.c_str(), 0600);
+    options.log_settings = path;
+    EXPECT_EQ(LogIsInTheClear(options), clear) << protocol;
+  }
+  std::filesystem::remove(path);
 }
 
 TEST(OptionsTest, AFlagWinsOverTheEnvironment) {

@@ -366,5 +366,37 @@ TEST(MalformedTest, TenThousandStrangeRequestsGetTheirCodesAndTheServerGoesOn) {
   EXPECT_EQ(Items<double>(response.neighbours().distances()), (std::vector<double>{0.0, 2.0}));
 }
 
+// Each is as long as a message may be, and would be gigabytes once it is parsed.
+TEST(MalformedTest, MoreFieldsThanAnyRequestNeedsAreRefusedBeforeTheyTakeRam) {
+  TestServer server;
+  ASSERT_TRUE(server.Create("wiki", 2).ok());
+  grpc::GenericStub stub(server.channel());
+  const auto repeated = [](std::string_view field) {
+    std::string bytes;
+    while (bytes.size() + field.size() <= limits::kMaxMessageBytes - 1024) bytes += field;
+    return bytes;
+  };
+  const std::string operations = repeated(std::string_view("\x12\0", 2));  // ApplyRequest.operations, empty
+  const std::string unknown = repeated("\xf8\x07\x01");                    // field 127, a number
+  const std::string group = repeated("\xfb\x07\xfc\x07");                  // field 127, an empty group
+  const std::string within = repeated(std::string_view("\x0a\0", 2));      // MaskRow.strings, empty
+  std::string row = "\x1a";                                                // MaskTokensRequest.rows
+  for (size_t size = within.size(); size != 0 || row.size() == 1; size >>= 7) {
+    row += static_cast<char>((size & 0x7f) | (size > 0x7f ? 0x80 : 0));
+  }
+  const std::string working = "/mneme.v1.WorkingMemoryService/";
+  for (const auto& [method, bytes] : std::vector<std::pair<std::string, std::string>>{
+           {"Apply", operations}, {"Apply", unknown}, {"Apply", group}, {"MaskTokens", row + within}}) {
+    const grpc::Status status = SendBytes(stub, working + method, bytes);
+    EXPECT_EQ(status.error_code(), grpc::StatusCode::INVALID_ARGUMENT) << method << ": " << status.error_message();
+    EXPECT_THAT(status.error_message(), testing::HasSubstr(std::to_string(limits::kMaxMessageFields))) << method;
+    EXPECT_EQ(DetailOf(status).reason, "MALFORMED_REQUEST");
+  }
+  // What is no message is found by the parser, however deep it goes.
+  for (const std::string& bytes : {std::string(3 << 20, '\x12'), std::string(3 << 20, '\xff')}) {
+    EXPECT_EQ(DetailOf(SendBytes(stub, working + "Apply", bytes)).reason, "MALFORMED_REQUEST");
+  }
+}
+
 }  // namespace
 }  // namespace mneme

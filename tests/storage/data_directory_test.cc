@@ -88,7 +88,7 @@ TEST_F(DataDirectoryTest, RefusesANewerFormatByName) {
   WriteBytes(path_ + "/FORMAT", format::EncodeDirectoryFormat({.version = 9, .deployment = 1, .shards = 2}));
   const absl::Status refused = DataDirectory::Open(path_, 0).status();
   EXPECT_EQ(refused.code(), absl::StatusCode::kFailedPrecondition);
-  EXPECT_THAT(std::string(refused.message()), HasSubstr("has format 9; this program reads formats 1 and 2"));
+  EXPECT_THAT(std::string(refused.message()), HasSubstr("has format 9; this program reads formats 1 to 3"));
 }
 
 TEST_F(DataDirectoryTest, OfOneShardHasThatShardAlone) {
@@ -135,6 +135,38 @@ TEST_F(DataDirectoryTest, OfAllShardsIsNoneOfOneShard) {
   const absl::Status status = DataDirectory::Open(path_, 2, HostedDirectory{.shard = 0}).status();
   EXPECT_EQ(status.code(), absl::StatusCode::kFailedPrecondition) << status;
   EXPECT_THAT(std::string(status.message()), HasSubstr("has all shards"));
+}
+
+TEST_F(DataDirectoryTest, OfAReplicatedLogIsNoneOfALogOfItsOwn) {
+  const HostedDirectory own{.shard = 1, .deployment = 0xABCDEF};
+  HostedDirectory logged = own;
+  logged.logged = true;
+  const auto refusal = [&](const std::string& path, const HostedDirectory& hosted) {
+    const absl::Status status = DataDirectory::Open(path, 3, hosted).status();
+    EXPECT_EQ(status.code(), absl::StatusCode::kFailedPrecondition) << status;
+    return std::string(status.message());
+  };
+  { ASSERT_TRUE(DataDirectory::Open(path_, 3, logged).ok()); }
+  EXPECT_TRUE(DataDirectory::Open(path_, 3, logged).ok());
+  EXPECT_THAT(refusal(path_, own), HasSubstr("cannot be opened without --log"));
+  const std::string other = directory_ / "own";
+  { ASSERT_TRUE(DataDirectory::Open(other, 3, own).ok()); }
+  EXPECT_THAT(refusal(other, logged), HasSubstr("cannot be opened with --log"));
+}
+
+TEST_F(DataDirectoryTest, OfAReplicaWithoutTheCatalogueIsNoneOfItsOwner) {
+  const HostedDirectory replica{.shard = 0, .deployment = 0xABCDEF, .logged = true};
+  const HostedDirectory owner{.shard = 0, .logged = true};
+  const std::string store = DataDirectory::Open(path_, 3, replica).value()->StorePath(0);
+  EXPECT_TRUE(DataDirectory::Open(path_, 3, owner).ok()) << "it has nothing";
+  std::filesystem::create_directories(store);
+  WriteBytes(store + "/CURRENT", "MANIFEST-000001\n");
+  EXPECT_TRUE(DataDirectory::Open(path_, 3, replica).ok());
+  const absl::Status refused = DataDirectory::Open(path_, 3, owner).status();
+  EXPECT_EQ(refused.code(), absl::StatusCode::kFailedPrecondition) << refused;
+  EXPECT_THAT(std::string(refused.message()), HasSubstr("no catalogue"));
+  std::filesystem::create_directories(path_ + "/catalogue");
+  EXPECT_TRUE(DataDirectory::Open(path_, 3, owner).ok());
 }
 
 TEST_F(DataDirectoryTest, TheFirstShardOfADeploymentGivesItsNumber) {

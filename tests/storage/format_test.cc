@@ -126,7 +126,8 @@ std::vector<Decoder> Decoders() {
                   [](const ParsedRequestAge& k) { return RequestByAgeKey(k.sequence, k.id); }),
       MakeDecoder("memory key", {MemoryPrefix(3)}, ParseMemoryKey, MemoryPrefix),
       MakeDecoder("directory format",
-                  {EncodeDirectoryFormat({1, 0xABCDEF, 4}), EncodeDirectoryFormat({2, 0xABCDEF, 4, 3})},
+                  {EncodeDirectoryFormat({1, 0xABCDEF, 4}), EncodeDirectoryFormat({2, 0xABCDEF, 4, 3}),
+                   EncodeDirectoryFormat({3, 0xABCDEF, 4, 3})},
                   DecodeDirectoryFormat, EncodeDirectoryFormat),
       MakeDecoder("manifest of a backup", {EncodeBackupManifest(Backup())}, DecodeBackupManifest, EncodeBackupManifest),
   };

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pathlib
 import random
 import socket
+import time
 from typing import Any, Optional
 
 import harness
@@ -127,6 +128,86 @@ class ClusterServer(harness.Server):
         for shard in self.shards:
             if shard is not None:
                 shard.kill()
+
+
+class ReplicaProcess(harness.Server):
+    """One replica of a shard, which applies a replicated log."""
+
+    def __init__(
+        self, data_dir: pathlib.Path, place: tuple[int, int], addresses: list[list[str]], log: str, *flags: str
+    ) -> None:
+        self.number, self.replica = place
+        self.addresses = addresses
+        super().__init__(
+            data_dir,
+            *("--role", "shard", "--shard-number", str(self.number), "--replica", str(self.replica)),
+            *("--shard-addresses", joined(addresses), "--log", log, *flags),
+        )
+
+    def start(self) -> None:
+        self.listen = self.addresses[self.number][self.replica]
+        self._launch()
+
+
+def joined(addresses: list[list[str]]) -> str:
+    """As --shard-addresses takes them."""
+    return ",".join("|".join(replicas) for replicas in addresses)
+
+
+class ReplicatedCluster:
+    """`shards` shards of `replicas` processes each, which apply the log `log`, and `front_ends` front ends."""
+
+    def __init__(
+        self, folder: pathlib.Path, log: str, shards: int = 2, replicas: int = 2, front_ends: int = 2, *flags: str
+    ) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self.folder, self.log, self.flags = folder, log, flags
+        ports = iter(free_ports(shards * replicas))
+        self.addresses = [[f"127.0.0.1:{next(ports)}" for _ in range(replicas)] for _ in range(shards)]
+        self.shards: list[list[ReplicaProcess]] = [[] for _ in range(shards)]
+        self.front_ends: list[harness.Server] = []
+        try:
+            for number in range(shards):
+                for replica in range(replicas):
+                    self.shards[number].append(self.replica(number, replica))
+            for number in range(front_ends):
+                self.front_ends.append(self.front_end(f"front-{number}"))
+        except BaseException:
+            self.kill()
+            raise
+
+    def replica(self, number: int, replica: int) -> ReplicaProcess:
+        folder = self.folder / f"shard-{number}-{replica}"
+        return ReplicaProcess(folder, (number, replica), self.addresses, self.log, *self.flags)
+
+    def front_end(self, name: str, addresses: Optional[list[list[str]]] = None) -> harness.Server:
+        """One of `addresses`, if it is not to know all replicas."""
+        known = joined(addresses or self.addresses)
+        return harness.Server(
+            self.folder / name, "--role", "frontend", "--shard-addresses", known, "--log", self.log
+        )
+
+    @property
+    def client(self) -> mneme.Client:
+        return self.front_ends[0].client
+
+    @property
+    def replicas(self) -> list[ReplicaProcess]:
+        return [each for replicas in self.shards for each in replicas]
+
+    def await_even(self, seconds: float = harness.START_SECONDS) -> None:
+        """Until all replicas of each shard have applied the same; nobody writes meanwhile."""
+        end = time.monotonic() + seconds
+        while True:
+            handled = [{each.metrics()["mneme_log_handled"] for each in replicas} for replicas in self.shards]
+            if all(len(positions) == 1 for positions in handled):
+                return
+            assert time.monotonic() < end, f"replicas stand at {handled}"
+            time.sleep(0.05)
+
+    def kill(self) -> None:
+        for process in (*self.front_ends, *self.replicas):
+            process.kill()
 
 
 class ClusterTest(harness.SystemTest):

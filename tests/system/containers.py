@@ -43,9 +43,8 @@ class Container:
         given["MNEME_LISTEN"] = given["MNEME_LISTEN"].replace("0.0.0.0:7700", self.address)
         given["MNEME_ADMIN_LISTEN"] = given["MNEME_ADMIN_LISTEN"].replace("0.0.0.0:7701", self.admin)
         given["MNEME_DATA_DIR"] = given["MNEME_DATA_DIR"].replace("/data", str(self.volume), 1)
-        if "MNEME_SHARD_ADDRESSES" in given:
-            addresses = given["MNEME_SHARD_ADDRESSES"].split(",")
-            given["MNEME_SHARD_ADDRESSES"] = ",".join(names[address] for address in addresses)
+        for name in {"MNEME_SHARD_ADDRESSES", "MNEME_LOG"} & set(given):
+            given[name] = re.sub(r"[\w.-]+:\d+", lambda found: names[found[0]], given[name])
         return given
 
     def start(self, names: dict[str, str]) -> None:

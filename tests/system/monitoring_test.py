@@ -25,6 +25,7 @@ PROVISIONING = FOLDER / "grafana" / "provisioning"
 COMPOSE = yaml.safe_load((harness.ROOT / "deploy" / "compose.yaml").read_text())
 PROMETHEUS = yaml.safe_load((FOLDER / "prometheus.yaml").read_text())
 ALERTS = yaml.safe_load((FOLDER / "alerts.yaml").read_text())
+REPLICATED_ALERTS = yaml.safe_load((FOLDER / "alerts.replicated.yaml").read_text())
 SERVER_CODE = (harness.ROOT / "server" / "metrics.cc").read_text()
 
 ROLES = {"mneme-shard": "shard", "mneme-front-end": "frontend"}
@@ -53,8 +54,8 @@ class Exported:
                 labels.setdefault(label, set()).add(value)
 
 
-def rules() -> Iterator[dict[str, Any]]:
-    for group in ALERTS["groups"]:
+def rules(alerts: dict[str, Any] = ALERTS) -> Iterator[dict[str, Any]]:
+    for group in alerts["groups"]:
         yield from group["rules"]
 
 
@@ -227,10 +228,11 @@ class Files(unittest.TestCase):
         section = re.search(r"^## Alerts$(.*?)^## ", guide, re.M | re.S)
         assert section is not None
         described = re.findall(r"^\| `(\w+)` \|", section[1], re.M)
-        alerts = [rule["alert"] for rule in rules()]
+        listed = [*rules(), *rules(REPLICATED_ALERTS)]
+        alerts = [rule["alert"] for rule in listed]
         self.assertEqual(len(alerts), len(set(alerts)))
         self.assertEqual(described, alerts)
-        for rule in rules():
+        for rule in listed:
             self.assertEqual(rule["annotations"]["runbook"], "docs/operations.md#alerts")
             self.assertIn(rule["labels"]["severity"], ("page", "ticket"))
 

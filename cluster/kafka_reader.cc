@@ -1,0 +1,116 @@
+#include "cluster/kafka_reader.h"
+
+#include <algorithm>
+#include <limits>
+#include <string>
+
+#include "absl/strings/str_cat.h"
+#include "common/limits.h"
+#include "common/status_macros.h"
+
+namespace mneme {
+namespace {
+
+using std::chrono::steady_clock;
+
+// How often the leader is looked for, and how long its answer is waited for.
+constexpr std::chrono::seconds kLookEvery{1};
+constexpr int kLookMs = 1000;
+
+KafkaSettings ReaderSettings() {
+  return {{"enable.auto.commit", "false"},
+          {"enable.auto.offset.store", "false"},
+          {"auto.offset.reset", "error"},  // never on from elsewhere
+          {"check.crcs", "true"},
+          {"isolation.level", "read_uncommitted"},  // nobody writes in transactions, and none may hold back the end
+          {"message.max.bytes", absl::StrCat(limits::kMaxLogRecordBytes + limits::kLogFramingBytes)},
+          {"fetch.message.max.bytes", absl::StrCat(limits::kLogFetchBytes)},
+          {"fetch.max.bytes", absl::StrCat(limits::kLogFetchBytes)},
+          {"queued.max.messages.kbytes", absl::StrCat(limits::kLogReadAheadBytes / 1024)}};
+}
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<LogReader>> KafkaReader::New(const KafkaOptions& options, int32_t partition,
+                                                            LogOffset from) {
+  if (from > static_cast<LogOffset>(std::numeric_limits<int64_t>::max())) {
+    return absl::OutOfRangeError(absl::StrCat("offset is ", from, "; must be below 2^63"));
+  }
+  ASSIGN_OR_RETURN(std::unique_ptr<KafkaClient> client,
+                   KafkaClient::New(RD_KAFKA_CONSUMER, options, ReaderSettings()));
+  if (rd_kafka_consume_start(client->topic(), partition, static_cast<int64_t>(from)) != 0) {
+    return absl::UnavailableError(
+        absl::StrCat(client->name(), " partition ", partition, ": ", KafkaErrorText(rd_kafka_last_error())));
+  }
+  std::unique_ptr<KafkaReader> reader(new KafkaReader(std::move(client), partition, from));
+  reader->looker_ = std::thread([borrowed = reader.get()] { borrowed->Look(); });
+  return std::unique_ptr<LogReader>(std::move(reader));
+}
+
+KafkaReader::~KafkaReader() {
+  {
+    MutexLock lock(&mutex_);
+    ending_ = true;
+  }
+  ends_.NotifyAll();
+  if (looker_.joinable()) looker_.join();
+  held_.reset();
+  (void)rd_kafka_consume_stop(client_->topic(), partition_);
+}
+
+absl::Status KafkaReader::Next(std::chrono::milliseconds wait, size_t most_bytes, std::vector<LoggedBytes>& records) {
+  if (!failed_.ok()) return failed_;
+  (void)rd_kafka_poll(client_->handle(), 0);  // what else librdkafka wants done: tokens of OAUTHBEARER
+  const size_t before = records.size();
+  size_t bytes = 0;
+  const int wait_ms = static_cast<int>(std::clamp<int64_t>(wait.count(), 0, std::numeric_limits<int>::max()));
+  while (true) {
+    const bool any = records.size() != before;
+    if (held_ == nullptr) held_.reset(rd_kafka_consume(client_->topic(), partition_, any ? 0 : wait_ms));
+    if (held_ == nullptr) break;
+    if (held_->err != RD_KAFKA_RESP_ERR_NO_ERROR) {
+      if (any) return absl::OkStatus();
+      const Message error = std::move(held_);
+      absl::Status status = ErrorOf(*error);
+      if (!absl::IsUnavailable(status)) failed_ = status;
+      return status;
+    }
+    if (any && bytes + held_->len > most_bytes) return absl::OkStatus();
+    const Message message = std::move(held_);
+    bytes += message->len;
+    next_ = static_cast<LogOffset>(message->offset) + 1;
+    records.push_back({static_cast<LogOffset>(message->offset),
+                       std::string(static_cast<const char*>(message->payload), message->len)});
+  }
+  if (records.size() != before) return absl::OkStatus();
+  MutexLock lock(&mutex_);
+  return reach_;
+}
+
+absl::Status KafkaReader::ErrorOf(const rd_kafka_message_t& message) const {
+  const std::string where = absl::StrCat(client_->name(), " partition ", partition_, " at offset ", next_, ": ");
+  const char* const given = rd_kafka_message_errstr(&message);
+  const std::string text = absl::StrCat(where, given != nullptr ? given : rd_kafka_err2str(message.err));
+  switch (message.err) {
+    case RD_KAFKA_RESP_ERR__AUTO_OFFSET_RESET:
+    case RD_KAFKA_RESP_ERR_OFFSET_OUT_OF_RANGE: return absl::OutOfRangeError(text);
+    case RD_KAFKA_RESP_ERR__BAD_MSG:
+    case RD_KAFKA_RESP_ERR__BAD_COMPRESSION: return absl::DataLossError(text);
+    // Of librdkafka itself: the record is longer than what this program writes.
+    case RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE: return absl::FailedPreconditionError(text);
+    case RD_KAFKA_RESP_ERR__FATAL: return absl::InternalError(text);
+    default: return absl::UnavailableError(text);
+  }
+}
+
+void KafkaReader::Look() {
+  while (true) {
+    const absl::Status reach = client_->EndOf(partition_, kLookMs).status();
+    MutexLock lock(&mutex_);
+    reach_ = reach;
+    const auto ending = [this]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) { return ending_; };
+    if (ends_.AwaitFor(&mutex_, kLookEvery, ending)) return;
+  }
+}
+
+}  // namespace mneme

@@ -1,0 +1,40 @@
+// ReplicaLog: the log of a shard as one of its replicas has it. What a replica appends by itself is what it finds to be
+// past its expiry by its own clock, and all replicas do as the record says: so nothing is appended by a clock that is
+// wrong, and an append that fails is told, since nobody else waits for it.
+#ifndef MNEME_CLUSTER_REPLICA_LOG_H_
+#define MNEME_CLUSTER_REPLICA_LOG_H_
+
+#include <functional>
+#include <memory>
+#include <string>
+#include <utility>
+
+#include "absl/status/status.h"
+#include "engine/commands.h"
+#include "engine/shard_log.h"
+
+namespace mneme {
+
+// Thread-safe.
+class ReplicaLog final : public ShardLog {
+ public:
+  // `check_clock` may be empty. Events: "expiry_failed", but not because the log cannot be reached, which its reader
+  // tells.
+  ReplicaLog(std::unique_ptr<ShardLog> log, std::function<absl::Status()> check_clock, EventSink events)
+      : log_(std::move(log)), check_clock_(std::move(check_clock)), events_(std::move(events)) {}
+
+  size_t most_record_bytes() const override { return log_->most_record_bytes(); }
+  // As of the log; and what `check_clock` says, at once.
+  void Append(std::string record, Appended appended) override;
+  absl::StatusOr<LogOffset> End(const CallLimits& limits) const override { return log_->End(limits); }
+  absl::StatusOr<std::unique_ptr<LogReader>> Read(LogOffset from) override { return log_->Read(from); }
+
+ private:
+  const std::unique_ptr<ShardLog> log_;
+  const std::function<absl::Status()> check_clock_;
+  const EventSink events_;
+};
+
+}  // namespace mneme
+
+#endif  // MNEME_CLUSTER_REPLICA_LOG_H_

@@ -1,0 +1,238 @@
+// 1. Records are read from where the shard's store stands. While the log cannot be reached, its reader is asked again.
+// 2. Each is decoded, its memory is found, and what its memory cannot take is refused: alike on every replica.
+// 3. It goes to the shard's writer with its place, once the shard has room. The writer groups what waits as it does
+//    writes of clients.
+// 4. The writer tells what became of it in the order of the places; what it cannot apply ends everything after it.
+#include "engine/log_applier.h"
+
+#include <algorithm>
+#include <string>
+#include <utility>
+#include <variant>
+
+#include "absl/strings/str_cat.h"
+#include "common/error_reason.h"
+#include "common/limits.h"
+#include "common/status_macros.h"
+#include "engine/logged_write.h"
+#include "engine/remembered_result.h"
+
+namespace mneme {
+namespace {
+
+using Steady = std::chrono::steady_clock;
+
+// A reader is asked again after so long, so that the applier stops when it is to.
+constexpr std::chrono::milliseconds kReadWait(100);
+// Between two tries to reach a log, to find a memory that this process is yet to be told of, and to have room.
+constexpr std::chrono::milliseconds kLogPause(200);
+constexpr std::chrono::milliseconds kMemoryPause(20);
+constexpr std::chrono::milliseconds kRoomPause(2);
+// A record that waits longer is worth an event.
+constexpr std::chrono::seconds kLongWait(10);
+// How often the end of the log is looked at, and how long for.
+constexpr std::chrono::seconds kEndEvery(1);
+constexpr std::chrono::milliseconds kEndWait(200);
+
+// Whether it is time to say that something has waited for long: once.
+class LongWait {
+ public:
+  bool IsNow() {
+    if (told_ || Steady::now() < begin_ + kLongWait) return false;
+    return told_ = true;
+  }
+
+ private:
+  const Steady::time_point begin_ = Steady::now();
+  bool told_ = false;
+};
+
+// What is remembered of the request of the record at `offset`, by the time that the record has had its outcome.
+absl::StatusOr<WriteResult> Recall(const Shard& shard, LogOffset offset, const RequestIdentity& request) {
+  ASSIGN_OR_RETURN(const auto known, shard.store().FindRequest(request.id));
+  if (known.has_value() && known->content == request.content) {
+    ASSIGN_OR_RETURN(WriteResult result, ResultOf(*known, shard.number()));
+    result.replayed = known->sequence != SequenceAt(offset);
+    return result;
+  }
+  if (known.has_value() && known->sequence < SequenceAt(offset)) {
+    return WithReason(absl::FailedPreconditionError("request_id was used before with other content; use a new one"),
+                      reason::kRequestIdReused);
+  }
+  return absl::UnavailableError(absl::StrCat("the outcome of the record at offset ", offset, " of shard ",
+                                             shard.number(), " is not known any more; ask again with its request id"));
+}
+
+}  // namespace
+
+std::unique_ptr<LogApplier> LogApplier::Start(LogApplierOptions options) {
+  return std::unique_ptr<LogApplier>(new LogApplier(std::move(options)));
+}
+
+LogApplier::LogApplier(LogApplierOptions options)
+    : options_(std::move(options)),
+      outcomes_(std::make_shared<LogOutcomes>(
+          options_.shard->store().applied(),
+          [shard = options_.shard](LogOffset offset, const RequestIdentity& request) {
+            return Recall(*shard, offset, request);
+          })),
+      seen_end_(OffsetAfter(outcomes_->handled())), next_(OffsetAfter(outcomes_->handled())),
+      thread_([this] { Run(); }) {}
+
+LogApplier::~LogApplier() {
+  {
+    MutexLock lock(&mutex_);
+    stopping_ = true;
+  }
+  stop_.NotifyAll();
+  thread_.join();
+  outcomes_->End(0, absl::UnavailableError("the server is shutting down"));
+}
+
+void LogApplier::AwaitOutcome(LogOffset offset, const RequestIdentity& request, const CallLimits& limits,
+                              std::function<void(absl::StatusOr<WriteResult>)> then) {
+  outcomes_->Await(offset, request, limits, std::move(then));
+}
+
+absl::Status LogApplier::AwaitHandled(Sequence sequence, const CallLimits& limits) const {
+  return outcomes_->AwaitHandled(sequence, limits);
+}
+
+void LogApplier::ExpireWaiters() { outcomes_->ExpireWaiters(); }
+
+void LogApplier::Run() {
+  absl::Status status;
+  while (status.ok() && !Stopping()) status = Step();
+  if (status.ok()) return;
+  outcomes_->End(next_, status);
+  Tell("log_failed", status.ToString());
+}
+
+absl::Status LogApplier::Step() {
+  RETURN_IF_ERROR(outcomes_->status());  // the shard's writer says so
+  outcomes_->ExpireWaiters();
+  std::vector<LoggedBytes> records;
+  const absl::Status read = Read(records);
+  if (!records.empty()) Saw(records.back().offset + 1);
+  for (const LoggedBytes& logged : records) {
+    if (Stopping()) return absl::OkStatus();
+    RETURN_IF_ERROR(HandOver(logged));
+  }
+  if (absl::IsUnavailable(read)) {
+    if (!lost_.exchange(true)) Tell("log_lost", read.ToString());
+    Pause(kLogPause);
+    return absl::OkStatus();
+  }
+  if (absl::IsOutOfRange(read)) {
+    return absl::OutOfRangeError(
+        absl::StrCat("the log of shard ", options_.shard->number(), " does not have offset ", next_,
+                     ", from which this replica goes on (", std::string(read.message()),
+                     "): put a copy of the data directory of another replica, taken while that is stopped, in the "
+                     "place of this one's"));
+  }
+  RETURN_IF_ERROR(read);
+  if (lost_.exchange(false)) Tell("log_found", absl::StrCat("at offset ", next_));
+  LookAtEnd();
+  return absl::OkStatus();
+}
+
+absl::Status LogApplier::Read(std::vector<LoggedBytes>& records) {
+  if (reader_ == nullptr) {
+    ASSIGN_OR_RETURN(reader_, options_.log->Read(next_));
+  }
+  return reader_->Next(kReadWait, limits::kMaxAppliedAheadBytes, records);
+}
+
+absl::Status LogApplier::HandOver(const LoggedBytes& logged) {
+  if (logged.offset < next_) return absl::OkStatus();  // it was read before
+  ASSIGN_OR_RETURN(LogRecord record, Decode(logged));
+  const absl::StatusOr<MemoryHandle> memory = AwaitMemory(record);
+  if (!memory.ok() && !absl::IsNotFound(memory.status())) {
+    return Stopping() ? absl::OkStatus() : memory.status();
+  }
+  AwaitRoom(record);
+  if (Stopping()) return absl::OkStatus();
+  const LogOffset offset = logged.offset;
+  auto done = [shard = options_.shard, outcomes = outcomes_, offset](const absl::StatusOr<WriteResult>& outcome) {
+    if (!outcome.ok()) {
+      const absl::Status failed = shard->write_status();
+      if (!failed.ok()) return outcomes->End(OffsetAfter(outcomes->handled()), failed);
+      if (absl::IsAborted(outcome.status())) return;  // it came before, and was told then
+    }
+    outcomes->Handled(offset, outcome);
+  };
+  RETURN_IF_ERROR(
+      options_.shard->Submit(ToWriteOperation(std::move(record), memory, SequenceAt(offset), std::move(done))));
+  next_ = offset + 1;
+  return absl::OkStatus();
+}
+
+absl::StatusOr<LogRecord> LogApplier::Decode(const LoggedBytes& logged) const {
+  absl::StatusOr<LogRecord> record = DecodeLogRecord(logged.bytes);
+  if (!record.ok()) {
+    return absl::Status(record.status().code(), absl::StrCat("at offset ", logged.offset, " of the log of shard ",
+                                                             options_.shard->number(), ": ",
+                                                             std::string(record.status().message())));
+  }
+  if (record->deployment == options_.deployment) return record;
+  return absl::FailedPreconditionError(
+      absl::StrCat("the record at offset ", logged.offset, " of the log of shard ", options_.shard->number(),
+                   " is of deployment ", absl::Hex(record->deployment, absl::kZeroPad16), ", this replica of ",
+                   absl::Hex(options_.deployment, absl::kZeroPad16), ": is it the log of another deployment?"));
+}
+
+absl::StatusOr<MemoryHandle> LogApplier::AwaitMemory(const LogRecord& record) {
+  if (!IsOfAMemory(record)) return MemoryHandle();
+  LongWait wait;
+  while (true) {
+    absl::StatusOr<MemoryHandle> memory = options_.find_memory(record.memory);
+    if (!absl::IsUnavailable(memory.status()) || Stopping()) return memory;
+    if (wait.IsNow()) Tell("log_waits", absl::StrCat("for memory ", record.memory, " of the record at offset ", next_));
+    GoOnWaiting(kMemoryPause);
+  }
+}
+
+void LogApplier::AwaitRoom(const LogRecord& record) {
+  const bool grows = std::holds_alternative<InsertOperation>(record.operation) ||
+                     std::holds_alternative<RememberOperation>(record.operation);
+  LongWait wait;
+  while (!Stopping()) {
+    const absl::Status room = grows && options_.room != nullptr ? options_.room() : absl::OkStatus();
+    if (room.ok() && options_.shard->queued_bytes() <= limits::kMaxAppliedAheadBytes) return;
+    if (!room.ok() && wait.IsNow()) Tell("log_waits", room.ToString());
+    GoOnWaiting(kRoomPause);
+  }
+}
+
+void LogApplier::GoOnWaiting(std::chrono::milliseconds pause) {
+  outcomes_->ExpireWaiters();
+  LookAtEnd();
+  Pause(pause);
+}
+
+void LogApplier::LookAtEnd() {
+  const auto now = Steady::now();
+  if (now < look_at_end_) return;
+  look_at_end_ = now + kEndEvery;
+  CallLimits wait;
+  wait.deadline = now + kEndWait;
+  if (const absl::StatusOr<LogOffset> end = options_.log->End(wait); end.ok()) Saw(*end);
+}
+
+void LogApplier::Saw(LogOffset end) { seen_end_ = std::max(seen_end_.load(), end); }
+
+void LogApplier::Tell(std::string_view event, std::string_view detail) const {
+  if (options_.events != nullptr) options_.events(event, detail);
+}
+
+void LogApplier::Pause(std::chrono::milliseconds pause) {
+  MutexLock lock(&mutex_);
+  stop_.AwaitFor(&mutex_, pause, [this]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) { return stopping_; });
+}
+
+bool LogApplier::Stopping() const {
+  MutexLock lock(&mutex_);
+  return stopping_;
+}
+
+}  // namespace mneme

@@ -1,0 +1,118 @@
+// LogApplier: makes a shard what its log says: takes the records from where the shard stands, one after the other, and
+// hands them to the shard's writer. Every replica of a shard does the same with the same records, so that all of them
+// hold the same; whatever depends on state is decided here, not where the record was made.
+#ifndef MNEME_ENGINE_LOG_APPLIER_H_
+#define MNEME_ENGINE_LOG_APPLIER_H_
+
+#include <atomic>
+#include <chrono>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <thread>
+#include <vector>
+
+#include "absl/base/thread_annotations.h"
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "common/mutex.h"
+#include "engine/commands.h"
+#include "engine/log_outcomes.h"
+#include "engine/log_record.h"
+#include "engine/shard.h"
+#include "engine/shard_log.h"
+#include "engine/write_operations.h"
+
+namespace mneme {
+
+struct LogApplierOptions {
+  Shard* shard = nullptr;  // borrowed; opened with ShardOptions::logged, and nobody else hands it writes
+  ShardLog* log = nullptr; // borrowed
+  uint64_t deployment = 0; // records of another are refused: the log is not this deployment's
+  // The memory of a record: NOT_FOUND when it was dropped; UNAVAILABLE when this process has not been told of it yet,
+  // which is asked again until it has.
+  std::function<absl::StatusOr<MemoryHandle>(MemoryNumber)> find_memory;
+  // Not OK while nothing that grows the shard is to be applied, for want of ram: asked again until it is. May be empty.
+  std::function<absl::Status()> room = {};
+  // May be empty. "log_lost" while the log cannot be reached, "log_found" after it; "log_waits" when a record has
+  // waited for ram, or for its memory, for ten seconds; "log_failed" when nothing more is applied.
+  EventSink events = {};
+};
+
+// Thread-safe.
+class LogApplier {
+ public:
+  // Begins at once.
+  static std::unique_ptr<LogApplier> Start(LogApplierOptions options);
+  // Stops after the record at hand; who waits is told UNAVAILABLE.
+  ~LogApplier();
+
+  // The sequence up to which every record has had its outcome, whether it was applied or refused.
+  Sequence handled() const { return outcomes_->handled(); }
+  // One beyond the last record that was seen in the log: what is missing of it is the backlog.
+  LogOffset seen_end() const { return seen_end_.load(); }
+  // OK, or why nothing more is applied: DATA_LOSS for a damaged record, OUT_OF_RANGE when the log does not reach to
+  // where the shard stands, FAILED_PRECONDITION when it is another deployment's, UNIMPLEMENTED for a record that a
+  // newer program wrote; or what the shard's writer says.
+  absl::Status status() const { return outcomes_->status(); }
+  // Whether the log cannot be reached now: what is in it is not known here, nor how far behind this replica is.
+  bool lost() const { return lost_; }
+
+  // Tells what became of the record at `offset`, once it is applied: at once, or later on a thread of the shard's;
+  // DEADLINE_EXCEEDED at the deadline of `limits`. `request` is that of the record: an outcome that is no longer at
+  // hand is read from the requests that the shard remembers, and one that is not there either is UNAVAILABLE: the write
+  // was refused, or is past its window; who asks again by the same request id is told. The error of status() when the
+  // applier has stopped short of it.
+  void AwaitOutcome(LogOffset offset, const RequestIdentity& request, const CallLimits& limits,
+                    std::function<void(absl::StatusOr<WriteResult>)> then);
+  // Blocks until handled() is `sequence` at least.
+  absl::Status AwaitHandled(Sequence sequence, const CallLimits& limits) const;
+  // Gives up waiters whose time is over. Called now and then.
+  void ExpireWaiters();
+
+ private:
+  explicit LogApplier(LogApplierOptions options);
+
+  void Run();
+  // Reads what is there and hands it over. Not OK: nothing more is applied.
+  absl::Status Step();
+  absl::Status Read(std::vector<LoggedBytes>& records);
+  absl::Status HandOver(const LoggedBytes& logged);
+  // The record, which must be of this deployment.
+  absl::StatusOr<LogRecord> Decode(const LoggedBytes& logged) const;
+  // The memory of a record, null when it needs none; waits until this process knows it. UNAVAILABLE when it stops.
+  absl::StatusOr<MemoryHandle> AwaitMemory(const LogRecord& record);
+  // Waits until there is room for the record; returns at once when it stops.
+  void AwaitRoom(const LogRecord& record);
+  // The end of the log now and then, of which a reader sees the next records only.
+  void LookAtEnd();
+  void Saw(LogOffset end);
+  void Tell(std::string_view event, std::string_view detail) const;
+  // While a record cannot be handed over: who waits in vain is told, and how much waits in the log is looked at.
+  void GoOnWaiting(std::chrono::milliseconds pause);
+  // For `pause`, or until it stops.
+  void Pause(std::chrono::milliseconds pause);
+  bool Stopping() const;
+
+  // Constant after construction.
+  const LogApplierOptions options_;
+  // What is under way in the shard when this ends is told to it alone.
+  const std::shared_ptr<LogOutcomes> outcomes_;
+  std::atomic<LogOffset> seen_end_;
+  std::atomic<bool> lost_{false};
+
+  // The thread's own.
+  std::unique_ptr<LogReader> reader_;
+  LogOffset next_;  // to be handed over
+  std::chrono::steady_clock::time_point look_at_end_;
+
+  mutable Mutex mutex_;
+  CondVar stop_;
+  bool stopping_ ABSL_GUARDED_BY(mutex_) = false;
+
+  std::thread thread_;
+};
+
+}  // namespace mneme
+
+#endif  // MNEME_ENGINE_LOG_APPLIER_H_

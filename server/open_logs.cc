@@ -1,0 +1,96 @@
+#include "server/open_logs.h"
+
+#include <chrono>
+#include <optional>
+#include <string>
+#include <thread>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "common/status_macros.h"
+#include "server/security_options.h"
+
+namespace mneme {
+namespace {
+
+// One question to the brokers; whoever stops the process waits no longer.
+constexpr std::chrono::seconds kAsk{2};
+constexpr std::chrono::milliseconds kPause{250};
+constexpr std::chrono::milliseconds kLook{10};
+
+CallLimits Within(std::chrono::steady_clock::duration time) {
+  CallLimits limits;
+  limits.deadline = std::chrono::steady_clock::now() + time;
+  return limits;
+}
+
+void Tell(const EventSink& events, std::string_view event, const std::string& detail) {
+  if (events != nullptr) events(event, detail);
+}
+
+absl::Status GivenUp() { return absl::CancelledError("gave up waiting for the log"); }
+
+bool Unreached(const absl::Status& status) {
+  return absl::IsUnavailable(status) || absl::IsDeadlineExceeded(status);
+}
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<KafkaLogs>> OpenLogs(const ServerOptions& options, EventSink events,
+                                                    const std::function<bool()>& give_up) {
+  if (options.log.empty()) return std::unique_ptr<KafkaLogs>();
+  KafkaOptions kafka;
+  ASSIGN_OR_RETURN(kafka.address, ParseKafkaAddress(options.log));
+  ASSIGN_OR_RETURN(kafka.settings, LogSettingsOf(options));
+  kafka.events = events;
+  absl::StatusOr<std::unique_ptr<KafkaLogs>> logs = KafkaLogs::New(std::move(kafka));
+  if (!logs.ok()) {
+    return absl::Status(logs.status().code(), absl::StrCat("--log-settings ", logs.status().message()));
+  }
+  // Partitions are numbered from 0 without gaps: the last one says that all are there.
+  const bool shard = options.role == Role::kShard;
+  const bool waits = shard && (options.shard_number != 0 || options.replica != 0);
+  const uint32_t partition = shard ? options.shard_number : ShardsOf(options) - 1;
+  bool told = false;
+  while (true) {
+    const absl::Status there = (*logs)->Check(partition, Within(kAsk));
+    if (there.ok()) return logs;
+    if (!Unreached(there)) {
+      return absl::Status(there.code(), absl::StrCat("--log ", options.log, ": ", there.message()));
+    }
+    if (!std::exchange(told, true)) Tell(events, "log_awaited", there.ToString());
+    if (!waits) return logs;
+    if (give_up()) return GivenUp();
+    std::this_thread::sleep_for(kPause);
+  }
+}
+
+absl::Status AwaitReplayed(const LocalDeployment& shard, const ShardLog& log, const EventSink& events,
+                           const std::function<bool()>& give_up) {
+  std::optional<LogOffset> end;
+  bool told = false;
+  while (true) {
+    const LogState state = shard.log_state();
+    RETURN_IF_ERROR(state.status);
+    if (end.has_value()) {
+      if (state.handled >= *end) return absl::OkStatus();
+    } else if (const auto asked = log.End(Within(kAsk)); asked.ok()) {
+      end = *asked;
+      const LogOffset from = OffsetAfter(state.handled);
+      if (from > *end) {
+        return absl::OutOfRangeError(absl::StrCat("this replica has applied the log of shard ", shard.port().number(),
+                                                  " up to offset ", from, ", and it ends at ", *end,
+                                                  ": the log lost records, or is another one"));
+      }
+      if (from < *end) Tell(events, "log_replaying", absl::StrCat("applies ", *end - from, " records first"));
+    } else if (!Unreached(asked.status())) {
+      return asked.status();
+    } else if (!std::exchange(told, true)) {
+      Tell(events, "log_awaited", asked.status().ToString());
+    }
+    if (give_up()) return GivenUp();
+    std::this_thread::sleep_for(end.has_value() ? kLook : kPause);
+  }
+}
+
+}  // namespace mneme

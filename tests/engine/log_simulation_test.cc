@@ -1,0 +1,92 @@
+// Replicas of a shard agree, whatever happens to them and to their clients; and what is wrong on purpose is found.
+// MNEME_TEST_SEED=N runs that seed alone. With MNEME_TEST_FULL=1 as many seeds are run as fit into most of an hour, at
+// most 200,000, from MNEME_TEST_FIRST_SEED on: so a run goes on where the last one ended.
+#include "tests/engine/log_simulation.h"
+
+#include <gtest/gtest.h>
+
+#include <chrono>
+#include <cstdlib>
+#include <iostream>
+#include <string>
+
+#include "tests/storage/temporary_directory.h"
+#include "tests/storage/test_scale.h"
+
+namespace mneme {
+namespace {
+
+using testing::LogSimulation;
+using testing::PlantedFault;
+
+constexpr uint64_t kFirstSeed = 1;
+constexpr uint64_t kSeeds = 2'000;
+constexpr uint64_t kFullSeeds = 200'000;
+constexpr uint64_t kParts = 4;
+constexpr std::chrono::minutes kFullTimeOfPart(13);
+
+std::string RunSeed(uint64_t seed, PlantedFault fault, const TemporaryDirectory& directory) {
+  LogSimulation simulation(seed, fault, directory.path());
+  return simulation.Run();
+}
+
+uint64_t SeedOf(const char* name, uint64_t otherwise) {
+  const char* const given = std::getenv(name);
+  return given != nullptr ? std::strtoull(given, nullptr, 0) : otherwise;
+}
+
+// Parts, so that several processes may share them; each takes every kParts-th seed.
+class LogSimulationTest : public ::testing::TestWithParam<uint64_t> {};
+
+TEST_P(LogSimulationTest, ReplicasAgreeWithEachOtherAndWithTheModel) {
+  const TemporaryDirectory directory;
+  if (std::getenv("MNEME_TEST_SEED") != nullptr) {
+    EXPECT_EQ(RunSeed(SeedOf("MNEME_TEST_SEED", 0), PlantedFault::kNone, directory), "");
+    return;
+  }
+  const auto begin = std::chrono::steady_clock::now();
+  const uint64_t first = SeedOf("MNEME_TEST_FIRST_SEED", kFirstSeed);
+  uint64_t seed = first + GetParam();
+  for (const uint64_t end = first + Repetitions(kSeeds, kFullSeeds); seed < end; seed += kParts) {
+    const std::string failure = RunSeed(seed, PlantedFault::kNone, directory);
+    ASSERT_EQ(failure, "") << "MNEME_TEST_SEED=" << seed << " repeats it";
+    if (FullTests() && std::chrono::steady_clock::now() > begin + kFullTimeOfPart) break;
+  }
+  std::cout << "every " << kParts << "th seed from " << first + GetParam() << " on, below " << seed << std::endl;
+}
+
+INSTANTIATE_TEST_SUITE_P(Part, LogSimulationTest, ::testing::Range(uint64_t{0}, kParts));
+
+struct Planted {
+  const char* name;
+  PlantedFault fault;
+};
+
+class PlantedFaultTest : public ::testing::TestWithParam<Planted> {};
+
+TEST_P(PlantedFaultTest, IsFound) {
+  const TemporaryDirectory directory;
+  for (uint64_t seed = kFirstSeed; seed < kFirstSeed + kSeeds; ++seed) {
+    const std::string failure = RunSeed(seed, GetParam().fault, directory);
+    if (failure.empty()) continue;
+    std::cout << "found after " << seed - kFirstSeed + 1 << " seeds: " << failure << std::endl;
+    return;
+  }
+  ADD_FAILURE() << "nobody noticed in " << kSeeds << " seeds";
+}
+
+INSTANTIATE_TEST_SUITE_P(All, PlantedFaultTest,
+                         ::testing::Values(Planted{"AppliedTwice", PlantedFault::kAppliedTwice},
+                                           Planted{"Skipped", PlantedFault::kSkipped},
+                                           Planted{"StaleRead", PlantedFault::kStaleRead},
+                                           Planted{"LostTombstone", PlantedFault::kLostTombstone},
+                                           Planted{"ReusedId", PlantedFault::kReusedId},
+                                           Planted{"RequestForgotten", PlantedFault::kRequestForgotten},
+                                           Planted{"RefusedTakesNoPlace", PlantedFault::kRefusedTakesNoPlace},
+                                           Planted{"SweepByLocalClock", PlantedFault::kSweepByLocalClock},
+                                           Planted{"TornGroup", PlantedFault::kTornGroup},
+                                           Planted{"OutcomeOfAnother", PlantedFault::kOutcomeOfAnother}),
+                         [](const ::testing::TestParamInfo<Planted>& planted) { return planted.param.name; });
+
+}  // namespace
+}  // namespace mneme

@@ -1,0 +1,241 @@
+// Deployments that host replicas of one shard over one log: each holds what the log says, and writes come from that
+// alone.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <chrono>
+#include <filesystem>
+#include <future>
+#include <thread>
+
+#include "absl/strings/str_cat.h"
+#include "engine/expiry_queue.h"
+#include "engine/log_record.h"
+#include "tests/engine/deployment_fixture.h"
+#include "tests/engine/memory_log.h"
+
+namespace mneme {
+namespace {
+
+using ::testing::HasSubstr;
+using testing::ColumnsOf;
+using testing::MemoryLog;
+using testing::PlainEntry;
+using testing::TokenMemory;
+using Outcome = absl::StatusOr<WriteResult>;
+
+constexpr size_t kReplicas = 2;
+
+CallLimits Patient() {
+  CallLimits limits;
+  limits.deadline = std::chrono::steady_clock::now() + std::chrono::seconds(30);
+  return limits;
+}
+
+class ReplicatedShardTest : public ::testing::Test {
+ protected:
+  ReplicatedShardTest() {
+    for (uint32_t replica = 0; replica < kReplicas; ++replica) Open(replica);
+  }
+  ~ReplicatedShardTest() override {
+    for (auto& each : replicas_) each.reset();
+  }
+
+  absl::Status TryOpen(uint32_t replica, bool logged = true) {
+    DeploymentOptions options;
+    options.data_dir = directory_ / absl::StrCat("replica-", replica);
+    options.shards = 1;
+    options.search_threads = 1;
+    options.clock = &clocks_[replica];
+    HostedShard& hosted = options.hosted.emplace();
+    hosted.replica = replica;
+    if (logged) hosted.log = log_;
+    if (replica != 0) {
+      hosted.identity = replicas_[0]->identity();
+      hosted.catalogue = replicas_[0]->names().Everything();
+    }
+    auto opened = LocalDeployment::Open(std::move(options));
+    if (!opened.ok()) return opened.status();
+    replicas_[replica] = *std::move(opened);
+    return absl::OkStatus();
+  }
+  void Open(uint32_t replica) {
+    const absl::Status opened = TryOpen(replica);
+    ASSERT_TRUE(opened.ok()) << opened;
+  }
+  MemoryHandle Create(MemorySpec spec) {
+    MemoryHandle memory = replicas_[0]->CreateMemory(spec).value();
+    Tell();
+    return memory;
+  }
+  void Tell() { ASSERT_TRUE(replicas_[1]->TakeCatalogue(replicas_[0]->names().Everything()).ok()); }
+  void SetClocks(int64_t now_ms) {
+    for (ManualClock& clock : clocks_) clock.Set(now_ms);
+  }
+
+  LogOffset Append(const MemoryHandle& memory, LoggedOperation operation) {
+    std::promise<absl::StatusOr<LogOffset>> told;
+    log_->Append(EncodeLogRecord({memory->number, clocks_[0].NowMs(), std::move(operation), replicas_[0]->identity()}),
+                 [&told](absl::StatusOr<LogOffset> offset) { told.set_value(std::move(offset)); });
+    return told.get_future().get().value();
+  }
+  LogOffset Insert(const MemoryHandle& memory, const std::vector<PlainEntry>& entries, uint64_t request) {
+    InsertOperation insert;
+    insert.ticket.request = RequestIdentity{{request, 1}, request};
+    insert.entries = ColumnsOf(memory->spec, entries);
+    return Append(memory, std::move(insert));
+  }
+  Outcome OutcomeAt(uint32_t replica, LogOffset offset, uint64_t request) {
+    std::promise<Outcome> told;
+    replicas_[replica]->AwaitOutcome(offset, {{request, 1}, request}, Patient(),
+                                     [&told](Outcome outcome) { told.set_value(std::move(outcome)); });
+    return told.get_future().get();
+  }
+  uint64_t CountAt(uint32_t replica, const MemoryHandle& memory, LogOffset offset) {
+    VisitCommand command;
+    command.at_least = {memory->number, {{0, SequenceAt(offset)}}};
+    command.limits = Patient();
+    const auto count = replicas_[replica]->Count(memory, std::move(command));
+    EXPECT_TRUE(count.ok()) << count.status();
+    return count.value_or(0);
+  }
+  static std::vector<PlainEntry> Entries(EntryId first, size_t count, int64_t expiry_ms = 0) {
+    std::vector<PlainEntry> entries;
+    for (EntryId id = first; id < first + count; ++id) {
+      PlainEntry entry{.id = id, .key = {static_cast<float>(id % 7), 1.0F}, .token = static_cast<Token>(id % 1000)};
+      entry.attributes.expiry_ms = expiry_ms;
+      entries.push_back(std::move(entry));
+    }
+    return entries;
+  }
+
+  TemporaryDirectory directory_;
+  ManualClock clocks_[kReplicas] = {ManualClock(1'000'000), ManualClock(1'000'000)};
+  const std::shared_ptr<MemoryLog> log_ = std::make_shared<MemoryLog>();
+  std::unique_ptr<LocalDeployment> replicas_[kReplicas];
+};
+
+TEST_F(ReplicatedShardTest, EveryReplicaAnswersForWhatTheLogHas) {
+  const MemoryHandle memory = Create(TokenMemory("wiki", 2));
+  const LogOffset offset = Insert(memory, Entries(0, 50), 100);
+  for (uint32_t replica = 0; replica < kReplicas; ++replica) {
+    const Outcome outcome = OutcomeAt(replica, offset, 100);
+    ASSERT_TRUE(outcome.ok()) << outcome.status();
+    EXPECT_EQ(outcome->count, 50U);
+    EXPECT_EQ(outcome->sequence, SequenceAt(offset));
+    EXPECT_EQ(CountAt(replica, memory, offset), 50U);
+    const LogState state = replicas_[replica]->log_state();
+    EXPECT_TRUE(state.logged);
+    EXPECT_EQ(state.handled, SequenceAt(offset));
+    EXPECT_EQ(state.seen_end, offset + 1);
+    EXPECT_TRUE(state.status.ok());
+  }
+}
+
+TEST_F(ReplicatedShardTest, OneThatWasAwayComesBackAndCatchesUp) {
+  const MemoryHandle memory = Create(TokenMemory("wiki", 2));
+  Insert(memory, Entries(0, 50), 100);
+  replicas_[1].reset();
+  const LogOffset last = Insert(memory, Entries(40, 20), 101);
+  Open(1);
+  EXPECT_EQ(CountAt(1, memory, last), 60U);
+  replicas_[1].reset();
+  std::filesystem::remove_all(directory_ / "replica-1");
+  Open(1);
+  EXPECT_EQ(CountAt(1, memory, last), 60U) << "its disk was lost, and the log has it all";
+}
+
+TEST_F(ReplicatedShardTest, WritesGoThroughTheLog) {
+  const MemoryHandle memory = Create(TokenMemory("wiki", 2));
+  InsertOperation insert;
+  insert.ticket.memory = memory;
+  insert.entries = ColumnsOf(memory->spec, Entries(0, 1));
+  const absl::Status refused = replicas_[0]->Append(std::move(insert));
+  EXPECT_EQ(refused.code(), absl::StatusCode::kFailedPrecondition) << refused;
+  EXPECT_THAT(std::string(refused.message()), HasSubstr("through its log"));
+  std::promise<absl::StatusOr<InsertOutcome>> told;
+  InsertCommand command;
+  command.entries = ColumnsOf(memory->spec, Entries(0, 1));
+  replicas_[0]->Insert(memory, std::move(command), nullptr,
+                       [&](absl::StatusOr<InsertOutcome> outcome) { told.set_value(std::move(outcome)); });
+  EXPECT_EQ(told.get_future().get().status().code(), absl::StatusCode::kFailedPrecondition);
+}
+
+TEST_F(ReplicatedShardTest, MergingEntriesIsNotThereYet) {
+  const MemoryHandle memory = Create(TokenMemory("wiki", 2));
+  const absl::Status refused = replicas_[0]->Prune(memory, {}).status();
+  EXPECT_EQ(refused.code(), absl::StatusCode::kUnimplemented) << refused;
+  EXPECT_THAT(std::string(refused.message()), HasSubstr("prune"));
+}
+
+TEST_F(ReplicatedShardTest, ReplicaZeroOwnsTheCatalogue) {
+  EXPECT_EQ(replicas_[1]->CreateMemory(TokenMemory("wiki", 2)).status().code(), absl::StatusCode::kFailedPrecondition);
+  const MemoryHandle memory = replicas_[0]->CreateMemory(TokenMemory("wiki", 2)).value();
+  const LogOffset offset = Insert(memory, Entries(0, 5), 100);
+  EXPECT_TRUE(OutcomeAt(0, offset, 100).ok());
+  EXPECT_EQ(replicas_[1]->log_state().handled, 0U) << "it does not know the memory yet";
+  Tell();
+  EXPECT_TRUE(OutcomeAt(1, offset, 100).ok());
+}
+
+TEST_F(ReplicatedShardTest, ADroppedMemoryTakesNoWritesAnywhere) {
+  const MemoryHandle memory = Create(TokenMemory("wiki", 2));
+  ASSERT_TRUE(replicas_[0]->DropMemory("wiki").ok());
+  Tell();
+  const LogOffset offset = Insert(memory, Entries(0, 5), 100);
+  for (uint32_t replica = 0; replica < kReplicas; ++replica) {
+    EXPECT_EQ(OutcomeAt(replica, offset, 100).status().code(), absl::StatusCode::kNotFound);
+  }
+}
+
+// Both sweep; whoever comes first, the other finds nothing, or names it again, which changes nothing.
+TEST_F(ReplicatedShardTest, WhatExpiresGoesFromEveryReplicaByTheLog) {
+  MemorySpec spec = TokenMemory("bounded", 2);
+  spec.spread = Spread::kOne;
+  spec.capacity = 10;
+  const MemoryHandle memory = Create(spec);
+  Insert(memory, Entries(0, 6, /*expiry_ms=*/1'000'100), 100);
+  ApplyStates apply;
+  apply.commands.push_back({"agent", "draft", RegisterPut{"text", 1'000'200}});
+  StateOperation states;
+  states.ticket.request = RequestIdentity{{101, 1}, 101};
+  states.request = std::move(apply);
+  const LogOffset last = Append(memory, std::move(states));
+  for (uint32_t replica = 0; replica < kReplicas; ++replica) ASSERT_TRUE(OutcomeAt(replica, last, 101).ok());
+  SetClocks(1'000'300 + 3 * kExpirySlackMs);
+  for (uint32_t replica = 0; replica < kReplicas; ++replica) {
+    for (int i = 0; i < 1000; ++i) {
+      const DeploymentStatistics now = replicas_[replica]->Statistics();
+      if (now.memories.expired == 6 && now.expired_states == 1) break;
+      std::this_thread::sleep_for(std::chrono::milliseconds(10));
+    }
+    EXPECT_EQ(replicas_[replica]->Statistics().memories.expired, 6U);
+    EXPECT_EQ(replicas_[replica]->Statistics().expired_states, 1U);
+  }
+  EXPECT_GE(log_->End(Patient()).value(), last + 3) << "a record for the rows, and one for the state";
+}
+
+TEST_F(ReplicatedShardTest, ADirectoryIsOfOneKindOrTheOther) {
+  replicas_[1].reset();
+  const absl::Status refused = TryOpen(1, /*logged=*/false);
+  EXPECT_EQ(refused.code(), absl::StatusCode::kFailedPrecondition) << refused;
+}
+
+TEST_F(ReplicatedShardTest, AReplicaThatTheLogLeftBehindStopsAndStillAnswers) {
+  const MemoryHandle memory = Create(TokenMemory("wiki", 2));
+  const LogOffset seen = Insert(memory, Entries(0, 5), 100);
+  ASSERT_TRUE(OutcomeAt(1, seen, 100).ok());
+  replicas_[1].reset();
+  const LogOffset missed = Insert(memory, Entries(5, 5), 101);
+  log_->DropBefore(missed + 1);
+  Open(1);
+  for (int i = 0; i < 1000 && replicas_[1]->log_state().status.ok(); ++i) {
+    std::this_thread::sleep_for(std::chrono::milliseconds(10));
+  }
+  EXPECT_EQ(replicas_[1]->log_state().status.code(), absl::StatusCode::kOutOfRange);
+  EXPECT_EQ(OutcomeAt(1, missed, 101).status().code(), absl::StatusCode::kOutOfRange);
+  EXPECT_EQ(CountAt(1, memory, seen), 5U);
+}
+
+}  // namespace
+}  // namespace mneme

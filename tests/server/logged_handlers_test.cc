@@ -1,0 +1,167 @@
+// What a replica of a shard that applies a log answers to front ends.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <chrono>
+#include <future>
+#include <memory>
+#include <optional>
+#include <string>
+#include <thread>
+#include <utility>
+
+#include "common/error_reason.h"
+#include "engine/log_record.h"
+#include "engine/shard_log.h"
+#include "server/hosted_shard.h"
+#include "server/shard_handlers.h"
+#include "tests/engine/deployment_fixture.h"
+#include "tests/engine/memory_log.h"
+
+namespace mneme {
+namespace {
+
+using ::testing::HasSubstr;
+using testing::ColumnsOf;
+using testing::MemoryLog;
+using testing::TokenMemory;
+
+class LoggedHandlersTest : public ::testing::Test {
+ protected:
+  LoggedHandlersTest() { Open(); }
+
+  void Open() {
+    shard_.reset();
+    DeploymentOptions options;
+    options.data_dir = directory_ / "shard-0";
+    options.shards = 1;
+    options.search_threads = 1;
+    options.hosted.emplace().number = 0;
+    options.hosted->log = log_;
+    shard_ = LocalDeployment::Open(std::move(options)).value();
+  }
+  MemoryHandle Create(const std::string& name) { return shard_->CreateMemory(TokenMemory(name, 2)).value(); }
+
+  static RequestIdentity Request(uint64_t number) { return {{number, 2}, 3}; }
+  LogOffset Append(std::string record) {
+    std::promise<absl::StatusOr<LogOffset>> told;
+    log_->Append(std::move(record), [&](absl::StatusOr<LogOffset> offset) { told.set_value(std::move(offset)); });
+    return told.get_future().get().value();
+  }
+  LogOffset Insert(const MemoryHandle& memory, uint64_t request, uint64_t deployment) {
+    InsertOperation insert;
+    insert.ticket.memory = memory;
+    insert.ticket.request = Request(request);
+    insert.ticket.stamp_ms = SystemClock().NowMs();
+    insert.entries = ColumnsOf(memory->spec, {{.id = request, .key = {0.5F, 1.0F}, .token = 4}});
+    return Append(EncodeLogRecord(deployment, std::move(insert)).value());
+  }
+  LogOffset Insert(const MemoryHandle& memory, uint64_t request) { return Insert(memory, request, shard_->identity()); }
+
+  CallContext Within(std::chrono::milliseconds time) {
+    CallLimits limits;
+    limits.deadline = std::chrono::steady_clock::now() + time;
+    return {front_end_, *shard_, limits, caller_};
+  }
+  internal::v1::Call CallOf(std::string body) const {
+    internal::v1::Call call;
+    call.mutable_target()->set_protocol(kInternalProtocol);
+    call.mutable_target()->set_deployment(shard_->identity());
+    call.mutable_target()->set_shard(0);
+    call.mutable_target()->set_shards(1);
+    call.set_body(std::move(body));
+    return call;
+  }
+  absl::StatusOr<std::optional<WriteResult>> Outcome(LogOffset offset, uint64_t request) {
+    const CallContext context = Within(std::chrono::seconds(20));
+    const internal::v1::Call call = CallOf(Flat(offset, Request(request)));
+    internal::v1::Answer answer;
+    std::promise<absl::Status> ended;
+    const absl::Status begun =
+        HandleAwaitOutcome(context, call, &answer, [&](const absl::Status& status) { ended.set_value(status); });
+    RETURN_IF_ERROR(begun);
+    RETURN_IF_ERROR(ended.get_future().get());
+    absl::Status outcome;
+    std::optional<WriteResult> result;
+    RETURN_IF_ERROR(Unflat(answer.body(), outcome, result));
+    RETURN_IF_ERROR(outcome);
+    return result;
+  }
+  // Lists the sessions once `sequence` is applied.
+  absl::Status ListAt(const MemoryHandle& memory, Sequence sequence, std::chrono::milliseconds time) {
+    const Version at_least{memory->number, {{0, sequence}}};
+    const internal::v1::Call call =
+        CallOf(Flat(memory->number, std::string(), std::string(), uint64_t{10}, at_least));
+    internal::v1::Answer answer;
+    return HandleShardSessions(Within(time), call, &answer);
+  }
+
+  TemporaryDirectory directory_;
+  Log log_lines_{LogFormat::kJson, LogLevel::kError};
+  Metrics metrics_;
+  const std::unique_ptr<AccessControl> access_ = AccessControl::New("").value();
+  const Caller caller_;
+  FrontEnd front_end_{&log_lines_, &metrics_, access_.get(), 1};
+  const std::shared_ptr<MemoryLog> log_ = std::make_shared<MemoryLog>();
+  std::unique_ptr<LocalDeployment> shard_;
+};
+
+TEST_F(LoggedHandlersTest, TheOutcomeOfARecordIsThatOfItsPlace) {
+  const MemoryHandle wiki = Create("wiki");
+  for (uint64_t request = 1; request <= 3; ++request) {
+    const LogOffset offset = Insert(wiki, request);
+    const auto told = Outcome(offset, request);
+    ASSERT_TRUE(told.ok() && told->has_value()) << told.status();
+    EXPECT_EQ((*told)->count, 1U);
+    EXPECT_EQ((*told)->sequence, SequenceAt(offset));
+  }
+  // It was there before: the first outcome, wherever the second stands.
+  const auto again = Outcome(Insert(wiki, 2), 2);
+  ASSERT_TRUE(again.ok() && again->has_value()) << again.status();
+  EXPECT_TRUE((*again)->replayed);
+  EXPECT_EQ(shard_->log_state().handled, 4U);
+  // Nothing comes to a shard but by its log.
+  InsertOperation insert;
+  insert.ticket.memory = wiki;
+  insert.entries = ColumnsOf(wiki->spec, {{.id = 9, .key = {0.5F, 1.0F}, .token = 4}});
+  EXPECT_EQ(shard_->Append(std::move(insert)).code(), absl::StatusCode::kFailedPrecondition);
+}
+
+TEST_F(LoggedHandlersTest, AnOutcomeThatIsNotKnownAnyMoreIsToldAsSuch) {
+  const MemoryHandle gone = Create("gone");
+  ASSERT_TRUE(shard_->DropMemory("gone").ok());
+  const LogOffset refused = Insert(gone, 1);
+  EXPECT_EQ(Outcome(refused, 1).status().code(), absl::StatusCode::kNotFound);
+  Open();
+  const auto told = Outcome(refused, 1);
+  ASSERT_TRUE(told.ok()) << told.status();
+  EXPECT_FALSE(told->has_value());
+}
+
+TEST_F(LoggedHandlersTest, AReadWaitsForItsMarker) {
+  const MemoryHandle wiki = Create("wiki");
+  const Sequence next = SequenceAt(log_->End({}).value());
+  const absl::Status early = ListAt(wiki, next, std::chrono::milliseconds(50));
+  EXPECT_EQ(early.code(), absl::StatusCode::kDeadlineExceeded);
+  EXPECT_EQ(ReasonOf(early), reason::kReplicaLagging);
+  LogRecord marker;
+  marker.deployment = shard_->identity();
+  marker.operation = ReadMarker{};
+  EXPECT_EQ(SequenceAt(Append(EncodeLogRecord(marker))), next);
+  EXPECT_TRUE(ListAt(wiki, next, std::chrono::seconds(20)).ok());
+}
+
+TEST_F(LoggedHandlersTest, AReplicaThatAppliesNoMoreAnswersNothing) {
+  const MemoryHandle wiki = Create("wiki");
+  const LogOffset strange = Insert(wiki, 1, shard_->identity() + 1);
+  const absl::Status waited = Outcome(strange, 1).status();
+  EXPECT_EQ(waited.code(), absl::StatusCode::kUnavailable) << "another replica may know";
+  const absl::Status listed = ListAt(wiki, 0, std::chrono::seconds(20));
+  EXPECT_EQ(listed.code(), absl::StatusCode::kUnavailable);
+  EXPECT_EQ(ReasonOf(listed), reason::kShardUnavailable);
+  EXPECT_THAT(std::string(listed.message()), HasSubstr("applies no more of its log"));
+  EXPECT_FALSE(shard_->log_state().status.ok());
+}
+
+}  // namespace
+}  // namespace mneme
