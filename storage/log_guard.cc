@@ -68,7 +68,7 @@ class GuardedLog final : public rocksdb::FSWritableFileOwnerWrapper {
     if (status.ok()) status = FSWritableFileOwnerWrapper::Append(bytes, options, debug);
     if (!status.ok()) {
       guard_->Fail(status);
-      // SyncWAL() may be past IsSyncThreadSafe(), and must reach this file before RocksDB knows. It waits for no writer.
+      // SyncWAL() may be past IsSyncThreadSafe(), and has to reach it before RocksDB knows. It waits for no writer.
       guard_->AwaitSync();
     }
     return status;

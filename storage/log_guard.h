@@ -1,6 +1,6 @@
 // LogGuard: the file system below a RocksDB, which keeps a log that has failed from being touched again.
 //
-// RocksDB 7.8 asserts, and Debian builds it so, that a file of which a write or sync has failed is not written or synced
+// RocksDB 7.8 asserts, as Debian builds it, that a file of which a write or sync has failed is not written or synced
 // another time. It does not keep to that itself:
 // - Its text log (LOG) takes the next line whatever became of the last one. On a full disk the process would end at one
 //   of the next lines, at the latest at those about closing. Mended in later versions.
@@ -56,7 +56,7 @@ class LogGuard final : public rocksdb::FileSystemWrapper {
   rocksdb::IOStatus failure_ ABSL_GUARDED_BY(mu_);
 };
 
-// Makes every error that stops a database final: without it RocksDB flushes and goes on as soon as a full disk has room.
+// Makes every error that stops a database final: without it RocksDB flushes and goes on once a full disk has room.
 // A compaction that found none may be taken up again: it reads and writes tables alone.
 class StayStopped final : public rocksdb::EventListener {
  public:

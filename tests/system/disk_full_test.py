@@ -1,4 +1,4 @@
-"""A disk that is full, a real one: writes are refused and say why, reads go on, nothing that was acknowledged is lost, and
+"""A disk that is full, a real one: writes are refused and say why, reads go on, nothing acknowledged is lost, and
 the server ends with code 0 when it is stopped then. Room alone brings no write back: after a restart with room it takes
 them again, whether it was stopped, killed, or started with no room at all.
 
@@ -182,7 +182,7 @@ class Disk(harness.SystemTest):
 
 
 def enter_namespace():
-    """Starts this program anew where nobody else sees its mounts, which end with it, as every process that it started."""
+    """Starts this program anew where nobody else sees its mounts, which end with it, as every process it started."""
     if os.environ.get(IN_NAMESPACE) == "1":
         return
     os.environ[IN_NAMESPACE] = "1"
