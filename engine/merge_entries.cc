@@ -136,9 +136,10 @@ std::optional<MergeOperation> MergeEntries::Next(Cursor& cursor, size_t rows, si
     if (cursor.next == entries_.size()) {
       if (cursor.server_ids || !operation.rows.empty()) break;
       cursor = {true, 0};
+      continue;  // there may be no entry at all
     }
     const auto place = static_cast<uint32_t>(cursor.next++);
-    const bool survivor = place < entries_.size() && entries_[place].taken != 0;
+    const bool survivor = entries_[place].taken != 0;
     if (survivor && IsServerId(IdOf(entries_[place])) == cursor.server_ids) Append(place, operation);
   }
   if (operation.rows.empty()) return std::nullopt;

@@ -299,6 +299,15 @@ TEST(MergeEntriesTest, GroupsAreBoundedByRowsAndByBytes) {
   }
 }
 
+TEST_F(PruneTest, WhereEverythingWasDeletedThereIsNothingToMerge) {
+  const MemoryHandle memory = Fill(RandomEntries(Seed(), 3));
+  ASSERT_TRUE(deployment_.DeleteIds(memory, {0, 1, 2}).ok());
+  const auto pruned = deployment_->Prune(memory, Command());
+  ASSERT_TRUE(pruned.ok()) << pruned.status();
+  EXPECT_EQ(pruned->entries, 0U);
+  EXPECT_EQ(pruned->merged, 0U);
+}
+
 TEST_F(PruneTest, CancellingEndsIt) {
   const MemoryHandle memory = Fill(RandomEntries(Seed(), 500));
   PruneCommand command = Command();

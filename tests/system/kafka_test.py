@@ -331,8 +331,10 @@ class Replicas(KafkaTest):
             cluster.ReplicaProcess(self.scratch / "none", (1, 0), two, self.kafka.url("nobody-made-it"))
         for replica in deployment.shards[0]:
             replica.start()
+        wiki = deployment.client.memory("wiki")
+        self.assertEqual(wiki.count(), 2)  # once the front end is told names again
         with self.assertRaisesRegex(mneme.MnemeError, "UNIMPLEMENTED"):
-            deployment.client.memory("wiki").prune()
+            wiki.prune()
 
 
 class Faults(KafkaTest):
