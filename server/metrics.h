@@ -33,6 +33,8 @@ struct MetricsState {
   uint64_t shard_queries = 0;      // of a front end: that are with its shards, and
   uint64_t held_query_bytes = 0;   // what they hold here
   uint64_t queued_calls = 0;
+  uint64_t held_answer_bytes = 0;
+  uint64_t refused_connections = 0;
   std::optional<absl::Time> certificate_end;  // of the server's; nullopt: it has none that can be read
 };
 
