@@ -67,6 +67,21 @@ inline std::vector<LoggedBytes> Take(LogReader& reader, size_t count, size_t mos
   return records;
 }
 
+// The reader's next answer once it reaches its log: a log that was just made may have no leader yet, and whoever reads
+// calls again (shard_log.h). How long that answer took.
+inline std::chrono::steady_clock::duration NextOnceReached(LogReader& reader, std::chrono::milliseconds wait,
+                                                           std::vector<LoggedBytes>& records) {
+  const auto end = std::chrono::steady_clock::now() + kPatience;
+  while (true) {
+    const auto start = std::chrono::steady_clock::now();
+    const absl::Status status = reader.Next(wait, kAnyBytes, records);
+    const auto now = std::chrono::steady_clock::now();
+    if (absl::IsUnavailable(status) && records.empty() && now < end) continue;
+    EXPECT_TRUE(status.ok()) << status;
+    return now - start;
+  }
+}
+
 // What a reader says that is not to read anything more.
 inline absl::Status ErrorOf(LogReader& reader) {
   std::vector<LoggedBytes> records;
@@ -192,15 +207,15 @@ TEST_P(ShardLogConformance, NextWaitsForARecordAndNoLongerThanItIsTold) {
   const std::unique_ptr<LogReader> reader = Read(0);
   std::vector<LoggedBytes> records;
   const auto start = std::chrono::steady_clock::now();
-  EXPECT_TRUE(reader->Next(std::chrono::milliseconds(50), kAnyBytes, records).ok());
-  const auto waited = std::chrono::steady_clock::now() - start;
+  const auto waited = NextOnceReached(*reader, std::chrono::milliseconds(50), records);
+  EXPECT_TRUE(records.empty());
   EXPECT_GE(waited, std::chrono::milliseconds(45));
   EXPECT_LT(waited, kPatience / 2);
   std::thread later([this] {
     std::this_thread::sleep_for(std::chrono::milliseconds(20));
     Put("came while one waited");
   });
-  EXPECT_TRUE(reader->Next(kPatience, kAnyBytes, records).ok());
+  NextOnceReached(*reader, kPatience, records);
   EXPECT_LT(std::chrono::steady_clock::now() - start, kPatience / 2);
   later.join();
   ASSERT_EQ(records.size(), 1U);
