@@ -5,6 +5,7 @@ from __future__ import annotations
 import pathlib
 import shutil
 import subprocess
+import sys
 import tempfile
 from typing import Any, Optional
 
@@ -107,6 +108,12 @@ class Bench:
     def peer(self, script: str, *modules: str) -> LineProcess:
         """A peer in the virtual environment; NotAvailable where that, or one of its modules, is not there."""
         child = LineProcess(peers.command(script, *modules), self.scratch / f"{script}.log", peers.environment())
+        self._children.append(child)
+        return child
+
+    def script(self, path: pathlib.Path) -> LineProcess:
+        """A program of the bench's own in this Python."""
+        child = LineProcess([sys.executable, "-u", path], self.scratch / f"{path.name}.log")
         self._children.append(child)
         return child
 
