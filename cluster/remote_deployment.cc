@@ -222,6 +222,10 @@ FrontEndStatistics RemoteDeployment::Own() const {
   own.queries = state_->admission.queries();
   own.query_bytes = state_->admission.bytes();
   for (const auto& port : state_->ports) own.write_bytes += port->bytes();
+  for (const uint32_t number : state_->shards.all()) {
+    own.hedged += state_->shards.shard(number).hedging().hedged();
+    own.hedges_won += state_->shards.shard(number).hedging().won();
+  }
   MemoryStatistics benefit;
   state_->benefit.AddTo(benefit);
   own.benefit_tokens = benefit.benefit_tokens;

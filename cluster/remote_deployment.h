@@ -43,6 +43,8 @@ struct FrontEndStatistics {
   uint64_t queries = 0;        // that are with shards, and
   uint64_t query_bytes = 0;    // what they hold
   uint64_t write_bytes = 0;    // of writes that no shard has answered yet
+  uint64_t hedged = 0;         // reads that were asked at a second replica, and
+  uint64_t hedges_won = 0;     // those that it answered
   uint64_t benefit_tokens = 0;
   double benefit_nats = 0.0;
 };

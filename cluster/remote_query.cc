@@ -99,7 +99,7 @@ class RemoteQuery : public std::enable_shared_from_this<RemoteQuery> {
     const auto body = [&](uint32_t shard) {
       command_.at_least = context_.shards->PartOf(at_least_, shard, command_.lease);
       return Question(Flat(memory_->number, LeaseOn(command_.lease, shard), command_),
-                      HolderOf(command_.lease, shard));
+                      HolderOf(command_.lease, shard), HedgedRead::kQuery);
     };
     const absl::Span<const uint32_t> next = absl::MakeConstSpan(owners_).subspan(outcomes_.size(), count);
     context_.shards->Ask(&Async::Query, next, body, command_.limits, Then([](RemoteQuery& query, Answers answers) {
@@ -198,7 +198,7 @@ class RemoteQuery : public std::enable_shared_from_this<RemoteQuery> {
       command_.at_least = command_.lease == nullptr ? context_.shards->PartOf(outcome_.version, shard) : Version();
       return Question(
           Flat(memory_->number, LeaseOn(command_.lease, shard), command_, plain, by_shard.at(shard)),
-          HolderOf(command_.lease, shard));
+          HolderOf(command_.lease, shard), HedgedRead::kScore);
     };
     context_.shards->Ask(&Async::Score, shards, body, command_.limits, Then(next));
   }

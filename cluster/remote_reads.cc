@@ -45,8 +45,9 @@ absl::StatusOr<EntryColumns> RemoteDeployment::Get(const MemoryHandle& memory, P
   for (const auto& [owner, of_owner] : split) owners.push_back(owner);
   const int64_t stamp_ms = state_->clock.NowMs();
   const auto body = [&](uint32_t shard) {
-    return Flat(memory->number, partition, split.at(shard), with_keys, state_->shards.PartOf(at_least, shard),
-                stamp_ms);
+    return Question(Flat(memory->number, partition, split.at(shard), with_keys,
+                         state_->shards.PartOf(at_least, shard), stamp_ms),
+                    kAnyReplica, HedgedRead::kGet);
   };
   ASSIGN_OR_RETURN(const auto answers, state_->shards.AskAndWait(&Async::Get, owners, body, limits));
   struct Part {
@@ -229,7 +230,11 @@ absl::StatusOr<uint64_t> RemoteDeployment::Count(const MemoryHandle& memory, Vis
   RETURN_IF_ERROR(state_->shards.CheckVersion(command.at_least));
   if (command.filter.stamp_ms == 0) command.filter.stamp_ms = StampOf(command.lease, state_->clock.NowMs());
   const std::vector<uint32_t> owners = state_->routing().OwnersOf(*memory, command.partitions);
-  const auto body = [&](uint32_t shard) { return state_->Selected(*memory, command, shard); };
+  const auto body = [&](uint32_t shard) {
+    Question question = state_->Selected(*memory, command, shard);
+    question.hedged = HedgedRead::kCount;
+    return question;
+  };
   ASSIGN_OR_RETURN(const auto answers, state_->shards.AskAndWait(&Async::Count, owners, body, command.limits));
   uint64_t sum = 0;
   for (const std::string& answer : answers) {

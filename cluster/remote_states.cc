@@ -13,7 +13,10 @@ using Async = ShardChannel::Async;
 absl::StatusOr<StateOutcome> AskStates(const ShardChannel& shard, const MemoryRecord& memory, const ApplyStates& apply,
                                        int64_t stamp_ms, const Version& at_least, const CallLimits& limits) {
   ASSIGN_OR_RETURN(const std::string answer,
-                   shard.AskAndWait(&Async::ReadStates, Flat(memory.number, apply, stamp_ms, at_least), limits));
+                   shard.AskAndWait(&Async::ReadStates,
+                                    Question(Flat(memory.number, apply, stamp_ms, at_least), kAnyReplica,
+                                             HedgedRead::kStates),
+                                    limits));
   StateOutcome outcome;
   RETURN_IF_ERROR(Unflat(answer, outcome));
   if (outcome.answers.size() != apply.commands.size()) return absl::DataLossError("a shard's answers are not whole");

@@ -63,13 +63,19 @@ std::shared_ptr<grpc::ClientContext> MakeContext(const CallLimits& limits) {
 }
 
 ShardChannel::ShardChannel(internal_wire::Target target, const std::vector<std::string>& addresses,
-                           const ChannelSecurity* security, Canceller* canceller)
-    : target_(std::move(target)), canceller_(canceller) {
+                           const ChannelSecurity* security, Canceller* canceller, CallTimer* timer)
+    : target_(std::move(target)), canceller_(canceller), timer_(timer) {
   for (const std::string& address : addresses) {
     replicas_.push_back({absl::StrCat("shard ", target_.shard(), " at ", address),
                          internal_wire::ShardService::NewStub(MakeInternalChannel(address, security))});
   }
   if (replicas() > 1) at_ = std::random_device{}() % replicas();
+}
+
+ShardChannel::~ShardChannel() {
+  MutexLock lock(&mutex_);
+  const auto idle = [this]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) { return dropped_ == 0; };
+  ended_.Await(&mutex_, idle);
 }
 
 internal_wire::Call ShardChannel::MakeCall(std::string body) const {
@@ -92,47 +98,141 @@ bool ShardChannel::Leaves(uint32_t replica, const absl::Status& status) const {
   return absl::IsUnavailable(status) || ReasonOf(status) == reason::kReplicaLagging;
 }
 
+// One replica that a question is asked at.
+struct ShardChannel::Attempt {
+  uint32_t replica = 0;
+  bool hedge = false;  // the one before it was late
+  // Holds the channel; let go of once the attempt has ended.
+  std::shared_ptr<grpc::ClientContext> context = {};
+  internal_wire::Answer answer = {};
+};
+
 // One question, on its way from replica to replica.
 struct ShardChannel::Asked {
-  Method method;
-  CallLimits limits;
-  Answered done;
-  internal_wire::Call call;
-  internal_wire::Answer answer = {};
-  uint32_t replica = 0;  // that is asked
-  uint32_t others = 0;   // that may be asked after it
+  Asked(Method what, CallLimits within, internal_wire::Call asked, std::optional<HedgedRead> read)
+      : method(what), limits(std::move(within)), call(std::move(asked)), hedged(read) {}
+
+  // Asks the next replica; to be sent with no lock held.
+  AttemptHandle Begin(const ShardChannel& channel, bool hedge) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex) {
+    auto attempt = std::make_shared<Attempt>();
+    attempt->replica = next;
+    attempt->hedge = hedge;
+    attempt->context = MakeContext(limits);
+    channel.canceller_->Watch(limits.cancelled, attempt->context);
+    next = channel.Next(next);
+    --left;
+    under_way.push_back(attempt);
+    return attempt;
+  }
+
+  const Method method;
+  const CallLimits limits;
+  const internal_wire::Call call;
+  const std::optional<HedgedRead> hedged;
+  const std::chrono::steady_clock::time_point begin = std::chrono::steady_clock::now();
+  Mutex mutex;
+  Answered done ABSL_GUARDED_BY(mutex);     // null: the caller was told
+  uint32_t next ABSL_GUARDED_BY(mutex) = 0;  // replica that is asked next, if any
+  uint32_t left ABSL_GUARDED_BY(mutex) = 0;  // that were not asked yet
+  std::vector<AttemptHandle> under_way ABSL_GUARDED_BY(mutex);  // one, or two
 };
 
 void ShardChannel::Ask(Method method, Question question, const CallLimits& limits, Answered done) const {
   const bool any = question.replica == kAnyReplica;
-  const auto asked =
-      std::make_shared<Asked>(Asked{method, limits, std::move(done), MakeCall(std::move(question.body))});
-  asked->replica = any ? at() : question.replica;
-  asked->others = any ? replicas() - 1 : 0;
-  Send(asked);
+  const bool hedged = any && question.hedged.has_value() && replicas() > 1 && timer_ != nullptr;
+  const auto asked = std::make_shared<Asked>(method, limits, MakeCall(std::move(question.body)),
+                                             hedged ? question.hedged : std::nullopt);
+  AttemptHandle first;
+  {
+    MutexLock lock(&asked->mutex);
+    asked->done = std::move(done);
+    asked->next = any ? at() : question.replica;
+    asked->left = any ? replicas() : 1;
+    first = asked->Begin(*this, /*hedge=*/false);
+  }
+  // Before it is sent: when it was answered the channel may be gone.
+  if (hedged) HedgeAfter(hedging_.Begin(*asked->hedged), asked);
+  Send(asked, std::move(first));
 }
 
-void ShardChannel::Send(std::shared_ptr<Asked> asked) const {
-  auto context = MakeContext(asked->limits);
-  canceller_->Watch(asked->limits.cancelled, context);
-  const Replica& replica = replicas_[asked->replica];
-  Asked* const question = asked.get();
-  // The context holds the channel. It is let go before `done`, after which the owner of this channel may destroy it: a
-  // channel whose last holder is a thread of gRPC's own would wait for that thread there.
-  grpc::ClientContext* const raw = context.get();
-  auto answered = [this, &replica, context = std::move(context),
-                   asked = std::move(asked)](const grpc::Status& status) mutable {
-    context.reset();
-    if (status.ok()) return asked->done(std::move(*asked->answer.mutable_body()));
-    absl::Status failed = FromGrpcStatus(status, replica.name);
-    if (!Leaves(asked->replica, failed) || asked->others == 0 || !asked->limits.Check().ok()) {
-      return asked->done(std::move(failed));
-    }
-    --asked->others;
-    asked->replica = Next(asked->replica);
-    Send(std::move(asked));
+void ShardChannel::Send(AskedHandle asked, AttemptHandle attempt) const {
+  const Asked& question = *asked;
+  Attempt& sent = *attempt;
+  grpc::ClientContext* const context = sent.context.get();
+  auto ended = [this, asked = std::move(asked), attempt = std::move(attempt)](const grpc::Status& status) {
+    End(asked, attempt, status);
   };
-  (replica.stub->async()->*question->method)(raw, &question->call, &question->answer, std::move(answered));
+  (replicas_[sent.replica].stub->async()->*question.method)(context, &question.call, &sent.answer, std::move(ended));
+}
+
+// The context holds the channel. It is let go before `done`, and before a dropped attempt is forgotten, after which
+// the owner of this channel may destroy it: a channel whose last holder is a thread of gRPC's own would wait for that
+// thread there.
+void ShardChannel::End(const AskedHandle& asked, const AttemptHandle& attempt, const grpc::Status& status) const {
+  absl::Status failed = FromGrpcStatus(status, replicas_[attempt->replica].name);
+  const bool leaves = Leaves(attempt->replica, failed);
+  std::shared_ptr<grpc::ClientContext> context;
+  std::vector<std::shared_ptr<grpc::ClientContext>> overtaken;
+  AttemptHandle next;
+  Answered done;
+  {
+    MutexLock lock(&asked->mutex);
+    context = std::move(attempt->context);
+    std::erase(asked->under_way, attempt);
+    const bool told = asked->done == nullptr;
+    const bool other_may_answer = !asked->under_way.empty() && (leaves || attempt->hedge);
+    if (!told && !failed.ok() && other_may_answer) {
+      CountDropped(1);
+    } else if (!told && leaves && asked->left > 0 && asked->limits.Check().ok()) {
+      next = asked->Begin(*this, /*hedge=*/false);
+    } else if (!told) {
+      done = std::exchange(asked->done, nullptr);
+      CountDropped(asked->under_way.size());
+      for (const AttemptHandle& each : asked->under_way) {
+        overtaken.push_back(each->context);
+        uint32_t late = each->replica;
+        if (attempt->hedge) at_.compare_exchange_strong(late, attempt->replica, std::memory_order_relaxed);
+      }
+    }
+  }
+  context.reset();
+  if (next != nullptr) return Send(asked, std::move(next));
+  if (done == nullptr) return ForgetDropped();
+  for (const auto& each : overtaken) each->TryCancel();
+  overtaken.clear();
+  if (!failed.ok()) return done(std::move(failed));
+  if (asked->hedged.has_value()) {
+    hedging_.Answered(*asked->hedged, std::chrono::steady_clock::now() - asked->begin, attempt->hedge);
+  }
+  done(std::move(*attempt->answer.mutable_body()));
+}
+
+void ShardChannel::HedgeAfter(Hedging::Duration late, const AskedHandle& asked) const {
+  timer_->At(std::chrono::steady_clock::now() + late, [this, late, waiting = std::weak_ptr<Asked>(asked)] {
+    if (const AskedHandle unanswered = waiting.lock()) Hedge(unanswered, late);
+  });
+}
+
+// While it is not told, and until an attempt that was begun has ended, the channel is there.
+void ShardChannel::Hedge(const AskedHandle& asked, Hedging::Duration late) const {
+  AttemptHandle attempt;
+  {
+    MutexLock lock(&asked->mutex);
+    if (asked->done == nullptr || asked->left == 0 || asked->under_way.size() > 1) return;
+    if (!hedging_.Take()) return HedgeAfter(late, asked);
+    attempt = asked->Begin(*this, /*hedge=*/true);
+  }
+  Send(asked, std::move(attempt));
+}
+
+void ShardChannel::CountDropped(size_t attempts) const {
+  MutexLock lock(&mutex_);
+  dropped_ += attempts;
+}
+
+void ShardChannel::ForgetDropped() const {
+  MutexLock lock(&mutex_);
+  if (--dropped_ == 0) ended_.NotifyAll();
 }
 
 absl::StatusOr<std::string> ShardChannel::AskAndWait(Method method, Question question, const CallLimits& limits) const {

@@ -3,7 +3,8 @@
 // Every call carries its caller's deadline and is cancelled with its caller. A call that fails because the process is
 // not reached is made again a few times by gRPC itself (its service configuration), within half a second: reads may be,
 // and so may writes, each of which has a request id. After that the other replicas of the shard are asked, where it has
-// any; when none is there it is UNAVAILABLE and names the shard.
+// any; when none is there it is UNAVAILABLE and names the shard. A read that is late is asked at another replica, too
+// (hedging.h): the first answer is heard, and the other call is cancelled.
 #ifndef MNEME_CLUSTER_SHARD_CHANNEL_H_
 #define MNEME_CLUSTER_SHARD_CHANNEL_H_
 
@@ -11,17 +12,23 @@
 #include <grpcpp/client_context.h>
 
 #include <atomic>
+#include <cstddef>
 #include <functional>
 #include <limits>
 #include <memory>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
 
+#include "absl/base/thread_annotations.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "cluster/call_timer.h"
 #include "cluster/canceller.h"
+#include "cluster/hedging.h"
 #include "cluster/wire_status.h"
+#include "common/mutex.h"
 #include "engine/commands.h"
 #include "engine/flat_commands.h"
 #include "mneme/internal/v1/shard.grpc.pb.h"
@@ -43,18 +50,23 @@ inline constexpr uint32_t kAnyReplica = std::numeric_limits<uint32_t>::max();
 
 // What a shard is asked, and which of its replicas.
 struct Question {
-  Question(std::string asked, uint32_t of = kAnyReplica)  // NOLINT: most questions are bytes and nothing else
-      : body(std::move(asked)), replica(of) {}
+  Question(std::string asked, uint32_t of = kAnyReplica,  // NOLINT: most questions are bytes and nothing else
+           std::optional<HedgedRead> read = std::nullopt)
+      : body(std::move(asked)), replica(of), hedged(read) {}
 
   std::string body;
   uint32_t replica;  // below ShardChannel::replicas(), for what that one alone has; or kAnyReplica
+  std::optional<HedgedRead> hedged;  // may be asked at two replicas at once, if it is for any
 };
 
-// Thread-safe. Borrows the canceller; outlives its calls. Answers come on threads of gRPC's, which must not block.
+// Thread-safe. Borrows the canceller and the timer; outlives what it is asked. Answers come on threads of gRPC's, which
+// must not block.
 //
 // A question for any replica goes to the one that answered last, a first one to any of them, so that the readers of
 // many front ends spread. One that is not available, or has not applied what a read must see, is left for the next: all
-// are asked before the caller hears it. One that does not answer before a deadline is left by the questions after that.
+// are asked before the caller hears it. One that does not answer before a deadline, or before the one that was asked
+// because it was late, is left by the questions after that. A refusal of that second one is no answer while the first
+// may still give one.
 class ShardChannel {
  public:
   using Stub = internal_wire::ShardService::Stub;
@@ -67,9 +79,11 @@ class ShardChannel {
   using StreamMethod = std::unique_ptr<grpc::ClientReader<internal_wire::Answer>> (Stub::*)(grpc::ClientContext*,
                                                                                             const internal_wire::Call&);
 
-  // `addresses` of its replicas by their numbers, at least one.
+  // `addresses` of its replicas by their numbers, at least one. Without a timer nothing is hedged.
   ShardChannel(internal_wire::Target target, const std::vector<std::string>& addresses,
-               const ChannelSecurity* security, Canceller* canceller);
+               const ChannelSecurity* security, Canceller* canceller, CallTimer* timer = nullptr);
+  // Waits for calls that were cancelled because another replica had answered.
+  ~ShardChannel();
 
   uint32_t number() const { return target_.shard(); }
   const internal_wire::Target& target() const { return target_; }
@@ -81,6 +95,7 @@ class ShardChannel {
   const std::string& name() const { return replicas_.front().name; }
   Stub& stub() const { return *replicas_.front().stub; }
   Canceller& canceller() const { return *canceller_; }
+  const Hedging& hedging() const { return hedging_; }
 
   // `done` is called once, with the body of the answer.
   void Ask(Method method, Question question, const CallLimits& limits, Answered done) const;
@@ -102,18 +117,34 @@ class ShardChannel {
     std::unique_ptr<Stub> stub;
   };
   struct Asked;
+  struct Attempt;
+  using AskedHandle = std::shared_ptr<Asked>;
+  using AttemptHandle = std::shared_ptr<Attempt>;
 
   internal_wire::Call MakeCall(std::string body) const;
-  // Asks the replica at which the question is.
-  void Send(std::shared_ptr<Asked> asked) const;
+  // Sends an attempt that was begun.
+  void Send(AskedHandle asked, AttemptHandle attempt) const;
+  // One has ended: tells the caller, goes on to the next replica, or leaves it to the other attempt.
+  void End(const AskedHandle& asked, const AttemptHandle& attempt, const grpc::Status& status) const;
+  // Asks another replica after so long, if it is not answered by then.
+  void HedgeAfter(Hedging::Duration late, const AskedHandle& asked) const;
+  void Hedge(const AskedHandle& asked, Hedging::Duration late) const;
   // Whether another replica is to be asked what this one answered with `status`; later questions go to it, too.
   bool Leaves(uint32_t replica, const absl::Status& status) const;
+  // Attempts that nobody waits for any more, and one of them when it holds the channel no more.
+  void CountDropped(size_t attempts) const ABSL_LOCKS_EXCLUDED(mutex_);
+  void ForgetDropped() const ABSL_LOCKS_EXCLUDED(mutex_);
 
   const internal_wire::Target target_;
   Canceller* const canceller_;
+  CallTimer* const timer_;
   std::vector<Replica> replicas_;  // constant
   mutable std::atomic<uint32_t> at_{0};
   mutable std::atomic<Sequence> seen_{0};
+  mutable Hedging hedging_;
+  mutable Mutex mutex_;
+  mutable CondVar ended_;
+  mutable size_t dropped_ ABSL_GUARDED_BY(mutex_) = 0;  // that hold the channel yet
 };
 
 }  // namespace mneme

@@ -36,7 +36,8 @@ ShardFan::ShardFan(uint64_t identity, const ShardAddresses& addresses, const Cha
     target.set_deployment(identity);
     target.set_shard(number);
     target.set_shards(static_cast<uint32_t>(addresses.size()));
-    channels_.push_back(std::make_unique<ShardChannel>(std::move(target), addresses[number], security, &canceller_));
+    channels_.push_back(
+        std::make_unique<ShardChannel>(std::move(target), addresses[number], security, &canceller_, &timer_));
   }
 }
 

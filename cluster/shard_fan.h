@@ -11,6 +11,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/types/span.h"
+#include "cluster/call_timer.h"
 #include "cluster/canceller.h"
 #include "cluster/shard_channel.h"
 #include "engine/commands.h"
@@ -55,6 +56,7 @@ class ShardFan {
  private:
   const Routing routing_;
   mutable Canceller canceller_;
+  CallTimer timer_;
   std::vector<std::unique_ptr<ShardChannel>> channels_;
 };
 

@@ -237,6 +237,16 @@ inline constexpr size_t kMaxLogBrokers = 64;
 inline constexpr size_t kMaxTopicNameBytes = 249;
 // Replicas of one shard: a front end has a connection to each, and asks them one after the other until one is there.
 inline constexpr uint32_t kMaxReplicas = 16;
+// A read that a replica has not answered is asked at another, too, when it is late (cluster/hedging.h), but not before
+// so long: below it is the scheduler that is late, or the timer, and the other would be as well. And at the latest
+// after so long: a replica that sleeps is noticed while its callers still wait, however slow answers were before.
+inline constexpr int kMinHedgeMs = 2;
+inline constexpr int kMaxHedgeMs = 1'000;
+// Reads of a shard that pay for one that is asked twice: by definition one in so many is late, and replicas that are
+// slow because much is asked get a twentieth more to do, and not twice as much.
+inline constexpr uint64_t kReadsPerHedge = 20;
+// How many of those are saved up: what a busy front end has with a replica when that falls asleep.
+inline constexpr uint64_t kMostHedgesAtOnce = 64;
 // A file of log settings: paths, names and one certificate.
 inline constexpr size_t kMaxLogSettingsBytes = 64 * 1024;
 

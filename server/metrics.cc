@@ -75,6 +75,10 @@ void AppendQueues(const MetricsState& state, std::vector<MetricFamily>& out) {
   if (state.front_end) {
     out.push_back(Gauge("mneme_held_query_bytes", "Bytes of queries that are with shards, with their answers.",
                         number(state.held_query_bytes)));
+    out.push_back(Count("mneme_hedged_calls_total", "Reads that were asked at a second replica.",
+                        number(state.hedged_calls)));
+    out.push_back(Count("mneme_hedges_won_total", "Reads that the second replica answered.",
+                        number(state.hedges_won)));
   }
 }
 

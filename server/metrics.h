@@ -32,6 +32,8 @@ struct MetricsState {
   bool front_end = false;
   uint64_t shard_queries = 0;      // of a front end: that are with its shards, and
   uint64_t held_query_bytes = 0;   // what they hold here
+  uint64_t hedged_calls = 0;       // reads that were asked at a second replica, and
+  uint64_t hedges_won = 0;         // those that it answered
   uint64_t queued_calls = 0;
   std::optional<absl::Time> certificate_end;  // of the server's; nullopt: it has none that can be read
 };

@@ -453,6 +453,8 @@ std::string Server::ExposeMetrics() const {
     state.deployment->memories.benefit_nats = own.benefit_nats;
     state.shard_queries = own.queries;
     state.held_query_bytes = own.query_bytes;
+    state.hedged_calls = own.hedged;
+    state.hedges_won = own.hedges_won;
   }
   return metrics_.Expose(state);
 }

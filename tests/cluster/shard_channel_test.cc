@@ -116,9 +116,18 @@ class Replica final : public internal_wire::ShardService::Service {
     status_ = std::move(status);
   }
   void Sleep(std::chrono::milliseconds time) { sleeps_ms_ = static_cast<int>(time.count()); }
+  // Answers nobody from now on, or goes on.
+  void Hold(bool holds) { holds_ = holds; }
+  int asked() const { return asked_; }
+  // Calls that were cancelled while it held them.
+  int cancelled() const { return cancelled_; }
 
-  grpc::Status Count(grpc::ServerContext*, const internal_wire::Call*, internal_wire::Answer* answer) override {
+  grpc::Status Count(grpc::ServerContext* context, const internal_wire::Call*,
+                     internal_wire::Answer* answer) override {
+    ++asked_;
     std::this_thread::sleep_for(std::chrono::milliseconds(sleeps_ms_));
+    while (holds_ && !context->IsCancelled()) std::this_thread::sleep_for(std::chrono::milliseconds(1));
+    if (context->IsCancelled()) ++cancelled_;
     answer->set_body(name_);
     MutexLock lock(&mutex_);
     return status_;
@@ -138,6 +147,9 @@ class Replica final : public internal_wire::ShardService::Service {
   const std::string name_;
   int port_ = 0;
   std::atomic<int> sleeps_ms_{0};
+  std::atomic<bool> holds_{false};
+  std::atomic<int> asked_{0};
+  std::atomic<int> cancelled_{0};
   Mutex mutex_;
   grpc::Status status_ ABSL_GUARDED_BY(mutex_);
   std::unique_ptr<grpc::Server> server_;
@@ -245,6 +257,82 @@ TEST_F(ReplicasTest, WhatWasAcknowledgedIsWaitedForByEveryLaterRead) {
   EXPECT_EQ(sequence_of(1, version), 20U);
   fan.shard(1).Saw(25);
   EXPECT_EQ(sequence_of(1, version), 25U);
+}
+
+// Reads that are late.
+class HedgedReadsTest : public ReplicasTest {
+ protected:
+  // So many answers, all in time, after which it is known what late is.
+  HedgedReadsTest() {
+    for (int i = 0; i < 32; ++i) EXPECT_TRUE(Read(hedged_).ok());
+    EXPECT_EQ(hedged_.hedging().hedged(), 0U);
+  }
+
+  static absl::StatusOr<std::string> Read(const ShardChannel& channel, uint32_t replica = kAnyReplica,
+                                          std::chrono::milliseconds time = kLong) {
+    return channel.AskAndWait(&ShardChannel::Async::Count, Question("", replica, HedgedRead::kCount), Within(time));
+  }
+  Replica& asked() { return hedged_.at() == 0 ? first_ : second_; }
+  Replica& other() { return hedged_.at() == 0 ? second_ : first_; }
+
+  CallTimer timer_;
+  ShardChannel hedged_{internal_wire::Target(), {first_.address(), second_.address()}, nullptr, &canceller_, &timer_};
+};
+
+TEST_F(HedgedReadsTest, OneThatIsLateIsAnsweredByAnotherReplicaAndTheFirstCallIsCancelled) {
+  Replica& asleep = asked();
+  Replica& other_one = other();
+  const std::string awake = &other_one == &first_ ? "first" : "second";
+  asleep.Hold(true);
+  EXPECT_EQ(Read(hedged_).value(), awake);
+  EXPECT_EQ(hedged_.hedging().hedged(), 1U);
+  EXPECT_EQ(hedged_.hedging().won(), 1U);
+  EXPECT_TRUE(Becomes([&] { return asleep.cancelled() == 1; }));
+  EXPECT_EQ(&asked(), &other_one) << "those after it go to the one that answered";
+  EXPECT_EQ(Read(hedged_).value(), awake);
+}
+
+TEST_F(HedgedReadsTest, OnlyReadsThatAnyReplicaMayAnswerAre) {
+  asked().Hold(true);
+  const uint32_t asleep = hedged_.at();
+  constexpr std::chrono::milliseconds kShort{200};
+  EXPECT_EQ(Read(hedged_, asleep, kShort).status().code(), absl::StatusCode::kDeadlineExceeded);
+  first_.Hold(true);
+  second_.Hold(true);
+  const int before = first_.asked() + second_.asked();
+  const auto no_read = hedged_.AskAndWait(&ShardChannel::Async::Count, Question(""), Within(kShort));
+  EXPECT_EQ(no_read.status().code(), absl::StatusCode::kDeadlineExceeded);
+  EXPECT_EQ(first_.asked() + second_.asked(), before + 1);
+  EXPECT_EQ(hedged_.hedging().hedged(), 0U);
+}
+
+TEST_F(HedgedReadsTest, ARefusalOfTheSecondIsNoAnswerWhileTheFirstMayGiveOne) {
+  asked().Sleep(std::chrono::milliseconds(300));
+  other().Answer({grpc::StatusCode::RESOURCE_EXHAUSTED, "searches wait"});
+  const std::string late = &asked() == &first_ ? "first" : "second";
+  EXPECT_EQ(Read(hedged_).value(), late);
+  EXPECT_EQ(hedged_.hedging().hedged(), 1U);
+  EXPECT_EQ(hedged_.hedging().won(), 0U);
+}
+
+TEST_F(HedgedReadsTest, WhenNeitherAnswersTheLastErrorIsTold) {
+  asked().Sleep(std::chrono::milliseconds(300));
+  asked().Answer(Away());
+  other().Answer({grpc::StatusCode::RESOURCE_EXHAUSTED, "searches wait"});
+  EXPECT_EQ(Read(hedged_).status().code(), absl::StatusCode::kUnavailable);
+  EXPECT_EQ(hedged_.hedging().hedged(), 1U);
+}
+
+TEST_F(HedgedReadsTest, AChannelMayEndOnceItsCallersWereTold) {
+  for (int i = 0; i < 10; ++i) {
+    const ShardChannel channel(internal_wire::Target(), {first_.address(), second_.address()}, nullptr, &canceller_,
+                               &timer_);
+    for (int j = 0; j < 32; ++j) ASSERT_TRUE(Read(channel).ok());
+    Replica& asleep = channel.at() == 0 ? first_ : second_;
+    asleep.Hold(true);
+    EXPECT_TRUE(Read(channel).ok());
+    asleep.Hold(false);
+  }
 }
 
 TEST(CatalogueWatchTest, SaysWhenNamesCannotBeToldAndWhy) {
