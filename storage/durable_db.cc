@@ -63,7 +63,7 @@ absl::StatusOr<std::unique_ptr<DurableDb>> DurableDb::Open(DurableDbOptions opti
   RETURN_IF_ERROR(EnsureDirectory(options.path));
   ASSIGN_OR_RETURN(const std::optional<Sequence> watermark, store->ReadWatermark(options.accept_truncated_log));  // 1
   RETURN_IF_ERROR(store->Recover(options, watermark));                                                           // 1, 2
-  RETURN_IF_ERROR(store->ReadState());                                                                           // 3
+  RETURN_IF_ERROR(store->ReadState(options.new_format));                                                         // 3
   RETURN_IF_ERROR(store->OpenWatermark(watermark, options.accept_truncated_log));                                // 3, 4
   return store;
 }
@@ -193,27 +193,30 @@ absl::Status DurableDb::FlushRecovered() {
   return FromRocksDb(db_->EnableAutoCompaction({families_[0]}), "start compactions");
 }
 
-absl::Status DurableDb::ReadState() {
+absl::Status DurableDb::ReadState(uint32_t new_format) {
   ASSIGN_OR_RETURN(const std::optional<std::string> version, ReadMeta(*db_, format::kFormatKey));
   ASSIGN_OR_RETURN(const std::optional<std::string> state, ReadMeta(*db_, format::kStateKey));
   if (!version.has_value() && !state.has_value()) {
+    store_format_ = new_format;
     rocksdb::WriteBatch batch;
-    batch.Put(families_[0], format::kFormatKey, format::EncodeStoreFormat(format::kStoreFormat));
+    batch.Put(families_[0], format::kFormatKey, format::EncodeStoreFormat(store_format_));
     return Write(batch, std::nullopt, 0);
   }
   if (!version.has_value() || !state.has_value()) return absl::DataLossError(absl::StrCat(path_, " lacks its state"));
   ASSIGN_OR_RETURN(const uint32_t stored, format::DecodeStoreFormat(*version));
-  if (stored == 0 || stored > format::kStoreFormat) {
+  if (stored == 0 || stored > format::kReshardedStoreFormat) {
     return absl::FailedPreconditionError(absl::StrCat(path_, " has store format ", stored,
-                                                      "; this program reads formats 1 to ", format::kStoreFormat));
+                                                      "; this program reads formats 1 to ",
+                                                      format::kReshardedStoreFormat));
   }
   {
     MutexLock lock(&mu_);
     ASSIGN_OR_RETURN(state_, format::DecodeState(*state));
   }
-  if (stored == format::kStoreFormat) return absl::OkStatus();
+  store_format_ = std::max(stored, format::kStoreFormat);
+  if (store_format_ == stored) return absl::OkStatus();
   rocksdb::WriteBatch batch;
-  batch.Put(families_[0], format::kFormatKey, format::EncodeStoreFormat(format::kStoreFormat));
+  batch.Put(families_[0], format::kFormatKey, format::EncodeStoreFormat(store_format_));
   return Write(batch, std::nullopt, 0);
 }
 

@@ -37,6 +37,7 @@ struct DurableDbOptions {
   std::shared_ptr<rocksdb::FileSystem> file_system;  // null: the machine's
   bool accept_truncated_log = false;
   std::vector<Family> families;  // beside meta
+  uint32_t new_format = format::kStoreFormat;  // of a database that is made
 };
 
 // Thread-safe, but for Sync(), which one thread calls at a time. `resources` must outlive it.
@@ -51,6 +52,9 @@ class DurableDb {
   // In the order of DurableDbOptions::families.
   rocksdb::ColumnFamilyHandle* family(size_t i) const { return families_[i + 1]; }
   const std::string& path() const { return path_; }
+
+  // One of format.h.
+  uint32_t store_format() const { return store_format_; }
 
   format::StoreState state() const ABSL_LOCKS_EXCLUDED(mu_);
 
@@ -82,7 +86,7 @@ class DurableDb {
   absl::Status Recover(const DurableDbOptions& options, std::optional<Sequence> watermark);
   absl::Status FlushRecovered();
   void CloseDb();
-  absl::Status ReadState() ABSL_LOCKS_EXCLUDED(mu_);
+  absl::Status ReadState(uint32_t new_format) ABSL_LOCKS_EXCLUDED(mu_);
   absl::Status OpenWatermark(std::optional<Sequence> watermark, bool accept_truncated_log) ABSL_LOCKS_EXCLUDED(mu_);
   std::string WatermarkPath() const;
 
@@ -93,6 +97,7 @@ class DurableDb {
   std::unique_ptr<WriteChain> chain_;  // RocksDB keeps a pointer to it
   std::unique_ptr<rocksdb::DB> db_;
   std::vector<rocksdb::ColumnFamilyHandle*> families_;  // meta first
+  uint32_t store_format_ = format::kStoreFormat;
 
   // Used by Sync() alone.
   std::unique_ptr<CommitWatermark> watermark_;

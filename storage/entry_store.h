@@ -31,7 +31,7 @@ struct PartitionHead {
   PartitionKey key;
   Row next_row = 0;        // rows [0, next_row) were given
   uint64_t live_rows = 0;  // of which so many are alive
-  EntryId id_bound = 0;    // every mapped id is below it: ascending ids need no look-up
+  EntryId id_bound = 0;    // every client id that is mapped is below it: ascending ids need no look-up
   int64_t least_expiry_ms = 0;  // no entry of it expires before; 0: none does
 };
 
@@ -45,6 +45,14 @@ struct SegmentRecord {
   friend bool operator==(const SegmentRecord&, const SegmentRecord&) = default;
 };
 
+// What one shard did of a request, in a deployment of before a restore onto another number of shards.
+struct RequestPart {
+  uint32_t shards = 0;  // of that deployment
+  uint32_t shard = 0;
+  std::string result = {};  // as RememberedRequest::result
+  friend bool operator==(const RequestPart&, const RequestPart&) = default;
+};
+
 // The remembered outcome of a request id (exactly-once, P4).
 struct RememberedRequest {
   Hash128 id;             // of memory and request id
@@ -52,6 +60,9 @@ struct RememberedRequest {
   Sequence sequence = 0;  // at which it was applied
   int64_t stamp_ms = 0;
   std::string result;     // opaque to storage
+  // Of one from before such a restore. Every shard has all parts, since nothing here tells what of the request will
+  // come its way. `result` is then what this shard did of it since; empty: nothing.
+  std::vector<RequestPart> earlier = {};
 };
 
 // One atomic change of a shard. Borrowed columns must live until Commit() returns. Its parts take effect in this order:
@@ -65,8 +76,8 @@ struct StoreBatch {
     const EntryColumns* columns = nullptr;
     size_t begin = 0;
     size_t end = 0;
-    bool map_ids = true;   // false: server-given ids carry their row and need no map
-    // The ids ascend, and all lie above every id that was mapped in the partition since it was last dropped.
+    bool map_ids = true;   // false: server-given ids carry this row and need no map
+    // The ids ascend, and all lie above every client id that was mapped in the partition since it was last dropped.
     bool new_ids = false;
   };
   struct Death {
@@ -116,6 +127,9 @@ class EntryStore {
 
   // The sequence of the last committed batch; 0 in an empty store.
   virtual Sequence applied() const = 0;
+  // Whether entries may have server-given ids that do not name their row: those of before a restore onto another number
+  // of shards, which are mapped. Never changes.
+  virtual bool maps_server_ids() const = 0;
 
   // Calls `visit` for each stored row of [first_row, end_row) in row order, from one consistent snapshot, until it
   // returns false. DATA_LOSS when a record is damaged.
@@ -127,9 +141,9 @@ class EntryStore {
   virtual absl::Status ScanRanges(absl::Span<const RowRange> ranges,
                                   const std::function<bool(size_t range, Row, const EntryView&)>& visit) const = 0;
 
-  // The row of a client id, or nullopt. Server-given ids are not mapped.
+  // The row of a mapped id, or nullopt: of client ids, and of server-given ones where maps_server_ids() says so.
   virtual absl::StatusOr<std::optional<Row>> FindRow(const PartitionKey& key, EntryId id) const = 0;
-  // The rows of many client ids at once (one MultiGet), in their order.
+  // The rows of many such ids at once (one MultiGet), in their order.
   virtual absl::StatusOr<std::vector<std::optional<Row>>> FindRows(const PartitionKey& key,
                                                                    absl::Span<const EntryId> ids) const = 0;
   // Appends the entry at `row` to `out` and returns true; false when there is none.

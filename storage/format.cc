@@ -2,11 +2,15 @@
 
 #include <bit>
 
+#include "common/limits.h"
 #include "common/status_macros.h"
 #include "storage/record.h"
 
 namespace mneme::format {
 namespace {
+
+// Of a request that is remembered in parts. Stored on disk.
+constexpr uint8_t kRequestInParts = 2;
 
 // Attributes that differ from their defaults. Stored on disk: do not renumber.
 enum RowFlag : uint8_t {
@@ -100,11 +104,21 @@ absl::StatusOr<ParsedKey> ParseNumberedKey(std::string_view bytes) {
 }
 
 std::string RequestKey(const Hash128& id) {
-  std::string out = "h";
+  std::string out = kRequestPrefix;
   ByteWriter writer(out);
   writer.BigEndian(id.high);
   writer.BigEndian(id.low);
   return out;
+}
+
+absl::StatusOr<Hash128> ParseRequestKey(std::string_view bytes) {
+  ByteReader reader(bytes);
+  Hash128 id;
+  const auto prefix = reader.Fixed<char>();
+  id.high = reader.BigEndian<uint64_t>();
+  id.low = reader.BigEndian<uint64_t>();
+  if (!reader.AtEnd() || prefix != kRequestPrefix[0]) return Damaged("request key");
+  return id;
 }
 
 std::string RequestByAgeKey(Sequence sequence, const Hash128& id) {
@@ -243,22 +257,39 @@ absl::StatusOr<SegmentRecord> DecodeSegment(const ParsedKey& key, std::string_vi
 }
 
 std::string EncodeRequest(const RememberedRequest& request) {
-  std::string out = OpenedRecord();
+  std::string out;
   ByteWriter writer(out);
+  writer.Fixed(request.earlier.empty() ? kRecordVersion : kRequestInParts);
   writer.Fixed(request.content);
   writer.Varint(request.sequence);
   writer.Varint(ZigZag(request.stamp_ms));
+  if (!request.earlier.empty()) writer.Varint(request.earlier.size());
+  for (const RequestPart& part : request.earlier) {
+    writer.Varint(part.shards);
+    writer.Varint(part.shard);
+    writer.Text(part.result);
+  }
   writer.Text(request.result);
   return out;
 }
 
 absl::StatusOr<RememberedRequest> DecodeRequest(const Hash128& id, std::string_view record) {
-  ASSIGN_OR_RETURN(ByteReader reader, OpenRecord(record, "request"));
+  const bool in_parts = !record.empty() && record[0] == static_cast<char>(kRequestInParts);
+  ASSIGN_OR_RETURN(ByteReader reader, OpenRecord(record, "request", in_parts ? kRequestInParts : kRecordVersion));
   RememberedRequest request;
   request.id = id;
   request.content = reader.Fixed<uint64_t>();
   request.sequence = reader.Varint();
   request.stamp_ms = UnZigZag(reader.Varint());
+  const uint64_t parts = in_parts ? reader.Varint() : 0;
+  if (in_parts && parts == 0) return Damaged("request");
+  for (uint64_t i = 0; i < parts; ++i) {
+    const uint64_t shards = reader.Varint();
+    const uint64_t shard = reader.Varint();
+    if (shards == 0 || shards > limits::kMaxShards || shard >= shards) return Damaged("request");  // or its end
+    request.earlier.push_back(
+        {static_cast<uint32_t>(shards), static_cast<uint32_t>(shard), std::string(reader.Text())});
+  }
   request.result = std::string(reader.Text());
   if (!reader.AtEnd()) return Damaged("request");
   return request;

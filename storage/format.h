@@ -24,8 +24,10 @@ namespace mneme::format {
 
 // Stored on disk: raise it when bytes change so that an older program would misread them.
 // 1: no family id_runs. 2: the shard's families include it. A store of format 1 becomes one of format 2 when it is
-// opened.
+// opened. 3: of a restore onto another number of shards, and so for good: server-given ids may be in the id map, and
+// requests be remembered in parts.
 inline constexpr uint32_t kStoreFormat = 2;
+inline constexpr uint32_t kReshardedStoreFormat = 3;
 inline constexpr uint32_t kDirectoryFormat = 1;
 inline constexpr uint32_t kHostedDirectoryFormat = 2;  // of one shard alone
 inline constexpr uint32_t kLoggedDirectoryFormat = 3;  // of one shard alone, whose writes come from a replicated log
@@ -73,8 +75,10 @@ absl::StatusOr<PartitionKey> ParsePartitionKey(std::string_view bytes);
 absl::StatusOr<ParsedKey> ParseNumberedKey(std::string_view bytes);
 
 // 'h' | hash: a request by its id. 's' | sequence u64 | hash: the same by age.
+inline constexpr char kRequestPrefix[] = "h";
 inline constexpr char kRequestByAgePrefix[] = "s";
 std::string RequestKey(const Hash128& id);
+absl::StatusOr<Hash128> ParseRequestKey(std::string_view bytes);
 std::string RequestByAgeKey(Sequence sequence, const Hash128& id);
 struct ParsedRequestAge {
   Sequence sequence = 0;
@@ -93,6 +97,8 @@ std::string PieceSpacePrefix(const StateSpace& space);
 std::string StateKeyOf(const StateKey& key);
 // Of no piece.
 absl::StatusOr<StateKey> ParseStateKey(std::string_view bytes);
+// Of a piece.
+absl::StatusOr<StateKey> ParsePieceKey(std::string_view bytes);
 // memory u32 | 'r' | number u64: how many sessions have a space among their bases
 std::string ReferenceKeyOf(const StateSpace& space);
 // memory 0, which none has | 'e' | expiry_ms u64 | memory u32 | space u64 | bytes of session u8 | session | name
@@ -132,6 +138,7 @@ absl::StatusOr<PartitionHead> DecodeHead(const PartitionKey& key, std::string_vi
 std::string EncodeSegment(const SegmentRecord& segment);
 absl::StatusOr<SegmentRecord> DecodeSegment(const ParsedKey& key, std::string_view record);
 
+// One that is remembered in parts has a version of its own.
 std::string EncodeRequest(const RememberedRequest& request);
 absl::StatusOr<RememberedRequest> DecodeRequest(const Hash128& id, std::string_view record);
 // What is kept beside a request's key by age: its stamp and content, so that pruning reads nothing else.

@@ -43,6 +43,7 @@ class MemoryEntryStore final : public EntryStore {
     MutexLock lock(&mu_);
     return applied_;
   }
+  bool maps_server_ids() const override { return false; }
 
   absl::Status ScanRows(const PartitionKey& key, Row first_row, Row end_row,
                         const std::function<bool(Row, const EntryView&)>& visit) const override;
@@ -224,6 +225,7 @@ absl::StatusOr<std::vector<RememberedRequest>> MemoryEntryStore::OldestRequests(
     if (oldest.size() == limit) break;
     oldest.push_back(*request);
     oldest.back().result.clear();
+    oldest.back().earlier.clear();
   }
   return oldest;
 }

@@ -42,6 +42,7 @@ class RocksDbEntryStore final : public EntryStore {
   absl::Status Commit(const StoreBatch& batch) override;
   absl::StatusOr<Sequence> Sync() override { return store_->Sync(); }
   Sequence applied() const override { return store_->state().applied; }
+  bool maps_server_ids() const override { return store_->store_format() >= format::kReshardedStoreFormat; }
 
   absl::Status ScanRows(const PartitionKey& key, Row first_row, Row end_row,
                         const std::function<bool(Row, const EntryView&)>& visit) const override;
@@ -252,6 +253,7 @@ absl::StatusOr<std::unique_ptr<EntryStore>> OpenRocksDbEntryStore(RocksDbEntrySt
   db_options.file_system = std::move(options.file_system);
   db_options.accept_truncated_log = options.accept_truncated_log;
   db_options.families = Families();
+  if (options.map_server_ids) db_options.new_format = format::kReshardedStoreFormat;
   ASSIGN_OR_RETURN(std::unique_ptr<DurableDb> store, DurableDb::Open(std::move(db_options)));
   return std::unique_ptr<EntryStore>(std::make_unique<RocksDbEntryStore>(std::move(store)));
 }

@@ -38,6 +38,8 @@ struct RocksDbEntryStoreOptions {
   std::shared_ptr<rocksdb::FileSystem> file_system;     // null: the machine's (tests hand in faulty ones)
   // Open a store whose log ends before its watermark, giving up what was acknowledged after it.
   bool accept_truncated_log = false;
+  // Of a store that is made: its maps_server_ids().
+  bool map_server_ids = false;
 };
 
 // DATA_LOSS when stored bytes are damaged or acknowledged writes are missing; FAILED_PRECONDITION when the store was

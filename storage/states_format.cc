@@ -62,6 +62,18 @@ absl::StatusOr<StateKey> ParseStateKey(std::string_view bytes) {
   return key;
 }
 
+absl::StatusOr<StateKey> ParsePieceKey(std::string_view bytes) {
+  ByteReader reader(bytes);
+  StateKey key;
+  key.space.memory = reader.BigEndian<uint32_t>();
+  const auto mark = reader.Fixed<char>();
+  key.space.number = reader.BigEndian<uint64_t>();
+  key.piece = reader.BigEndian<uint32_t>();
+  if (!reader.ok() || mark != kPieceMark || key.piece == 0) return Damaged("key of a piece");
+  key.name = std::string(bytes.substr(kMemoryPrefixBytes + 1 + sizeof(uint64_t) + sizeof(uint32_t)));
+  return key;
+}
+
 std::string ExpiryPrefix() { return Marked(0, kExpiryMark); }
 
 std::string ExpiryKeyFrom(int64_t expiry_ms) {

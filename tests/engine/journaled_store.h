@@ -55,6 +55,7 @@ class JournaledStore final : public EntryStore {
   absl::Status Commit(const StoreBatch& batch) override;
   absl::StatusOr<Sequence> Sync() override { return store_->Sync(); }
   Sequence applied() const override { return store_->applied(); }
+  bool maps_server_ids() const override { return store_->maps_server_ids(); }
   absl::Status ScanRows(const PartitionKey& key, Row first_row, Row end_row,
                         const std::function<bool(Row, const EntryView&)>& visit) const override {
     return store_->ScanRows(key, first_row, end_row, visit);

@@ -89,6 +89,8 @@ std::vector<std::string> Seeds() {
   EntryView full = plain;
   full.attributes = {2.5F, -0.125, -7, 300, 70'000, 1'717'000'000'123, 1'717'000'000'000};
   RememberedRequest request{kId, 77, 300, 1'717'000'000'123, "outcome"};
+  RememberedRequest in_parts = request;
+  in_parts.earlier = {{2, 0, "outcome"}, {256, 255, "another"}};
   return {Seed(kRow, RowOf(plain)),
           Seed(kRow, RowOf(full)),
           Seed(kNumber, format::EncodeNumber(300)),
@@ -97,6 +99,7 @@ std::vector<std::string> Seeds() {
           Seed(kHead, format::EncodeHead({kKey.partition, 300, 200, 70'000, 1'717'000'000'123})),
           Seed(kSegment, format::EncodeSegment({kKey.partition, kKey.number, 2, 300, 70'000})),
           Seed(kRequest, format::EncodeRequest(request)),
+          Seed(kRequest, format::EncodeRequest(in_parts)),
           Seed(kRequestAge, format::EncodeRequestAge(request)),
           Seed(kState, format::EncodeState({300, 301, 70'000})),
           Seed(kStoreFormat, format::EncodeStoreFormat(format::kStoreFormat)),

@@ -172,6 +172,35 @@ TEST_P(EntryStoreTest, DoesNotMapIdsThatTheServerGave) {
   EXPECT_THAT(Rows(kKey), ElementsAre(0));
 }
 
+// As a restore onto another number of shards does it.
+TEST_P(EntryStoreTest, MapsIdsThatTheServerGaveWhereABatchSaysSo) {
+  const EntryId given = (uint64_t{1} << 62) | 5 << 8 | 3;
+  const EntryColumns columns = Columns({7, given, 8});
+  ASSERT_TRUE(Commit({.runs = {{kKey, 100, &columns, 0, 1, true, true},
+                               {kKey, 101, &columns, 1, 2, true},
+                               {kKey, 102, &columns, 2, 3, true, true}},
+                      .heads = {{kKey, 103, 3, 9}}}).ok());
+  EXPECT_THAT(store_->FindRows(kKey, std::vector<EntryId>{7, given, 8, given + 256}).value(),
+              ElementsAre(Optional(100U), Optional(101U), Optional(102U), std::nullopt));
+  ASSERT_TRUE(Commit({.deaths = {{kKey, 101, given, true}}}).ok());
+  Reopen();
+  EXPECT_EQ(store_->FindRow(kKey, given).value(), std::nullopt);
+  EXPECT_THAT(Rows(kKey), ElementsAre(100, 102));
+}
+
+TEST(RocksDbEntryStoreTest, AStoreThatMapsServerIdsDoesSoForGood) {
+  TemporaryDirectory directory;
+  StoreResources resources{8 << 20, 64 << 20};
+  for (const bool maps : {false, true}) {
+    const std::string path = directory / (maps ? "maps" : "plain");
+    for (const bool told : {maps, !maps, false}) {
+      const auto store = OpenRocksDbEntryStore({path, &resources, nullptr, false, told});
+      ASSERT_TRUE(store.ok()) << store.status();
+      EXPECT_EQ((*store)->maps_server_ids(), maps);
+    }
+  }
+}
+
 TEST_P(EntryStoreTest, FindsThousandsOfIdsInTheirOrder) {
   std::vector<EntryId> ids;
   for (EntryId id = 0; id < 3000; ++id) ids.push_back((id * 7919) % 3001);
@@ -252,6 +281,18 @@ TEST_P(EntryStoreTest, RemembersRequestsByAge) {
   ASSERT_TRUE(Commit({.forgotten_requests = oldest}).ok());
   EXPECT_EQ(store_->FindRequest(a).value(), std::nullopt);
   EXPECT_EQ(store_->CountRequests().value(), 1U);
+}
+
+TEST_P(EntryStoreTest, RemembersWhatShardsDidOfARequestBeforeARestore) {
+  const std::vector<RequestPart> parts = {{2, 0, "first"}, {2, 1, ""}, {256, 255, "last"}};
+  ASSERT_TRUE(Commit({.requests = {{{1, 2}, 7, 1, 1000, "", parts}, {{3, 4}, 8, 1, 1000, "since", parts}}}).ok());
+  Reopen();
+  EXPECT_EQ(store_->FindRequest({1, 2}).value()->earlier, parts);
+  EXPECT_EQ(store_->FindRequest({1, 2}).value()->result, "");
+  EXPECT_EQ(store_->FindRequest({3, 4}).value()->earlier, parts);
+  EXPECT_EQ(store_->FindRequest({3, 4}).value()->result, "since");
+  EXPECT_EQ(store_->CountRequests().value(), 2U);
+  EXPECT_TRUE(store_->OldestRequests(1).value()[0].earlier.empty());
 }
 
 TEST_P(EntryStoreTest, ForgettingAnOldRequestSparesItsSuccessor) {

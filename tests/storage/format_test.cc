@@ -41,6 +41,8 @@ const EntryView kFull{UINT64_MAX, "k", "vw",
                       {.weight = 0.5F, .score = -2.5, .label = -3, .source = 5, .position = UINT64_MAX, .expiry_ms = -1,
                        .created_ms = 1'717'000'000'123}};
 const RememberedRequest kRequest{{0x1122334455667788, 0x99AABBCCDDEEFF00}, 0x0102030405060708, 258, 1000, "ok"};
+const RememberedRequest kRequestInParts{
+    kRequest.id, 0x0102030405060708, 258, 1000, "", {{2, 0, "ok"}, {256, 255, "no"}}};
 const MemoryRecord kMemory{3,
                            {.name = "wiki",
                             .dimension = 128,
@@ -105,8 +107,8 @@ std::vector<Decoder> Decoders() {
       MakeDecoder("head", {EncodeHead({key, 300, 299, 1000})}, [=](auto b) { return DecodeHead(key, b); }, EncodeHead),
       MakeDecoder("segment", {EncodeSegment({key, 7, 2, 1000, 17'000})},
                   [=](auto b) { return DecodeSegment(segment_key, b); }, EncodeSegment),
-      MakeDecoder("request", {EncodeRequest(kRequest)}, [=](auto b) { return DecodeRequest(kRequest.id, b); },
-                  EncodeRequest),
+      MakeDecoder("request", {EncodeRequest(kRequest), EncodeRequest(kRequestInParts)},
+                  [=](auto b) { return DecodeRequest(kRequest.id, b); }, EncodeRequest),
       MakeDecoder("request age", {EncodeRequestAge(kRequest)}, [=](auto b) { return DecodeRequestAge(age, b); },
                   EncodeRequestAge),
       MakeDecoder("memory", {EncodeMemory(kMemory), EncodeMemory(ChoosingMemory())},
@@ -122,6 +124,7 @@ std::vector<Decoder> Decoders() {
       MakeDecoder("partition key", {PartitionPrefix({1, 2})}, ParsePartitionKey, PartitionPrefix),
       MakeDecoder("numbered key", {NumberedKey({1, 2}, 3)}, ParseNumberedKey,
                   [](const ParsedKey& k) { return NumberedKey(k.partition, k.number); }),
+      MakeDecoder("key of a request", {RequestKey(kRequest.id)}, ParseRequestKey, RequestKey),
       MakeDecoder("request key", {RequestByAgeKey(258, kRequest.id)}, ParseRequestByAgeKey,
                   [](const ParsedRequestAge& k) { return RequestByAgeKey(k.sequence, k.id); }),
       MakeDecoder("memory key", {MemoryPrefix(3)}, ParseMemoryKey, MemoryPrefix),
@@ -144,6 +147,8 @@ TEST(FormatTest, RecordsHaveTheirGoldenBytes) {
   EXPECT_EQ(Hex(EncodeHead({{}, 300, 299, 1000, 129})), "01 ac 02 ab 02 e8 07 81 01");
   EXPECT_EQ(Hex(EncodeSegment({{}, 7, 2, 1000, 17'000})), "01 02 e8 07 e8 84 01");
   EXPECT_EQ(Hex(EncodeRequest(kRequest)), "01 08 07 06 05 04 03 02 01 82 02 d0 0f 02 6f 6b");
+  EXPECT_EQ(Hex(EncodeRequest(kRequestInParts)),
+            "02 08 07 06 05 04 03 02 01 82 02 d0 0f 02 02 00 02 6f 6b 80 02 ff 01 02 6e 6f 00");
   EXPECT_EQ(Hex(EncodeRequestAge(kRequest)), "01 08 07 06 05 04 03 02 01 d0 0f");
   EXPECT_EQ(Hex(EncodeMemory(kMemory)),
             "01 00 f6 c9 e6 d2 f8 63 04 77 69 6b 69 80 01 02 02 01 01 d1 88 03 00 04 67 70 74 32 00 04 68 2e 31 31 00 "
@@ -251,6 +256,11 @@ TEST(FormatTest, KeysOfWorkingMemoryAreReadBackAndKeptApart) {
   EXPECT_FALSE(ParseExpiryKey(SessionKeyOf(session)).ok());
   EXPECT_FALSE(ParseSessionKey(StateKeyOf(state)).ok());
   EXPECT_FALSE(ParseStateKey(SessionKeyOf(session)).ok());
+  const StateKey piece{{3, 258}, "mode", 7};
+  EXPECT_EQ(ParsePieceKey(StateKeyOf(piece)).value(), piece);
+  EXPECT_FALSE(ParsePieceKey(StateKeyOf(state)).ok());
+  EXPECT_FALSE(ParsePieceKey(StateKeyOf({{3, 258}, "", 7}).substr(0, 16)).ok());
+  EXPECT_FALSE(ParseStateKey(StateKeyOf(piece)).ok());
   EXPECT_FALSE(ParseStateKey(StateKeyOf({{3, 258}, ""}).substr(0, 12)).ok());
 }
 
