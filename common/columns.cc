@@ -1,12 +1,14 @@
 #include "common/columns.h"
 
+#include <cstring>
+
 namespace mneme {
 namespace {
 
 // Appends `value` to an optional column that holds `count` entries: the column stays absent while all are `absent`.
 template <typename T>
 void AppendOptional(std::vector<T>& column, size_t count, T value, T absent) {
-  if (column.empty() && value == absent) return;
+  if (column.empty() && std::memcmp(&value, &absent, sizeof(T)) == 0) return;  // as bits: -0.0 is not 0.0
   if (column.empty()) column.assign(count, absent);
   column.push_back(value);
 }
