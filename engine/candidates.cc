@@ -39,24 +39,25 @@ NeighbourColumns Select(const NeighbourColumns& all, const std::vector<bool>& ke
   return kept;
 }
 
+// Whether the shard is to look for `id` in its map.
+bool MayBeMapped(const Shard& shard, EntryId id) { return !IsServerId(id) || shard.store().maps_server_ids(); }
+
 // The rows of `wanted` (all of one shard and partition) in the store; absent ones are nullopt.
 absl::StatusOr<std::vector<std::optional<Row>>> RowsOf(const Shard& shard, const PartitionKey& key,
                                                        const std::vector<const WantedEntry*>& wanted) {
   std::vector<EntryId> mapped;
   for (const WantedEntry* one : wanted) {
-    if (!IsServerId(one->id)) mapped.push_back(one->id);
+    if (MayBeMapped(shard, one->id)) mapped.push_back(one->id);
   }
   ASSIGN_OR_RETURN(const auto found, shard.store().FindRows(key, mapped));
   std::vector<std::optional<Row>> rows;
   size_t next = 0;
   for (const WantedEntry* one : wanted) {
-    if (!IsServerId(one->id)) {
-      rows.push_back(found[next++]);
-    } else if (ShardOfServerId(one->id) == shard.number()) {
-      rows.push_back(RowOfServerId(one->id));
-    } else {
-      rows.push_back(std::nullopt);
-    }
+    std::optional<Row> row;
+    if (MayBeMapped(shard, one->id)) row = found[next++];
+    const bool names_row = IsServerId(one->id) && ShardOfServerId(one->id) == shard.number();
+    if (!row.has_value() && names_row) row = RowOfServerId(one->id);
+    rows.push_back(row);
   }
   return rows;
 }
@@ -71,13 +72,14 @@ bool IsVisible(const Versions& versions, PartitionId partition, Row row) {
 
 // Rows in the one version of a partition that a lease holds. The store, which gave `rows`, may know an id that was
 // overwritten or deleted since by another row or by none: such ids are looked for among those of the version, in one
-// pass over them.
-absl::Status FindPinnedRows(const Versions& versions, const std::vector<const WantedEntry*>& wanted,
+// pass over them; so are those of which it is not known whether they name their row.
+absl::Status FindPinnedRows(const Shard& shard, const Versions& versions, const std::vector<const WantedEntry*>& wanted,
                             const CallLimits& limits, std::vector<std::optional<Row>>& rows) {
   std::map<EntryId, std::optional<Row>> missing;
   for (size_t i = 0; i < wanted.size(); ++i) {
     const bool visible = rows[i].has_value() && IsVisible(versions, wanted[i]->partition, *rows[i]);
-    if (!visible && !IsServerId(wanted[i]->id)) missing.emplace(wanted[i]->id, std::nullopt);
+    const bool doubtful = !visible || IsServerId(wanted[i]->id);
+    if (doubtful && MayBeMapped(shard, wanted[i]->id)) missing.emplace(wanted[i]->id, std::nullopt);
   }
   RowFilter filter;
   filter.ids.emplace();
@@ -107,7 +109,7 @@ absl::StatusOr<Versions> FindPinned(Shard& shard, const CandidateContext& contex
     PartitionSelection selection;
     selection.partitions = {partition};
     const Versions versions = Held(*context.lease).Select(shard.number(), selection).versions;
-    RETURN_IF_ERROR(FindPinnedRows(versions, of_partition, context.limits, rows[partition]));
+    RETURN_IF_ERROR(FindPinnedRows(shard, versions, of_partition, context.limits, rows[partition]));
     all.insert(all.end(), versions.begin(), versions.end());
   }
   return all;
@@ -183,7 +185,11 @@ absl::StatusOr<NeighbourColumns> ScoreOn(Shard& shard, const CandidateContext& c
 std::map<uint32_t, std::vector<WantedEntry>> SplitByOwner(const Routing& routing, const MemoryRecord& memory,
                                                           const std::vector<WantedEntry>& wanted) {
   std::map<uint32_t, std::vector<WantedEntry>> by_shard;
-  for (const WantedEntry& one : wanted) by_shard[routing.OwnerOfEntry(memory, one.partition, one.id)].push_back(one);
+  for (const WantedEntry& one : wanted) {
+    by_shard[routing.OwnerOfEntry(memory, one.partition, one.id)].push_back(one);
+    const auto other = routing.OtherOwnerOfEntry(memory, one.partition, one.id);
+    if (other.has_value()) by_shard[*other].push_back(one);
+  }
   return by_shard;
 }
 

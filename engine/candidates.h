@@ -24,7 +24,7 @@ struct WantedEntry {
 
 // --- What a front end does, wherever the shards are ----------------------------------------------------------------
 
-// By the shards that own them; those of one shard stay in their order.
+// By the shards that own them, or may; those of one shard stay in their order.
 std::map<uint32_t, std::vector<WantedEntry>> SplitByOwner(const Routing& routing, const MemoryRecord& memory,
                                                           const std::vector<WantedEntry>& wanted);
 

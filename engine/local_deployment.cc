@@ -103,6 +103,7 @@ absl::Status LocalDeployment::State::OpenShards(const DeploymentOptions& options
     shard.events = options.events;
     shard.logged = log != nullptr;
     ASSIGN_OR_RETURN(auto opened, Shard::Open(std::move(shard), names().List(), names().next_number()));
+    if (opened->store().maps_server_ids()) routing = routing.WithMovedIds();
     by_number[number] = opened.get();
     ports[number] = std::make_unique<LocalShardPort>(opened.get());
     shards.push_back(std::move(opened));

@@ -1,4 +1,5 @@
 #include <algorithm>
+#include <optional>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -15,11 +16,15 @@
 namespace mneme {
 namespace {
 
-// Appends the entry of `id`; false when there is none.
-absl::StatusOr<bool> ReadEntry(const EntryStore& store, const PartitionKey& key, EntryId id, EntryColumns& out) {
+// Reads the entry of `id` into `out`, which is empty; false when there is none, and it may hold another.
+absl::StatusOr<bool> ReadEntry(const Shard& shard, const PartitionKey& key, EntryId id, EntryColumns& out) {
+  const EntryStore& store = shard.store();
   if (IsServerId(id)) {
-    ASSIGN_OR_RETURN(const bool there, store.ReadRow(key, RowOfServerId(id), out));
-    return there && out.ids[0] == id;
+    if (ShardOfServerId(id) == shard.number()) {
+      ASSIGN_OR_RETURN(const bool there, store.ReadRow(key, RowOfServerId(id), out));
+      if (there) return out.ids[0] == id;
+    }
+    if (!store.maps_server_ids()) return false;
   }
   // Between the look-ups an upsert may move the id to another row; a deletion unmaps it, so this ends.
   while (true) {
@@ -87,13 +92,15 @@ absl::StatusOr<EntryColumns> LocalDeployment::GetAt(const MemoryHandle& memory, 
   entries.values.width = memory->spec.ValueBytes();
   found.assign(ids.size(), false);
   for (size_t i = 0; i < ids.size(); ++i) {
-    const uint32_t owner = state_->routing.OwnerOfEntry(*memory, partition, ids[i]);
-    if (IsServerId(ids[i]) && ShardOfServerId(ids[i]) != owner) continue;
-    if (!state_->routing.Hosts(owner)) continue;
-    const EntryStore& store = state_->by_number[owner]->store();
     EntryColumns one;
-    one.values.width = entries.values.width;
-    ASSIGN_OR_RETURN(const bool there, ReadEntry(store, key, ids[i], one));
+    bool there = false;
+    for (const std::optional<uint32_t> owner : {std::optional(state_->routing.OwnerOfEntry(*memory, partition, ids[i])),
+                                                state_->routing.OtherOwnerOfEntry(*memory, partition, ids[i])}) {
+      if (there || !owner.has_value() || !state_->routing.Hosts(*owner)) continue;
+      one = EntryColumns();
+      one.values.width = entries.values.width;
+      ASSIGN_OR_RETURN(there, ReadEntry(*state_->by_number[*owner], key, ids[i], one));
+    }
     if (!there || !visible.Accepts(one.ids[0], one.At(0).attributes)) continue;
     EntryView entry = one.At(0);
     if (!with_keys) entry.key = {};

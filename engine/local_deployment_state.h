@@ -34,7 +34,7 @@ struct LocalDeployment::State {
   SystemClock system_clock;
   const Clock* clock = nullptr;
   uint64_t ram_limit_bytes = 0;
-  const Routing routing;
+  Routing routing;  // constant once the shards are open
   std::unique_ptr<DataDirectory> directory;
   std::unique_ptr<StoreResources> resources;
   std::unique_ptr<Catalogue> catalogue;  // null where another process owns it

@@ -25,4 +25,18 @@ std::vector<uint32_t> Routing::OwnersOf(const MemoryRecord& memory, const Partit
   return owners;
 }
 
+Placement PlacementOn(uint32_t shards) {
+  const Routing routing(shards);
+  Placement placement;
+  placement.shards = shards;
+  placement.of_partition = [routing](const MemoryRecord& memory, PartitionId partition) {
+    return routing.OwnerOfPartition(memory, partition);
+  };
+  placement.of_id = [routing](EntryId id) { return routing.OwnerOfMapped(id); };
+  placement.of_session = [routing](const MemoryRecord& memory, std::string_view session) {
+    return routing.OwnerOfSession(memory, session);
+  };
+  return placement;
+}
+
 }  // namespace mneme

@@ -184,7 +184,7 @@ void Shard::ApplyDelete(Round& round, DeleteOperation& operation) {
 
 absl::StatusOr<WriteResult> Shard::PlanWide(Round& round, const DeleteOperation& operation) {
   // First: what is woken empty below must be emptied.
-  ASSIGN_OR_RETURN(auto replay, round.group->FindReplay(operation.ticket));
+  ASSIGN_OR_RETURN(auto replay, round.group->FindReplay(operation));
   if (replay.has_value()) return *std::move(replay);
   if (!operation.everything) RETURN_IF_ERROR(WakeForWrite(operation.ticket.memory->number, operation.partitions));
   std::vector<PartitionKey> keys;

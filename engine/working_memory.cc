@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "common/status_macros.h"
+#include "engine/earlier_requests.h"
 #include "engine/routing.h"
 #include "engine/shard_port.h"
 #include "engine/write_join.h"
@@ -31,6 +32,14 @@ bool AllReplayed(const std::vector<WriteJoin::Answer>& answers) {
          std::all_of(answers.begin(), answers.end(), [](const auto& answer) { return answer.result->replayed; });
 }
 
+// What was done of the request before a restore onto another number of shards; null: nothing.
+std::shared_ptr<const EarlierOutcome> EarlierOf(const std::vector<WriteJoin::Answer>& answers) {
+  for (const WriteJoin::Answer& answer : answers) {
+    if (answer.result->earlier != nullptr) return answer.result->earlier;
+  }
+  return nullptr;
+}
+
 }  // namespace
 
 void WorkingMemory::Apply(MemoryHandle memory, ApplyStates apply, StateWriteOptions options,
@@ -40,8 +49,10 @@ void WorkingMemory::Apply(MemoryHandle memory, ApplyStates apply, StateWriteOpti
   StateRequest whole = std::move(apply);
   const uint64_t content = options.request_id.empty() ? 0 : ContentOf(whole);
   std::map<uint32_t, Part> split;
+  std::vector<uint64_t> hashes;  // of the sessions, where the request may have been made before
   auto& commands = std::get<ApplyStates>(whole).commands;
   for (size_t i = 0; i < count; ++i) {
+    if (!options.request_id.empty()) hashes.push_back(Routing::HashOfSession(*memory, commands[i].session));
     Part& part = split[routing_->OwnerOfSession(*memory, commands[i].session)];
     part.apply.commands.push_back(std::move(commands[i]));
     part.positions.push_back(i);
@@ -55,7 +66,7 @@ void WorkingMemory::Apply(MemoryHandle memory, ApplyStates apply, StateWriteOpti
   }
   SubmitParts(shards_, std::move(parts),
               MakeTicket(memory, {kWholeMemory, options.request_id}, content, options.durability, clock_->NowMs()),
-              [count, positions = std::move(positions),
+              [count, positions = std::move(positions), hashes = std::move(hashes),
                done = std::move(done)](std::vector<WriteJoin::Answer> answers) {
                 JoinedStates joined;
                 joined.outcome.answers.resize(count);
@@ -64,6 +75,10 @@ void WorkingMemory::Apply(MemoryHandle memory, ApplyStates apply, StateWriteOpti
                   const std::vector<size_t>& places = positions.at(answer.shard);
                   const std::vector<StateAnswer>& given = answer.result->states->answers;
                   for (size_t i = 0; i < places.size(); ++i) joined.outcome.answers[places[i]] = given[i];
+                }
+                if (const auto earlier = EarlierOf(answers)) {
+                  const absl::Status taken = TakeEarlierAnswers(*earlier, hashes, joined.outcome.answers);
+                  if (!taken.ok()) return done(taken);
                 }
                 joined.replayed = AllReplayed(answers);
                 done(std::move(joined));
@@ -86,6 +101,7 @@ void WorkingMemory::Reset(MemoryHandle memory, ResetSessions reset, StateWriteOp
                   if (!answer.result.ok()) return done(answer.result.status());
                   joined.outcome.count += answer.result->states->count;
                 }
+                if (const auto earlier = EarlierOf(answers)) joined.outcome.count += earlier->count;
                 joined.replayed = AllReplayed(answers);
                 done(std::move(joined));
               });

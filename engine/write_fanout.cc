@@ -18,13 +18,19 @@ absl::StatusOr<WriteResult> Sum(const MemoryRecord& memory, std::vector<WriteJoi
   WriteResult sum;
   sum.replayed = true;
   version.memory = memory.number;
+  std::shared_ptr<const EarlierOutcome> earlier;  // every answer that has one has the same
   for (WriteJoin::Answer& answer : answers) {
     RETURN_IF_ERROR(answer.result.status());
     sum.count += answer.result->count;
     sum.other += answer.result->other;
     sum.replayed = sum.replayed && answer.result->replayed;
+    if (answer.result->earlier != nullptr) earlier = answer.result->earlier;
     if (sum.given_ids.empty()) sum.given_ids = std::move(answer.result->given_ids);
     version.parts.push_back({answer.shard, answer.result->sequence});
+  }
+  if (earlier != nullptr) {
+    sum.count += earlier->count;
+    sum.other += earlier->other;
   }
   return sum;
 }

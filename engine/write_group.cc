@@ -10,6 +10,7 @@
 #include "common/limits.h"
 #include "common/status_macros.h"
 #include "engine/remembered_result.h"
+#include "engine/routing.h"
 #include "engine/version.h"
 
 namespace mneme {
@@ -72,39 +73,54 @@ absl::Status WriteGroup::NotDecoded(const WriteTicket& ticket, absl::Status why)
   return ticket.position == 0 ? std::move(why) : UsedOtherwise();
 }
 
-absl::StatusOr<std::optional<WriteResult>> WriteGroup::FindReplay(const WriteTicket& ticket) {
-  ASSIGN_OR_RETURN(const auto known, FindRemembered(ticket));
-  if (!known.has_value()) return std::nullopt;
-  const absl::StatusOr<RememberedOutcome> outcome = DecodeOutcome(known->result);
-  if (!outcome.ok()) return NotDecoded(ticket, outcome.status());
-  return ResultOf(*outcome, known->sequence, shard_);
+absl::StatusOr<WriteGroup::Known> WriteGroup::FindKnown(const WriteTicket& ticket,
+                                                        absl::FunctionRef<bool(const RequestParts&)> covers) {
+  Known known;
+  ASSIGN_OR_RETURN(auto remembered, FindRemembered(ticket));
+  if (!remembered.has_value()) return known;
+  if (remembered->earlier.empty()) {
+    const absl::StatusOr<RememberedOutcome> outcome = DecodeOutcome(remembered->result);
+    if (!outcome.ok()) return NotDecoded(ticket, outcome.status());
+    known.replay = ResultOf(*outcome, remembered->sequence, shard_);
+    return known;
+  }
+  ASSIGN_OR_RETURN(WriteResult result, ReplayEarlier(*remembered));
+  if (!remembered->result.empty() || covers(remembered->earlier)) {
+    known.replay = std::move(result);
+    return known;
+  }
+  known.parts = std::move(remembered->earlier);
+  known.earlier = std::move(result.earlier);
+  return known;
 }
 
-void WriteGroup::RememberBytes(const WriteTicket& ticket, Sequence sequence, std::string result) {
+void WriteGroup::RememberBytes(const WriteTicket& ticket, Sequence sequence, std::string result, RequestParts parts) {
   request_of_hash_[ticket.request->id.low] = batch_.requests.size();
-  batch_.requests.push_back(
-      {ticket.request->id, ticket.request->content, sequence, ticket.stamp_ms, std::move(result)});
+  batch_.requests.push_back({ticket.request->id, ticket.request->content, sequence, ticket.stamp_ms,
+                             std::move(result), std::move(parts)});
 }
 
-void WriteGroup::Remember(const WriteTicket& ticket, const WriteResult& result, Row first_row) {
+void WriteGroup::Remember(const WriteTicket& ticket, Known known, Row first_row, WriteResult& result) {
+  result.earlier = std::move(known.earlier);
   if (!ticket.request.has_value()) return;
   RememberedOutcome outcome{result.count, result.other, first_row, !result.given_ids.empty()};
-  RememberBytes(ticket, result.sequence, EncodeOutcome(outcome));
+  RememberBytes(ticket, result.sequence, EncodeOutcome(outcome), std::move(known.parts));
 }
 
 absl::StatusOr<std::vector<std::optional<Row>>> WriteGroup::FindRows(const PartitionKey& key, const Change& change,
                                                                      const std::vector<EntryId>& ids) const {
   std::vector<std::optional<Row>> rows(ids.size());
   const auto partition = partitions_.find(key);
-  // Ids at or above the bound were never mapped in the store.
+  // Ids of clients at or above the bound were never mapped in the store.
   const EntryId stored_bound = partition != partitions_.end() ? partition->second->head().id_bound : 0;
+  const bool maps_server_ids = store_.maps_server_ids();
   std::vector<EntryId> asked;
   std::vector<size_t> positions;
   for (size_t i = 0; i < ids.size(); ++i) {
     const auto here = change.mapped.find(ids[i]);
     if (here != change.mapped.end()) {
       rows[i] = here->second;
-    } else if (ids[i] < stored_bound) {
+    } else if (ids[i] < stored_bound || (maps_server_ids && IsServerId(ids[i]))) {
       asked.push_back(ids[i]);
       positions.push_back(i);
     }
@@ -115,9 +131,18 @@ absl::StatusOr<std::vector<std::optional<Row>>> WriteGroup::FindRows(const Parti
   return rows;
 }
 
-void WriteGroup::Kill(const PartitionKey& key, Change& change, Row row, EntryId id, bool unmap) {
-  if (unmap) change.unmapped[id] = batch_.deaths.size();
-  batch_.deaths.push_back({key, row, id, unmap});
+void WriteGroup::Kill(const PartitionKey& key, Change& change, Row row, EntryId id) {
+  const bool mapped = IsMapped(id, row, shard_);
+  if (mapped) {
+    change.unmapped[id] = batch_.deaths.size();
+    change.mapped[id] = std::nullopt;
+  }
+  KillOverwritten(key, change, row, id);
+  batch_.deaths.back().unmap_id = mapped;
+}
+
+void WriteGroup::KillOverwritten(const PartitionKey& key, Change& change, Row row, EntryId id) {
+  batch_.deaths.push_back({key, row, id, /*unmap_id=*/false});
   change.dead.push_back(row);
   change.dead_set.insert(row);
   --change.head.live_rows;

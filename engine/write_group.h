@@ -11,9 +11,11 @@
 
 #include "absl/container/flat_hash_map.h"
 #include "absl/container/flat_hash_set.h"
+#include "absl/functional/function_ref.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/types/span.h"
+#include "engine/earlier_requests.h"
 #include "engine/partition_index.h"
 #include "engine/session_planner.h"
 #include "engine/write_operations.h"
@@ -36,8 +38,8 @@ class WriteGroup {
  public:
   WriteGroup(EntryStore& store, PartitionMap& partitions, uint32_t shard, Sequence first_sequence);
 
-  // The remembered result when the request was applied before.
-  absl::StatusOr<std::optional<WriteResult>> FindReplay(const WriteTicket& ticket);
+  // The remembered result when the deletion was applied before.
+  absl::StatusOr<std::optional<WriteResult>> FindReplay(const DeleteOperation& operation);
   // Plans one operation and returns what it will have done. FAILED_PRECONDITION when its request id was used with other
   // content; other errors are the store's. A failed plan leaves the group as it was before it.
   absl::StatusOr<WriteResult> PlanInsert(InsertOperation& operation);
@@ -127,10 +129,25 @@ class WriteGroup {
   // What is said of a remembered result that is of another kind of write, though the checksum of what was asked is the
   // same: of a record of a log that is no reason to stop, since every replica would.
   static absl::Status NotDecoded(const WriteTicket& ticket, absl::Status why);
-  void RememberBytes(const WriteTicket& ticket, Sequence sequence, std::string result);
-  void Remember(const WriteTicket& ticket, const WriteResult& result, Row first_row);
+  // Of an insert or a deletion.
+  struct Known {
+    std::optional<WriteResult> replay;  // all of it was done
+    // Else what was done of it before a restore onto another number of shards.
+    RequestParts parts;
+    std::shared_ptr<const EarlierOutcome> earlier;
+  };
+  // `covers` says whether such parts are all that this shard has to do.
+  absl::StatusOr<Known> FindKnown(const WriteTicket& ticket, absl::FunctionRef<bool(const RequestParts&)> covers);
+  absl::StatusOr<Known> FindKnown(const DeleteOperation& operation);
+  void RememberBytes(const WriteTicket& ticket, Sequence sequence, std::string result, RequestParts parts = {});
+  // Notes in `result` what was done before.
+  void Remember(const WriteTicket& ticket, Known known, Row first_row, WriteResult& result);
+  // As PlanStates(), of a request that was remembered before such a restore.
+  absl::StatusOr<WriteResult> PlanRestOfStates(const StateOperation& operation, const StateMoment& moment,
+                                               const RememberedRequest& known);
   absl::StatusOr<std::vector<std::optional<Row>>> FindRows(const PartitionKey& key, const Change& change,
                                                            const std::vector<EntryId>& ids) const;
+  // Whether a server-given id that is not mapped has an entry, at the row that it names.
   absl::StatusOr<bool> IsAliveServerRow(const PartitionKey& key, const Change& change, EntryId id) const;
   // The rows that a capacity takes when `entries` come, oldest first: of what is stored and of what the group planned.
   // Rows of `overwritten` go anyway.
@@ -141,7 +158,10 @@ class WriteGroup {
   // Turns partitions that the group leaves without a live row into empty ones.
   void DropEmptied();
   void MapAgain(Change& change, EntryId id);
-  void Kill(const PartitionKey& key, Change& change, Row row, EntryId id, bool unmap);
+  // One that was found: its id goes from the map when it is there.
+  void Kill(const PartitionKey& key, Change& change, Row row, EntryId id);
+  // One whose id is mapped to another row by the same batch.
+  void KillOverwritten(const PartitionKey& key, Change& change, Row row, EntryId id);
 
   EntryStore& store_;
   PartitionMap& partitions_;

@@ -25,9 +25,20 @@ absl::StatusOr<bool> WriteGroup::IsAliveServerRow(const PartitionKey& key, const
   return found && entry.ids[0] == id;
 }
 
+absl::StatusOr<WriteGroup::Known> WriteGroup::FindKnown(const DeleteOperation& operation) {
+  return FindKnown(operation.ticket, [&](const RequestParts& parts) {
+    return CoversDeletion(parts, *operation.ticket.memory, {operation.partitions, operation.all_partitions});
+  });
+}
+
+absl::StatusOr<std::optional<WriteResult>> WriteGroup::FindReplay(const DeleteOperation& operation) {
+  ASSIGN_OR_RETURN(Known known, FindKnown(operation));
+  return std::move(known.replay);
+}
+
 absl::StatusOr<WriteResult> WriteGroup::PlanDeleteById(const DeleteOperation& operation) {
-  ASSIGN_OR_RETURN(auto replay, FindReplay(operation.ticket));
-  if (replay.has_value()) return *std::move(replay);
+  ASSIGN_OR_RETURN(Known known, FindKnown(operation));
+  if (known.replay.has_value()) return *std::move(known.replay);
 
   std::vector<EntryId> ids = *operation.ids;
   std::sort(ids.begin(), ids.end());
@@ -44,33 +55,28 @@ absl::StatusOr<WriteResult> WriteGroup::PlanDeleteById(const DeleteOperation& op
     const Change& change = ChangeOf(key, operation.ticket.memory->spec);
     ASSIGN_OR_RETURN(const auto rows, FindRows(key, change, ids));
     for (size_t i = 0; i < ids.size(); ++i) {
-      bool alive = rows[i].has_value();
-      if (IsServerId(ids[i])) {
-        ASSIGN_OR_RETURN(alive, IsAliveServerRow(key, change, ids[i]));
+      std::optional<Row> row = rows[i];
+      if (!row.has_value() && IsServerId(ids[i])) {
+        ASSIGN_OR_RETURN(const bool alive, IsAliveServerRow(key, change, ids[i]));
+        if (alive) row = RowOfServerId(ids[i]);
       }
-      if (!alive) continue;
-      victims.push_back({key, IsServerId(ids[i]) ? RowOfServerId(ids[i]) : *rows[i], ids[i]});
+      if (!row.has_value()) continue;
+      victims.push_back({key, *row, ids[i]});
       found_ids.insert(ids[i]);
     }
   }
-  for (const Victim& victim : victims) {
-    Change& change = changes_[victim.key];
-    Kill(victim.key, change, victim.row, victim.id, /*unmap=*/!IsServerId(victim.id));
-    if (!IsServerId(victim.id)) change.mapped[victim.id] = std::nullopt;
-  }
+  for (const Victim& victim : victims) Kill(victim.key, changes_[victim.key], victim.row, victim.id);
   WriteResult result;
   result.count = victims.size();
   result.other = ids.size() - found_ids.size();
   result.sequence = Take(operation.ticket.position);
-  Remember(operation.ticket, result, 0);
+  Remember(operation.ticket, std::move(known), 0, result);
   return result;
 }
 
 void WriteGroup::KillRows(const MemorySpec& spec, absl::Span<const FoundRow> rows) {
   for (const FoundRow& found : rows) {
-    Change& change = ChangeOf(found.key, spec);
-    Kill(found.key, change, found.row, found.id, /*unmap=*/!IsServerId(found.id));
-    if (!IsServerId(found.id)) change.mapped[found.id] = std::nullopt;
+    Kill(found.key, ChangeOf(found.key, spec), found.row, found.id);
   }
 }
 
@@ -130,20 +136,20 @@ absl::StatusOr<uint64_t> WriteGroup::DeletedBefore(const WriteTicket& ticket) co
 
 absl::StatusOr<WriteResult> WriteGroup::PlanDeleteRows(const DeleteOperation& operation,
                                                        absl::Span<const FoundRow> rows, uint64_t total) {
-  ASSIGN_OR_RETURN(auto replay, FindReplay(operation.ticket));
-  if (replay.has_value()) return *std::move(replay);
+  ASSIGN_OR_RETURN(Known known, FindKnown(operation));
+  if (known.replay.has_value()) return *std::move(known.replay);
   KillRows(operation.ticket.memory->spec, rows);
   WriteResult result;
   result.count = total;
   result.sequence = Take(operation.ticket.position);
-  Remember(operation.ticket, result, 0);
+  Remember(operation.ticket, std::move(known), 0, result);
   return result;
 }
 
 absl::StatusOr<WriteResult> WriteGroup::PlanDropPartitions(const DeleteOperation& operation,
                                                            const std::vector<PartitionKey>& keys) {
-  ASSIGN_OR_RETURN(auto replay, FindReplay(operation.ticket));
-  if (replay.has_value()) return *std::move(replay);
+  ASSIGN_OR_RETURN(Known known, FindKnown(operation));
+  if (known.replay.has_value()) return *std::move(known.replay);
   WriteResult result;
   for (const PartitionKey& key : keys) {
     Change& change = ChangeOf(key, operation.ticket.memory->spec);
@@ -155,7 +161,7 @@ absl::StatusOr<WriteResult> WriteGroup::PlanDropPartitions(const DeleteOperation
     batch_.dropped_partitions.push_back(key);
   }
   result.sequence = Take(operation.ticket.position);
-  Remember(operation.ticket, result, 0);
+  Remember(operation.ticket, std::move(known), 0, result);
   return result;
 }
 

@@ -62,21 +62,24 @@ absl::StatusOr<std::vector<StoredRow>> WriteGroup::FindEvicted(const PartitionKe
 }
 
 void WriteGroup::Evict(const PartitionKey& key, Change& change, const StoredRow& victim) {
-  const bool mapped = !IsServerId(victim.id);
-  Kill(key, change, victim.row, victim.id, /*unmap=*/mapped);
-  if (mapped) change.mapped[victim.id] = std::nullopt;
+  Kill(key, change, victim.row, victim.id);
   change.oldest_row = victim.row + 1;
   ++change.removed.evicted;
 }
 
 absl::StatusOr<WriteResult> WriteGroup::PlanInsert(InsertOperation& operation) {
-  ASSIGN_OR_RETURN(auto replay, FindReplay(operation.ticket));
-  if (replay.has_value()) return *std::move(replay);
-
-  const PartitionKey key{operation.ticket.memory->number, operation.partition};
-  Change& change = ChangeOf(key, operation.ticket.memory->spec);
+  const MemoryRecord& memory = *operation.ticket.memory;
   EntryColumns& entries = operation.entries;
   const bool give_ids = entries.ids.empty();
+  ASSIGN_OR_RETURN(Known known, FindKnown(operation.ticket, [&](const RequestParts& parts) {
+                     // One without ids is of one shard.
+                     if (!give_ids) RemoveCovered(parts, memory, operation.partition, entries);
+                     return give_ids || entries.count == 0;
+                   }));
+  if (known.replay.has_value()) return *std::move(known.replay);
+
+  const PartitionKey key{memory.number, operation.partition};
+  Change& change = ChangeOf(key, memory.spec);
   WriteResult result;
   result.count = entries.count;
   std::vector<std::optional<Row>> old_rows;
@@ -88,7 +91,7 @@ absl::StatusOr<WriteResult> WriteGroup::PlanInsert(InsertOperation& operation) {
   for (const std::optional<Row>& row : old_rows) {
     if (row.has_value()) overwritten.insert(*row);
   }
-  const uint64_t capacity = operation.ticket.memory->spec.capacity;
+  const uint64_t capacity = memory.spec.capacity;
   const uint64_t live_after = change.head.live_rows - overwritten.size() + entries.count;
   const uint64_t excess = capacity == 0 || live_after <= capacity ? 0 : live_after - capacity;
   std::vector<StoredRow> evicted;
@@ -105,7 +108,7 @@ absl::StatusOr<WriteResult> WriteGroup::PlanInsert(InsertOperation& operation) {
   }
   for (size_t i = 0; i < old_rows.size(); ++i) {
     if (!old_rows[i].has_value()) continue;
-    Kill(key, change, *old_rows[i], entries.ids[i], /*unmap=*/false);
+    KillOverwritten(key, change, *old_rows[i], entries.ids[i]);
     ++result.other;
   }
   const bool new_ids = !give_ids && entries.count > 0 && entries.ids[0] >= change.head.id_bound &&
@@ -132,7 +135,7 @@ absl::StatusOr<WriteResult> WriteGroup::PlanInsert(InsertOperation& operation) {
   // A batch above the capacity keeps its last entries.
   for (size_t i = 0; i < excess - evicted.size(); ++i) Evict(key, change, {first_row + i, entries.ids[i]});
   result.sequence = Take(operation.ticket.position);
-  Remember(operation.ticket, result, first_row);
+  Remember(operation.ticket, std::move(known), first_row, result);
   return result;
 }
 
@@ -160,7 +163,7 @@ absl::StatusOr<MergeResult> WriteGroup::PlanMerge(MergeOperation& operation) {
     EntryView survivor = survivors.At(i);
     survivor.attributes.weight += static_cast<float>(taken);
     written.Append(survivor);
-    // An id that carries its row cannot move to another.
+    // Entries with ids of the server get new ones: an id that carries its row cannot move to another.
     if (server_ids) gone.push_back({operation.key, operation.rows[i], survivor.id});
   }
   if (written.count == 0) return result;

@@ -11,7 +11,9 @@ absl::StatusOr<WriteResult> WriteGroup::PlanRemember(RememberOperation& operatio
   WriteResult result;
   ASSIGN_OR_RETURN(const auto known, FindRemembered(ticket));
   if (known.has_value()) {
-    absl::StatusOr<SlotAnswers> answers = DecodeSlotAnswers(known->result);
+    // A partition with slots is of one shard, and so was the request.
+    const std::string& remembered = known->earlier.empty() ? known->result : known->earlier.back().result;
+    absl::StatusOr<SlotAnswers> answers = DecodeSlotAnswers(remembered);
     if (!answers.ok()) return NotDecoded(ticket, answers.status());
     result.slots = std::make_shared<const SlotAnswers>(*std::move(answers));
     result.sequence = known->sequence;

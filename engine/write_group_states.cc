@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <memory>
 #include <utility>
+#include <vector>
 
 #include "common/status_macros.h"
 #include "engine/expiry_queue.h"
@@ -16,6 +17,7 @@ absl::StatusOr<WriteResult> WriteGroup::PlanStates(const StateOperation& operati
   const StateMoment moment{ticket.memory->number, SequenceFor(ticket.position), ticket.stamp_ms};
   WriteResult result;
   ASSIGN_OR_RETURN(const auto known, FindRemembered(ticket));
+  if (known.has_value() && !known->earlier.empty()) return PlanRestOfStates(operation, moment, *known);
   if (known.has_value()) {
     absl::StatusOr<RememberedStates> remembered = DecodeStateOutcome(known->result);
     if (!remembered.ok()) return NotDecoded(ticket, remembered.status());
@@ -31,6 +33,50 @@ absl::StatusOr<WriteResult> WriteGroup::PlanStates(const StateOperation& operati
   ASSIGN_OR_RETURN(StateOutcome outcome, states_->Plan(moment, operation.request));
   result.sequence = Take(ticket.position);
   if (ticket.request.has_value()) RememberBytes(ticket, result.sequence, EncodeStateOutcome(outcome));
+  result.states = std::make_shared<const StateOutcome>(std::move(outcome));
+  return result;
+}
+
+absl::StatusOr<WriteResult> WriteGroup::PlanRestOfStates(const StateOperation& operation, const StateMoment& moment,
+                                                         const RememberedRequest& known) {
+  const RestOfStates rest = RestOf(known.earlier, *operation.ticket.memory, operation.request);
+  WriteResult result;
+  result.sequence = known.sequence;
+  result.replayed = true;
+  ASSIGN_OR_RETURN(result.earlier, EarlierStates(known.earlier));
+  StateOutcome outcome;
+  if (rest.request.has_value() && known.result.empty()) {
+    ASSIGN_OR_RETURN(outcome, states_->Plan(moment, *rest.request));
+    result.sequence = Take(operation.ticket.position);
+    result.replayed = false;
+    RememberBytes(operation.ticket, result.sequence, EncodeStateOutcome(outcome), known.earlier);
+  } else if (rest.request.has_value()) {
+    ASSIGN_OR_RETURN(RememberedStates since, DecodeStateOutcome(known.result));
+    outcome = std::move(since.outcome);
+    const auto* apply = std::get_if<ApplyStates>(&*rest.request);
+    if (!since.whole && apply != nullptr) RETURN_IF_ERROR(states_->Reread(moment, *apply, outcome));
+  }
+  // The answers of before are put in by who has the whole request; those that were too large to be remembered are read.
+  const size_t commands = rest.rest_positions.size() + rest.covered_positions.size();
+  if (commands != 0) {
+    if (outcome.answers.size() != rest.rest_positions.size()) {
+      return absl::DataLossError("a remembered outcome has too few answers");
+    }
+    StateOutcome covered;
+    covered.answers.resize(rest.covered_positions.size());
+    const auto& parts = result.earlier->states;
+    const bool whole =
+        std::all_of(parts.begin(), parts.end(), [](const auto& part) { return part.remembered.whole; });
+    if (!whole) RETURN_IF_ERROR(states_->Reread(moment, rest.covered, covered));
+    std::vector<StateAnswer> answers(commands);
+    for (size_t i = 0; i < rest.rest_positions.size(); ++i) {
+      answers[rest.rest_positions[i]] = std::move(outcome.answers[i]);
+    }
+    for (size_t i = 0; i < rest.covered_positions.size(); ++i) {
+      answers[rest.covered_positions[i]] = std::move(covered.answers[i]);
+    }
+    outcome.answers = std::move(answers);
+  }
   result.states = std::make_shared<const StateOutcome>(std::move(outcome));
   return result;
 }

@@ -17,6 +17,7 @@
 #include "engine/partition_index.h"
 #include "engine/slot_table.h"
 #include "engine/state_commands.h"
+#include "engine/state_outcome.h"
 #include "index/row_filter.h"
 #include "storage/entry_store.h"
 
@@ -28,6 +29,18 @@ struct RequestIdentity {
   uint64_t content = 0;
 };
 
+// What was done of a request before a restore onto another number of shards, by all of its shards of then.
+struct EarlierOutcome {
+  uint64_t count = 0;
+  uint64_t other = 0;
+  struct States {
+    uint32_t shards = 0;
+    uint32_t shard = 0;
+    RememberedStates remembered;
+  };
+  std::vector<States> states;  // of a StateOperation
+};
+
 // What a shard did with a write.
 struct WriteResult {
   uint64_t count = 0;  // inserted, or deleted
@@ -37,6 +50,9 @@ struct WriteResult {
   bool replayed = false;
   std::shared_ptr<const StateOutcome> states;  // of a StateOperation
   std::shared_ptr<const SlotAnswers> slots;    // of a RememberOperation
+  // Of one that was remembered before such a restore: to be added once, whichever shards say it. It does not travel:
+  // what is restored so is in one process.
+  std::shared_ptr<const EarlierOutcome> earlier = {};
 };
 
 // Common to all writes of clients. `visible` may be null; `done` is called exactly once.

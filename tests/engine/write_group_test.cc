@@ -408,7 +408,7 @@ TEST_F(WriteGroupTest, APartOfADeletionStandsBelowItsPlaceAndIsCountedWhenItCome
   ASSERT_TRUE(Commit(part).ok());
   EXPECT_EQ(store_->applied(), 1U) << "a log hands it over again";
   WriteGroup rest = Group();
-  EXPECT_FALSE(rest.FindReplay(erase.ticket)->has_value());
+  EXPECT_FALSE(rest.FindReplay(erase)->has_value());
   EXPECT_EQ(rest.DeletedBefore(erase.ticket).value(), 2U);
   EXPECT_EQ(rest.PlanDeleteRows(erase, std::vector<WriteGroup::FoundRow>{{Key(0), 2, 3}}, 3)->count, 3U);
   ASSERT_TRUE(Commit(rest).ok());
@@ -416,7 +416,7 @@ TEST_F(WriteGroupTest, APartOfADeletionStandsBelowItsPlaceAndIsCountedWhenItCome
   EXPECT_THAT(Now(), IsEmpty());
   erase.ticket.position = 12;
   WriteGroup later = Group();
-  EXPECT_EQ(later.FindReplay(erase.ticket)->value().count, 3U);
+  EXPECT_EQ(later.FindReplay(erase)->value().count, 3U);
 }
 
 // The twin: plain maps, one write after another.
