@@ -8,6 +8,7 @@
 #include <string>
 
 #include "absl/strings/str_format.h"
+#include "engine/routing.h"
 #include "storage/backup.h"
 
 namespace mneme {
@@ -49,7 +50,14 @@ absl::StatusOr<BackupManifest> Work(const ServerOptions& options, const std::fun
     return !give_up();
   };
   if (!options.verify_backup.empty()) return VerifyBackup(options.verify_backup, options.backup_number, progress);
-  return RestoreBackup(options.restore_backup, options.backup_number, {options.data_dir, options.shards}, progress);
+  RestoreTarget target{.data_dir = options.data_dir};
+  if (options.shards != 0) target.onto = PlacementOn(options.shards);
+  return RestoreBackup(options.restore_backup, options.backup_number, target, progress);
+}
+
+// Of the directory that was made.
+uint32_t Shards(const ServerOptions& options, const BackupManifest& backup) {
+  return options.shards == 0 ? backup.shards : options.shards;
 }
 
 }  // namespace
@@ -65,16 +73,19 @@ int RunOffline(const ServerOptions& options, const std::function<bool()>& give_u
   }
   const char* done = options.verify_backup.empty() ? "restored" : "verified";
   if (json) {
-    const nlohmann::ordered_json document = {{done, true},
-                                             {"number", backup->number},
-                                             {"created_ms", backup->created_ms},
-                                             {"entries", backup->entries()},
-                                             {"memories", backup->stores.front().entries},
-                                             {"bytes", backup->bytes()},
-                                             {"seconds", seconds}};
+    nlohmann::ordered_json document = {{done, true},
+                                       {"number", backup->number},
+                                       {"created_ms", backup->created_ms},
+                                       {"entries", backup->entries()},
+                                       {"memories", backup->stores.front().entries},
+                                       {"bytes", backup->bytes()},
+                                       {"seconds", seconds}};
+    if (options.verify_backup.empty()) document["shards"] = Shards(options, *backup);
     std::printf("%s\n", document.dump().c_str());
   } else {
-    absl::PrintF("%s backup %u: %u memories, %u entries, %.1f MB in %.1f s\n", done, backup->number,
+    const bool other = options.verify_backup.empty() && Shards(options, *backup) != backup->shards;
+    const std::string onto = other ? absl::StrFormat(" onto %u shards", Shards(options, *backup)) : "";
+    absl::PrintF("%s backup %u%s: %u memories, %u entries, %.1f MB in %.1f s\n", done, backup->number, onto,
                  backup->stores.front().entries, backup->entries(), static_cast<double>(backup->bytes()) / 1e6,
                  seconds);
   }

@@ -42,6 +42,7 @@ constexpr char kFooter[] =
     "    --tokens tokens\n"
     "  mneme-server --data-dir ./data --backup-dir /mnt/backups\n"
     "  mneme-server --restore-backup /mnt/backups --data-dir ./restored\n"
+    "  mneme-server --restore-backup /mnt/backups --data-dir ./restored --shards 4\n"
     "  mneme-server --role shard --shard-number 0 --shard-addresses 127.0.0.1:7710,127.0.0.1:7720 \\\n"
     "    --data-dir ./shard-0 --listen 127.0.0.1:7710 --admin-listen 127.0.0.1:7711\n"
     "  mneme-server --role frontend --shard-addresses 127.0.0.1:7710,127.0.0.1:7720\n"
@@ -119,7 +120,7 @@ void Declare(CLI::App& app, RawOptions& raw) {
   Add(app, "--log", options.log,
       "kafka://HOST:PORT[,HOST:PORT...]/TOPIC: the replicated log of all shards, a partition for each");
   Add(app, "--log-settings", options.log_settings, "FILE of librdkafka's settings: how brokers are reached");
-  Add(app, "--shards", options.shards, "Shards of a new deployment; 0: 1, or as stored")
+  Add(app, "--shards", options.shards, "Shards of a new or restored deployment; 0: 1, or as stored")
       ->check(CLI::Range(uint32_t{0}, limits::kMaxShards));
   Add(app, "--search-threads", options.search_threads, "Threads that search; 0: one per core")
       ->check(CLI::Range(uint32_t{0}, kMaxSearchThreads));

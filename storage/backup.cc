@@ -14,13 +14,17 @@
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
+#include "common/limits.h"
 #include "common/mutex.h"
 #include "common/status_macros.h"
+#include "storage/catalogue_store.h"
 #include "storage/commit_watermark.h"
 #include "storage/data_directory.h"
 #include "storage/files.h"
 #include "storage/format.h"
 #include "storage/metered_file_system.h"
+#include "storage/reshard.h"
+#include "storage/rocksdb_entry_store.h"
 #include "storage/store_backups.h"
 
 namespace mneme {
@@ -29,6 +33,9 @@ namespace {
 constexpr char kManifestPrefix[] = "BACKUP-";
 // kMaxShards stores of a hundred bytes each.
 constexpr size_t kMaxManifestBytes = 65'536;
+// Of the stores that a restore onto another number of shards writes.
+constexpr size_t kReshardCacheBytes = size_t{16} << 20;
+constexpr size_t kReshardWriteBufferBytes = size_t{256} << 20;
 
 std::string ManifestPath(const std::string& directory, uint64_t number) {
   return absl::StrFormat("%s/%s%06u", directory, kManifestPrefix, number);
@@ -159,6 +166,80 @@ absl::Status VerifyStores(const std::string& directory, const BackupManifest& ma
   return verified.ok() || absl::IsCancelled(verified) ? verified : Damaged(manifest.number, verified);
 }
 
+// The path of store `i` of a manifest, in the directory that is made of it.
+std::string PathOf(const DataDirectory& made, size_t i) {
+  return i == 0 ? made.CataloguePath() : made.StorePath(static_cast<uint32_t>(i) - 1);
+}
+
+// Writes the files of store `i`, and what it must have: without that it is refused.
+absl::Status RestoreStore(const DataDirectory& made, const BackupManifest& manifest, size_t i,
+                          const StoredBackup& store) {
+  RETURN_IF_ERROR(store.Restore(PathOf(made, i)));
+  return CommitWatermark::Create(absl::StrCat(PathOf(made, i), "/", format::kWatermarkFile),
+                                 manifest.stores[i].applied)
+      .status();
+}
+
+// The shards of a backup, opened where they lie; each is closed before what it is read through.
+class OpenedShards {
+ public:
+  absl::Status Open(const std::string& directory, const BackupManifest& manifest) {
+    for (size_t i = 1; i < manifest.stores.size(); ++i) {
+      ASSIGN_OR_RETURN(auto stored, StoredBackup::Open(FolderOf(directory, i), manifest.stores[i],
+                                                       rocksdb::FileSystem::Default()));
+      stored_.push_back(std::move(stored));
+      ASSIGN_OR_RETURN(StoredBackup::OpenedDb opened, stored_.back()->OpenDb());
+      opened_.push_back(std::move(opened));
+      sources.push_back({opened_.back().db.get(), manifest.stores[i].applied});
+    }
+    return absl::OkStatus();
+  }
+
+  std::vector<ReshardSource> sources;
+
+ private:
+  std::vector<std::unique_ptr<StoredBackup>> stored_;
+  std::vector<StoredBackup::OpenedDb> opened_;
+};
+
+// Fills the stores of `made`, which has as many shards as `placement` says.
+absl::Status RestoreOnto(const Placement& placement, const std::string& directory, const BackupManifest& manifest,
+                         const DataDirectory& made, const BackupProgressSink& sink) {
+  ASSIGN_OR_RETURN(const auto names, StoredBackup::Open(FolderOf(directory, 0), manifest.stores[0],
+                                                        rocksdb::FileSystem::Default()));
+  RETURN_IF_ERROR(RestoreStore(made, manifest, 0, *names));
+  StoreResources resources(kReshardCacheBytes, kReshardWriteBufferBytes);
+  ReshardOptions options;
+  options.placement = &placement;
+  CatalogueRecords records;
+  {
+    ASSIGN_OR_RETURN(const auto catalogue, OpenCatalogueStore(made.CataloguePath(), &resources));
+    ASSIGN_OR_RETURN(records, catalogue->Read());
+    ASSIGN_OR_RETURN(options.next_number, catalogue->NextNumber());
+  }
+  options.names = &records;
+  OpenedShards shards;
+  RETURN_IF_ERROR(shards.Open(directory, manifest));
+  options.from = shards.sources;
+  std::vector<std::unique_ptr<EntryStore>> stores;
+  for (uint32_t shard = 0; shard < made.shards(); ++shard) {
+    RETURN_IF_ERROR(MakeDirectory(made.StorePath(shard)));
+    ASSIGN_OR_RETURN(auto store, OpenRocksDbEntryStore({.path = made.StorePath(shard),
+                                                        .resources = &resources,
+                                                        .file_system = nullptr,
+                                                        .map_server_ids = true}));
+    options.to.push_back(store.get());
+    stores.push_back(std::move(store));
+  }
+  uint64_t bytes = 0;
+  for (size_t i = 1; i < manifest.stores.size(); ++i) bytes += manifest.stores[i].bytes;
+  StoreProgress progress("restoring", bytes, sink);
+  if (!progress.Begin(bytes)) return GivenUp("restore");
+  options.moved = [&](uint64_t moved) { return progress.Moved(moved); };
+  RETURN_IF_ERROR(Reshard::Run(options));
+  return progress.Begin(0) ? absl::OkStatus() : GivenUp("restore");
+}
+
 }  // namespace
 
 BackupWriter::BackupWriter(std::string directory, std::shared_ptr<rocksdb::FileSystem> file_system, int lock_fd)
@@ -279,27 +360,18 @@ absl::StatusOr<BackupManifest> RestoreBackup(const std::string& directory, uint6
                                              const RestoreTarget& target, const BackupProgressSink& progress) {
   RETURN_IF_ERROR(DataDirectory::CheckUnused(target.data_dir));
   ASSIGN_OR_RETURN(BackupManifest manifest, FindManifest(directory, number));
-  if (target.shards != 0 && target.shards != manifest.shards) {
-    return absl::FailedPreconditionError(absl::StrCat("shards is ", target.shards, ", but backup ", manifest.number,
-                                                      " is of ", manifest.shards,
-                                                      "; there is no way yet to another number of shards"));
+  const uint32_t shards = target.onto.has_value() ? target.onto->shards : manifest.shards;
+  if (shards == 0 || shards > limits::kMaxShards) {
+    return absl::InvalidArgumentError(absl::StrCat("shards is ", shards, "; must be in [1, ", limits::kMaxShards, "]"));
   }
   RETURN_IF_ERROR(VerifyStores(directory, manifest, progress));
   const auto fill = [&](const DataDirectory& made) -> absl::Status {
-    const auto path = [&](size_t i) {
-      return i == 0 ? made.CataloguePath() : made.StorePath(static_cast<uint32_t>(i) - 1);
-    };
-    const auto restore = [&](size_t i, const StoredBackup& store) { return store.Restore(path(i)); };
-    RETURN_IF_ERROR(ForEachStore(directory, manifest, "restoring", "restore", progress, restore));
-    // Says what the stores must have; without one they are refused.
-    for (size_t i = 0; i < manifest.stores.size(); ++i) {
-      RETURN_IF_ERROR(CommitWatermark::Create(absl::StrCat(path(i), "/", format::kWatermarkFile),
-                                              manifest.stores[i].applied)
-                          .status());
-    }
-    return absl::OkStatus();
+    if (shards != manifest.shards) return RestoreOnto(*target.onto, directory, manifest, made, progress);
+    return ForEachStore(
+        directory, manifest, "restoring", "restore", progress,
+        [&](size_t i, const StoredBackup& store) { return RestoreStore(made, manifest, i, store); });
   };
-  RETURN_IF_ERROR(DataDirectory::Make(target.data_dir, manifest.shards, fill));
+  RETURN_IF_ERROR(DataDirectory::Make(target.data_dir, shards, fill));
   return manifest;
 }
 

@@ -12,12 +12,14 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "storage/backup_manifest.h"
+#include "storage/placement.h"
 
 namespace rocksdb {
 class FileSystem;
@@ -86,10 +88,12 @@ absl::StatusOr<BackupManifest> VerifyBackup(const std::string& directory, uint64
                                             const BackupProgressSink& progress);
 struct RestoreTarget {
   std::string data_dir;  // absent or empty
-  uint32_t shards = 0;   // 0: as many as the backup has; any other number is refused
+  // How many shards it gets, and what lies where on them; nullopt: as it was backed up.
+  std::optional<Placement> onto = {};
 };
-// Verifies it, then makes it the data directory of a deployment with a number of its own. FAILED_PRECONDITION, before
-// anything is read or touched, when the target is not what it must be. After an error there is nothing of it.
+// Verifies it, then makes it the data directory of a deployment with a number of its own: its files where the shards
+// are as many, else what they hold (reshard.h). FAILED_PRECONDITION, before anything is read or touched, when the
+// target is not what it must be. After an error there is nothing of it.
 absl::StatusOr<BackupManifest> RestoreBackup(const std::string& directory, uint64_t number,
                                              const RestoreTarget& target, const BackupProgressSink& progress);
 

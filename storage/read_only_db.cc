@@ -58,6 +58,13 @@ ReadOnlyDb::~ReadOnlyDb() {
   for (rocksdb::ColumnFamilyHandle* family : families_) (void)db_->DestroyColumnFamilyHandle(family);
 }
 
+rocksdb::ColumnFamilyHandle* ReadOnlyDb::family(std::string_view name) const {
+  for (rocksdb::ColumnFamilyHandle* family : families_) {
+    if (family->GetName() == name) return family;
+  }
+  return nullptr;
+}
+
 absl::StatusOr<StoreContents> ReadOnlyDb::ReadContents() const {
   StoreContents contents;
   bool has_state = false;

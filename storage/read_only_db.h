@@ -8,6 +8,7 @@
 #include <cstdint>
 #include <memory>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "absl/status/statusor.h"
@@ -29,6 +30,8 @@ class ReadOnlyDb {
   ~ReadOnlyDb();
 
   rocksdb::DB& db() const { return *db_; }
+  // Null when there is no such family.
+  rocksdb::ColumnFamilyHandle* family(std::string_view name) const;
   absl::StatusOr<StoreContents> ReadContents() const;
 
  private:

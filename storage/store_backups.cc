@@ -144,15 +144,22 @@ absl::StatusOr<std::unique_ptr<StoredBackup>> StoredBackup::Open(const std::stri
 absl::Status StoredBackup::Verify() const {
   constexpr bool kEveryByte = true;
   RETURN_IF_ERROR(Lost(FromRocksDb(engine_->VerifyBackup(store_.id, kEveryByte), "verify a backup")));
-  constexpr bool kToOpen = true;
-  rocksdb::BackupInfo info;
-  RETURN_IF_ERROR(Lost(FromRocksDb(engine_->GetBackupInfo(store_.id, &info, kToOpen), "find a backup")));
-  ASSIGN_OR_RETURN(const auto db, ReadOnlyDb::Open(info.name_for_open, info.env_for_open.get()));
-  ASSIGN_OR_RETURN(const StoreContents contents, db->ReadContents());
+  ASSIGN_OR_RETURN(const OpenedDb opened, OpenDb());
+  ASSIGN_OR_RETURN(const StoreContents contents, opened.db->ReadContents());
   if (contents.applied == store_.applied && contents.entries == store_.entries) return absl::OkStatus();
   return absl::DataLossError(absl::StrCat("a store ends at sequence ", contents.applied, " with ", contents.entries,
                                           " entries; its backup was made at ", store_.applied, " with ",
                                           store_.entries));
+}
+
+absl::StatusOr<StoredBackup::OpenedDb> StoredBackup::OpenDb() const {
+  constexpr bool kToOpen = true;
+  rocksdb::BackupInfo info;
+  RETURN_IF_ERROR(Lost(FromRocksDb(engine_->GetBackupInfo(store_.id, &info, kToOpen), "find a backup")));
+  OpenedDb opened;
+  opened.env = info.env_for_open;
+  ASSIGN_OR_RETURN(opened.db, ReadOnlyDb::Open(info.name_for_open, opened.env.get()));
+  return opened;
 }
 
 absl::Status StoredBackup::Restore(const std::string& target) const {

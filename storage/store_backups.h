@@ -15,6 +15,7 @@
 #include "absl/status/statusor.h"
 #include "common/types.h"
 #include "storage/backup_manifest.h"
+#include "storage/read_only_db.h"
 
 namespace mneme {
 
@@ -57,6 +58,12 @@ class StoredBackup {
   absl::Status Verify() const;
   // Writes the files into the folder `target`, durably, checking them again.
   absl::Status Restore(const std::string& target) const;
+  // The database, to be read where it lies; for as long as this lives.
+  struct OpenedDb {
+    std::shared_ptr<rocksdb::Env> env;
+    std::unique_ptr<ReadOnlyDb> db;
+  };
+  absl::StatusOr<OpenedDb> OpenDb() const;
 
  private:
   explicit StoredBackup(const BackedUpStore& store) : store_(store) {}

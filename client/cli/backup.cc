@@ -142,15 +142,20 @@ void AddBackup(Command app, Action& action) {
   });
 
   auto data = std::make_shared<std::string>();
+  auto shards = std::make_shared<uint32_t>(0);
   Command restore = app.AddVerb("restore", "Make a data directory of a backup; asks no server", kServer,
-                                "  mneme restore /mnt/backups --data-dir /var/lib/mneme");
+                                "  mneme restore /mnt/backups --data-dir /var/lib/mneme\n"
+                                "  mneme restore /mnt/backups --data-dir /var/lib/mneme --shards 4");
   restore.AddOption("directory", *directory, "The directory of the backups").Required().Type("");
   restore.AddOption("--data-dir", *data, "What a server is to be started on; absent or empty").Required().Type("DIR");
   restore.AddOption("--number", *number, "Which; 0: the newest").Type("N");
+  restore.AddOption("--shards", *shards, "How many shards it gets; 0: as many as were backed up").Type("N");
   restore.WhenGiven([=, &action] {
     action = [=](Session& session) {
-      return BecomeServer({"--restore-backup=" + *directory, absl::StrCat("--backup-number=", *number),
-                           "--data-dir=" + *data}, session);
+      std::vector<std::string> words = {"--restore-backup=" + *directory, absl::StrCat("--backup-number=", *number),
+                                        "--data-dir=" + *data};
+      if (*shards != 0) words.push_back(absl::StrCat("--shards=", *shards));
+      return BecomeServer(std::move(words), session);
     };
   });
 }

@@ -145,5 +145,27 @@ TEST(RoutingTest, AProcessOfOneShardOwnsWhatThatShardDoes) {
   EXPECT_EQ(second.OwnerOfEntry(memory, 0, 300), all.OwnerOfEntry(memory, 0, 300));
 }
 
+TEST(RoutingTest, AfterARestoreAnEntryMayLieWhereTheHashOfItsGivenIdSays) {
+  const Routing plain(4);
+  const Routing moved = plain.WithMovedIds();
+  const EntryId given = ServerId(12'345, 3);
+  EXPECT_EQ(plain.OtherOwnerOfEntry(Memory(1), 0, given), std::nullopt);
+  EXPECT_EQ(moved.OtherOwnerOfEntry(Memory(1), 0, 300), std::nullopt);
+  EXPECT_EQ(moved.OtherOwnerOfEntry(Memory(1), 5, given), std::nullopt);
+  EXPECT_EQ(moved.OtherOwnerOfEntry(Memory(1, Spread::kOne), 0, given), std::nullopt);
+  EXPECT_EQ(Routing(1).WithMovedIds().OtherOwnerOfEntry(Memory(1), 0, given), std::nullopt);
+  std::vector<int> entries(4);
+  for (Row row = 0; row < 4000; ++row) {
+    const EntryId id = ServerId(row, 3);
+    EXPECT_EQ(moved.OwnerOfEntry(Memory(1), 0, id), 3U);
+    ++entries[PlacementOn(4).of_id(id)];
+    EXPECT_EQ(moved.OtherOwnerOfEntry(Memory(1), 0, id).value_or(3), PlacementOn(4).of_id(id));
+  }
+  for (const int each : entries) EXPECT_NEAR(each, 1000, 150);
+  EXPECT_TRUE(IsMapped(300, 7, 3));
+  EXPECT_FALSE(IsMapped(ServerId(7, 3), 7, 3));
+  EXPECT_TRUE(IsMapped(ServerId(7, 3), 8, 3));
+  EXPECT_TRUE(IsMapped(ServerId(7, 3), 7, 2));
+}
 }  // namespace
 }  // namespace mneme

@@ -3,6 +3,7 @@ what its writers know of the sequences that it says it was made at. Damage is re
 whoever is killed or stopped on the way leaves nothing half-made."""
 
 import collections
+import hashlib
 import os
 import pathlib
 import random
@@ -24,6 +25,7 @@ WRITERS = 3
 DAMAGES = 400 if harness.FULL else 100
 KILLS = 20 if harness.FULL else 3
 DIMENSION = 8
+ONTO = {1: (2, 4, 3), 3: (1, 4, 2)}  # of how many shards, every fifth backup goes onto others, too
 PARTITIONS = (1, 2, 3, 4, 5)  # each whole on one shard
 
 # One write: of `shard` at `sequence`, to a partition. put: {id: entry}; ids that it deletes, and a source (None: none).
@@ -138,9 +140,12 @@ class Backup(harness.SystemTest):
                 figures += self._rounds(shards)
         self.assertEqual(len(figures), ROUNDS * len(SHARDS))
         compared, seconds = sum(each[0] for each in figures), [each[1] for each in figures]
+        resharded = sum(each[2] for each in figures)
+        self.assertEqual(resharded, len(range(0, ROUNDS, 5)) * len(SHARDS))
         harness.note(
             f"{len(figures)} of {len(figures)} backups taken during writes restored to equal entries, "
-            f"{compared} of them; a backup took {np.median(seconds):.2f} s (median), {max(seconds):.2f} s (most)"
+            f"{compared} of them, {resharded} of the backups onto another number of shards, too, with equal answers; "
+            f"a backup took {np.median(seconds):.2f} s (median), {max(seconds):.2f} s (most)"
         )
 
     def _rounds(self, shards):
@@ -174,9 +179,9 @@ class Backup(harness.SystemTest):
             self.assertIsNone(thread.failure)
         version = server.client.memory("entries").insert(np.ones((1, DIMENSION)), [1]).version
         server.stop()
-        return [self._compare(backups, shards, writers, version, *each) for each in taken]
+        return [self._compare(backups, shards, writers, version, i, *each) for i, each in enumerate(taken)]
 
-    def _compare(self, backups, shards, writers, version, backup, low, high, acknowledged, seconds):
+    def _compare(self, backups, shards, writers, version, round, backup, low, high, acknowledged, seconds):
         # What was acknowledged before the backup began is in it.
         for writer, count in zip(writers, acknowledged):
             for write in writer.writes[:count]:
@@ -195,10 +200,20 @@ class Backup(harness.SystemTest):
             entries.update(write.put)
         expected = {(at, each): entry for at, entries in expected.items() for each, entry in entries.items()}
 
-        target = self.scratch / f"restored-{shards}-{backup.number}"
-        told = self._mneme("restore", backups, "--data-dir", target, "--number", backup.number)
+        digest = self._look(backups, shards, 0, expected, version, backup, low, high)
+        reshard = round % 5 == 0
+        if reshard:
+            onto = ONTO[shards][round // 5 % 3]
+            self.assertEqual(self._look(backups, shards, onto, expected, version, backup, low, high), digest)
+        return len(expected), seconds, int(reshard)
+
+    def _look(self, backups, shards, onto, expected, version, backup, low, high):
+        """Restores it, `onto` another number of shards if that is not 0; a digest of what it answers."""
+        target = self.scratch / f"restored-{shards}-{backup.number}-{onto}"
+        told = self._mneme("restore", backups, "--data-dir", target, "--number", backup.number, "--shards", onto)
         self.assertEqual((told["number"], told["entries"]), (backup.number, backup.entries))
-        with harness.Server(target, "--shards", str(shards)) as restored:
+        self.assertEqual(told["shards"], onto or shards)
+        with harness.Server(target, "--shards", str(onto or shards)) as restored:
             memory = restored.client.memory("entries")
             found, count = {}, 0
             for page in memory.scan(with_keys=True, partitions="all"):
@@ -222,11 +237,31 @@ class Backup(harness.SystemTest):
             with self.assertRaises(mneme.FailedPrecondition) as refused:
                 memory.count(version=version)
             self.assertEqual(refused.exception.reason, "FOREIGN_VERSION")
+            digest = self._digest(memory, sorted(found))
             # It goes on: ids that it gives are new ones.
             given = memory.insert(np.ones((3, DIMENSION)), [1, 2, 3]).ids.tolist()
             self.assertFalse({(0, each) for each in given} & expected.keys())
+            # Entries go by the ids that they have, whoever gave them.
+            zero = [each for partition, each in sorted(expected) if partition == 0]
+            if zero:
+                self.assertEqual(memory.delete(ids=zero[::2], partitions=0).deleted, len(zero[::2]))
+                self.assertEqual(memory.count(partitions=0), len(zero) - len(zero[::2]) + 3)
         shutil.rmtree(target)
-        return len(found), seconds
+        return digest
+
+    def _digest(self, memory, names):
+        """Of exact answers over all partitions, and of entries that are asked for by id."""
+        keys = np.random.default_rng(harness.SEED).normal(size=(8, DIMENSION)).astype(np.float32)
+        found = memory.query(keys, 200, exact=True, partitions="all", with_attributes=True, with_successors=True)
+        columns = ("offsets", "ids", "distances", "values", "partitions", "weights", "labels", "sources", "positions")
+        digest = hashlib.sha256()
+        for name in (*columns, "successors", "has_successor"):
+            digest.update(np.ascontiguousarray(getattr(found, name)).tobytes())
+        for partition in (0, *PARTITIONS):
+            ids = [each for at, each in names if at == partition]
+            entries = memory.get(ids, partition=partition, with_keys=True) if ids else None
+            digest.update(b"" if entries is None else entries.keys.tobytes() + entries.values.tobytes())
+        return digest.hexdigest()
 
     def test_a_second_backup_copies_what_is_new_and_old_ones_go(self):
         server = self.serve("data", "--backup-dir", str(self.scratch / "backups"))
@@ -285,7 +320,8 @@ class Backup(harness.SystemTest):
                 file.write_bytes((backups / dice.choice(stale)).read_bytes())
             if file.exists() and file.read_bytes() == content:
                 continue
-            code, error = self._refused("restore", damaged, "--data-dir", target, "--number", 3)
+            onto = ("--shards", dice.choice((1, 2)))
+            code, error = self._refused("restore", damaged, "--data-dir", target, "--number", 3, *onto)
             self.assertEqual(code, 1, f"{kind} of {file}: {error}")
             self.assertRegex(error, "^error: .*(cannot be restored|has no backup)", f"{kind} of {file}")
             self.assertFalse(target.exists(), f"{kind} of {file}")
@@ -293,9 +329,9 @@ class Backup(harness.SystemTest):
         told = ", ".join(f"{kind} {count}" for kind, count in sorted(counts.items()))
         harness.note(f"{sum(counts.values())} of {sum(counts.values())} damaged backups refused: {told}")
         others = {**os.environ, "MNEME_SHARDS": "2"}
-        code, error = self._refused("restore", backups, "--data-dir", target, env=others)
-        self.assertEqual((code, target.exists()), (1, False))
-        self.assertIn("shards is 2, but backup 3 is of 1; there is no way yet to another number of shards", error)
+        told = self._mneme("restore", backups, "--data-dir", target, env=others)
+        self.assertEqual((told["shards"], told["entries"]), (2, 150))
+        shutil.rmtree(target)
         self.assertEqual(self._mneme("restore", backups, "--data-dir", target)["entries"], 150)
 
     def test_whoever_is_stopped_leaves_nothing_half_made(self):
@@ -331,9 +367,10 @@ class Backup(harness.SystemTest):
         self.assertEqual(tables - named, set(), "files that no backup has")
 
         # Ctrl-C while it restores.
-        target, stopped = self.scratch / "restored", 0
+        target, stopped, dice = self.scratch / "restored", 0, random.Random(harness.SEED)
         for _ in range(KILLS):
-            command = [str(harness.BIN / "mneme"), "restore", str(backups), "--data-dir", str(target)]
+            onto = dice.choice(("0", "3"))
+            command = [str(harness.BIN / "mneme"), "restore", str(backups), "--data-dir", str(target), "--shards", onto]
             process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
             time.sleep(float(self.random.uniform(0.05, 0.2)))
             process.send_signal(signal.SIGINT)
@@ -377,8 +414,8 @@ class Backup(harness.SystemTest):
         command = [str(harness.BIN / "mneme"), *map(str, arguments), "-o", "json"]
         return subprocess.run(command, capture_output=True, stdin=subprocess.DEVNULL, env=env)
 
-    def _mneme(self, *arguments):
-        done = self._run(*arguments)
+    def _mneme(self, *arguments, env=None):
+        done = self._run(*arguments, env=env)
         self.assertEqual(done.returncode, 0, done.stderr.decode())
         return harness.json.loads(done.stdout)
 

@@ -52,7 +52,7 @@ TEST(Parser, TakesEveryFormThatScriptsRelyOn) {
         "drop w --yes", "alias set live w", "alias set live w --expected v -o json", "alias drop live",
         "alias list -o json",
         "stats", "health", "ping", "backup", "backup --keep 7 -o json", "backups -o json", "verify /b --number 3",
-        "restore /b --data-dir d"}) {
+        "restore /b --data-dir d", "restore /b --data-dir d --shards 4 --number 3"}) {
     const Parsed parsed(line);
     EXPECT_EQ(parsed.error(), "") << line;
     EXPECT_TRUE(parsed.has_action()) << line;
