@@ -16,15 +16,17 @@ namespace mneme {
 // Not thread-safe. Borrows the database. One of a family that is not there has no records.
 class DbCursor {
  public:
-  DbCursor(const ReadOnlyDb& db, std::string_view family) {
+  // kInOrder: it goes from key to key; kBySeeks: it jumps about, and reads little where it lands.
+  enum class Reads { kInOrder, kBySeeks };
+  DbCursor(const ReadOnlyDb& db, std::string_view family, Reads reads = Reads::kInOrder) {
     rocksdb::ColumnFamilyHandle* const handle = db.family(family);
     if (handle == nullptr) return;
     // A restore has one of each shard: large enough for a disk, small enough for 256 of them.
     constexpr size_t kReadaheadBytes = 512 * 1024;
     rocksdb::ReadOptions options;
     options.verify_checksums = true;
-    options.fill_cache = false;
-    options.readahead_size = kReadaheadBytes;
+    options.fill_cache = reads == Reads::kBySeeks;
+    options.readahead_size = reads == Reads::kInOrder ? kReadaheadBytes : 0;
     it_.reset(db.db().NewIterator(options, handle));
   }
 

@@ -64,8 +64,8 @@ class Reshard {
   absl::Status MovePartition(const Rows& rows);
   absl::Status MoveRequests();
   absl::Status MoveStates();
-  // A space of shard `from` goes to `to`, with its pieces.
-  absl::Status MoveSpace(size_t from, const StateSpace& space, ReshardTarget& to);
+  // A space of shard `from`, whose states `records` reads, goes to `to`, with its pieces.
+  absl::Status MoveSpace(size_t from, const StateSpace& space, DbCursor& records, ReshardTarget& to);
   absl::Status MoveSessions(size_t from, const MemoryRecord& memory);
   absl::Status MoveExpiries(size_t from);
 

@@ -15,7 +15,7 @@ namespace mneme {
 absl::Status Reshard::MoveStates() {
   for (size_t from = 0; from < options_.from.size(); ++from) {
     RETURN_IF_ERROR(MoveExpiries(from));
-    DbCursor memories(*options_.from[from].db, format::kStatesFamily);
+    DbCursor memories(*options_.from[from].db, format::kStatesFamily, DbCursor::Reads::kBySeeks);
     for (memories.Seek(format::PrefixEnd(format::ExpiryPrefix())); memories.Valid();) {
       ASSIGN_OR_RETURN(const MemoryNumber number, format::ParseMemoryPrefix(memories.key()));
       ASSIGN_OR_RETURN(const MemoryRecord* const memory, FindMemory(number));
@@ -31,24 +31,24 @@ absl::Status Reshard::MoveSessions(size_t from, const MemoryRecord& memory) {
   const ReadOnlyDb& db = *options_.from[from].db;
   absl::flat_hash_set<uint64_t> taken;  // of the spaces below sessions
   DbCursor sessions(db, format::kStatesFamily);
-  DbCursor references(db, format::kStatesFamily);
+  DbCursor others(db, format::kStatesFamily, DbCursor::Reads::kBySeeks);  // spaces lie by age, sessions by name
   const std::string prefix = format::SessionKeyOf({memory.number, ""});
   for (sessions.Seek(prefix); sessions.At(prefix); sessions.Next()) {
     ASSIGN_OR_RETURN(SessionKey key, format::ParseSessionKey(sessions.key()));
     ASSIGN_OR_RETURN(SessionRecord record, format::DecodeSession(sessions.value()));
     ReshardTarget& target = targets_[options_.placement->of_session(memory, key.session)];
-    RETURN_IF_ERROR(MoveSpace(from, {memory.number, record.number}, target));
+    RETURN_IF_ERROR(MoveSpace(from, {memory.number, record.number}, others, target));
     record.number = SpaceOf(from, record.number);
     for (uint64_t& base : record.bases) {
       const StateSpace space{memory.number, base};
       base = SpaceOf(from, base);
       if (!taken.insert(space.number).second) continue;
-      RETURN_IF_ERROR(MoveSpace(from, space, target));
+      RETURN_IF_ERROR(MoveSpace(from, space, others, target));
       const std::string counted = format::ReferenceKeyOf(space);
-      references.Seek(counted);
-      if (!references.Valid()) RETURN_IF_ERROR(references.status());
-      if (!references.Valid() || references.key() != counted) continue;
-      ASSIGN_OR_RETURN(const uint64_t count, format::DecodeNumber(references.value()));
+      others.Seek(counted);
+      if (!others.Valid()) RETURN_IF_ERROR(others.status());
+      if (!others.Valid() || others.key() != counted) continue;
+      ASSIGN_OR_RETURN(const uint64_t count, format::DecodeNumber(others.value()));
       target.states().references.emplace_back(StateSpace{memory.number, base}, count);
     }
     const size_t bytes = sessions.key().size() + sessions.value().size();
@@ -59,8 +59,7 @@ absl::Status Reshard::MoveSessions(size_t from, const MemoryRecord& memory) {
   return sessions.status();
 }
 
-absl::Status Reshard::MoveSpace(size_t from, const StateSpace& space, ReshardTarget& to) {
-  DbCursor records(*options_.from[from].db, format::kStatesFamily);
+absl::Status Reshard::MoveSpace(size_t from, const StateSpace& space, DbCursor& records, ReshardTarget& to) {
   const auto move = [&](const std::string& prefix,
                         absl::StatusOr<StateKey> (*parse)(std::string_view)) -> absl::Status {
     for (records.Seek(prefix); records.At(prefix); records.Next()) {

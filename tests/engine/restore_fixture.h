@@ -12,6 +12,7 @@
 #include <filesystem>
 #include <functional>
 #include <future>
+#include <map>
 #include <memory>
 #include <optional>
 #include <random>
@@ -50,9 +51,10 @@ inline std::string TextOf(PartitionId partition, const EntryView& entry) {
                       a.expiry_ms, " ", a.created_ms);
 }
 
-// The entries of a memory, in the order in which their shard got them where that is one shard.
+// The entries of a memory, in the order in which their shard got them where that is one shard. Each is found by its id.
 inline std::vector<std::string> Entries(TestDeployment& deployment, const MemoryHandle& memory) {
   std::vector<std::string> entries;
+  std::map<PartitionId, std::vector<EntryId>> ids;
   ScanCommand scan;
   scan.partitions.all = true;
   scan.with_keys = true;
@@ -63,9 +65,15 @@ inline std::vector<std::string> Entries(TestDeployment& deployment, const Memory
     if (!page.ok()) break;
     for (size_t i = 0; i < page->entries.count; ++i) {
       entries.push_back(TextOf(page->partitions[i], page->entries.At(i)));
+      ids[page->partitions[i]].push_back(page->entries.ids[i]);
     }
     scan.from = page->next;
   } while (scan.from.has_value());
+  for (const auto& [partition, of_partition] : ids) {
+    std::vector<bool> found;
+    const auto got = deployment->Get(memory, partition, of_partition, false, {}, {}, found);
+    EXPECT_TRUE(got.ok() && got->ids == of_partition) << memory->spec.name << "/" << partition;
+  }
   if (memory->spec.spread == Spread::kAll) std::sort(entries.begin(), entries.end());
   return entries;
 }
