@@ -39,22 +39,28 @@ NeighbourColumns Select(const NeighbourColumns& all, const std::vector<bool>& ke
   return kept;
 }
 
-// Whether the shard is to look for `id` in its map.
-bool MayBeMapped(const Shard& shard, EntryId id) { return !IsServerId(id) || shard.store().maps_server_ids(); }
+// Whether the shard may have the entry of `id` in its map.
+bool MayBeMapped(const Shard& shard, const CandidateContext& context, PartitionId partition, EntryId id) {
+  if (!IsServerId(id)) return true;
+  if (!shard.store().maps_server_ids()) return false;
+  const std::optional<uint32_t> owner = context.routing.OwnerOfPartition(context.memory, partition);
+  return owner.value_or(context.routing.OwnerOfMapped(id)) == shard.number();
+}
 
 // The rows of `wanted` (all of one shard and partition) in the store; absent ones are nullopt.
-absl::StatusOr<std::vector<std::optional<Row>>> RowsOf(const Shard& shard, const PartitionKey& key,
+absl::StatusOr<std::vector<std::optional<Row>>> RowsOf(const Shard& shard, const CandidateContext& context,
+                                                       PartitionId partition,
                                                        const std::vector<const WantedEntry*>& wanted) {
   std::vector<EntryId> mapped;
   for (const WantedEntry* one : wanted) {
-    if (MayBeMapped(shard, one->id)) mapped.push_back(one->id);
+    if (MayBeMapped(shard, context, partition, one->id)) mapped.push_back(one->id);
   }
-  ASSIGN_OR_RETURN(const auto found, shard.store().FindRows(key, mapped));
+  ASSIGN_OR_RETURN(const auto found, shard.store().FindRows({context.memory.number, partition}, mapped));
   std::vector<std::optional<Row>> rows;
   size_t next = 0;
   for (const WantedEntry* one : wanted) {
     std::optional<Row> row;
-    if (MayBeMapped(shard, one->id)) row = found[next++];
+    if (MayBeMapped(shard, context, partition, one->id)) row = found[next++];
     const bool names_row = IsServerId(one->id) && ShardOfServerId(one->id) == shard.number();
     if (!row.has_value() && names_row) row = RowOfServerId(one->id);
     rows.push_back(row);
@@ -70,23 +76,37 @@ bool IsVisible(const Versions& versions, PartitionId partition, Row row) {
   });
 }
 
+// Of the one version of a partition; 0 when there is none.
+Row FirstRowOf(const Versions& versions) {
+  if (versions.empty()) return 0;
+  const IndexVersion& version = *versions.front();
+  return version.segments.empty() ? version.tail_from : version.segments.front()->first_row();
+}
+
 // Rows in the one version of a partition that a lease holds. The store, which gave `rows`, may know an id that was
 // overwritten or deleted since by another row or by none: such ids are looked for among those of the version, in one
-// pass over them; so are those of which it is not known whether they name their row.
-absl::Status FindPinnedRows(const Shard& shard, const Versions& versions, const std::vector<const WantedEntry*>& wanted,
-                            const CallLimits& limits, std::vector<std::optional<Row>>& rows) {
+// pass over them. An id that the server gave stays with its row: only one that is mapped, and so names a row below all
+// of the version's, may be gone from the map since.
+absl::Status FindPinnedRows(const Shard& shard, const CandidateContext& context, const Versions& versions,
+                            const std::vector<const WantedEntry*>& wanted, std::vector<std::optional<Row>>& rows) {
   std::map<EntryId, std::optional<Row>> missing;
   for (size_t i = 0; i < wanted.size(); ++i) {
     const bool visible = rows[i].has_value() && IsVisible(versions, wanted[i]->partition, *rows[i]);
-    const bool doubtful = !visible || IsServerId(wanted[i]->id);
-    if (doubtful && MayBeMapped(shard, wanted[i]->id)) missing.emplace(wanted[i]->id, std::nullopt);
+    const EntryId id = wanted[i]->id;
+    bool unknown = !visible;
+    if (IsServerId(id)) {
+      const bool by_map = visible && *rows[i] != RowOfServerId(id);
+      unknown = !by_map && RowOfServerId(id) < FirstRowOf(versions) &&
+                MayBeMapped(shard, context, wanted[i]->partition, id);
+    }
+    if (unknown) missing.emplace(id, std::nullopt);
   }
   RowFilter filter;
   filter.ids.emplace();
   for (const auto& [id, row] : missing) filter.ids->push_back(id);
   if (missing.empty()) return absl::OkStatus();
   for (const auto& version : versions) {
-    RETURN_IF_ERROR(ForEachVisibleRow(*version, filter, limits, [&](const RowBlock& block, size_t i) {
+    RETURN_IF_ERROR(ForEachVisibleRow(*version, filter, context.limits, [&](const RowBlock& block, size_t i) {
       missing[block.ids[i]] = block.RowAt(i);
     }));
   }
@@ -105,11 +125,11 @@ absl::StatusOr<Versions> FindPinned(Shard& shard, const CandidateContext& contex
                                     RowsByPartition& rows) {
   Versions all;
   for (const auto& [partition, of_partition] : wanted) {
-    ASSIGN_OR_RETURN(rows[partition], RowsOf(shard, {context.memory.number, partition}, of_partition));
+    ASSIGN_OR_RETURN(rows[partition], RowsOf(shard, context, partition, of_partition));
     PartitionSelection selection;
     selection.partitions = {partition};
     const Versions versions = Held(*context.lease).Select(shard.number(), selection).versions;
-    RETURN_IF_ERROR(FindPinnedRows(shard, versions, of_partition, context.limits, rows[partition]));
+    RETURN_IF_ERROR(FindPinnedRows(shard, context, versions, of_partition, rows[partition]));
     all.insert(all.end(), versions.begin(), versions.end());
   }
   return all;
@@ -129,7 +149,7 @@ absl::StatusOr<Versions> FindVisibleRows(Shard& shard, const CandidateContext& c
   for (const auto& [partition, of_partition] : wanted) selection.partitions.push_back(partition);
   for (int attempt = 1;; ++attempt) {
     for (const auto& [partition, of_partition] : wanted) {
-      ASSIGN_OR_RETURN(rows[partition], RowsOf(shard, {memory, partition}, of_partition));
+      ASSIGN_OR_RETURN(rows[partition], RowsOf(shard, context, partition, of_partition));
     }
     ASSIGN_OR_RETURN(Shard::Snapshot snapshot, shard.TakeSnapshot(memory, selection, limits));
     Versions versions = std::move(snapshot.versions);

@@ -49,6 +49,7 @@ struct CandidateContext {
   const MemoryRecord& memory;
   const Lease* lease;  // may be null
   const CallLimits& limits;
+  const Routing& routing;
 };
 
 // Scores what the shard holds of `wanted` (ascending by query). Those that are deleted, filtered, or have another

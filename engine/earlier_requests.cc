@@ -19,6 +19,10 @@ bool Covers(const RequestParts& parts, const OwnerOf& owner_of) {
                      [&](const RequestPart& part) { return owner_of(Routing(part.shards)) == part.shard; });
 }
 
+absl::Status WrongNumberOfAnswers() {
+  return absl::DataLossError("what is remembered of a request does not have an answer for each of its operations");
+}
+
 }  // namespace
 
 void RemoveCovered(const RequestParts& parts, const MemoryRecord& memory, PartitionId partition,
@@ -107,13 +111,14 @@ absl::Status TakeEarlierAnswers(const EarlierOutcome& earlier, const std::vector
     size_t rank = 0;
     for (size_t i = 0; i < hashes.size(); ++i) {
       if (taken[i] || hashes[i] % part.shards != part.shard) continue;
-      if (rank == given.size()) return absl::DataLossError("a remembered outcome has too few answers");
+      if (rank == given.size()) return WrongNumberOfAnswers();
       taken[i] = true;
       const StateAnswer& remembered = given[rank++];
       // What was too large to be remembered was read anew, unless it had failed.
       const bool read_anew = answers[i].reread && !part.remembered.whole && remembered.status.ok();
       if (!read_anew) answers[i] = remembered;
     }
+    if (rank != given.size()) return WrongNumberOfAnswers();
   }
   return absl::OkStatus();
 }

@@ -31,7 +31,7 @@ using RequestParts = std::vector<RequestPart>;
 void RemoveCovered(const RequestParts& parts, const MemoryRecord& memory, PartitionId partition,
                    EntryColumns& entries);
 // A deletion is asked of every shard that may have something of it. Where the backup lacks one of them nothing of it is
-// covered: it is done anew.
+// covered: it is done anew. (Parts of two deployments of as many shards, with others in between, count as of one.)
 bool CoversDeletion(const RequestParts& parts, const MemoryRecord& memory, const PartitionSelection& partitions);
 // The answer to one of which nothing is left, or, with the sequence and ids to come, to one of which something is; what
 // this shard did of it since included. DATA_LOSS when what is remembered is damaged.

@@ -171,7 +171,8 @@ absl::StatusOr<NeighbourColumns> LocalDeployment::Score(const MemoryHandle& memo
                                                         bool plain, const std::vector<WantedEntry>& wanted) const {
   SearchRequest request = MakeSearchRequest(MakeIndexSpec(memory->spec), command, 0, command.count);
   if (plain) request = PlainRequest(std::move(request));
-  return ScoreOn(*state_->shards.front(), {*memory, command.lease.get(), command.limits}, request, wanted);
+  const CandidateContext context{*memory, command.lease.get(), command.limits, state_->routing};
+  return ScoreOn(*state_->shards.front(), context, request, wanted);
 }
 
 absl::StatusOr<MatchRows> LocalDeployment::ReadMatchRows(MatchSide side, Version& read) const {

@@ -232,7 +232,7 @@ class QueryExecution : public std::enable_shared_from_this<QueryExecution> {
   // Scores entries on the shards that own them; one answer per shard.
   absl::StatusOr<std::vector<NeighbourColumns>> Score(const SearchRequest& request,
                                                       const std::vector<WantedEntry>& wanted) const {
-    const CandidateContext context{*memory_, command_.lease.get(), command_.limits};
+    const CandidateContext context{*memory_, command_.lease.get(), command_.limits, *context_.routing};
     std::vector<NeighbourColumns> answers;
     for (const auto& [shard, of_shard] : SplitByOwner(*context_.routing, *memory_, wanted)) {
       ASSIGN_OR_RETURN(NeighbourColumns answer, ScoreOn(*context_.shards[shard], context, request, of_shard));

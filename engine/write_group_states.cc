@@ -44,6 +44,12 @@ absl::StatusOr<WriteResult> WriteGroup::PlanRestOfStates(const StateOperation& o
   result.sequence = known.sequence;
   result.replayed = true;
   ASSIGN_OR_RETURN(result.earlier, EarlierStates(known.earlier));
+  // The answers of before are put in by who has the whole request; those that were too large to be remembered are read.
+  StateOutcome covered;
+  covered.answers.resize(rest.covered_positions.size());
+  const auto& parts = result.earlier->states;
+  const bool whole = std::all_of(parts.begin(), parts.end(), [](const auto& part) { return part.remembered.whole; });
+  if (!whole) RETURN_IF_ERROR(states_->Reread(moment, rest.covered, covered));
   StateOutcome outcome;
   if (rest.request.has_value() && known.result.empty()) {
     ASSIGN_OR_RETURN(outcome, states_->Plan(moment, *rest.request));
@@ -53,21 +59,14 @@ absl::StatusOr<WriteResult> WriteGroup::PlanRestOfStates(const StateOperation& o
   } else if (rest.request.has_value()) {
     ASSIGN_OR_RETURN(RememberedStates since, DecodeStateOutcome(known.result));
     outcome = std::move(since.outcome);
+    if (outcome.answers.size() != rest.rest_positions.size()) {
+      return absl::DataLossError("what is remembered of a request does not have an answer for each of its operations");
+    }
     const auto* apply = std::get_if<ApplyStates>(&*rest.request);
     if (!since.whole && apply != nullptr) RETURN_IF_ERROR(states_->Reread(moment, *apply, outcome));
   }
-  // The answers of before are put in by who has the whole request; those that were too large to be remembered are read.
   const size_t commands = rest.rest_positions.size() + rest.covered_positions.size();
   if (commands != 0) {
-    if (outcome.answers.size() != rest.rest_positions.size()) {
-      return absl::DataLossError("a remembered outcome has too few answers");
-    }
-    StateOutcome covered;
-    covered.answers.resize(rest.covered_positions.size());
-    const auto& parts = result.earlier->states;
-    const bool whole =
-        std::all_of(parts.begin(), parts.end(), [](const auto& part) { return part.remembered.whole; });
-    if (!whole) RETURN_IF_ERROR(states_->Reread(moment, rest.covered, covered));
     std::vector<StateAnswer> answers(commands);
     for (size_t i = 0; i < rest.rest_positions.size(); ++i) {
       answers[rest.rest_positions[i]] = std::move(outcome.answers[i]);

@@ -1,5 +1,6 @@
 #include "storage/backup.h"
 
+#include <rocksdb/cache.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -33,7 +34,7 @@ namespace {
 constexpr char kManifestPrefix[] = "BACKUP-";
 // kMaxShards stores of a hundred bytes each.
 constexpr size_t kMaxManifestBytes = 65'536;
-// Of the stores that a restore onto another number of shards writes.
+// Of the stores that a restore onto another number of shards reads, and of those that it writes.
 constexpr size_t kReshardCacheBytes = size_t{16} << 20;
 constexpr size_t kReshardWriteBufferBytes = size_t{256} << 20;
 
@@ -188,7 +189,8 @@ class OpenedShards {
       ASSIGN_OR_RETURN(auto stored, StoredBackup::Open(FolderOf(directory, i), manifest.stores[i],
                                                        rocksdb::FileSystem::Default()));
       stored_.push_back(std::move(stored));
-      ASSIGN_OR_RETURN(StoredBackup::OpenedDb opened, stored_.back()->OpenDb());
+      ASSIGN_OR_RETURN(StoredBackup::OpenedDb opened, stored_.back()->OpenDb(cache_));
+      RETURN_IF_ERROR(stored_.back()->CheckContents(*opened.db));
       opened_.push_back(std::move(opened));
       sources.push_back({opened_.back().db.get(), manifest.stores[i].applied});
     }
@@ -198,6 +200,7 @@ class OpenedShards {
   std::vector<ReshardSource> sources;
 
  private:
+  const std::shared_ptr<rocksdb::Cache> cache_ = rocksdb::NewLRUCache(kReshardCacheBytes);
   std::vector<std::unique_ptr<StoredBackup>> stored_;
   std::vector<StoredBackup::OpenedDb> opened_;
 };

@@ -4,6 +4,7 @@
 
 #include <rocksdb/db.h>
 
+#include <cstddef>
 #include <memory>
 #include <string_view>
 
@@ -16,17 +17,14 @@ namespace mneme {
 // Not thread-safe. Borrows the database. One of a family that is not there has no records.
 class DbCursor {
  public:
-  // kInOrder: it goes from key to key; kBySeeks: it jumps about, and reads little where it lands.
-  enum class Reads { kInOrder, kBySeeks };
-  DbCursor(const ReadOnlyDb& db, std::string_view family, Reads reads = Reads::kInOrder) {
+  // read_ahead: bytes, for one that goes from key to key; 0: it jumps about, and what it read is kept for a while.
+  DbCursor(const ReadOnlyDb& db, std::string_view family, size_t read_ahead) {
     rocksdb::ColumnFamilyHandle* const handle = db.family(family);
     if (handle == nullptr) return;
-    // A restore has one of each shard: large enough for a disk, small enough for 256 of them.
-    constexpr size_t kReadaheadBytes = 512 * 1024;
     rocksdb::ReadOptions options;
     options.verify_checksums = true;
-    options.fill_cache = reads == Reads::kBySeeks;
-    options.readahead_size = reads == Reads::kInOrder ? kReadaheadBytes : 0;
+    options.fill_cache = read_ahead == 0;
+    options.readahead_size = read_ahead;
     it_.reset(db.db().NewIterator(options, handle));
   }
 

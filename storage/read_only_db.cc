@@ -1,7 +1,10 @@
 #include "storage/read_only_db.h"
 
+#include <rocksdb/table.h>
+
 #include <cstdarg>
 #include <functional>
+#include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "common/status_macros.h"
@@ -31,7 +34,8 @@ absl::Status ForEachRecord(rocksdb::DB& db, rocksdb::ColumnFamilyHandle* family,
 
 }  // namespace
 
-absl::StatusOr<std::unique_ptr<ReadOnlyDb>> ReadOnlyDb::Open(const std::string& path, rocksdb::Env* env) {
+absl::StatusOr<std::unique_ptr<ReadOnlyDb>> ReadOnlyDb::Open(const std::string& path, rocksdb::Env* env,
+                                                             std::shared_ptr<rocksdb::Cache> cache) {
   rocksdb::DBOptions options;
   options.env = env;
   options.info_log = std::make_shared<NoLog>();
@@ -45,7 +49,13 @@ absl::StatusOr<std::unique_ptr<ReadOnlyDb>> ReadOnlyDb::Open(const std::string& 
   RETURN_IF_ERROR(FromRocksDb(rocksdb::DB::ListColumnFamilies(options, path, &names), "open"));
   // All of them: a backup has the files of what is open.
   std::vector<rocksdb::ColumnFamilyDescriptor> families;
-  for (const std::string& name : names) families.emplace_back(name, rocksdb::ColumnFamilyOptions());
+  rocksdb::ColumnFamilyOptions family_options;
+  if (cache != nullptr) {
+    rocksdb::BlockBasedTableOptions table;
+    table.block_cache = std::move(cache);
+    family_options.table_factory.reset(rocksdb::NewBlockBasedTableFactory(table));
+  }
+  for (const std::string& name : names) families.emplace_back(name, family_options);
   std::unique_ptr<ReadOnlyDb> opened(new ReadOnlyDb);
   rocksdb::DB* db = nullptr;
   RETURN_IF_ERROR(

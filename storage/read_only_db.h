@@ -2,6 +2,7 @@
 #ifndef MNEME_STORAGE_READ_ONLY_DB_H_
 #define MNEME_STORAGE_READ_ONLY_DB_H_
 
+#include <rocksdb/cache.h>
 #include <rocksdb/db.h>
 #include <rocksdb/env.h>
 
@@ -25,8 +26,10 @@ struct StoreContents {
 // Changes no file and makes none. Not thread-safe.
 class ReadOnlyDb {
  public:
-  // `env` outlives it. DATA_LOSS when the files are damaged.
-  static absl::StatusOr<std::unique_ptr<ReadOnlyDb>> Open(const std::string& path, rocksdb::Env* env);
+  // `env` outlives it. `cache`, which several may share, holds its blocks; null: one of RocksDB's own for each family.
+  // DATA_LOSS when the files are damaged.
+  static absl::StatusOr<std::unique_ptr<ReadOnlyDb>> Open(const std::string& path, rocksdb::Env* env,
+                                                          std::shared_ptr<rocksdb::Cache> cache = nullptr);
   ~ReadOnlyDb();
 
   rocksdb::DB& db() const { return *db_; }

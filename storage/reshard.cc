@@ -1,7 +1,6 @@
 #include "storage/reshard.h"
 
 #include <algorithm>
-#include <iterator>
 #include <optional>
 #include <string_view>
 #include <utility>
@@ -19,9 +18,15 @@ constexpr size_t kHeldBytes = size_t{64} << 20;
 constexpr size_t kMaxBatchBytes = size_t{4} << 20;
 // Bytes read between two looks at whether it goes on.
 constexpr uint64_t kBytesBetweenLooks = uint64_t{1} << 18;
+// What all cursors that go in order read ahead together, and one at most: from there on a disk is read no faster.
+constexpr size_t kReadAheadBytes = size_t{64} << 20;
+constexpr size_t kMaxReadAheadBytes = size_t{512} << 10;
+constexpr size_t kCursorsAtOnce = 3;  // of a shard
 
-// The least key among the cursors that are at one with `prefix`; nullopt when none is. Errors of those that ended.
-absl::StatusOr<std::optional<std::string>> LeastKey(const std::vector<DbCursor>& cursors, std::string_view prefix) {
+}  // namespace
+
+absl::StatusOr<std::optional<std::string>> Reshard::LeastKey(const std::vector<DbCursor>& cursors,
+                                                             std::string_view prefix) {
   std::optional<std::string_view> least;
   for (const DbCursor& cursor : cursors) {
     if (!cursor.Valid()) RETURN_IF_ERROR(cursor.status());
@@ -31,20 +36,17 @@ absl::StatusOr<std::optional<std::string>> LeastKey(const std::vector<DbCursor>&
   return std::optional<std::string>(*least);
 }
 
-}  // namespace
-
 Reshard::Reshard(const ReshardOptions& options) : options_(options) {
   for (const MemoryRecord& memory : options.names->memories) {
     if (!memory.dropped) memories_[memory.number] = &memory;
   }
-  Sequence sum = 0;
   for (const ReshardSource& source : options.from) {
-    sequences_before_.push_back(sum);
-    sum += source.applied;
+    sequences_before_.push_back(sequence_);
+    sequence_ += source.applied;
   }
   const size_t batch_bytes = std::min(kHeldBytes / options.to.size(), kMaxBatchBytes);
   targets_.reserve(options.to.size());
-  for (EntryStore* store : options.to) targets_.emplace_back(store, sum, batch_bytes);
+  for (EntryStore* store : options.to) targets_.emplace_back(store, sequence_, batch_bytes);
 }
 
 absl::Status Reshard::Move() {
@@ -75,7 +77,8 @@ absl::StatusOr<const MemoryRecord*> Reshard::FindMemory(MemoryNumber number) con
 
 std::vector<DbCursor> Reshard::CursorsOver(std::string_view family) const {
   std::vector<DbCursor> cursors;
-  for (const ReshardSource& source : options_.from) cursors.emplace_back(*source.db, family);
+  const size_t read_ahead = std::min(kReadAheadBytes / (kCursorsAtOnce * options_.from.size()), kMaxReadAheadBytes);
+  for (const ReshardSource& source : options_.from) cursors.emplace_back(*source.db, family, read_ahead);
   return cursors;
 }
 
@@ -97,6 +100,7 @@ absl::Status Reshard::MoveEntries() {
       heads[i].Next();
       if (moved.memory == nullptr) continue;
       moved.first_row = std::max(moved.first_row, head.next_row);
+      moved.live_rows += head.live_rows;
       segments[i].SeekOn(moved.prefix);
       moved.indexed = moved.indexed || segments[i].At(moved.prefix);
       rows[i].SeekOn(moved.prefix);
@@ -127,16 +131,21 @@ absl::Status Reshard::MovePartition(const Rows& rows) {
   const auto read = [&](DbCursor* cursor, EntryView& entry) -> absl::StatusOr<bool> {
     if (!cursor->Valid()) RETURN_IF_ERROR(cursor->status());
     if (!cursor->At(rows.prefix)) return false;
-    RETURN_IF_ERROR(format::ParseNumberedKey(cursor->key()).status());
+    ASSIGN_OR_RETURN(const format::ParsedKey key, format::ParseNumberedKey(cursor->key()));
     ASSIGN_OR_RETURN(entry, format::DecodeRow(cursor->value()));
-    return true;
+    const MemorySpec& spec = rows.memory->spec;
+    const size_t value_bytes = spec.ValueBytes() != 0 ? spec.ValueBytes() : entry.value.size();
+    const bool fits = entry.key.size() == spec.KeyBytes() && entry.value.size() == value_bytes;
+    if (key.number < rows.first_row && fits) return true;
+    return absl::DataLossError(absl::StrCat("row ", key.number, " of a shard is none of memory ", spec.name));
   };
   for (DbCursor* cursor : rows.cursors) {
     Next first{cursor, {}};
     ASSIGN_OR_RETURN(const bool any, read(cursor, first.entry));
     if (any) next.push_back(first);
   }
-  while (!next.empty()) {
+  uint64_t moved = 0;
+  for (; !next.empty(); ++moved) {
     const auto least = std::min_element(next.begin(), next.end(), [](const Next& a, const Next& b) {
       return a.entry.attributes.created_ms < b.entry.attributes.created_ms;
     });
@@ -147,42 +156,12 @@ absl::Status Reshard::MovePartition(const Rows& rows) {
     ASSIGN_OR_RETURN(const bool more, read(least->cursor, least->entry));
     if (!more) next.erase(least);
   }
-  return for_each_owner([&](ReshardTarget& target) { return target.EndPartition(rows.indexed); });
-}
-
-absl::Status Reshard::MoveRequests() {
-  std::vector<DbCursor> cursors = CursorsOver(format::kRequestsFamily);
-  for (DbCursor& cursor : cursors) cursor.Seek(format::kRequestPrefix);
-  const auto shards = static_cast<uint32_t>(cursors.size());
-  while (true) {
-    ASSIGN_OR_RETURN(const std::optional<std::string> least, LeastKey(cursors, format::kRequestPrefix));
-    if (!least.has_value()) return absl::OkStatus();
-    ASSIGN_OR_RETURN(const Hash128 id, format::ParseRequestKey(*least));
-    RememberedRequest whole;
-    std::vector<RequestPart> parts;
-    uint64_t bytes = 0;
-    for (uint32_t shard = 0; shard < shards; ++shard) {
-      DbCursor& cursor = cursors[shard];
-      if (!cursor.Valid() || cursor.key() != *least) continue;
-      ASSIGN_OR_RETURN(RememberedRequest request, format::DecodeRequest(id, cursor.value()));
-      bytes += cursor.key().size() + cursor.value().size();
-      cursor.Next();
-      const bool first = parts.empty() && whole.earlier.empty();
-      // One id for two writes that met on no shard: the later one counts.
-      const bool other = !first && request.content != whole.content;
-      if (other && request.stamp_ms <= whole.stamp_ms) continue;
-      if (other) parts.clear();
-      if (first || other) whole = {.id = id, .content = request.content, .stamp_ms = request.stamp_ms, .result = {}};
-      whole.stamp_ms = std::max(whole.stamp_ms, request.stamp_ms);
-      const bool in_parts = !request.earlier.empty();
-      if (whole.earlier.empty()) whole.earlier = std::move(request.earlier);  // all shards have the same
-      if (!in_parts || !request.result.empty()) parts.push_back({shards, shard, std::move(request.result)});
-    }
-    whole.earlier.insert(whole.earlier.end(), std::make_move_iterator(parts.begin()),
-                         std::make_move_iterator(parts.end()));
-    for (ReshardTarget& target : targets_) RETURN_IF_ERROR(target.Add(whole));
-    RETURN_IF_ERROR(Moved(bytes));
+  if (moved != rows.live_rows) {
+    return absl::DataLossError(absl::StrCat("partition ", rows.key.partition, " of memory ", rows.memory->spec.name,
+                                            " has ", moved, " entries in the backup; its shards counted ",
+                                            rows.live_rows));
   }
+  return for_each_owner([&](ReshardTarget& target) { return target.EndPartition(rows.indexed); });
 }
 
 }  // namespace mneme

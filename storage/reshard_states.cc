@@ -11,11 +11,18 @@
 #include "storage/reshard.h"
 
 namespace mneme {
+namespace {
+
+// Bytes that are read ahead: sessions lie by name and small, their spaces by age.
+constexpr size_t kBySeeks = 0;
+constexpr size_t kInOrder = size_t{64} << 10;
+
+}  // namespace
 
 absl::Status Reshard::MoveStates() {
   for (size_t from = 0; from < options_.from.size(); ++from) {
     RETURN_IF_ERROR(MoveExpiries(from));
-    DbCursor memories(*options_.from[from].db, format::kStatesFamily, DbCursor::Reads::kBySeeks);
+    DbCursor memories(*options_.from[from].db, format::kStatesFamily, kBySeeks);
     for (memories.Seek(format::PrefixEnd(format::ExpiryPrefix())); memories.Valid();) {
       ASSIGN_OR_RETURN(const MemoryNumber number, format::ParseMemoryPrefix(memories.key()));
       ASSIGN_OR_RETURN(const MemoryRecord* const memory, FindMemory(number));
@@ -30,8 +37,8 @@ absl::Status Reshard::MoveStates() {
 absl::Status Reshard::MoveSessions(size_t from, const MemoryRecord& memory) {
   const ReadOnlyDb& db = *options_.from[from].db;
   absl::flat_hash_set<uint64_t> taken;  // of the spaces below sessions
-  DbCursor sessions(db, format::kStatesFamily);
-  DbCursor others(db, format::kStatesFamily, DbCursor::Reads::kBySeeks);  // spaces lie by age, sessions by name
+  DbCursor sessions(db, format::kStatesFamily, kInOrder);
+  DbCursor others(db, format::kStatesFamily, kBySeeks);
   const std::string prefix = format::SessionKeyOf({memory.number, ""});
   for (sessions.Seek(prefix); sessions.At(prefix); sessions.Next()) {
     ASSIGN_OR_RETURN(SessionKey key, format::ParseSessionKey(sessions.key()));
@@ -79,7 +86,7 @@ absl::Status Reshard::MoveSpace(size_t from, const StateSpace& space, DbCursor& 
 
 // Those of what is gone mean nothing there either.
 absl::Status Reshard::MoveExpiries(size_t from) {
-  DbCursor expiries(*options_.from[from].db, format::kStatesFamily);
+  DbCursor expiries(*options_.from[from].db, format::kStatesFamily, kInOrder);
   const std::string prefix = format::ExpiryPrefix();
   for (expiries.Seek(prefix); expiries.At(prefix); expiries.Next()) {
     ASSIGN_OR_RETURN(StateExpiry expiry, format::ParseExpiryKey(expiries.key()));

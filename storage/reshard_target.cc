@@ -70,7 +70,6 @@ absl::Status ReshardTarget::EndPartition(bool indexed) {
 
 absl::Status ReshardTarget::Add(const RememberedRequest& request) {
   batch_.requests.push_back(request);
-  batch_.requests.back().sequence = sequence_;
   size_t bytes = request.result.size();
   for (const RequestPart& part : request.earlier) bytes += kOverheadPerRecord + part.result.size();
   return Added(bytes);

@@ -28,6 +28,7 @@ class ReshardTarget {
   // the shard builds them as if they had been lost (I2), instead of holding all of its rows in ram.
   absl::Status EndPartition(bool indexed);
 
+  // At a sequence that is not above that of everything.
   absl::Status Add(const RememberedRequest& request);
 
   // What is added here is of about so many bytes.

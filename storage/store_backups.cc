@@ -145,20 +145,24 @@ absl::Status StoredBackup::Verify() const {
   constexpr bool kEveryByte = true;
   RETURN_IF_ERROR(Lost(FromRocksDb(engine_->VerifyBackup(store_.id, kEveryByte), "verify a backup")));
   ASSIGN_OR_RETURN(const OpenedDb opened, OpenDb());
-  ASSIGN_OR_RETURN(const StoreContents contents, opened.db->ReadContents());
+  return CheckContents(*opened.db);
+}
+
+absl::Status StoredBackup::CheckContents(const ReadOnlyDb& db) const {
+  ASSIGN_OR_RETURN(const StoreContents contents, db.ReadContents());
   if (contents.applied == store_.applied && contents.entries == store_.entries) return absl::OkStatus();
   return absl::DataLossError(absl::StrCat("a store ends at sequence ", contents.applied, " with ", contents.entries,
                                           " entries; its backup was made at ", store_.applied, " with ",
                                           store_.entries));
 }
 
-absl::StatusOr<StoredBackup::OpenedDb> StoredBackup::OpenDb() const {
+absl::StatusOr<StoredBackup::OpenedDb> StoredBackup::OpenDb(std::shared_ptr<rocksdb::Cache> cache) const {
   constexpr bool kToOpen = true;
   rocksdb::BackupInfo info;
   RETURN_IF_ERROR(Lost(FromRocksDb(engine_->GetBackupInfo(store_.id, &info, kToOpen), "find a backup")));
   OpenedDb opened;
   opened.env = info.env_for_open;
-  ASSIGN_OR_RETURN(opened.db, ReadOnlyDb::Open(info.name_for_open, opened.env.get()));
+  ASSIGN_OR_RETURN(opened.db, ReadOnlyDb::Open(info.name_for_open, opened.env.get(), std::move(cache)));
   return opened;
 }
 

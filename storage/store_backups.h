@@ -63,7 +63,9 @@ class StoredBackup {
     std::shared_ptr<rocksdb::Env> env;
     std::unique_ptr<ReadOnlyDb> db;
   };
-  absl::StatusOr<OpenedDb> OpenDb() const;
+  absl::StatusOr<OpenedDb> OpenDb(std::shared_ptr<rocksdb::Cache> cache = nullptr) const;
+  // DATA_LOSS when a database of it has not what was noted.
+  absl::Status CheckContents(const ReadOnlyDb& db) const;
 
  private:
   explicit StoredBackup(const BackedUpStore& store) : store_(store) {}

@@ -152,10 +152,9 @@ void AddBackup(Command app, Action& action) {
   restore.AddOption("--shards", *shards, "How many shards it gets; 0: as many as were backed up").Type("N");
   restore.WhenGiven([=, &action] {
     action = [=](Session& session) {
-      std::vector<std::string> words = {"--restore-backup=" + *directory, absl::StrCat("--backup-number=", *number),
-                                        "--data-dir=" + *data};
-      if (*shards != 0) words.push_back(absl::StrCat("--shards=", *shards));
-      return BecomeServer(std::move(words), session);
+      // Also when it is 0: what the environment says is for servers.
+      return BecomeServer({"--restore-backup=" + *directory, absl::StrCat("--backup-number=", *number),
+                           "--data-dir=" + *data, absl::StrCat("--shards=", *shards)}, session);
     };
   });
 }

@@ -361,6 +361,45 @@ TEST_F(BackupTest, WhatTheCatalogueNeverHadIsNotRestoredOntoOtherShards) {
   EXPECT_FALSE(fs::exists(target));
 }
 
+TEST_F(BackupTest, RequestsGoOntoOtherShardsInTheOrderOfTheirAge) {
+  Stores stores(data_, resources_);
+  std::vector<int64_t> stamps;
+  for (uint64_t i = 1; i <= 300; ++i) {
+    const int64_t stamp_ms = 1'000'000 + static_cast<int64_t>(random_() % 100'000);
+    StoreBatch batch;
+    batch.sequence = i;
+    batch.requests = {{{random_(), random_()}, i, i, stamp_ms, absl::StrCat("result ", i)}};
+    ASSERT_TRUE(stores.shards[i % kShards]->Commit(batch).ok());
+    // One of two parts.
+    if (i % 10 == 0) {
+      batch.requests[0].stamp_ms -= 500;
+      ASSERT_TRUE(stores.shards[(i + 1) % kShards]->Commit(batch).ok());
+    }
+    stamps.push_back(stamp_ms);
+  }
+  std::sort(stamps.begin(), stamps.end());
+  ASSERT_TRUE(Write(Checkpoint(stores)).ok());
+  const std::string target = directory_ / "target";
+  ASSERT_TRUE(RestoreBackup(backups_, 0, {target, PlacementOn(3)}, Go).ok());
+  for (int shard = 0; shard < 3; ++shard) {
+    const std::string path = absl::StrFormat("%s/shard-%03d/db", target, shard);
+    const auto store = OpenRocksDbEntryStore({path, &resources_, nullptr});
+    ASSERT_TRUE(store.ok()) << store.status();
+    EXPECT_EQ((*store)->CountRequests().value(), 300U);
+    const std::vector<RememberedRequest> oldest = (*store)->OldestRequests(1000).value();
+    ASSERT_EQ(oldest.size(), 300U);
+    for (size_t i = 0; i < oldest.size(); ++i) {
+      EXPECT_EQ(oldest[i].stamp_ms, stamps[i]);
+      EXPECT_GE(oldest[i].sequence, 1U);
+      EXPECT_LE(oldest[i].sequence, (*store)->applied());
+      const auto whole = (*store)->FindRequest(oldest[i].id).value();
+      ASSERT_TRUE(whole.has_value());
+      EXPECT_EQ(whole->earlier.size(), whole->content % 10 == 0 ? 2U : 1U);
+      EXPECT_EQ(whole->earlier[0].result, absl::StrCat("result ", whole->content));
+    }
+  }
+}
+
 TEST_F(BackupTest, ABackupMadeWhileEverythingIsFlushedAndCompactedIsWhole) {
   Stores stores(data_, resources_);
   Change(stores, 20, 50, 400);
