@@ -19,17 +19,18 @@ using std::chrono::steady_clock;
 constexpr int kFailed = 1;
 constexpr int kInterrupted = 130;
 
-// One line on a terminal, at most ten times a second; gone in the end.
+// One line on a terminal, at most ten times a second and when a stage begins; gone in the end.
 class ProgressLine {
  public:
   explicit ProgressLine(bool live) : live_(live) {}
   ~ProgressLine() {
-    if (shown_) std::fputs("\r\x1b[K", stderr);
+    if (!stage_.empty()) std::fputs("\r\x1b[K", stderr);
   }
   void Show(const BackupProgress& progress) {
     const auto now = steady_clock::now();
-    if (!live_ || (shown_ && now - drawn_ < std::chrono::milliseconds(100))) return;
-    shown_ = true;
+    const bool begins = stage_ != progress.stage;
+    if (!live_ || (!begins && now - drawn_ < std::chrono::milliseconds(100))) return;
+    stage_ = progress.stage;
     drawn_ = now;
     constexpr double kMega = 1e6;
     std::fprintf(stderr, "\r%s  %.0f of %.0f MB\x1b[K", progress.stage,
@@ -39,7 +40,7 @@ class ProgressLine {
 
  private:
   const bool live_;
-  bool shown_ = false;
+  std::string stage_;  // that was shown; empty: none
   steady_clock::time_point drawn_;
 };
 

@@ -345,9 +345,15 @@ absl::Status CheckOffline(const ServerOptions& options) {
   if (!options.restore_backup.empty() && options.data_dir.empty()) {
     return absl::InvalidArgumentError("--data-dir is empty; must name the directory that the backup becomes");
   }
-  if (options.role == Role::kAll) return absl::OkStatus();
-  return absl::InvalidArgumentError(
-      absl::StrCat("--role is ", RoleName(options.role), ", but backups are of all shards; must be all"));
+  if (options.role != Role::kAll) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("--role is ", RoleName(options.role), ", but backups are of all shards; must be all"));
+  }
+  // Where a log stands is part of what its shards are: entries without it would be applied again, or never.
+  if (options.log.empty()) return absl::OkStatus();
+  return absl::InvalidArgumentError(absl::StrCat("--log is \"", options.log,
+                                                 "\", but backups are of shards with logs of their own, and what is "
+                                                 "restored has no other; must not be"));
 }
 
 // Without links and dots, as far as the path is there, and with a slash at its end.

@@ -208,6 +208,10 @@ class OpenedShards {
 // Fills the stores of `made`, which has as many shards as `placement` says.
 absl::Status RestoreOnto(const Placement& placement, const std::string& directory, const BackupManifest& manifest,
                          const DataDirectory& made, const BackupProgressSink& sink) {
+  uint64_t bytes = 0;
+  for (size_t i = 1; i < manifest.stores.size(); ++i) bytes += manifest.stores[i].bytes;
+  StoreProgress progress("restoring", bytes, sink);
+  if (!progress.Begin(bytes)) return GivenUp("restore");
   ASSIGN_OR_RETURN(const auto names, StoredBackup::Open(FolderOf(directory, 0), manifest.stores[0],
                                                         rocksdb::FileSystem::Default()));
   RETURN_IF_ERROR(RestoreStore(made, manifest, 0, *names));
@@ -234,10 +238,6 @@ absl::Status RestoreOnto(const Placement& placement, const std::string& director
     options.to.push_back(store.get());
     stores.push_back(std::move(store));
   }
-  uint64_t bytes = 0;
-  for (size_t i = 1; i < manifest.stores.size(); ++i) bytes += manifest.stores[i].bytes;
-  StoreProgress progress("restoring", bytes, sink);
-  if (!progress.Begin(bytes)) return GivenUp("restore");
   options.moved = [&](uint64_t moved) { return progress.Moved(moved); };
   RETURN_IF_ERROR(Reshard::Run(options));
   return progress.Begin(0) ? absl::OkStatus() : GivenUp("restore");

@@ -431,6 +431,8 @@ TEST(OptionsTest, WhatIsWrongIsNamedWithItsBoundAndExitsWithTwo) {
       {{"--restore-backup", "b"}, "--data-dir is empty"},
       {{"--restore-backup", "b", "--verify-backup", "b", "--data-dir", "d"}, "must be one of them"},
       {{"--restore-backup", "b", "--data-dir", "d", "--role", "shard"}, "--role is shard"},
+      {{"--restore-backup", "b", "--data-dir", "d", "--log", "kafka://broker:9092/mneme"},
+       "--log is \"kafka://broker:9092/mneme\", but backups are of shards with logs of their own"},
   };
   for (const auto& [flags, text] : rows) {
     const ParsedOptions parsed = Parse(flags);

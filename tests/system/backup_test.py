@@ -143,8 +143,8 @@ class Backup(harness.SystemTest):
         resharded = sum(each[2] for each in figures)
         self.assertEqual(resharded, len(range(0, ROUNDS, 5)) * len(SHARDS))
         harness.note(
-            f"{len(figures)} of {len(figures)} backups taken during writes restored to equal entries, "
-            f"{compared} of them, {resharded} of the backups onto another number of shards, too, with equal answers; "
+            f"{len(figures)} of {len(figures)} backups taken during writes restored to equal entries, {compared} of "
+            f"them; {resharded} of the backups onto another number of shards, too, with equal digests of answers; "
             f"a backup took {np.median(seconds):.2f} s (median), {max(seconds):.2f} s (most)"
         )
 
@@ -280,6 +280,10 @@ class Backup(harness.SystemTest):
         self.assertEqual((third["removed"], [each.number for each in server.client.backups()]), (2, [3]))
         self.assertEqual(self._mneme("verify", self.scratch / "backups")["entries"], 20_010)
         self.assertIn("3", server.cli_text("backups"))
+        onto = ("--data-dir", self.scratch / "on-3", "--shards", 3)
+        shown = self._at_a_terminal("restore", self.scratch / "backups", *onto)
+        self.assertRegex(shown, r"\rverifying  \d+ of \d\d MB.*\rrestoring  \d+ of \d\d MB")
+        self.assertTrue(shown.endswith("\r\x1b[K"), shown)
 
     def test_without_a_directory_it_says_so(self):
         server = self.serve()
@@ -414,6 +418,17 @@ class Backup(harness.SystemTest):
             names = [line.split()[0] for line in (backups / meta).read_text().splitlines() if "/" in line]
             files += [meta, *(f"{folder}/{name}" for name in names)]
         return files
+
+    def _at_a_terminal(self, *arguments):
+        """What is shown there beside the result."""
+        mine, its = os.openpty()
+        try:
+            command = [str(harness.BIN / "mneme"), *map(str, arguments)]
+            subprocess.run(command, check=True, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=its)
+            return os.read(mine, 65_536).decode()
+        finally:
+            os.close(mine)
+            os.close(its)
 
     def _run(self, *arguments, env=None):
         command = [str(harness.BIN / "mneme"), *map(str, arguments), "-o", "json"]
