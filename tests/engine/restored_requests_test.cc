@@ -13,6 +13,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
+#include "engine/earlier_requests.h"
 #include "tests/engine/restore_fixture.h"
 
 namespace mneme::testing {
@@ -206,6 +207,30 @@ TEST_P(RestoredRequestsTest, ARequestOfBeforeTheBackupIsAnsweredAsItWasAndNotDon
   const MemoryHandle wiki = again->Find("wiki");
   const auto other = again->Insert(wiki, ColumnsOf(wiki->spec, {{1, {1, 2, 3}, 4}}), 0, "spread");
   EXPECT_EQ(other.status().code(), absl::StatusCode::kFailedPrecondition) << other.status();
+}
+
+TEST(EarlierAnswersTest, APartAnswersEachOperationOfItsShardAndNoOther) {
+  const std::vector<uint64_t> hashes = {4, 5, 6, 7};
+  for (const size_t given : {0U, 1U, 2U, 3U}) {
+    EarlierOutcome earlier;
+    earlier.states.push_back({.shards = 2, .shard = 1, .remembered = {}});
+    for (size_t i = 0; i < given; ++i) {
+      StateAnswer answer;
+      answer.version = 10 + i;
+      earlier.states.back().remembered.outcome.answers.push_back(std::move(answer));
+    }
+    std::vector<StateAnswer> answers(hashes.size());
+    const absl::Status taken = TakeEarlierAnswers(earlier, hashes, answers);
+    if (given != 2) {
+      EXPECT_TRUE(absl::IsDataLoss(taken)) << given << ": " << taken;
+      continue;
+    }
+    ASSERT_TRUE(taken.ok()) << taken;
+    EXPECT_EQ(answers[0].version, 0U);
+    EXPECT_EQ(answers[1].version, 10U);
+    EXPECT_EQ(answers[2].version, 0U);
+    EXPECT_EQ(answers[3].version, 11U);
+  }
 }
 
 // A backup has the shards at moments of their own: one may have its part of a request, and another not.
