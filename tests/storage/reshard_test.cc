@@ -21,10 +21,12 @@ using ::testing::HasSubstr;
 
 class ReshardTest : public BackupTest {};
 
-// The stores of the model hold memories that its catalogue knows nothing of.
 TEST_F(ReshardTest, WhatTheCatalogueNeverHadIsNotRestoredOntoOtherShards) {
   Stores stores(data_, resources_);
-  Change(stores, 30);
+  StoreBatch batch;
+  batch.sequence = 1;
+  batch.heads = {{.key = {stores.catalogue->NextNumber().value(), 0}, .next_row = 1}};
+  ASSERT_TRUE(stores.shards[1]->Commit(batch).ok());
   ASSERT_TRUE(Write(Checkpoint(stores)).ok());
   const std::string target = directory_ / "target";
   const absl::Status refused = RestoreBackup(backups_, 0, {target, PlacementOn(kShards + 1)}, Go).status();
