@@ -205,6 +205,21 @@ inline constexpr size_t kScanPageBytes = 4 * 1024 * 1024;
 inline constexpr size_t kExportPieceBytes = 4 * 1024 * 1024 - 4 * 1024;
 // Queries of one shard that wait for a version: each holds its keys.
 inline constexpr size_t kMaxWaitingReads = 1'024;
+// Answers that gRPC has and clients have not taken, over all connections: sixteen of the largest messages, or the pages
+// of 250 scans. Beyond it reads of whoever holds most are ended. A shard has no such bound: front ends, which take what
+// they ask for, bound what they ask.
+inline constexpr size_t kMaxHeldAnswerBytes = size_t{1} << 30;
+// Of it, the share of one caller in answers to calls that may have written, which are never ended: four of the largest.
+inline constexpr size_t kHeldWrittenParts = 4;
+static_assert(kMaxHeldAnswerBytes / kHeldWrittenParts >= kMaxMessageBytes);
+// How long a connection may take to say that it speaks HTTP/2, its TLS handshake included: a descriptor is held for it.
+// As long as a client of gRPC tries one.
+inline constexpr int kHandshakeMs = 20'000;
+// Descriptors that stay for the store of each shard, whoever opens connections: RocksDB keeps 512 tables open
+// (storage/rocksdb_options.cc), and has logs, a MANIFEST and what it writes besides.
+inline constexpr size_t kDescriptorsOfShard = 512 + 64;
+// And for the rest of the process: the catalogue, index files while they are mapped, event queues, a backup.
+inline constexpr size_t kOtherDescriptors = 128;
 // Concurrent streams of one connection.
 inline constexpr int kMaxConcurrentStreams = 256;
 // How long a SIGTERM waits for calls in flight.

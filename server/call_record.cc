@@ -1,5 +1,6 @@
 #include "server/call_record.h"
 
+#include <algorithm>
 #include <utility>
 #include <vector>
 
@@ -43,6 +44,12 @@ std::string FieldsOf(const absl::Status& status) {
 
 // Every call that needs to administer, done or refused.
 bool IsAudited(const RpcMethod& method) { return method.rule != nullptr && method.rule->need == Need::kAdmin; }
+
+bool MayWrite(const RpcRule& rule, absl::Span<const AccessTarget> targets) {
+  return rule.need == Need::kWrite || rule.need == Need::kAdmin ||
+         std::any_of(targets.begin(), targets.end(),
+                     [](const AccessTarget& target) { return target.right >= Right::kWrite; });
+}
 
 // Names what was asked, and tells nothing of what is there.
 absl::Status Refusal(const RpcMethod& method, const Decision& decision, absl::Span<const AccessTarget> targets) {
@@ -98,6 +105,7 @@ absl::Status CallRecord::AuthorizeTargets(absl::Span<const AccessTarget> targets
   const Decision decision = caller_.Ask(method_.rule, targets);
   if (!decision.allowed) return Refusal(method_, decision, targets);
   let_in_ = true;
+  may_have_written_ = may_have_written_ || MayWrite(*method_.rule, targets);
   return absl::OkStatus();
 }
 

@@ -48,6 +48,10 @@ class CallRecord {
 
   FrontEnd& front_end() { return front_end_; }
   const Caller& caller() const { return caller_; }
+  // "" where he is not known.
+  std::string CallerName() const;
+  // Whether anything that was let in may write.
+  bool may_have_written() const { return may_have_written_; }
 
   // For a stream that begins: UNAUTHENTICATED when the caller is not known.
   const absl::Status& CheckCaller() const { return unknown_; }
@@ -81,7 +85,6 @@ class CallRecord {
   // What was administered, by whom.
   void Audit(const absl::Status& status);
   absl::Status Refresh();
-  std::string CallerName() const;
 
   FrontEnd& front_end_;
   const RpcMethod& method_;
@@ -90,6 +93,7 @@ class CallRecord {
   std::string peer_;    // of what is audited, and of who is not known
   std::string memory_;  // that it was asked for, of what is audited
   bool let_in_ = false;  // a message of it was
+  bool may_have_written_ = false;
   const std::chrono::steady_clock::time_point start_ = std::chrono::steady_clock::now();
 };
 

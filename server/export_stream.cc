@@ -24,7 +24,10 @@ ExportStream* ExportStream::Start(FrontEnd& front_end, const RpcMethod& method, 
 }
 
 ExportStream::ExportStream(FrontEnd& front_end, const RpcMethod& method, grpc::CallbackServerContext* context)
-    : front_end_(front_end), record_(front_end, method, *context), limits_(LimitsOf(*context, cancelled_)) {}
+    : front_end_(front_end),
+      record_(front_end, method, *context),
+      held_(front_end.held_answers(), context->c_call(), record_.CallerName()),
+      limits_(LimitsOf(*context, cancelled_)) {}
 
 absl::Status ExportStream::Prepare(const grpc::ByteBuffer& bytes) {
   RETURN_IF_ERROR(record_.CheckCaller());
@@ -62,7 +65,8 @@ absl::Status ExportStream::ReadPiece() {
     FillPiece(Held(*lease), response);
   }
   last_piece_ = sizes_ == export_->lists() && entries_ == export_->entries();
-  return SerializeMessage(response, &outgoing_);
+  RETURN_IF_ERROR(SerializeMessage(response, &outgoing_));
+  return held_.Give(outgoing_.Length(), /*wrote=*/false);
 }
 
 absl::Status ExportStream::Open(v1::ExportedShape& shape) {
@@ -118,6 +122,7 @@ void ExportStream::FillPiece(const HeldLease& lease, v1::ExportIndexResponse& re
 }
 
 void ExportStream::OnWriteDone(bool ok) {
+  held_.Taken();
   if (!ok) return End(absl::CancelledError("the client is gone"));
   if (last_piece_) return End(absl::OkStatus());
   outgoing_.Clear();

@@ -45,6 +45,7 @@ class ExportStream final : public grpc::ServerWriteReactor<grpc::ByteBuffer> {
   const std::shared_ptr<std::atomic<bool>> cancelled_ = std::make_shared<std::atomic<bool>>(false);
   FrontEnd& front_end_;
   CallRecord record_;
+  HeldAnswers::Share held_;
   const CallLimits limits_;
   Deployment* deployment_ = nullptr;
   MemoryRecord memory_;

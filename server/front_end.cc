@@ -8,10 +8,13 @@
 
 namespace mneme {
 
-FrontEnd::FrontEnd(Log* log, Metrics* metrics, const AccessControl* access, size_t call_workers)
+FrontEnd::FrontEnd(Log* log, Metrics* metrics, const AccessControl* access, size_t call_workers,
+                   size_t held_answer_bytes)
     : log_(log),
       metrics_(metrics),
       access_(access),
+      held_answers_(held_answer_bytes,
+                    [this](const std::string& holder, size_t bytes) { OnAnswerNotTaken(holder, bytes); }),
       calls_(call_workers, limits::kMaxQueuedCalls),
       long_calls_(limits::kLongCallWorkers, limits::kMaxQueuedLongCalls) {}
 
@@ -33,6 +36,16 @@ absl::Status FrontEnd::CheckReplayed() const {
   return WithRetry(
       WithReason(absl::UnavailableError("the replica is applying what its log has; try again"), reason::kStarting),
       absl::Seconds(1));
+}
+
+// The call itself was counted and logged when its answer was made.
+void FrontEnd::OnAnswerNotTaken(const std::string& holder, size_t bytes) {
+  metrics_->Rejected(std::string(reason::kAnswerNotTaken));
+  uint64_t left_out = 0;
+  if (!error_lines_.Take(&left_out)) return;
+  std::vector<LogField> fields = {{"holder", holder}, {"bytes", static_cast<int64_t>(bytes)}};
+  if (left_out != 0) fields.push_back({"left_out", static_cast<int64_t>(left_out)});
+  log_->Write(LogLevel::kWarning, "server", "ended a call whose answer was not taken", std::move(fields));
 }
 
 void FrontEnd::StartDraining() {

@@ -5,15 +5,18 @@
 #include <atomic>
 #include <cstdint>
 #include <memory>
+#include <string>
 #include <vector>
 
 #include "absl/base/thread_annotations.h"
 #include "absl/status/statusor.h"
 #include "absl/synchronization/mutex.h"
+#include "common/limits.h"
 #include "engine/deployment.h"
 #include "server/access_control.h"
 #include "server/call_pool.h"
 #include "server/drain_listener.h"
+#include "server/held_answers.h"
 #include "server/lease_shares.h"
 #include "server/line_budget.h"
 #include "server/log.h"
@@ -32,8 +35,9 @@ absl::Status DrainingError();
 // Outlived by the log and the metrics, outlives every call. Thread-safe.
 class FrontEnd {
  public:
-  // `call_workers`: threads for calls that block. `access` outlives every call.
-  FrontEnd(Log* log, Metrics* metrics, const AccessControl* access, size_t call_workers);
+  // `call_workers`: threads for calls that block; `held_answer_bytes`: see HeldAnswers. `access` outlives every call.
+  FrontEnd(Log* log, Metrics* metrics, const AccessControl* access, size_t call_workers,
+           size_t held_answer_bytes = limits::kMaxHeldAnswerBytes);
 
   // For a call that begins: UNAVAILABLE (STARTING) before Serve(), UNAVAILABLE (DRAINING) after StartDraining().
   absl::StatusOr<Deployment*> deployment() const;
@@ -62,6 +66,7 @@ class FrontEnd {
   const AccessControl& access() const { return *access_; }
   Quotas& quotas() { return quotas_; }
   LeaseShares& lease_shares() { return lease_shares_; }
+  HeldAnswers& held_answers() { return held_answers_; }
   VocabularyCache& vocabularies() { return vocabularies_; }
 
   // True for one successful call in a thousand.
@@ -72,11 +77,14 @@ class FrontEnd {
   LineBudget& stranger_lines() { return stranger_lines_; }
 
  private:
+  void OnAnswerNotTaken(const std::string& holder, size_t bytes);
+
   Log* const log_;
   Metrics* const metrics_;
   const AccessControl* const access_;
   Quotas quotas_;
   LeaseShares lease_shares_;
+  HeldAnswers held_answers_;
   std::atomic<Deployment*> deployment_{nullptr};
   std::atomic<CatalogueFeed*> feed_{nullptr};
   std::atomic<bool> draining_{false};

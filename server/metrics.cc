@@ -72,6 +72,8 @@ void AppendQueues(const MetricsState& state, std::vector<MetricFamily>& out) {
   out.push_back(queues);
   out.push_back(Gauge("mneme_queued_write_bytes", "Bytes of writes that wait for a shard.",
                       number(state.deployment->queued_write_bytes)));
+  out.push_back(Gauge("mneme_held_answer_bytes", "Bytes of answers that clients have not taken yet.",
+                      number(state.held_answer_bytes)));
   if (state.front_end) {
     out.push_back(Gauge("mneme_held_query_bytes", "Bytes of queries that are with shards, with their answers.",
                         number(state.held_query_bytes)));
@@ -131,6 +133,8 @@ void AppendDeployment(const DeploymentStatistics& deployment, std::vector<Metric
 // What the process has before its deployment is open, too.
 void AppendProcess(const MetricsState& state, std::vector<MetricFamily>& out) {
   out.push_back(Gauge("mneme_serving", "1 while the process says that it serves.", state.serving ? 1 : 0));
+  out.push_back(Count("mneme_connections_refused_total", "Connections that were closed at once: there were too many.",
+                      static_cast<double>(state.refused_connections)));
   if (state.certificate_end.has_value()) {
     out.push_back(Gauge("mneme_tls_certificate_end_seconds", "Unix time when the server's certificate is over.",
                         static_cast<double>(absl::ToUnixSeconds(*state.certificate_end))));

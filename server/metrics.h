@@ -35,6 +35,8 @@ struct MetricsState {
   uint64_t hedged_calls = 0;       // reads that were asked at a second replica, and
   uint64_t hedges_won = 0;         // those that it answered
   uint64_t queued_calls = 0;
+  uint64_t held_answer_bytes = 0;
+  uint64_t refused_connections = 0;
   std::optional<absl::Time> certificate_end;  // of the server's; nullopt: it has none that can be read
 };
 

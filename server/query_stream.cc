@@ -59,7 +59,9 @@ QueryStreamCall* QueryStreamCall::Start(FrontEnd& front_end, const RpcMethod& me
 }
 
 QueryStreamCall::QueryStreamCall(FrontEnd& front_end, const RpcMethod& method, grpc::CallbackServerContext* context)
-    : limits_(LimitsOf(*context, cancelled_)), record_(front_end, method, *context) {}
+    : limits_(LimitsOf(*context, cancelled_)),
+      record_(front_end, method, *context),
+      held_(front_end.held_answers(), context->c_call(), record_.CallerName()) {}
 
 void QueryStreamCall::OnReadDone(bool ok) {
   {
@@ -78,6 +80,7 @@ void QueryStreamCall::OnReadDone(bool ok) {
 }
 
 void QueryStreamCall::OnWriteDone(bool ok) {
+  held_.Taken();
   {
     absl::MutexLock lock(&mutex_);
     writing_ = false;
@@ -291,12 +294,17 @@ void QueryStreamCall::FillAcknowledged(v1::QueryStreamResponse& response) {
 }
 
 void QueryStreamCall::Respond() {
+  bool wrote = false;
   {
     absl::MutexLock lock(&mutex_);
     last_step_ = response_.step();
     FillAcknowledged(response_);
+    wrote = record_.may_have_written();
   }
-  absl::Status status = Guard([this] { return SerializeMessage(response_, &outgoing_); });
+  absl::Status status = Guard([&]() -> absl::Status {
+    RETURN_IF_ERROR(SerializeMessage(response_, &outgoing_));
+    return held_.Give(outgoing_.Length(), wrote);
+  });
   if (!status.ok()) {
     absl::MutexLock lock(&mutex_);
     writing_ = false;

@@ -113,6 +113,7 @@ class QueryStreamCall final : public grpc::ServerBidiReactor<grpc::ByteBuffer, g
 
   absl::Mutex mutex_;
   CallRecord record_ ABSL_GUARDED_BY(mutex_);
+  HeldAnswers::Share held_;  // the writer's, while writing_
   Phase phase_ ABSL_GUARDED_BY(mutex_) = Phase::kIdle;
   bool reading_ ABSL_GUARDED_BY(mutex_) = false;
   bool half_closed_ ABSL_GUARDED_BY(mutex_) = false;

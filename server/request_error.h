@@ -29,6 +29,7 @@ inline constexpr std::string_view kFingerprintMismatch = "FINGERPRINT_MISMATCH";
 inline constexpr std::string_view kSequenceGap = "SEQUENCE_GAP";
 inline constexpr std::string_view kStarting = "STARTING";
 inline constexpr std::string_view kDraining = "DRAINING";
+inline constexpr std::string_view kAnswerNotTaken = "ANSWER_NOT_TAKEN";
 }  // namespace reason
 
 // Gathers what is wrong with the fields of one request; keeps the first limits::kMaxViolations. Not thread-safe.

@@ -38,7 +38,9 @@ ScanStream* ScanStream::Start(FrontEnd& front_end, const RpcMethod& method, grpc
 }
 
 ScanStream::ScanStream(FrontEnd& front_end, const RpcMethod& method, grpc::CallbackServerContext* context)
-    : front_end_(front_end), record_(front_end, method, *context) {
+    : front_end_(front_end),
+      record_(front_end, method, *context),
+      held_(front_end.held_answers(), context->c_call(), record_.CallerName()) {
   command_.limits = LimitsOf(*context, cancelled_);
 }
 
@@ -94,7 +96,8 @@ absl::Status ScanStream::ReadPage() {
   RETURN_IF_ERROR(ReadFittingPage(memory, response));
   ++pages_;
   last_page_ = response.next_page_token().empty() || pages_ == request_.page_limit();
-  return SerializeMessage(response, &outgoing_);
+  RETURN_IF_ERROR(SerializeMessage(response, &outgoing_));
+  return held_.Give(outgoing_.Length(), /*wrote=*/false);
 }
 
 absl::Status ScanStream::ReadFittingPage(const MemoryHandle& memory, v1::ScanResponse& response) {
@@ -113,6 +116,7 @@ absl::Status ScanStream::ReadFittingPage(const MemoryHandle& memory, v1::ScanRes
 }
 
 void ScanStream::OnWriteDone(bool ok) {
+  held_.Taken();
   if (!ok) return End(absl::CancelledError("the client is gone"));
   if (last_page_) return End(absl::OkStatus());
   outgoing_.Clear();

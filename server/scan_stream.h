@@ -39,6 +39,7 @@ class ScanStream final : public grpc::ServerWriteReactor<grpc::ByteBuffer> {
   const std::shared_ptr<std::atomic<bool>> cancelled_ = std::make_shared<std::atomic<bool>>(false);
   FrontEnd& front_end_;
   CallRecord record_;
+  HeldAnswers::Share held_;
   Deployment* deployment_ = nullptr;
   MemoryRecord memory_;
   v1::ScanRequest request_;

@@ -12,6 +12,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <cstdint>
 #include <cstdio>
 #include <fstream>
 #include <future>
@@ -32,6 +33,7 @@
 #include "security/loopback.h"
 #include "security/server_credentials.h"
 #include "security/token_source.h"
+#include "server/accept_within_limits.h"
 #include "server/listen_error.h"
 #include "server/open_logs.h"
 #include "server/security_options.h"
@@ -67,6 +69,7 @@ void TuneTransport(grpc::ServerBuilder& builder, bool internal) {
   builder.AddChannelArgument(GRPC_ARG_MAX_METADATA_SIZE, static_cast<int>(limits::kMaxMetadataBytes));
   builder.AddChannelArgument(GRPC_ARG_HTTP2_MIN_RECV_PING_INTERVAL_WITHOUT_DATA_MS, 10'000);
   builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_PERMIT_WITHOUT_CALLS, 1);
+  builder.AddChannelArgument(GRPC_ARG_SERVER_HANDSHAKE_TIMEOUT_MS, limits::kHandshakeMs);
   if (internal) {
     // A front end that is gone without a word holds nothing for longer.
     builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_TIME_MS, 10'000);
@@ -110,7 +113,8 @@ absl::Status WritePortFile(const std::string& path, int port) {
 Server::Server(ServerOptions options, Log* log, std::function<bool()> give_up, std::unique_ptr<AccessControl> access)
     : options_(ResolveOptions(std::move(options))), give_up_(std::move(give_up)), log_(log), access_(std::move(access)),
       front_end_(log, &metrics_, access_.get(),
-                 options_.role == Role::kFrontEnd ? kWaitingCallWorkers : limits::kCallWorkers) {}
+                 options_.role == Role::kFrontEnd ? kWaitingCallWorkers : limits::kCallWorkers,
+                 options_.role == Role::kShard ? SIZE_MAX : limits::kMaxHeldAnswerBytes) {}
 
 Server::~Server() { Drain(); }
 
@@ -151,6 +155,7 @@ absl::Status Server::StartAdmin() {
 }
 
 absl::Status Server::Listen() {
+  RaiseDescriptorLimit();
   grpc::EnableDefaultHealthCheckService(true);
   // Protobuf would print a line for every text that is not UTF-8; the caller is told (MALFORMED_REQUEST), stderr is
   // not.
@@ -207,8 +212,19 @@ absl::Status Server::OpenDeployment() {
     case Role::kFrontEnd: RETURN_IF_ERROR(OpenRemote()); break;
   }
   shards_ = deployment_->shards();
+  ReserveFiles();
   front_end_.Serve(deployment_.get());
   return absl::OkStatus();
+}
+
+void Server::ReserveFiles() const {
+  const size_t shards = shards_;
+  const size_t stores = options_.role == Role::kFrontEnd ? 0 : options_.role == Role::kShard ? 1 : shards;
+  const size_t files = stores * limits::kDescriptorsOfShard + limits::kOtherDescriptors;
+  if (ReserveDescriptors(files)) return;
+  log_->Write(LogLevel::kWarning, "server",
+              "may open few files: its stores may want more than half of them, and connections have the other half",
+              {{"wanted", static_cast<int64_t>(files)}, {"connections", static_cast<int64_t>(MostSockets())}});
 }
 
 EventSink Server::Events() {
@@ -421,6 +437,7 @@ void Server::TellHealth() {
 std::string Server::ExposeMetrics() const {
   MetricsState state;
   state.serving = ready_.load(std::memory_order_acquire);
+  state.refused_connections = RefusedConnections();
   if (!options_.tls.empty()) state.certificate_end = EndOf(options_.tls.certificate);
   if (options_.role != Role::kFrontEnd) {
     state.ram_limit_bytes = options_.ram_limit_bytes;
@@ -440,6 +457,7 @@ std::string Server::ExposeMetrics() const {
     if (!state.log.has_value()) state.log.emplace();
     state.log->failed = state.log->failed || !logs_->status().ok();
   }
+  state.held_answer_bytes = front_end_.held_answers().bytes();
   if (remote_ == nullptr) {
     state.deployment = (*deployment)->Statistics();
   } else {

@@ -65,6 +65,8 @@ class Server {
   absl::StatusOr<std::shared_ptr<const ChannelSecurity>> ShardSecurity() const;
   // Says once what a stranger could do.
   void WarnOfStrangers() const;
+  // Descriptors for the stores, whoever connects; warns where there are too few.
+  void ReserveFiles() const;
   // Of certificates that are about to end, and keys that others may read.
   void WarnOfFiles() const;
   EventSink Events();

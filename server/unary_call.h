@@ -37,7 +37,10 @@ template <typename Request, typename Response>
 class UnaryCall final : public grpc::ServerUnaryReactor {
  public:
   UnaryCall(FrontEnd& front_end, const RpcMethod& method, grpc::CallbackServerContext* context, grpc::ByteBuffer* out)
-      : record_(front_end, method, *context), limits_(LimitsOf(*context, cancelled_)), out_(out) {}
+      : record_(front_end, method, *context),
+        held_(front_end.held_answers(), context->c_call(), record_.CallerName()),
+        limits_(LimitsOf(*context, cancelled_)),
+        out_(out) {}
 
   void Run(const grpc::ByteBuffer& bytes, AsyncHandler<Request, Response> handler) {
     const absl::Status status = Guard([&] { return Admit(bytes); });
@@ -89,11 +92,17 @@ class UnaryCall final : public grpc::ServerUnaryReactor {
 
   void End(absl::Status status) {
     if (status.ok()) status = Guard([&] { return SerializeMessage(response_, out_); });
+    // What the answer was made of is not held until its client has taken it.
+    response_ = Response();
+    request_ = Request();
+    if (status.ok()) status = Guard([&] { return held_.Give(out_->Length(), record_.may_have_written()); });
+    if (!status.ok()) out_->Clear();
     Finish(record_.Finish(status));
   }
 
   const std::shared_ptr<std::atomic<bool>> cancelled_ = std::make_shared<std::atomic<bool>>(false);
   CallRecord record_;
+  HeldAnswers::Share held_;
   const CallLimits limits_;
   grpc::ByteBuffer* const out_;
   Request request_;
