@@ -149,6 +149,10 @@ class Server:
         self.stop()
         self.start()
 
+    def signal(self, how: signal.Signals) -> None:
+        assert self._process is not None
+        self._process.send_signal(how)
+
     def alive(self) -> bool:
         return self._process is not None and self._process.poll() is None
 
