@@ -38,7 +38,7 @@ absl::Status FrontEnd::CheckReplayed() const {
       absl::Seconds(1));
 }
 
-// The call itself was counted and logged when its answer was made.
+// A unary call was counted and logged when its answer was made; a stream ends as one that was cancelled.
 void FrontEnd::OnAnswerNotTaken(const std::string& holder, size_t bytes) {
   metrics_->Rejected(std::string(reason::kAnswerNotTaken));
   uint64_t left_out = 0;

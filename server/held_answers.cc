@@ -11,7 +11,8 @@
 namespace mneme {
 namespace {
 
-// What is smaller is bounded by how many streams a connection may have, and costs less than its call does.
+// What is smaller costs less than its call does, and is bounded by how many streams a connection may have: of who
+// acknowledges our SETTINGS (SECURITY.md).
 constexpr size_t kSmallAnswerBytes = 4 * 1024;
 
 std::string Peer(grpc_call* call) {

@@ -28,7 +28,7 @@ HANDSHAKE_S = 20.0  # kHandshakeMs
 LARGE_ROWS, LARGE_DIMENSION, LARGE_K = 4_500, 256, 4_096  # an answer with keys is 4 MB, that to 1 KiB
 MB = 1 << 20
 HELD = 1024 * MB  # kMaxHeldAnswerBytes
-SLOWLY = MB // 4  # bytes a second of who reads slowly: 18 seconds an answer
+SLOWLY = MB // 8  # bytes a second of who reads slowly: 36 seconds an answer, until it is told to go on
 
 QUERY = "/mneme.v1.MemoryService/Query"
 SCAN = "/mneme.v1.MemoryService/Scan"
@@ -173,7 +173,8 @@ class Abuse(harness.SystemTest):
                 self.assert_flood(said, connection, MANY // 4)
                 if method:
                     said["begun"] = int(self.started(method) - before)  # the witness' own queries among them
-                    self.assertGreater(said["begun"], MANY // 20)
+                    # A query whose reset came with it never reaches the service.
+                    self.assertGreater(said["begun"], MANY // 20 if method == "QueryStream" else 0)
         with self.attack("PING, not read") as said, self.connect() as connection:
             ping = h2.frame(h2.PING, 0, 0, b"12345678")
             said["sent"] = connection.flood(lambda: ping, 10 * MANY, ATTACK_S, reads=False)
@@ -233,6 +234,7 @@ class Abuse(harness.SystemTest):
                 self.assertGreater(counted, 9 * HELD // 10)
                 self.assertLessEqual(counted, HELD)
                 # Who was asked before all of them, and reads slowly, is answered whole.
+                slow.rate = 10**9
                 slow.join(60)
                 said["slow"] = f"{slow.seconds:.1f} s"
                 self.assertEqual(slow.status, 0)
@@ -254,7 +256,7 @@ class Abuse(harness.SystemTest):
         for _ in range(calls):
             for connection in connections:
                 connection.send(h2.call(connection.stream(), block, content))
-                time.sleep(0.02)
+                time.sleep(0.01)
 
     def watch(self, what, seconds):
         """Until it is true, and two seconds longer: the most ram, and the most bytes of answers that it says it
@@ -421,7 +423,10 @@ class Abuse(harness.SystemTest):
             with self.connect() as connection:
                 first, second = connection.stream(), connection.stream()
                 large = block + b"".join(h2.header("x-large", "l" * 1_000) for _ in range(size // 1_000))
-                connection.send(h2.frame(h2.HEADERS, h2.END_HEADERS, first, large))
+                pieces = [large[at : at + 16_000] for at in range(0, len(large), 16_000)]
+                for number, piece in enumerate(pieces):
+                    flags = h2.END_HEADERS if number == len(pieces) - 1 else 0
+                    connection.send(h2.frame(h2.CONTINUATION if number else h2.HEADERS, flags, first, piece))
                 connection.send(h2.frame(h2.DATA, h2.END_STREAM, first, h2.message(b"")))
                 connection.send(h2.call(second, block, b""))
                 ended = connection.statuses(10, wanted=2)
