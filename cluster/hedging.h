@@ -23,8 +23,8 @@ enum class HedgedRead : uint8_t { kQuery, kScore, kGet, kStates };
 // kMaxHedgeMs, as while few answers are known. An answer's time is that from the question on, whichever replica gave
 // it: what is late stays above the p95 when it is hedged, and one in twenty is, however fast or slow the replicas are.
 //
-// What may be hedged is paid for by the reads before (limits.h). Where nothing is saved up one each kMaxHedgeMs is free:
-// callers who all wait for a replica that sleeps ask nothing more, and would pay for nothing.
+// What may be hedged is paid for by the reads before (limits.h). Where nothing is saved up one each kMaxHedgeMs is
+// free: callers who all wait for a replica that sleeps ask nothing more, and would pay for nothing.
 class Hedging {
  public:
   using Duration = std::chrono::steady_clock::duration;

@@ -33,8 +33,8 @@ size_t DescriptorLimit() {
   return getrlimit(RLIMIT_NOFILE, &files) == 0 ? static_cast<size_t>(files.rlim_cur) : 0;
 }
 
-// What the process has, one of which is `newest`. Descriptors are given from the lowest on: where there is no /proc there
-// are not many more of any kind than its number. As many as there can be where none is left to look with.
+// What the process has, one of which is `newest`. Descriptors are given from the lowest on: where there is no /proc
+// there are not many more of any kind than its number. As many as there can be where none is left to look with.
 size_t CountSockets(int newest) {
   DIR* const folder = opendir("/proc/self/fd");
   if (folder == nullptr) return errno == ENOENT ? static_cast<size_t>(newest) : DescriptorLimit();

@@ -352,12 +352,13 @@ TEST_F(HedgedReadsTest, ACallerThatCancelsEndsBothCalls) {
   first_.Hold(true);
   second_.Hold(true);
   CallLimits limits = Within(kLong);
-  limits.cancelled = std::make_shared<std::atomic<bool>>(false);
+  const auto cancelled = std::make_shared<std::atomic<bool>>(false);
+  limits.cancelled = cancelled;
   std::promise<absl::StatusOr<std::string>> told;
   hedged_.Ask(&ShardChannel::Async::Count, Question("", kAnyReplica, HedgedRead::kGet), limits,
               [&](absl::StatusOr<std::string> answer) { told.set_value(std::move(answer)); });
   ASSERT_TRUE(Becomes([&] { return hedges() == 1; }));
-  limits.cancelled->store(true);
+  cancelled->store(true);
   EXPECT_EQ(told.get_future().get().status().code(), absl::StatusCode::kCancelled);
   EXPECT_TRUE(Becomes([&] { return first_.cancelled() + second_.cancelled() == 2; }));
 }
