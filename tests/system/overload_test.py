@@ -16,7 +16,7 @@ import processes
 from mneme._proto import memory_pb2
 from witness import percentile
 
-ROWS, DIMENSION, K, BATCH = 60_000, 256, 10, 8
+ROWS, DIMENSION, K, BATCH = 120_000, 256, 10, 8
 SECONDS = 60 if harness.FULL else 6
 TIMES = 5
 QUEUED = 512  # kMaxQueuedSearches
