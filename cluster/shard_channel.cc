@@ -134,6 +134,7 @@ struct ShardChannel::Asked {
   Answered done ABSL_GUARDED_BY(mutex);     // null: the caller was told
   uint32_t next ABSL_GUARDED_BY(mutex) = 0;  // replica that is asked next, if any
   uint32_t left ABSL_GUARDED_BY(mutex) = 0;  // that were not asked yet
+  absl::Status lags ABSL_GUARDED_BY(mutex);  // what one said that is there, and has not applied enough
   std::vector<AttemptHandle> under_way ABSL_GUARDED_BY(mutex);  // one, or two
 };
 
@@ -181,12 +182,15 @@ void ShardChannel::End(const AskedHandle& asked, const AttemptHandle& attempt, c
     std::erase(asked->under_way, attempt);
     const bool told = asked->done == nullptr;
     const bool other_may_answer = !asked->under_way.empty() && (leaves || attempt->hedge);
+    if (ReasonOf(failed) == reason::kReplicaLagging) asked->lags = failed;
     if (!told && !failed.ok() && other_may_answer) {
       CountDropped(1);
     } else if (!told && leaves && asked->left > 0 && asked->limits.Check().ok()) {
       next = asked->Begin(*this, /*hedge=*/false);
     } else if (!told) {
       done = std::exchange(asked->done, nullptr);
+      // That another is away says less of the shard.
+      if (absl::IsUnavailable(failed) && !asked->lags.ok()) failed = asked->lags;
       CountDropped(asked->under_way.size());
       for (const AttemptHandle& each : asked->under_way) {
         overtaken.push_back(each->context);

@@ -11,6 +11,7 @@
 #include "common/limits.h"
 #include "common/status_macros.h"
 #include "engine/local_deployment_state.h"
+#include "engine/log_record.h"
 
 namespace mneme {
 namespace {
@@ -270,9 +271,7 @@ bool LocalDeployment::Owns(const MemoryRecord& memory, const PartitionSelection&
 
 absl::Status LocalDeployment::Append(WriteOperation operation) {
   if (state_->log != nullptr) return absl::FailedPreconditionError("writes of this shard go through its log");
-  const bool grows = std::holds_alternative<InsertOperation>(operation) ||
-                     std::holds_alternative<RememberOperation>(operation);
-  if (grows) RETURN_IF_ERROR(state_->CheckRam());
+  if (Grows(operation)) RETURN_IF_ERROR(state_->CheckRam());
   return state_->shards.front()->Submit(std::move(operation));
 }
 

@@ -28,6 +28,9 @@ constexpr std::chrono::milliseconds kReadWait(100);
 constexpr std::chrono::milliseconds kLogPause(200);
 constexpr std::chrono::milliseconds kMemoryPause(20);
 constexpr std::chrono::milliseconds kRoomPause(2);
+// How long outcomes are waited for that cannot come for want of ram: of several replicas that are short of it each is
+// asked within the round that a front end gives them (cluster/logged_shard_port.cc).
+constexpr std::chrono::milliseconds kPutOffAfter(500);
 // A record that waits longer is worth an event.
 constexpr std::chrono::seconds kLongWait(10);
 // How often the end of the log is looked at, and how long for.
@@ -193,13 +196,19 @@ absl::StatusOr<MemoryHandle> LogApplier::AwaitMemory(const LogRecord& record) {
 }
 
 void LogApplier::AwaitRoom(const LogRecord& record) {
-  const bool grows = std::holds_alternative<InsertOperation>(record.operation) ||
-                     std::holds_alternative<RememberOperation>(record.operation);
+  const bool grows = Grows(record.operation);
   LongWait wait;
+  Steady::time_point put_off = Steady::now() + kPutOffAfter;
   while (!Stopping()) {
     const absl::Status room = grows && options_.room != nullptr ? options_.room() : absl::OkStatus();
     if (room.ok() && options_.shard->queued_bytes() <= limits::kMaxAppliedAheadBytes) return;
     if (!room.ok() && wait.IsNow()) Tell("log_waits", room.ToString());
+    if (!room.ok() && Steady::now() >= put_off) {
+      outcomes_->PutOff(next_, WithReason(absl::DeadlineExceededError(absl::StrCat(
+                                              "the log waits at offset ", next_, " for ram: ", room.message())),
+                                          reason::kReplicaLagging));
+      put_off = Steady::now() + kPutOffAfter;
+    }
     GoOnWaiting(kRoomPause);
   }
 }

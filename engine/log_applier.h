@@ -62,7 +62,8 @@ class LogApplier {
   // DEADLINE_EXCEEDED at the deadline of `limits`. `request` is that of the record: an outcome that is no longer at
   // hand is read from the requests that the shard remembers, and one that is not there either is UNAVAILABLE: the write
   // was refused, or is past its window; who asks again by the same request id is told. The error of status() when the
-  // applier has stopped short of it.
+  // applier has stopped short of it. DEADLINE_EXCEEDED (REPLICA_LAGGING), too, when the record has waited for ram, or
+  // behind one that does, for half a second: another replica may have some.
   void AwaitOutcome(LogOffset offset, const RequestIdentity& request, const CallLimits& limits,
                     std::function<void(absl::StatusOr<WriteResult>)> then);
   // Blocks until handled() is `sequence` at least.

@@ -87,6 +87,17 @@ void LogOutcomes::End(LogOffset offset, const absl::Status& why) {
   for (Waiter& waiter : given_up) waiter.then(status);
 }
 
+void LogOutcomes::PutOff(LogOffset offset, const absl::Status& why) {
+  std::vector<Waiter> put_off;
+  {
+    MutexLock lock(&mutex_);
+    const auto begin = waiters_.lower_bound(offset);
+    for (auto at = begin; at != waiters_.end(); ++at) put_off.push_back(std::move(at->second));
+    waiters_.erase(begin, waiters_.end());
+  }
+  for (Waiter& waiter : put_off) waiter.then(why);
+}
+
 std::optional<absl::StatusOr<WriteResult>> LogOutcomes::Find(LogOffset offset) const {
   const auto at = std::lower_bound(kept_.begin(), kept_.end(), offset,
                                    [](const Kept& kept, LogOffset wanted) { return kept.offset < wanted; });

@@ -43,6 +43,9 @@ class LogOutcomes {
   // reason stays.
   void End(LogOffset offset, const absl::Status& why) ABSL_LOCKS_EXCLUDED(mutex_);
 
+  // The record at `offset` waits, and those after it: who waits for them is told `why`.
+  void PutOff(LogOffset offset, const absl::Status& why) ABSL_LOCKS_EXCLUDED(mutex_);
+
   // As LogApplier::AwaitOutcome(); UNAVAILABLE, too, when too many wait.
   void Await(LogOffset offset, const RequestIdentity& request, const CallLimits& call_limits, Told then)
       ABSL_LOCKS_EXCLUDED(mutex_);

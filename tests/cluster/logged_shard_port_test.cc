@@ -30,6 +30,7 @@
 namespace mneme {
 namespace {
 
+using ::testing::AllOf;
 using ::testing::HasSubstr;
 using testing::ColumnsOf;
 using testing::MemoryLog;
@@ -59,7 +60,7 @@ class Replica final : public internal_wire::ShardService::Service {
 
   std::string address() const { return absl::StrCat("127.0.0.1:", port_); }
 
-  enum class Mood { kThere, kAway, kForgetful, kRefuses, kLags, kStranger };
+  enum class Mood { kThere, kAway, kForgetful, kRefuses, kLags, kStranger, kShortOfRam };
   void Be(Mood mood) { mood_ = mood; }
   size_t asked() const { return asked_; }
   // Of the last read: what it was to wait for.
@@ -73,6 +74,10 @@ class Replica final : public internal_wire::ShardService::Service {
     if (!Unflat(call->body(), offset, request).ok()) return {grpc::StatusCode::DATA_LOSS, "no offset"};
     const Mood mood = mood_;
     if (mood == Mood::kAway) return Refusal(grpc::StatusCode::UNAVAILABLE, "it starts", "STARTING");
+    if (mood == Mood::kShortOfRam) {
+      std::this_thread::sleep_for(std::chrono::milliseconds(10));
+      return Refusal(grpc::StatusCode::DEADLINE_EXCEEDED, "it waits for ram", reason::kReplicaLagging);
+    }
     if (mood == Mood::kStranger) return {grpc::StatusCode::FAILED_PRECONDITION, "this is another shard"};
     absl::Status outcome;
     if (mood == Mood::kRefuses) outcome = WithReason(absl::NotFoundError("dropped"), reason::kMemoryNotFound);
@@ -233,6 +238,37 @@ TEST_F(LoggedShardPortTest, AReplicaThatIsBehindIsLeftForTheOther) {
   ASSERT_TRUE(Submit(port, Insert(1)).ok());
   EXPECT_TRUE(told_[0].get().ok());
   EXPECT_LT(std::chrono::steady_clock::now() - start, std::chrono::seconds(10));
+}
+
+TEST_F(LoggedShardPortTest, WhatGrowsIsRefusedWhileAWriteWaitsForRamAndIsNotAppended) {
+  for (const bool other_is_away : {false, true}) {
+    MemoryLog log;
+    LoggedShardPort port(Over(log));
+    told_.clear();
+    first_.Be(Replica::Mood::kShortOfRam);
+    second_.Be(other_is_away ? Replica::Mood::kAway : Replica::Mood::kShortOfRam);
+    ASSERT_TRUE(Submit(port, Insert(1)).ok());
+    absl::Status refused;
+    for (int tries = 0; tries < 2'000 && refused.ok(); ++tries) {
+      std::this_thread::sleep_for(std::chrono::milliseconds(5));
+      refused = Submit(port, Insert(2 + tries));
+    }
+    EXPECT_EQ(refused.code(), absl::StatusCode::kResourceExhausted) << refused;
+    EXPECT_EQ(ReasonOf(refused), reason::kMemoryLimit);
+    EXPECT_THAT(std::string(refused.message()), AllOf(HasSubstr("shard 3"), HasSubstr("it waits for ram")));
+    const LogOffset end = log.End({}).value();
+    EXPECT_FALSE(Submit(port, Insert(9'000)).ok());
+    EXPECT_EQ(log.End({}).value(), end);
+    DeleteOperation erase;
+    erase.ticket = Insert(9'001).ticket;
+    erase.ids.emplace(1, 1);
+    EXPECT_TRUE(Submit(port, std::move(erase)).ok()) << "it needs none";
+    EXPECT_EQ(log.End({}).value(), end + 1);
+    second_.Be(Replica::Mood::kThere);
+    for (Told& told : told_) EXPECT_TRUE(told.get().ok());
+    EXPECT_TRUE(Submit(port, Insert(9'002)).ok());
+    EXPECT_TRUE(told_.back().get().ok());
+  }
 }
 
 TEST_F(LoggedShardPortTest, WhatIsWrongWithWhoIsAskedIsNoOutcome) {

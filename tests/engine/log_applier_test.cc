@@ -316,6 +316,28 @@ TEST_F(LogApplierTest, WaitsForRoomAndRefusesNothingForWantOfIt) {
   EXPECT_TRUE(outcome.get().ok());
 }
 
+TEST_F(LogApplierTest, WhoAsksForWhatWaitsForRoomIsToldSoAndMayAskAgain) {
+  room_ = false;
+  Start();
+  const LogOffset waits = Append(Insert(1, 100));
+  DeleteOperation erase;
+  erase.ticket.request = Request(101);
+  erase.partitions = {0};
+  erase.ids = std::vector<EntryId>{7};
+  const LogOffset behind = Append(std::move(erase));
+  for (int again = 0; again < 2; ++again) {
+    auto first = Ask(waits, 100), second = Ask(behind, 101);
+    for (const absl::Status& told : {first.get().status(), second.get().status()}) {
+      EXPECT_EQ(told.code(), absl::StatusCode::kDeadlineExceeded) << told;
+      EXPECT_EQ(ReasonOf(told), reason::kReplicaLagging);
+      EXPECT_THAT(std::string(told.message()), HasSubstr("no ram"));
+    }
+  }
+  room_ = true;
+  EXPECT_TRUE(OutcomeOf(waits, 100).ok());
+  EXPECT_TRUE(OutcomeOf(behind, 101).ok());
+}
+
 TEST_F(LogApplierTest, WhatDoesNotGrowTheShardNeedsNoRoom) {
   room_ = false;
   Start();
