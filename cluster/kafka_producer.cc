@@ -86,7 +86,9 @@ void KafkaProducer::Append(int32_t partition, std::string record, ShardLog::Appe
       untold.place = std::prev(untold_.end());
       if (rd_kafka_produce(client_->topic(), partition, 0, untold.record.data(), untold.record.size(), nullptr, 0,
                            &untold) != 0) {
-        absl::Status why = ErrorOf(rd_kafka_last_error(), untold);
+        const rd_kafka_resp_err_t error = rd_kafka_last_error();
+        absl::Status why = ErrorOf(error, untold);
+        if (KafkaErrorCode(error) != absl::StatusCode::kUnavailable) refusal_ = why;
         Refuse({std::move(untold.appended), std::move(why)});
         untold_.pop_back();
       }
@@ -102,7 +104,7 @@ void KafkaProducer::Refuse(Refused refused) {
 
 absl::Status KafkaProducer::status() const {
   MutexLock lock(&mutex_);
-  return reports_ == nullptr ? closed_ : absl::OkStatus();
+  return reports_ == nullptr ? closed_ : refusal_;
 }
 
 bool KafkaProducer::ending() const {
@@ -181,6 +183,9 @@ void KafkaProducer::Deliver(const rd_kafka_message_t& message) {
     MutexLock lock(&mutex_);
     told.splice(told.begin(), untold_, static_cast<const Untold*>(message._private)->place);
     if (reports_ == nullptr) closed = closed_;
+    const bool refused = KafkaErrorCode(message.err) != absl::StatusCode::kUnavailable;
+    if (refused) refusal_ = ErrorOf(message.err, told.front());
+    if (message.err == RD_KAFKA_RESP_ERR_NO_ERROR) refusal_ = absl::OkStatus();
   }
   const Untold& untold = told.front();
   if (message.err == RD_KAFKA_RESP_ERR_NO_ERROR && message.offset >= 0) {
@@ -213,9 +218,10 @@ absl::Status KafkaProducer::ErrorOf(rd_kafka_resp_err_t error, const Untold& unt
       return absl::FailedPreconditionError(absl::StrCat(
           where, " does not take a record of ", untold.record.size(), " bytes; max.message.bytes of the topic must be ",
           limits::kMaxLogRecordBytes + limits::kLogFramingBytes, " at least"));
-    case RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED:
-    case RD_KAFKA_RESP_ERR_CLUSTER_AUTHORIZATION_FAILED: return absl::FailedPreconditionError(text);
-    default: return absl::UnavailableError(text);
+    // The caller's own rights and names are others.
+    default:
+      return KafkaErrorCode(error) == absl::StatusCode::kUnavailable ? absl::UnavailableError(text)
+                                                                     : absl::FailedPreconditionError(text);
   }
 }
 

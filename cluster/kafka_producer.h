@@ -72,6 +72,7 @@ class KafkaProducer {
   std::unique_ptr<KafkaClient> client_;
   rd_kafka_queue_t* reports_ ABSL_GUARDED_BY(mutex_) = nullptr;  // what rd_kafka_poll() takes from; null as client_
   absl::Status closed_ ABSL_GUARDED_BY(mutex_);                  // why client_ is null
+  absl::Status refusal_ ABSL_GUARDED_BY(mutex_);  // of the last record, by the brokers: this process may not append
   std::list<Untold> untold_ ABSL_GUARDED_BY(mutex_);
   std::vector<Refused> refused_ ABSL_GUARDED_BY(mutex_);         // to be told by the teller
   bool ending_ ABSL_GUARDED_BY(mutex_) = false;

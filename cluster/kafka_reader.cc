@@ -16,6 +16,8 @@ using std::chrono::steady_clock;
 // How often the leader is looked for, and how long its answer is waited for.
 constexpr std::chrono::seconds kLookEvery{1};
 constexpr int kLookMs = 1000;
+// A broker that was just started, or a topic that was just made: so long it may not be known.
+constexpr std::chrono::seconds kUnknownFor{5};
 
 KafkaSettings ReaderSettings() {
   return {{"enable.auto.commit", "false"},
@@ -72,17 +74,23 @@ absl::Status KafkaReader::Next(std::chrono::milliseconds wait, size_t most_bytes
       if (any) return absl::OkStatus();
       const Message error = std::move(held_);
       absl::Status status = ErrorOf(*error);
-      if (!absl::IsUnavailable(status)) failed_ = status;
+      if (absl::IsPermissionDenied(status)) {
+        denied_ = status;
+      } else if (!absl::IsUnavailable(status)) {
+        failed_ = status;
+      }
       return status;
     }
     if (any && bytes + held_->len > most_bytes) return absl::OkStatus();
     const Message message = std::move(held_);
     bytes += message->len;
+    denied_ = absl::OkStatus();
     next_ = static_cast<LogOffset>(message->offset) + 1;
     records.push_back({static_cast<LogOffset>(message->offset),
                        std::string(static_cast<const char*>(message->payload), message->len)});
   }
   if (records.size() != before) return absl::OkStatus();
+  RETURN_IF_ERROR(denied_);
   MutexLock lock(&mutex_);
   return reach_;
 }
@@ -99,13 +107,22 @@ absl::Status KafkaReader::ErrorOf(const rd_kafka_message_t& message) const {
     // Of librdkafka itself: the record is longer than what this program writes.
     case RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE: return absl::FailedPreconditionError(text);
     case RD_KAFKA_RESP_ERR__FATAL: return absl::InternalError(text);
-    default: return absl::UnavailableError(text);
+    // That there is no such topic is for the leader to say, who is asked again and again.
+    default:
+      return KafkaErrorCode(message.err) == absl::StatusCode::kPermissionDenied ? absl::PermissionDeniedError(text)
+                                                                               : absl::UnavailableError(text);
   }
 }
 
 void KafkaReader::Look() {
+  steady_clock::time_point known = steady_clock::now();
   while (true) {
-    const absl::Status reach = client_->EndOf(partition_, kLookMs).status();
+    absl::Status reach = client_->EndOf(partition_, kLookMs).status();
+    if (!absl::IsNotFound(reach)) {
+      known = steady_clock::now();
+    } else if (steady_clock::now() - known < kUnknownFor) {
+      reach = absl::UnavailableError(reach.message());
+    }
     MutexLock lock(&mutex_);
     reach_ = reach;
     const auto ending = [this]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) { return ending_; };

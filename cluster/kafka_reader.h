@@ -53,6 +53,7 @@ class KafkaReader final : public LogReader {
   LogOffset next_;        // what is read next, or some offset after it
   Message held_;          // came, but was too long for the call, or is an error that goes after its records
   absl::Status failed_;   // what every call says from now on
+  absl::Status denied_;   // what every call says until a record comes
 
   Mutex mutex_;
   CondVar ends_;

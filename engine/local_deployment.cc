@@ -284,7 +284,7 @@ void LocalDeployment::AwaitOutcome(LogOffset offset, const RequestIdentity& requ
 LogState LocalDeployment::log_state() const {
   const LogApplier* const applier = state_->applier.get();
   if (applier == nullptr) return {};
-  return {true, applier->handled(), applier->seen_end(), applier->lost(), applier->status()};
+  return {true, applier->handled(), applier->seen_end(), applier->lost(), applier->refused(), applier->status()};
 }
 
 const ShardPort& LocalDeployment::port() const { return *state_->ports[state_->shards.front()->number()]; }

@@ -121,8 +121,10 @@ absl::Status LogApplier::Step() {
     if (Stopping()) return absl::OkStatus();
     RETURN_IF_ERROR(HandOver(logged));
   }
-  if (absl::IsUnavailable(read)) {
-    if (!lost_.exchange(true)) Tell("log_lost", read.ToString());
+  const bool refused = absl::IsNotFound(read) || absl::IsPermissionDenied(read);
+  if (refused || absl::IsUnavailable(read)) {
+    if (refused && !refused_.exchange(true)) Tell("log_refused", read.ToString());
+    if (!lost_.exchange(true) && !refused) Tell("log_lost", read.ToString());
     Pause(kLogPause);
     return absl::OkStatus();
   }
@@ -134,6 +136,7 @@ absl::Status LogApplier::Step() {
                      "place of this one's"));
   }
   RETURN_IF_ERROR(read);
+  refused_ = false;
   if (lost_.exchange(false)) Tell("log_found", absl::StrCat("at offset ", next_));
   LookAtEnd();
   return absl::OkStatus();

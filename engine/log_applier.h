@@ -34,8 +34,9 @@ struct LogApplierOptions {
   std::function<absl::StatusOr<MemoryHandle>(MemoryNumber)> find_memory;
   // Not OK while nothing that grows the shard is to be applied, for want of ram: asked again until it is. May be empty.
   std::function<absl::Status()> room = {};
-  // May be empty. "log_lost" while the log cannot be reached, "log_found" after it; "log_waits" when a record has
-  // waited for ram, or for its memory, for ten seconds; "log_failed" when nothing more is applied.
+  // May be empty. "log_lost" while the log cannot be reached, "log_refused" while it is reached and not there, or may
+  // not be read, "log_found" after either; "log_waits" when a record has waited for ram, or for its memory, for ten
+  // seconds; "log_failed" when nothing more is applied.
   EventSink events = {};
 };
 
@@ -57,6 +58,8 @@ class LogApplier {
   absl::Status status() const { return outcomes_->status(); }
   // Whether the log cannot be reached now: what is in it is not known here, nor how far behind this replica is.
   bool lost() const { return lost_; }
+  // It is lost, and not by itself: it is not there, or may not be read. It goes on when that is mended.
+  bool refused() const { return refused_; }
 
   // Tells what became of the record at `offset`, once it is applied: at once, or later on a thread of the shard's;
   // DEADLINE_EXCEEDED at the deadline of `limits`. `request` is that of the record: an outcome that is no longer at
@@ -101,6 +104,7 @@ class LogApplier {
   const std::shared_ptr<LogOutcomes> outcomes_;
   std::atomic<LogOffset> seen_end_;
   std::atomic<bool> lost_{false};
+  std::atomic<bool> refused_{false};
 
   // The thread's own.
   std::unique_ptr<LogReader> reader_;

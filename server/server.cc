@@ -392,8 +392,8 @@ void Server::OnEvent(const std::string& event, const std::string& detail) {
     TellHealth();
   }
   const bool trouble = absl::EndsWith(event, "_rebuilt") || absl::EndsWith(event, "_failed") ||
-                       absl::EndsWith(event, "_lost") || absl::EndsWith(event, "_awaited") ||
-                       event == "log_waits";
+                       absl::EndsWith(event, "_lost") || absl::EndsWith(event, "_refused") ||
+                       absl::EndsWith(event, "_awaited") || event == "log_waits";
   log_->Write(trouble ? LogLevel::kWarning : LogLevel::kInfo, "engine", event, {{"detail", detail}});
 }
 
@@ -448,7 +448,7 @@ std::string Server::ExposeMetrics() const {
   if (shard != nullptr && shard->log_state().logged) {
     const LogState log = shard->log_state();
     const LogOffset applied = std::min(log.seen_end, OffsetAfter(log.handled));
-    state.log = LogMetrics{log.handled, log.seen_end - applied, log.lost, !log.status.ok()};
+    state.log = LogMetrics{log.handled, log.seen_end - applied, log.lost, log.refused || !log.status.ok()};
   }
   const absl::StatusOr<Deployment*> deployment = front_end_.deployment();
   if (!deployment.ok()) return metrics_.Expose(state);

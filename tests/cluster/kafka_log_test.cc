@@ -266,6 +266,61 @@ TEST(KafkaLogTest, ATopicThatTakesNoLongRecordsSaysWhatItMustTake) {
   EXPECT_TRUE(AppendAndWait(*log, "short").ok());
 }
 
+TEST(KafkaLogTest, WhoMayNotAppendIsToldSoAndTheLogsSayItUntilHeMay) {
+  MockKafka kafka;
+  const std::unique_ptr<KafkaLogs> logs = MakeLogs(kafka.Options());
+  const std::unique_ptr<ShardLog> log = logs->Open(0);
+  ASSERT_TRUE(AppendAndWait(*log, "before").ok());
+  kafka.Fail(KafkaRequest::kProduce, {RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED});
+  const absl::Status refused = AppendAndWait(*log, "x").status();
+  EXPECT_EQ(refused.code(), absl::StatusCode::kFailedPrecondition) << refused;
+  EXPECT_EQ(logs->status(), refused);
+  absl::StatusOr<LogOffset> after = refused;
+  const auto end = steady_clock::now() + kPatience;
+  while (!after.ok() && steady_clock::now() < end) after = AppendAndWait(*log, "after");
+  EXPECT_TRUE(after.ok()) << after.status();
+  EXPECT_TRUE(logs->status().ok()) << logs->status();
+}
+
+TEST(KafkaLogTest, WhoMayNotReadIsToldSoUntilARecordComes) {
+  MockKafka kafka;
+  const std::unique_ptr<ShardLog> log = MakeLogs(kafka.Options())->Open(0);
+  const std::unique_ptr<LogReader> reader = *log->Read(0);
+  kafka.Fail(KafkaRequest::kFetch, {RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED});
+  for (int again = 0; again < 3; ++again) {
+    const absl::Status denied = Says(*reader, absl::StatusCode::kPermissionDenied);
+    EXPECT_THAT(std::string(denied.message()), HasSubstr("topic \"log\""));
+  }
+  ASSERT_TRUE(AppendAndWait(*log, "x").ok());
+  std::vector<LoggedBytes> records;
+  const auto end = steady_clock::now() + kPatience;
+  while (records.empty() && steady_clock::now() < end) (void)reader->Next(milliseconds(20), kAnyBytes, records);
+  ASSERT_EQ(records.size(), 1U);
+  (void)Says(*reader, absl::StatusCode::kOk);
+}
+
+TEST(KafkaLogTest, WhoMayNotAskWhereALogEndsIsToldSo) {
+  MockKafka kafka;
+  const std::unique_ptr<ShardLog> log = MakeLogs(kafka.Options())->Open(0);
+  ASSERT_TRUE(AppendAndWait(*log, "x").ok());
+  kafka.Fail(KafkaRequest::kListOffsets,
+             std::vector<rd_kafka_resp_err_t>(1000, RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED));
+  const absl::Status end = log->End(Within(milliseconds(500))).status();
+  EXPECT_EQ(end.code(), absl::StatusCode::kPermissionDenied) << end;
+  kafka.FailNoMore(KafkaRequest::kListOffsets);
+  EXPECT_EQ(*log->End(Within(kPatience)), 1U);
+}
+
+TEST(KafkaLogTest, ALogThatIsNotThereIsToldApartFromOneThatIsNotReached) {
+  MockKafka kafka;
+  kafka.LackTopic("nobodys");
+  const std::unique_ptr<ShardLog> log = MakeLogs(kafka.Options("nobodys"))->Open(0);
+  const absl::Status end = log->End(Within(std::chrono::seconds(2))).status();
+  EXPECT_EQ(end.code(), absl::StatusCode::kNotFound) << end;
+  EXPECT_THAT(std::string(end.message()), HasSubstr("topic \"nobodys\""));
+  (void)Says(**log->Read(0), absl::StatusCode::kNotFound);
+}
+
 TEST(KafkaLogTest, RecordsBeyondTheBoundAreRefused) {
   MockKafka kafka;
   kafka.SetDown();

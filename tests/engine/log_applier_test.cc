@@ -434,6 +434,28 @@ TEST_F(LogApplierTest, ALogThatIsAwayIsAskedAgain) {
   AwaitEvent("log_found");
 }
 
+TEST_F(LogApplierTest, ALogThatMayNotBeReadIsToldApartAndIsReadWhenItMay) {
+  for (const absl::Status& why : {absl::PermissionDeniedError("may not"), absl::NotFoundError("no such topic")}) {
+    {
+      MutexLock lock(&events_mutex_);
+      events_.clear();
+    }
+    log_.StopReading(why);
+    Start();
+    AwaitEvent("log_refused");
+    EXPECT_TRUE(applier_->refused() && applier_->lost());
+    EXPECT_TRUE(applier_->status().ok()) << "somebody may mend it";
+    const LogOffset offset = Append(Insert(1, 100));
+    log_.GoOnReading();
+    EXPECT_TRUE(OutcomeOf(offset, 100).ok());
+    AwaitEvent("log_found");
+    EXPECT_FALSE(applier_->refused());
+    applier_.reset();
+    MutexLock lock(&events_mutex_);
+    EXPECT_THAT(events_, ElementsAre("log_refused", "log_found"));
+  }
+}
+
 TEST_F(LogApplierTest, WhatExpiredGoesByARecord) {
   Start();
   InsertOperation insert = Insert(1, 100);
