@@ -49,12 +49,13 @@ class KafkaLogs {
   // once the brokers have said so for a while. Append() is as ShardLog says, and FAILED_PRECONDITION for a record that
   // the topic does not take: one that is longer than its max.message.bytes, because this process may not append, or
   // because there is no such topic or partition. Next() stays PERMISSION_DENIED until a record comes, since brokers say
-  // it once. It is DATA_LOSS, and stays so, for a record whose checksum is not its own. End() is what the leader of the
-  // partition and its replicas in sync have; a leader that was replaced and does not know yet may tell an older end.
+  // it once. It is DATA_LOSS, and stays so, for a record whose checksum is not its own. End() is what the leader of
+  // the partition and its replicas in sync have; a leader that was replaced and does not know yet may tell an older
+  // end.
   std::unique_ptr<ShardLog> Open(uint32_t partition);
-  // OK, or why nothing is appended now: librdkafka is being begun anew, or could not be, which is tried every second, and
-  // every append is UNAVAILABLE then; or the last record was refused because this process may not append, or there is
-  // no such topic or partition.
+  // OK, or why nothing is appended now: librdkafka is being begun anew, or could not be, which is tried every second,
+  // and every append is UNAVAILABLE then; or the last record was refused because this process may not append, or there
+  // is no such topic or partition.
   absl::Status status() const;
 
  private:

@@ -23,12 +23,18 @@ KafkaSettings ReaderSettings() {
   return {{"enable.auto.commit", "false"},
           {"enable.auto.offset.store", "false"},
           {"auto.offset.reset", "error"},  // never on from elsewhere
+          {"enable.partition.eof", "true"},  // says what is of no record at the end
           {"check.crcs", "true"},
           {"isolation.level", "read_uncommitted"},  // nobody writes in transactions, and none may hold back the end
           {"message.max.bytes", absl::StrCat(limits::kMaxLogRecordBytes + limits::kLogFramingBytes)},
           {"fetch.message.max.bytes", absl::StrCat(limits::kLogFetchBytes)},
           {"fetch.max.bytes", absl::StrCat(limits::kLogFetchBytes)},
           {"queued.max.messages.kbytes", absl::StrCat(limits::kLogReadAheadBytes / 1024)}};
+}
+
+int MsLeft(steady_clock::time_point start, std::chrono::milliseconds wait) {
+  const auto gone = std::chrono::duration_cast<std::chrono::milliseconds>(steady_clock::now() - start);
+  return static_cast<int>(std::clamp<int64_t>((wait - gone).count(), 0, std::numeric_limits<int>::max()));
 }
 
 }  // namespace
@@ -65,11 +71,16 @@ absl::Status KafkaReader::Next(std::chrono::milliseconds wait, size_t most_bytes
   (void)rd_kafka_poll(client_->handle(), 0);  // what else librdkafka wants done: tokens of OAUTHBEARER
   const size_t before = records.size();
   size_t bytes = 0;
-  const int wait_ms = static_cast<int>(std::clamp<int64_t>(wait.count(), 0, std::numeric_limits<int>::max()));
+  const auto start = steady_clock::now();
   while (true) {
     const bool any = records.size() != before;
-    if (held_ == nullptr) held_.reset(rd_kafka_consume(client_->topic(), partition_, any ? 0 : wait_ms));
+    if (held_ == nullptr) held_.reset(rd_kafka_consume(client_->topic(), partition_, any ? 0 : MsLeft(start, wait)));
     if (held_ == nullptr) break;
+    if (held_->err == RD_KAFKA_RESP_ERR__PARTITION_EOF) {
+      next_ = std::max(next_, static_cast<LogOffset>(held_->offset));
+      held_.reset();
+      continue;
+    }
     if (held_->err != RD_KAFKA_RESP_ERR_NO_ERROR) {
       if (any) return absl::OkStatus();
       const Message error = std::move(held_);
@@ -117,7 +128,9 @@ absl::Status KafkaReader::ErrorOf(const rd_kafka_message_t& message) const {
 void KafkaReader::Look() {
   steady_clock::time_point known = steady_clock::now();
   while (true) {
-    absl::Status reach = client_->EndOf(partition_, kLookMs).status();
+    const absl::StatusOr<int64_t> end = client_->EndOf(partition_, kLookMs);
+    if (end.ok()) seen_end_.store(static_cast<LogOffset>(*end), std::memory_order_relaxed);
+    absl::Status reach = end.status();
     if (!absl::IsNotFound(reach)) {
       known = steady_clock::now();
     } else if (steady_clock::now() - known < kUnknownFor) {

@@ -127,7 +127,7 @@ absl::Status LocalDeployment::State::StartMaintenance(const DeploymentOptions& o
       [this] {
         leaving.RemoveUnread();
         leases->LetGo();
-        if (LogApplier* const running = running_applier.load()) running->ExpireWaiters();
+        if (LogApplier* const running = running_applier.load()) running->TellWaiters();
       },
       sweeps);
   sealer = maintenance.get();

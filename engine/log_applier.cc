@@ -33,9 +33,6 @@ constexpr std::chrono::milliseconds kRoomPause(2);
 constexpr std::chrono::milliseconds kPutOffAfter(500);
 // A record that waits longer is worth an event.
 constexpr std::chrono::seconds kLongWait(10);
-// How often the end of the log is looked at, and how long for.
-constexpr std::chrono::seconds kEndEvery(1);
-constexpr std::chrono::milliseconds kEndWait(200);
 
 // Whether it is time to say that something has waited for long: once.
 class LongWait {
@@ -101,7 +98,7 @@ absl::Status LogApplier::AwaitHandled(Sequence sequence, const CallLimits& limit
   return outcomes_->AwaitHandled(sequence, limits);
 }
 
-void LogApplier::ExpireWaiters() { outcomes_->ExpireWaiters(); }
+void LogApplier::TellWaiters() { outcomes_->TellWaiters(); }
 
 void LogApplier::Run() {
   absl::Status status;
@@ -113,9 +110,10 @@ void LogApplier::Run() {
 
 absl::Status LogApplier::Step() {
   RETURN_IF_ERROR(outcomes_->status());  // the shard's writer says so
-  outcomes_->ExpireWaiters();
+  outcomes_->TellWaiters();
   std::vector<LoggedBytes> records;
   const absl::Status read = Read(records);
+  LookAtEnd();
   if (!records.empty()) Saw(records.back().offset + 1);
   for (const LoggedBytes& logged : records) {
     if (Stopping()) return absl::OkStatus();
@@ -138,8 +136,15 @@ absl::Status LogApplier::Step() {
   RETURN_IF_ERROR(read);
   refused_ = false;
   if (lost_.exchange(false)) Tell("log_found", absl::StrCat("at offset ", next_));
-  LookAtEnd();
+  if (records.empty()) PassGap();
   return absl::OkStatus();
+}
+
+void LogApplier::PassGap() {
+  const LogOffset at = reader_->next();
+  if (at <= next_ || OffsetAfter(outcomes_->handled()) < next_) return;
+  next_ = at;
+  outcomes_->Skip(at);
 }
 
 absl::Status LogApplier::Read(std::vector<LoggedBytes>& records) {
@@ -217,18 +222,13 @@ void LogApplier::AwaitRoom(const LogRecord& record) {
 }
 
 void LogApplier::GoOnWaiting(std::chrono::milliseconds pause) {
-  outcomes_->ExpireWaiters();
+  outcomes_->TellWaiters();
   LookAtEnd();
   Pause(pause);
 }
 
 void LogApplier::LookAtEnd() {
-  const auto now = Steady::now();
-  if (now < look_at_end_) return;
-  look_at_end_ = now + kEndEvery;
-  CallLimits wait;
-  wait.deadline = now + kEndWait;
-  if (const absl::StatusOr<LogOffset> end = options_.log->End(wait); end.ok()) Saw(*end);
+  if (reader_ != nullptr) Saw(reader_->seen_end());
 }
 
 void LogApplier::Saw(LogOffset end) { seen_end_ = std::max(seen_end_.load(), end); }

@@ -71,8 +71,8 @@ class LogApplier {
                     std::function<void(absl::StatusOr<WriteResult>)> then);
   // Blocks until handled() is `sequence` at least.
   absl::Status AwaitHandled(Sequence sequence, const CallLimits& limits) const;
-  // Gives up waiters whose time is over. Called now and then.
-  void ExpireWaiters();
+  // As LogOutcomes::TellWaiters(), also when nothing more is applied.
+  void TellWaiters();
 
  private:
   explicit LogApplier(LogApplierOptions options);
@@ -88,8 +88,11 @@ class LogApplier {
   absl::StatusOr<MemoryHandle> AwaitMemory(const LogRecord& record);
   // Waits until there is room for the record; returns at once when it stops.
   void AwaitRoom(const LogRecord& record);
-  // The end of the log now and then, of which a reader sees the next records only.
+  // The end of the log, of which a reader takes the next records only.
   void LookAtEnd();
+  // Offsets of no record that nothing follows yet count as handled once everything before them is: who waits for the
+  // end of the log would wait for ever.
+  void PassGap();
   void Saw(LogOffset end);
   void Tell(std::string_view event, std::string_view detail) const;
   // While a record cannot be handed over: who waits in vain is told, and how much waits in the log is looked at.
@@ -109,7 +112,6 @@ class LogApplier {
   // The thread's own.
   std::unique_ptr<LogReader> reader_;
   LogOffset next_;  // to be handed over
-  std::chrono::steady_clock::time_point look_at_end_;
 
   mutable Mutex mutex_;
   CondVar stop_;

@@ -34,7 +34,8 @@ struct LoggedBytes {
   std::string bytes;
 };
 
-// One place in a log, from which records are taken in order. Used by one thread at a time.
+// One place in a log, from which records are taken in order. Used by one thread at a time. next() and seen_end() tell
+// what is at hand: they ask nobody.
 class LogReader {
  public:
   virtual ~LogReader() = default;
@@ -45,6 +46,11 @@ class LogReader {
   // while the log cannot be reached: call it again. NOT_FOUND and PERMISSION_DENIED while it is reached and is not
   // there, or may not be read: that passes only when somebody mends it, and then by calling it again.
   virtual absl::Status Next(std::chrono::milliseconds wait, size_t most_bytes, std::vector<LoggedBytes>& records) = 0;
+  // Where it stands: no record will come from below, though some offsets may have been of none. Beyond the last record
+  // that came it is once Next() has seen that nothing follows.
+  virtual LogOffset next() const = 0;
+  // One beyond the last record, as the log was last heard to have it; 0 when it was not. It may be behind.
+  virtual LogOffset seen_end() const = 0;
 };
 
 // Thread-safe.

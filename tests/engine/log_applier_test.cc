@@ -50,6 +50,23 @@ const std::chrono::seconds kPatience(30);
 
 RequestIdentity Request(uint64_t number) { return {{number, 7}, number}; }
 
+// A log whose leader does not say where it ends.
+class SilentLog final : public ShardLog {
+ public:
+  explicit SilentLog(ShardLog* log) : log_(log) {}
+
+  size_t most_record_bytes() const override { return log_->most_record_bytes(); }
+  void Append(std::string record, Appended appended) override { log_->Append(std::move(record), std::move(appended)); }
+  absl::StatusOr<LogOffset> End(const CallLimits& limits) const override {
+    std::this_thread::sleep_until(std::min(limits.deadline, std::chrono::steady_clock::now() + kPatience));
+    return absl::UnavailableError("no answer");
+  }
+  absl::StatusOr<std::unique_ptr<LogReader>> Read(LogOffset from) override { return log_->Read(from); }
+
+ private:
+  ShardLog* const log_;
+};
+
 class LogApplierTest : public ::testing::Test {
  protected:
   LogApplierTest() {
@@ -72,9 +89,9 @@ class LogApplierTest : public ::testing::Test {
     options.logged = true;
     shard_ = Shard::Open(std::move(options), {memory_}, kNotYetTold).value();
   }
-  void Start() {
+  void Start(ShardLog* log = nullptr) {
     applier_ = LogApplier::Start({.shard = shard_.get(),
-                                  .log = &log_,
+                                  .log = log != nullptr ? log : &log_,
                                   .deployment = kDeployment,
                                   .find_memory = [this](MemoryNumber number) { return Find(number); },
                                   .room = [this] { return room_ ? absl::OkStatus() : NoRoom(); },
@@ -353,7 +370,7 @@ TEST_F(LogApplierTest, GivesUpWhoWaitsTooLong) {
   Start();
   auto outcome = Ask(7, 100, Within(std::chrono::milliseconds(1)));
   std::this_thread::sleep_for(std::chrono::milliseconds(5));
-  applier_->ExpireWaiters();
+  applier_->TellWaiters();
   EXPECT_EQ(outcome.get().status().code(), absl::StatusCode::kDeadlineExceeded);
   EXPECT_EQ(applier_->AwaitHandled(8, Within(std::chrono::milliseconds(1))).code(),
             absl::StatusCode::kDeadlineExceeded);
@@ -365,6 +382,50 @@ TEST_F(LogApplierTest, WhoWaitsForAPlaceOfNoRecordIsToldByTheNextOne) {
   log_.LeaveGap(1);
   Append(Insert(1, 101));
   EXPECT_EQ(outcome.get().status().code(), absl::StatusCode::kUnavailable);
+}
+
+TEST_F(LogApplierTest, PlacesOfNoRecordAtTheEndOfTheLogAreHandled) {
+  const LogOffset last = Append(Insert(1, 100));
+  log_.LeaveGap(5);
+  for (int again = 0; again < 2; ++again) {
+    Start();
+    AwaitHandled(last + 5);
+    EXPECT_EQ(OutcomeOf(last + 3, 101).status().code(), absl::StatusCode::kUnavailable);
+    EXPECT_TRUE(OutcomeOf(last, 100).ok());
+    applier_.reset();
+  }
+  Start();
+  const LogOffset after = Append(Insert(2, 102));
+  EXPECT_EQ(OutcomeOf(after, 102)->sequence, SequenceAt(last + 6));
+  EXPECT_THAT(Ids(), ElementsAre(1, 2));
+}
+
+TEST_F(LogApplierTest, WhatWaitsInTheLogIsSeenThoughItsLeaderSaysNothing) {
+  room_ = false;
+  SilentLog silent(&log_);
+  Start(&silent);
+  const LogOffset first = Append(Insert(1, 100));
+  EXPECT_EQ(ReasonOf(OutcomeOf(first, 100).status()), reason::kReplicaLagging) << "it was taken from the log";
+  const LogOffset second = Append(Insert(2, 101));
+  for (int i = 0; i < 3000 && applier_->seen_end() != second + 1; ++i) {
+    std::this_thread::sleep_for(std::chrono::milliseconds(10));
+  }
+  EXPECT_EQ(applier_->seen_end(), second + 1);
+  EXPECT_EQ(applier_->handled(), 0U);
+  applier_.reset();
+}
+
+TEST(LogOutcomesTest, WhatIsNotAtHandIsReadNeitherByWhoAsksNorByTheWriter) {
+  bool read = false, told = false;
+  LogOutcomes outcomes(5, [&](LogOffset, const RequestIdentity&) -> Outcome {
+    read = true;
+    return WriteResult();
+  });
+  outcomes.Await(2, Request(1), Within(kPatience), [&](const Outcome& outcome) { told = outcome.ok(); });
+  outcomes.Handled(5, WriteResult());
+  EXPECT_FALSE(read || told);
+  outcomes.TellWaiters();
+  EXPECT_TRUE(read && told);
 }
 
 TEST_F(LogApplierTest, WhoWaitsWhenItEndsIsToldToAskAnother) {

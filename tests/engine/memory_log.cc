@@ -46,12 +46,18 @@ class MemoryLog::Reader final : public LogReader {
     RETURN_IF_ERROR(records_->Check(next_));
     size_t bytes = 0;
     for (auto record = first(); record != records_->kept.end(); ++record) {
-      if (bytes != 0 && bytes + record->bytes.size() > most_bytes) break;
+      if (bytes != 0 && bytes + record->bytes.size() > most_bytes) return absl::OkStatus();
       bytes += std::max<size_t>(record->bytes.size(), 1);
       records.push_back(*record);
       next_ = record->offset + 1;
     }
+    next_ = records_->end;
     return absl::OkStatus();
+  }
+  LogOffset next() const override { return next_; }
+  LogOffset seen_end() const override {
+    MutexLock lock(&records_->mutex);
+    return records_->reach.ok() ? records_->end : 0;
   }
 
  private:
