@@ -338,16 +338,15 @@ absl::StatusOr<StateOutcome> LoggedShardPort::ReadStates(const MemoryRecord& mem
 }
 
 absl::StatusOr<std::string> LoggedShardPort::ReadSession(const MemoryRecord& memory, const std::string& session,
-                                                         int64_t stamp_ms) const {
-  const CallLimits limits = WithinWriteTime();
+                                                         int64_t stamp_ms, const CallLimits& limits) const {
   ASSIGN_OR_RETURN(const Version at_least, Marker(memory, limits));
   return UntilApplied(limits, [&] { return AskSession(*channel_, memory, session, stamp_ms, at_least, limits); });
 }
 
 absl::StatusOr<std::vector<NamedSession>> LoggedShardPort::ListSessions(const MemoryRecord& memory,
                                                                         const std::string& prefix,
-                                                                        const std::string& after, size_t limit) const {
-  const CallLimits limits = WithinWriteTime();
+                                                                        const std::string& after, size_t limit,
+                                                                        const CallLimits& limits) const {
   ASSIGN_OR_RETURN(const Version at_least, Marker(memory, limits));
   const SessionsQuestion question{prefix, after, limit};
   return UntilApplied(limits, [&] { return AskSessions(*channel_, memory, question, at_least, limits); });

@@ -97,12 +97,22 @@ class Replica final : public internal_wire::ShardService::Service {
     return grpc::Status::OK;
   }
 
+  grpc::Status ReadSession(grpc::ServerContext*, const internal_wire::Call*, internal_wire::Answer* answer) override {
+    if (mood_ == Mood::kLags) return Lags();
+    answer->set_body(Flat(std::string("content")));
+    return grpc::Status::OK;
+  }
+
+  grpc::Status ListSessions(grpc::ServerContext*, const internal_wire::Call*, internal_wire::Answer* answer) override {
+    if (mood_ == Mood::kLags) return Lags();
+    answer->set_body(Flat(std::vector<NamedSession>()));
+    return grpc::Status::OK;
+  }
+
   grpc::Status ReadStates(grpc::ServerContext*, const internal_wire::Call* call,
                           internal_wire::Answer* answer) override {
     ++asked_;
-    if (mood_ == Mood::kLags) {
-      return Refusal(grpc::StatusCode::DEADLINE_EXCEEDED, "it lags", reason::kReplicaLagging);
-    }
+    if (mood_ == Mood::kLags) return Lags();
     MemoryNumber memory = 0;
     ApplyStates apply;
     int64_t stamp_ms = 0;
@@ -116,6 +126,10 @@ class Replica final : public internal_wire::ShardService::Service {
   }
 
  private:
+  static grpc::Status Lags() {
+    return Refusal(grpc::StatusCode::DEADLINE_EXCEEDED, "it lags", reason::kReplicaLagging);
+  }
+
   int port_ = 0;
   std::atomic<Mood> mood_{Mood::kThere};
   std::atomic<size_t> asked_{0};
@@ -502,6 +516,20 @@ TEST_F(LoggedShardPortTest, OneMarkerServesAllReadsThatCameBeforeItWasSent) {
   EXPECT_LE(log.End({}).value(), 3U);
 }
 
+TEST_F(LoggedShardPortTest, AMarkerThatIsNotAppendedIsWaitedForForThreeSecondsWhateverTheDeadline) {
+  MemoryLog log;
+  LoggedShardPort port(Over(log));
+  log.HoldAppends();
+  const auto start = std::chrono::steady_clock::now();
+  const absl::Status unwritten = port.ReadStates(*memory_, ApplyStates(), 0, CallLimits()).status();
+  const auto waited = std::chrono::steady_clock::now() - start;
+  EXPECT_EQ(unwritten.code(), absl::StatusCode::kUnavailable) << "the caller's own deadline is another";
+  EXPECT_EQ(ReasonOf(unwritten), reason::kShardUnavailable);
+  EXPECT_GE(waited, std::chrono::seconds(3));
+  EXPECT_LT(waited, std::chrono::seconds(20));
+  log.ReleaseAppends();
+}
+
 TEST_F(LoggedShardPortTest, AReadThatNoReplicaCanAnswerYetWaitsAsLongAsItsCaller) {
   MemoryLog log;
   LoggedShardPort port(Over(log));
@@ -509,8 +537,22 @@ TEST_F(LoggedShardPortTest, AReadThatNoReplicaCanAnswerYetWaitsAsLongAsItsCaller
   CallLimits limits;
   limits.deadline = std::chrono::steady_clock::now() + std::chrono::milliseconds(300);
   EXPECT_EQ(port.ReadStates(*memory_, ApplyStates(), 0, limits).status().code(), absl::StatusCode::kDeadlineExceeded);
+  const auto soon = [] {
+    CallLimits again;
+    again.deadline = std::chrono::steady_clock::now() + std::chrono::milliseconds(300);
+    return again;
+  };
+  const auto start = std::chrono::steady_clock::now();
+  EXPECT_EQ(port.ReadSession(*memory_, "s", 0, soon()).status().code(), absl::StatusCode::kDeadlineExceeded);
+  EXPECT_EQ(port.ListSessions(*memory_, "", "", 9, soon()).status().code(), absl::StatusCode::kDeadlineExceeded);
+  CallLimits gone;
+  gone.cancelled = std::make_shared<std::atomic<bool>>(true);
+  EXPECT_EQ(port.ReadSession(*memory_, "s", 0, gone).status().code(), absl::StatusCode::kCancelled);
+  EXPECT_LT(std::chrono::steady_clock::now() - start, std::chrono::seconds(LoggedShardPort::kWriteSeconds / 2));
   second_.Be(Replica::Mood::kThere);
   EXPECT_TRUE(port.ReadStates(*memory_, ApplyStates(), 0, CallLimits()).ok());
+  EXPECT_EQ(*port.ReadSession(*memory_, "s", 0, CallLimits()), "content");
+  EXPECT_TRUE(port.ListSessions(*memory_, "", "", 9, CallLimits()).ok());
   // A log that cannot be written has no markers either.
   log.FailAppends(absl::UnavailableError("no broker"), 1, MemoryLog::Fate::kLost);
   EXPECT_EQ(port.ReadStates(*memory_, ApplyStates(), 0, CallLimits()).status().code(), absl::StatusCode::kUnavailable);
