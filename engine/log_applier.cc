@@ -1,4 +1,5 @@
-// 1. Records are read from where the shard's store stands. While the log cannot be reached, its reader is asked again.
+// 1. Records are read from where the shard's store stands, or from that of the last write that it remembers, which must
+//    be what is remembered: the log is the one that was applied. While it cannot be reached, its reader is asked again.
 // 2. Each is decoded, its memory is found, and what its memory cannot take is refused: alike on every replica.
 // 3. It goes to the shard's writer with its place, once the shard has room. The writer groups what waits as it does
 //    writes of clients.
@@ -101,11 +102,34 @@ absl::Status LogApplier::AwaitHandled(Sequence sequence, const CallLimits& limit
 void LogApplier::TellWaiters() { outcomes_->TellWaiters(); }
 
 void LogApplier::Run() {
-  absl::Status status;
+  absl::Status status = FindLast();
   while (status.ok() && !Stopping()) status = Step();
   if (status.ok()) return;
   outcomes_->End(next_, status);
   Tell("log_failed", status.ToString());
+}
+
+absl::Status LogApplier::FindLast() {
+  ASSIGN_OR_RETURN(last_, options_.shard->store().LatestRequest());
+  if (!last_.has_value()) return absl::OkStatus();
+  const Sequence at = last_->sequence;
+  if (at == 0 || at > next_ || next_ - at > limits::kMaxComparedRecords) last_.reset();
+  return absl::OkStatus();
+}
+
+absl::Status LogApplier::Compare(const LoggedBytes& logged) {
+  if (!last_.has_value() || SequenceAt(logged.offset) < last_->sequence) return absl::OkStatus();
+  const RememberedRequest last = *std::exchange(last_, std::nullopt);
+  if (SequenceAt(logged.offset) == last.sequence) {
+    ASSIGN_OR_RETURN(LogRecord record, Decode(logged));
+    const WriteTicket* const ticket = TicketOf(record.operation);
+    const bool same = ticket != nullptr && ticket->request.has_value() && ticket->request->id == last.id &&
+                      ticket->request->content == last.content;
+    if (same) return absl::OkStatus();
+  }
+  return absl::FailedPreconditionError(
+      absl::StrCat("the record at offset ", logged.offset, " of the log of shard ", options_.shard->number(),
+                   " is not what this replica has applied there: was the log put back, and written since?"));
 }
 
 absl::Status LogApplier::Step() {
@@ -124,6 +148,11 @@ absl::Status LogApplier::Step() {
     if (refused && !refused_.exchange(true)) Tell("log_refused", read.ToString());
     if (!lost_.exchange(true) && !refused) Tell("log_lost", read.ToString());
     Pause(kLogPause);
+    return absl::OkStatus();
+  }
+  if (absl::IsOutOfRange(read) && last_.has_value()) {
+    last_.reset();  // the log need not have it any more
+    reader_.reset();
     return absl::OkStatus();
   }
   if (absl::IsOutOfRange(read)) {
@@ -149,13 +178,14 @@ void LogApplier::PassGap() {
 
 absl::Status LogApplier::Read(std::vector<LoggedBytes>& records) {
   if (reader_ == nullptr) {
-    ASSIGN_OR_RETURN(reader_, options_.log->Read(next_));
+    const LogOffset from = last_.has_value() ? last_->sequence - 1 : next_;
+    ASSIGN_OR_RETURN(reader_, options_.log->Read(from));
   }
   return reader_->Next(kReadWait, limits::kMaxAppliedAheadBytes, records);
 }
 
 absl::Status LogApplier::HandOver(const LoggedBytes& logged) {
-  if (logged.offset < next_) return absl::OkStatus();  // it was read before
+  if (logged.offset < next_) return Compare(logged);  // it was applied before
   ASSIGN_OR_RETURN(LogRecord record, Decode(logged));
   const absl::StatusOr<MemoryHandle> memory = AwaitMemory(record);
   if (!memory.ok() && !absl::IsNotFound(memory.status())) {

@@ -9,6 +9,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <thread>
 #include <vector>
 
@@ -53,8 +54,8 @@ class LogApplier {
   // One beyond the last record that was seen in the log: what is missing of it is the backlog.
   LogOffset seen_end() const { return seen_end_.load(); }
   // OK, or why nothing more is applied: DATA_LOSS for a damaged record, OUT_OF_RANGE when the log does not reach to
-  // where the shard stands, FAILED_PRECONDITION when it is another deployment's, UNIMPLEMENTED for a record that a
-  // newer program wrote; or what the shard's writer says.
+  // where the shard stands, FAILED_PRECONDITION when it is another deployment's, or another than
+  // was applied, UNIMPLEMENTED for a record that a newer program wrote; or what the shard's writer says.
   absl::Status status() const { return outcomes_->status(); }
   // Whether the log cannot be reached now: what is in it is not known here, nor how far behind this replica is.
   bool lost() const { return lost_; }
@@ -78,6 +79,10 @@ class LogApplier {
   explicit LogApplier(LogApplierOptions options);
 
   void Run();
+  // Finds the last write that the shard remembers, of which the log may have the record still.
+  absl::Status FindLast();
+  // FAILED_PRECONDITION when `logged` stands where that write was and is not it.
+  absl::Status Compare(const LoggedBytes& logged);
   // Reads what is there and hands it over. Not OK: nothing more is applied.
   absl::Status Step();
   absl::Status Read(std::vector<LoggedBytes>& records);
@@ -112,6 +117,7 @@ class LogApplier {
   // The thread's own.
   std::unique_ptr<LogReader> reader_;
   LogOffset next_;  // to be handed over
+  std::optional<RememberedRequest> last_;  // until it was compared with the log
 
   mutable Mutex mutex_;
   CondVar stop_;

@@ -473,6 +473,42 @@ TEST_F(LogApplierTest, TheLogOfAnotherDeploymentIsNotApplied) {
   EXPECT_THAT(Ids(), IsEmpty());
 }
 
+TEST_F(LogApplierTest, ALogThatIsNotTheOneThatWasAppliedIsNotAppliedThoughItIsLonger) {
+  Append(Insert(1, 100));
+  const LogOffset last = Append(Insert(2, 101));
+  const LogOffset marker = Append(ReadMarker{}, 0);  // which nobody remembers
+  Start();
+  AwaitHandled(marker);
+  applier_.reset();
+  MemoryLog other;
+  for (uint64_t request = 100; request < 110; ++request) {
+    std::promise<void> told;
+    // The second is another write.
+    other.Append(EncodeLogRecord({kMemory, kStampMs, Insert(request, request == 101 ? 555 : request), kDeployment}),
+                 [&told](const absl::StatusOr<LogOffset>&) { told.set_value(); });
+    told.get_future().get();
+  }
+  Start(&other);
+  const absl::Status status = AwaitStatus();
+  EXPECT_EQ(status.code(), absl::StatusCode::kFailedPrecondition) << status;
+  EXPECT_THAT(std::string(status.message()), HasSubstr(absl::StrCat("offset ", last, " of the log of shard 4")));
+  applier_.reset();
+  EXPECT_THAT(Ids(), ElementsAre(1, 2));
+}
+
+TEST_F(LogApplierTest, ALogThatForgotWhatWasAppliedLastIsGoneOnWith) {
+  Append(Insert(1, 100));
+  const LogOffset marker = Append(ReadMarker{}, 0);
+  Start();
+  AwaitHandled(marker);
+  applier_.reset();
+  log_.DropBefore(marker);
+  Start();
+  const LogOffset next = Append(Insert(2, 101));
+  EXPECT_TRUE(OutcomeOf(next, 101).ok());
+  EXPECT_TRUE(applier_->status().ok());
+}
+
 TEST_F(LogApplierTest, ALogThatForgotWhatComesNextEndsItAndSaysWhatToDo) {
   Append(Insert(1, 100));
   Append(Insert(2, 101));
