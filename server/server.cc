@@ -16,6 +16,7 @@
 #include <cstdio>
 #include <fstream>
 #include <future>
+#include <iterator>
 #include <thread>
 #include <utility>
 #include <vector>
@@ -106,6 +107,14 @@ absl::Status WritePortFile(const std::string& path, int port) {
     return absl::UnavailableError(absl::StrCat("cannot write the port file ", path));
   }
   return absl::OkStatus();
+}
+
+// Worth a warning.
+bool IsTrouble(const std::string& event) {
+  constexpr const char* kEnds[] = {"_rebuilt", "_failed", "_lost", "_refused", "_wrong", "_awaited"};
+  return event == "log_waits" || std::any_of(std::begin(kEnds), std::end(kEnds), [&event](const char* end) {
+           return absl::EndsWith(event, end);
+         });
 }
 
 }  // namespace
@@ -391,10 +400,7 @@ void Server::OnEvent(const std::string& event, const std::string& detail) {
     log_failed_ = true;
     TellHealth();
   }
-  const bool trouble = absl::EndsWith(event, "_rebuilt") || absl::EndsWith(event, "_failed") ||
-                       absl::EndsWith(event, "_lost") || absl::EndsWith(event, "_refused") ||
-                       absl::EndsWith(event, "_awaited") || event == "log_waits";
-  log_->Write(trouble ? LogLevel::kWarning : LogLevel::kInfo, "engine", event, {{"detail", detail}});
+  log_->Write(IsTrouble(event) ? LogLevel::kWarning : LogLevel::kInfo, "engine", event, {{"detail", detail}});
 }
 
 std::string Server::Config() const {
@@ -458,6 +464,7 @@ std::string Server::ExposeMetrics() const {
     state.log->failed = state.log->failed || !logs_->status().ok();
   }
   state.held_answer_bytes = front_end_.held_answers().bytes();
+  if (watch_ != nullptr) state.clock_ahead_seconds = static_cast<double>(watch_->clock_ahead_ms()) / 1000;
   if (remote_ == nullptr) {
     state.deployment = (*deployment)->Statistics();
   } else {
@@ -473,6 +480,7 @@ std::string Server::ExposeMetrics() const {
     state.held_query_bytes = own.query_bytes;
     state.hedged_calls = own.hedged;
     state.hedges_won = own.hedges_won;
+    state.clock_ahead_seconds = static_cast<double>(own.clock_ahead_ms) / 1000;
   }
   return metrics_.Expose(state);
 }

@@ -9,6 +9,7 @@
 #include <algorithm>
 #include <atomic>
 #include <chrono>
+#include <cstdlib>
 #include <functional>
 #include <memory>
 #include <set>
@@ -363,11 +364,27 @@ TEST(CatalogueWatchTest, SaysWhenNamesCannotBeToldAndWhy) {
 
 TEST(CatalogueWatchTest, KnowsAClockThatIsFarFromTheOwners) {
   Owner owner;
+  Mutex mutex;
+  std::vector<std::string> events;
+  const auto hear = [&](std::string_view event, std::string_view) {
+    MutexLock lock(&mutex);
+    events.emplace_back(event);
+  };
+  const auto last_event = [&] {
+    MutexLock lock(&mutex);
+    return events.empty() ? "" : events.back();
+  };
   std::function<absl::Status()> check;
   {
-    const auto watch = CatalogueWatch::Start({owner.address(), 2, nullptr}, [] { return false; }).value();
+    const auto watch = CatalogueWatch::Start({owner.address(), 2, hear}, [] { return false; }).value();
     check = watch->clock_check();
     EXPECT_TRUE(check().ok());
+    EXPECT_LT(std::abs(watch->clock_ahead_ms()), 10'000);
+    owner.SetClock(-3'600'000);
+    EXPECT_TRUE(Becomes([&] { return last_event() == "clock_wrong"; }));
+    EXPECT_GT(watch->clock_ahead_ms(), 3'500'000);
+    owner.SetClock(0);
+    EXPECT_TRUE(Becomes([&] { return last_event() == "clock_right"; }));
     owner.SetClock(-3'600'000);
     EXPECT_TRUE(Becomes([&] { return !check().ok(); }));
     EXPECT_EQ(check().code(), absl::StatusCode::kFailedPrecondition);
