@@ -386,6 +386,25 @@ TEST_F(LoggedShardPortTest, ALongInsertIsCutByItsEntriesAndCutAlikeWhenItIsMadeA
   EXPECT_TRUE(std::get<InsertOperation>(records.back().operation).entries.ids.empty());
 }
 
+// Another version must cut alike (docs/formats.md).
+TEST_F(LoggedShardPortTest, PartsAreThoseOfTheFormat) {
+  MemoryLog log(EncodeLogRecord(kDeployment, Insert(1, 4)).value().size() - 1);
+  LoggedShardPort port(Over(log));
+  ASSERT_TRUE(Submit(port, Insert(1, 4)).ok());
+  EXPECT_TRUE(told_[0].get().ok());
+  std::vector<LogRecord> records = RecordsOf(log);
+  ASSERT_EQ(records.size(), 3U);
+  const std::vector<std::vector<EntryId>> ids = {{0}, {1}, {2, 3}};
+  const std::vector<RequestIdentity> requests = {{{1, 2}, 0xdb538f85fe401082},
+                                                 {{0xe9fd6049d65af21e, 0x1d0b14e4db018fed}, 0xc4b72f8ce414b6da},
+                                                 {{0xe06dd043328bd285, 0x6e73e372e2338aca}, 0x923777e372c5383f}};
+  for (size_t i = 0; i < 3; ++i) {
+    EXPECT_EQ(std::get<InsertOperation>(records[i].operation).entries.ids, ids[i]);
+    EXPECT_EQ(RequestOf(records[i]).id, requests[i].id) << i;
+    EXPECT_EQ(RequestOf(records[i]).content, requests[i].content) << i;
+  }
+}
+
 TEST_F(LoggedShardPortTest, WhatCannotBeCutIsRefusedAndNothingOfItIsAppended) {
   MemoryLog log(120);
   LoggedShardPort port(Over(log));
