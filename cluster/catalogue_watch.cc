@@ -152,6 +152,7 @@ absl::Status CatalogueWatch::Ask() {
   request.set_watcher(watcher_);
   request.set_epoch(epoch_);
   request.set_revision(revision_);
+  request.set_now_ms(SystemClock().NowMs());
   CallLimits limits;
   const Steady::time_point asked = Steady::now();
   limits.deadline = asked + kAnswerWithin;

@@ -339,9 +339,11 @@ absl::Status Server::OpenShard() {
     hosted.accept_empty = options_.accept_empty_shard || logs_ != nullptr;
   }
   std::shared_ptr<ShardLog> log;
+  const auto clocks = std::make_shared<WatcherClocks>();
   if (logs_ != nullptr) {
-    log = std::make_shared<ReplicaLog>(logs_->Open(options_.shard_number),
-                                       watch_ == nullptr ? nullptr : watch_->clock_check(), Events());
+    std::function<absl::Status()> check_clock = [clocks] { return clocks->Check(); };
+    if (watch_ != nullptr) check_clock = watch_->clock_check();
+    log = std::make_shared<ReplicaLog>(logs_->Open(options_.shard_number), std::move(check_clock), Events());
   }
   hosted.log = log;
   ASSIGN_OR_RETURN(std::unique_ptr<LocalDeployment> opened, LocalDeployment::Open(std::move(options)));
@@ -353,6 +355,7 @@ absl::Status Server::OpenShard() {
     watch_->Forward([shard](const CatalogueChanges& changes) { return shard->TakeCatalogue(changes); });
   } else {
     feed.fresh = shard->names().next_number() <= 1;
+    feed.clocks = clocks;
     feed_ = std::make_unique<CatalogueFeed>(&shard->names(), feed);
     front_end_.Serve(feed_.get());
   }

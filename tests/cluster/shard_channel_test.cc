@@ -52,8 +52,12 @@ class Owner final : public internal_wire::CatalogueService::Service {
     return peers_;
   }
 
-  grpc::Status Watch(grpc::ServerContext* context, const internal_wire::WatchRequest*,
+  // What the last watcher said of its clock.
+  int64_t told_ms() const { return told_ms_; }
+
+  grpc::Status Watch(grpc::ServerContext* context, const internal_wire::WatchRequest* request,
                      internal_wire::WatchAnswer* answer) override {
+    told_ms_ = request->now_ms();
     {
       MutexLock lock(&mutex_);
       peers_.insert(context->peer());
@@ -75,6 +79,7 @@ class Owner final : public internal_wire::CatalogueService::Service {
   int port_ = 0;
   std::atomic<bool> refuses_{false};
   std::atomic<int64_t> clock_ms_{0};
+  std::atomic<int64_t> told_ms_{0};
   mutable Mutex mutex_;
   std::set<std::string> peers_ ABSL_GUARDED_BY(mutex_);
   std::unique_ptr<grpc::Server> server_;
@@ -380,6 +385,7 @@ TEST(CatalogueWatchTest, KnowsAClockThatIsFarFromTheOwners) {
     check = watch->clock_check();
     EXPECT_TRUE(check().ok());
     EXPECT_LT(std::abs(watch->clock_ahead_ms()), 10'000);
+    EXPECT_LT(std::abs(owner.told_ms() - SystemClock().NowMs()), 30'000);
     owner.SetClock(-3'600'000);
     EXPECT_TRUE(Becomes([&] { return last_event() == "clock_wrong"; }));
     EXPECT_GT(watch->clock_ahead_ms(), 3'500'000);
