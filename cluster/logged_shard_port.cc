@@ -338,7 +338,8 @@ absl::StatusOr<StateOutcome> LoggedShardPort::ReadStates(const MemoryRecord& mem
 }
 
 absl::StatusOr<std::string> LoggedShardPort::ReadSession(const MemoryRecord& memory, const std::string& session,
-                                                         int64_t stamp_ms, const CallLimits& limits) const {
+                                                         int64_t stamp_ms, const CallLimits& given) const {
+  const CallLimits limits = WithinWriteTime(given);
   ASSIGN_OR_RETURN(const Version at_least, Marker(memory, limits));
   return UntilApplied(limits, [&] { return AskSession(*channel_, memory, session, stamp_ms, at_least, limits); });
 }
@@ -346,7 +347,8 @@ absl::StatusOr<std::string> LoggedShardPort::ReadSession(const MemoryRecord& mem
 absl::StatusOr<std::vector<NamedSession>> LoggedShardPort::ListSessions(const MemoryRecord& memory,
                                                                         const std::string& prefix,
                                                                         const std::string& after, size_t limit,
-                                                                        const CallLimits& limits) const {
+                                                                        const CallLimits& given) const {
+  const CallLimits limits = WithinWriteTime(given);
   ASSIGN_OR_RETURN(const Version at_least, Marker(memory, limits));
   const SessionsQuestion question{prefix, after, limit};
   return UntilApplied(limits, [&] { return AskSessions(*channel_, memory, question, at_least, limits); });
