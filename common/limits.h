@@ -269,8 +269,6 @@ inline constexpr size_t kMaxLogSettingsBytes = 64 * 1024;
 // Bytes of records that wait for a replica's writer, and that are read at once: some groups of it, so that it is never
 // idle. What is read ahead of it beyond that only takes ram.
 inline constexpr size_t kMaxAppliedAheadBytes = 32 * 1024 * 1024;
-// Records that a replica reads again at its start, to see that its log is the one that it has applied.
-inline constexpr uint64_t kMaxComparedRecords = 65'536;
 // Outcomes of records that a replica has at hand, and their bytes: a front end asks within a round trip, in which fewer
 // records come; of the longest answers there is room for two. Others are read from the remembered requests.
 inline constexpr size_t kMaxKeptOutcomes = 65'536;

@@ -1,5 +1,6 @@
-// 1. Records are read from where the shard's store stands, or from that of the last write that it remembers, which must
-//    be what is remembered: the log is the one that was applied. While it cannot be reached, its reader is asked again.
+// 1. The record of the last write that the shard's store remembers is read first, and must be what is remembered: the
+//    log is the one that was applied. Then records are read from where the store stands, which a log that was put back
+//    short of it does not have. While a log cannot be reached, its reader is asked again.
 // 2. Each is decoded, its memory is found, and what its memory cannot take is refused: alike on every replica.
 // 3. It goes to the shard's writer with its place, once the shard has room. The writer groups what waits as it does
 //    writes of clients.
@@ -113,7 +114,7 @@ absl::Status LogApplier::FindLast() {
   ASSIGN_OR_RETURN(last_, options_.shard->store().LatestRequest());
   if (!last_.has_value()) return absl::OkStatus();
   const Sequence at = last_->sequence;
-  if (at == 0 || at > next_ || next_ - at > limits::kMaxComparedRecords) last_.reset();
+  if (at == 0 || at > next_) last_.reset();
   return absl::OkStatus();
 }
 
@@ -143,6 +144,11 @@ absl::Status LogApplier::Step() {
     if (Stopping()) return absl::OkStatus();
     RETURN_IF_ERROR(HandOver(logged));
   }
+  // Not on from here: whether the log reaches to where the shard stands is said of who reads from there.
+  if (reader_ != nullptr && !records.empty() && records.back().offset + 1 < next_ && !last_.has_value()) {
+    reader_.reset();
+    return absl::OkStatus();
+  }
   const bool refused = absl::IsNotFound(read) || absl::IsPermissionDenied(read);
   if (refused || absl::IsUnavailable(read)) {
     if (refused && !refused_.exchange(true)) Tell("log_refused", read.ToString());
@@ -150,8 +156,8 @@ absl::Status LogApplier::Step() {
     Pause(kLogPause);
     return absl::OkStatus();
   }
-  if (absl::IsOutOfRange(read) && last_.has_value()) {
-    last_.reset();  // the log need not have it any more
+  if (last_.has_value() && (absl::IsOutOfRange(read) || (read.ok() && records.empty() && EndsBefore(*last_)))) {
+    last_.reset();  // the log need not have it any more, nor know yet that it has it
     reader_.reset();
     return absl::OkStatus();
   }
@@ -167,6 +173,11 @@ absl::Status LogApplier::Step() {
   if (lost_.exchange(false)) Tell("log_found", absl::StrCat("at offset ", next_));
   if (records.empty()) PassGap();
   return absl::OkStatus();
+}
+
+bool LogApplier::EndsBefore(const RememberedRequest& request) const {
+  const LogOffset end = reader_->seen_end();
+  return end != 0 && end < request.sequence;
 }
 
 void LogApplier::PassGap() {

@@ -54,8 +54,8 @@ class LogApplier {
   // One beyond the last record that was seen in the log: what is missing of it is the backlog.
   LogOffset seen_end() const { return seen_end_.load(); }
   // OK, or why nothing more is applied: DATA_LOSS for a damaged record, OUT_OF_RANGE when the log does not reach to
-  // where the shard stands, FAILED_PRECONDITION when it is another deployment's, or another than
-  // was applied, UNIMPLEMENTED for a record that a newer program wrote; or what the shard's writer says.
+  // where the shard stands, FAILED_PRECONDITION when it is another deployment's, or another than was applied,
+  // UNIMPLEMENTED for a record that a newer program wrote; or what the shard's writer says.
   absl::Status status() const { return outcomes_->status(); }
   // Whether the log cannot be reached now: what is in it is not known here, nor how far behind this replica is.
   bool lost() const { return lost_; }
@@ -83,6 +83,8 @@ class LogApplier {
   absl::Status FindLast();
   // FAILED_PRECONDITION when `logged` stands where that write was and is not it.
   absl::Status Compare(const LoggedBytes& logged);
+  // Whether the log was heard to end before the record of `request`.
+  bool EndsBefore(const RememberedRequest& request) const;
   // Reads what is there and hands it over. Not OK: nothing more is applied.
   absl::Status Step();
   absl::Status Read(std::vector<LoggedBytes>& records);

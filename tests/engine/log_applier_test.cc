@@ -108,11 +108,12 @@ class LogApplierTest : public ::testing::Test {
   }
 
   // Appends a record; its offset.
-  LogOffset Append(std::string bytes) {
+  static LogOffset AppendTo(MemoryLog& log, std::string bytes) {
     std::promise<absl::StatusOr<LogOffset>> told;
-    log_.Append(std::move(bytes), [&told](absl::StatusOr<LogOffset> offset) { told.set_value(std::move(offset)); });
+    log.Append(std::move(bytes), [&told](absl::StatusOr<LogOffset> offset) { told.set_value(std::move(offset)); });
     return told.get_future().get().value();
   }
+  LogOffset Append(std::string bytes) { return AppendTo(log_, std::move(bytes)); }
   LogOffset Append(LoggedOperation operation, MemoryNumber memory = kMemory, uint64_t deployment = kDeployment) {
     return Append(EncodeLogRecord({memory, kStampMs, std::move(operation), deployment}));
   }
@@ -327,10 +328,11 @@ TEST_F(LogApplierTest, WaitsForRoomAndRefusesNothingForWantOfIt) {
   room_ = false;
   Start();
   const LogOffset offset = Append(Insert(1, 100));
-  auto outcome = Ask(offset, 100);
-  EXPECT_EQ(outcome.wait_for(std::chrono::milliseconds(100)), std::future_status::timeout);
+  std::this_thread::sleep_for(std::chrono::milliseconds(100));
+  EXPECT_EQ(applier_->handled(), 0U);
   room_ = true;
-  EXPECT_TRUE(outcome.get().ok());
+  AwaitHandled(offset);
+  EXPECT_TRUE(OutcomeOf(offset, 100).ok());
 }
 
 TEST_F(LogApplierTest, WhoAsksForWhatWaitsForRoomIsToldSoAndMayAskAgain) {
@@ -482,11 +484,8 @@ TEST_F(LogApplierTest, ALogThatIsNotTheOneThatWasAppliedIsNotAppliedThoughItIsLo
   applier_.reset();
   MemoryLog other;
   for (uint64_t request = 100; request < 110; ++request) {
-    std::promise<void> told;
     // The second is another write.
-    other.Append(EncodeLogRecord({kMemory, kStampMs, Insert(request, request == 101 ? 555 : request), kDeployment}),
-                 [&told](const absl::StatusOr<LogOffset>&) { told.set_value(); });
-    told.get_future().get();
+    AppendTo(other, EncodeLogRecord({kMemory, kStampMs, Insert(request, request == 101 ? 555 : request), kDeployment}));
   }
   Start(&other);
   const absl::Status status = AwaitStatus();
@@ -494,6 +493,31 @@ TEST_F(LogApplierTest, ALogThatIsNotTheOneThatWasAppliedIsNotAppliedThoughItIsLo
   EXPECT_THAT(std::string(status.message()), HasSubstr(absl::StrCat("offset ", last, " of the log of shard 4")));
   applier_.reset();
   EXPECT_THAT(Ids(), ElementsAre(1, 2));
+}
+
+// What is appended to it next would stand where other records stood, and be passed over.
+TEST_F(LogApplierTest, ALogThatEndsBeforeWhereTheShardStandsIsNotGoneOnWith) {
+  Append(Insert(1, 100));
+  Append(Insert(2, 101));
+  Append(ReadMarker{}, 0);
+  const LogOffset last = Append(ReadMarker{}, 0);
+  Start();
+  AwaitHandled(last);
+  applier_.reset();
+  for (const size_t kept : {size_t{2}, size_t{1}, size_t{3}}) {
+    MemoryLog shorter;
+    for (size_t i = 0; i < kept; ++i) {
+      LogRecord record{kMemory, kStampMs, Insert(i + 1, 100 + i), kDeployment};
+      if (i == 2) record = {0, kStampMs, ReadMarker{}, kDeployment};
+      AppendTo(shorter, EncodeLogRecord(record));
+    }
+    Start(&shorter);
+    const absl::Status status = AwaitStatus();
+    EXPECT_EQ(status.code(), absl::StatusCode::kOutOfRange) << kept << " records: " << status;
+    applier_.reset();
+  }
+  Start();
+  EXPECT_TRUE(OutcomeOf(Append(Insert(3, 102)), 102).ok()) << "its own log is read on";
 }
 
 TEST_F(LogApplierTest, ALogThatForgotWhatWasAppliedLastIsGoneOnWith) {
