@@ -18,6 +18,8 @@ constexpr std::chrono::seconds kLookEvery{1};
 constexpr int kLookMs = 1000;
 // A broker that was just started, or a topic that was just made: so long it may not be known.
 constexpr std::chrono::seconds kUnknownFor{5};
+// How often who may not read asks whether he may: longer than a fetch takes.
+constexpr std::chrono::seconds kAskEvery{5};
 
 KafkaSettings ReaderSettings() {
   return {{"enable.auto.commit", "false"},
@@ -77,6 +79,7 @@ absl::Status KafkaReader::Next(std::chrono::milliseconds wait, size_t most_bytes
     if (held_ == nullptr) held_.reset(rd_kafka_consume(client_->topic(), partition_, any ? 0 : MsLeft(start, wait)));
     if (held_ == nullptr) break;
     if (held_->err == RD_KAFKA_RESP_ERR__PARTITION_EOF) {
+      denied_ = absl::OkStatus();
       next_ = std::max(next_, static_cast<LogOffset>(held_->offset));
       held_.reset();
       continue;
@@ -87,6 +90,7 @@ absl::Status KafkaReader::Next(std::chrono::milliseconds wait, size_t most_bytes
       absl::Status status = ErrorOf(*error);
       if (absl::IsPermissionDenied(status)) {
         denied_ = status;
+        ask_again_ = steady_clock::now() + kAskEvery;
       } else if (!absl::IsUnavailable(status)) {
         failed_ = status;
       }
@@ -101,9 +105,19 @@ absl::Status KafkaReader::Next(std::chrono::milliseconds wait, size_t most_bytes
                        std::string(static_cast<const char*>(message->payload), message->len)});
   }
   if (records.size() != before) return absl::OkStatus();
-  RETURN_IF_ERROR(denied_);
+  if (!denied_.ok()) {
+    AskAgain();
+    return denied_;
+  }
   MutexLock lock(&mutex_);
   return reach_;
+}
+
+void KafkaReader::AskAgain() {
+  const auto now = steady_clock::now();
+  if (now < ask_again_) return;
+  ask_again_ = now + kAskEvery;
+  (void)rd_kafka_seek(client_->topic(), partition_, static_cast<int64_t>(next_), /*timeout_ms=*/0);
 }
 
 absl::Status KafkaReader::ErrorOf(const rd_kafka_message_t& message) const {

@@ -47,6 +47,8 @@ class KafkaReader final : public LogReader {
       : client_(std::move(client)), partition_(partition), next_(from) {}
 
   absl::Status ErrorOf(const rd_kafka_message_t& message) const;
+  // Brokers are heard to say once that this process may not read: has them say it again, or that it may.
+  void AskAgain();
   void Look() ABSL_LOCKS_EXCLUDED(mutex_);
 
   std::unique_ptr<KafkaClient> client_;
@@ -56,7 +58,8 @@ class KafkaReader final : public LogReader {
   LogOffset next_;        // as next()
   Message held_;          // came, but was too long for the call, or is an error that goes after its records
   absl::Status failed_;   // what every call says from now on
-  absl::Status denied_;   // what every call says until a record comes
+  absl::Status denied_;   // what every call says until a record, or the end, comes
+  std::chrono::steady_clock::time_point ask_again_ = {};  // while it is denied
 
   Mutex mutex_;
   CondVar ends_;

@@ -11,6 +11,7 @@
 #include <random>
 #include <string>
 #include <string_view>
+#include <thread>
 #include <utility>
 #include <vector>
 
@@ -268,13 +269,21 @@ TEST(KafkaLogTest, ATopicThatTakesNoLongRecordsSaysWhatItMustTake) {
 
 TEST(KafkaLogTest, WhoMayNotAppendIsToldSoAndTheLogsSayItUntilHeMay) {
   MockKafka kafka;
-  const std::unique_ptr<KafkaLogs> logs = MakeLogs(kafka.Options());
+  KafkaOptions options = kafka.Options();
+  std::promise<std::string> event;
+  options.events = [&event](std::string_view name, std::string_view detail) {
+    if (name == "log_refused") event.set_value(std::string(detail));
+  };
+  const std::unique_ptr<KafkaLogs> logs = MakeLogs(options);
   const std::unique_ptr<ShardLog> log = logs->Open(0);
   ASSERT_TRUE(AppendAndWait(*log, "before").ok());
   kafka.Fail(KafkaRequest::kProduce, {RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED});
   const absl::Status refused = AppendAndWait(*log, "x").status();
   EXPECT_EQ(refused.code(), absl::StatusCode::kFailedPrecondition) << refused;
   EXPECT_EQ(logs->status(), refused);
+  std::future<std::string> told = event.get_future();
+  ASSERT_EQ(told.wait_for(kPatience), std::future_status::ready);
+  EXPECT_EQ(told.get(), refused.ToString());
   absl::StatusOr<LogOffset> after = refused;
   const auto end = steady_clock::now() + kPatience;
   while (!after.ok() && steady_clock::now() < end) after = AppendAndWait(*log, "after");
@@ -282,21 +291,60 @@ TEST(KafkaLogTest, WhoMayNotAppendIsToldSoAndTheLogsSayItUntilHeMay) {
   EXPECT_TRUE(logs->status().ok()) << logs->status();
 }
 
-TEST(KafkaLogTest, WhoMayNotReadIsToldSoUntilARecordComes) {
+TEST(KafkaLogTest, ATopicThatIsUnknownForAWhileIsAwayAndOneThatStaysSoIsSaidToBe) {
+  MockKafka kafka;
+  const std::unique_ptr<KafkaLogs> logs = MakeLogs(kafka.Options());
+  const std::unique_ptr<ShardLog> log = logs->Open(0);
+  ASSERT_TRUE(AppendAndWait(*log, "before").ok());
+  kafka.SetTopicError("log", RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART);
+  // Has the producer ask who leads.
+  kafka.Fail(KafkaRequest::kProduce, {RD_KAFKA_RESP_ERR_NOT_LEADER_FOR_PARTITION});
+  const auto lost = steady_clock::now();
+  absl::Status said;
+  while (said.ok() && steady_clock::now() < lost + kPatience) {
+    const absl::Status unknown = AppendAndWait(*log, "x").status();
+    EXPECT_EQ(unknown.code(), absl::StatusCode::kUnavailable) << unknown;
+    said = logs->status();
+    std::this_thread::sleep_for(milliseconds(50));
+  }
+  EXPECT_EQ(said.code(), absl::StatusCode::kUnavailable) << said;
+  EXPECT_GT(steady_clock::now() - lost, std::chrono::seconds(4)) << "as a broker says that was just started";
+  kafka.SetTopicError("log", RD_KAFKA_RESP_ERR_NO_ERROR);
+  absl::StatusOr<LogOffset> after = said;
+  const auto end = steady_clock::now() + kPatience;
+  while (!after.ok() && steady_clock::now() < end) after = AppendAndWait(*log, "after");
+  EXPECT_TRUE(after.ok()) << after.status();
+  EXPECT_TRUE(logs->status().ok()) << logs->status();
+}
+
+TEST(KafkaLogTest, WhoMayNotReadIsToldSoUntilHeMay) {
   MockKafka kafka;
   const std::unique_ptr<ShardLog> log = MakeLogs(kafka.Options())->Open(0);
   const std::unique_ptr<LogReader> reader = *log->Read(0);
-  kafka.Fail(KafkaRequest::kFetch, {RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED});
+  kafka.Fail(KafkaRequest::kFetch,
+             std::vector<rd_kafka_resp_err_t>(1000, RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED));
   for (int again = 0; again < 3; ++again) {
     const absl::Status denied = Says(*reader, absl::StatusCode::kPermissionDenied);
     EXPECT_THAT(std::string(denied.message()), HasSubstr("topic \"log\""));
   }
+  kafka.FailNoMore(KafkaRequest::kFetch);
+  (void)Says(*reader, absl::StatusCode::kOk);  // though no record comes
   ASSERT_TRUE(AppendAndWait(*log, "x").ok());
   std::vector<LoggedBytes> records;
   const auto end = steady_clock::now() + kPatience;
   while (records.empty() && steady_clock::now() < end) (void)reader->Next(milliseconds(20), kAnyBytes, records);
   ASSERT_EQ(records.size(), 1U);
-  (void)Says(*reader, absl::StatusCode::kOk);
+}
+
+// What the log says when it is asked where it ends, once it is of `code`.
+absl::Status EndSays(const ShardLog& log, absl::StatusCode code) {
+  absl::Status status;
+  const auto end = steady_clock::now() + kPatience;
+  do {
+    status = log.End(Within(milliseconds(500))).status();
+  } while (status.code() != code && steady_clock::now() < end);
+  EXPECT_EQ(status.code(), code) << status;
+  return status;
 }
 
 TEST(KafkaLogTest, WhoMayNotAskWhereALogEndsIsToldSo) {
@@ -305,8 +353,7 @@ TEST(KafkaLogTest, WhoMayNotAskWhereALogEndsIsToldSo) {
   ASSERT_TRUE(AppendAndWait(*log, "x").ok());
   kafka.Fail(KafkaRequest::kListOffsets,
              std::vector<rd_kafka_resp_err_t>(1000, RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED));
-  const absl::Status end = log->End(Within(milliseconds(500))).status();
-  EXPECT_EQ(end.code(), absl::StatusCode::kPermissionDenied) << end;
+  (void)EndSays(*log, absl::StatusCode::kPermissionDenied);
   kafka.FailNoMore(KafkaRequest::kListOffsets);
   EXPECT_EQ(*log->End(Within(kPatience)), 1U);
 }
@@ -315,8 +362,7 @@ TEST(KafkaLogTest, ALogThatIsNotThereIsToldApartFromOneThatIsNotReached) {
   MockKafka kafka;
   kafka.LackTopic("nobodys");
   const std::unique_ptr<ShardLog> log = MakeLogs(kafka.Options("nobodys"))->Open(0);
-  const absl::Status end = log->End(Within(std::chrono::seconds(2))).status();
-  EXPECT_EQ(end.code(), absl::StatusCode::kNotFound) << end;
+  const absl::Status end = EndSays(*log, absl::StatusCode::kNotFound);
   EXPECT_THAT(std::string(end.message()), HasSubstr("topic \"nobodys\""));
   (void)Says(**log->Read(0), absl::StatusCode::kNotFound);
 }
