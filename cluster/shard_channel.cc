@@ -257,6 +257,7 @@ absl::Status ShardChannel::AskForMany(StreamMethod method, Question question, co
   const bool any = question.replica == kAnyReplica;
   const internal_wire::Call call = MakeCall(std::move(question.body));
   uint32_t others = any ? replicas() - 1 : 0;
+  absl::Status lags;  // as in End()
   for (uint32_t replica = any ? at() : question.replica;; replica = Next(replica), --others) {
     const auto context = MakeContext(limits);
     canceller_->Watch(limits.cancelled, context);
@@ -271,7 +272,9 @@ absl::Status ShardChannel::AskForMany(StreamMethod method, Question question, co
     if (!refused.ok()) context->TryCancel();
     const absl::Status ended = FromGrpcStatus(reader->Finish(), replicas_[replica].name);
     if (!refused.ok()) return refused;
-    if (!Leaves(replica, ended) || heard || others == 0 || !limits.Check().ok()) return ended;
+    if (ReasonOf(ended) == reason::kReplicaLagging) lags = ended;
+    if (Leaves(replica, ended) && !heard && others != 0 && limits.Check().ok()) continue;
+    return absl::IsUnavailable(ended) && !heard && !lags.ok() ? lags : ended;
   }
 }
 

@@ -27,6 +27,8 @@
 #include "common/clock.h"
 #include "common/error_reason.h"
 #include "engine/flat_catalogue.h"
+#include "google/rpc/error_details.pb.h"
+#include "google/rpc/status.pb.h"
 
 namespace mneme {
 namespace {
@@ -224,6 +226,22 @@ TEST_F(ReplicasTest, WhatAReplicaRefusesNoOtherIsAsked) {
   const uint32_t before = channel_.at();
   EXPECT_EQ(Ask().status().code(), absl::StatusCode::kInvalidArgument);
   EXPECT_EQ(channel_.at(), before);
+}
+
+TEST_F(ReplicasTest, OfOneThatLagsIsToldRatherThanOfOneThatIsAway) {
+  google::rpc::ErrorInfo info;
+  info.set_reason(std::string(reason::kReplicaLagging));
+  google::rpc::Status details;
+  details.add_details()->PackFrom(info);
+  const grpc::Status lags(grpc::StatusCode::DEADLINE_EXCEEDED, "it lags", details.SerializeAsString());
+  for (const bool first_lags : {false, true}) {
+    first_.Answer(first_lags ? lags : Away());
+    second_.Answer(first_lags ? Away() : lags);
+    for (int again = 0; again < 2; ++again) {  // begins at the other
+      EXPECT_EQ(ReasonOf(Ask().status()), reason::kReplicaLagging);
+      EXPECT_EQ(AskForMany("").back(), "DEADLINE_EXCEEDED");
+    }
+  }
 }
 
 TEST_F(ReplicasTest, OneThatSleepsCostsACallerItsDeadlineAndTheNextGoesToAnother) {
