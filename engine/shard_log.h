@@ -62,6 +62,8 @@ class ShardLog {
   virtual void Append(std::string record, Appended appended) = 0;
   // One beyond the last record that was appended before the call, as a majority of the log has it. Blocks.
   virtual absl::StatusOr<LogOffset> End(const CallLimits& limits) const = 0;
+  // The first offset that the log keeps, as its leader knows: it may keep less by the time of a Read(). Blocks.
+  virtual absl::StatusOr<LogOffset> Begin(const CallLimits& limits) const = 0;
   // OUT_OF_RANGE as LogReader::Next(), here or there.
   virtual absl::StatusOr<std::unique_ptr<LogReader>> Read(LogOffset from) = 0;
 };
