@@ -65,6 +65,11 @@ constexpr RpcRule kRules[] = {
     {kShard, "Statistics", Need::kPeer},
     {kShard, "BuildIndex", Need::kPeer},
     {kShard, "Prune", Need::kPeer},
+    {kShard, "DescribeReplica", Need::kPeer},
+    {kShard, "Digest", Need::kPeer},
+    {kShard, "OpenCheckpoint", Need::kPeer},
+    {kShard, "ReadCheckpoint", Need::kPeer},
+    {kShard, "CloseCheckpoint", Need::kPeer},
     {kCatalogue, "Watch", Need::kPeer},
     {kCatalogue, "Change", Need::kPeer},
 };

@@ -14,14 +14,17 @@
 #include <chrono>
 #include <cstdint>
 #include <cstdio>
+#include <filesystem>
 #include <fstream>
 #include <future>
+#include <system_error>
 #include <thread>
 #include <utility>
 #include <vector>
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include "cluster/checkpoint_copy.h"
 #include "cluster/kafka_log.h"
 #include "cluster/remote_deployment.h"
 #include "cluster/replica_log.h"
@@ -39,6 +42,7 @@
 #include "server/security_options.h"
 #include "server/services.h"
 #include "server/version.h"
+#include "storage/data_directory.h"
 
 namespace mneme {
 namespace {
@@ -335,6 +339,9 @@ absl::Status Server::OpenShard() {
                                        watch_ == nullptr ? nullptr : watch_->clock_check(), Events());
   }
   hosted.log = log;
+  if (log != nullptr) {
+    hosted.prepare = [this, &log](const DataDirectory& directory) { return PrepareReplica(directory, *log); };
+  }
   ASSIGN_OR_RETURN(std::unique_ptr<LocalDeployment> opened, LocalDeployment::Open(std::move(options)));
   LocalDeployment* const shard = opened.get();
   local_.store(shard, std::memory_order_release);
@@ -348,14 +355,36 @@ absl::Status Server::OpenShard() {
     front_end_.Serve(feed_.get());
   }
   if (log == nullptr) return absl::OkStatus();
-  // Names need no log, and others wait for them; but an empty directory may be the wrong one, as its log will say.
-  if (feed_ != nullptr && !feed.fresh) {
+  // Names need no log, and others wait for them; but an empty directory may be the wrong one, as its log will say. How
+  // far a replica is that owns none may be told in any case.
+  if (feed_ == nullptr || !feed.fresh) {
     front_end_.SetReplaying(true);
     front_end_.Serve(shard);
   }
   RETURN_IF_ERROR(AwaitReplayed(*shard, *log, Events(), give_up_));
   front_end_.SetReplaying(false);
   return absl::OkStatus();
+}
+
+absl::Status Server::PrepareReplica(const DataDirectory& directory, const ShardLog& log) {
+  const uint32_t shard = options_.shard_number;
+  // The owner of the catalogue in a directory without one begins a deployment, which no other replica is of.
+  std::error_code error;
+  if (watch_ == nullptr && !std::filesystem::exists(directory.CataloguePath(), error)) return absl::OkStatus();
+  CheckpointCopyOptions copy;
+  copy.deployment = directory.deployment();
+  copy.shard = shard;
+  copy.shards = directory.shards();
+  const std::vector<std::string> replicas = ReplicasOf(options_.shard_addresses[shard]);
+  for (uint32_t replica = 0; replica < replicas.size(); ++replica) {
+    if (replica != options_.replica) copy.sources.push_back(replicas[replica]);
+  }
+  ASSIGN_OR_RETURN(copy.security, ShardSecurity());
+  copy.log = &log;
+  copy.waits = watch_ != nullptr;  // others wait for the owner of the catalogue
+  copy.events = Events();
+  copy.give_up = give_up_;
+  return PrepareStore(copy, directory.StorePath(shard), directory.IndexPath(shard));
 }
 
 absl::Status Server::OpenRemote() {
