@@ -44,6 +44,7 @@ constexpr RpcRule kRules[] = {
     {kAdmin, "PruneMemory", Need::kAdmin},
     {kAdmin, "CreateBackup", Need::kAdmin},
     {kAdmin, "ListBackups", Need::kAdmin},
+    {kAdmin, "ShowCluster", Need::kAdmin},
     {kAdmin, "Ping", Need::kKnown},
     {kShard, "Append", Need::kPeer},
     {kShard, "AwaitOutcome", Need::kPeer},

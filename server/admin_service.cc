@@ -3,6 +3,7 @@
 #include "server/alias_handlers.h"
 #include "server/backup_handlers.h"
 #include "server/build_index.h"
+#include "server/cluster_handlers.h"
 #include "server/export_stream.h"
 #include "server/probe_recall.h"
 #include "server/prune_memory.h"
@@ -26,7 +27,8 @@ using RawState = AdminService::WithRawCallbackMethod_BuildIndex<AdminService::Wi
         AdminService::WithRawCallbackMethod_PruneMemory<AdminService::WithRawCallbackMethod_Ping<Next>>>>>>;
 template <typename Next>
 using RawBackups =
-    AdminService::WithRawCallbackMethod_CreateBackup<AdminService::WithRawCallbackMethod_ListBackups<Next>>;
+    AdminService::WithRawCallbackMethod_CreateBackup<AdminService::WithRawCallbackMethod_ListBackups<
+        AdminService::WithRawCallbackMethod_ShowCluster<Next>>>;
 
 constexpr char kService[] = "mneme.v1.AdminService";
 
@@ -87,6 +89,11 @@ class RawAdminService final : public RawMemories<RawAliases<RawState<RawBackups<
     return Blocking<v1::ListBackupsRequest, v1::ListBackupsResponse>(list_backups_, context, in, out,
                                                                      HandleListBackups);
   }
+  grpc::ServerWriteReactor<grpc::ByteBuffer>* ShowCluster(grpc::CallbackServerContext* context,
+                                                          const grpc::ByteBuffer* in) override {
+    using Stream = ProgressStream<v1::ShowClusterRequest, v1::ShowClusterResponse>;
+    return Stream::Start(front_end_, front_end_.calls(), show_cluster_, context, in, HandleShowCluster, Pace::kEach);
+  }
   grpc::ServerUnaryReactor* GetStatistics(grpc::CallbackServerContext* context, const grpc::ByteBuffer* in,
                                           grpc::ByteBuffer* out) override {
     return Blocking<v1::GetStatisticsRequest, v1::GetStatisticsResponse>(statistics_, context, in, out,
@@ -126,6 +133,7 @@ class RawAdminService final : public RawMemories<RawAliases<RawState<RawBackups<
   const RpcMethod prune_ = Add("PruneMemory", "server_stream");
   const RpcMethod create_backup_ = Add("CreateBackup", "server_stream");
   const RpcMethod list_backups_ = Add("ListBackups", "unary");
+  const RpcMethod show_cluster_ = Add("ShowCluster", "server_stream");
   const RpcMethod ping_ = Add("Ping", "unary");
 };
 
