@@ -80,18 +80,22 @@ absl::Status CheckNames(const CheckpointManifest& manifest) {
 
 }  // namespace
 
-CheckpointTarget::CheckpointTarget(std::string folder, CheckpointManifest manifest)
-    : folder_(std::move(folder)), manifest_(std::move(manifest)), verified_(manifest_.files.size(), false),
-      refused_(manifest_.files.size(), 0) {}
+CheckpointTarget::CheckpointTarget(std::string folder, CheckpointManifest manifest,
+                                   std::function<absl::Status()> go_on)
+    : folder_(std::move(folder)), manifest_(std::move(manifest)),
+      go_on_(go_on != nullptr ? std::move(go_on) : [] { return absl::OkStatus(); }),
+      verified_(manifest_.files.size(), false), refused_(manifest_.files.size(), 0) {}
 
 CheckpointTarget::~CheckpointTarget() {
   if (fd_ >= 0) ::close(fd_);
 }
 
 absl::StatusOr<std::unique_ptr<CheckpointTarget>> CheckpointTarget::Begin(const std::string& store_path,
-                                                                          CheckpointManifest manifest) {
+                                                                          CheckpointManifest manifest,
+                                                                          std::function<absl::Status()> go_on) {
   RETURN_IF_ERROR(CheckNames(manifest));
-  std::unique_ptr<CheckpointTarget> begun(new CheckpointTarget(IncomingPath(store_path), std::move(manifest)));
+  std::unique_ptr<CheckpointTarget> begun(
+      new CheckpointTarget(IncomingPath(store_path), std::move(manifest), std::move(go_on)));
   RETURN_IF_ERROR(MakeDirectory(begun->folder_));
   RETURN_IF_ERROR(begun->RemoveStrangers());
   return begun;
@@ -129,9 +133,12 @@ absl::StatusOr<bool> CheckpointTarget::Verify(uint64_t file) {
   RETURN_IF_ERROR(CloseWritten());
   const std::string path = PathOf(file);
   RETURN_IF_ERROR(SyncFile(path));
-  ASSIGN_OR_RETURN(const SummedFile summed, SumFile(path, [](uint64_t) { return absl::OkStatus(); }));
+  ASSIGN_OR_RETURN(const SummedFile summed, SumFile(path, [this](uint64_t) { return go_on_(); }));
   const CheckpointFile& expected = manifest_.files[file];
-  if (summed.bytes == expected.bytes && summed.checksum == expected.checksum) return true;
+  if (summed.bytes == expected.bytes && summed.checksum == expected.checksum) {
+    if (absl::EndsWith(expected.name, ".sst")) RETURN_IF_ERROR(VerifyTable(path));
+    return true;
+  }
   RETURN_IF_ERROR(RemoveAll(path));
   if (++refused_[file] < kMostRefusals) return false;
   return absl::DataLossError(absl::StrCat("file ", expected.name, " of a checkpoint came ", kMostRefusals,
@@ -204,9 +211,6 @@ absl::Status CheckpointTarget::Finish() {
   if (missing.has_value()) {
     return absl::FailedPreconditionError(
         absl::StrCat("file ", manifest_.files[missing->file].name, " of the checkpoint has not come"));
-  }
-  for (uint64_t file = 0; file < manifest_.files.size(); ++file) {
-    if (absl::EndsWith(manifest_.files[file].name, ".sst")) RETURN_IF_ERROR(VerifyTable(PathOf(file)));
   }
   {
     ASSIGN_OR_RETURN(const auto store, ReadOnlyDb::Open(folder_, rocksdb::Env::Default()));

@@ -10,6 +10,7 @@
 #define MNEME_STORAGE_CHECKPOINT_TARGET_H_
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
@@ -26,9 +27,11 @@ namespace mneme {
 class CheckpointTarget {
  public:
   // Goes on with what an earlier one left, whichever manifest that had: what is longer than this manifest says, or not
-  // in it, is removed. DATA_LOSS when names of the manifest are none of files in a folder.
+  // in it, is removed. DATA_LOSS when names of the manifest are none of files in a folder. `go_on` is asked now and
+  // then while files are read, and its error ends that; null: to the end.
   static absl::StatusOr<std::unique_ptr<CheckpointTarget>> Begin(const std::string& store_path,
-                                                                 CheckpointManifest manifest);
+                                                                 CheckpointManifest manifest,
+                                                                 std::function<absl::Status()> go_on = nullptr);
   ~CheckpointTarget();
 
   // What is to come next: the rest of a file of the manifest.
@@ -38,13 +41,14 @@ class CheckpointTarget {
     friend bool operator==(const Piece&, const Piece&) = default;
   };
   // nullopt: nothing. Files that are as long as they should be are synced and read: one whose checksum is another is
-  // to come again from its beginning. DATA_LOSS when it was so several times.
+  // to come again from its beginning. DATA_LOSS when it was so several times, or when a block of a table is damaged
+  // though the file is as its source has it: it is damaged there.
   absl::StatusOr<std::optional<Piece>> Next();
   // Appends bytes of a file; `piece.offset` is where it ends now. DATA_LOSS when they are not those of the chunk's
   // checksum, or of another place, or more than the file has.
   absl::Status Write(const Piece& piece, const CheckpointChunk& chunk);
-  // When nothing is to come: reads every block of every table, opens what came to look whether it is what the manifest
-  // says, and makes it a copy that has arrived. DATA_LOSS otherwise: the source is damaged.
+  // When nothing is to come: opens what came to look whether it is what the manifest says, and makes it a copy that has
+  // arrived. DATA_LOSS otherwise: the source is damaged.
   absl::Status Finish();
 
   // Puts a copy that has arrived in the place of the store, whose index files go with it; does nothing when there is
@@ -54,7 +58,7 @@ class CheckpointTarget {
   static absl::Status Discard(const std::string& store_path);
 
  private:
-  CheckpointTarget(std::string folder, CheckpointManifest manifest);
+  CheckpointTarget(std::string folder, CheckpointManifest manifest, std::function<absl::Status()> go_on);
 
   std::string PathOf(uint64_t file) const;
   absl::Status RemoveStrangers() const;
@@ -62,11 +66,12 @@ class CheckpointTarget {
   absl::StatusOr<uint64_t> SizeOf(uint64_t file) const;
   absl::Status OpenToWrite(uint64_t file);
   absl::Status CloseWritten();
-  // Whether a file of its full length is what it should be; removes it otherwise.
+  // Whether a file of its full length is what it should be; removes it otherwise. Tables with every block.
   absl::StatusOr<bool> Verify(uint64_t file);
 
   const std::string folder_;
   const CheckpointManifest manifest_;
+  const std::function<absl::Status()> go_on_;  // never null
   std::vector<bool> verified_;  // by file
   std::vector<int> refused_;    // how often each was another than it should be
   std::optional<uint64_t> writing_;  // file that is open to be written, and

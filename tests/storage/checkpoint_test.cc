@@ -176,9 +176,31 @@ TEST_F(CheckpointTest, ABlockThatWasDamagedWhereItCameFromIsFound) {
     return;
   }
   const auto target = Begin((*source)->manifest());
-  Copy(**source, *target);
+  absl::Status status;
+  for (int i = 0; i < 100 && status.ok(); ++i) {
+    const auto piece = target->Next();
+    status = piece.status();
+    if (status.ok() && piece->has_value()) status = target->Write(**piece, Cut(**source, **piece, 1 << 20));
+  }
+  EXPECT_EQ(status.code(), absl::StatusCode::kDataLoss) << status;
   EXPECT_EQ(target->Finish().code(), absl::StatusCode::kDataLoss);
   EXPECT_FALSE(Is("arrived"));
+}
+
+TEST_F(CheckpointTest, ItsReadingMayBeEnded) {
+  Change(20);
+  const auto source = Take();
+  bool ends = false;
+  const auto target = CheckpointTarget::Begin(target_, source->manifest(), [&ends]() -> absl::Status {
+    return ends ? absl::CancelledError("enough") : absl::OkStatus();
+  });
+  ASSERT_TRUE(target.ok()) << target.status();
+  EXPECT_GT(Copy(*source, **target, 2), 1);
+  ends = true;
+  EXPECT_EQ((*target)->Next().status().code(), absl::StatusCode::kCancelled);
+  ends = false;
+  Copy(*source, **target);
+  EXPECT_TRUE((*target)->Finish().ok());
 }
 
 TEST_F(CheckpointTest, WhatIsNotWholeIsNoCopy) {
