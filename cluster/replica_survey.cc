@@ -31,6 +31,8 @@ using Steady = std::chrono::steady_clock;
 constexpr std::chrono::seconds kDescribeWithin{2};
 // Until all replicas of a shard have come to the offset: one that lags further has no digest.
 constexpr std::chrono::seconds kTakeWithin{30};
+// Names come beside the log: until all replicas have heard of a memory that was made, or dropped.
+constexpr std::chrono::seconds kNamesWithin{2};
 // Offsets beyond the end of the log, at each try: none, for a log that nobody writes to.
 constexpr LogOffset kAhead[] = {0, 64, 512, 4096};
 
@@ -163,7 +165,23 @@ class ShardSurvey {
     return replica.state == ReplicaState::kServing || replica.state == ReplicaState::kLost;
   }
 
+  // What differs is asked once more: a replica that heard of a memory a moment before another differs from it in that.
   absl::Status Digest() {
+    RETURN_IF_ERROR(DigestOnce());
+    if (log_ == nullptr || !Differ()) return absl::OkStatus();
+    std::this_thread::sleep_for(kNamesWithin);
+    return DigestOnce();
+  }
+  bool Differ() const {
+    const std::optional<ShardDigest>* first = nullptr;
+    for (const ReplicaDescription& told : replicas_) {
+      if (!told.digest.has_value()) continue;
+      if (first == nullptr) first = &told.digest;
+      if (!(*told.digest == **first)) return true;
+    }
+    return false;
+  }
+  absl::Status DigestOnce() {
     if (log_ == nullptr) return Round(std::nullopt, /*last=*/true).status();
     for (const LogOffset ahead : kAhead) {
       ASSIGN_OR_RETURN(const LogOffset end, log_->End(Within(kDescribeWithin, question_.limits)));
@@ -197,7 +215,9 @@ class ShardSurvey {
       const absl::StatusOr<ShardDigest>& digest = round.digest(told.replica);
       if (digest.ok()) {
         told.digest = *digest;
+        told.detail.clear();
       } else {
+        told.digest.reset();
         told.detail = absl::StrCat("no digest: ", digest.status().message());
       }
     }

@@ -1,3 +1,4 @@
+#include "common/limits.h"
 #include "mneme/v1/admin.grpc.pb.h"
 #include "server/admin_handlers.h"
 #include "server/alias_handlers.h"
@@ -34,7 +35,7 @@ constexpr char kService[] = "mneme.v1.AdminService";
 
 class RawAdminService final : public RawMemories<RawAliases<RawState<RawBackups<AdminService::Service>>>> {
  public:
-  explicit RawAdminService(FrontEnd& front_end) : front_end_(front_end) {}
+  explicit RawAdminService(FrontEnd& front_end) : front_end_(front_end) { front_end_.AlsoCount(&cluster_pool_); }
 
   grpc::ServerUnaryReactor* CreateMemory(grpc::CallbackServerContext* context, const grpc::ByteBuffer* in,
                                          grpc::ByteBuffer* out) override {
@@ -92,7 +93,7 @@ class RawAdminService final : public RawMemories<RawAliases<RawState<RawBackups<
   grpc::ServerWriteReactor<grpc::ByteBuffer>* ShowCluster(grpc::CallbackServerContext* context,
                                                           const grpc::ByteBuffer* in) override {
     using Stream = ProgressStream<v1::ShowClusterRequest, v1::ShowClusterResponse>;
-    return Stream::Start(front_end_, front_end_.calls(), show_cluster_, context, in, HandleShowCluster, Pace::kEach);
+    return Stream::Start(front_end_, cluster_pool_, show_cluster_, context, in, HandleShowCluster, Pace::kEach);
   }
   grpc::ServerUnaryReactor* GetStatistics(grpc::CallbackServerContext* context, const grpc::ByteBuffer* in,
                                           grpc::ByteBuffer* out) override {
@@ -119,6 +120,8 @@ class RawAdminService final : public RawMemories<RawAliases<RawState<RawBackups<
   RpcMethod Add(const char* name, const char* type) { return MakeMethod(front_end_, kService, name, type); }
 
   FrontEnd& front_end_;
+  // Comparing replicas may take hours.
+  CallPool cluster_pool_{limits::kLongCallWorkers, limits::kMaxQueuedLongCalls};
   const RpcMethod create_ = Add("CreateMemory", "unary");
   const RpcMethod get_ = Add("GetMemory", "unary");
   const RpcMethod list_ = Add("ListMemories", "unary");
