@@ -10,6 +10,7 @@
 #include <thread>
 #include <utility>
 
+#include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
 #include "cluster/canceller.h"
 #include "cluster/progress_teller.h"
@@ -177,21 +178,27 @@ absl::Status Copy::CheckUseful(Sequence applied) {
 
 absl::Status Copy::CopyFrom(const ShardChannel& sources, uint32_t source, const CallLimits& cancelled) {
   ASSIGN_OR_RETURN(const CheckpointManifest manifest, Open(sources, source, cancelled));
-  // One that is of no use to this replica is of none to another: the next call makes a newer one.
-  const auto close = [&] {
-    (void)sources.AskAndWait(&Async::CloseCheckpoint, Question(Flat(manifest.id), source), Within(kCloseWithin));
+  // One that stands too far back for this replica does so for others: the next call makes a newer one.
+  const auto close = [&](bool useless) {
+    (void)sources.AskAndWait(&Async::CloseCheckpoint, Question(Flat(manifest.id, useless), source),
+                             Within(kCloseWithin));
   };
   if (const absl::Status useful = CheckUseful(manifest.applied); !useful.ok()) {
-    close();
+    close(/*useless=*/absl::IsFailedPrecondition(useful) || absl::IsOutOfRange(useful));
     return useful;
   }
-  auto target = CheckpointTarget::Begin(store_path_, manifest);
+  auto target = CheckpointTarget::Begin(store_path_, manifest, [this]() -> absl::Status {
+    return options_.give_up() ? GivenUp() : absl::OkStatus();
+  });
   RETURN_IF_ERROR(Local(target.status()));
   Tell("checkpoint_copying", absl::StrCat("from ", options_.sources[source], ": sequence ", manifest.applied, ", ",
                                           manifest.entries, " entries, ", manifest.bytes(), " bytes"));
   told_ = Steady::now();
-  RETURN_IF_ERROR(ReadFiles(sources, source, manifest, **target, cancelled));
-  close();
+  const absl::Status read = ReadFiles(sources, source, manifest, **target, cancelled);
+  // A source that is not reached may have it yet when it is; who stops is started again soon.
+  const bool ended = read.ok() || absl::IsDataLoss(read) || absl::IsResourceExhausted(read);
+  if (ended) close(/*useless=*/false);
+  RETURN_IF_ERROR(read);
   RETURN_IF_ERROR(CheckUseful(manifest.applied));  // 4
   RETURN_IF_ERROR(Local((*target)->Finish()));
   RETURN_IF_ERROR(Local(CheckpointTarget::Install(store_path_, index_path_)));

@@ -65,6 +65,7 @@ absl::StatusOr<CheckpointManifest> ShardCheckpoints::Open(const CallLimits& limi
   {
     MutexLock lock(&mutex_);
     if (current_ != nullptr) {
+      ++holders_;
       read_ = Steady::now();
       return current_->manifest();
     }
@@ -74,14 +75,18 @@ absl::StatusOr<CheckpointManifest> ShardCheckpoints::Open(const CallLimits& limi
     }
     making_ = true;
   }
-  absl::StatusOr<std::shared_ptr<const CheckpointSource>> made = Make(limits, progress);
-  {
+  const absl::Cleanup ended = [this] {
     MutexLock lock(&mutex_);
     making_ = false;
-    if (made.ok()) current_ = *made;
+  };
+  const absl::StatusOr<std::shared_ptr<const CheckpointSource>> made = Make(limits, progress);
+  RETURN_IF_ERROR(made.status());
+  {
+    MutexLock lock(&mutex_);
+    current_ = *made;
+    holders_ = 1;
     read_ = Steady::now();
   }
-  RETURN_IF_ERROR(made.status());
   const CheckpointManifest& manifest = (*made)->manifest();
   Tell("checkpoint_made", absl::StrCat("at sequence ", manifest.applied, ", with ", manifest.entries, " entries and ",
                                        manifest.bytes(), " bytes, for a replica that copies it"));
@@ -118,14 +123,16 @@ absl::StatusOr<CheckpointChunk> ShardCheckpoints::Read(uint64_t id, uint64_t fil
   return source->Read(file, offset);
 }
 
-void ShardCheckpoints::Close(uint64_t id) {
+void ShardCheckpoints::Close(uint64_t id, bool useless) {
   std::shared_ptr<const CheckpointSource> closed;
   {
     MutexLock lock(&mutex_);
     if (current_ == nullptr || current_->manifest().id != id) return;
+    if (!useless && --holders_ > 0) return;  // others read it
     closed = std::exchange(current_, nullptr);
   }
-  Tell("checkpoint_removed", absl::StrCat("at sequence ", closed->manifest().applied, "; it was copied"));
+  Tell("checkpoint_removed", absl::StrCat("at sequence ", closed->manifest().applied, "; it ",
+                                          useless ? "stands too far back" : "was copied"));
 }
 
 void ShardCheckpoints::LetGo() {

@@ -47,15 +47,17 @@ class ShardCheckpoints {
 
   explicit ShardCheckpoints(ShardCheckpointsOptions options);
 
-  // Makes a checkpoint to be copied, or gives that which is there, whoever asked for it. UNAVAILABLE while another call
-  // makes one; CANCELLED when `progress` says so; errors of EntryStore::Checkpoint and CheckpointSource::Open.
+  // Makes a checkpoint to be copied, or gives that which is there, whoever asked for it. To be closed as often as it
+  // was given. UNAVAILABLE while another call makes one; CANCELLED when `progress` says so; errors of
+  // EntryStore::Checkpoint and CheckpointSource::Open.
   absl::StatusOr<CheckpointManifest> Open(const CallLimits& limits, const Progress& progress)
       ABSL_LOCKS_EXCLUDED(mutex_);
   // Waits until it may read as much. NOT_FOUND when the checkpoint has gone; OUT_OF_RANGE as CheckpointSource::Read.
   absl::StatusOr<CheckpointChunk> Read(uint64_t id, uint64_t file, uint64_t offset, const CallLimits& limits)
       ABSL_LOCKS_EXCLUDED(mutex_);
-  // Nothing when it has gone.
-  void Close(uint64_t id) ABSL_LOCKS_EXCLUDED(mutex_);
+  // Removes a checkpoint that was copied by all who were given it, and one that is `useless` at once: it stands too far
+  // back for anybody. Nothing when it has gone.
+  void Close(uint64_t id, bool useless) ABSL_LOCKS_EXCLUDED(mutex_);
   // Removes a checkpoint that nobody has read for long. Called now and then.
   void LetGo() ABSL_LOCKS_EXCLUDED(mutex_);
 
@@ -77,6 +79,7 @@ class ShardCheckpoints {
   uint64_t made_ ABSL_GUARDED_BY(mutex_) = 0;  // folders
   bool making_ ABSL_GUARDED_BY(mutex_) = false;
   std::shared_ptr<const CheckpointSource> current_ ABSL_GUARDED_BY(mutex_);
+  uint64_t holders_ ABSL_GUARDED_BY(mutex_) = 0;  // of current_: who was given it and has not closed it
   std::chrono::steady_clock::time_point read_ ABSL_GUARDED_BY(mutex_);  // of current_, last
   std::chrono::steady_clock::time_point free_ ABSL_GUARDED_BY(mutex_);  // from when on more may be read
 };

@@ -91,8 +91,9 @@ absl::Status HandleReadCheckpoint(const CallContext& call, const Call& request, 
 
 absl::Status HandleCloseCheckpoint(const CallContext& call, const Call& request, Answer*) {
   uint64_t id = 0;
-  RETURN_IF_ERROR(Open(call, request, id));
-  Hosted(call.deployment).checkpoints()->Close(id);
+  bool useless = false;
+  RETURN_IF_ERROR(Open(call, request, id, useless));
+  Hosted(call.deployment).checkpoints()->Close(id, useless);
   return absl::OkStatus();
 }
 

@@ -229,7 +229,7 @@ TEST_F(CheckpointCopyTest, ACopyThatWasCutGoesOnWhenTheProcessStartsAgain) {
   source.CutTo(10'000);
   source.DieAfter(25);
   SetLog(200, 140);
-  patience_ = 20;
+  patience_ = 60;
   EXPECT_EQ(Prepare({&source}).code(), absl::StatusCode::kCancelled);
   EXPECT_TRUE(Is("incoming"));
   EXPECT_FALSE(Is("db"));
@@ -252,6 +252,7 @@ TEST_F(CheckpointCopyTest, DamagedBytesAreRefusedAndAskedOfTheNext) {
   ASSERT_TRUE(Prepare({&first, &second}).ok());
   ExpectCopied();
   EXPECT_THAT(events(), HasSubstr("damaged on its way"));
+  EXPECT_EQ(first.closed(), 1) << "it keeps nothing for who is not served by it";
 }
 
 TEST_F(CheckpointCopyTest, ACheckpointThatTheLogHasLeftBehindIsClosedForANewerOne) {

@@ -212,15 +212,19 @@ TEST_F(ShardCheckpointsTest, OneCheckpointIsThereForAllUntilItIsClosed) {
   AwaitHandled(0, End());
   EXPECT_EQ(checkpoints.Open({}, Go).value(), first);
   EXPECT_TRUE(checkpoints.Read(first.id, 0, 0, {}).ok());
-  checkpoints.Close(first.id + 1);
-  EXPECT_TRUE(checkpoints.Read(first.id, 0, 0, {}).ok());
-  checkpoints.Close(first.id);
+  checkpoints.Close(first.id + 1, false);
+  checkpoints.Close(first.id, false);
+  EXPECT_TRUE(checkpoints.Read(first.id, 0, 0, {}).ok()) << "the other one copies it yet";
+  checkpoints.Close(first.id, false);
   EXPECT_EQ(checkpoints.Read(first.id, 0, 0, {}).status().code(), absl::StatusCode::kNotFound);
   EXPECT_TRUE(std::filesystem::is_empty(directory_ / "replica-0/checkpoint"));
   const CheckpointManifest second = checkpoints.Open({}, Go).value();
   EXPECT_NE(second.id, first.id);
   EXPECT_EQ(second.applied, first.applied + 1);
   EXPECT_EQ(second.entries, 2U);
+  EXPECT_EQ(checkpoints.Open({}, Go).value(), second);
+  checkpoints.Close(second.id, /*useless=*/true);
+  EXPECT_EQ(checkpoints.Read(second.id, 0, 0, {}).status().code(), absl::StatusCode::kNotFound);
 }
 
 TEST_F(ShardCheckpointsTest, AMakingThatIsGivenUpLeavesNothing) {
@@ -265,7 +269,7 @@ TEST_F(BoundedCheckpointsTest, OneThatNobodyReadsIsRemoved) {
   const uint64_t kept = patient.Open({}, Go).value().id;
   patient.LetGo();
   EXPECT_TRUE(patient.Read(kept, 0, 0, {}).ok());
-  patient.Close(kept);
+  patient.Close(kept, false);
   ShardCheckpoints impatient = New(1 << 30, std::chrono::milliseconds(0));
   const uint64_t gone = impatient.Open({}, Go).value().id;
   impatient.LetGo();

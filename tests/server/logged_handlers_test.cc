@@ -232,7 +232,7 @@ TEST_F(LoggedHandlersTest, ACheckpointIsReadPieceByPiece) {
   std::string nothing;
   EXPECT_EQ(read(0, manifest.files[0].bytes, nothing).code(), absl::StatusCode::kOutOfRange);
   internal::v1::Answer answer;
-  EXPECT_TRUE(HandleCloseCheckpoint(context, CallOf(Flat(manifest.id)), &answer).ok());
+  EXPECT_TRUE(HandleCloseCheckpoint(context, CallOf(Flat(manifest.id, /*useless=*/false)), &answer).ok());
   EXPECT_EQ(read(0, 0, nothing).code(), absl::StatusCode::kNotFound);
   const ShardDigest digest = Last<ShardDigest>(HandleDigest, Flat(std::optional<LogOffset>(last + 1))).value();
   EXPECT_EQ(digest.applied, SequenceAt(last));
