@@ -54,6 +54,7 @@ class Copy {
       : options_(options), store_path_(store_path), index_path_(index_path) {}
 
   absl::Status Run();
+  bool copied() const { return copied_; }
 
  private:
   // How far the log reaches; nullopt when that is not to be waited for.
@@ -87,6 +88,7 @@ class Copy {
   const std::string index_path_;
   Sequence stands_at_ = 0;  // the store, as far as is known
   bool local_ = false;
+  bool copied_ = false;
   uint64_t came_ = 0;  // bytes that were written
   Steady::time_point told_ = Steady::now();
 };
@@ -156,6 +158,11 @@ absl::Status Copy::CopyFromAny(bool log_will_do) {
       Tell("checkpoint_failed", "no replica has a checkpoint; the log is applied from where the store stands");
       return Local(CheckpointTarget::Discard(store_path_));
     }
+    if (!options_.waits && came_ == came) {
+      Tell("checkpoint_failed", absl::StrCat("the log does not reach back to ", OffsetAfter(stands_at_), ", and no "
+                                             "other replica has a checkpoint: start this one again when one serves"));
+      return absl::OkStatus();
+    }
     if (!std::exchange(awaited, true)) {
       Tell("checkpoint_awaited", absl::StrCat("the log does not reach back to ", OffsetAfter(stands_at_),
                                               ", and no other replica has a checkpoint yet"));
@@ -202,6 +209,7 @@ absl::Status Copy::CopyFrom(const ShardChannel& sources, uint32_t source, const 
   RETURN_IF_ERROR(CheckUseful(manifest.applied));  // 4
   RETURN_IF_ERROR(Local((*target)->Finish()));
   RETURN_IF_ERROR(Local(CheckpointTarget::Install(store_path_, index_path_)));
+  copied_ = true;
   Tell("checkpoint_copied", absl::StrCat("the store stands at ", OffsetAfter(manifest.applied)));
   return absl::OkStatus();
 }
@@ -259,9 +267,11 @@ void Copy::TellProgress(const CheckpointManifest& manifest) {
 
 }  // namespace
 
-absl::Status PrepareStore(const CheckpointCopyOptions& options, const std::string& store_path,
-                          const std::string& index_path) {
-  return Copy(options, store_path, index_path).Run();
+absl::StatusOr<bool> PrepareStore(const CheckpointCopyOptions& options, const std::string& store_path,
+                                  const std::string& index_path) {
+  Copy copy(options, store_path, index_path);
+  RETURN_IF_ERROR(copy.Run());
+  return copy.copied();
 }
 
 }  // namespace mneme

@@ -11,7 +11,7 @@
 #include <string>
 #include <vector>
 
-#include "absl/status/status.h"
+#include "absl/status/statusor.h"
 #include "common/limits.h"
 #include "engine/commands.h"
 #include "engine/shard_log.h"
@@ -27,7 +27,9 @@ struct CheckpointCopyOptions {
   std::vector<std::string> sources;  // addresses of the other replicas of the shard
   std::shared_ptr<const ChannelSecurity> security = {};  // of the connections to them; may be null
   const ShardLog* log = nullptr;  // borrowed
-  bool waits = true;  // until the log is reached; else nothing is done without it
+  // Until the log is reached, and there is a source where the log does not reach; else nothing is done without the one,
+  // and the store stays as it is without the other: for the owner of the catalogue, whom the sources may wait for.
+  bool waits = true;
   // May be empty. "checkpoint_copying", "checkpoint_copied"; "checkpoint_failed" when a source is left for the next,
   // "checkpoint_awaited" when all of them were.
   EventSink events = {};
@@ -38,10 +40,11 @@ struct CheckpointCopyOptions {
 
 // Puts a store in place from which the log can be applied; does nothing where the one that is there, or none, will do.
 // Blocks for as long as the copy takes, and where there is no other way until a source is there. Goes on with what an
-// earlier call left. CANCELLED when `give_up` says so; RESOURCE_EXHAUSTED and other errors of this machine's files.
-// Where there is no source to be asked, the store stays, and opening it says what it lacks.
-absl::Status PrepareStore(const CheckpointCopyOptions& options, const std::string& store_path,
-                          const std::string& index_path);
+// earlier call left. Returns whether a store was copied. CANCELLED when `give_up` says so; RESOURCE_EXHAUSTED and other
+// errors of this machine's files. Where there is no source to be asked, the store stays, and opening it says what it
+// lacks.
+absl::StatusOr<bool> PrepareStore(const CheckpointCopyOptions& options, const std::string& store_path,
+                                  const std::string& index_path);
 
 }  // namespace mneme
 

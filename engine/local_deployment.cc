@@ -177,7 +177,7 @@ absl::StatusOr<std::unique_ptr<LocalDeployment>> LocalDeployment::Open(Deploymen
   state->ram_limit_bytes = options.ram_limit_bytes != 0 ? options.ram_limit_bytes : HalfOfRam();
   state->directory = std::move(directory);
   if (options.hosted.has_value() && options.hosted->prepare != nullptr) {
-    RETURN_IF_ERROR(options.hosted->prepare(*state->directory));
+    RETURN_IF_ERROR(options.hosted->prepare(*state->directory, options.hosted->catalogue));
   }
   state->resources = std::make_unique<StoreResources>(kBlockCacheBytes, kWriteBufferBytes);
   if (options.hosted.has_value()) state->log = options.hosted->log;

@@ -340,7 +340,10 @@ absl::Status Server::OpenShard() {
   }
   hosted.log = log;
   if (log != nullptr) {
-    hosted.prepare = [this, &log](const DataDirectory& directory) { return PrepareReplica(directory, *log); };
+    hosted.prepare = [this, &log](const DataDirectory& directory, CatalogueChanges& catalogue) -> absl::Status {
+      ASSIGN_OR_RETURN(const bool copied, PrepareReplica(directory, *log));
+      return copied ? RefreshNames(catalogue) : absl::OkStatus();
+    };
   }
   ASSIGN_OR_RETURN(std::unique_ptr<LocalDeployment> opened, LocalDeployment::Open(std::move(options)));
   LocalDeployment* const shard = opened.get();
@@ -366,11 +369,11 @@ absl::Status Server::OpenShard() {
   return absl::OkStatus();
 }
 
-absl::Status Server::PrepareReplica(const DataDirectory& directory, const ShardLog& log) {
+absl::StatusOr<bool> Server::PrepareReplica(const DataDirectory& directory, const ShardLog& log) {
   const uint32_t shard = options_.shard_number;
   // The owner of the catalogue in a directory without one begins a deployment, which no other replica is of.
   std::error_code error;
-  if (watch_ == nullptr && !std::filesystem::exists(directory.CataloguePath(), error)) return absl::OkStatus();
+  if (watch_ == nullptr && !std::filesystem::exists(directory.CataloguePath(), error)) return false;
   CheckpointCopyOptions copy;
   copy.deployment = directory.deployment();
   copy.shard = shard;
@@ -385,6 +388,18 @@ absl::Status Server::PrepareReplica(const DataDirectory& directory, const ShardL
   copy.events = Events();
   copy.give_up = give_up_;
   return PrepareStore(copy, directory.StorePath(shard), directory.IndexPath(shard));
+}
+
+// A copy has entries of memories that were made while it came: what was known before it is too old to open it with.
+absl::Status Server::RefreshNames(CatalogueChanges& catalogue) const {
+  if (watch_ == nullptr) return absl::OkStatus();
+  const auto now = std::chrono::steady_clock::now();
+  while (!watch_->KnowsAllOf(now)) {
+    if (give_up_()) return absl::CancelledError("gave up waiting for the owner of the catalogue");
+    std::this_thread::sleep_for(std::chrono::milliseconds(50));
+  }
+  catalogue = watch_->names().Everything();
+  return absl::OkStatus();
 }
 
 absl::Status Server::OpenRemote() {

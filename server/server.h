@@ -62,8 +62,10 @@ class Server {
   absl::Status OpenDeployment();
   absl::Status OpenLocal();
   absl::Status OpenShard();
-  // Before the store of a shard with a log is opened.
-  absl::Status PrepareReplica(const DataDirectory& directory, const ShardLog& log);
+  // Before the store of a shard with a log is opened; whether it was copied.
+  absl::StatusOr<bool> PrepareReplica(const DataDirectory& directory, const ShardLog& log);
+  // What the owner of the catalogue tells from now on, which it waits for; nothing where this process is the owner.
+  absl::Status RefreshNames(CatalogueChanges& catalogue) const;
   absl::Status OpenRemote();
   DeploymentOptions LocalOptions();
   absl::StatusOr<std::shared_ptr<const ChannelSecurity>> ShardSecurity() const;

@@ -132,7 +132,7 @@ class CheckpointCopyTest : public testing::CheckpointTest {
     options.give_up = [this] { return asked_.fetch_add(1) > patience_; };
     options.least_records = 100;
     options.pause = std::chrono::milliseconds(20);
-    return PrepareStore(options, target_, directory_ / "target/index");
+    return PrepareStore(options, target_, directory_ / "target/index").status();
   }
   std::string events() {
     MutexLock lock(&mutex_);
@@ -287,6 +287,21 @@ TEST_F(CheckpointCopyTest, WithoutASourceItWaitsForOneWhereTheLogWillNotDo) {
   EXPECT_EQ(Prepare({&source}).code(), absl::StatusCode::kCancelled);
   EXPECT_THAT(events(), HasSubstr("checkpoint_awaited"));
   patience_ = 1 << 30;
+  source.Have(checkpoint.get());
+  ASSERT_TRUE(Prepare({&source}).ok());
+  ExpectCopied();
+}
+
+// They may wait for it themselves.
+TEST_F(CheckpointCopyTest, WhoTellsNamesDoesNotWaitForASource) {
+  Change(150);
+  const auto checkpoint = Take();
+  Source source;
+  SetLog(200, 140);
+  waits_ = false;
+  ASSERT_TRUE(Prepare({&source}).ok());
+  EXPECT_FALSE(Is("db"));
+  EXPECT_THAT(events(), HasSubstr("start this one again"));
   source.Have(checkpoint.get());
   ASSERT_TRUE(Prepare({&source}).ok());
   ExpectCopied();

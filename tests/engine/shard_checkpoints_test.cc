@@ -58,7 +58,9 @@ class ShardCheckpointsTest : public ::testing::Test {
     for (auto& each : replicas_) each.reset();
   }
 
-  void Open(size_t replica, std::function<absl::Status(const DataDirectory&)> prepare = nullptr) {
+  using Prepare = std::function<absl::Status(const DataDirectory&, CatalogueChanges& catalogue)>;
+
+  void Open(size_t replica, Prepare prepare = nullptr) {
     DeploymentOptions options;
     options.data_dir = directory_ / absl::StrCat("replica-", replica);
     options.shards = 1;
@@ -184,7 +186,7 @@ TEST_F(ShardCheckpointsTest, ACheckpointOfOneBecomesAnotherThatGoesOnWithTheLog)
   for (int i = 0; i < 100; ++i) Append(calls);
   const LogOffset end = End();
   log_->DropBefore(manifest.applied);
-  const auto copy = [&](const DataDirectory& directory) -> absl::Status {
+  const auto copy = [&](const DataDirectory& directory, CatalogueChanges&) -> absl::Status {
     auto target = CheckpointTarget::Begin(directory.StorePath(0), manifest);
     RETURN_IF_ERROR(target.status());
     while (true) {

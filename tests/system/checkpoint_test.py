@@ -136,10 +136,15 @@ class Checkpoints(KafkaTest):
         self.assertIn("checkpoint_awaited", lost.tail_of_log())
         away = [each for each in self.shown(deployment) if each["shard"] == 1]
         self.assertEqual([each["state"] for each in away], ["away", "away"])
+        # Of a memory that the replica had not heard of when it began to wait the copy has entries.
+        deployment.client.create_memory("late", 4, vocab_size=100)
+        writer = Writer(deployment.front_ends, "late")
+        writer.start()
+        time.sleep(1.0)
         source.start()
         starting.join(harness.START_SECONDS)
         self.assertTrue(lost.ready())
-        deployment.await_even()
+        self.check(deployment, "late", writer.end())
         self.check_digests(deployment)
         self.assertGreater(memory.count(), 0)
 
