@@ -1,4 +1,5 @@
 // `mneme cluster show`.
+#include <cstdint>
 #include <map>
 #include <memory>
 #include <string>
@@ -49,14 +50,14 @@ Json ReplicaJson(const v1::ShowClusterResponse& replica) {
   return json;
 }
 
-// Two replicas of a shard that hold different things at one offset of its log.
+// Two replicas of a shard that hold different things: digests of a shard are of one offset of its log.
 absl::Status Compare(const std::vector<v1::ShowClusterResponse>& replicas) {
-  std::map<std::pair<uint32_t, uint64_t>, const v1::ShowClusterResponse*> first;
+  std::map<uint32_t, const v1::ShowClusterResponse*> first;
   for (const v1::ShowClusterResponse& replica : replicas) {
     if (replica.digest().empty()) continue;
-    const auto [at, is_new] = first.emplace(std::make_pair(replica.shard(), replica.digest_applied()), &replica);
-    if (is_new || at->second->digest() == replica.digest()) continue;
-    return absl::DataLossError(absl::StrCat("replicas ", at->second->replica(), " and ", replica.replica(),
+    const v1::ShowClusterResponse& other = *first.emplace(replica.shard(), &replica).first->second;
+    if (other.digest() == replica.digest() && other.digest_applied() == replica.digest_applied()) continue;
+    return absl::DataLossError(absl::StrCat("replicas ", other.replica(), " and ", replica.replica(),
                                             " of shard ", replica.shard(), " differ at offset ",
                                             replica.digest_applied(), " of its log"));
   }
