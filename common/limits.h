@@ -309,7 +309,7 @@ inline constexpr size_t kMaxReceiptPartitions = 1'024;
 // Receipts that a shard keeps, some forty bytes each: a deletion a minute for two years.
 inline constexpr uint64_t kMaxReceipts = 1'000'000;
 // How long the bytes of what was deleted may stay for others to be erased with them.
-inline constexpr int64_t kMaxEraseAfterSeconds = 30 * 86'400;
+inline constexpr uint64_t kMaxEraseAfterSeconds = 30 * 86'400;
 // Below this a partition is flat and exact: a scan costs less than two milliseconds at d = 128.
 inline constexpr uint64_t kFlatRows = 20'000;
 // Rows of a tail that wake the sealer.

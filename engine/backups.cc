@@ -102,6 +102,14 @@ absl::StatusOr<BackupOutcome> Backups::CreateIn(BackupWriter& writer, uint32_t k
 
 absl::StatusOr<BackupOutcome> Backups::Create(uint32_t keep, const BackupProgressSink& progress) const {
   RETURN_IF_ERROR(CheckDirectory());
+  {
+    MutexLock lock(&mutex_);
+    ++begun_;
+  }
+  const absl::Cleanup end = [this] {
+    MutexLock lock(&mutex_);
+    ++ended_;
+  };
   const auto create = [&]() -> absl::StatusOr<BackupOutcome> {
     ASSIGN_OR_RETURN(const auto writer, BackupWriter::Open(options_.directory));
     return CreateIn(*writer, keep, progress);
@@ -113,6 +121,20 @@ absl::StatusOr<BackupOutcome> Backups::Create(uint32_t keep, const BackupProgres
     options_.events(given_up ? "backup_cancelled" : "backup_failed", std::string(outcome.status().message()));
   }
   return WithoutPaths(outcome.status());
+}
+
+absl::StatusOr<uint64_t> Backups::LastNumber() const {
+  const auto under_way = [] { return absl::UnavailableError("a backup is being made"); };
+  uint64_t begun = 0;
+  {
+    MutexLock lock(&mutex_);
+    begun = begun_;
+    if (begun != ended_) return under_way();
+  }
+  ASSIGN_OR_RETURN(const std::vector<ListedBackup> listed, List());
+  MutexLock lock(&mutex_);
+  if (begun != begun_) return under_way();
+  return listed.empty() ? uint64_t{0} : listed.back().number;
 }
 
 absl::StatusOr<std::vector<ListedBackup>> Backups::List() const {

@@ -6,9 +6,11 @@
 #include <string>
 #include <vector>
 
+#include "absl/base/thread_annotations.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "common/clock.h"
+#include "common/mutex.h"
 #include "engine/catalogue.h"
 #include "engine/commands.h"
 #include "engine/shard.h"
@@ -42,6 +44,10 @@ class Backups {
   // (0: none). Blocks. FAILED_PRECONDITION without a directory, or while another backup is written; else as
   // BackupWriter. Errors are for clients and name no path; an event has the whole of it.
   absl::StatusOr<BackupOutcome> Create(uint32_t keep, const BackupProgressSink& progress) const;
+  bool has_directory() const { return !options_.directory.empty(); }
+  // The greatest number of a backup in the directory; 0: there is none. UNAVAILABLE while one is being made: what it
+  // will have was there when its checkpoints were taken.
+  absl::StatusOr<uint64_t> LastNumber() const ABSL_LOCKS_EXCLUDED(mutex_);
   // FAILED_PRECONDITION without a directory. Errors, and those of manifests, are as above.
   absl::StatusOr<std::vector<ListedBackup>> List() const;
 
@@ -54,6 +60,9 @@ class Backups {
   absl::StatusOr<BackupOutcome> CreateIn(BackupWriter& writer, uint32_t keep, const BackupProgressSink& progress) const;
 
   BackupsOptions options_;  // constant after construction
+  mutable Mutex mutex_;
+  mutable uint64_t begun_ ABSL_GUARDED_BY(mutex_) = 0;
+  mutable uint64_t ended_ ABSL_GUARDED_BY(mutex_) = 0;
 };
 
 }  // namespace mneme

@@ -11,6 +11,7 @@
 #include "engine/backups.h"
 #include "engine/benefit_counts.h"
 #include "engine/catalogue.h"
+#include "engine/erasure.h"
 #include "engine/label_sum_cache.h"
 #include "engine/leaving_memories.h"
 #include "engine/local_deployment.h"
@@ -57,6 +58,7 @@ struct LocalDeployment::State {
   std::unique_ptr<Backups> backups;
   LabelSumCache label_sums;
   MatchCache matches;
+  std::unique_ptr<Erasure> erasure;  // before all that it uses in destruction
   QueryContext query_context;
 
   BenefitCounts benefit;
@@ -80,6 +82,7 @@ struct LocalDeployment::State {
   absl::Status OpenCatalogue(const std::optional<HostedShard>& hosted);
   absl::Status OpenShards(const DeploymentOptions& options, size_t threads);
   absl::Status StartMaintenance(const DeploymentOptions& options);
+  void StartErasure(const DeploymentOptions& options);
   void StartApplier(const DeploymentOptions& options);
 
   absl::Status OwnsCatalogue() const;

@@ -91,6 +91,8 @@ class Shard {
                                         const CallLimits& limits);
   // Null when there is none; read from the store when it sleeps. Errors as of TakeSnapshot().
   absl::StatusOr<std::shared_ptr<const PublishedPartition>> PublishedOf(const PartitionKey& key);
+  // Null, too, when it sleeps.
+  std::shared_ptr<const PublishedPartition> AwakePartition(const PartitionKey& key) const;
   // The partitions of a memory, ascending.
   std::vector<PartitionKey> KeysOf(MemoryNumber memory) const;
   // Those that have or may get an index: small ones that sleep are left out.
@@ -114,6 +116,9 @@ class Shard {
   absl::Status AwaitVisible(Sequence sequence, const CallLimits& limits) const;
   // Gives up the waiters whose time is over. Called now and then.
   void ExpireWaiters();
+
+  // As EntryStore::NoteErasure(). After an error the shard takes no more writes.
+  absl::Status NoteErasure(const ErasureRun& run, Sequence keep_from);
 
   // What expires, as the writer notes it and maintenance takes it.
   ExpiryQueue& expiries() { return expiries_; }

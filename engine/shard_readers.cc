@@ -60,6 +60,11 @@ absl::StatusOr<std::shared_ptr<const PublishedPartition>> Shard::PublishedOf(con
   }
 }
 
+std::shared_ptr<const PublishedPartition> Shard::AwakePartition(const PartitionKey& key) const {
+  MutexLock lock(&versions_mutex_);
+  return table_.Find(key);
+}
+
 std::vector<PartitionKey> Shard::KeysOf(MemoryNumber memory) const {
   MutexLock lock(&versions_mutex_);
   return table_.KeysOf(memory);

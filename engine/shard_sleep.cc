@@ -146,7 +146,9 @@ void Shard::LayToSleep(const SleepOperation& operation) {
     {
       MutexLock lock(&versions_mutex_);
       const auto published = table_.Find(key);
-      if (published == nullptr || !table_.IsSmall(*published)) continue;
+      if (published == nullptr) continue;
+      const bool may = operation.whatever_size ? published->segments.empty() : table_.IsSmall(*published);
+      if (!may) continue;
       table_.LaySleeping({.head = partition.head(),
                           .spec = partition.spec(),
                           .generation = partition.generation(),

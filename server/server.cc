@@ -242,6 +242,7 @@ DeploymentOptions Server::LocalOptions() {
   options.answer_cache_bytes = options_.answer_cache_bytes;
   options.accept_truncated_log = options_.accept_truncated_log;
   options.backup_dir = options_.backup_dir;
+  options.erase_after_ms = static_cast<int64_t>(options_.erase_after_seconds) * 1000;
   options.events = Events();
   return options;
 }

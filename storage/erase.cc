@@ -1,5 +1,5 @@
-// 1. Ranges of keys: of `rows` those that the receipts name, of the maps by id and of dead marks whole partitions, which
-//    are a few bytes an entry.
+// 1. Ranges of keys: of `rows` those that the receipts name, of the maps by id and of dead marks whole partitions,
+//    which are a few bytes an entry.
 // 2. Ranges that share a table below level 0 are joined, so that no table is written twice.
 // 3. Each range is compacted down to the last level, which is written anew though nothing above it asks for that: there
 //    a tombstone and what it hides go together.
