@@ -232,7 +232,7 @@ struct Metrics::Families {
 Metrics::Metrics() : families_(std::make_unique<Families>()) {
   // There from the start, so that an alert sees the first one as an increase.
   for (const char* kind : {"codebook", "segment"}) families_->rebuilt.Add({{"kind", kind}});
-  for (const char* kind : {"index_build", "expiry", "backup"}) families_->failed.Add({{"kind", kind}});
+  for (const char* kind : {"index_build", "expiry", "backup", "erasure"}) families_->failed.Add({{"kind", kind}});
 }
 Metrics::~Metrics() = default;
 

@@ -382,6 +382,7 @@ void Server::OnEvent(const std::string& event, const std::string& detail) {
   if (event == "index_build_failed") metrics_.MaintenanceFailed("index_build");
   if (event == "expiry_failed") metrics_.MaintenanceFailed("expiry");
   if (event == "backup_failed") metrics_.MaintenanceFailed("backup");
+  if (event == "erasure_failed") metrics_.MaintenanceFailed("erasure");
   // A front end that cannot tell what names mean refuses everything: balancers are to take another. A shard goes on.
   if (options_.role == Role::kFrontEnd && (event == "names_lost" || event == "catalogue_found")) {
     names_lost_ = event == "names_lost";
