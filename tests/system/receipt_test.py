@@ -1,5 +1,5 @@
-"""What the receipt of a deletion says, asked by the command line and by the Python client, is so: the bytes of a key are
-looked for in every file of the data directory and of the backups."""
+"""What the receipt of a deletion says, asked by the command line and by the Python client, is so: the bytes of a key
+are looked for in every file of the data directory and of the backups."""
 
 import json
 import subprocess
