@@ -142,6 +142,7 @@ void Shard::LayToSleep(const SleepOperation& operation) {
   for (const PartitionKey& key : operation.keys) {
     const auto at = partitions_.find(key);
     if (at == partitions_.end()) continue;
+    if (operation.whatever_size) at->second->slots().reset();
     const PartitionIndex& partition = *at->second;
     {
       MutexLock lock(&versions_mutex_);
