@@ -1,5 +1,6 @@
 #include "storage/format.h"
 
+#include <algorithm>
 #include <bit>
 
 #include "common/limits.h"
@@ -11,6 +12,9 @@ namespace {
 
 // Of a request that is remembered in parts. Stored on disk.
 constexpr uint8_t kRequestInParts = 2;
+
+// A partition with its rows in a receipt.
+constexpr size_t kLeastRowsBytes = 3;
 
 // Attributes that differ from their defaults. Stored on disk: do not renumber.
 enum RowFlag : uint8_t {
@@ -358,6 +362,7 @@ absl::StatusOr<DeletionReceipt> DecodeReceipt(Sequence sequence, std::string_vie
                     (many == 0 || partitions == 0);
   if (!reader.ok() || !fits) return Damaged("receipt");
   receipt.many_partitions = many == 1;
+  receipt.rows.reserve(std::min<uint64_t>(partitions, record.size() / kLeastRowsBytes));
   for (uint64_t i = 0; i < partitions; ++i) {
     DeletionReceipt::Rows rows;
     rows.partition = reader.Varint();
