@@ -5,6 +5,7 @@ import json
 import subprocess
 import time
 
+import cluster
 import harness
 import mneme
 import numpy as np
@@ -32,12 +33,13 @@ class Receipts(harness.SystemTest):
         self.assertEqual(done.returncode, code, done.stderr.decode())
         return json.loads(done.stdout) if code == 0 else done.stderr.decode()
 
-    def fill(self, server):
+    def fill(self, server, build=True):
         memory = server.client.create_memory("wiki", DIMENSION)
         keys = self.random.normal(size=(ROWS, DIMENSION)).astype(np.float32)
         memory.insert(keys, np.arange(ROWS) % 1000, ids=np.arange(ROWS) + 100, sources=np.full(ROWS, 1))
         memory.insert(CANARY[None], [7], ids=[7], sources=[9])
-        memory.build()
+        if build:
+            memory.build()
         return memory, keys
 
     def test_the_bytes_are_gone_when_the_receipt_says_so(self):
@@ -114,6 +116,25 @@ class Receipts(harness.SystemTest):
         self.assertIn("must be MEMORY:PARTITIONS:ID", self.cli(server, "receipt", "show", "wiki", code=2))
         late = self.cli(server, "receipt", "show", "wiki:0:" + again.receipt, "--wait", "snapshots", code=73)
         self.assertIn("--backup-dir", late)
+
+
+    def test_a_front_end_tells_the_least_of_all_shards(self):
+        deployment = cluster.Cluster(self.scratch / "cluster", 2, 1, "--erase-after", "3")
+        self.addCleanup(deployment.kill)
+        memory, _ = self.fill(deployment.front_ends[0], build=False)
+        folder = self.scratch / "cluster"
+        self.assertTrue(files_with(folder, CANARY), "else this test could not fail")
+        deleted = memory.delete(sources=[9])
+        self.assertEqual(memory.receipt(deleted.receipt).state, "hidden")
+        got = memory.receipt(deleted.receipt, wait="rocksdb", within=240)
+        self.assertEqual((got.state, got.deleted, got.backups_known), ("rocksdb", 1, False))
+        self.assertEqual(files_with(folder, CANARY), [])
+        with self.assertRaises(mneme.MnemeError) as caught:
+            memory.receipts()
+        self.assertIn("holds all shards", str(caught.exception))
+        deployment.shards[1].kill()
+        with self.assertRaises(mneme.Unavailable):
+            memory.receipt(deleted.receipt, timeout=5)
 
 
 if __name__ == "__main__":
