@@ -111,7 +111,7 @@ INSTANTIATE_TEST_SUITE_P(Points, ErasureCrashTest,
                                            Case{"install_committed", false, ErasureState::kHidden},
                                            Case{"erasure_indexed", false, ErasureState::kIndex},
                                            Case{"erasure_finished", true, ErasureState::kRocksDb}),
-                         [](const auto& info) { return std::string(info.param.point); });
+                         [](const auto& one) { return std::string(one.param.point); });
 
 }  // namespace
 }  // namespace mneme

@@ -130,7 +130,7 @@ TEST_P(ReceiptStoreTest, KeepsThemByTheirSequencesAndForgetsTheOldest) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Kinds, ReceiptStoreTest, ::testing::Values(Kind::kMemory, Kind::kRocksDb),
-                         [](const auto& info) { return info.param == Kind::kMemory ? "Memory" : "RocksDb"; });
+                         [](const auto& kind) { return kind.param == Kind::kMemory ? "Memory" : "RocksDb"; });
 
 class EraseTest : public ::testing::Test {
  protected:
