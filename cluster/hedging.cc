@@ -17,10 +17,15 @@ Hedging::Duration Hedging::Begin(HedgedRead read) {
   return times_[static_cast<size_t>(read)].late;
 }
 
-bool Hedging::Take() {
+bool Hedging::Take(std::chrono::steady_clock::time_point now) {
   MutexLock lock(&mutex_);
-  if (saved_ < limits::kReadsPerHedge) return false;
-  saved_ -= limits::kReadsPerHedge;
+  if (saved_ >= limits::kReadsPerHedge) {
+    saved_ -= limits::kReadsPerHedge;
+  } else if (now >= next_free_) {
+    next_free_ = now + kLatest;
+  } else {
+    return false;
+  }
   ++hedged_;
   return true;
 }

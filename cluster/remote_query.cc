@@ -2,8 +2,10 @@
 
 #include <algorithm>
 #include <atomic>
+#include <chrono>
 #include <memory>
 #include <new>
+#include <optional>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -40,6 +42,9 @@ class Step final : public SearchTask {
   explicit Step(std::function<void()> work) : work_(std::move(work)) {}
   uint64_t affinity() const override { return 0; }
   size_t rows() const override { return 1; }
+  std::chrono::steady_clock::time_point deadline() const override {
+    return std::chrono::steady_clock::time_point::max();  // the shards have done the most of it
+  }
   void Run(std::vector<std::unique_ptr<SearchTask>>) override { work_(); }
 
  private:
@@ -96,10 +101,11 @@ class RemoteQuery : public std::enable_shared_from_this<RemoteQuery> {
       const double fit = outcomes_.empty() ? 1.0 : left / std::max(most_attended_, 1.0);
       count = std::min(count, static_cast<size_t>(std::clamp(fit, 1.0, static_cast<double>(limits::kMaxShards))));
     }
+    const auto hedged = command_.k == limits::kEveryEntry ? std::nullopt : std::optional(HedgedRead::kQuery);
     const auto body = [&](uint32_t shard) {
       command_.at_least = context_.shards->PartOf(at_least_, shard, command_.lease);
       return Question(Flat(memory_->number, LeaseOn(command_.lease, shard), command_),
-                      HolderOf(command_.lease, shard), HedgedRead::kQuery);
+                      HolderOf(command_.lease, shard), hedged);
     };
     const absl::Span<const uint32_t> next = absl::MakeConstSpan(owners_).subspan(outcomes_.size(), count);
     context_.shards->Ask(&Async::Query, next, body, command_.limits, Then([](RemoteQuery& query, Answers answers) {

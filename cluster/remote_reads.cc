@@ -230,11 +230,7 @@ absl::StatusOr<uint64_t> RemoteDeployment::Count(const MemoryHandle& memory, Vis
   RETURN_IF_ERROR(state_->shards.CheckVersion(command.at_least));
   if (command.filter.stamp_ms == 0) command.filter.stamp_ms = StampOf(command.lease, state_->clock.NowMs());
   const std::vector<uint32_t> owners = state_->routing().OwnersOf(*memory, command.partitions);
-  const auto body = [&](uint32_t shard) {
-    Question question = state_->Selected(*memory, command, shard);
-    question.hedged = HedgedRead::kCount;
-    return question;
-  };
+  const auto body = [&](uint32_t shard) { return state_->Selected(*memory, command, shard); };
   ASSIGN_OR_RETURN(const auto answers, state_->shards.AskAndWait(&Async::Count, owners, body, command.limits));
   uint64_t sum = 0;
   for (const std::string& answer : answers) {

@@ -2,12 +2,14 @@
 
 #include <grpcpp/support/channel_arguments.h>
 
+#include <algorithm>
 #include <chrono>
 #include <future>
 #include <random>
 
 #include "absl/strings/str_cat.h"
 #include "common/error_reason.h"
+#include "common/limits.h"
 
 namespace mneme {
 namespace {
@@ -181,10 +183,11 @@ void ShardChannel::End(const AskedHandle& asked, const AttemptHandle& attempt, c
     std::erase(asked->under_way, attempt);
     const bool told = asked->done == nullptr;
     const bool other_may_answer = !asked->under_way.empty() && (leaves || attempt->hedge);
-    if (!told && !failed.ok() && other_may_answer) {
+    if (!told && leaves && asked->left > 0 && asked->limits.Check().ok()) {
+      // Beside one that is silent it takes the place of the second.
+      next = asked->Begin(*this, /*hedge=*/!asked->under_way.empty());
+    } else if (!told && !failed.ok() && other_may_answer) {
       CountDropped(1);
-    } else if (!told && leaves && asked->left > 0 && asked->limits.Check().ok()) {
-      next = asked->Begin(*this, /*hedge=*/false);
     } else if (!told) {
       done = std::exchange(asked->done, nullptr);
       CountDropped(asked->under_way.size());
@@ -219,7 +222,9 @@ void ShardChannel::Hedge(const AskedHandle& asked, Hedging::Duration late) const
   {
     MutexLock lock(&asked->mutex);
     if (asked->done == nullptr || asked->left == 0 || asked->under_way.size() > 1) return;
-    if (!hedging_.Take()) return HedgeAfter(late, asked);
+    if (!hedging_.Take(std::chrono::steady_clock::now())) {
+      return HedgeAfter(std::min<Hedging::Duration>(2 * late, std::chrono::milliseconds(limits::kMaxHedgeMs)), asked);
+    }
     attempt = asked->Begin(*this, /*hedge=*/true);
   }
   Send(asked, std::move(attempt));

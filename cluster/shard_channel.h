@@ -82,7 +82,7 @@ class ShardChannel {
   // `addresses` of its replicas by their numbers, at least one. Without a timer nothing is hedged.
   ShardChannel(internal_wire::Target target, const std::vector<std::string>& addresses,
                const ChannelSecurity* security, Canceller* canceller, CallTimer* timer = nullptr);
-  // Waits for calls that were cancelled because another replica had answered.
+  // Waits for calls that were cancelled because another replica had answered; not on a thread of gRPC's.
   ~ShardChannel();
 
   uint32_t number() const { return target_.shard(); }

@@ -12,8 +12,8 @@ namespace mneme {
 // threads then cost 1.4 times the processor time of one for the same work, with this 1.06 (P16 in docs/performance.md).
 void KeepFreedRam();
 
-// Gives back what was freed up to now. Called once a program has done what it does only once, as reading its log again,
-// so that what this took is not counted as kept.
+// Gives back what was freed up to now, wherever it lies: milliseconds a GiB. Called once a program did what it does
+// only once, as reading its log again, or held far more than it does, so that what this took is not counted as kept.
 void GiveBackFreedRam();
 
 }  // namespace mneme

@@ -41,6 +41,7 @@ class QueryPart : public SearchTask {
   QueryPart(std::shared_ptr<QueryExecution> query, size_t number) : query_(std::move(query)), number_(number) {}
   uint64_t affinity() const override;
   size_t rows() const override;
+  Steady::time_point deadline() const override;
   void Run(std::vector<std::unique_ptr<SearchTask>> joined) override;
 
  private:
@@ -75,6 +76,7 @@ class QueryExecution : public std::enable_shared_from_this<QueryExecution> {
   }
 
   uint64_t affinity(size_t part) const { return affinities_[part / slices()]; }
+  Steady::time_point deadline() const { return command_.limits.deadline; }
   size_t rows(size_t part) const { return slice_begins_[part % slices() + 1] - slice_begins_[part % slices()]; }
   // True when this part of it and that part of `other` are one search.
   bool Joins(size_t part, const QueryExecution& other, size_t other_part) const {
@@ -277,6 +279,8 @@ class QueryExecution : public std::enable_shared_from_this<QueryExecution> {
 uint64_t QueryPart::affinity() const { return query_->affinity(number_); }
 
 size_t QueryPart::rows() const { return query_->rows(number_); }
+
+Steady::time_point QueryPart::deadline() const { return query_->deadline(); }
 
 void QueryPart::Run(std::vector<std::unique_ptr<SearchTask>> joined) {
   std::vector<std::pair<QueryExecution*, size_t>> parts = {{query_.get(), number_}};

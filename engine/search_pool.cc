@@ -1,6 +1,8 @@
 #include "engine/search_pool.h"
 
 #include <algorithm>
+#include <chrono>
+#include <string>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -13,6 +15,14 @@ namespace {
 
 // Rows that share one pass over the keys: a smaller share would leave the pass half empty.
 constexpr size_t kMinShareRows = 8;
+// Of what a row takes, the last run counts so much.
+constexpr double kNewest = 0.125;
+
+size_t RowsOf(const std::vector<std::unique_ptr<SearchTask>>& tasks) {
+  size_t rows = 0;
+  for (const auto& task : tasks) rows += task->rows();
+  return rows;
+}
 
 }  // namespace
 
@@ -51,8 +61,27 @@ absl::Status SearchPool::Enqueue(Tasks& tasks) {
                                                                 limits::kMaxQueuedSearches)),
                       reason::kQueueFull);
   }
+  RETURN_IF_ERROR(CheckDeadline(tasks));
+  queued_rows_ += RowsOf(tasks);
   for (auto& task : tasks) tasks_.push_back(std::move(task));
   return absl::OkStatus();
+}
+
+// What runs now, what waits, and the batch that these will be in.
+absl::Status SearchPool::CheckDeadline(const Tasks& tasks) const {
+  if (tasks_.empty() || tasks.empty() || row_time_.count() == 0) return absl::OkStatus();
+  auto deadline = std::chrono::steady_clock::time_point::max();
+  for (const auto& task : tasks) deadline = std::min(deadline, task->deadline());
+  if (deadline == std::chrono::steady_clock::time_point::max()) return absl::OkStatus();
+  const double rows = static_cast<double>(queued_rows_ + RowsOf(tasks)) / static_cast<double>(threads_.size());
+  const double batch = std::min(rows, static_cast<double>(max_batched_rows_));
+  const auto takes = (rows + 2 * batch) * row_time_;
+  const std::chrono::duration<double> left = deadline - std::chrono::steady_clock::now();
+  if (takes <= left) return absl::OkStatus();
+  const auto ms = [](std::chrono::duration<double> time) { return static_cast<int64_t>(1000 * time.count()); };
+  const std::string text = absl::StrCat(tasks_.size(), " searches are waiting: this one would be done in some ",
+                                        ms(takes), " ms, and its deadline is in ", ms(left), " ms");
+  return WithReason(absl::ResourceExhaustedError(text), reason::kQueueFull);
 }
 
 // Everything that waits is shared with the other threads, which are soon free as well: one long batch would leave them
@@ -74,6 +103,7 @@ SearchPool::Tasks SearchPool::TakeJoining(const SearchTask& first) {
     joined.push_back(std::move(task));
   }
   std::erase(tasks_, nullptr);
+  queued_rows_ -= rows - first.rows();
   return joined;
 }
 
@@ -92,9 +122,17 @@ void SearchPool::Run() {
       if (tasks_.empty()) return;
       first = std::move(tasks_.front());
       tasks_.pop_front();
+      queued_rows_ -= first->rows();
       joined = TakeJoining(*first);
     }
+    const size_t rows = first->rows() + RowsOf(joined);
+    const auto begin = std::chrono::steady_clock::now();
     first->Run(std::move(joined));
+    if (rows == 0) continue;
+    const std::chrono::duration<double> took = std::chrono::steady_clock::now() - begin;
+    const auto row_time = took / static_cast<double>(rows);
+    MutexLock lock(&mutex_);
+    row_time_ += (row_time_.count() == 0 ? 1.0 : kNewest) * (row_time - row_time_);
   }
 }
 

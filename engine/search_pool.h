@@ -3,9 +3,13 @@
 // Batches form by themselves: a thread that becomes free takes the task that has waited longest and everything that may
 // run with it. It waits for nothing: an idle pool begins at once, and a busy one has longer batches the longer its
 // queue.
+//
+// What could not be answered before its deadline is refused at once: in a queue that is longer than callers wait,
+// whoever is at its head has hardly any time left, and every search would be for nobody.
 #ifndef MNEME_ENGINE_SEARCH_POOL_H_
 #define MNEME_ENGINE_SEARCH_POOL_H_
 
+#include <chrono>
 #include <cstddef>
 #include <cstdint>
 #include <deque>
@@ -28,6 +32,8 @@ class SearchTask {
   virtual uint64_t affinity() const = 0;
   // Query rows that it searches.
   virtual size_t rows() const = 0;
+  // Nobody waits for it after that.
+  virtual std::chrono::steady_clock::time_point deadline() const = 0;
   // Called once for the first of the tasks that run together; `joined` are the others, in the order of their arrival.
   virtual void Run(std::vector<std::unique_ptr<SearchTask>> joined) = 0;
 };
@@ -44,8 +50,8 @@ class SearchPool {
   void Stop();
 
   size_t threads() const { return threads_.size(); }
-  // Queues all of `tasks` or none: RESOURCE_EXHAUSTED when some wait already and more than
-  // kMaxQueuedSearches would.
+  // Queues all of `tasks` or none: RESOURCE_EXHAUSTED when some wait already and more than kMaxQueuedSearches would, or
+  // when these would not be done before the first of their deadlines, as fast as rows were searched lately.
   absl::Status Submit(std::vector<std::unique_ptr<SearchTask>> tasks);
   size_t queued() const;
 
@@ -53,6 +59,7 @@ class SearchPool {
   using Tasks = std::vector<std::unique_ptr<SearchTask>>;
 
   absl::Status Enqueue(Tasks& tasks) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  absl::Status CheckDeadline(const Tasks& tasks) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   Tasks TakeJoining(const SearchTask& first) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void Run();
 
@@ -61,6 +68,9 @@ class SearchPool {
   mutable Mutex mutex_;
   CondVar arrived_;
   std::deque<std::unique_ptr<SearchTask>> tasks_ ABSL_GUARDED_BY(mutex_);
+  size_t queued_rows_ ABSL_GUARDED_BY(mutex_) = 0;
+  // What a row takes a thread, of what ran lately; 0: nothing has.
+  std::chrono::duration<double> row_time_ ABSL_GUARDED_BY(mutex_) = {};
   bool stopping_ ABSL_GUARDED_BY(mutex_) = false;
   std::vector<std::thread> threads_;
 };

@@ -33,12 +33,14 @@ size_t DescriptorLimit() {
   return getrlimit(RLIMIT_NOFILE, &files) == 0 ? static_cast<size_t>(files.rlim_cur) : 0;
 }
 
-// As many as there can be where they cannot be looked at.
-size_t CountSockets() {
+// What the process has, one of which is `newest`. Descriptors are given from the lowest on: where there is no /proc
+// there are not many more of any kind than its number. As many as there can be where none is left to look with.
+size_t CountSockets(int newest) {
   DIR* const folder = opendir("/proc/self/fd");
-  if (folder == nullptr) return DescriptorLimit();
+  if (folder == nullptr) return errno == ENOENT ? static_cast<size_t>(newest) : DescriptorLimit();
   size_t sockets = 0;
   while (const dirent* entry = readdir(folder)) {
+    if (entry->d_name[0] == '.') continue;
     struct stat status {};
     if (fstat(std::atoi(entry->d_name), &status) == 0 && S_ISSOCK(status.st_mode)) ++sockets;
   }
@@ -50,11 +52,11 @@ size_t CountSockets() {
 class Sockets {
  public:
   // Of a connection that was just accepted: whether there are no more than `most` with it.
-  bool Keep(size_t most) {
+  bool Keep(int connection, size_t most) {
     MutexLock lock(&mutex_);
     const Clock::time_point now = Clock::now();
     if (now - counted_ >= kCountEvery) {
-      sockets_ = CountSockets();
+      sockets_ = CountSockets(connection);
       counted_ = now;
     } else {
       ++sockets_;
@@ -72,9 +74,7 @@ class Sockets {
 
 bool MayKeep(int connection) {
   static Sockets sockets;
-  const size_t most = MostSockets();
-  // Descriptors are given from the lowest on: there are no more than that of any kind.
-  return static_cast<size_t>(connection) < most || sockets.Keep(most);
+  return sockets.Keep(connection, MostSockets());
 }
 
 // What Linux hands over of a connection that broke before it was accepted (accept(2)): another may be waiting.

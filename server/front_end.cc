@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "common/allocator.h"
 #include "common/limits.h"
 #include "server/request_error.h"
 
@@ -14,7 +15,8 @@ FrontEnd::FrontEnd(Log* log, Metrics* metrics, const AccessControl* access, size
       metrics_(metrics),
       access_(access),
       held_answers_(held_answer_bytes,
-                    [this](const std::string& holder, size_t bytes) { OnAnswerNotTaken(holder, bytes); }),
+                    [this](const std::string& holder, size_t bytes) { OnAnswerNotTaken(holder, bytes); },
+                    [this] { (void)calls_.Submit(GiveBackFreedRam); }),
       calls_(call_workers, limits::kMaxQueuedCalls),
       long_calls_(limits::kLongCallWorkers, limits::kMaxQueuedLongCalls) {}
 
@@ -38,7 +40,7 @@ absl::Status FrontEnd::CheckReplayed() const {
       absl::Seconds(1));
 }
 
-// The call itself was counted and logged when its answer was made.
+// A unary call was counted and logged when its answer was made; a stream ends as one that was cancelled.
 void FrontEnd::OnAnswerNotTaken(const std::string& holder, size_t bytes) {
   metrics_->Rejected(std::string(reason::kAnswerNotTaken));
   uint64_t left_out = 0;

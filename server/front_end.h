@@ -67,6 +67,7 @@ class FrontEnd {
   Quotas& quotas() { return quotas_; }
   LeaseShares& lease_shares() { return lease_shares_; }
   HeldAnswers& held_answers() { return held_answers_; }
+  const HeldAnswers& held_answers() const { return held_answers_; }
   VocabularyCache& vocabularies() { return vocabularies_; }
 
   // True for one successful call in a thousand.

@@ -11,8 +11,11 @@
 namespace mneme {
 namespace {
 
-// What is smaller is bounded by how many streams a connection may have, and costs less than its call does.
+// What is smaller costs less than its call does, and is bounded by how many streams a connection may have: of who
+// acknowledges our SETTINGS (SECURITY.md).
 constexpr size_t kSmallAnswerBytes = 4 * 1024;
+// There is room again once so little of the bound is held.
+constexpr size_t kRoomPart = 8;
 
 std::string Peer(grpc_call* call) {
   char* const text = grpc_call_get_peer(call);
@@ -67,9 +70,15 @@ absl::Status HeldAnswers::Share::Give(size_t bytes, bool wrote) {
 void HeldAnswers::Share::Taken() {
   if (!gave_) return;
   gave_ = false;
-  MutexLock lock(&all_.mutex_);
-  if (place_->holder != nullptr) all_.Detach(place_);
-  all_.ended_.erase(place_);
+  bool room = false;
+  {
+    MutexLock lock(&all_.mutex_);
+    if (place_->holder != nullptr) all_.Detach(place_);
+    all_.ended_.erase(place_);
+    room = all_.was_full_ && all_.bytes_ <= all_.bound_ / kRoomPart;
+    if (room) all_.was_full_ = false;
+  }
+  if (room) all_.on_room_();
 }
 
 HeldAnswers::Place HeldAnswers::Add(const std::string& holder, Answer answer) {
@@ -87,6 +96,7 @@ bool HeldAnswers::MakeRoom(Place given, std::vector<Ended>& ending) {
   Holder& giver = *given->holder;
   if (given->wrote && giver.written_bytes > bound_ / limits::kHeldWrittenParts) return false;
   while (bytes_ > bound_) {
+    was_full_ = true;
     Holder* most = &giver;
     for (auto& [name, holder] : holders_) {
       if (holder.bytes > most->bytes && !holder.reads.empty()) most = &holder;

@@ -80,8 +80,10 @@ class HeldAnswers {
 
   // `on_end` is told of each call that is ended: its holder, and the bytes that it held.
   using OnEnd = std::function<void(const std::string& holder, size_t bytes)>;
-  HeldAnswers(size_t bound, OnEnd on_end, Calls calls = OfGrpc())
-      : bound_(bound), on_end_(std::move(on_end)), calls_(calls) {}
+  // `on_room` is told once an eighth of the bound or less is held again, after something had to go: what was held lies
+  // about in the allocator. Neither may block.
+  HeldAnswers(size_t bound, OnEnd on_end, std::function<void()> on_room, Calls calls = OfGrpc())
+      : bound_(bound), on_end_(std::move(on_end)), on_room_(std::move(on_room)), calls_(calls) {}
 
   size_t bytes() const;
 
@@ -100,11 +102,13 @@ class HeldAnswers {
 
   const size_t bound_;
   const OnEnd on_end_;
+  const std::function<void()> on_room_;
   const Calls calls_;
   mutable Mutex mutex_;
   std::map<std::string, Holder> holders_ ABSL_GUARDED_BY(mutex_);
   Answers ended_ ABSL_GUARDED_BY(mutex_);
-  size_t bytes_ ABSL_GUARDED_BY(mutex_) = 0;  // of all holders
+  size_t bytes_ ABSL_GUARDED_BY(mutex_) = 0;     // of all holders
+  bool was_full_ ABSL_GUARDED_BY(mutex_) = false;  // since there was room
 };
 
 }  // namespace mneme

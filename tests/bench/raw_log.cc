@@ -33,6 +33,7 @@ struct Options {
 // Records of other bytes, so that nothing that looks at them finds the same again.
 constexpr size_t kRecords = 64;
 constexpr int kPollMs = 10;
+constexpr double kPatienceSeconds = 60;  // for the first acknowledgement
 constexpr int kHandBackMs = 10'000;
 
 // A batch of entries with ids of the client's, keys of halves and tokens, as the log of its shard has it.
@@ -101,6 +102,9 @@ class Producer {
   }
   nlohmann::json Report() { return measured_.Report(); }
 
+  // Whether the brokers took any yet.
+  bool acknowledged() const { return acknowledged_; }
+
   // Each record once, unless the queue is full before, and what was acknowledged meanwhile. librdkafka reads the bytes
   // where they are.
   void Step(std::vector<std::string>& records) {
@@ -121,8 +125,9 @@ class Producer {
   static void Delivered(rd_kafka_t*, const rd_kafka_message_t* message, void* producer) {
     const std::unique_ptr<Steady::time_point> sent(static_cast<Steady::time_point*>(message->_private));
     auto& self = *static_cast<Producer*>(producer);
-    if (!self.counting_) return;
     const bool good = message->err == RD_KAFKA_RESP_ERR_NO_ERROR;
+    self.acknowledged_ |= good;
+    if (!self.counting_) return;
     self.measured_.Add(*sent, good ? self.rows_ : 0, good ? message->len : 0,
                        good ? "" : rd_kafka_err2str(message->err));
   }
@@ -130,6 +135,7 @@ class Producer {
   const size_t rows_;  // of a record
   rd_kafka_t* handle_ = nullptr;
   rd_kafka_topic_t* topic_ = nullptr;
+  bool acknowledged_ = false;
   bool counting_ = false;
   Measurement measured_;
 };
@@ -139,6 +145,13 @@ nlohmann::json Run(const Options& options) {
   std::vector<std::string> records;
   for (size_t i = 0; i < kRecords; ++i) records.push_back(Record(options.dimension, options.batch, random));
   Producer producer(options.brokers, options.topic, options.batch);
+  const Steady::time_point opened = Steady::now();
+  while (!producer.acknowledged()) {
+    if (SecondsBetween(opened, Steady::now()) > kPatienceSeconds) {
+      Require(absl::UnavailableError(absl::StrCat("nothing is acknowledged within ", kPatienceSeconds, " s")));
+    }
+    producer.Step(records);
+  }
   const Steady::time_point begin = Steady::now();
   while (SecondsBetween(begin, Steady::now()) < options.warm_up) producer.Step(records);
   producer.StartCounting();

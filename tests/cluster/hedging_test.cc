@@ -6,6 +6,7 @@
 #include <chrono>
 #include <future>
 #include <memory>
+#include <random>
 #include <vector>
 
 #include "cluster/call_timer.h"
@@ -49,20 +50,48 @@ TEST(HedgingTest, LateHasBounds) {
 
 TEST(HedgingTest, AShareOfReadsIsHedgedAndSomeAreSavedUp) {
   Hedging hedging;
-  for (uint64_t i = 0; i < limits::kMostHedgesAtOnce; ++i) ASSERT_TRUE(hedging.Take()) << i;
-  EXPECT_FALSE(hedging.Take());
+  const auto now = steady_clock::now();
+  for (uint64_t i = 0; i < limits::kMostHedgesAtOnce; ++i) ASSERT_TRUE(hedging.Take(now)) << i;
+  EXPECT_TRUE(hedging.Take(now)) << "one is free";
+  EXPECT_FALSE(hedging.Take(now));
   uint64_t taken = 0;
   for (uint64_t i = 0; i < 100 * limits::kReadsPerHedge; ++i) {
     hedging.Begin(HedgedRead::kQuery);
-    if (hedging.Take()) ++taken;
+    if (hedging.Take(now)) ++taken;
   }
   EXPECT_EQ(taken, 100U);
-  EXPECT_EQ(hedging.hedged(), limits::kMostHedgesAtOnce + 100);
+  EXPECT_EQ(hedging.hedged(), limits::kMostHedgesAtOnce + 1 + 100);
   // Reads that are all in time save no more than that.
   for (uint64_t i = 0; i < 1'000 * limits::kReadsPerHedge; ++i) hedging.Begin(HedgedRead::kQuery);
   taken = 0;
-  while (hedging.Take()) ++taken;
+  while (hedging.Take(now)) ++taken;
   EXPECT_EQ(taken, limits::kMostHedgesAtOnce);
+  const auto later = now + milliseconds(limits::kMaxHedgeMs);
+  EXPECT_FALSE(hedging.Take(later - milliseconds(1)));
+  EXPECT_TRUE(hedging.Take(later)) << "callers that all wait for one that sleeps pay for nothing";
+  EXPECT_FALSE(hedging.Take(later));
+}
+
+TEST(HedgingTest, WhatIsSavedUpStaysWhileReplicasAreAsTheyWere) {
+  std::mt19937_64 random(7);
+  std::exponential_distribution<double> mean_of_ten_ms(1 / 10.0);
+  Hedging hedging;
+  const auto now = steady_clock::now();
+  ASSERT_TRUE(hedging.Take(now));
+  int late = 0;
+  for (int i = 0; i < 100'000; ++i) {
+    const Hedging::Duration allowed = hedging.Begin(HedgedRead::kQuery);
+    const microseconds time(static_cast<int64_t>(1'000 * mean_of_ten_ms(random)));
+    if (time > allowed) {
+      ++late;
+      EXPECT_TRUE(hedging.Take(now)) << "read " << i;
+    }
+    hedging.Answered(HedgedRead::kQuery, time, /*hedge_won=*/false);
+  }
+  EXPECT_NEAR(late, 5'000, 1'000);
+  uint64_t left = 0;
+  while (hedging.Take(now)) ++left;
+  EXPECT_GE(left, limits::kMostHedgesAtOnce / 2);
 }
 
 TEST(HedgingTest, CountsWhatTheSecondAnswered) {

@@ -7,9 +7,11 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <array>
 #include <atomic>
 #include <chrono>
 #include <functional>
+#include <future>
 #include <memory>
 #include <set>
 #include <string>
@@ -265,17 +267,20 @@ class HedgedReadsTest : public ReplicasTest {
   // So many answers, all in time, after which it is known what late is.
   HedgedReadsTest() {
     for (int i = 0; i < 32; ++i) EXPECT_TRUE(Read(hedged_).ok());
-    EXPECT_EQ(hedged_.hedging().hedged(), 0U);
+    before_ = hedged_.hedging().hedged();
   }
 
   static absl::StatusOr<std::string> Read(const ShardChannel& channel, uint32_t replica = kAnyReplica,
                                           std::chrono::milliseconds time = kLong) {
-    return channel.AskAndWait(&ShardChannel::Async::Count, Question("", replica, HedgedRead::kCount), Within(time));
+    return channel.AskAndWait(&ShardChannel::Async::Count, Question("", replica, HedgedRead::kGet), Within(time));
   }
+  // Those of the test.
+  uint64_t hedges() const { return hedged_.hedging().hedged() - before_; }
   Replica& asked() { return hedged_.at() == 0 ? first_ : second_; }
   Replica& other() { return hedged_.at() == 0 ? second_ : first_; }
 
   CallTimer timer_;
+  uint64_t before_ = 0;  // a machine that stood still before
   ShardChannel hedged_{internal_wire::Target(), {first_.address(), second_.address()}, nullptr, &canceller_, &timer_};
 };
 
@@ -285,7 +290,7 @@ TEST_F(HedgedReadsTest, OneThatIsLateIsAnsweredByAnotherReplicaAndTheFirstCallIs
   const std::string awake = &other_one == &first_ ? "first" : "second";
   asleep.Hold(true);
   EXPECT_EQ(Read(hedged_).value(), awake);
-  EXPECT_EQ(hedged_.hedging().hedged(), 1U);
+  EXPECT_EQ(hedges(), 1U);
   EXPECT_EQ(hedged_.hedging().won(), 1U);
   EXPECT_TRUE(Becomes([&] { return asleep.cancelled() == 1; }));
   EXPECT_EQ(&asked(), &other_one) << "those after it go to the one that answered";
@@ -293,17 +298,20 @@ TEST_F(HedgedReadsTest, OneThatIsLateIsAnsweredByAnotherReplicaAndTheFirstCallIs
 }
 
 TEST_F(HedgedReadsTest, OnlyReadsThatAnyReplicaMayAnswerAre) {
-  asked().Hold(true);
-  const uint32_t asleep = hedged_.at();
-  constexpr std::chrono::milliseconds kShort{200};
-  EXPECT_EQ(Read(hedged_, asleep, kShort).status().code(), absl::StatusCode::kDeadlineExceeded);
+  Replica& asleep = asked();
+  const int had = asleep.asked();
+  asleep.Hold(true);
+  constexpr std::chrono::milliseconds kShort{1'000};
+  EXPECT_EQ(Read(hedged_, hedged_.at(), kShort).status().code(), absl::StatusCode::kDeadlineExceeded);
+  ASSERT_TRUE(Becomes([&] { return asleep.asked() == had + 1; }));
   first_.Hold(true);
   second_.Hold(true);
   const int before = first_.asked() + second_.asked();
   const auto no_read = hedged_.AskAndWait(&ShardChannel::Async::Count, Question(""), Within(kShort));
   EXPECT_EQ(no_read.status().code(), absl::StatusCode::kDeadlineExceeded);
+  EXPECT_TRUE(Becomes([&] { return first_.asked() + second_.asked() > before; }));
   EXPECT_EQ(first_.asked() + second_.asked(), before + 1);
-  EXPECT_EQ(hedged_.hedging().hedged(), 0U);
+  EXPECT_EQ(hedges(), 0U);
 }
 
 TEST_F(HedgedReadsTest, ARefusalOfTheSecondIsNoAnswerWhileTheFirstMayGiveOne) {
@@ -311,7 +319,7 @@ TEST_F(HedgedReadsTest, ARefusalOfTheSecondIsNoAnswerWhileTheFirstMayGiveOne) {
   other().Answer({grpc::StatusCode::RESOURCE_EXHAUSTED, "searches wait"});
   const std::string late = &asked() == &first_ ? "first" : "second";
   EXPECT_EQ(Read(hedged_).value(), late);
-  EXPECT_EQ(hedged_.hedging().hedged(), 1U);
+  EXPECT_EQ(hedges(), 1U);
   EXPECT_EQ(hedged_.hedging().won(), 0U);
 }
 
@@ -320,7 +328,39 @@ TEST_F(HedgedReadsTest, WhenNeitherAnswersTheLastErrorIsTold) {
   asked().Answer(Away());
   other().Answer({grpc::StatusCode::RESOURCE_EXHAUSTED, "searches wait"});
   EXPECT_EQ(Read(hedged_).status().code(), absl::StatusCode::kUnavailable);
-  EXPECT_EQ(hedged_.hedging().hedged(), 1U);
+  EXPECT_EQ(hedges(), 1U);
+}
+
+TEST_F(HedgedReadsTest, WhereTheSecondIsAwayTheThirdIsAskedBesideTheOneThatSleeps) {
+  Replica third("third");
+  ShardChannel channel(internal_wire::Target(), {first_.address(), second_.address(), third.address()}, nullptr,
+                       &canceller_, &timer_);
+  const std::array<Replica*, 3> all = {&first_, &second_, &third};
+  for (int i = 0; i < 32; ++i) ASSERT_TRUE(Read(channel).ok());
+  const uint32_t asleep = channel.at();
+  const uint32_t away = channel.Next(asleep);
+  const uint32_t left = channel.Next(away);
+  all.at(asleep)->Hold(true);
+  all.at(away)->Answer(Away());
+  const auto start = std::chrono::steady_clock::now();
+  EXPECT_TRUE(Read(channel).ok());
+  EXPECT_LT(std::chrono::steady_clock::now() - start, kLong / 2);
+  EXPECT_EQ(channel.at(), left);
+}
+
+TEST_F(HedgedReadsTest, ACallerThatCancelsEndsBothCalls) {
+  first_.Hold(true);
+  second_.Hold(true);
+  CallLimits limits = Within(kLong);
+  const auto cancelled = std::make_shared<std::atomic<bool>>(false);
+  limits.cancelled = cancelled;
+  std::promise<absl::StatusOr<std::string>> told;
+  hedged_.Ask(&ShardChannel::Async::Count, Question("", kAnyReplica, HedgedRead::kGet), limits,
+              [&](absl::StatusOr<std::string> answer) { told.set_value(std::move(answer)); });
+  ASSERT_TRUE(Becomes([&] { return hedges() == 1; }));
+  cancelled->store(true);
+  EXPECT_EQ(told.get_future().get().status().code(), absl::StatusCode::kCancelled);
+  EXPECT_TRUE(Becomes([&] { return first_.cancelled() + second_.cancelled() == 2; }));
 }
 
 TEST_F(HedgedReadsTest, AChannelMayEndOnceItsCallersWereTold) {

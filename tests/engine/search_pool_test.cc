@@ -3,10 +3,14 @@
 #include <gtest/gtest.h>
 
 #include <atomic>
+#include <chrono>
 #include <functional>
 #include <latch>
 #include <memory>
 #include <numeric>
+#include <thread>
+#include <utility>
+#include <vector>
 
 #include "common/error_reason.h"
 #include "common/limits.h"
@@ -20,10 +24,12 @@ using Tasks = std::vector<std::unique_ptr<SearchTask>>;
 class TestTask : public SearchTask {
  public:
   using Names = std::vector<int>;
-  TestTask(int name, uint64_t affinity, size_t rows, std::function<void(Names)> run)
-      : name_(name), affinity_(affinity), rows_(rows), run_(std::move(run)) {}
+  TestTask(int name, uint64_t affinity, size_t rows, std::function<void(Names)> run,
+           std::chrono::steady_clock::time_point deadline = std::chrono::steady_clock::time_point::max())
+      : name_(name), affinity_(affinity), rows_(rows), run_(std::move(run)), deadline_(deadline) {}
   uint64_t affinity() const override { return affinity_; }
   size_t rows() const override { return rows_; }
+  std::chrono::steady_clock::time_point deadline() const override { return deadline_; }
   void Run(std::vector<std::unique_ptr<SearchTask>> joined) override {
     Names names = {name_};
     for (const auto& task : joined) names.push_back(static_cast<const TestTask&>(*task).name_);
@@ -35,6 +41,7 @@ class TestTask : public SearchTask {
   const uint64_t affinity_;
   const size_t rows_;
   const std::function<void(Names)> run_;
+  const std::chrono::steady_clock::time_point deadline_;
 };
 
 std::unique_ptr<SearchTask> Alone(std::function<void()> run) {
@@ -109,6 +116,40 @@ TEST(SearchPoolTest, QueuesAllTasksOfACallOrNone) {
   pool.Release();
   pool.Destroy();
   EXPECT_EQ(ran, limits::kMaxQueuedSearches);
+}
+
+TEST(SearchPoolTest, RefusesWhatWouldNotBeDoneBeforeItsDeadline) {
+  using std::chrono::milliseconds;
+  const auto in = [](std::chrono::steady_clock::duration time, const std::function<void()>& run) {
+    return One(std::make_unique<TestTask>(0, 0, 1, [run](const TestTask::Names&) { run(); },
+                                          std::chrono::steady_clock::now() + time));
+  };
+  std::atomic<size_t> ran{0};
+  const auto run = [&ran] { ++ran; };
+  BusyPool pool;
+  // Nothing has run yet: nobody knows.
+  ASSERT_TRUE(pool->Submit(in(milliseconds(1), run)).ok());
+  ASSERT_TRUE(pool->Submit(in(milliseconds(1), run)).ok());
+  // A row takes 20 ms.
+  std::latch again(1);
+  std::latch released(1);
+  ASSERT_TRUE(pool->Submit(Repeat(20, [] { std::this_thread::sleep_for(milliseconds(20)); })).ok());
+  ASSERT_TRUE(pool->Submit(One(Alone([&] {
+    again.count_down();
+    released.wait();
+  }))).ok());
+  pool.Release();
+  again.wait();
+  EXPECT_TRUE(pool->Submit(in(milliseconds(1), run)).ok()) << "what comes to an idle pool is taken";
+  for (int i = 0; i < 99; ++i) ASSERT_TRUE(pool->Submit(in(std::chrono::hours(1), run)).ok());
+  const absl::Status refused = pool->Submit(in(milliseconds(1'000), run));
+  EXPECT_EQ(refused.code(), absl::StatusCode::kResourceExhausted) << refused;
+  EXPECT_EQ(ReasonOf(refused), reason::kQueueFull);
+  EXPECT_TRUE(pool->Submit(One(Alone(run))).ok()) << "whoever has no deadline waits";
+  EXPECT_EQ(pool->queued(), 101U);
+  released.count_down();
+  pool.Destroy();
+  EXPECT_EQ(ran, 103U);
 }
 
 TEST(SearchPoolTest, TakesTasksAgainOnceTheQueueIsShorter) {

@@ -45,10 +45,12 @@ class HeldAnswersTest : public testing::Test {
   }
 
   std::vector<std::string> told_;
+  int rooms_ = 0;
   HeldAnswers answers_{kBound,
                        [this](const std::string& holder, size_t bytes) {
                          told_.push_back(holder + ": " + std::to_string(bytes));
                        },
+                       [this] { ++rooms_; },
                        {Peer, Keep, End}};
   std::deque<HeldAnswers::Share> shares_;
 };
@@ -132,6 +134,23 @@ TEST_F(HeldAnswersTest, SmallOnesAreNotCounted) {
   }
   EXPECT_EQ(answers_.bytes(), 0U);
   EXPECT_EQ(done, Done());
+}
+
+TEST_F(HeldAnswersTest, RoomIsToldOnceAfterEachTimeThatThereWasNone) {
+  HeldAnswers::Share& small = Share(21);
+  for (int i = 1; i <= 2; ++i) {
+    EXPECT_TRUE(small.Give(kBound / 8, false).ok());
+    EXPECT_TRUE(Read(1, kBound / 2));
+    shares_.back().Taken();
+    EXPECT_EQ(rooms_, i - 1) << "it was never full";
+    EXPECT_TRUE(Read(2, kBound / 2));
+    EXPECT_TRUE(Read(3, kBound / 2));
+    shares_.back().Taken();
+    EXPECT_EQ(rooms_, i);
+    small.Taken();
+    EXPECT_EQ(rooms_, i);
+    while (shares_.size() > 1) shares_.pop_back();
+  }
 }
 
 TEST_F(HeldAnswersTest, SharesThatGoGiveBackWhatTheyHeld) {

@@ -175,6 +175,10 @@ TEST_F(UntakenAnswersTest, WhatHasWrittenIsAnsweredOrToldThatItHas) {
     apply.set_request_id("write " + std::to_string(i));
     held_calls.push_back(working->PrepareAsyncApply(&context, apply, &queue));
     held_calls.back()->StartCall();
+    held_calls.back()->ReadInitialMetadata(nullptr);  // which sends it
+    void* tag = nullptr;
+    bool ok = false;
+    ASSERT_TRUE(queue.Next(&tag, &ok) && ok);
   }
   ASSERT_TRUE(Await([this] { return held() > 2 * 700 * 1024; })) << held();
   v1::ApplyResponse response;
@@ -196,14 +200,14 @@ TEST_F(UntakenAnswersTest, WhatHasWrittenIsAnsweredOrToldThatItHas) {
     EXPECT_TRUE(status.ok()) << status.error_message();
     ASSERT_EQ(response.results_size(), 2);
   }
-  // Now that they are taken the third is told what it was not.
-  const grpc::Status again = TestServer::Call(&v1::WorkingMemoryService::Stub::Apply, *working, apply, &response);
-  EXPECT_TRUE(again.ok()) << again.error_message();
-  EXPECT_TRUE(response.replayed());
   for (HeldScan& scan : scans) scan.context.TryCancel();
   size_t rows = 0;
   for (HeldScan& scan : scans) (void)Read(scan, &rows);
-  EXPECT_TRUE(Await([this] { return held() == 0; })) << held();
+  ASSERT_TRUE(Await([this] { return held() == 0; })) << held();
+  // Now that all are taken the third is told what it was not.
+  const grpc::Status again = TestServer::Call(&v1::WorkingMemoryService::Stub::Apply, *working, apply, &response);
+  EXPECT_TRUE(again.ok()) << again.error_message();
+  EXPECT_TRUE(response.replayed());
 }
 
 }  // namespace

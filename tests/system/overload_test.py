@@ -16,9 +16,11 @@ import processes
 from mneme._proto import memory_pb2
 from witness import percentile
 
-ROWS, DIMENSION, K, BATCH = 60_000, 256, 10, 8
+ROWS, DIMENSION, K, BATCH = 120_000, 256, 10, 8
 SECONDS = 60 if harness.FULL else 6
 TIMES = 5
+# Of the best: what T15 asks for, and in the bounded form what a burst on shared cores leaves of it.
+GOOD = 0.8 if harness.FULL else 0.7
 QUEUED = 512  # kMaxQueuedSearches
 PATH = "/mneme.v1.MemoryService/Query"
 OK, DEADLINE_EXCEEDED, RESOURCE_EXHAUSTED = 0, 4, 8
@@ -61,7 +63,7 @@ class Overload(harness.SystemTest):
             after = percentile([alone() for _ in range(50)], 0.9)
             peak = min(peak, self.rate(load(0, SECONDS / 2)))
             goodput = self.rate(over)
-            if goodput > 0.8 * peak and over["latest_ms"] < LATE_MS:
+            if goodput > GOOD * peak and over["latest_ms"] < LATE_MS:
                 break
         took, refused = over["milliseconds"].get(OK, []), over["milliseconds"].get(RESOURCE_EXHAUSTED, [])
         bound = 1000 * (QUEUED + 2 * 64 / BATCH) / peak
@@ -73,7 +75,7 @@ class Overload(harness.SystemTest):
             f"{over['cores']:.2f} cores, the generator was {over['latest_ms']:.0f} ms late at most"
         )
         self.assertEqual(sorted(over["milliseconds"]), [OK, RESOURCE_EXHAUSTED])
-        self.assertGreater(goodput, 0.8 * peak)
+        self.assertGreater(goodput, GOOD * peak)
         self.assertGreater(len(refused), over["calls"] // 2)
         if over["latest_ms"] < LATE_MS:
             self.assertLess(percentile(refused, 0.5), 5.0)

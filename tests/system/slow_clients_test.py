@@ -45,7 +45,7 @@ class SlowClients(harness.SystemTest):
             self.abandon(server, picked, number)
         back = processes.await_true(
             lambda: processes.descriptors(server.pid) <= files + TABLES
-            and processes.threads(server.pid) <= threads + 4,
+            and processes.threads(server.pid) <= threads + 8,
             10,
         )
         harness.note(

@@ -60,14 +60,17 @@ class Witness:
         self._idle, self._rate = percentile(took, 0.99), len(took) / seconds
         return f"p99 {self._idle:.1f} ms of {len(took)} calls"
 
-    def assert_served(self, start: float, end: float) -> str:
-        """Every call that was under way in this time was answered rightly, and about as quickly as before; returns the
-        figures."""
+    def assert_served(self, start: float, end: float, longest_ms: Optional[float] = None) -> str:
+        """Every call that was under way in this time was answered rightly, and about as quickly as before, or, where
+        `longest_ms` is given, within that; returns the figures."""
         took, wrong = self.between(start, end)
         p99, least = percentile(took, 0.99), self._rate * (end - start) / PART
         longest = max(took, default=0.0)
         figures = f"p99 {p99:.1f} ms ({self._idle:.1f} idle) and at most {longest:.0f} of {len(took)} calls"
         assert not wrong, f"{len(wrong)} wrong: {wrong[:3]}"
+        if longest_ms is not None:
+            assert took and longest < longest_ms, f"{figures}, not {longest_ms:.0f}"
+            return figures
         assert len(took) >= max(least, 1), f"{figures}, not {least:.0f}"
         assert longest < LONGEST_MS, figures
         assert p99 < max(3 * self._idle, FLOOR_MS), figures

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import pathlib
-import sys
 from typing import Any
 
 from .bench import Bench

@@ -53,8 +53,12 @@ class LineProcess:
             try:
                 self._process.wait(30)
             except subprocess.TimeoutExpired:
-                self._process.kill()
-                self._process.wait()
+                self._process.terminate()  # it ends what it started
+                try:
+                    self._process.wait(30)
+                except subprocess.TimeoutExpired:
+                    self._process.kill()
+                    self._process.wait()
 
     def _answer(self) -> dict[str, Any]:
         assert self._process.stdout is not None

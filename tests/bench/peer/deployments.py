@@ -45,11 +45,15 @@ class Backlog(threading.Thread):
         super().__init__(daemon=True)
         self.most = 0.0
         self._deployment = deployment
+        self.failure: Optional[Exception] = None
         self._over = threading.Event()
 
     def run(self) -> None:
-        while not self._over.wait(LOOK_SECONDS):
-            self.most = max(self.most, self.now())
+        try:
+            while not self._over.wait(LOOK_SECONDS):
+                self.most = max(self.most, self.now())
+        except Exception as error:  # for `end`
+            self.failure = error
 
     def now(self) -> float:
         return max(replica.metrics()[BACKLOG] for replica in self._deployment.replicas)
@@ -57,6 +61,8 @@ class Backlog(threading.Thread):
     def end(self) -> dict[str, float]:
         self._over.set()
         self.join()
+        if self.failure is not None:
+            raise self.failure
         last, start = self.now(), time.monotonic()
         while self.now() > 0:
             if time.monotonic() - start > DRAIN_SECONDS:
