@@ -1,9 +1,12 @@
 // 1. Ranges of keys: of `rows` those that the receipts name, of the maps by id and of dead marks whole partitions,
 //    which are a few bytes an entry.
 // 2. Ranges that share a table below level 0 are joined, so that no table is written twice.
-// 3. Each range is compacted down to the last level, which is written anew though nothing above it asks for that: there
-//    a tombstone and what it hides go together.
-// 4. Tables and logs that were replaced are removed by RocksDB once no read is in them.
+// 3. Each range is compacted down to the last level that has a key of it, which is written anew though nothing above it
+//    asks for that: there a tombstone and what it hides go together.
+// 4. Meanwhile a compaction of RocksDB's own may have moved what is hidden below that level, so that its tombstone did
+//    not meet it. Each time that happens it is a level deeper: rows are compacted once for each level there is, after
+//    the first time only where they are in more than one, which is next to never.
+// 5. Tables and logs that were replaced are removed by RocksDB once no read is in them.
 #include "storage/erase.h"
 
 #include <algorithm>
@@ -70,18 +73,23 @@ std::vector<KeyRange> JoinedByTables(rocksdb::DB& db, rocksdb::ColumnFamilyHandl
   return joined;
 }
 
-absl::Status Compact(rocksdb::DB& db, rocksdb::ColumnFamilyHandle* family, std::vector<KeyRange> ranges,
+// Compacts ranges of one family, `times` times.
+absl::Status Compact(rocksdb::DB& db, rocksdb::ColumnFamilyHandle* family, std::vector<KeyRange> ranges, int times,
                      std::atomic<bool>& cancelled) {
   rocksdb::CompactRangeOptions options;
   options.exclusive_manual_compaction = false;
   options.bottommost_level_compaction = rocksdb::BottommostLevelCompaction::kForceOptimized;
   options.canceled = &cancelled;
-  for (const KeyRange& range : JoinedByTables(db, family, Joined(std::move(ranges)))) {
-    const rocksdb::Slice begin(range.begin);
-    const rocksdb::Slice end(range.end);
-    const rocksdb::Status status = db.CompactRange(options, family, &begin, &end);
-    if (cancelled.load()) return absl::CancelledError("the erasure was given up");
-    RETURN_IF_ERROR(FromRocksDb(status, "erase"));
+  ranges = JoinedByTables(db, family, Joined(std::move(ranges)));
+  for (int time = 0; time < times; ++time) {
+    for (const KeyRange& range : ranges) {
+      const rocksdb::Slice begin(range.begin);
+      const rocksdb::Slice end(range.end);
+      const rocksdb::Status status = db.CompactRange(options, family, &begin, &end);
+      if (cancelled.load()) return absl::CancelledError("the erasure was given up");
+      RETURN_IF_ERROR(FromRocksDb(status, "erase"));
+    }
+    options.bottommost_level_compaction = rocksdb::BottommostLevelCompaction::kSkip;
   }
   return absl::OkStatus();
 }
@@ -109,9 +117,9 @@ absl::StatusOr<OldFiles> EraseRows(rocksdb::DB& db, const EntryFamilies& familie
       partitions.push_back({prefix, format::PrefixEnd(prefix)});
     }
   }
-  RETURN_IF_ERROR(Compact(db, families.rows, std::move(rows), cancelled));
+  RETURN_IF_ERROR(Compact(db, families.rows, std::move(rows), db.NumberLevels(families.rows), cancelled));  // 3, 4
   for (rocksdb::ColumnFamilyHandle* family : {families.ids, families.id_runs, families.dead}) {
-    RETURN_IF_ERROR(Compact(db, family, partitions, cancelled));
+    RETURN_IF_ERROR(Compact(db, family, partitions, /*times=*/1, cancelled));  // neither keys nor values are in them
   }
   std::vector<rocksdb::LiveFileMetaData> live;
   db.GetLiveFilesMetaData(&live);
