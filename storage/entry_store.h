@@ -161,8 +161,8 @@ class EntryStore {
   // their erasure, by where they go through.
   virtual absl::StatusOr<std::vector<DeletionReceipt>> ReadReceipts(Sequence first, size_t limit) const = 0;
   virtual absl::StatusOr<std::vector<ErasureRun>> ReadErasures(Sequence first, size_t limit) const = 0;
-  // Writes how far a run is, and forgets receipts, and other runs, below `keep_from`. May be called beside all others;
-  // errors are those of Commit().
+  // Writes how far a run is, and forgets receipts, and other runs, below `keep_from`; durable when it returns, for what
+  // was told of a receipt stays so. May be called beside all others; errors are those of Commit() and Sync().
   virtual absl::Status NoteErasure(const ErasureRun& run, Sequence keep_from) = 0;
   // Rewrites whatever tables may hold the rows of `receipts` that were deleted, so that no table which is in use holds
   // them, nor any part of the log that is. Blocks for as long as reading and writing those tables takes; may be called

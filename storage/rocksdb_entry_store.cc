@@ -200,7 +200,8 @@ absl::Status RocksDbEntryStore::NoteErasure(const ErasureRun& run, Sequence keep
   rocksdb::WriteBatch writes;
   const rocksdb::Status encoded = receipts_.Encode(run, keep_from, writes);
   if (!encoded.ok()) return store_->Fail(FromRocksDb(encoded, "note an erasure"));
-  return store_->Write(writes, std::nullopt, 0);
+  RETURN_IF_ERROR(store_->Write(writes, std::nullopt, 0));
+  return store_->SyncLog();
 }
 
 absl::Status RocksDbEntryStore::Erase(absl::Span<const DeletionReceipt> receipts, std::atomic<bool>& cancelled) const {

@@ -9,6 +9,7 @@
 #include <chrono>
 #include <filesystem>
 #include <memory>
+#include <random>
 #include <string>
 #include <thread>
 #include <vector>
@@ -18,6 +19,7 @@
 #include "storage/format.h"
 #include "storage/memory_entry_store.h"
 #include "storage/rocksdb_entry_store.h"
+#include "tests/storage/fault_file_system.h"
 #include "tests/storage/temporary_directory.h"
 
 namespace mneme {
@@ -127,6 +129,38 @@ TEST_P(ReceiptStoreTest, KeepsThemByTheirSequencesAndForgetsTheOldest) {
   EXPECT_THAT(store_->ReadErasures(0, 10).value(), ElementsAre(next));
   EXPECT_EQ(store_->CountRequests().value(), 0U) << "they lie beside the requests, and are none";
   EXPECT_THAT(store_->OldestRequests(10).value(), IsEmpty());
+}
+
+TEST(ReceiptPowerLossTest, WhatWasNotedOfARunIsThereWhenThePowerWasLost) {
+  TemporaryDirectory directory;
+  std::filesystem::create_directories(directory / "attic");
+  const auto system = std::make_shared<PowerLossFileSystem>(directory / "attic");
+  StoreResources resources(8 << 20, 8 << 20);
+  std::mt19937_64 random(1);
+  bool was_cut = false;
+  {
+    auto store = OpenRocksDbEntryStore({.path = directory / "db", .resources = &resources, .file_system = system});
+    ASSERT_TRUE(store.ok()) << store.status();
+    StoreBatch batch;
+    batch.sequence = kReceipt.sequence;
+    batch.receipts = {kReceipt};
+    ASSERT_TRUE((*store)->Commit(batch).ok());
+    ASSERT_TRUE((*store)->NoteErasure(kRun, 0).ok());
+    system->CutAfter(1, [&] {
+      was_cut = true;
+      system->Image(directory / "db", directory / "image", PowerLossFileSystem::Survival::kNone, random);
+      WriteBytes(directory / "image/WATERMARK", ReadBytes(directory / "db/WATERMARK"));
+    });
+    batch.sequence = kReceipt.sequence + 1;
+    batch.receipts = {kOfMany};
+    ASSERT_TRUE((*store)->Commit(batch).ok());
+  }
+  ASSERT_TRUE(was_cut);
+  StoreResources fresh(8 << 20, 8 << 20);
+  const auto left = OpenRocksDbEntryStore({.path = directory / "image", .resources = &fresh, .file_system = nullptr});
+  ASSERT_TRUE(left.ok()) << left.status();
+  EXPECT_THAT((*left)->ReadReceipts(0, 10).value(), ElementsAre(kReceipt));
+  EXPECT_THAT((*left)->ReadErasures(0, 10).value(), ElementsAre(kRun));
 }
 
 INSTANTIATE_TEST_SUITE_P(Kinds, ReceiptStoreTest, ::testing::Values(Kind::kMemory, Kind::kRocksDb),
