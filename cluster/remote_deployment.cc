@@ -176,7 +176,13 @@ absl::StatusOr<ReceiptStatus> RemoteDeployment::Receipt(const MemoryHandle& memo
                        shard.AskAndWait(&Async::Receipt, {Flat(memory->number, asked), replica}, limits));
       ReceiptStatus status;
       RETURN_IF_ERROR(Unflat(answer, status));
-      if (!least.has_value() || status.state < least->state) least = std::move(status);
+      if (!least.has_value()) {
+        least = std::move(status);
+        continue;
+      }
+      const uint64_t deleted = least->deleted;  // each removed the same
+      JoinReceipt(status, *least);
+      least->deleted = deleted;
     }
     if (whole.has_value()) {
       JoinReceipt(*least, *whole);
@@ -189,7 +195,7 @@ absl::StatusOr<ReceiptStatus> RemoteDeployment::Receipt(const MemoryHandle& memo
 }
 
 absl::StatusOr<ReceiptPage> RemoteDeployment::ListReceipts(const MemoryHandle&, const std::optional<ScanPosition>&,
-                                                           size_t) const {
+                                                           size_t, const CallLimits&) const {
   return absl::UnimplementedError(
       "a list of receipts asks a process that holds all shards; a front end over shards of other processes has none");
 }

@@ -90,6 +90,11 @@ absl::StatusOr<BackupOutcome> Backups::CreateIn(BackupWriter& writer, uint32_t k
                                  " bytes, of which ", outcome.written.new_bytes, " are new"));
   }
   if (keep == 0) return outcome;
+  ASSIGN_OR_RETURN(const std::vector<ListedBackup> before, List());
+  {
+    MutexLock lock(&mutex_);
+    for (const ListedBackup& backup : before) removed_.insert_or_assign(backup.number, backup);
+  }
   const absl::StatusOr<uint32_t> removed = writer.RemoveOld(source.deployment, keep);
   if (!removed.ok()) {
     return absl::Status(removed.status().code(), absl::StrCat("backup ", manifest.number,
@@ -97,6 +102,8 @@ absl::StatusOr<BackupOutcome> Backups::CreateIn(BackupWriter& writer, uint32_t k
                                                               removed.status().message()));
   }
   outcome.removed = *removed;
+  MutexLock lock(&mutex_);
+  removed_.clear();
   return outcome;
 }
 
@@ -131,6 +138,8 @@ absl::StatusOr<uint64_t> Backups::LastNumber() const {
     begun = begun_;
     if (begun != ended_) return under_way();
   }
+  std::error_code error;
+  if (std::filesystem::exists(options_.data->CheckpointPath(), error) || error) return under_way();
   ASSIGN_OR_RETURN(const std::vector<ListedBackup> listed, List());
   MutexLock lock(&mutex_);
   if (begun != begun_) return under_way();
@@ -145,6 +154,15 @@ absl::StatusOr<std::vector<ListedBackup>> Backups::List() const {
     if (!backup.manifest.ok()) backup.manifest = WithoutPaths(backup.manifest.status());
   }
   return listed;
+}
+
+absl::StatusOr<std::map<uint64_t, ListedBackup>> Backups::Left() const {
+  ASSIGN_OR_RETURN(const std::vector<ListedBackup> listed, List());
+  std::map<uint64_t, ListedBackup> left;
+  for (const ListedBackup& backup : listed) left.emplace(backup.number, backup);
+  MutexLock lock(&mutex_);  // after the list: what went from it before was noted before
+  left.insert(removed_.begin(), removed_.end());
+  return left;
 }
 
 }  // namespace mneme

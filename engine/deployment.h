@@ -76,7 +76,7 @@ class Deployment {
                                                 const CallLimits& limits) const = 0;
   // From `from` on, by shard; at most `limit`. UNIMPLEMENTED where the shards are in other processes.
   virtual absl::StatusOr<ReceiptPage> ListReceipts(const MemoryHandle& memory, const std::optional<ScanPosition>& from,
-                                                   size_t limit) const = 0;
+                                                   size_t limit, const CallLimits& limits) const = 0;
 
   // --- Reads ---
   // `done` is called exactly once, on a search thread unless the queue is full (RESOURCE_EXHAUSTED).

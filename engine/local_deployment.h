@@ -103,7 +103,7 @@ class LocalDeployment final : public Deployment {
   absl::StatusOr<ReceiptStatus> Receipt(const MemoryHandle& memory, const Version& receipt,
                                         const CallLimits& limits) const override;
   absl::StatusOr<ReceiptPage> ListReceipts(const MemoryHandle& memory, const std::optional<ScanPosition>& from,
-                                           size_t limit) const override;
+                                           size_t limit, const CallLimits& limits) const override;
 
   void Query(MemoryHandle memory, QueryCommand command,
              std::function<void(absl::StatusOr<QueryOutcome>)> done) override;

@@ -1,4 +1,6 @@
 // Receipts of deletions, as a deployment whose shards are in this process answers for them.
+#include <map>
+#include <optional>
 #include <utility>
 
 #include "common/error_reason.h"
@@ -9,19 +11,25 @@
 namespace mneme {
 namespace {
 
-// Adds the backups that may still have what was deleted, and takes the last step when there is none.
-absl::Status LookAtBackups(const Backups* backups, uint64_t deployment, ReceiptStatus& status) {
-  if (backups == nullptr || !backups->has_directory()) return absl::OkStatus();
-  ASSIGN_OR_RETURN(const std::vector<ListedBackup> listed, backups->List());
+using BackupsByNumber = std::map<uint64_t, ListedBackup>;
+
+// nullopt: this process cannot look at them.
+absl::StatusOr<std::optional<BackupsByNumber>> LeftOf(const Backups* backups) {
+  if (backups == nullptr || !backups->has_directory()) return std::optional<BackupsByNumber>();
+  ASSIGN_OR_RETURN(BackupsByNumber left, backups->Left());
+  return std::optional<BackupsByNumber>(std::move(left));
+}
+
+// Adds the backups that may still have what was deleted, and takes the last step when there is none. Those of other
+// deployments count: this one may have been restored from one of them.
+void LookAtBackups(const std::optional<BackupsByNumber>& left, ReceiptStatus& status) {
+  if (!left.has_value()) return;
   status.backups_known = true;
-  for (const ListedBackup& backup : listed) {
-    const bool own = !backup.manifest.ok() || backup.manifest->deployment == deployment;
-    const bool before = status.state < ErasureState::kRocksDb || backup.number <= status.last_backup;
-    if (!own || !before) continue;
-    status.backups.push_back({backup.number, backup.manifest.ok() ? backup.manifest->created_ms : 0});
+  for (const auto& [number, backup] : *left) {
+    if (status.state >= ErasureState::kRocksDb && number > status.last_backup) continue;
+    status.backups.push_back({number, backup.manifest.ok() ? backup.manifest->created_ms : 0});
   }
   if (status.state == ErasureState::kRocksDb && status.backups.empty()) status.state = ErasureState::kSnapshots;
-  return absl::OkStatus();
 }
 
 }  // namespace
@@ -43,26 +51,26 @@ absl::StatusOr<ReceiptStatus> LocalDeployment::Receipt(const MemoryHandle& memor
     }
   }
   if (!whole.has_value()) return absl::InvalidArgumentError("receipt names no shard");
-  RETURN_IF_ERROR(LookAtBackups(state_->backups.get(), identity(), *whole));
+  ASSIGN_OR_RETURN(const auto left, LeftOf(state_->backups.get()));
+  LookAtBackups(left, *whole);
   return *std::move(whole);
 }
 
 absl::StatusOr<ReceiptPage> LocalDeployment::ListReceipts(const MemoryHandle& memory,
-                                                          const std::optional<ScanPosition>& from,
-                                                          size_t limit) const {
+                                                          const std::optional<ScanPosition>& from, size_t limit,
+                                                          const CallLimits& limits) const {
   ReceiptPage page;
   for (const auto& shard : state_->shards) {
     if (from.has_value() && shard->number() < from->shard) continue;
     const Sequence first = from.has_value() && shard->number() == from->shard ? from->row : 0;
     ASSIGN_OR_RETURN(const std::optional<Sequence> next,
-                     ReadReceiptPage(shard->store(), shard->number(), memory->number, first, limit, page));
+                     ReadReceiptPage(shard->store(), shard->number(), memory->number, first, limit, limits, page));
     if (!next.has_value()) continue;
     page.next = ScanPosition{memory->number, shard->number(), 0, *next};
     break;
   }
-  for (ReceiptPage::Item& item : page.items) {
-    RETURN_IF_ERROR(LookAtBackups(state_->backups.get(), identity(), item.status));
-  }
+  ASSIGN_OR_RETURN(const auto left, LeftOf(state_->backups.get()));
+  for (ReceiptPage::Item& item : page.items) LookAtBackups(left, item.status);
   return page;
 }
 

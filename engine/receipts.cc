@@ -57,8 +57,10 @@ void JoinReceipt(const ReceiptStatus& part, ReceiptStatus& whole) {
 }
 
 absl::StatusOr<std::optional<Sequence>> ReadReceiptPage(const EntryStore& store, uint32_t shard, MemoryNumber memory,
-                                                        Sequence first, size_t limit, ReceiptPage& page) {
+                                                        Sequence first, size_t limit, const CallLimits& limits,
+                                                        ReceiptPage& page) {
   while (true) {
+    RETURN_IF_ERROR(limits.Check());
     ASSIGN_OR_RETURN(const std::vector<DeletionReceipt> read, store.ReadReceipts(first, kReadAtOnce));
     for (const DeletionReceipt& receipt : read) {
       if (receipt.memory != memory) continue;

@@ -55,9 +55,10 @@ struct ReceiptPage {
   std::optional<ScanPosition> next;  // its row is a sequence; absent on the last page
 };
 // Appends those of one shard from `first` on to `page`, until that has `limit`; returns the sequence to go on at,
-// nullopt at the end.
+// nullopt at the end. What `limits` says now and then: those of all memories are read.
 absl::StatusOr<std::optional<Sequence>> ReadReceiptPage(const EntryStore& store, uint32_t shard, MemoryNumber memory,
-                                                        Sequence first, size_t limit, ReceiptPage& page);
+                                                        Sequence first, size_t limit, const CallLimits& limits,
+                                                        ReceiptPage& page);
 
 }  // namespace mneme
 

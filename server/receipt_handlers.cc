@@ -91,7 +91,7 @@ absl::Status HandleListReceipts(const CallContext& call, const v1::ListReceiptsR
     from = *position;
   }
   const size_t most = request.page_size() == 0 ? limits::kMaxMemoriesPage : request.page_size();
-  ASSIGN_OR_RETURN(const ReceiptPage page, call.deployment.ListReceipts(memory, from, most));
+  ASSIGN_OR_RETURN(const ReceiptPage page, call.deployment.ListReceipts(memory, from, most, call.limits));
   for (const ReceiptPage::Item& item : page.items) {
     Write(call.deployment.EncodeReceipt(item.receipt), item.status, *response->add_receipts());
   }

@@ -77,7 +77,7 @@ class ErasureCrashTest : public ::testing::TestWithParam<Case> {
   absl::Status GoOn(ErasureState least) const {
     ASSIGN_OR_RETURN(const auto deployment, Open());
     ASSIGN_OR_RETURN(const MemoryHandle memory, deployment->FindMemory("wiki"));
-    ASSIGN_OR_RETURN(const ReceiptPage page, deployment->ListReceipts(memory, std::nullopt, 10));
+    ASSIGN_OR_RETURN(const ReceiptPage page, deployment->ListReceipts(memory, std::nullopt, 10, {}));
     if (page.items.size() != 1) return absl::InternalError(absl::StrCat(page.items.size(), " receipts"));
     const Version& receipt = page.items[0].receipt;
     ReceiptStatus status = page.items[0].status;
