@@ -309,6 +309,10 @@ inline constexpr int64_t kRememberedRequestMs = 10 * 60 * 1000;
 inline constexpr size_t kMaxReceiptPartitions = 1'024;
 // Receipts that a shard keeps, some forty bytes each: a deletion a minute for two years.
 inline constexpr uint64_t kMaxReceipts = 1'000'000;
+// Deletions that wait to be erased together, and pairs of one with a partition that it removed something from: what a
+// run remembers of them is in ram, some hundred bytes for each pair at most.
+inline constexpr uint64_t kMaxWaitingDeletions = 100'000;
+inline constexpr uint64_t kMaxWaitingRanges = 1'000'000;
 // How long the bytes of what was deleted may stay for others to be erased with them.
 inline constexpr uint64_t kMaxEraseAfterSeconds = 30 * 86'400;
 // Below this a partition is flat and exact: a scan costs less than two milliseconds at d = 128.

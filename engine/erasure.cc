@@ -24,11 +24,12 @@ constexpr int kNicer = 10;
 constexpr std::chrono::milliseconds kTick(250);
 // An index that could not be freed of everything at once, since its tail grew meanwhile, is tried again after this.
 constexpr std::chrono::seconds kNextTry(2);
-// A step that failed is not tried again before this.
+// A step that failed is not tried again before this, nor are so many partitions looked at again that something holds.
 constexpr std::chrono::seconds kRetryDelay(10);
+constexpr size_t kManyHeld = 4096;
 constexpr size_t kReceiptsAtOnce = 4096;
-// So many deletions do not wait for more: what a run remembers of them is held in ram.
-constexpr uint64_t kMostWaiting = 100'000;
+
+absl::Status GivenUp() { return absl::CancelledError("the erasure was given up"); }
 
 bool HasAny(const RowBlock& block, const DeadRows& dead, const RowSpans& rows) {
   for (size_t i = 0; i < block.count; ++i) {
@@ -58,7 +59,12 @@ void Erasure::Gone::Add(const DeletionReceipt& receipt) {
   }
   oldest_ms = receipts == 0 ? receipt.stamp_ms : std::min(oldest_ms, receipt.stamp_ms);
   ++receipts;
+  ranges += receipt.rows.size();
   through = std::max(through, receipt.sequence);
+}
+
+bool Erasure::Gone::full() const {
+  return receipts >= limits::kMaxWaitingDeletions || ranges >= limits::kMaxWaitingRanges;
 }
 
 std::vector<DeletionReceipt> Erasure::Gone::Receipts() const {
@@ -139,7 +145,10 @@ absl::Status Erasure::Advance(Work& work) {
   }
   if (work.run->indexed_ms == 0) {
     ASSIGN_OR_RETURN(const bool done, EraseIndexes(work));  // 2
-    if (!done) return absl::OkStatus();
+    if (!done) {
+      if (work.in_index.size() > kManyHeld) work.next_try = std::chrono::steady_clock::now() + kRetryDelay;
+      return absl::OkStatus();
+    }
     ErasureRun indexed = *work.run;
     indexed.indexed_ms = options_.clock->NowMs();
     RETURN_IF_ERROR(work.shard->NoteErasure(indexed, 0));
@@ -159,21 +168,23 @@ absl::Status Erasure::Load(Work& work) {
       work.run = run;
     }
   }
+  if (work.run.has_value()) {
+    RETURN_IF_ERROR(TakeReceipts(work));  // what it goes on with is whole, or it does not go on
+    Prepare(work);
+  }
   work.loaded = true;
-  if (!work.run.has_value()) return absl::OkStatus();
-  RETURN_IF_ERROR(TakeReceipts(work));
-  Prepare(work);
   return absl::OkStatus();
 }
 
 // Those of a log's records that are not applied whole yet may be written again.
 absl::Status Erasure::TakeReceipts(Work& work) {
   const Sequence visible = work.shard->visible();
-  while (!cancelled_) {
+  while (!work.waiting.full()) {
+    if (cancelled_) return GivenUp();
     ASSIGN_OR_RETURN(const std::vector<DeletionReceipt> read,
                      work.shard->store().ReadReceipts(work.seen + 1, kReceiptsAtOnce));
     for (const DeletionReceipt& receipt : read) {
-      if (receipt.sequence > visible) return absl::OkStatus();
+      if (receipt.sequence > visible || work.waiting.full()) return absl::OkStatus();
       work.seen = receipt.sequence;
       ++work.kept;
       if (receipt.sequence <= work.finished) continue;
@@ -188,7 +199,7 @@ absl::Status Erasure::TakeReceipts(Work& work) {
 bool Erasure::IsDue(const Work& work) const {
   const Gone& waiting = work.waiting;
   if (waiting.receipts == 0) return false;
-  return waiting.receipts >= kMostWaiting || options_.clock->NowMs() - waiting.oldest_ms >= options_.after_ms;
+  return waiting.full() || options_.clock->NowMs() - waiting.oldest_ms >= options_.after_ms;
 }
 
 absl::Status Erasure::Begin(Work& work) {
@@ -207,16 +218,19 @@ void Erasure::Prepare(Work& work) {
   options_.maintenance->AwaitBuild();
   work.rewritten = false;
   work.in_index.clear();
-  std::set<MemoryNumber> memories = work.gone.memories;
   for (const MemoryNumber memory : work.gone.memories) {
-    for (const PartitionKey& key : work.shard->AwakeKeysOf(memory)) {
-      work.in_index[key].rows.Add(0, std::numeric_limits<Row>::max() / 2);
-    }
+    std::vector<PartitionKey> keys = work.shard->AwakeKeysOf(memory);
+    for (const PartitionKey& key : work.shard->KeysStillReadOf(memory)) keys.push_back(key);
+    for (const PartitionKey& key : keys) work.in_index[key].rows.Add(0, std::numeric_limits<Row>::max() / 2);
   }
   for (const auto& [key, spans] : work.gone.rows) {
-    memories.insert(key.memory);
     for (const auto& [first, end] : spans.spans()) work.in_index[key].rows.Add(first, end);
   }
+}
+
+void Erasure::Forget(const Work& work) const {
+  std::set<MemoryNumber> memories = work.gone.memories;
+  for (const auto& [key, spans] : work.gone.rows) memories.insert(key.memory);
   for (const MemoryNumber memory : memories) options_.forget(memory);
 }
 
@@ -226,22 +240,25 @@ absl::StatusOr<bool> Erasure::EraseIndexes(Work& work) {
     ASSIGN_OR_RETURN(const bool done, EraseIndex(*work.shard, at->first, at->second));
     at = done ? work.in_index.erase(at) : std::next(at);
   }
-  // What was replaced before this run looked is held by leases alone.
-  return work.in_index.empty() && !options_.leases->HoldsBefore(work.shard->number(), work.run->through);
+  if (cancelled_ || !work.in_index.empty()) return false;
+  Forget(work);  // now that no reader of a version from before can fill them again
+  return true;
 }
 
-absl::StatusOr<bool> Erasure::EraseIndex(Shard& shard, const PartitionKey& key, Looked& looked) {
-  auto partition = shard.AwakePartition(key);
-  if (!looked.looked && partition != nullptr) {
+void Erasure::Look(const Shard& shard, const PartitionKey& key, const PublishedPartition* partition, Looked& looked) {
+  std::set<const void*> published;
+  if (partition != nullptr) {
     const IndexVersion& version = *partition->version;
     for (size_t i = 0; i < version.segments.size(); ++i) {
       const auto& segment = version.segments[i];
+      published.insert(segment.get());
       if (version.dead.CountIn(segment->first_row(), segment->end_row()) == 0) continue;
       if (!HasAny(segment->All(), version.dead, looked.rows)) continue;
       looked.parts.push_back(segment);
       looked.files.push_back(shard.files().SegmentPath(partition->segments[i].file_number));
     }
     for (const Tail::Snapshot::Part& part : version.tail.parts) {
+      published.insert(part.chunk.get());
       // Rows that were sealed since lie in the chunk still.
       if (HasAny(BlockOf(part, Row{0}), version.dead, looked.rows)) looked.parts.push_back(part.chunk);
     }
@@ -249,7 +266,28 @@ absl::StatusOr<bool> Erasure::EraseIndex(Shard& shard, const PartitionKey& key, 
       looked.parts.push_back(version.codebook);
       looked.files.push_back(shard.files().CodebookPath(version.codebook->number()));
     }
+    published.insert(version.codebook.get());
   }
+  // What readers have of versions from before may be gone from the one that is published, and say of no row that it is
+  // dead: all of it counts that is about those rows.
+  const auto add = [&](const std::shared_ptr<const void>& part) {
+    if (published.insert(part.get()).second) looked.parts.push_back(part);
+  };
+  for (const auto& version : shard.StillRead(key)) {
+    for (const auto& segment : version->segments) {
+      if (looked.rows.HasAnyOf(segment->first_row(), segment->end_row())) add(segment);
+    }
+    for (const Tail::Snapshot::Part& part : version->tail.parts) {
+      const Row first = FirstRowOf(part);
+      if (looked.rows.HasAnyOf(first, first + part.count)) add(part.chunk);
+    }
+    if (version->codebook != nullptr && Learned(*version->codebook, looked.rows)) add(version->codebook);
+  }
+}
+
+absl::StatusOr<bool> Erasure::EraseIndex(Shard& shard, const PartitionKey& key, Looked& looked) {
+  auto partition = shard.AwakePartition(key);
+  if (!looked.looked) Look(shard, key, partition.get(), looked);
   looked.looked = true;
   if (partition != nullptr && std::chrono::steady_clock::now() >= looked.next_try) {
     const IndexVersion& version = *partition->version;

@@ -4,7 +4,7 @@
 // those. Deletions wait for each other, so that one run rewrites for all of them; then, for each shard by itself:
 // 1. A run is noted that goes through the newest receipt (storage/receipt.h).
 // 2. Index: whatever held a row that died then is rewritten or given up, and is gone once no reader, lease or file has
-//    it (Maintenance::Erase).
+//    it (Maintenance::Erase); so is what readers of versions from before have of the rows (Shard::StillRead).
 // 3. Store: tables that may hold the rows are compacted, and are gone once no reader has them (EntryStore::Erase).
 // 4. The run is noted as finished, with the number of the last backup that was there.
 // A step that was cut short is done again: each looks at what is there.
@@ -29,7 +29,6 @@
 #include "common/clock.h"
 #include "common/mutex.h"
 #include "engine/backups.h"
-#include "engine/leases.h"
 #include "engine/maintenance.h"
 #include "engine/row_spans.h"
 #include "engine/shard.h"
@@ -40,7 +39,6 @@ namespace mneme {
 struct ErasureOptions {
   std::vector<Shard*> shards;
   Maintenance* maintenance = nullptr;
-  const HeldLeases* leases = nullptr;
   const Backups* backups = nullptr;  // null: there can be none
   const Clock* clock = nullptr;
   int64_t after_ms = 0;  // how long a deletion waits for others
@@ -72,13 +70,15 @@ class Erasure {
     std::map<PartitionKey, RowSpans> rows;
     std::set<MemoryNumber> memories;  // with more partitions than a receipt names
     uint64_t receipts = 0;
+    uint64_t ranges = 0;  // that those named
     int64_t oldest_ms = 0;
     Sequence through = 0;
 
     void Add(const DeletionReceipt& receipt);
+    bool full() const;
     std::vector<DeletionReceipt> Receipts() const;
   };
-  // What a partition had of it when the run first looked.
+  // What a partition had of it when the run first looked, and what readers had of it in versions from before.
   struct Looked {
     RowSpans rows;
     bool looked = false;
@@ -105,6 +105,7 @@ class Erasure {
   absl::Status Advance(Work& work);
   // Reads what is noted of runs when the shard is first looked at.
   absl::Status Load(Work& work);
+  // Those of the run, and as many as may wait; the others are in the store. CANCELLED once it was.
   absl::Status TakeReceipts(Work& work);
   bool IsDue(const Work& work) const;
   absl::Status Begin(Work& work);
@@ -112,6 +113,9 @@ class Erasure {
   // True when nothing is left.
   absl::StatusOr<bool> EraseIndexes(Work& work);
   absl::StatusOr<bool> EraseIndex(Shard& shard, const PartitionKey& key, Looked& looked);
+  static void Look(const Shard& shard, const PartitionKey& key, const PublishedPartition* partition, Looked& looked);
+  // Drops what read-outs keep of the memories of a run.
+  void Forget(const Work& work) const;
   absl::StatusOr<bool> EraseStore(Work& work);
   absl::Status Finish(Work& work, uint64_t last_backup);
   // The first receipt that is kept when there are too many; 0: all are.

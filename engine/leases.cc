@@ -185,15 +185,6 @@ HeldLeases::HeldById::iterator HeldLeases::End(HeldById::iterator at, std::vecto
   return held_.erase(at);
 }
 
-bool HeldLeases::HoldsBefore(uint32_t shard, Sequence sequence) const {
-  MutexLock lock(&mutex_);
-  return std::any_of(held_.begin(), held_.end(), [&](const auto& held) {
-    const auto& snapshots = Held(*held.second.lease).snapshots;
-    const auto of_shard = snapshots.find(shard);
-    return of_shard != snapshots.end() && of_shard->second.sequence < sequence;
-  });
-}
-
 HeldLeases::Counts HeldLeases::counts() const {
   const int64_t now_ms = options_.clock->NowMs();
   MutexLock lock(&mutex_);

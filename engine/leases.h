@@ -71,8 +71,6 @@ class HeldLeases final : public Leases {
 
   // Ends the leases of a memory that was dropped.
   void EndAllOf(MemoryNumber memory) ABSL_LOCKS_EXCLUDED(mutex_);
-  // Whether one holds a version of the shard from before `sequence`.
-  bool HoldsBefore(uint32_t shard, Sequence sequence) const ABSL_LOCKS_EXCLUDED(mutex_);
   // Lets go of what the leases hold whose time is over. Called now and then; they have ended before.
   void LetGo() ABSL_LOCKS_EXCLUDED(mutex_);
 

@@ -146,7 +146,6 @@ absl::Status LocalDeployment::State::StartMaintenance(const DeploymentOptions& o
 void LocalDeployment::State::StartErasure(const DeploymentOptions& options) {
   erasure = std::make_unique<Erasure>(ErasureOptions{.shards = HostedShards(),
                                                      .maintenance = maintenance.get(),
-                                                     .leases = leases.get(),
                                                      .backups = backups.get(),
                                                      .clock = clock,
                                                      .after_ms = options.erase_after_ms,

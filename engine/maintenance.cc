@@ -274,10 +274,8 @@ absl::Status Maintenance::Erase(Shard& shard, const PartitionKey& key, bool retr
   MutexLock lock(&build_mutex_);
   const auto partition = shard.AwakePartition(key);
   if (partition == nullptr) return absl::OkStatus();
-  const bool indexed = !partition->segments.empty();
-  if (indexed || partition->tail_rows < thresholds_.LongTailRows()) {
-    RETURN_IF_ERROR(shard.Submit(SleepOperation{.keys = {key}, .whatever_size = true}));
-    if (!indexed) return absl::OkStatus();
+  if (partition->segments.empty() && partition->tail_rows < thresholds_.LongTailRows()) {
+    return shard.Submit(SleepOperation{.keys = {key}, .whatever_size = true});
   }
   const IndexVersion& version = *partition->version;
   // A chunk of the tail that was sealed in part still has all of its rows.

@@ -31,6 +31,11 @@ class RowSpans {
     const auto after = spans_.upper_bound(row);
     return after != spans_.begin() && row < std::prev(after)->second;
   }
+  // Whether it has one of [first, end).
+  bool HasAnyOf(Row first, Row end) const {
+    const auto after = spans_.lower_bound(end);
+    return after != spans_.begin() && first < std::prev(after)->second;
+  }
   // By their first row.
   const std::map<Row, Row>& spans() const { return spans_; }
 

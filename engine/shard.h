@@ -93,6 +93,10 @@ class Shard {
   absl::StatusOr<std::shared_ptr<const PublishedPartition>> PublishedOf(const PartitionKey& key);
   // Null, too, when it sleeps.
   std::shared_ptr<const PublishedPartition> AwakePartition(const PartitionKey& key) const;
+  // Versions of it that are not published, or not any more, and that somebody still reads (a query, a scan, a lease);
+  // and the partitions of a memory of which there may be some.
+  std::vector<std::shared_ptr<const IndexVersion>> StillRead(const PartitionKey& key) const;
+  std::vector<PartitionKey> KeysStillReadOf(MemoryNumber memory) const;
   // The partitions of a memory, ascending.
   std::vector<PartitionKey> KeysOf(MemoryNumber memory) const;
   // Those that have or may get an index: small ones that sleep are left out.

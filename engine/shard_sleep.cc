@@ -142,7 +142,6 @@ void Shard::LayToSleep(const SleepOperation& operation) {
   for (const PartitionKey& key : operation.keys) {
     const auto at = partitions_.find(key);
     if (at == partitions_.end()) continue;
-    if (operation.whatever_size) at->second->slots().reset();
     const PartitionIndex& partition = *at->second;
     {
       MutexLock lock(&versions_mutex_);
@@ -155,6 +154,12 @@ void Shard::LayToSleep(const SleepOperation& operation) {
                           .generation = partition.generation(),
                           .removed = partition.removed()});
       tail_ram_bytes_ = table_.tail_ram_bytes();
+    }
+    if (const auto codebook = partition.codebook()) {
+      // One whose last segment went: nothing names it any more once that is durable.
+      AfterSync([this, number = codebook->number()](const absl::Status& synced) {
+        if (synced.ok()) files_->RemoveCodebook(number);
+      });
     }
     partitions_.erase(at);
   }

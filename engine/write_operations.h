@@ -176,8 +176,7 @@ struct DropMemoryOperation {
 // Partitions that give up their ram until they are asked for again; those that grew meanwhile stay.
 struct SleepOperation {
   std::vector<PartitionKey> keys;
-  // Those that have no index whatever their size: what died in them must not stay in ram. Those that have one only give
-  // up their table of learned writes.
+  // Those that have no index whatever their size: what died in them must not stay in ram.
   bool whatever_size = false;
 };
 

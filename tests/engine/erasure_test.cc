@@ -5,10 +5,13 @@
 #include <gtest/gtest.h>
 
 #include <chrono>
+#include <filesystem>
+#include <future>
 #include <memory>
 #include <optional>
 #include <string>
 #include <thread>
+#include <utility>
 #include <vector>
 
 #include "common/error_reason.h"
@@ -35,6 +38,7 @@ using testing::kCanary;
 using testing::kDimension;
 using testing::kNeighbour;
 using testing::NeighbourKey;
+using testing::PlainEntry;
 using testing::TestDeployment;
 using testing::TokenMemory;
 
@@ -166,11 +170,11 @@ TEST_F(ErasureTest, DeletionsWaitForEachOtherUntilTheirTimeAndCounts) {
   deployment_.clock().Advance(1);
   ASSERT_TRUE(Reaches(receipt, ErasureState::kRocksDb));
   EXPECT_EQ(Ask(nothing).state, ErasureState::kRocksDb);
-  const auto page = deployment_->ListReceipts(memory_, std::nullopt, 1);
+  const auto page = deployment_->ListReceipts(memory_, std::nullopt, 1, {});
   ASSERT_TRUE(page.ok()) << page.status();
   ASSERT_EQ(page->items.size(), 1U);
   ASSERT_TRUE(page->next.has_value());
-  const auto rest = deployment_->ListReceipts(memory_, page->next, 10);
+  const auto rest = deployment_->ListReceipts(memory_, page->next, 10, {});
   ASSERT_TRUE(rest.ok()) << rest.status();
   ASSERT_EQ(rest->items.size(), 1U);
   EXPECT_EQ(rest->items[0].receipt.parts[0].sequence, receipt.parts[0].sequence);
@@ -188,6 +192,69 @@ TEST_F(ErasureTest, ALeaseFromBeforeHoldsTheIndexState) {
   ASSERT_TRUE(deployment_->leases().Release(lease->id).ok());
   ASSERT_TRUE(Reaches(receipt, ErasureState::kRocksDb));
   EXPECT_THAT(FilesWithKey(CanaryKey()), IsEmpty());
+}
+
+TEST_F(ErasureTest, AReaderFromBeforeHoldsTheIndexStateThoughItsSegmentWasReplaced) {
+  Insert(1000);
+  ASSERT_TRUE(deployment_.Build(memory_).ok());
+  std::promise<void> begun;
+  std::promise<void> may_end;
+  std::thread reader([&] {
+    bool first = true;
+    const auto read = deployment_->Visit(memory_, {}, [&](PartitionId, const EntryView&) {
+      if (std::exchange(first, false)) {
+        begun.set_value();
+        may_end.get_future().wait();
+      }
+      return absl::OkStatus();
+    });
+    EXPECT_TRUE(read.ok()) << read.status();
+  });
+  begun.get_future().wait();
+  const Version receipt = DeleteId(kCanary);
+  EXPECT_TRUE(deployment_.Build(memory_, /*retrain=*/true).ok());
+  EXPECT_THAT(FilesWith(deployment_.path("shard-000/index"), BytesOfKey(CanaryKey())), IsEmpty());
+  deployment_.clock().Advance(kAfterMs);
+  std::this_thread::sleep_for(std::chrono::milliseconds(1500));
+  EXPECT_EQ(Ask(receipt).state, ErasureState::kHidden) << "the reader finds it";
+  may_end.set_value();
+  reader.join();
+  ASSERT_TRUE(Reaches(receipt, ErasureState::kRocksDb));
+  EXPECT_THAT(FilesWithKey(CanaryKey()), IsEmpty());
+}
+
+TEST_F(ErasureTest, ALeaseOfAnotherMemoryHoldsNothing) {
+  Insert(20);
+  const MemoryHandle other = deployment_.Create(TokenMemory("other", kDimension));
+  ASSERT_TRUE(deployment_.Insert(other, ColumnsOf(other->spec, Entries(20))).ok());
+  const auto lease = deployment_->AcquireLease(other, {}, 10 * kAfterMs);
+  ASSERT_TRUE(lease.ok()) << lease.status();
+  const Version receipt = DeleteId(kCanary);
+  deployment_.clock().Advance(kAfterMs);
+  EXPECT_TRUE(Reaches(receipt, ErasureState::kRocksDb));
+}
+
+TEST_F(ErasureTest, TheCodebookGoesWhenNothingIsLeftOfWhatWasSealed) {
+  Insert(1200);
+  ASSERT_TRUE(deployment_.Build(memory_).ok());
+  std::vector<PlainEntry> more;
+  for (EntryId id = 9000; id < 9005; ++id) more.push_back({id, NeighbourKey(), 1, {.source = 2}});
+  ASSERT_TRUE(deployment_.Insert(memory_, ColumnsOf(memory_->spec, more)).ok());
+  DeleteCommand all_sealed;
+  all_sealed.filter.emplace();
+  all_sealed.filter->sources = {1, 9};
+  const Version receipt = Delete(std::move(all_sealed));
+  EXPECT_EQ(Ask(receipt).deleted, 1202U);
+  // So many deaths have the background give the segment up; its codebook stays.
+  const auto end = std::chrono::steady_clock::now() + std::chrono::seconds(60);
+  while (deployment_->Statistics(memory_)->segments != 0 && std::chrono::steady_clock::now() < end) {
+    std::this_thread::sleep_for(std::chrono::milliseconds(20));
+  }
+  ASSERT_EQ(deployment_->Statistics(memory_)->segments, 0U);
+  deployment_.clock().Advance(kAfterMs);
+  ASSERT_TRUE(Reaches(receipt, ErasureState::kRocksDb));
+  EXPECT_THAT(FilesWithKey(CanaryKey()), IsEmpty());
+  EXPECT_EQ(deployment_.Count(memory_), 5U);
 }
 
 TEST_F(ErasureTest, AReceiptIsTextThatAnotherMemoryDoesNotTake) {
@@ -241,6 +308,31 @@ TEST_F(ErasedBackupsTest, BackupsFromBeforeAreNamedUntilTheyAreRemoved) {
   EXPECT_EQ(Ask(receipt).state, ErasureState::kSnapshots);
 }
 
+TEST_F(ErasedBackupsTest, BackupsOfTheDeploymentThatThisOneWasRestoredFromCount) {
+  TestDeployment other(1, ErasureOptionsFor(kAfterMs, BackupDirectory::directory / "backups"));
+  ASSERT_TRUE(other->backups()->Create(0, [](const BackupProgress&) { return true; }).ok());
+  Insert(20);
+  const Version receipt = DeleteId(kCanary);
+  deployment_.clock().Advance(kAfterMs);
+  ASSERT_TRUE(Reaches(receipt, ErasureState::kRocksDb));
+  const ReceiptStatus status = Ask(receipt);
+  EXPECT_EQ(status.state, ErasureState::kRocksDb) << "who knows what the other one has";
+  ASSERT_EQ(status.backups.size(), 1U);
+  EXPECT_EQ(status.backups[0].number, 1U);
+}
+
+TEST_F(ErasedBackupsTest, WhatABackupWasMadeOfHoldsTheStateWhileItIsLeft) {
+  Insert(20);
+  std::filesystem::create_directories(deployment_.path("checkpoint"));
+  const Version receipt = DeleteId(kCanary);
+  deployment_.clock().Advance(kAfterMs);
+  ASSERT_TRUE(Reaches(receipt, ErasureState::kIndex));
+  std::this_thread::sleep_for(std::chrono::milliseconds(1500));
+  EXPECT_EQ(Ask(receipt).state, ErasureState::kIndex) << "it may have links to tables that have the key";
+  std::filesystem::remove_all(deployment_.path("checkpoint"));
+  EXPECT_TRUE(Reaches(receipt, ErasureState::kSnapshots));
+}
+
 TEST(RowSpansTest, RangesThatLieNearAreOne) {
   RowSpans spans;
   spans.Add(10, 20);
@@ -248,6 +340,11 @@ TEST(RowSpansTest, RangesThatLieNearAreOne) {
   EXPECT_TRUE(spans.Contains(19));
   EXPECT_FALSE(spans.Contains(20));
   EXPECT_FALSE(spans.Contains(9));
+  EXPECT_TRUE(spans.HasAnyOf(0, 11));
+  EXPECT_TRUE(spans.HasAnyOf(19, 30));
+  EXPECT_TRUE(spans.HasAnyOf(0, 100));
+  EXPECT_FALSE(spans.HasAnyOf(0, 10));
+  EXPECT_FALSE(spans.HasAnyOf(20, 30));
   spans.Add(1'000'000, 1'000'001);
   EXPECT_EQ(spans.spans().size(), 2U);
   spans.Add(20 + RowSpans::kNear, 21 + RowSpans::kNear);
