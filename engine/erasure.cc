@@ -215,7 +215,8 @@ absl::Status Erasure::Begin(Work& work) {
 }
 
 void Erasure::Prepare(Work& work) {
-  options_.maintenance->AwaitBuild();
+  work.stale_files = options_.maintenance->AwaitBuild(*work.shard);
+  work.remove_stale = std::chrono::steady_clock::now() + kNextTry;
   work.rewritten = false;
   work.in_index.clear();
   for (const MemoryNumber memory : work.gone.memories) {
@@ -240,9 +241,20 @@ absl::StatusOr<bool> Erasure::EraseIndexes(Work& work) {
     ASSIGN_OR_RETURN(const bool done, EraseIndex(*work.shard, at->first, at->second));
     at = done ? work.in_index.erase(at) : std::next(at);
   }
-  if (cancelled_ || !work.in_index.empty()) return false;
+  if (cancelled_ || !work.in_index.empty() || !StaleFilesAreGone(work)) return false;
   Forget(work);  // now that no reader of a version from before can fill them again
   return true;
+}
+
+bool Erasure::StaleFilesAreGone(Work& work) {
+  std::error_code error;
+  // Whoever replaced one removes it as soon as that is synced: what is there still was left.
+  const bool removes = std::chrono::steady_clock::now() >= work.remove_stale;
+  std::erase_if(work.stale_files, [&](const std::string& file) {
+    if (removes) std::filesystem::remove(file, error);
+    return !std::filesystem::exists(file, error) && !error;
+  });
+  return work.stale_files.empty();
 }
 
 void Erasure::Look(const Shard& shard, const PartitionKey& key, const PublishedPartition* partition, Looked& looked) {

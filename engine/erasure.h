@@ -96,6 +96,8 @@ class Erasure {
     Sequence seen = 0;              // the last receipt that was read
     uint64_t kept = 0;              // receipts in the store
     std::map<PartitionKey, Looked> in_index;  // partitions whose index may still have some of it
+    std::vector<std::string> stale_files;     // of the index, that nothing had when the run began
+    std::chrono::steady_clock::time_point remove_stale = {};
     bool rewritten = false;         // the store was, in this run
     std::chrono::steady_clock::time_point next_try = {};
     uint64_t runs = 0;
@@ -113,6 +115,7 @@ class Erasure {
   // True when nothing is left.
   absl::StatusOr<bool> EraseIndexes(Work& work);
   absl::StatusOr<bool> EraseIndex(Shard& shard, const PartitionKey& key, Looked& looked);
+  static bool StaleFilesAreGone(Work& work);
   static void Look(const Shard& shard, const PartitionKey& key, const PublishedPartition* partition, Looked& looked);
   // Drops what read-outs keep of the memories of a run.
   void Forget(const Work& work) const;

@@ -268,7 +268,17 @@ absl::StatusOr<bool> Maintenance::Seal(Shard& shard, const PartitionKey& key, co
   return true;
 }
 
-void Maintenance::AwaitBuild() { MutexLock lock(&build_mutex_); }
+std::vector<std::string> Maintenance::AwaitBuild(const Shard& shard) {
+  MutexLock lock(&build_mutex_);
+  std::set<uint64_t> referenced;
+  for (const PartitionKey& key : shard.AwakeKeys()) {
+    const auto partition = shard.AwakePartition(key);
+    if (partition == nullptr) continue;
+    for (const SegmentRecord& record : partition->segments) referenced.insert(record.file_number);
+    if (partition->version->codebook != nullptr) referenced.insert(partition->version->codebook->number());
+  }
+  return shard.files().AllBut(referenced);
+}
 
 absl::Status Maintenance::Erase(Shard& shard, const PartitionKey& key, bool retrains, const Progress& progress) {
   MutexLock lock(&build_mutex_);

@@ -20,6 +20,7 @@
 #include <memory>
 #include <optional>
 #include <set>
+#include <string>
 #include <thread>
 #include <utility>
 #include <vector>
@@ -62,8 +63,9 @@ class Maintenance {
   // returns false; ABORTED when it was emptied meanwhile.
   absl::Status Build(Shard& shard, const PartitionKey& key, bool retrain,
                      const std::function<bool(const BuildProgress&)>& progress) ABSL_LOCKS_EXCLUDED(build_mutex_);
-  // Waits for the build that is under way, if there is one: what died before is in no later one.
-  void AwaitBuild() ABSL_LOCKS_EXCLUDED(build_mutex_);
+  // Waits for the build that is under way, if there is one: what died before is in no later one. Returns the paths of
+  // index files that no partition has then: they are being removed, or could not be.
+  std::vector<std::string> AwaitBuild(const Shard& shard) ABSL_LOCKS_EXCLUDED(build_mutex_);
   // Takes what died out of the index of one partition: segments that hold some of it are written anew, all of them on a
   // new codebook if it `retrains`; a tail that does is sealed, or without an index given up, to be read from the store
   // again. The last is not done yet when this returns. ABORTED as above.

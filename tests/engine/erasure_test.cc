@@ -257,6 +257,12 @@ TEST_F(ErasureTest, TheCodebookGoesWhenNothingIsLeftOfWhatWasSealed) {
   EXPECT_EQ(deployment_.Count(memory_), 5U);
 }
 
+TEST_F(ErasureTest, AnIndexFileThatWasLeftGoesBeforeTheStateIsTold) {
+  Insert(20);
+  WriteBytes(deployment_.path("shard-000/index/00000000000fffff.segment"), BytesOfKey(CanaryKey()));
+  ExpectErased(DeleteId(kCanary));
+}
+
 TEST_F(ErasureTest, AReceiptIsTextThatAnotherMemoryDoesNotTake) {
   Insert(20);
   const Version receipt = DeleteId(kCanary);
