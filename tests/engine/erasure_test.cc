@@ -213,7 +213,12 @@ TEST_F(ErasureTest, AReaderFromBeforeHoldsTheIndexStateThoughItsSegmentWasReplac
   begun.get_future().wait();
   const Version receipt = DeleteId(kCanary);
   EXPECT_TRUE(deployment_.Build(memory_, /*retrain=*/true).ok());
-  EXPECT_THAT(FilesWith(deployment_.path("shard-000/index"), BytesOfKey(CanaryKey())), IsEmpty());
+  const std::string index = deployment_.path("shard-000/index");
+  const auto end = std::chrono::steady_clock::now() + std::chrono::seconds(60);
+  while (!FilesWith(index, BytesOfKey(CanaryKey())).empty() && std::chrono::steady_clock::now() < end) {
+    std::this_thread::sleep_for(std::chrono::milliseconds(20));
+  }
+  EXPECT_THAT(FilesWith(index, BytesOfKey(CanaryKey())), IsEmpty()) << "what was replaced goes with the next sync";
   deployment_.clock().Advance(kAfterMs);
   std::this_thread::sleep_for(std::chrono::milliseconds(1500));
   EXPECT_EQ(Ask(receipt).state, ErasureState::kHidden) << "the reader finds it";
