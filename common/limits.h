@@ -328,7 +328,8 @@ inline constexpr double kMaxDrift = 2.0;
 inline constexpr uint64_t kDriftSampleRows = 1'024;
 // Segments of one partition before they are merged into one.
 inline constexpr size_t kMaxSegments = 6;
-// Partitions that are looked at in one round for some to give up their ram: at 25 KiB each, 2 GiB a second.
+// Partitions that are looked at in one round for some to give up their ram: at 25 KiB each, 2 GiB a second. As many
+// versions that were replaced while they were read: some eighty thousand a second.
 inline constexpr size_t kLooksForSleepers = 4'096;
 // Rows sampled to train a codebook, per centroid: FAISS's own upper bound.
 inline constexpr size_t kTrainingRowsPerCentroid = 64;

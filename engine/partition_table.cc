@@ -1,6 +1,7 @@
 #include "engine/partition_table.h"
 
 #include <algorithm>
+#include <iterator>
 #include <utility>
 
 #include "engine/index_thresholds.h"
@@ -77,9 +78,13 @@ void PartitionTable::Retire(const PartitionKey& key, const std::shared_ptr<const
 
 void PartitionTable::NoteRead(const PartitionKey& key, const std::shared_ptr<const IndexVersion>& version) {
   still_read_.emplace(key, version);
-  if (still_read_.size() < tidy_at_) return;
-  std::erase_if(still_read_, [](const auto& read) { return read.second.expired(); });
-  tidy_at_ = std::max(kFewRead, 2 * still_read_.size());
+}
+
+void PartitionTable::TidyRead(size_t looks) {
+  for (looks = std::min(looks, still_read_.size()); looks > 0; --looks) {
+    if (tidied_ == still_read_.end()) tidied_ = still_read_.begin();
+    tidied_ = tidied_->second.expired() ? still_read_.erase(tidied_) : std::next(tidied_);
+  }
 }
 
 std::vector<std::shared_ptr<const IndexVersion>> PartitionTable::StillRead(const PartitionKey& key) const {

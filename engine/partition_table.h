@@ -73,6 +73,8 @@ class PartitionTable {
   // be some.
   std::vector<std::shared_ptr<const IndexVersion>> StillRead(const PartitionKey& key) const;
   std::vector<PartitionKey> KeysStillReadOf(MemoryNumber memory) const;
+  // Looks at so many that were noted, and forgets those that nobody reads any more.
+  void TidyRead(size_t looks);
 
   // Null when `key` is asleep or unknown.
   std::shared_ptr<const PublishedPartition> Find(const PartitionKey& key) const;
@@ -111,8 +113,6 @@ class PartitionTable {
   void Retire(const PartitionKey& key, const std::shared_ptr<const PublishedPartition>& published);
   double Drift(std::set<PartitionKey>::const_iterator from, std::set<PartitionKey>::const_iterator to) const;
 
-  static constexpr size_t kFewRead = 1024;
-
   const uint64_t small_rows_;
   std::map<PartitionKey, Awake> awake_;
   std::map<PartitionKey, SleepingPartition> asleep_;
@@ -123,9 +123,9 @@ class PartitionTable {
   std::map<MemoryNumber, MemoryStatistics> sums_;
   MemoryStatistics total_;
   PartitionKey hand_;  // of the clock
-  // Those that nobody reads any more are left out when they may be the half of it.
+  // Some of them nobody reads any more; where TidyRead() goes on.
   std::multimap<PartitionKey, std::weak_ptr<const IndexVersion>> still_read_;
-  size_t tidy_at_ = kFewRead;
+  std::multimap<PartitionKey, std::weak_ptr<const IndexVersion>>::iterator tidied_ = still_read_.end();
 };
 
 }  // namespace mneme

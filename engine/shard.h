@@ -118,7 +118,7 @@ class Shard {
   void WhenVisible(Sequence sequence, const CallLimits& limits, std::function<void(absl::Status)> then);
   // The blocking form.
   absl::Status AwaitVisible(Sequence sequence, const CallLimits& limits) const;
-  // Gives up the waiters whose time is over. Called now and then.
+  // Gives up the waiters whose time is over, and forgets versions that nobody reads any more. Called now and then.
   void ExpireWaiters();
 
   // As EntryStore::NoteErasure(). After an error the shard takes no more writes.

@@ -150,6 +150,7 @@ void Shard::ExpireWaiters() {
   std::vector<std::pair<std::function<void(absl::Status)>, absl::Status>> expired;
   {
     MutexLock lock(&versions_mutex_);
+    table_.TidyRead(limits::kLooksForSleepers);
     for (auto at = waiters_.begin(); at != waiters_.end();) {
       const absl::Status status = at->second.limits.Check();
       if (status.ok()) {
