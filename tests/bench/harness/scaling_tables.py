@@ -63,7 +63,7 @@ def bytes_of_an_entry(planner: Planner) -> str:
         rows.append([dimension, 2 * dimension, *(f"{value:,.0f}" for value in each), f"{peak:,.0f}", log])
     head = (
         "d | key, bytes | RocksDB | segment | ram: all of the index | ram: keys on disk | disk, while rebuilding"
-        " | log, a copy (not built)"
+        " | log of replicas, a copy"
     )
     return table(head, rows)
 
