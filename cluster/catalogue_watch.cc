@@ -30,6 +30,9 @@ int64_t SteadyMs() {
   return std::chrono::duration_cast<std::chrono::milliseconds>(since).count();
 }
 
+// How far the clock of this process is ahead of one that is `owner_ahead_ms` ahead of the steady one.
+int64_t AheadMs(int64_t owner_ahead_ms) { return SystemClock().NowMs() - (SteadyMs() + owner_ahead_ms); }
+
 std::string RandomName() {
   std::random_device random;
   return absl::StrFormat("%08x%08x", random(), random());
@@ -113,12 +116,21 @@ absl::Status CatalogueWatch::Check() const {
 
 std::function<absl::Status()> CatalogueWatch::clock_check() const {
   return [owner_ahead = owner_ahead_ms_, address = options_.address]() -> absl::Status {
-    const int64_t ahead_ms = SystemClock().NowMs() - (SteadyMs() + owner_ahead->load(std::memory_order_relaxed));
+    const int64_t ahead_ms = AheadMs(owner_ahead->load(std::memory_order_relaxed));
     if (-kMostAheadMs <= ahead_ms && ahead_ms <= kMostAheadMs) return absl::OkStatus();
     return absl::FailedPreconditionError(absl::StrCat(
         "the clock of this process is ", ahead_ms, " ms ahead of that of shard 0 at ", address, "; must be in [",
         -kMostAheadMs, ", ", kMostAheadMs, "]: set the clocks of their machines"));
   };
+}
+
+int64_t CatalogueWatch::clock_ahead_ms() const { return AheadMs(owner_ahead_ms_->load(std::memory_order_relaxed)); }
+
+void CatalogueWatch::LookAtClock() {
+  const absl::Status clock = clock_check()();
+  if (clock.ok() != clock_wrong_) return;
+  clock_wrong_ = !clock.ok();
+  Tell(clock_wrong_ ? "clock_wrong" : "clock_right", clock_wrong_ ? std::string(clock.message()) : options_.address);
 }
 
 void CatalogueWatch::Note(const absl::Status& asked) {
@@ -140,6 +152,7 @@ absl::Status CatalogueWatch::Ask() {
   request.set_watcher(watcher_);
   request.set_epoch(epoch_);
   request.set_revision(revision_);
+  request.set_now_ms(SystemClock().NowMs());
   CallLimits limits;
   const Steady::time_point asked = Steady::now();
   limits.deadline = asked + kAnswerWithin;
@@ -179,6 +192,7 @@ void CatalogueWatch::Run() {
     const absl::Status asked = Ask();
     if (stopping_) return;
     Note(asked);
+    LookAtClock();
     if (asked.ok()) {
       if (lost) Tell("catalogue_found", options_.address);
       pause = kFirstPause;

@@ -30,7 +30,8 @@ struct CatalogueWatchOptions {
   std::string address;  // of shard 0
   uint32_t shards = 0;
   // May be empty. "catalogue_awaited" until the owner answers first; "catalogue_lost" when it does not any more,
-  // "names_lost" when what is known may not be told any more; "catalogue_found" after either.
+  // "names_lost" when what is known may not be told any more; "catalogue_found" after either. "clock_wrong" when
+  // clock_check() begins to fail, "clock_right" when it does no more.
   EventSink events;
   std::shared_ptr<const ChannelSecurity> security = {};  // of the connection; may be null
 };
@@ -54,6 +55,8 @@ class CatalogueWatch {
   // answer and has gone since (engine/log_record.h): what this process stamps would expire, or be forgotten, at the
   // wrong time. May be called when the watch has gone.
   std::function<absl::Status()> clock_check() const;
+  // How far the clock of this process is ahead of the owner's, in ms, as clock_check() judges it.
+  int64_t clock_ahead_ms() const;
   // From now on `take` is called with what changes, beginning with everything; before it is acknowledged.
   void Forward(std::function<absl::Status(const CatalogueChanges&)> take) ABSL_LOCKS_EXCLUDED(forward_mutex_);
 
@@ -72,6 +75,8 @@ class CatalogueWatch {
   void Tell(std::string_view event, std::string_view detail) const {
     if (options_.events != nullptr) options_.events(event, detail);
   }
+  // Says when the clock of this process begins to be wrong, or is no more so.
+  void LookAtClock();
   void Note(const absl::Status& asked) ABSL_LOCKS_EXCLUDED(failure_mutex_);
 
   const CatalogueWatchOptions options_;
@@ -82,6 +87,7 @@ class CatalogueWatch {
   // The asking thread's own.
   uint64_t epoch_ = 0;
   uint64_t revision_ = 0;
+  bool clock_wrong_ = false;
 
   std::atomic<Steady::rep> fresh_until_{0};
   // What the owner's clock is ahead of the steady one here, which nobody sets.

@@ -2,6 +2,7 @@
 #ifndef MNEME_CLUSTER_FRONT_END_PORT_H_
 #define MNEME_CLUSTER_FRONT_END_PORT_H_
 
+#include <algorithm>
 #include <chrono>
 #include <cstdint>
 
@@ -28,9 +29,9 @@ class FrontEndPort : public ShardPort {
   // What a write is given whose client gave no request id: nobody will ask with it but this process, which may hand the
   // same record over again.
   static RequestIdentity RandomIdentity();
-  static CallLimits WithinWriteTime() {
-    CallLimits limits;
-    limits.deadline = std::chrono::steady_clock::now() + std::chrono::seconds(kWriteSeconds);
+  // `limits`, and no longer than a write has.
+  static CallLimits WithinWriteTime(CallLimits limits = {}) {
+    limits.deadline = std::min(limits.deadline, std::chrono::steady_clock::now() + std::chrono::seconds(kWriteSeconds));
     return limits;
   }
 };

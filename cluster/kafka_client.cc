@@ -45,6 +45,18 @@ absl::Status Set(rd_kafka_conf_t* configuration, const KafkaSettings& settings) 
 
 }  // namespace
 
+absl::StatusCode KafkaErrorCode(rd_kafka_resp_err_t error) {
+  switch (error) {
+    case RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART:
+    case RD_KAFKA_RESP_ERR_TOPIC_EXCEPTION:
+    case RD_KAFKA_RESP_ERR__UNKNOWN_TOPIC:
+    case RD_KAFKA_RESP_ERR__UNKNOWN_PARTITION: return absl::StatusCode::kNotFound;
+    case RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED:
+    case RD_KAFKA_RESP_ERR_CLUSTER_AUTHORIZATION_FAILED: return absl::StatusCode::kPermissionDenied;
+    default: return absl::StatusCode::kUnavailable;
+  }
+}
+
 std::string KafkaErrorText(rd_kafka_resp_err_t error) { return rd_kafka_err2str(error); }
 
 std::string NameOf(const KafkaAddress& address) {
@@ -107,10 +119,11 @@ absl::StatusOr<int64_t> KafkaClient::EndOf(int32_t partition, int timeout_ms) co
       rd_kafka_topic_partition_list_add(asked.get(), topic_name_.c_str(), partition);
   end->offset = RD_KAFKA_OFFSET_END;
   rd_kafka_resp_err_t error = rd_kafka_offsets_for_times(handle_, asked.get(), timeout_ms);
-  if (error == RD_KAFKA_RESP_ERR_NO_ERROR) error = end->err;
+  if (end->err != RD_KAFKA_RESP_ERR_NO_ERROR) error = end->err;  // says more
   if (error == RD_KAFKA_RESP_ERR_NO_ERROR && end->offset >= 0) return end->offset;
   if (error == RD_KAFKA_RESP_ERR_NO_ERROR) error = RD_KAFKA_RESP_ERR__TIMED_OUT;
-  return absl::UnavailableError(absl::StrCat(name_, " partition ", partition, ": ", KafkaErrorText(error)));
+  return absl::Status(KafkaErrorCode(error),
+                      absl::StrCat(name_, " partition ", partition, ": ", KafkaErrorText(error)));
 }
 
 }  // namespace mneme

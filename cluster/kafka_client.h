@@ -36,7 +36,8 @@ class KafkaClient {
   // NameOf() its address.
   const std::string& name() const { return name_; }
 
-  // One beyond the last record of the partition, as its leader tells. UNAVAILABLE when it does not within `timeout_ms`.
+  // One beyond the last record of the partition, as its leader tells. UNAVAILABLE when it does not within `timeout_ms`;
+  // what KafkaErrorCode() says. A broker that was just started may not know of a topic yet.
   absl::StatusOr<int64_t> EndOf(int32_t partition, int timeout_ms) const;
 
  private:
@@ -56,6 +57,10 @@ class KafkaClient {
 
 // Of the messages of errors: topic "mneme" at kafka-0:9092.
 std::string NameOf(const KafkaAddress& address);
+
+// What an error of the brokers is to who asks them: NOT_FOUND when they have no such topic or partition,
+// PERMISSION_DENIED when this process may not ask; UNAVAILABLE for all that may pass by itself.
+absl::StatusCode KafkaErrorCode(rd_kafka_resp_err_t error);
 
 // librdkafka's text of an error.
 std::string KafkaErrorText(rd_kafka_resp_err_t error);

@@ -42,11 +42,11 @@ absl::Status CheckTopic(const rd_kafka_metadata_topic& topic, uint32_t partition
   switch (topic.err) {
     case RD_KAFKA_RESP_ERR_NO_ERROR:
     case RD_KAFKA_RESP_ERR_LEADER_NOT_AVAILABLE: break;
-    case RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART:
-    case RD_KAFKA_RESP_ERR_TOPIC_EXCEPTION: return absl::NotFoundError(absl::StrCat(name, " does not exist"));
-    case RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED:
-      return absl::PermissionDeniedError(absl::StrCat(name, ": ", KafkaErrorText(topic.err)));
-    default: return absl::UnavailableError(absl::StrCat(name, ": ", KafkaErrorText(topic.err)));
+    default: {
+      const absl::StatusCode code = KafkaErrorCode(topic.err);
+      if (code == absl::StatusCode::kNotFound) return absl::NotFoundError(absl::StrCat(name, " does not exist"));
+      return absl::Status(code, absl::StrCat(name, ": ", KafkaErrorText(topic.err)));
+    }
   }
   if (topic.partition_cnt <= 0) return absl::UnavailableError(absl::StrCat(name, " is being made"));
   if (partition < static_cast<uint32_t>(topic.partition_cnt)) return absl::OkStatus();

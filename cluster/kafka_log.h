@@ -23,7 +23,9 @@ namespace mneme {
 struct KafkaOptions {
   KafkaAddress address;
   KafkaSettings settings = {};
-  EventSink events = {};  // may be empty; "kafka" with each line that librdkafka has for a log
+  // May be empty. "kafka" with each line that librdkafka has for a log; "log_refused" when KafkaLogs::status() begins
+  // to say that the brokers refuse what is appended.
+  EventSink events = {};
   // How long a record is tried to be appended, and how many bytes of them may wait.
   int append_ms = limits::kLogAppendMs;
   size_t most_queued_bytes = limits::kMaxLogQueueBytes;
@@ -45,14 +47,17 @@ class KafkaLogs {
   // Blocks until the brokers say that the topic has the partition. NOT_FOUND when it has not, or there is no such
   // topic; PERMISSION_DENIED when they do not tell this process; UNAVAILABLE when none answers within `limits`.
   absl::Status Check(uint32_t partition, const CallLimits& limits) const;
-  // The log of a shard, whether it is there or not: appends to one that is not fail, and its readers get UNAVAILABLE.
-  // Append() is as ShardLog says, and FAILED_PRECONDITION for a record that the topic does not take: one that is longer
-  // than its max.message.bytes, or because this process may not append. Next() is DATA_LOSS, and stays so, for a record
-  // whose checksum is not its own. End() is what the leader of the partition and its replicas in sync have; a leader
-  // that was replaced and does not know yet may tell an older end.
+  // The log of a shard, whether it is there or not: appends to one that is not fail, and its readers get NOT_FOUND
+  // once the brokers have said so for a while. Append() is as ShardLog says, and FAILED_PRECONDITION for a record that
+  // the topic does not take: one that is longer than its max.message.bytes, or because this process may not append.
+  // That there is no such topic or partition is UNAVAILABLE: a broker that was just started says it, too. Next() stays
+  // PERMISSION_DENIED until a record or the end comes, for which brokers are asked anew now and then. It is DATA_LOSS,
+  // and stays so, for a record whose checksum is not its own. End() is what the leader of the partition and its
+  // replicas in sync have; a leader that was replaced and does not know yet may tell an older end.
   std::unique_ptr<ShardLog> Open(uint32_t partition);
-  // OK, or why nothing is appended now: librdkafka is being begun anew, or could not be, which is tried every second.
-  // Every append is UNAVAILABLE then.
+  // OK, or why nothing is appended now: librdkafka is being begun anew, or could not be, which is tried every second,
+  // and every append is UNAVAILABLE then; or the last record was refused because this process may not append, or
+  // because there is no such topic or partition, and has not been for a while.
   absl::Status status() const;
 
  private:

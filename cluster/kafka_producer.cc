@@ -26,6 +26,8 @@ constexpr int kPollMs = 100;
 // How long librdkafka is given to hand back what it has, before it is ended.
 constexpr std::chrono::milliseconds kHandBack{500};
 constexpr int kHandBackPollMs = 10;
+// A broker that was just started, or a topic that was just made: so long it may not be known.
+constexpr std::chrono::seconds kUnknownFor{5};
 // Between attempts to begin anew.
 constexpr std::chrono::seconds kRest{1};
 
@@ -86,7 +88,9 @@ void KafkaProducer::Append(int32_t partition, std::string record, ShardLog::Appe
       untold.place = std::prev(untold_.end());
       if (rd_kafka_produce(client_->topic(), partition, 0, untold.record.data(), untold.record.size(), nullptr, 0,
                            &untold) != 0) {
-        absl::Status why = ErrorOf(rd_kafka_last_error(), untold);
+        const rd_kafka_resp_err_t error = rd_kafka_last_error();
+        absl::Status why = ErrorOf(error, untold);
+        Heard(error, why);
         Refuse({std::move(untold.appended), std::move(why)});
         untold_.pop_back();
       }
@@ -100,9 +104,21 @@ void KafkaProducer::Refuse(Refused refused) {
   if (reports_ != nullptr) rd_kafka_queue_yield(reports_);
 }
 
+void KafkaProducer::Heard(rd_kafka_resp_err_t error, const absl::Status& why) {
+  const absl::StatusCode code = KafkaErrorCode(error);
+  if (why.ok() || code == absl::StatusCode::kPermissionDenied) refusal_ = why;
+  if (code != absl::StatusCode::kNotFound) {
+    unknown_since_.reset();
+    return;
+  }
+  const auto now = steady_clock::now();
+  if (!unknown_since_.has_value()) unknown_since_ = now;
+  if (now - *unknown_since_ >= kUnknownFor) refusal_ = why;
+}
+
 absl::Status KafkaProducer::status() const {
   MutexLock lock(&mutex_);
-  return reports_ == nullptr ? closed_ : absl::OkStatus();
+  return reports_ == nullptr ? closed_ : refusal_;
 }
 
 bool KafkaProducer::ending() const {
@@ -127,10 +143,13 @@ void KafkaProducer::Run() {
 
 void KafkaProducer::TellRefused() {
   std::vector<Refused> refused;
+  absl::Status began;
   {
     MutexLock lock(&mutex_);
     refused.swap(refused_);
+    if (!std::exchange(refusal_told_, !refusal_.ok())) began = refusal_;
   }
+  if (!began.ok() && options_.events != nullptr) options_.events("log_refused", began.ToString());
   for (Refused& each : refused) each.appended(std::move(each.why));
 }
 
@@ -181,6 +200,8 @@ void KafkaProducer::Deliver(const rd_kafka_message_t& message) {
     MutexLock lock(&mutex_);
     told.splice(told.begin(), untold_, static_cast<const Untold*>(message._private)->place);
     if (reports_ == nullptr) closed = closed_;
+    const bool appended = message.err == RD_KAFKA_RESP_ERR_NO_ERROR;
+    Heard(message.err, appended ? absl::OkStatus() : ErrorOf(message.err, told.front()));
   }
   const Untold& untold = told.front();
   if (message.err == RD_KAFKA_RESP_ERR_NO_ERROR && message.offset >= 0) {
@@ -213,9 +234,10 @@ absl::Status KafkaProducer::ErrorOf(rd_kafka_resp_err_t error, const Untold& unt
       return absl::FailedPreconditionError(absl::StrCat(
           where, " does not take a record of ", untold.record.size(), " bytes; max.message.bytes of the topic must be ",
           limits::kMaxLogRecordBytes + limits::kLogFramingBytes, " at least"));
-    case RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED:
-    case RD_KAFKA_RESP_ERR_CLUSTER_AUTHORIZATION_FAILED: return absl::FailedPreconditionError(text);
-    default: return absl::UnavailableError(text);
+    // The caller's own rights are others. A topic that is not there may come back, and an earlier try have reached it.
+    default:
+      return KafkaErrorCode(error) == absl::StatusCode::kPermissionDenied ? absl::FailedPreconditionError(text)
+                                                                          : absl::UnavailableError(text);
   }
 }
 

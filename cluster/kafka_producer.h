@@ -4,9 +4,11 @@
 
 #include <librdkafka/rdkafka.h>
 
+#include <chrono>
 #include <cstdint>
 #include <list>
 #include <memory>
+#include <optional>
 #include <string>
 #include <thread>
 #include <vector>
@@ -61,6 +63,8 @@ class KafkaProducer {
   void Rest() ABSL_LOCKS_EXCLUDED(mutex_);
   bool ending() const ABSL_LOCKS_EXCLUDED(mutex_);
 
+  // Of the last record: OK when it was appended.
+  void Heard(rd_kafka_resp_err_t error, const absl::Status& why) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void Refuse(Refused refused) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   absl::Status ErrorOf(rd_kafka_resp_err_t error, const Untold& untold) const;
 
@@ -72,6 +76,10 @@ class KafkaProducer {
   std::unique_ptr<KafkaClient> client_;
   rd_kafka_queue_t* reports_ ABSL_GUARDED_BY(mutex_) = nullptr;  // what rd_kafka_poll() takes from; null as client_
   absl::Status closed_ ABSL_GUARDED_BY(mutex_);                  // why client_ is null
+  absl::Status refusal_ ABSL_GUARDED_BY(mutex_);  // of the last record, by the brokers: as KafkaLogs::status()
+  bool refusal_told_ ABSL_GUARDED_BY(mutex_) = false;
+  // Since when records have failed because there is no such topic or partition, if they do.
+  std::optional<std::chrono::steady_clock::time_point> unknown_since_ ABSL_GUARDED_BY(mutex_);
   std::list<Untold> untold_ ABSL_GUARDED_BY(mutex_);
   std::vector<Refused> refused_ ABSL_GUARDED_BY(mutex_);         // to be told by the teller
   bool ending_ ABSL_GUARDED_BY(mutex_) = false;

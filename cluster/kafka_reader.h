@@ -4,6 +4,7 @@
 
 #include <librdkafka/rdkafka.h>
 
+#include <atomic>
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
@@ -33,6 +34,8 @@ class KafkaReader final : public LogReader {
 
   absl::Status Next(std::chrono::milliseconds wait, size_t most_bytes, std::vector<LoggedBytes>& records) override
       ABSL_LOCKS_EXCLUDED(mutex_);
+  LogOffset next() const override { return next_; }
+  LogOffset seen_end() const override { return seen_end_.load(std::memory_order_relaxed); }
 
  private:
   struct FreeMessage {
@@ -44,20 +47,25 @@ class KafkaReader final : public LogReader {
       : client_(std::move(client)), partition_(partition), next_(from) {}
 
   absl::Status ErrorOf(const rd_kafka_message_t& message) const;
+  // Brokers are heard to say once that this process may not read: has them say it again, or that it may.
+  void AskAgain();
   void Look() ABSL_LOCKS_EXCLUDED(mutex_);
 
   std::unique_ptr<KafkaClient> client_;
   const int32_t partition_;
 
   // Of who calls Next().
-  LogOffset next_;        // what is read next, or some offset after it
+  LogOffset next_;        // as next()
   Message held_;          // came, but was too long for the call, or is an error that goes after its records
   absl::Status failed_;   // what every call says from now on
+  absl::Status denied_;   // what every call says until a record, or the end, comes
+  std::chrono::steady_clock::time_point ask_again_ = {};  // while it is denied
 
   Mutex mutex_;
   CondVar ends_;
   bool ending_ ABSL_GUARDED_BY(mutex_) = false;
   absl::Status reach_ ABSL_GUARDED_BY(mutex_);  // what the leader was last heard of
+  std::atomic<LogOffset> seen_end_{0};
   std::thread looker_;
 };
 

@@ -84,6 +84,7 @@ struct LoggedShardPort::Record {
   CallLimits limits;
   LogOffset offset = 0;
   Steady::time_point asked;
+  bool held_up = false;  // once it is in the log: replicas wait for ram before they apply it
   // It leaves the log once: with what the log tells, or when the front end gives up.
   std::atomic<bool> left_log{false};
 };
@@ -154,6 +155,7 @@ absl::Status LoggedShardPort::CutInsert(const InsertOperation& insert, size_t be
 absl::Status LoggedShardPort::Submit(WriteOperation operation) {
   WriteTicket* const ticket = TicketOf(operation);
   if (ticket == nullptr) return Encode(operation).status();  // says that no client causes it
+  if (Grows(operation)) RETURN_IF_ERROR(CheckRoom());
   if (check_clock_ != nullptr) RETURN_IF_ERROR(check_clock_());
   const auto whole = std::make_shared<Whole>();
   whole->named = ticket->request.has_value();
@@ -216,10 +218,26 @@ void LoggedShardPort::AskOutcome(RecordHandle record) {
                   if (answer.ok()) return Tell(record, OutcomeOf(*answer));
                   if (absl::IsCancelled(answer.status()) && GivenUp()) return Tell(record, answer.status());
                   // The write is in the log, and will be applied, whatever is wrong with who was asked.
-                  const bool waited = Steady::now() - record->asked >= kShortestRound;
+                  const bool lags = ReasonOf(answer.status()) == reason::kReplicaLagging;
+                  if (lags) HoldUp(*record, answer.status());
+                  const bool waited = lags || Steady::now() - record->asked >= kShortestRound;
                   if (waited && record->limits.Check().ok()) return AskOutcome(record);
                   Tell(record, NotTold(answer.status().message()));
                 });
+}
+
+absl::Status LoggedShardPort::CheckRoom() const {
+  MutexLock lock(&mutex_);
+  if (held_up_ == 0) return absl::OkStatus();
+  return WithReason(
+      absl::ResourceExhaustedError(absl::StrCat("writes to shard ", number(), " wait in its log: ", why_)),
+      reason::kMemoryLimit);
+}
+
+void LoggedShardPort::HoldUp(Record& record, const absl::Status& why) {
+  MutexLock lock(&mutex_);
+  if (!std::exchange(record.held_up, true)) ++held_up_;
+  why_ = std::string(why.message());
 }
 
 absl::StatusOr<WriteResult> LoggedShardPort::OutcomeOf(std::string_view answer) const {
@@ -238,6 +256,10 @@ absl::Status LoggedShardPort::NotTold(absl::string_view why) const {
 }
 
 void LoggedShardPort::Tell(const RecordHandle& record, absl::StatusOr<WriteResult> result) {
+  if (record->held_up) {
+    MutexLock lock(&mutex_);
+    --held_up_;
+  }
   Whole& whole = *record->whole;
   std::vector<absl::StatusOr<WriteResult>> told;
   {
@@ -316,16 +338,17 @@ absl::StatusOr<StateOutcome> LoggedShardPort::ReadStates(const MemoryRecord& mem
 }
 
 absl::StatusOr<std::string> LoggedShardPort::ReadSession(const MemoryRecord& memory, const std::string& session,
-                                                         int64_t stamp_ms) const {
-  const CallLimits limits = WithinWriteTime();
+                                                         int64_t stamp_ms, const CallLimits& given) const {
+  const CallLimits limits = WithinWriteTime(given);
   ASSIGN_OR_RETURN(const Version at_least, Marker(memory, limits));
   return UntilApplied(limits, [&] { return AskSession(*channel_, memory, session, stamp_ms, at_least, limits); });
 }
 
 absl::StatusOr<std::vector<NamedSession>> LoggedShardPort::ListSessions(const MemoryRecord& memory,
                                                                         const std::string& prefix,
-                                                                        const std::string& after, size_t limit) const {
-  const CallLimits limits = WithinWriteTime();
+                                                                        const std::string& after, size_t limit,
+                                                                        const CallLimits& given) const {
+  const CallLimits limits = WithinWriteTime(given);
   ASSIGN_OR_RETURN(const Version at_least, Marker(memory, limits));
   const SessionsQuestion question{prefix, after, limit};
   return UntilApplied(limits, [&] { return AskSessions(*channel_, memory, question, at_least, limits); });

@@ -226,6 +226,7 @@ FrontEndStatistics RemoteDeployment::Own() const {
     own.hedged += state_->shards.shard(number).hedging().hedged();
     own.hedges_won += state_->shards.shard(number).hedging().won();
   }
+  own.clock_ahead_ms = state_->watch->clock_ahead_ms();
   MemoryStatistics benefit;
   state_->benefit.AddTo(benefit);
   own.benefit_tokens = benefit.benefit_tokens;

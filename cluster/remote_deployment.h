@@ -45,6 +45,7 @@ struct FrontEndStatistics {
   uint64_t write_bytes = 0;    // of writes that no shard has answered yet
   uint64_t hedged = 0;         // reads that were asked at a second replica, and
   uint64_t hedges_won = 0;     // those that it answered
+  int64_t clock_ahead_ms = 0;  // of the clock of replica 0 of shard 0
   uint64_t benefit_tokens = 0;
   double benefit_nats = 0.0;
 };

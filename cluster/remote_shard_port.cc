@@ -130,14 +130,15 @@ absl::StatusOr<StateOutcome> RemoteShardPort::ReadStates(const MemoryRecord& mem
 }
 
 absl::StatusOr<std::string> RemoteShardPort::ReadSession(const MemoryRecord& memory, const std::string& session,
-                                                         int64_t stamp_ms) const {
-  return AskSession(*channel_, memory, session, stamp_ms, {}, WithinWriteTime());
+                                                         int64_t stamp_ms, const CallLimits& limits) const {
+  return AskSession(*channel_, memory, session, stamp_ms, {}, WithinWriteTime(limits));
 }
 
 absl::StatusOr<std::vector<NamedSession>> RemoteShardPort::ListSessions(const MemoryRecord& memory,
                                                                         const std::string& prefix,
-                                                                        const std::string& after, size_t limit) const {
-  return AskSessions(*channel_, memory, {prefix, after, limit}, {}, WithinWriteTime());
+                                                                        const std::string& after, size_t limit,
+                                                                        const CallLimits& limits) const {
+  return AskSessions(*channel_, memory, {prefix, after, limit}, {}, WithinWriteTime(limits));
 }
 
 }  // namespace mneme

@@ -33,10 +33,11 @@ class RemoteShardPort final : public FrontEndPort {
   absl::Status Submit(WriteOperation operation) override;
   absl::StatusOr<StateOutcome> ReadStates(const MemoryRecord& memory, const ApplyStates& apply, int64_t stamp_ms,
                                           const CallLimits& limits) const override;
-  absl::StatusOr<std::string> ReadSession(const MemoryRecord& memory, const std::string& session,
-                                          int64_t stamp_ms) const override;
+  absl::StatusOr<std::string> ReadSession(const MemoryRecord& memory, const std::string& session, int64_t stamp_ms,
+                                          const CallLimits& limits) const override;
   absl::StatusOr<std::vector<NamedSession>> ListSessions(const MemoryRecord& memory, const std::string& prefix,
-                                                         const std::string& after, size_t limit) const override;
+                                                         const std::string& after, size_t limit,
+                                                         const CallLimits& limits) const override;
   uint64_t bytes() const override { return admission_.bytes(); }
   void GiveUp() override {}  // writes are calls
 

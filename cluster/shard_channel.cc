@@ -136,6 +136,7 @@ struct ShardChannel::Asked {
   Answered done ABSL_GUARDED_BY(mutex);     // null: the caller was told
   uint32_t next ABSL_GUARDED_BY(mutex) = 0;  // replica that is asked next, if any
   uint32_t left ABSL_GUARDED_BY(mutex) = 0;  // that were not asked yet
+  absl::Status lags ABSL_GUARDED_BY(mutex);  // what one said that is there, and has not applied enough
   std::vector<AttemptHandle> under_way ABSL_GUARDED_BY(mutex);  // one, or two
 };
 
@@ -183,6 +184,7 @@ void ShardChannel::End(const AskedHandle& asked, const AttemptHandle& attempt, c
     std::erase(asked->under_way, attempt);
     const bool told = asked->done == nullptr;
     const bool other_may_answer = !asked->under_way.empty() && (leaves || attempt->hedge);
+    if (ReasonOf(failed) == reason::kReplicaLagging) asked->lags = failed;
     if (!told && leaves && asked->left > 0 && asked->limits.Check().ok()) {
       // Beside one that is silent it takes the place of the second.
       next = asked->Begin(*this, /*hedge=*/!asked->under_way.empty());
@@ -190,6 +192,8 @@ void ShardChannel::End(const AskedHandle& asked, const AttemptHandle& attempt, c
       CountDropped(1);
     } else if (!told) {
       done = std::exchange(asked->done, nullptr);
+      // That another is away says less of the shard.
+      if (absl::IsUnavailable(failed) && !asked->lags.ok()) failed = asked->lags;
       CountDropped(asked->under_way.size());
       for (const AttemptHandle& each : asked->under_way) {
         overtaken.push_back(each->context);
@@ -253,6 +257,7 @@ absl::Status ShardChannel::AskForMany(StreamMethod method, Question question, co
   const bool any = question.replica == kAnyReplica;
   const internal_wire::Call call = MakeCall(std::move(question.body));
   uint32_t others = any ? replicas() - 1 : 0;
+  absl::Status lags;  // as in End()
   for (uint32_t replica = any ? at() : question.replica;; replica = Next(replica), --others) {
     const auto context = MakeContext(limits);
     canceller_->Watch(limits.cancelled, context);
@@ -267,7 +272,9 @@ absl::Status ShardChannel::AskForMany(StreamMethod method, Question question, co
     if (!refused.ok()) context->TryCancel();
     const absl::Status ended = FromGrpcStatus(reader->Finish(), replicas_[replica].name);
     if (!refused.ok()) return refused;
-    if (!Leaves(replica, ended) || heard || others == 0 || !limits.Check().ok()) return ended;
+    if (ReasonOf(ended) == reason::kReplicaLagging) lags = ended;
+    if (Leaves(replica, ended) && !heard && others != 0 && limits.Check().ok()) continue;
+    return absl::IsUnavailable(ended) && !heard && !lags.ok() ? lags : ended;
   }
 }
 

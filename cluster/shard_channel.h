@@ -64,9 +64,9 @@ struct Question {
 //
 // A question for any replica goes to the one that answered last, a first one to any of them, so that the readers of
 // many front ends spread. One that is not available, or has not applied what a read must see, is left for the next: all
-// are asked before the caller hears it. One that does not answer before a deadline, or before the one that was asked
-// because it was late, is left by the questions after that. A refusal of that second one is no answer while the first
-// may still give one.
+// are asked before the caller hears it, of one that lags rather than of those that are not available. One that does not
+// answer before a deadline, or before the one that was asked because it was late, is left by the questions after that.
+// A refusal of that second one is no answer while the first may still give one.
 class ShardChannel {
  public:
   using Stub = internal_wire::ShardService::Stub;

@@ -37,19 +37,20 @@ absl::Status FromGrpcStatus(const grpc::Status& status, const std::string& who) 
     return WithReason(absl::UnavailableError(absl::StrCat(who, " does not let this process in")),
                       reason::kShardUnavailable);
   }
-  // The two enumerations share their numbers by definition.
-  absl::Status converted(static_cast<absl::StatusCode>(status.error_code()), Message(status, who));
-  std::string reason;
   google::rpc::Status details;
-  if (!status.error_details().empty() && details.ParseFromString(status.error_details())) {
-    for (const auto& detail : details.details()) {
-      google::rpc::ErrorInfo info;
-      if (detail.UnpackTo(&info)) {
-        reason = info.reason();
-      } else {
-        converted.SetPayload(detail.type_url(), absl::Cord(detail.value()));
-      }
-    }
+  if (!details.ParseFromString(status.error_details())) details.Clear();
+  std::string reason;
+  for (const auto& detail : details.details()) {
+    google::rpc::ErrorInfo info;
+    if (detail.UnpackTo(&info)) reason = info.reason();
+  }
+  // What it waits for it alone knows.
+  const bool lags = reason == reason::kReplicaLagging;
+  // The two enumerations share their numbers by definition.
+  absl::Status converted(static_cast<absl::StatusCode>(status.error_code()),
+                         lags ? absl::StrCat(who, ": ", status.error_message()) : Message(status, who));
+  for (const auto& detail : details.details()) {
+    if (!detail.Is<google::rpc::ErrorInfo>()) converted.SetPayload(detail.type_url(), absl::Cord(detail.value()));
   }
   if (absl::IsUnavailable(converted)) reason = std::string(reason::kShardUnavailable);
   return reason.empty() ? converted : WithReason(std::move(converted), reason);

@@ -50,6 +50,10 @@ void CatalogueFeed::Watch(const std::string& watcher, const Known& known, std::f
   if (!at_once.empty()) Tell(std::move(at_once));
 }
 
+void CatalogueFeed::NoteClock(const std::string& watcher, int64_t ahead_ms) const {
+  if (options_.clocks != nullptr) options_.clocks->Note(watcher, ahead_ms, Steady::now() + options_.lease);
+}
+
 void CatalogueFeed::Leave(const std::string& watcher) {
   std::vector<Waiting> left;  // nobody hears what they would be told: an answer would be a lease
   {

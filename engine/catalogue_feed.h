@@ -13,6 +13,7 @@
 #include <cstdint>
 #include <functional>
 #include <map>
+#include <memory>
 #include <string>
 #include <thread>
 #include <utility>
@@ -22,6 +23,7 @@
 #include "absl/status/status.h"
 #include "common/mutex.h"
 #include "engine/catalogue_names.h"
+#include "engine/watcher_clocks.h"
 
 namespace mneme {
 
@@ -30,6 +32,7 @@ struct CatalogueFeedOptions {
   std::chrono::milliseconds poll{400};  // an answer comes at the latest after it; well below the lease
   // Nobody can hold a lease of an owner before this one: the catalogue is new.
   bool fresh = false;
+  std::shared_ptr<WatcherClocks> clocks = {};  // told what watchers say of theirs; may be null
 };
 
 // Thread-safe. Borrows the names.
@@ -57,6 +60,8 @@ class CatalogueFeed {
   // that asks again before it was answered is answered twice.
   void Watch(const std::string& watcher, const Known& known, std::function<void(Answer)> done)
       ABSL_LOCKS_EXCLUDED(mutex_);
+  // The clock of a watcher that asks is so far ahead of that of this process.
+  void NoteClock(const std::string& watcher, int64_t ahead_ms) const;
   // The watcher answers nothing from what it knows any more.
   void Leave(const std::string& watcher) ABSL_LOCKS_EXCLUDED(mutex_);
   // Tells everybody what the names are now, and returns when they know. DEADLINE_EXCEEDED and CANCELLED, when a change

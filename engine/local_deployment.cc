@@ -11,6 +11,7 @@
 #include "common/limits.h"
 #include "common/status_macros.h"
 #include "engine/local_deployment_state.h"
+#include "engine/log_record.h"
 
 namespace mneme {
 namespace {
@@ -126,7 +127,7 @@ absl::Status LocalDeployment::State::StartMaintenance(const DeploymentOptions& o
       [this] {
         leaving.RemoveUnread();
         leases->LetGo();
-        if (LogApplier* const running = running_applier.load()) running->ExpireWaiters();
+        if (LogApplier* const running = running_applier.load()) running->TellWaiters();
       },
       sweeps);
   sealer = maintenance.get();
@@ -270,9 +271,7 @@ bool LocalDeployment::Owns(const MemoryRecord& memory, const PartitionSelection&
 
 absl::Status LocalDeployment::Append(WriteOperation operation) {
   if (state_->log != nullptr) return absl::FailedPreconditionError("writes of this shard go through its log");
-  const bool grows = std::holds_alternative<InsertOperation>(operation) ||
-                     std::holds_alternative<RememberOperation>(operation);
-  if (grows) RETURN_IF_ERROR(state_->CheckRam());
+  if (Grows(operation)) RETURN_IF_ERROR(state_->CheckRam());
   return state_->shards.front()->Submit(std::move(operation));
 }
 
@@ -285,7 +284,7 @@ void LocalDeployment::AwaitOutcome(LogOffset offset, const RequestIdentity& requ
 LogState LocalDeployment::log_state() const {
   const LogApplier* const applier = state_->applier.get();
   if (applier == nullptr) return {};
-  return {true, applier->handled(), applier->seen_end(), applier->lost(), applier->status()};
+  return {true, applier->handled(), applier->seen_end(), applier->lost(), applier->refused(), applier->status()};
 }
 
 const ShardPort& LocalDeployment::port() const { return *state_->ports[state_->shards.front()->number()]; }

@@ -50,6 +50,7 @@ struct LogState {
   Sequence handled = 0;      // as those of LogApplier, and so are the others
   LogOffset seen_end = 0;
   bool lost = false;
+  bool refused = false;
   absl::Status status = {};
 };
 

@@ -14,7 +14,8 @@ absl::StatusOr<StateOutcome> LocalShardPort::ReadStates(const MemoryRecord& memo
 }
 
 absl::StatusOr<std::string> LocalShardPort::ReadSession(const MemoryRecord& memory, const std::string& session,
-                                                        int64_t stamp_ms) const {
+                                                        int64_t stamp_ms, const CallLimits& limits) const {
+  RETURN_IF_ERROR(limits.Check());
   SessionPlanner planner(shard_->store().ReadStates());
   ASSIGN_OR_RETURN(const auto states, planner.ReadSession({memory.number, 0, stamp_ms}, session));
   return EncodeSessionBytes(states);
@@ -22,7 +23,9 @@ absl::StatusOr<std::string> LocalShardPort::ReadSession(const MemoryRecord& memo
 
 absl::StatusOr<std::vector<NamedSession>> LocalShardPort::ListSessions(const MemoryRecord& memory,
                                                                        const std::string& prefix,
-                                                                       const std::string& after, size_t limit) const {
+                                                                       const std::string& after, size_t limit,
+                                                                       const CallLimits& limits) const {
+  RETURN_IF_ERROR(limits.Check());
   return shard_->store().ReadStates()->ScanSessions(memory.number, prefix, after, limit);
 }
 

@@ -19,10 +19,11 @@ class LocalShardPort final : public ShardPort {
   absl::Status Submit(WriteOperation operation) override { return shard_->Submit(std::move(operation)); }
   absl::StatusOr<StateOutcome> ReadStates(const MemoryRecord& memory, const ApplyStates& apply, int64_t stamp_ms,
                                           const CallLimits& limits) const override;
-  absl::StatusOr<std::string> ReadSession(const MemoryRecord& memory, const std::string& session,
-                                          int64_t stamp_ms) const override;
+  absl::StatusOr<std::string> ReadSession(const MemoryRecord& memory, const std::string& session, int64_t stamp_ms,
+                                          const CallLimits& limits) const override;
   absl::StatusOr<std::vector<NamedSession>> ListSessions(const MemoryRecord& memory, const std::string& prefix,
-                                                         const std::string& after, size_t limit) const override;
+                                                         const std::string& after, size_t limit,
+                                                         const CallLimits& limits) const override;
 
  private:
   Shard* const shard_;

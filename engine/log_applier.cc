@@ -1,4 +1,6 @@
-// 1. Records are read from where the shard's store stands. While the log cannot be reached, its reader is asked again.
+// 1. The record of the last write that the shard's store remembers is read first, and must be what is remembered: the
+//    log is the one that was applied. Then records are read from where the store stands, which a log that was put back
+//    short of it does not have. While a log cannot be reached, its reader is asked again.
 // 2. Each is decoded, its memory is found, and what its memory cannot take is refused: alike on every replica.
 // 3. It goes to the shard's writer with its place, once the shard has room. The writer groups what waits as it does
 //    writes of clients.
@@ -28,11 +30,11 @@ constexpr std::chrono::milliseconds kReadWait(100);
 constexpr std::chrono::milliseconds kLogPause(200);
 constexpr std::chrono::milliseconds kMemoryPause(20);
 constexpr std::chrono::milliseconds kRoomPause(2);
+// How long outcomes are waited for that cannot come for want of ram: of several replicas that are short of it each is
+// asked within the round that a front end gives them (cluster/logged_shard_port.cc).
+constexpr std::chrono::milliseconds kPutOffAfter(500);
 // A record that waits longer is worth an event.
 constexpr std::chrono::seconds kLongWait(10);
-// How often the end of the log is looked at, and how long for.
-constexpr std::chrono::seconds kEndEvery(1);
-constexpr std::chrono::milliseconds kEndWait(200);
 
 // Whether it is time to say that something has waited for long: once.
 class LongWait {
@@ -98,29 +100,65 @@ absl::Status LogApplier::AwaitHandled(Sequence sequence, const CallLimits& limit
   return outcomes_->AwaitHandled(sequence, limits);
 }
 
-void LogApplier::ExpireWaiters() { outcomes_->ExpireWaiters(); }
+void LogApplier::TellWaiters() { outcomes_->TellWaiters(); }
 
 void LogApplier::Run() {
-  absl::Status status;
+  absl::Status status = FindLast();
   while (status.ok() && !Stopping()) status = Step();
   if (status.ok()) return;
   outcomes_->End(next_, status);
   Tell("log_failed", status.ToString());
 }
 
+absl::Status LogApplier::FindLast() {
+  ASSIGN_OR_RETURN(last_, options_.shard->store().LatestRequest());
+  if (!last_.has_value()) return absl::OkStatus();
+  const Sequence at = last_->sequence;
+  if (at == 0 || at > next_) last_.reset();
+  return absl::OkStatus();
+}
+
+absl::Status LogApplier::Compare(const LoggedBytes& logged) {
+  if (!last_.has_value() || SequenceAt(logged.offset) < last_->sequence) return absl::OkStatus();
+  const RememberedRequest last = *std::exchange(last_, std::nullopt);
+  if (SequenceAt(logged.offset) == last.sequence) {
+    ASSIGN_OR_RETURN(LogRecord record, Decode(logged));
+    const WriteTicket* const ticket = TicketOf(record.operation);
+    const bool same = ticket != nullptr && ticket->request.has_value() && ticket->request->id == last.id &&
+                      ticket->request->content == last.content;
+    if (same) return absl::OkStatus();
+  }
+  return absl::FailedPreconditionError(
+      absl::StrCat("the record at offset ", logged.offset, " of the log of shard ", options_.shard->number(),
+                   " is not what this replica has applied there: was the log put back, and written since?"));
+}
+
 absl::Status LogApplier::Step() {
   RETURN_IF_ERROR(outcomes_->status());  // the shard's writer says so
-  outcomes_->ExpireWaiters();
+  outcomes_->TellWaiters();
   std::vector<LoggedBytes> records;
   const absl::Status read = Read(records);
+  LookAtEnd();
   if (!records.empty()) Saw(records.back().offset + 1);
   for (const LoggedBytes& logged : records) {
     if (Stopping()) return absl::OkStatus();
     RETURN_IF_ERROR(HandOver(logged));
   }
-  if (absl::IsUnavailable(read)) {
-    if (!lost_.exchange(true)) Tell("log_lost", read.ToString());
+  // Not on from here: whether the log reaches to where the shard stands is said of who reads from there.
+  if (reader_ != nullptr && !records.empty() && records.back().offset + 1 < next_ && !last_.has_value()) {
+    reader_.reset();
+    return absl::OkStatus();
+  }
+  const bool refused = absl::IsNotFound(read) || absl::IsPermissionDenied(read);
+  if (refused || absl::IsUnavailable(read)) {
+    if (refused && !refused_.exchange(true)) Tell("log_refused", read.ToString());
+    if (!lost_.exchange(true) && !refused) Tell("log_lost", read.ToString());
     Pause(kLogPause);
+    return absl::OkStatus();
+  }
+  if (last_.has_value() && (absl::IsOutOfRange(read) || (read.ok() && records.empty() && EndsBefore(*last_)))) {
+    last_.reset();  // the log need not have it any more, nor know yet that it has it
+    reader_.reset();
     return absl::OkStatus();
   }
   if (absl::IsOutOfRange(read)) {
@@ -131,20 +169,34 @@ absl::Status LogApplier::Step() {
                      "place of this one's"));
   }
   RETURN_IF_ERROR(read);
+  refused_ = false;
   if (lost_.exchange(false)) Tell("log_found", absl::StrCat("at offset ", next_));
-  LookAtEnd();
+  if (records.empty()) PassGap();
   return absl::OkStatus();
+}
+
+bool LogApplier::EndsBefore(const RememberedRequest& request) const {
+  const LogOffset end = reader_->seen_end();
+  return end != 0 && end < request.sequence;
+}
+
+void LogApplier::PassGap() {
+  const LogOffset at = reader_->next();
+  if (at <= next_ || OffsetAfter(outcomes_->handled()) < next_) return;
+  next_ = at;
+  outcomes_->Skip(at);
 }
 
 absl::Status LogApplier::Read(std::vector<LoggedBytes>& records) {
   if (reader_ == nullptr) {
-    ASSIGN_OR_RETURN(reader_, options_.log->Read(next_));
+    const LogOffset from = last_.has_value() ? last_->sequence - 1 : next_;
+    ASSIGN_OR_RETURN(reader_, options_.log->Read(from));
   }
   return reader_->Next(kReadWait, limits::kMaxAppliedAheadBytes, records);
 }
 
 absl::Status LogApplier::HandOver(const LoggedBytes& logged) {
-  if (logged.offset < next_) return absl::OkStatus();  // it was read before
+  if (logged.offset < next_) return Compare(logged);  // it was applied before
   ASSIGN_OR_RETURN(LogRecord record, Decode(logged));
   const absl::StatusOr<MemoryHandle> memory = AwaitMemory(record);
   if (!memory.ok() && !absl::IsNotFound(memory.status())) {
@@ -193,30 +245,31 @@ absl::StatusOr<MemoryHandle> LogApplier::AwaitMemory(const LogRecord& record) {
 }
 
 void LogApplier::AwaitRoom(const LogRecord& record) {
-  const bool grows = std::holds_alternative<InsertOperation>(record.operation) ||
-                     std::holds_alternative<RememberOperation>(record.operation);
+  const bool grows = Grows(record.operation);
   LongWait wait;
+  Steady::time_point put_off = Steady::now() + kPutOffAfter;
   while (!Stopping()) {
     const absl::Status room = grows && options_.room != nullptr ? options_.room() : absl::OkStatus();
     if (room.ok() && options_.shard->queued_bytes() <= limits::kMaxAppliedAheadBytes) return;
     if (!room.ok() && wait.IsNow()) Tell("log_waits", room.ToString());
+    if (!room.ok() && Steady::now() >= put_off) {
+      outcomes_->PutOff(next_, WithReason(absl::DeadlineExceededError(absl::StrCat(
+                                              "the log waits at offset ", next_, " for ram: ", room.message())),
+                                          reason::kReplicaLagging));
+      put_off = Steady::now() + kPutOffAfter;
+    }
     GoOnWaiting(kRoomPause);
   }
 }
 
 void LogApplier::GoOnWaiting(std::chrono::milliseconds pause) {
-  outcomes_->ExpireWaiters();
+  outcomes_->TellWaiters();
   LookAtEnd();
   Pause(pause);
 }
 
 void LogApplier::LookAtEnd() {
-  const auto now = Steady::now();
-  if (now < look_at_end_) return;
-  look_at_end_ = now + kEndEvery;
-  CallLimits wait;
-  wait.deadline = now + kEndWait;
-  if (const absl::StatusOr<LogOffset> end = options_.log->End(wait); end.ok()) Saw(*end);
+  if (reader_ != nullptr) Saw(reader_->seen_end());
 }
 
 void LogApplier::Saw(LogOffset end) { seen_end_ = std::max(seen_end_.load(), end); }

@@ -9,6 +9,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <thread>
 #include <vector>
 
@@ -34,8 +35,9 @@ struct LogApplierOptions {
   std::function<absl::StatusOr<MemoryHandle>(MemoryNumber)> find_memory;
   // Not OK while nothing that grows the shard is to be applied, for want of ram: asked again until it is. May be empty.
   std::function<absl::Status()> room = {};
-  // May be empty. "log_lost" while the log cannot be reached, "log_found" after it; "log_waits" when a record has
-  // waited for ram, or for its memory, for ten seconds; "log_failed" when nothing more is applied.
+  // May be empty. "log_lost" while the log cannot be reached, "log_refused" while it is reached and not there, or may
+  // not be read, "log_found" after either; "log_waits" when a record has waited for ram, or for its memory, for ten
+  // seconds; "log_failed" when nothing more is applied.
   EventSink events = {};
 };
 
@@ -52,28 +54,37 @@ class LogApplier {
   // One beyond the last record that was seen in the log: what is missing of it is the backlog.
   LogOffset seen_end() const { return seen_end_.load(); }
   // OK, or why nothing more is applied: DATA_LOSS for a damaged record, OUT_OF_RANGE when the log does not reach to
-  // where the shard stands, FAILED_PRECONDITION when it is another deployment's, UNIMPLEMENTED for a record that a
-  // newer program wrote; or what the shard's writer says.
+  // where the shard stands, FAILED_PRECONDITION when it is another deployment's, or another than was applied,
+  // UNIMPLEMENTED for a record that a newer program wrote; or what the shard's writer says.
   absl::Status status() const { return outcomes_->status(); }
   // Whether the log cannot be reached now: what is in it is not known here, nor how far behind this replica is.
   bool lost() const { return lost_; }
+  // It is lost, and not by itself: it is not there, or may not be read. It goes on when that is mended.
+  bool refused() const { return refused_; }
 
   // Tells what became of the record at `offset`, once it is applied: at once, or later on a thread of the shard's;
   // DEADLINE_EXCEEDED at the deadline of `limits`. `request` is that of the record: an outcome that is no longer at
   // hand is read from the requests that the shard remembers, and one that is not there either is UNAVAILABLE: the write
   // was refused, or is past its window; who asks again by the same request id is told. The error of status() when the
-  // applier has stopped short of it.
+  // applier has stopped short of it. DEADLINE_EXCEEDED (REPLICA_LAGGING), too, when the record has waited for ram, or
+  // behind one that does, for half a second: another replica may have some.
   void AwaitOutcome(LogOffset offset, const RequestIdentity& request, const CallLimits& limits,
                     std::function<void(absl::StatusOr<WriteResult>)> then);
   // Blocks until handled() is `sequence` at least.
   absl::Status AwaitHandled(Sequence sequence, const CallLimits& limits) const;
-  // Gives up waiters whose time is over. Called now and then.
-  void ExpireWaiters();
+  // As LogOutcomes::TellWaiters(), also when nothing more is applied.
+  void TellWaiters();
 
  private:
   explicit LogApplier(LogApplierOptions options);
 
   void Run();
+  // Finds the last write that the shard remembers, of which the log may have the record still.
+  absl::Status FindLast();
+  // FAILED_PRECONDITION when `logged` stands where that write was and is not it.
+  absl::Status Compare(const LoggedBytes& logged);
+  // Whether the log was heard to end before the record of `request`.
+  bool EndsBefore(const RememberedRequest& request) const;
   // Reads what is there and hands it over. Not OK: nothing more is applied.
   absl::Status Step();
   absl::Status Read(std::vector<LoggedBytes>& records);
@@ -84,8 +95,11 @@ class LogApplier {
   absl::StatusOr<MemoryHandle> AwaitMemory(const LogRecord& record);
   // Waits until there is room for the record; returns at once when it stops.
   void AwaitRoom(const LogRecord& record);
-  // The end of the log now and then, of which a reader sees the next records only.
+  // The end of the log, of which a reader takes the next records only.
   void LookAtEnd();
+  // Offsets of no record that nothing follows yet count as handled once everything before them is: who waits for the
+  // end of the log would wait for ever.
+  void PassGap();
   void Saw(LogOffset end);
   void Tell(std::string_view event, std::string_view detail) const;
   // While a record cannot be handed over: who waits in vain is told, and how much waits in the log is looked at.
@@ -100,11 +114,12 @@ class LogApplier {
   const std::shared_ptr<LogOutcomes> outcomes_;
   std::atomic<LogOffset> seen_end_;
   std::atomic<bool> lost_{false};
+  std::atomic<bool> refused_{false};
 
   // The thread's own.
   std::unique_ptr<LogReader> reader_;
   LogOffset next_;  // to be handed over
-  std::chrono::steady_clock::time_point look_at_end_;
+  std::optional<RememberedRequest> last_;  // until it was compared with the log
 
   mutable Mutex mutex_;
   CondVar stop_;

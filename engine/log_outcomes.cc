@@ -49,7 +49,7 @@ absl::Status LogOutcomes::status() const {
 }
 
 void LogOutcomes::Handled(LogOffset offset, const absl::StatusOr<WriteResult>& outcome) {
-  std::vector<std::pair<LogOffset, Waiter>> ready;
+  std::vector<Waiter> ready;
   {
     MutexLock lock(&mutex_);
     if (SequenceAt(offset) <= handled_) return;
@@ -62,13 +62,20 @@ void LogOutcomes::Handled(LogOffset offset, const absl::StatusOr<WriteResult>& o
       kept_bytes_ -= kept_.front().bytes;
       kept_.pop_front();
     }
-    const auto end = waiters_.upper_bound(offset);
-    for (auto at = waiters_.begin(); at != end; ++at) ready.emplace_back(at->first, std::move(at->second));
-    waiters_.erase(waiters_.begin(), end);
+    const auto [begin, end] = waiters_.equal_range(offset);
+    for (auto at = begin; at != end; ++at) ready.push_back(std::move(at->second));
+    waiters_.erase(begin, end);
   }
   handled_more_.NotifyAll();
-  // Before this offset waits only who asks for one that no record has.
-  for (auto& [at, waiter] : ready) waiter.then(at == offset ? outcome : recall_(at, waiter.request));
+  for (Waiter& waiter : ready) waiter.then(outcome);
+}
+
+void LogOutcomes::Skip(Sequence handled) {
+  {
+    MutexLock lock(&mutex_);
+    handled_ = std::max(handled_, handled);
+  }
+  handled_more_.NotifyAll();
 }
 
 void LogOutcomes::End(LogOffset offset, const absl::Status& why) {
@@ -87,6 +94,17 @@ void LogOutcomes::End(LogOffset offset, const absl::Status& why) {
   for (Waiter& waiter : given_up) waiter.then(status);
 }
 
+void LogOutcomes::PutOff(LogOffset offset, const absl::Status& why) {
+  std::vector<Waiter> put_off;
+  {
+    MutexLock lock(&mutex_);
+    const auto begin = waiters_.lower_bound(offset);
+    for (auto at = begin; at != waiters_.end(); ++at) put_off.push_back(std::move(at->second));
+    waiters_.erase(begin, waiters_.end());
+  }
+  for (Waiter& waiter : put_off) waiter.then(why);
+}
+
 std::optional<absl::StatusOr<WriteResult>> LogOutcomes::Find(LogOffset offset) const {
   const auto at = std::lower_bound(kept_.begin(), kept_.end(), offset,
                                    [](const Kept& kept, LogOffset wanted) { return kept.offset < wanted; });
@@ -98,9 +116,10 @@ void LogOutcomes::Await(LogOffset offset, const RequestIdentity& request, const 
   std::optional<absl::StatusOr<WriteResult>> outcome;
   {
     MutexLock lock(&mutex_);
-    if (SequenceAt(offset) <= handled_) {
-      outcome = Find(offset);
-    } else if (offset >= end_) {
+    if (SequenceAt(offset) <= handled_) outcome = Find(offset);
+    if (outcome.has_value()) {
+      // It is at hand.
+    } else if (SequenceAt(offset) > handled_ && offset >= end_) {
       outcome.emplace(why_);
     } else if (waiters_.size() >= limits::kMaxWaitingOutcomes) {
       outcome.emplace(absl::UnavailableError(absl::StrCat(waiters_.size(), " calls wait for outcomes; the bound "
@@ -110,7 +129,7 @@ void LogOutcomes::Await(LogOffset offset, const RequestIdentity& request, const 
       return;
     }
   }
-  then(outcome.has_value() ? *std::move(outcome) : recall_(offset, request));
+  then(*std::move(outcome));
 }
 
 absl::Status LogOutcomes::AwaitHandled(Sequence sequence, const CallLimits& call_limits) const {
@@ -127,10 +146,14 @@ absl::Status LogOutcomes::AwaitHandled(Sequence sequence, const CallLimits& call
   return absl::OkStatus();
 }
 
-void LogOutcomes::ExpireWaiters() {
+void LogOutcomes::TellWaiters() {
   std::vector<std::pair<Waiter, absl::Status>> expired;
+  std::vector<std::pair<LogOffset, Waiter>> late;
   {
     MutexLock lock(&mutex_);
+    const auto begin = waiters_.lower_bound(OffsetAfter(handled_));
+    for (auto at = waiters_.begin(); at != begin; ++at) late.emplace_back(at->first, std::move(at->second));
+    waiters_.erase(waiters_.begin(), begin);
     for (auto at = waiters_.begin(); at != waiters_.end();) {
       absl::Status status = at->second.limits.Check();
       if (status.ok()) {
@@ -142,6 +165,7 @@ void LogOutcomes::ExpireWaiters() {
     }
   }
   for (auto& [waiter, status] : expired) waiter.then(status);
+  for (auto& [at, waiter] : late) waiter.then(recall_(at, waiter.request));
 }
 
 }  // namespace mneme

@@ -39,17 +39,24 @@ class LogOutcomes {
   // `outcome` became of the record at `offset`, and every record before it has had its own. Does nothing when that was
   // known.
   void Handled(LogOffset offset, const absl::StatusOr<WriteResult>& outcome) ABSL_LOCKS_EXCLUDED(mutex_);
+  // Up to `handled` there are no records but those that had their outcomes.
+  void Skip(Sequence handled) ABSL_LOCKS_EXCLUDED(mutex_);
   // Nothing becomes of the record at `offset`, nor of those after it: who waits for them is told `why`. The first
   // reason stays.
   void End(LogOffset offset, const absl::Status& why) ABSL_LOCKS_EXCLUDED(mutex_);
 
-  // As LogApplier::AwaitOutcome(); UNAVAILABLE, too, when too many wait.
+  // The record at `offset` waits, and those after it: who waits for them is told `why`.
+  void PutOff(LogOffset offset, const absl::Status& why) ABSL_LOCKS_EXCLUDED(mutex_);
+
+  // As LogApplier::AwaitOutcome(), an outcome that is not at hand by TellWaiters(); UNAVAILABLE, too, when too many
+  // wait.
   void Await(LogOffset offset, const RequestIdentity& request, const CallLimits& call_limits, Told then)
       ABSL_LOCKS_EXCLUDED(mutex_);
   // Blocks until handled() is `sequence` at least.
   absl::Status AwaitHandled(Sequence sequence, const CallLimits& call_limits) const ABSL_LOCKS_EXCLUDED(mutex_);
-  // Gives up waiters whose time is over.
-  void ExpireWaiters() ABSL_LOCKS_EXCLUDED(mutex_);
+  // Tells who waits for an outcome that is not at hand, and gives up waiters whose time is over. Called now and then,
+  // by threads that may wait for the store.
+  void TellWaiters() ABSL_LOCKS_EXCLUDED(mutex_);
 
  private:
   struct Kept {

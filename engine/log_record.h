@@ -76,6 +76,12 @@ WriteTicket* TicketOf(Operation& operation) {
       operation);
 }
 
+// Whether a WriteOperation or a LoggedOperation is one that takes ram, and waits, or is refused, for want of it.
+template <typename Operation>
+bool Grows(const Operation& operation) {
+  return std::holds_alternative<InsertOperation>(operation) || std::holds_alternative<RememberOperation>(operation);
+}
+
 // INVALID_ARGUMENT for operations that no client causes: they are a shard's own.
 absl::StatusOr<std::string> EncodeLogRecord(uint64_t deployment, const WriteOperation& operation);
 std::string EncodeLogRecord(const LogRecord& record);

@@ -34,7 +34,8 @@ struct LoggedBytes {
   std::string bytes;
 };
 
-// One place in a log, from which records are taken in order. Used by one thread at a time.
+// One place in a log, from which records are taken in order. Used by one thread at a time. next() and seen_end() tell
+// what is at hand: they ask nobody.
 class LogReader {
  public:
   virtual ~LogReader() = default;
@@ -42,8 +43,14 @@ class LogReader {
   // Waits for at least one record, for `wait` at most, and appends what is there to `records`: all that are at hand,
   // as long as they have `most_bytes` together, but one at least. OK with nothing when none came. OUT_OF_RANGE when the
   // log does not keep what is to be read next, or ends before it: a replica cannot go on from what it has. UNAVAILABLE
-  // while the log cannot be reached: call it again.
+  // while the log cannot be reached: call it again. NOT_FOUND and PERMISSION_DENIED while it is reached and is not
+  // there, or may not be read: that passes only when somebody mends it, and then by calling it again.
   virtual absl::Status Next(std::chrono::milliseconds wait, size_t most_bytes, std::vector<LoggedBytes>& records) = 0;
+  // Where it stands: no record will come from below, though some offsets may have been of none. Beyond the last record
+  // that came it is once Next() has seen that nothing follows.
+  virtual LogOffset next() const = 0;
+  // One beyond the last record, as the log was last heard to have it; 0 when it was not. It may be behind.
+  virtual LogOffset seen_end() const = 0;
 };
 
 // Thread-safe.
@@ -60,7 +67,8 @@ class ShardLog {
   // have been appended, or may be yet. RESOURCE_EXHAUSTED (QUEUE_FULL): it was not. Records appended by one thread keep
   // their order, but for those that fail.
   virtual void Append(std::string record, Appended appended) = 0;
-  // One beyond the last record that was appended before the call, as a majority of the log has it. Blocks.
+  // One beyond the last record that was appended before the call, as a majority of the log has it. Blocks. UNAVAILABLE,
+  // NOT_FOUND and PERMISSION_DENIED as LogReader::Next(), when it stays so for as long as `limits` allow.
   virtual absl::StatusOr<LogOffset> End(const CallLimits& limits) const = 0;
   // OUT_OF_RANGE as LogReader::Next(), here or there.
   virtual absl::StatusOr<std::unique_ptr<LogReader>> Read(LogOffset from) = 0;

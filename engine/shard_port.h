@@ -30,10 +30,11 @@ class ShardPort {
                                                   int64_t stamp_ms, const CallLimits& limits) const = 0;
   // A whole session as bytes (session_bytes.h). NOT_FOUND.
   virtual absl::StatusOr<std::string> ReadSession(const MemoryRecord& memory, const std::string& session,
-                                                  int64_t stamp_ms) const = 0;
+                                                  int64_t stamp_ms, const CallLimits& limits) const = 0;
   // At most `limit` sessions that begin with `prefix` and come after `after`, by name.
   virtual absl::StatusOr<std::vector<NamedSession>> ListSessions(const MemoryRecord& memory, const std::string& prefix,
-                                                                 const std::string& after, size_t limit) const = 0;
+                                                                 const std::string& after, size_t limit,
+                                                                 const CallLimits& limits) const = 0;
 };
 
 }  // namespace mneme

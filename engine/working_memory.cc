@@ -133,8 +133,9 @@ void WorkingMemory::Put(MemoryHandle memory, PutSession put, StateWriteOptions o
   Submit(memory, session, std::move(put), options, std::move(done));
 }
 
-absl::StatusOr<std::string> WorkingMemory::Get(const MemoryHandle& memory, const std::string& session) const {
-  return shards_[routing_->OwnerOfSession(*memory, session)]->ReadSession(*memory, session, clock_->NowMs());
+absl::StatusOr<std::string> WorkingMemory::Get(const MemoryHandle& memory, const std::string& session,
+                                               const CallLimits& limits) const {
+  return shards_[routing_->OwnerOfSession(*memory, session)]->ReadSession(*memory, session, clock_->NowMs(), limits);
 }
 
 absl::StatusOr<StateOutcome> WorkingMemory::Read(const MemoryHandle& memory, const ApplyStates& apply,
@@ -163,7 +164,7 @@ absl::StatusOr<SessionPage> WorkingMemory::List(const MemoryHandle& memory, cons
   std::vector<NamedSession> found;
   for (const ShardPort* shard : shards_) {
     RETURN_IF_ERROR(limits.Check());
-    ASSIGN_OR_RETURN(std::vector<NamedSession> part, shard->ListSessions(*memory, prefix, after, limit + 1));
+    ASSIGN_OR_RETURN(std::vector<NamedSession> part, shard->ListSessions(*memory, prefix, after, limit + 1, limits));
     found.insert(found.end(), std::make_move_iterator(part.begin()), std::make_move_iterator(part.end()));
   }
   std::sort(found.begin(), found.end(),

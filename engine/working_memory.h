@@ -51,7 +51,8 @@ class WorkingMemory {
   void Put(MemoryHandle memory, PutSession put, StateWriteOptions options,
            std::function<void(absl::StatusOr<JoinedStates>)> done) const;
   // A whole session as bytes (session_bytes.h); blocks. NOT_FOUND.
-  absl::StatusOr<std::string> Get(const MemoryHandle& memory, const std::string& session) const;
+  absl::StatusOr<std::string> Get(const MemoryHandle& memory, const std::string& session,
+                                  const CallLimits& limits) const;
 
   // For commands that only read; blocks.
   absl::StatusOr<StateOutcome> Read(const MemoryHandle& memory, const ApplyStates& apply,

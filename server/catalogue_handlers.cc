@@ -70,6 +70,7 @@ absl::Status HandleWatch(const CallContext& call, const internal::v1::WatchReque
     done(absl::OkStatus());
     return absl::OkStatus();
   }
+  if (request.now_ms() != 0) feed->NoteClock(request.watcher(), request.now_ms() - SystemClock().NowMs());
   response->set_deployment(shard.identity());
   response->set_lease_ms(static_cast<uint32_t>(feed->lease().count()));
   feed->Watch(request.watcher(), {request.epoch(), request.revision()},

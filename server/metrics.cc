@@ -172,6 +172,10 @@ void AppendLog(const LogMetrics& log, std::vector<MetricFamily>& out) {
 void AppendState(const MetricsState& state, std::vector<MetricFamily>& out) {
   AppendProcess(state, out);
   if (state.log.has_value()) AppendLog(*state.log, out);
+  if (state.clock_ahead_seconds.has_value()) {
+    out.push_back(Gauge("mneme_clock_ahead_seconds", "How far the clock is ahead of that of replica 0 of shard 0.",
+                        *state.clock_ahead_seconds));
+  }
   if (!state.deployment.has_value()) return;
   AppendQueues(state, out);
   AppendBenefit(state.deployment->memories, out);

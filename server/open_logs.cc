@@ -15,6 +15,8 @@ namespace {
 
 // One question to the brokers; whoever stops the process waits no longer.
 constexpr std::chrono::seconds kAsk{2};
+// Brokers that were just started may not know of a topic, or of who may read it, for so long.
+constexpr std::chrono::seconds kRefusedFor{10};
 constexpr std::chrono::milliseconds kPause{250};
 constexpr std::chrono::milliseconds kLook{10};
 
@@ -67,7 +69,9 @@ absl::StatusOr<std::unique_ptr<KafkaLogs>> OpenLogs(const ServerOptions& options
 
 absl::Status AwaitReplayed(const LocalDeployment& shard, const ShardLog& log, const EventSink& events,
                            const std::function<bool()>& give_up) {
+  using Steady = std::chrono::steady_clock;
   std::optional<LogOffset> end;
+  std::optional<Steady::time_point> refused;  // since when
   bool told = false;
   while (true) {
     const LogState state = shard.log_state();
@@ -83,10 +87,15 @@ absl::Status AwaitReplayed(const LocalDeployment& shard, const ShardLog& log, co
                                                   ": the log lost records, or is another one"));
       }
       if (from < *end) Tell(events, "log_replaying", absl::StrCat("applies ", *end - from, " records first"));
-    } else if (!Unreached(asked.status())) {
-      return asked.status();
-    } else if (!std::exchange(told, true)) {
-      Tell(events, "log_awaited", asked.status().ToString());
+    } else {
+      if (Unreached(asked.status())) {
+        refused.reset();
+      } else if (!refused.has_value()) {
+        refused = Steady::now();
+      } else if (Steady::now() - *refused >= kRefusedFor) {
+        return asked.status();
+      }
+      if (!std::exchange(told, true)) Tell(events, "log_awaited", asked.status().ToString());
     }
     if (give_up()) return GivenUp();
     std::this_thread::sleep_for(end.has_value() ? kLook : kPause);

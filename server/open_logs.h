@@ -23,7 +23,8 @@ absl::StatusOr<std::unique_ptr<KafkaLogs>> OpenLogs(const ServerOptions& options
                                                     const std::function<bool()>& give_up);
 
 // Blocks until the shard has applied what its log had when this was called: what a replica lacks that was away, or is
-// new, must not be missed by who reads it. CANCELLED as above; what LogState::status says when it cannot go on.
+// new, must not be missed by who reads it. CANCELLED as above; what LogState::status says when it cannot go on;
+// NOT_FOUND and PERMISSION_DENIED when the brokers have said so for a while.
 absl::Status AwaitReplayed(const LocalDeployment& shard, const ShardLog& log, const EventSink& events,
                            const std::function<bool()>& give_up);
 

@@ -16,6 +16,7 @@
 #include <cstdio>
 #include <fstream>
 #include <future>
+#include <iterator>
 #include <thread>
 #include <utility>
 #include <vector>
@@ -106,6 +107,14 @@ absl::Status WritePortFile(const std::string& path, int port) {
     return absl::UnavailableError(absl::StrCat("cannot write the port file ", path));
   }
   return absl::OkStatus();
+}
+
+// Worth a warning.
+bool IsTrouble(const std::string& event) {
+  constexpr const char* kEnds[] = {"_rebuilt", "_failed", "_lost", "_refused", "_wrong", "_awaited"};
+  return event == "log_waits" || std::any_of(std::begin(kEnds), std::end(kEnds), [&event](const char* end) {
+           return absl::EndsWith(event, end);
+         });
 }
 
 }  // namespace
@@ -330,9 +339,11 @@ absl::Status Server::OpenShard() {
     hosted.accept_empty = options_.accept_empty_shard || logs_ != nullptr;
   }
   std::shared_ptr<ShardLog> log;
+  const auto clocks = std::make_shared<WatcherClocks>();
   if (logs_ != nullptr) {
-    log = std::make_shared<ReplicaLog>(logs_->Open(options_.shard_number),
-                                       watch_ == nullptr ? nullptr : watch_->clock_check(), Events());
+    std::function<absl::Status()> check_clock = [clocks] { return clocks->Check(); };
+    if (watch_ != nullptr) check_clock = watch_->clock_check();
+    log = std::make_shared<ReplicaLog>(logs_->Open(options_.shard_number), std::move(check_clock), Events());
   }
   hosted.log = log;
   ASSIGN_OR_RETURN(std::unique_ptr<LocalDeployment> opened, LocalDeployment::Open(std::move(options)));
@@ -344,6 +355,7 @@ absl::Status Server::OpenShard() {
     watch_->Forward([shard](const CatalogueChanges& changes) { return shard->TakeCatalogue(changes); });
   } else {
     feed.fresh = shard->names().next_number() <= 1;
+    feed.clocks = clocks;
     feed_ = std::make_unique<CatalogueFeed>(&shard->names(), feed);
     front_end_.Serve(feed_.get());
   }
@@ -391,10 +403,7 @@ void Server::OnEvent(const std::string& event, const std::string& detail) {
     log_failed_ = true;
     TellHealth();
   }
-  const bool trouble = absl::EndsWith(event, "_rebuilt") || absl::EndsWith(event, "_failed") ||
-                       absl::EndsWith(event, "_lost") || absl::EndsWith(event, "_awaited") ||
-                       event == "log_waits";
-  log_->Write(trouble ? LogLevel::kWarning : LogLevel::kInfo, "engine", event, {{"detail", detail}});
+  log_->Write(IsTrouble(event) ? LogLevel::kWarning : LogLevel::kInfo, "engine", event, {{"detail", detail}});
 }
 
 std::string Server::Config() const {
@@ -448,7 +457,7 @@ std::string Server::ExposeMetrics() const {
   if (shard != nullptr && shard->log_state().logged) {
     const LogState log = shard->log_state();
     const LogOffset applied = std::min(log.seen_end, OffsetAfter(log.handled));
-    state.log = LogMetrics{log.handled, log.seen_end - applied, log.lost, !log.status.ok()};
+    state.log = LogMetrics{log.handled, log.seen_end - applied, log.lost, log.refused || !log.status.ok()};
   }
   const absl::StatusOr<Deployment*> deployment = front_end_.deployment();
   if (!deployment.ok()) return metrics_.Expose(state);
@@ -458,6 +467,7 @@ std::string Server::ExposeMetrics() const {
     state.log->failed = state.log->failed || !logs_->status().ok();
   }
   state.held_answer_bytes = front_end_.held_answers().bytes();
+  if (watch_ != nullptr) state.clock_ahead_seconds = static_cast<double>(watch_->clock_ahead_ms()) / 1000;
   if (remote_ == nullptr) {
     state.deployment = (*deployment)->Statistics();
   } else {
@@ -473,6 +483,7 @@ std::string Server::ExposeMetrics() const {
     state.held_query_bytes = own.query_bytes;
     state.hedged_calls = own.hedged;
     state.hedges_won = own.hedges_won;
+    state.clock_ahead_seconds = static_cast<double>(own.clock_ahead_ms) / 1000;
   }
   return metrics_.Expose(state);
 }

@@ -84,6 +84,8 @@ absl::Status HandleAwaitOutcome(const CallContext& call, const Call& request, An
     } else {
       const LogState state = shard.log_state();
       if (state.handled < SequenceAt(offset)) return done(state.status.ok() ? outcome : CheckApplies(shard));
+      // It came by just now, after its time: asked again, it is told.
+      if (absl::IsDeadlineExceeded(outcome) || absl::IsCancelled(outcome)) return done(outcome);
       // What became of it is not known any more: no use to ask again by its offset.
       if (absl::IsUnavailable(outcome)) outcome = absl::OkStatus();
     }

@@ -175,7 +175,7 @@ absl::Status HandleReadSession(const CallContext& call, const Call& request, Ans
   RETURN_IF_ERROR(Open(call, request, number, session, stamp_ms, at_least));
   ASSIGN_OR_RETURN(const MemoryHandle memory, FindNumber(shard, number));
   RETURN_IF_ERROR(shard.Await(at_least, call.limits));
-  ASSIGN_OR_RETURN(const std::string bytes, shard.port().ReadSession(*memory, session, stamp_ms));
+  ASSIGN_OR_RETURN(const std::string bytes, shard.port().ReadSession(*memory, session, stamp_ms, call.limits));
   response->set_body(Flat(bytes));
   return absl::OkStatus();
 }
@@ -191,7 +191,7 @@ absl::Status HandleShardSessions(const CallContext& call, const Call& request, A
   ASSIGN_OR_RETURN(const MemoryHandle memory, FindNumber(shard, number));
   RETURN_IF_ERROR(shard.Await(at_least, call.limits));
   ASSIGN_OR_RETURN(const std::vector<NamedSession> sessions,
-                   shard.port().ListSessions(*memory, prefix, after, limit));
+                   shard.port().ListSessions(*memory, prefix, after, limit, call.limits));
   response->set_body(Flat(sessions));
   return absl::OkStatus();
 }

@@ -112,7 +112,7 @@ absl::Status HandleGetSession(const CallContext& call, const v1::GetSessionReque
                               v1::GetSessionResponse* response) {
   ASSIGN_OR_RETURN(const MemoryHandle memory, FindMemory(call.deployment, request.memory()));
   RETURN_IF_ERROR(CheckSession("session", request.session()));
-  auto content = call.deployment.working_memory().Get(memory, request.session());
+  auto content = call.deployment.working_memory().Get(memory, request.session(), call.limits);
   if (!content.ok()) return content.status();
   response->set_content(*std::move(content));
   if (response->ByteSizeLong() <= limits::kMaxMessageBytes) return absl::OkStatus();

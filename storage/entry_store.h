@@ -152,6 +152,8 @@ class EntryStore {
   virtual absl::StatusOr<std::optional<RememberedRequest>> FindRequest(const Hash128& id) const = 0;
   // The oldest remembered requests, at most `limit`, in order of sequence (results are not filled).
   virtual absl::StatusOr<std::vector<RememberedRequest>> OldestRequests(size_t limit) const = 0;
+  // The one of the highest sequence, without its result; nullopt when none is remembered.
+  virtual absl::StatusOr<std::optional<RememberedRequest>> LatestRequest() const = 0;
   virtual absl::StatusOr<uint64_t> CountRequests() const = 0;
 
   // What a shard reads when it opens.

@@ -56,6 +56,7 @@ class MemoryEntryStore final : public EntryStore {
 
   absl::StatusOr<std::optional<RememberedRequest>> FindRequest(const Hash128& id) const override;
   absl::StatusOr<std::vector<RememberedRequest>> OldestRequests(size_t limit) const override;
+  absl::StatusOr<std::optional<RememberedRequest>> LatestRequest() const override;
   absl::StatusOr<uint64_t> CountRequests() const override;
 
   absl::StatusOr<std::vector<PartitionHead>> ReadHeads() const override;
@@ -228,6 +229,16 @@ absl::StatusOr<std::vector<RememberedRequest>> MemoryEntryStore::OldestRequests(
     oldest.back().earlier.clear();
   }
   return oldest;
+}
+
+absl::StatusOr<std::optional<RememberedRequest>> MemoryEntryStore::LatestRequest() const {
+  MutexLock lock(&mu_);
+  std::optional<RememberedRequest> latest;
+  for (const auto& [key, request] : requests_) {
+    if (!latest.has_value() || latest->sequence < request.sequence) latest = request;
+  }
+  if (latest.has_value()) latest->result.clear();
+  return latest;
 }
 
 absl::StatusOr<uint64_t> MemoryEntryStore::CountRequests() const {

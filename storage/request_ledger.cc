@@ -36,6 +36,16 @@ absl::StatusOr<std::vector<RememberedRequest>> RequestLedger::Oldest(size_t limi
   return oldest;
 }
 
+absl::StatusOr<std::optional<RememberedRequest>> RequestLedger::Latest() const {
+  const std::unique_ptr<rocksdb::Iterator> it(db_.NewIterator(rocksdb::ReadOptions(), family_));
+  it->SeekForPrev(format::PrefixEnd(format::kRequestByAgePrefix));
+  RETURN_IF_ERROR(FromRocksDb(it->status(), "read requests"));
+  if (!it->Valid() || !it->key().starts_with(format::kRequestByAgePrefix)) return std::optional<RememberedRequest>();
+  ASSIGN_OR_RETURN(const format::ParsedRequestAge key, format::ParseRequestByAgeKey(ToView(it->key())));
+  ASSIGN_OR_RETURN(RememberedRequest request, format::DecodeRequestAge(key, ToView(it->value())));
+  return std::optional<RememberedRequest>(std::move(request));
+}
+
 absl::StatusOr<int64_t> RequestLedger::Encode(const StoreBatch& batch, rocksdb::WriteBatch& out) const {
   // The sequence of each request that the batch touches, as it stands after the operations appended so far.
   std::map<std::pair<uint64_t, uint64_t>, std::optional<Sequence>> touched;

@@ -22,6 +22,7 @@ class RequestLedger {
 
   absl::StatusOr<std::optional<RememberedRequest>> Find(const Hash128& id) const;
   absl::StatusOr<std::vector<RememberedRequest>> Oldest(size_t limit) const;
+  absl::StatusOr<std::optional<RememberedRequest>> Latest() const;
   // Appends what `batch` forgets and then what it remembers; returns by how much the count of requests changes.
   // A request is forgotten only at the sequence that the batch names: a newer one under its id stays.
   absl::StatusOr<int64_t> Encode(const StoreBatch& batch, rocksdb::WriteBatch& out) const;

@@ -61,6 +61,7 @@ class RocksDbEntryStore final : public EntryStore {
   absl::StatusOr<std::vector<RememberedRequest>> OldestRequests(size_t limit) const override {
     return requests_.Oldest(limit);
   }
+  absl::StatusOr<std::optional<RememberedRequest>> LatestRequest() const override { return requests_.Latest(); }
   absl::StatusOr<uint64_t> CountRequests() const override { return store_->state().counter; }
 
   absl::StatusOr<std::vector<PartitionHead>> ReadHeads() const override;

@@ -126,10 +126,11 @@ class MockKafka {
   void LeadFrom(int broker) {
     EXPECT_EQ(rd_kafka_mock_partition_set_leader(cluster_, "log", 0, broker), RD_KAFKA_RESP_ERR_NO_ERROR);
   }
-  // The mock would make a topic that it is asked for.
-  void LackTopic(const char* topic) {
-    rd_kafka_mock_topic_set_error(cluster_, topic, RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART);
+  // What brokers say of the topic; the mock would make one that it is asked for.
+  void SetTopicError(const char* topic, rd_kafka_resp_err_t error) {
+    rd_kafka_mock_topic_set_error(cluster_, topic, error);
   }
+  void LackTopic(const char* topic) { SetTopicError(topic, RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART); }
   // The next requests of the kind are answered so, and do nothing.
   void Fail(KafkaRequest request, const std::vector<rd_kafka_resp_err_t>& errors) {
     rd_kafka_mock_push_request_errors_array(cluster_, static_cast<int16_t>(request), errors.size(), errors.data());

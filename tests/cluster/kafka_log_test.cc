@@ -11,6 +11,7 @@
 #include <random>
 #include <string>
 #include <string_view>
+#include <thread>
 #include <utility>
 #include <vector>
 
@@ -264,6 +265,106 @@ TEST(KafkaLogTest, ATopicThatTakesNoLongRecordsSaysWhatItMustTake) {
               AllOf(HasSubstr("topic \"log\""), HasSubstr("2000000 bytes"), HasSubstr("max.message.bytes"),
                     HasSubstr("8454144")));
   EXPECT_TRUE(AppendAndWait(*log, "short").ok());
+}
+
+TEST(KafkaLogTest, WhoMayNotAppendIsToldSoAndTheLogsSayItUntilHeMay) {
+  MockKafka kafka;
+  KafkaOptions options = kafka.Options();
+  std::promise<std::string> event;
+  options.events = [&event](std::string_view name, std::string_view detail) {
+    if (name == "log_refused") event.set_value(std::string(detail));
+  };
+  const std::unique_ptr<KafkaLogs> logs = MakeLogs(options);
+  const std::unique_ptr<ShardLog> log = logs->Open(0);
+  ASSERT_TRUE(AppendAndWait(*log, "before").ok());
+  kafka.Fail(KafkaRequest::kProduce, {RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED});
+  const absl::Status refused = AppendAndWait(*log, "x").status();
+  EXPECT_EQ(refused.code(), absl::StatusCode::kFailedPrecondition) << refused;
+  EXPECT_EQ(logs->status(), refused);
+  std::future<std::string> told = event.get_future();
+  ASSERT_EQ(told.wait_for(kPatience), std::future_status::ready);
+  EXPECT_EQ(told.get(), refused.ToString());
+  absl::StatusOr<LogOffset> after = refused;
+  const auto end = steady_clock::now() + kPatience;
+  while (!after.ok() && steady_clock::now() < end) after = AppendAndWait(*log, "after");
+  EXPECT_TRUE(after.ok()) << after.status();
+  EXPECT_TRUE(logs->status().ok()) << logs->status();
+}
+
+TEST(KafkaLogTest, ATopicThatIsUnknownForAWhileIsAwayAndOneThatStaysSoIsSaidToBe) {
+  MockKafka kafka;
+  KafkaOptions options = kafka.Options();
+  options.settings.emplace_back("topic.metadata.refresh.interval.ms", "50");
+  const std::unique_ptr<KafkaLogs> logs = MakeLogs(options);
+  const std::unique_ptr<ShardLog> log = logs->Open(0);
+  ASSERT_TRUE(AppendAndWait(*log, "before").ok());
+  kafka.SetTopicError("log", RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART);
+  const auto lost = steady_clock::now();
+  absl::Status said;
+  while (said.ok() && steady_clock::now() < lost + kPatience) {
+    const absl::Status unknown = AppendAndWait(*log, "x").status();
+    if (!unknown.ok()) EXPECT_EQ(unknown.code(), absl::StatusCode::kUnavailable) << unknown;
+    said = logs->status();
+    std::this_thread::sleep_for(milliseconds(50));
+  }
+  ASSERT_EQ(said.code(), absl::StatusCode::kUnavailable) << said;
+  EXPECT_GT(steady_clock::now() - lost, std::chrono::seconds(4)) << "as a broker says that was just started";
+  kafka.SetTopicError("log", RD_KAFKA_RESP_ERR_NO_ERROR);
+  absl::StatusOr<LogOffset> after = said;
+  const auto end = steady_clock::now() + kPatience;
+  while (!after.ok() && steady_clock::now() < end) after = AppendAndWait(*log, "after");
+  EXPECT_TRUE(after.ok()) << after.status();
+  EXPECT_TRUE(logs->status().ok()) << logs->status();
+}
+
+TEST(KafkaLogTest, WhoMayNotReadIsToldSoUntilHeMay) {
+  MockKafka kafka;
+  const std::unique_ptr<ShardLog> log = MakeLogs(kafka.Options())->Open(0);
+  const std::unique_ptr<LogReader> reader = *log->Read(0);
+  kafka.Fail(KafkaRequest::kFetch,
+             std::vector<rd_kafka_resp_err_t>(1000, RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED));
+  for (int again = 0; again < 3; ++again) {
+    const absl::Status denied = Says(*reader, absl::StatusCode::kPermissionDenied);
+    EXPECT_THAT(std::string(denied.message()), HasSubstr("topic \"log\""));
+  }
+  kafka.FailNoMore(KafkaRequest::kFetch);
+  (void)Says(*reader, absl::StatusCode::kOk);  // though no record comes
+  ASSERT_TRUE(AppendAndWait(*log, "x").ok());
+  std::vector<LoggedBytes> records;
+  const auto end = steady_clock::now() + kPatience;
+  while (records.empty() && steady_clock::now() < end) (void)reader->Next(milliseconds(20), kAnyBytes, records);
+  ASSERT_EQ(records.size(), 1U);
+}
+
+// What the log says when it is asked where it ends, once it is of `code`.
+absl::Status EndSays(const ShardLog& log, absl::StatusCode code) {
+  absl::Status status;
+  const auto end = steady_clock::now() + kPatience;
+  do {
+    status = log.End(Within(milliseconds(500))).status();
+  } while (status.code() != code && steady_clock::now() < end);
+  EXPECT_EQ(status.code(), code) << status;
+  return status;
+}
+
+TEST(KafkaLogTest, WhoMayNotAskWhereALogEndsIsToldSo) {
+  MockKafka kafka;
+  const std::unique_ptr<ShardLog> log = MakeLogs(kafka.Options())->Open(0);
+  ASSERT_TRUE(AppendAndWait(*log, "x").ok());
+  kafka.Fail(KafkaRequest::kListOffsets,
+             std::vector<rd_kafka_resp_err_t>(1000, RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED));
+  (void)EndSays(*log, absl::StatusCode::kPermissionDenied);
+  kafka.FailNoMore(KafkaRequest::kListOffsets);
+  EXPECT_EQ(*log->End(Within(kPatience)), 1U);
+}
+
+TEST(KafkaLogTest, ALogThatIsNotThereIsToldApartFromOneThatIsNotReached) {
+  MockKafka kafka;
+  kafka.LackTopic("nobodys");
+  const std::unique_ptr<ShardLog> log = MakeLogs(kafka.Options("nobodys"))->Open(0);
+  const absl::Status end = EndSays(*log, absl::StatusCode::kNotFound);
+  EXPECT_THAT(std::string(end.message()), HasSubstr("topic \"nobodys\""));
+  (void)Says(**log->Read(0), absl::StatusCode::kNotFound);
 }
 
 TEST(KafkaLogTest, RecordsBeyondTheBoundAreRefused) {

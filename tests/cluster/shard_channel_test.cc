@@ -10,6 +10,7 @@
 #include <array>
 #include <atomic>
 #include <chrono>
+#include <cstdlib>
 #include <functional>
 #include <future>
 #include <memory>
@@ -26,6 +27,8 @@
 #include "common/clock.h"
 #include "common/error_reason.h"
 #include "engine/flat_catalogue.h"
+#include "google/rpc/error_details.pb.h"
+#include "google/rpc/status.pb.h"
 
 namespace mneme {
 namespace {
@@ -53,8 +56,12 @@ class Owner final : public internal_wire::CatalogueService::Service {
     return peers_;
   }
 
-  grpc::Status Watch(grpc::ServerContext* context, const internal_wire::WatchRequest*,
+  // What the last watcher said of its clock.
+  int64_t told_ms() const { return told_ms_; }
+
+  grpc::Status Watch(grpc::ServerContext* context, const internal_wire::WatchRequest* request,
                      internal_wire::WatchAnswer* answer) override {
+    told_ms_ = request->now_ms();
     {
       MutexLock lock(&mutex_);
       peers_.insert(context->peer());
@@ -76,6 +83,7 @@ class Owner final : public internal_wire::CatalogueService::Service {
   int port_ = 0;
   std::atomic<bool> refuses_{false};
   std::atomic<int64_t> clock_ms_{0};
+  std::atomic<int64_t> told_ms_{0};
   mutable Mutex mutex_;
   std::set<std::string> peers_ ABSL_GUARDED_BY(mutex_);
   std::unique_ptr<grpc::Server> server_;
@@ -218,6 +226,22 @@ TEST_F(ReplicasTest, WhatAReplicaRefusesNoOtherIsAsked) {
   const uint32_t before = channel_.at();
   EXPECT_EQ(Ask().status().code(), absl::StatusCode::kInvalidArgument);
   EXPECT_EQ(channel_.at(), before);
+}
+
+TEST_F(ReplicasTest, OfOneThatLagsIsToldRatherThanOfOneThatIsAway) {
+  google::rpc::ErrorInfo info;
+  info.set_reason(std::string(reason::kReplicaLagging));
+  google::rpc::Status details;
+  details.add_details()->PackFrom(info);
+  const grpc::Status lags(grpc::StatusCode::DEADLINE_EXCEEDED, "it lags", details.SerializeAsString());
+  for (const bool first_lags : {false, true}) {
+    first_.Answer(first_lags ? lags : Away());
+    second_.Answer(first_lags ? Away() : lags);
+    for (int again = 0; again < 2; ++again) {  // begins at the other
+      EXPECT_EQ(ReasonOf(Ask().status()), reason::kReplicaLagging);
+      EXPECT_EQ(AskForMany("").back(), "DEADLINE_EXCEEDED");
+    }
+  }
 }
 
 TEST_F(ReplicasTest, OneThatSleepsCostsACallerItsDeadlineAndTheNextGoesToAnother) {
@@ -403,11 +427,28 @@ TEST(CatalogueWatchTest, SaysWhenNamesCannotBeToldAndWhy) {
 
 TEST(CatalogueWatchTest, KnowsAClockThatIsFarFromTheOwners) {
   Owner owner;
+  Mutex mutex;
+  std::vector<std::string> events;
+  const auto hear = [&](std::string_view event, std::string_view) {
+    MutexLock lock(&mutex);
+    events.emplace_back(event);
+  };
+  const auto last_event = [&] {
+    MutexLock lock(&mutex);
+    return events.empty() ? "" : events.back();
+  };
   std::function<absl::Status()> check;
   {
-    const auto watch = CatalogueWatch::Start({owner.address(), 2, nullptr}, [] { return false; }).value();
+    const auto watch = CatalogueWatch::Start({owner.address(), 2, hear}, [] { return false; }).value();
     check = watch->clock_check();
     EXPECT_TRUE(check().ok());
+    EXPECT_LT(std::abs(watch->clock_ahead_ms()), 10'000);
+    EXPECT_LT(std::abs(owner.told_ms() - SystemClock().NowMs()), 30'000);
+    owner.SetClock(-3'600'000);
+    EXPECT_TRUE(Becomes([&] { return last_event() == "clock_wrong"; }));
+    EXPECT_GT(watch->clock_ahead_ms(), 3'500'000);
+    owner.SetClock(0);
+    EXPECT_TRUE(Becomes([&] { return last_event() == "clock_right"; }));
     owner.SetClock(-3'600'000);
     EXPECT_TRUE(Becomes([&] { return !check().ok(); }));
     EXPECT_EQ(check().code(), absl::StatusCode::kFailedPrecondition);

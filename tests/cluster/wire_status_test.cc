@@ -4,6 +4,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include "absl/strings/str_cat.h"
 #include "common/error_reason.h"
 #include "server/grpc_status.h"
 #include "server/request_error.h"
@@ -72,6 +73,13 @@ TEST(WireStatusTest, AShardThatRefusesIsThere) {
         absl::InternalError("a bug")}) {
     EXPECT_FALSE(IsAway(ToGrpcStatus(status))) << status;
   }
+}
+
+TEST(WireStatusTest, AReplicaThatLagsSaysWhatItWaitsFor) {
+  const absl::Status got = Through(WithReason(absl::DeadlineExceededError("waits for ram"), reason::kReplicaLagging));
+  EXPECT_EQ(got.code(), absl::StatusCode::kDeadlineExceeded);
+  EXPECT_EQ(got.message(), absl::StrCat(kWho, ": waits for ram"));
+  EXPECT_EQ(ReasonOf(got), reason::kReplicaLagging);
 }
 
 TEST(WireStatusTest, ADeadlineIsOne) {

@@ -6,6 +6,7 @@
 
 #include <atomic>
 #include <future>
+#include <memory>
 #include <thread>
 
 #include "tests/engine/deployment_fixture.h"
@@ -66,6 +67,24 @@ class CatalogueFeedTest : public ::testing::Test {
   CatalogueNames names_;
   std::unique_ptr<CatalogueFeed> feed_;
 };
+
+TEST(WatcherClocksTest, AClockIsWrongWhenMoreThanHalfOfTheOthersAreFarFromIt) {
+  const auto clocks = std::make_shared<WatcherClocks>();
+  EXPECT_EQ(clocks->Check().code(), absl::StatusCode::kUnavailable) << "nobody has said that it is right";
+  CatalogueNames names;
+  const CatalogueFeed feed(&names, {.lease = std::chrono::minutes(1), .fresh = true, .clocks = clocks});
+  feed.NoteClock("a", -86'400'000);
+  EXPECT_EQ(clocks->Check().code(), absl::StatusCode::kFailedPrecondition);
+  EXPECT_THAT(std::string(clocks->Check().message()), ::testing::HasSubstr("1 of 1 other processes"));
+  feed.NoteClock("b", 50);
+  EXPECT_TRUE(clocks->Check().ok());
+  feed.NoteClock("c", 60'001);
+  EXPECT_EQ(clocks->Check().code(), absl::StatusCode::kFailedPrecondition);
+  feed.NoteClock("c", 60'000);
+  EXPECT_TRUE(clocks->Check().ok());
+  for (const char* gone : {"b", "c"}) clocks->Note(gone, 0, Steady::now());
+  EXPECT_EQ(clocks->Check().code(), absl::StatusCode::kFailedPrecondition) << "only who still asks counts";
+}
 
 TEST_F(CatalogueFeedTest, AWatcherThatKnowsNothingIsToldEverythingAtOnce) {
   Start();

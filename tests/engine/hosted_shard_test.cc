@@ -32,13 +32,14 @@ class AppendPort final : public ShardPort {
                                           const CallLimits& limits) const override {
     return shard_->port().ReadStates(memory, apply, stamp_ms, limits);
   }
-  absl::StatusOr<std::string> ReadSession(const MemoryRecord& memory, const std::string& session,
-                                          int64_t stamp_ms) const override {
-    return shard_->port().ReadSession(memory, session, stamp_ms);
+  absl::StatusOr<std::string> ReadSession(const MemoryRecord& memory, const std::string& session, int64_t stamp_ms,
+                                          const CallLimits& limits) const override {
+    return shard_->port().ReadSession(memory, session, stamp_ms, limits);
   }
   absl::StatusOr<std::vector<NamedSession>> ListSessions(const MemoryRecord& memory, const std::string& prefix,
-                                                         const std::string& after, size_t limit) const override {
-    return shard_->port().ListSessions(memory, prefix, after, limit);
+                                                         const std::string& after, size_t limit,
+                                                         const CallLimits& limits) const override {
+    return shard_->port().ListSessions(memory, prefix, after, limit, limits);
   }
 
  private:

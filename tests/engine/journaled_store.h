@@ -74,6 +74,7 @@ class JournaledStore final : public EntryStore {
   absl::StatusOr<std::vector<RememberedRequest>> OldestRequests(size_t limit) const override {
     return store_->OldestRequests(limit);
   }
+  absl::StatusOr<std::optional<RememberedRequest>> LatestRequest() const override { return store_->LatestRequest(); }
   absl::StatusOr<uint64_t> CountRequests() const override { return store_->CountRequests(); }
   absl::StatusOr<std::vector<PartitionHead>> ReadHeads() const override;
   absl::StatusOr<std::vector<SegmentRecord>> ReadSegments() const override { return store_->ReadSegments(); }

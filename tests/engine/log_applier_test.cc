@@ -50,6 +50,23 @@ const std::chrono::seconds kPatience(30);
 
 RequestIdentity Request(uint64_t number) { return {{number, 7}, number}; }
 
+// A log whose leader does not say where it ends.
+class SilentLog final : public ShardLog {
+ public:
+  explicit SilentLog(ShardLog* log) : log_(log) {}
+
+  size_t most_record_bytes() const override { return log_->most_record_bytes(); }
+  void Append(std::string record, Appended appended) override { log_->Append(std::move(record), std::move(appended)); }
+  absl::StatusOr<LogOffset> End(const CallLimits& limits) const override {
+    std::this_thread::sleep_until(std::min(limits.deadline, std::chrono::steady_clock::now() + kPatience));
+    return absl::UnavailableError("no answer");
+  }
+  absl::StatusOr<std::unique_ptr<LogReader>> Read(LogOffset from) override { return log_->Read(from); }
+
+ private:
+  ShardLog* const log_;
+};
+
 class LogApplierTest : public ::testing::Test {
  protected:
   LogApplierTest() {
@@ -72,9 +89,9 @@ class LogApplierTest : public ::testing::Test {
     options.logged = true;
     shard_ = Shard::Open(std::move(options), {memory_}, kNotYetTold).value();
   }
-  void Start() {
+  void Start(ShardLog* log = nullptr) {
     applier_ = LogApplier::Start({.shard = shard_.get(),
-                                  .log = &log_,
+                                  .log = log != nullptr ? log : &log_,
                                   .deployment = kDeployment,
                                   .find_memory = [this](MemoryNumber number) { return Find(number); },
                                   .room = [this] { return room_ ? absl::OkStatus() : NoRoom(); },
@@ -91,11 +108,12 @@ class LogApplierTest : public ::testing::Test {
   }
 
   // Appends a record; its offset.
-  LogOffset Append(std::string bytes) {
+  static LogOffset AppendTo(MemoryLog& log, std::string bytes) {
     std::promise<absl::StatusOr<LogOffset>> told;
-    log_.Append(std::move(bytes), [&told](absl::StatusOr<LogOffset> offset) { told.set_value(std::move(offset)); });
+    log.Append(std::move(bytes), [&told](absl::StatusOr<LogOffset> offset) { told.set_value(std::move(offset)); });
     return told.get_future().get().value();
   }
+  LogOffset Append(std::string bytes) { return AppendTo(log_, std::move(bytes)); }
   LogOffset Append(LoggedOperation operation, MemoryNumber memory = kMemory, uint64_t deployment = kDeployment) {
     return Append(EncodeLogRecord({memory, kStampMs, std::move(operation), deployment}));
   }
@@ -310,10 +328,33 @@ TEST_F(LogApplierTest, WaitsForRoomAndRefusesNothingForWantOfIt) {
   room_ = false;
   Start();
   const LogOffset offset = Append(Insert(1, 100));
-  auto outcome = Ask(offset, 100);
-  EXPECT_EQ(outcome.wait_for(std::chrono::milliseconds(100)), std::future_status::timeout);
+  std::this_thread::sleep_for(std::chrono::milliseconds(100));
+  EXPECT_EQ(applier_->handled(), 0U);
   room_ = true;
-  EXPECT_TRUE(outcome.get().ok());
+  AwaitHandled(offset);
+  EXPECT_TRUE(OutcomeOf(offset, 100).ok());
+}
+
+TEST_F(LogApplierTest, WhoAsksForWhatWaitsForRoomIsToldSoAndMayAskAgain) {
+  room_ = false;
+  Start();
+  const LogOffset waits = Append(Insert(1, 100));
+  DeleteOperation erase;
+  erase.ticket.request = Request(101);
+  erase.partitions = {0};
+  erase.ids = std::vector<EntryId>{7};
+  const LogOffset behind = Append(std::move(erase));
+  for (int again = 0; again < 2; ++again) {
+    auto first = Ask(waits, 100), second = Ask(behind, 101);
+    for (const absl::Status& told : {first.get().status(), second.get().status()}) {
+      EXPECT_EQ(told.code(), absl::StatusCode::kDeadlineExceeded) << told;
+      EXPECT_EQ(ReasonOf(told), reason::kReplicaLagging);
+      EXPECT_THAT(std::string(told.message()), HasSubstr("no ram"));
+    }
+  }
+  room_ = true;
+  EXPECT_TRUE(OutcomeOf(waits, 100).ok());
+  EXPECT_TRUE(OutcomeOf(behind, 101).ok());
 }
 
 TEST_F(LogApplierTest, WhatDoesNotGrowTheShardNeedsNoRoom) {
@@ -331,7 +372,7 @@ TEST_F(LogApplierTest, GivesUpWhoWaitsTooLong) {
   Start();
   auto outcome = Ask(7, 100, Within(std::chrono::milliseconds(1)));
   std::this_thread::sleep_for(std::chrono::milliseconds(5));
-  applier_->ExpireWaiters();
+  applier_->TellWaiters();
   EXPECT_EQ(outcome.get().status().code(), absl::StatusCode::kDeadlineExceeded);
   EXPECT_EQ(applier_->AwaitHandled(8, Within(std::chrono::milliseconds(1))).code(),
             absl::StatusCode::kDeadlineExceeded);
@@ -343,6 +384,50 @@ TEST_F(LogApplierTest, WhoWaitsForAPlaceOfNoRecordIsToldByTheNextOne) {
   log_.LeaveGap(1);
   Append(Insert(1, 101));
   EXPECT_EQ(outcome.get().status().code(), absl::StatusCode::kUnavailable);
+}
+
+TEST_F(LogApplierTest, PlacesOfNoRecordAtTheEndOfTheLogAreHandled) {
+  const LogOffset last = Append(Insert(1, 100));
+  log_.LeaveGap(5);
+  for (int again = 0; again < 2; ++again) {
+    Start();
+    AwaitHandled(last + 5);
+    EXPECT_EQ(OutcomeOf(last + 3, 101).status().code(), absl::StatusCode::kUnavailable);
+    EXPECT_TRUE(OutcomeOf(last, 100).ok());
+    applier_.reset();
+  }
+  Start();
+  const LogOffset after = Append(Insert(2, 102));
+  EXPECT_EQ(OutcomeOf(after, 102)->sequence, SequenceAt(last + 6));
+  EXPECT_THAT(Ids(), ElementsAre(1, 2));
+}
+
+TEST_F(LogApplierTest, WhatWaitsInTheLogIsSeenThoughItsLeaderSaysNothing) {
+  room_ = false;
+  SilentLog silent(&log_);
+  Start(&silent);
+  const LogOffset first = Append(Insert(1, 100));
+  EXPECT_EQ(ReasonOf(OutcomeOf(first, 100).status()), reason::kReplicaLagging) << "it was taken from the log";
+  const LogOffset second = Append(Insert(2, 101));
+  for (int i = 0; i < 3000 && applier_->seen_end() != second + 1; ++i) {
+    std::this_thread::sleep_for(std::chrono::milliseconds(10));
+  }
+  EXPECT_EQ(applier_->seen_end(), second + 1);
+  EXPECT_EQ(applier_->handled(), 0U);
+  applier_.reset();
+}
+
+TEST(LogOutcomesTest, WhatIsNotAtHandIsReadNeitherByWhoAsksNorByTheWriter) {
+  bool read = false, told = false;
+  LogOutcomes outcomes(5, [&](LogOffset, const RequestIdentity&) -> Outcome {
+    read = true;
+    return WriteResult();
+  });
+  outcomes.Await(2, Request(1), Within(kPatience), [&](const Outcome& outcome) { told = outcome.ok(); });
+  outcomes.Handled(5, WriteResult());
+  EXPECT_FALSE(read || told);
+  outcomes.TellWaiters();
+  EXPECT_TRUE(read && told);
 }
 
 TEST_F(LogApplierTest, WhoWaitsWhenItEndsIsToldToAskAnother) {
@@ -390,6 +475,64 @@ TEST_F(LogApplierTest, TheLogOfAnotherDeploymentIsNotApplied) {
   EXPECT_THAT(Ids(), IsEmpty());
 }
 
+TEST_F(LogApplierTest, ALogThatIsNotTheOneThatWasAppliedIsNotAppliedThoughItIsLonger) {
+  Append(Insert(1, 100));
+  const LogOffset last = Append(Insert(2, 101));
+  const LogOffset marker = Append(ReadMarker{}, 0);  // which nobody remembers
+  Start();
+  AwaitHandled(marker);
+  applier_.reset();
+  MemoryLog other;
+  for (uint64_t request = 100; request < 110; ++request) {
+    // The second is another write.
+    AppendTo(other, EncodeLogRecord({kMemory, kStampMs, Insert(request, request == 101 ? 555 : request), kDeployment}));
+  }
+  Start(&other);
+  const absl::Status status = AwaitStatus();
+  EXPECT_EQ(status.code(), absl::StatusCode::kFailedPrecondition) << status;
+  EXPECT_THAT(std::string(status.message()), HasSubstr(absl::StrCat("offset ", last, " of the log of shard 4")));
+  applier_.reset();
+  EXPECT_THAT(Ids(), ElementsAre(1, 2));
+}
+
+// What is appended to it next would stand where other records stood, and be passed over.
+TEST_F(LogApplierTest, ALogThatEndsBeforeWhereTheShardStandsIsNotGoneOnWith) {
+  Append(Insert(1, 100));
+  Append(Insert(2, 101));
+  Append(ReadMarker{}, 0);
+  const LogOffset last = Append(ReadMarker{}, 0);
+  Start();
+  AwaitHandled(last);
+  applier_.reset();
+  for (const size_t kept : {size_t{2}, size_t{1}, size_t{3}}) {
+    MemoryLog shorter;
+    for (size_t i = 0; i < kept; ++i) {
+      LogRecord record{kMemory, kStampMs, Insert(i + 1, 100 + i), kDeployment};
+      if (i == 2) record = {0, kStampMs, ReadMarker{}, kDeployment};
+      AppendTo(shorter, EncodeLogRecord(record));
+    }
+    Start(&shorter);
+    const absl::Status status = AwaitStatus();
+    EXPECT_EQ(status.code(), absl::StatusCode::kOutOfRange) << kept << " records: " << status;
+    applier_.reset();
+  }
+  Start();
+  EXPECT_TRUE(OutcomeOf(Append(Insert(3, 102)), 102).ok()) << "its own log is read on";
+}
+
+TEST_F(LogApplierTest, ALogThatForgotWhatWasAppliedLastIsGoneOnWith) {
+  Append(Insert(1, 100));
+  const LogOffset marker = Append(ReadMarker{}, 0);
+  Start();
+  AwaitHandled(marker);
+  applier_.reset();
+  log_.DropBefore(marker);
+  Start();
+  const LogOffset next = Append(Insert(2, 101));
+  EXPECT_TRUE(OutcomeOf(next, 101).ok());
+  EXPECT_TRUE(applier_->status().ok());
+}
+
 TEST_F(LogApplierTest, ALogThatForgotWhatComesNextEndsItAndSaysWhatToDo) {
   Append(Insert(1, 100));
   Append(Insert(2, 101));
@@ -410,6 +553,28 @@ TEST_F(LogApplierTest, ALogThatIsAwayIsAskedAgain) {
   log_.GoOnReading();
   EXPECT_TRUE(OutcomeOf(offset, 100).ok());
   AwaitEvent("log_found");
+}
+
+TEST_F(LogApplierTest, ALogThatMayNotBeReadIsToldApartAndIsReadWhenItMay) {
+  for (const absl::Status& why : {absl::PermissionDeniedError("may not"), absl::NotFoundError("no such topic")}) {
+    {
+      MutexLock lock(&events_mutex_);
+      events_.clear();
+    }
+    log_.StopReading(why);
+    Start();
+    AwaitEvent("log_refused");
+    EXPECT_TRUE(applier_->refused() && applier_->lost());
+    EXPECT_TRUE(applier_->status().ok()) << "somebody may mend it";
+    const LogOffset offset = Append(Insert(1, 100));
+    log_.GoOnReading();
+    EXPECT_TRUE(OutcomeOf(offset, 100).ok());
+    AwaitEvent("log_found");
+    EXPECT_FALSE(applier_->refused());
+    applier_.reset();
+    MutexLock lock(&events_mutex_);
+    EXPECT_THAT(events_, ElementsAre("log_refused", "log_found"));
+  }
 }
 
 TEST_F(LogApplierTest, WhatExpiredGoesByARecord) {

@@ -16,14 +16,11 @@ struct MemoryLog::Records {
   std::deque<LoggedBytes> kept ABSL_GUARDED_BY(mutex);
   LogOffset first ABSL_GUARDED_BY(mutex) = 0;  // nothing below it is kept
   LogOffset end ABSL_GUARDED_BY(mutex) = 0;
-  bool stopped ABSL_GUARDED_BY(mutex) = false;
+  absl::Status reach ABSL_GUARDED_BY(mutex);
 
   absl::Status Check(LogOffset next) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex) {
     if (next >= first && next <= end) return absl::OkStatus();
     return absl::OutOfRangeError(absl::StrCat("offset is ", next, "; the log has [", first, ", ", end, "]"));
-  }
-  absl::Status CheckReach() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex) {
-    return stopped ? absl::UnavailableError("the log cannot be reached") : absl::OkStatus();
   }
   LogOffset Add(std::string bytes) ABSL_LOCKS_EXCLUDED(mutex) {
     MutexLock lock(&mutex);
@@ -43,18 +40,24 @@ class MemoryLog::Reader final : public LogReader {
                               [](const LoggedBytes& record, LogOffset offset) { return record.offset < offset; });
     };
     records_->changed.AwaitFor(&records_->mutex, wait, [&]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(records_->mutex) {
-      return !records_->stopped && (first() != records_->kept.end() || !records_->Check(next_).ok());
+      return records_->reach.ok() && (first() != records_->kept.end() || !records_->Check(next_).ok());
     });
-    RETURN_IF_ERROR(records_->CheckReach());
+    RETURN_IF_ERROR(records_->reach);
     RETURN_IF_ERROR(records_->Check(next_));
     size_t bytes = 0;
     for (auto record = first(); record != records_->kept.end(); ++record) {
-      if (bytes != 0 && bytes + record->bytes.size() > most_bytes) break;
+      if (bytes != 0 && bytes + record->bytes.size() > most_bytes) return absl::OkStatus();
       bytes += std::max<size_t>(record->bytes.size(), 1);
       records.push_back(*record);
       next_ = record->offset + 1;
     }
+    next_ = records_->end;
     return absl::OkStatus();
+  }
+  LogOffset next() const override { return next_; }
+  LogOffset seen_end() const override {
+    MutexLock lock(&records_->mutex);
+    return records_->reach.ok() ? records_->end : 0;
   }
 
  private:
@@ -113,7 +116,7 @@ void MemoryLog::Tell() {
 absl::StatusOr<LogOffset> MemoryLog::End(const CallLimits& limits) const {
   RETURN_IF_ERROR(limits.Check());
   MutexLock lock(&records_->mutex);
-  RETURN_IF_ERROR(records_->CheckReach());
+  RETURN_IF_ERROR(records_->reach);
   return records_->end;
 }
 
@@ -141,15 +144,15 @@ void MemoryLog::ReleaseAppends() {
   untold_more_.NotifyAll();
 }
 
-void MemoryLog::StopReading() {
+void MemoryLog::StopReading(absl::Status why) {
   MutexLock lock(&records_->mutex);
-  records_->stopped = true;
+  records_->reach = std::move(why);
 }
 
 void MemoryLog::GoOnReading() {
   {
     MutexLock lock(&records_->mutex);
-    records_->stopped = false;
+    records_->reach = absl::OkStatus();
   }
   records_->changed.NotifyAll();
 }

@@ -41,8 +41,8 @@ class MemoryLog final : public ShardLog {
   // Records are appended, and nobody is told, until ReleaseAppends().
   void HoldAppends();
   void ReleaseAppends();
-  // The log cannot be read, nor asked for its end: UNAVAILABLE, until GoOnReading().
-  void StopReading();
+  // The log cannot be read, nor asked for its end, until GoOnReading(), and says why.
+  void StopReading(absl::Status why = absl::UnavailableError("the log cannot be reached"));
   void GoOnReading();
   // Keeps nothing below `offset`, as retention does.
   void DropBefore(LogOffset offset);

@@ -108,7 +108,7 @@ inline std::string Sessions(TestDeployment& deployment, const MemoryHandle& memo
     EXPECT_TRUE(page.ok()) << page.status();
     if (!page.ok()) break;
     for (const SessionDescription& each : page->sessions) {
-      const auto bytes = deployment->working_memory().Get(memory, each.session);
+      const auto bytes = deployment->working_memory().Get(memory, each.session, {});
       EXPECT_TRUE(bytes.ok()) << each.session << ": " << bytes.status();
       absl::StrAppend(&text, each.session, " ", each.states, " ", each.bytes, " ", each.expiry_ms, " ",
                       absl::BytesToHexString(bytes.value_or("")), "\n");

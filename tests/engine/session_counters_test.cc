@@ -64,10 +64,10 @@ TEST_P(SessionCountersTest, CountersOfForksAgreeWithPlainMaps) {
       ASSERT_EQ(there, model.contains(session));
       model.erase(session);
     } else if (what == 8 && model.contains(session)) {  // out and in again
-      const auto bytes = deployment_->working_memory().Get(memory_, session);
+      const auto bytes = deployment_->working_memory().Get(memory_, session, {});
       ASSERT_TRUE(bytes.ok()) << bytes.status();
       ASSERT_TRUE(Put({session, *DecodeSessionBytes(*bytes), 0}).ok());
-      ASSERT_EQ(*deployment_->working_memory().Get(memory_, session), *bytes);
+      ASSERT_EQ(*deployment_->working_memory().Get(memory_, session, {}), *bytes);
     } else if (model.contains(session)) {
       const std::string to = absl::StrCat(RootOf(session), "/", below(4));
       if (to == session) continue;
@@ -143,7 +143,7 @@ TEST_P(FullSessionTest, ACounterMatrixMayFillItsSession) {
   const StateAnswer all = Read("s", "c", CountersGet{});
   EXPECT_TRUE(absl::IsResourceExhausted(all.status)) << "more cells than an answer holds";
   EXPECT_EQ(TwinOf(Read("s", "c", CountersGet{{0, row}})).size(), limits::kMaxIncrements);
-  const auto bytes = deployment_->working_memory().Get(memory_, "s");
+  const auto bytes = deployment_->working_memory().Get(memory_, "s", {});
   ASSERT_TRUE(bytes.ok()) << bytes.status();
   EXPECT_LE(bytes->size(), limits::kMaxMessageBytes);
   ASSERT_TRUE(Put({"t", *DecodeSessionBytes(*bytes), 0}).ok()) << "what was got may be put";

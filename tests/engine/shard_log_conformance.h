@@ -190,6 +190,22 @@ TEST_P(ShardLogConformance, AReaderGoesOnFromWhereItIsToldTo) {
   EXPECT_EQ(Take(*reader, 1).front().bytes, "after it");
 }
 
+TEST_P(ShardLogConformance, AReaderKnowsWhereItStandsAndWhereItsLogEnds) {
+  for (int i = 0; i < 3; ++i) Put(absl::StrCat(i));
+  const LogOffset end = End();
+  const std::unique_ptr<LogReader> reader = Read(0);
+  EXPECT_EQ(reader->next(), 0U);
+  std::vector<LoggedBytes> records;
+  const auto until = std::chrono::steady_clock::now() + kPatience;
+  while ((reader->next() != end || reader->seen_end() != end) && std::chrono::steady_clock::now() < until) {
+    const absl::Status read = reader->Next(std::chrono::milliseconds(10), kAnyBytes, records);
+    EXPECT_TRUE(read.ok() || absl::IsUnavailable(read)) << read;
+  }
+  EXPECT_EQ(reader->next(), end);
+  EXPECT_EQ(reader->seen_end(), end);
+  EXPECT_EQ(records.size(), 3U);
+}
+
 TEST_P(ShardLogConformance, NextTakesNoMoreThanItsBytesButOneRecordAtLeast) {
   for (int i = 0; i < 6; ++i) Put(std::string(1000, static_cast<char>('a' + i)));
   const std::unique_ptr<LogReader> reader = Read(0);

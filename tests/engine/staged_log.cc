@@ -25,6 +25,9 @@ class StagedLog::Reader final : public LogReader {
     ++log_->delivered_;
     return absl::OkStatus();
   }
+  // What was not fed is still to come.
+  LogOffset next() const override { return 0; }
+  LogOffset seen_end() const override { return log_->End({}).value_or(0); }
 
  private:
   StagedLog* const log_;

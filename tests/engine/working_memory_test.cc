@@ -285,12 +285,12 @@ TEST_P(WorkingMemoryTest, AWholeSessionComesBackAsItWas) {
   One("s", "x", RegisterPut{"2"});
   One("s", "m", LinearApply{.keys = {{1, 0, 0, -1}, 2}, .values = {{1, 2, 3, 4}, 2}});
   One("s", "c", CountersAdd{{1, 1}, {2, 5}, {}});
-  const auto bytes = deployment_->working_memory().Get(memory_, "s");
+  const auto bytes = deployment_->working_memory().Get(memory_, "s", {});
   ASSERT_TRUE(bytes.ok()) << bytes.status();
   const auto states = DecodeSessionBytes(*bytes);
   ASSERT_TRUE(states.ok()) << states.status();
   ASSERT_TRUE(Put({"t", *states, 0}).ok());
-  EXPECT_EQ(*deployment_->working_memory().Get(memory_, "t"), *bytes);
+  EXPECT_EQ(*deployment_->working_memory().Get(memory_, "t", {}), *bytes);
   EXPECT_EQ(Read("t", "x").version, 2U);
   for (size_t i = 0; i < bytes->size(); ++i) {
     std::string damaged = *bytes;
@@ -298,7 +298,7 @@ TEST_P(WorkingMemoryTest, AWholeSessionComesBackAsItWas) {
     EXPECT_TRUE(absl::IsInvalidArgument(DecodeSessionBytes(damaged).status())) << i;
     EXPECT_TRUE(absl::IsInvalidArgument(DecodeSessionBytes(bytes->substr(0, i)).status())) << i;
   }
-  EXPECT_TRUE(absl::IsNotFound(deployment_->working_memory().Get(memory_, "nobody").status()));
+  EXPECT_TRUE(absl::IsNotFound(deployment_->working_memory().Get(memory_, "nobody", {}).status()));
 }
 
 TEST_P(WorkingMemoryTest, AnExpiredSessionIsAsIfItWereNotThere) {

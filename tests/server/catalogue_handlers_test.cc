@@ -5,6 +5,7 @@
 #include <memory>
 #include <utility>
 
+#include "common/clock.h"
 #include "common/error_reason.h"
 #include "engine/catalogue_feed.h"
 #include "engine/log_record.h"
@@ -28,7 +29,7 @@ class CatalogueHandlersTest : public ::testing::Test {
     shard_ = LocalDeployment::Open(std::move(options)).value();
     // A lease that does not run out while a test lasts.
     feed_ = std::make_unique<CatalogueFeed>(
-        &shard_->names(), CatalogueFeedOptions{.lease = std::chrono::minutes(1), .fresh = true});
+        &shard_->names(), CatalogueFeedOptions{.lease = std::chrono::minutes(1), .fresh = true, .clocks = clocks_});
     front_end_.Serve(feed_.get());
   }
 
@@ -53,6 +54,7 @@ class CatalogueHandlersTest : public ::testing::Test {
   }
 
   TemporaryDirectory directory_;
+  const std::shared_ptr<WatcherClocks> clocks_ = std::make_shared<WatcherClocks>();
   Log log_{LogFormat::kJson, LogLevel::kError};
   Metrics metrics_;
   const std::unique_ptr<AccessControl> access_ = AccessControl::New("").value();
@@ -85,6 +87,22 @@ TEST_F(CatalogueHandlersTest, ARefusalWaitsUntilAllKnowWhatItIsRefusedFor) {
   EXPECT_EQ(early.code(), absl::StatusCode::kDeadlineExceeded) << early;
   feed_->Leave("front end");
   EXPECT_EQ(Change(create, std::chrono::seconds(10)).code(), absl::StatusCode::kAlreadyExists);
+}
+
+TEST_F(CatalogueHandlersTest, TheOwnerHearsWhatTheClocksOfWatchersSay) {
+  internal::v1::WatchRequest request;
+  request.set_protocol(kInternalProtocol);
+  request.set_shards(2);
+  request.set_watcher("front end");
+  internal::v1::WatchAnswer answer;
+  for (const int64_t ahead_ms : {int64_t{-86'400'000}, int64_t{100}}) {
+    request.set_now_ms(SystemClock().NowMs() + ahead_ms);
+    bool told = false;
+    const auto done = [&told](const absl::Status& status) { told = status.ok(); };
+    ASSERT_TRUE(HandleWatch(Within(std::chrono::seconds(10)), request, &answer, done).ok());
+    EXPECT_TRUE(told);
+    EXPECT_EQ(clocks_->Check().ok(), ahead_ms == 100) << clocks_->Check();
+  }
 }
 
 }  // namespace

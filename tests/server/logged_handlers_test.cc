@@ -7,6 +7,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <thread>
 #include <utility>
 
@@ -14,6 +15,7 @@
 #include "engine/log_record.h"
 #include "engine/shard_log.h"
 #include "server/hosted_shard.h"
+#include "server/open_logs.h"
 #include "server/shard_handlers.h"
 #include "tests/engine/deployment_fixture.h"
 #include "tests/engine/memory_log.h"
@@ -149,6 +151,24 @@ TEST_F(LoggedHandlersTest, AReadWaitsForItsMarker) {
   marker.operation = ReadMarker{};
   EXPECT_EQ(SequenceAt(Append(EncodeLogRecord(marker))), next);
   EXPECT_TRUE(ListAt(wiki, next, std::chrono::seconds(20)).ok());
+}
+
+// As brokers say that were just started.
+TEST_F(LoggedHandlersTest, ALogThatIsNotKnownForAMomentIsWaitedFor) {
+  Insert(Create("wiki"), 1);
+  log_->StopReading(absl::NotFoundError("no such topic"));
+  std::promise<void> awaited;
+  const auto hear = [&](std::string_view event, std::string_view) {
+    if (event == "log_awaited") awaited.set_value();
+  };
+  std::future<absl::Status> replayed =
+      std::async(std::launch::async, [&] { return AwaitReplayed(*shard_, *log_, hear, [] { return false; }); });
+  EXPECT_EQ(awaited.get_future().wait_for(std::chrono::seconds(30)), std::future_status::ready);
+  EXPECT_EQ(replayed.wait_for(std::chrono::milliseconds(500)), std::future_status::timeout);
+  log_->GoOnReading();
+  const absl::Status status = replayed.get();
+  EXPECT_TRUE(status.ok()) << status;
+  EXPECT_EQ(shard_->log_state().handled, 1U);
 }
 
 TEST_F(LoggedHandlersTest, AReplicaThatAppliesNoMoreAnswersNothing) {

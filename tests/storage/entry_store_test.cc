@@ -268,6 +268,7 @@ TEST_P(EntryStoreTest, DropsAMemoryAndNothingBesideIt) {
 TEST_P(EntryStoreTest, RemembersRequestsByAge) {
   const Hash128 a{1, 9};
   const Hash128 b{2, 8};
+  EXPECT_EQ(store_->LatestRequest().value(), std::nullopt);
   ASSERT_TRUE(Commit({.requests = {{a, 11, 1, 100, "first"}}}).ok());
   ASSERT_TRUE(Commit({.requests = {{b, 22, 2, 200, "second"}}}).ok());
   Reopen();
@@ -278,6 +279,11 @@ TEST_P(EntryStoreTest, RemembersRequestsByAge) {
   ASSERT_EQ(oldest.size(), 1U);
   EXPECT_EQ(oldest[0].id, a);
   EXPECT_EQ(oldest[0].stamp_ms, 100);
+  const std::optional<RememberedRequest> latest = store_->LatestRequest().value();
+  ASSERT_TRUE(latest.has_value());
+  EXPECT_EQ(latest->id, b);
+  EXPECT_EQ(latest->content, 22U);
+  EXPECT_EQ(latest->sequence, 2U);
   ASSERT_TRUE(Commit({.forgotten_requests = oldest}).ok());
   EXPECT_EQ(store_->FindRequest(a).value(), std::nullopt);
   EXPECT_EQ(store_->CountRequests().value(), 1U);

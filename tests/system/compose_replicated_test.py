@@ -135,8 +135,10 @@ class ReplicatedCompose(harness.SystemTest):
 
         rules = yaml.safe_load((MONITORING / "alerts.replicated.yaml").read_text())["groups"]
         named = {word for group in rules for rule in group["rules"] for word in re.findall(r"mneme_\w+", rule["expr"])}
-        self.assertEqual(named, {"mneme_log_backlog", "mneme_log_failed", "mneme_log_lost"})
-        for metric in named:
+        ahead = "mneme_clock_ahead_seconds"
+        self.assertEqual(named, {ahead, "mneme_log_backlog", "mneme_log_failed", "mneme_log_lost"})
+        self.assertLess(abs(self.metric("shard-1-0", ahead)), 60)
+        for metric in named - {ahead}:
             self.assertGreaterEqual(self.metric("shard-1-0", metric), 0)
 
     def test_every_variable_is_one_that_the_server_reads(self) -> None:
