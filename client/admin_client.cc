@@ -131,6 +131,19 @@ absl::StatusOr<v1::CreateBackupResponse> AdminClient::CreateBackup(
   return response;
 }
 
+absl::StatusOr<std::vector<v1::ShowClusterResponse>> AdminClient::ShowCluster(bool digest) {
+  v1::ShowClusterRequest request;
+  request.set_digest(digest);
+  grpc::ClientContext context;
+  auto reader = stub_->service->ShowCluster(&context, request);
+  std::vector<v1::ShowClusterResponse> replicas;
+  v1::ShowClusterResponse replica;
+  while (reader->Read(&replica)) replicas.push_back(std::move(replica));
+  absl::Status status = ToAbslStatus(reader->Finish());
+  if (!status.ok()) return status;
+  return replicas;
+}
+
 absl::StatusOr<std::vector<v1::Backup>> AdminClient::ListBackups() {
   std::vector<v1::Backup> backups;
   v1::ListBackupsRequest request;

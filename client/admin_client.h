@@ -53,6 +53,8 @@ class AdminClient {
       const v1::CreateBackupRequest& request, const std::function<bool(const v1::CreateBackupResponse&)>& progress);
   // All backups, by number, however many pages that takes.
   absl::StatusOr<std::vector<v1::Backup>> ListBackups();
+  // Every replica of every shard, by shard and replica. Has no deadline: with `digest` each reads all that it has.
+  absl::StatusOr<std::vector<v1::ShowClusterResponse>> ShowCluster(bool digest);
   // Of one memory; of the whole deployment when `name` is empty.
   absl::StatusOr<v1::GetStatisticsResponse> GetStatistics(const std::string& name);
   absl::StatusOr<v1::ProbeRecallResponse> ProbeRecall(const v1::ProbeRecallRequest& request);

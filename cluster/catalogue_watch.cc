@@ -180,6 +180,7 @@ absl::Status CatalogueWatch::Take(const internal::v1::WatchAnswer& answer, Stead
   // What the way here takes is little beside what is allowed.
   owner_ahead_ms_->store(answer.now_ms() - SteadyMs(), std::memory_order_relaxed);
   const auto lease = std::chrono::milliseconds(answer.lease_ms()) * 19 / 20;
+  asked_.store(asked.time_since_epoch().count(), std::memory_order_release);
   fresh_until_.store((asked + lease).time_since_epoch().count(), std::memory_order_release);
   return absl::OkStatus();
 }

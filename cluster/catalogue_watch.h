@@ -48,6 +48,10 @@ class CatalogueWatch {
   // Of the deployment.
   uint64_t identity() const { return identity_; }
   const CatalogueNames& names() const { return names_; }
+  // Whether names() has all that anybody could have been told of at `time`: it was asked for later than that.
+  bool KnowsAllOf(std::chrono::steady_clock::time_point time) const {
+    return asked_.load(std::memory_order_acquire) > time.time_since_epoch().count();
+  }
   // OK while what is known is what may be told; UNAVAILABLE (SHARD_UNAVAILABLE), with what the owner was last asked in
   // vain for, when it has not answered for so long that it may have changed.
   absl::Status Check() const ABSL_LOCKS_EXCLUDED(failure_mutex_);
@@ -89,6 +93,7 @@ class CatalogueWatch {
   uint64_t revision_ = 0;
   bool clock_wrong_ = false;
 
+  std::atomic<Steady::rep> asked_{0};  // when what is known was asked for
   std::atomic<Steady::rep> fresh_until_{0};
   // What the owner's clock is ahead of the steady one here, which nobody sets.
   const std::shared_ptr<std::atomic<int64_t>> owner_ahead_ms_ = std::make_shared<std::atomic<int64_t>>(0);

@@ -111,19 +111,27 @@ void KafkaClient::TellEvent(const rd_kafka_t* handle, int, const char* facility,
 }
 
 // rd_kafka_query_watermark_offsets() would say it too, but in librdkafka 2.0 waits for a broker that is away whatever
-// time it is given (its issue 2588). The offset at the time of RD_KAFKA_OFFSET_END is the end; what is not answered in
-// time stays as it was.
-absl::StatusOr<int64_t> KafkaClient::EndOf(int32_t partition, int timeout_ms) const {
+// time it is given (its issue 2588). The offset at the time of RD_KAFKA_OFFSET_END is the end, and that of
+// RD_KAFKA_OFFSET_BEGINNING the beginning; what is not answered in time stays as it was.
+absl::StatusOr<int64_t> KafkaClient::OffsetAt(int64_t time, int32_t partition, int timeout_ms) const {
   const std::unique_ptr<rd_kafka_topic_partition_list_t, FreeList> asked(rd_kafka_topic_partition_list_new(1));
-  rd_kafka_topic_partition_t* const end =
+  rd_kafka_topic_partition_t* const found =
       rd_kafka_topic_partition_list_add(asked.get(), topic_name_.c_str(), partition);
-  end->offset = RD_KAFKA_OFFSET_END;
+  found->offset = time;
   rd_kafka_resp_err_t error = rd_kafka_offsets_for_times(handle_, asked.get(), timeout_ms);
-  if (end->err != RD_KAFKA_RESP_ERR_NO_ERROR) error = end->err;  // says more
-  if (error == RD_KAFKA_RESP_ERR_NO_ERROR && end->offset >= 0) return end->offset;
+  if (found->err != RD_KAFKA_RESP_ERR_NO_ERROR) error = found->err;  // says more
+  if (error == RD_KAFKA_RESP_ERR_NO_ERROR && found->offset >= 0) return found->offset;
   if (error == RD_KAFKA_RESP_ERR_NO_ERROR) error = RD_KAFKA_RESP_ERR__TIMED_OUT;
   return absl::Status(KafkaErrorCode(error),
                       absl::StrCat(name_, " partition ", partition, ": ", KafkaErrorText(error)));
+}
+
+absl::StatusOr<int64_t> KafkaClient::EndOf(int32_t partition, int timeout_ms) const {
+  return OffsetAt(RD_KAFKA_OFFSET_END, partition, timeout_ms);
+}
+
+absl::StatusOr<int64_t> KafkaClient::BeginOf(int32_t partition, int timeout_ms) const {
+  return OffsetAt(RD_KAFKA_OFFSET_BEGINNING, partition, timeout_ms);
 }
 
 }  // namespace mneme

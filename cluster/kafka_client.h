@@ -39,10 +39,14 @@ class KafkaClient {
   // One beyond the last record of the partition, as its leader tells. UNAVAILABLE when it does not within `timeout_ms`;
   // what KafkaErrorCode() says. A broker that was just started may not know of a topic yet.
   absl::StatusOr<int64_t> EndOf(int32_t partition, int timeout_ms) const;
+  // The first offset that the partition keeps; as EndOf().
+  absl::StatusOr<int64_t> BeginOf(int32_t partition, int timeout_ms) const;
 
  private:
   KafkaClient(const KafkaOptions& options, Delivered delivered);
 
+  // The offset at one of librdkafka's own times.
+  absl::StatusOr<int64_t> OffsetAt(int64_t time, int32_t partition, int timeout_ms) const;
   absl::Status Start(rd_kafka_type_t type, const KafkaOptions& options, const KafkaSettings& fixed);
   static void TellDelivered(rd_kafka_t* handle, const rd_kafka_message_t* message, void* client);
   static void TellEvent(const rd_kafka_t* handle, int level, const char* facility, const char* text);

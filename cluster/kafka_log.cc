@@ -85,26 +85,36 @@ class KafkaLog final : public ShardLog {
   void Append(std::string record, Appended appended) override {
     cluster_->producer->Append(partition_, std::move(record), std::move(appended));
   }
-  absl::StatusOr<LogOffset> End(const CallLimits& limits) const override;
+  absl::StatusOr<LogOffset> End(const CallLimits& limits) const override {
+    return Ask(&KafkaClient::EndOf, limits);
+  }
+  absl::StatusOr<LogOffset> Begin(const CallLimits& limits) const override {
+    return Ask(&KafkaClient::BeginOf, limits);
+  }
   absl::StatusOr<std::unique_ptr<LogReader>> Read(LogOffset from) override {
     return KafkaReader::New(cluster_->options, partition_, from);
   }
 
  private:
+  using Question = absl::StatusOr<int64_t> (KafkaClient::*)(int32_t partition, int timeout_ms) const;
+  // Until it is answered.
+  absl::StatusOr<LogOffset> Ask(Question question, const CallLimits& limits) const;
+
   const std::shared_ptr<KafkaCluster> cluster_;
   const int32_t partition_;
 };
 
-absl::StatusOr<LogOffset> KafkaLog::End(const CallLimits& limits) const {
+absl::StatusOr<LogOffset> KafkaLog::Ask(Question question, const CallLimits& limits) const {
   CallLimits bounded = limits;
   bounded.deadline =
       std::min(limits.deadline, steady_clock::now() + std::chrono::milliseconds(cluster_->options.append_ms));
   absl::Status why;
   while (true) {
     if (const absl::Status over = bounded.Check(); !over.ok()) return Instead(over, why);
-    const absl::StatusOr<int64_t> end = cluster_->asker->EndOf(partition_, MsUntil(bounded.deadline, kAskMs));
-    if (end.ok()) return static_cast<LogOffset>(*end);
-    why = end.status();
+    const absl::StatusOr<int64_t> told =
+        ((*cluster_->asker).*question)(partition_, MsUntil(bounded.deadline, kAskMs));
+    if (told.ok()) return static_cast<LogOffset>(*told);
+    why = told.status();
     std::this_thread::sleep_for(kAskAgain);
   }
 }

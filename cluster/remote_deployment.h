@@ -112,6 +112,8 @@ class RemoteDeployment final : public Deployment {
   DeploymentStatistics Statistics() const override;
   void CountBenefit(const MemoryHandle& memory, uint64_t tokens, double nats) override;
   const Backups* backups() const override { return nullptr; }
+  // Digests of a shard's replicas are of one offset of its log; where it has none, of each as it is now.
+  absl::Status DescribeReplicas(const ReplicaQuestion& question, const ReplicaSink& each) const override;
 
  private:
   struct State;

@@ -24,7 +24,7 @@ namespace mneme {
 struct RemoteDeployment::State {
   State(std::unique_ptr<CatalogueWatch> catalogue_watch, const RemoteDeploymentOptions& options, size_t threads)
       : watch(std::move(catalogue_watch)), shards(watch->identity(), options.shards, options.security.get()),
-        leases(&shards), logs(options.logs),
+        addresses(options.shards), leases(&shards), logs(options.logs),
         catalogue(mneme::internal::v1::CatalogueService::NewStub(
             MakeInternalChannel(options.shards.front().front(), options.security.get()))),
         ports(MakePorts(shards, logs, clock, *watch)), port_pointers(PointersTo(ports)),
@@ -59,6 +59,7 @@ struct RemoteDeployment::State {
   SystemClock clock;
   const std::unique_ptr<CatalogueWatch> watch;
   const ShardFan shards;
+  const ShardAddresses addresses;
   RemoteLeases leases;
   const std::vector<std::shared_ptr<ShardLog>> logs;  // by number; none: the shards have logs of their own
   const std::unique_ptr<mneme::internal::v1::CatalogueService::Stub> catalogue;

@@ -27,6 +27,7 @@ class ReplicaLog final : public ShardLog {
   // As of the log; and what `check_clock` says, at once.
   void Append(std::string record, Appended appended) override;
   absl::StatusOr<LogOffset> End(const CallLimits& limits) const override { return log_->End(limits); }
+  absl::StatusOr<LogOffset> Begin(const CallLimits& limits) const override { return log_->Begin(limits); }
   absl::StatusOr<std::unique_ptr<LogReader>> Read(LogOffset from) override { return log_->Read(from); }
 
  private:

@@ -276,6 +276,19 @@ inline constexpr size_t kMaxKeptOutcomeBytes = 2 * kMaxMessageBytes;
 // Calls that wait for an outcome at one replica: as many as there are outcomes.
 inline constexpr size_t kMaxWaitingOutcomes = kMaxKeptOutcomes;
 
+// Records to apply from which on a replica without a store copies a checkpoint (cluster/checkpoint_copy.h): fewer are
+// applied within seconds, and disturb no other replica.
+inline constexpr uint64_t kMinCopiedRecords = 65'536;
+// A piece of a checkpoint's file on its way: a hundredth of a second at the rate below, and what a source has in ram.
+inline constexpr size_t kCheckpointChunkBytes = 1024 * 1024;
+// Bytes a second that a replica reads for checkpoints that are copied, and for digests, over all of them: a terabyte in
+// two and a half hours, and a share of a disk and of a network of ten gigabits that leaves queries theirs.
+inline constexpr uint64_t kCheckpointBytesPerSecond = uint64_t{128} << 20;
+// Files of one checkpoint: RocksDB's tables have 64 MiB each, so 60 TiB.
+inline constexpr size_t kMaxCheckpointFiles = 1'000'000;
+// A checkpoint of which nothing was read for so long is removed: who copies it, and was started anew, asks sooner.
+inline constexpr int kCheckpointIdleMs = 10 * 60 * 1000;
+
 // --- Security -----------------------------------------------------------------------------------------------------
 
 // A token as it travels: JSON web tokens, should somebody use them as opaque ones, stay below; metadata has 8 KiB.

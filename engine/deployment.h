@@ -20,6 +20,7 @@
 #include "engine/lease.h"
 #include "engine/prune_command.h"
 #include "engine/remember.h"
+#include "engine/replica_description.h"
 #include "engine/working_memory.h"
 #include "index/codebook.h"
 
@@ -118,6 +119,9 @@ class Deployment {
 
   // Null where the shards are in other processes.
   virtual const Backups* backups() const = 0;
+  // Tells of each replica of each shard, in their order; blocks. One that does not answer is told as such. Errors of
+  // `each`, and what the limits say.
+  virtual absl::Status DescribeReplicas(const ReplicaQuestion& question, const ReplicaSink& each) const = 0;
 
   // Opaque bytes of a version, and back. INVALID_ARGUMENT when malformed; FAILED_PRECONDITION when it is of another
   // deployment or of a memory that was dropped.

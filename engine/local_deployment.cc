@@ -127,6 +127,7 @@ absl::Status LocalDeployment::State::StartMaintenance(const DeploymentOptions& o
       [this] {
         leaving.RemoveUnread();
         leases->LetGo();
+        if (checkpoints != nullptr) checkpoints->LetGo();
         if (LogApplier* const running = running_applier.load()) running->TellWaiters();
       },
       sweeps);
@@ -176,6 +177,9 @@ absl::StatusOr<std::unique_ptr<LocalDeployment>> LocalDeployment::Open(Deploymen
   state->clock = options.clock != nullptr ? options.clock : &state->system_clock;
   state->ram_limit_bytes = options.ram_limit_bytes != 0 ? options.ram_limit_bytes : HalfOfRam();
   state->directory = std::move(directory);
+  if (options.hosted.has_value() && options.hosted->prepare != nullptr) {
+    RETURN_IF_ERROR(options.hosted->prepare(*state->directory, options.hosted->catalogue));
+  }
   state->resources = std::make_unique<StoreResources>(kBlockCacheBytes, kWriteBufferBytes);
   if (options.hosted.has_value()) state->log = options.hosted->log;
   RETURN_IF_ERROR(state->OpenCatalogue(options.hosted));
@@ -199,6 +203,7 @@ absl::StatusOr<std::unique_ptr<LocalDeployment>> LocalDeployment::Open(Deploymen
                                                               state->catalogue.get(), state->by_number, state->clock,
                                                               options.events});
   }
+  state->MakeCheckpoints(options);
   RETURN_IF_ERROR(state->StartMaintenance(options));
   state->StartApplier(options);
   return std::unique_ptr<LocalDeployment>(new LocalDeployment(std::move(owned)));

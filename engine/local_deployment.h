@@ -28,6 +28,9 @@
 
 namespace mneme {
 
+class DataDirectory;
+class ShardCheckpoints;
+
 // The one shard that a process has. Replica 0 of shard 0 owns the catalogue; the others are told it.
 struct HostedShard {
   uint32_t number = 0;
@@ -40,6 +43,9 @@ struct HostedShard {
   // Its replicated log, which all replicas of the shard apply; null: it has none, and there is one replica.
   std::shared_ptr<ShardLog> log = {};
   uint32_t replica = 0;
+  // Called with the directory, which is locked, and with `catalogue`, before the store is opened: may put a store there
+  // (cluster/checkpoint_copy.h), and then brings the catalogue to where it knows the memories of that. May be empty.
+  std::function<absl::Status(const DataDirectory&, CatalogueChanges& catalogue)> prepare = {};
 
   bool OwnsCatalogue() const { return number == 0 && replica == 0; }
 };
@@ -128,6 +134,8 @@ class LocalDeployment final : public Deployment {
   void CountBenefit(const MemoryHandle& memory, uint64_t tokens, double nats) override;
   // Null, too, in a process that hosts one shard of several.
   const Backups* backups() const override;
+  // Its own shards, each as the one replica that is here; FAILED_PRECONDITION with digests.
+  absl::Status DescribeReplicas(const ReplicaQuestion& question, const ReplicaSink& each) const override;
 
   // --- For front ends elsewhere: what they ask of the shard that this process hosts ---
   // Whether the shard may have any of what a selection names.
@@ -143,6 +151,8 @@ class LocalDeployment final : public Deployment {
   void AwaitOutcome(LogOffset offset, const RequestIdentity& request, const CallLimits& limits,
                     std::function<void(absl::StatusOr<WriteResult>)> then);
   LogState log_state() const;
+  // Null unless it hosts a shard.
+  ShardCheckpoints* checkpoints() const;
   const ShardPort& port() const;
   // Scores what the shard holds of `wanted`; see candidates.h.
   absl::StatusOr<NeighbourColumns> Score(const MemoryHandle& memory, const QueryCommand& command, bool plain,

@@ -22,6 +22,7 @@
 #include "engine/routing.h"
 #include "engine/search_pool.h"
 #include "engine/shard.h"
+#include "engine/shard_checkpoints.h"
 #include "engine/write_fanout.h"
 #include "storage/data_directory.h"
 #include "storage/rocksdb_entry_store.h"
@@ -55,6 +56,7 @@ struct LocalDeployment::State {
   std::unique_ptr<AnswerCache> answers;
   std::unique_ptr<HeldLeases> leases;
   std::unique_ptr<Backups> backups;
+  std::unique_ptr<ShardCheckpoints> checkpoints;  // of a hosted shard
   LabelSumCache label_sums;
   MatchCache matches;
   QueryContext query_context;
@@ -79,6 +81,7 @@ struct LocalDeployment::State {
   // Steps of Open().
   absl::Status OpenCatalogue(const std::optional<HostedShard>& hosted);
   absl::Status OpenShards(const DeploymentOptions& options, size_t threads);
+  void MakeCheckpoints(const DeploymentOptions& options);
   absl::Status StartMaintenance(const DeploymentOptions& options);
   void StartApplier(const DeploymentOptions& options);
 

@@ -102,6 +102,14 @@ absl::Status LogApplier::AwaitHandled(Sequence sequence, const CallLimits& limit
 
 void LogApplier::TellWaiters() { outcomes_->TellWaiters(); }
 
+absl::Status LogApplier::AtOffset(LogOffset offset, const CallLimits& limits, std::function<absl::Status()> work) {
+  const auto over = [this]() -> absl::Status {
+    RETURN_IF_ERROR(outcomes_->status());
+    return Stopping() ? absl::UnavailableError("the server is shutting down") : absl::OkStatus();
+  };
+  return halts_.At(offset, limits, over, std::move(work));
+}
+
 void LogApplier::Run() {
   absl::Status status = FindLast();
   while (status.ok() && !Stopping()) status = Step();
@@ -165,11 +173,11 @@ absl::Status LogApplier::Step() {
     return absl::OutOfRangeError(
         absl::StrCat("the log of shard ", options_.shard->number(), " does not have offset ", next_,
                      ", from which this replica goes on (", std::string(read.message()),
-                     "): put a copy of the data directory of another replica, taken while that is stopped, in the "
-                     "place of this one's"));
+                     "): start it again, and it copies what another replica has"));
   }
   RETURN_IF_ERROR(read);
   refused_ = false;
+  HaltBefore(next_);
   if (lost_.exchange(false)) Tell("log_found", absl::StrCat("at offset ", next_));
   if (records.empty()) PassGap();
   return absl::OkStatus();
@@ -197,6 +205,7 @@ absl::Status LogApplier::Read(std::vector<LoggedBytes>& records) {
 
 absl::Status LogApplier::HandOver(const LoggedBytes& logged) {
   if (logged.offset < next_) return Compare(logged);  // it was applied before
+  HaltBefore(logged.offset);
   ASSIGN_OR_RETURN(LogRecord record, Decode(logged));
   const absl::StatusOr<MemoryHandle> memory = AwaitMemory(record);
   if (!memory.ok() && !absl::IsNotFound(memory.status())) {
@@ -260,6 +269,17 @@ void LogApplier::AwaitRoom(const LogRecord& record) {
     }
     GoOnWaiting(kRoomPause);
   }
+}
+
+void LogApplier::HaltBefore(LogOffset next) {
+  if (!halts_.Wanted(next)) return;
+  while (OffsetAfter(outcomes_->handled()) < next_) {
+    if (Stopping() || !outcomes_->status().ok()) return;
+    CallLimits look;
+    look.deadline = Steady::now() + kReadWait;
+    (void)outcomes_->AwaitHandled(next_, look);
+  }
+  halts_.Run(next_, next);
 }
 
 void LogApplier::GoOnWaiting(std::chrono::milliseconds pause) {

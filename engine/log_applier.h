@@ -18,6 +18,7 @@
 #include "absl/status/statusor.h"
 #include "common/mutex.h"
 #include "engine/commands.h"
+#include "engine/log_halts.h"
 #include "engine/log_outcomes.h"
 #include "engine/log_record.h"
 #include "engine/shard.h"
@@ -72,6 +73,10 @@ class LogApplier {
                     std::function<void(absl::StatusOr<WriteResult>)> then);
   // Blocks until handled() is `sequence` at least.
   absl::Status AwaitHandled(Sequence sequence, const CallLimits& limits) const;
+  // Calls `work` when every record before `offset` has had its outcome and none from there on was handed over, and
+  // holds the log up meanwhile; blocks. Errors of `work` and of status(); OUT_OF_RANGE when the shard has gone beyond;
+  // what `limits` say while it waits.
+  absl::Status AtOffset(LogOffset offset, const CallLimits& limits, std::function<absl::Status()> work);
   // As LogOutcomes::TellWaiters(), also when nothing more is applied.
   void TellWaiters();
 
@@ -95,6 +100,8 @@ class LogApplier {
   absl::StatusOr<MemoryHandle> AwaitMemory(const LogRecord& record);
   // Waits until there is room for the record; returns at once when it stops.
   void AwaitRoom(const LogRecord& record);
+  // Lets who waits for an offset up to `next`, that of the next record or of the end, do his work first.
+  void HaltBefore(LogOffset next);
   // The end of the log, of which a reader takes the next records only.
   void LookAtEnd();
   // Offsets of no record that nothing follows yet count as handled once everything before them is: who waits for the
@@ -112,6 +119,7 @@ class LogApplier {
   const LogApplierOptions options_;
   // What is under way in the shard when this ends is told to it alone.
   const std::shared_ptr<LogOutcomes> outcomes_;
+  LogHalts halts_;
   std::atomic<LogOffset> seen_end_;
   std::atomic<bool> lost_{false};
   std::atomic<bool> refused_{false};

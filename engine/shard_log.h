@@ -70,6 +70,8 @@ class ShardLog {
   // One beyond the last record that was appended before the call, as a majority of the log has it. Blocks. UNAVAILABLE,
   // NOT_FOUND and PERMISSION_DENIED as LogReader::Next(), when it stays so for as long as `limits` allow.
   virtual absl::StatusOr<LogOffset> End(const CallLimits& limits) const = 0;
+  // The first offset that the log keeps, as its leader knows: it may keep less by the time of a Read(). Blocks.
+  virtual absl::StatusOr<LogOffset> Begin(const CallLimits& limits) const = 0;
   // OUT_OF_RANGE as LogReader::Next(), here or there.
   virtual absl::StatusOr<std::unique_ptr<LogReader>> Read(LogOffset from) = 0;
 };

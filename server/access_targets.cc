@@ -146,6 +146,9 @@ AccessTargets TargetsOf(const v1::CreateBackupRequest&) { return {Whole("")}; }
 
 AccessTargets TargetsOf(const v1::ListBackupsRequest&) { return {Whole("")}; }
 
+// It tells of all memories together, and where they are.
+AccessTargets TargetsOf(const v1::ShowClusterRequest&) { return {Whole("")}; }
+
 AccessTargets TargetsOf(const v1::PingRequest&) { return {}; }
 
 size_t RowsOf(const v1::Vectors& vectors) {

@@ -1,8 +1,10 @@
+#include "common/limits.h"
 #include "mneme/v1/admin.grpc.pb.h"
 #include "server/admin_handlers.h"
 #include "server/alias_handlers.h"
 #include "server/backup_handlers.h"
 #include "server/build_index.h"
+#include "server/cluster_handlers.h"
 #include "server/export_stream.h"
 #include "server/probe_recall.h"
 #include "server/prune_memory.h"
@@ -26,13 +28,14 @@ using RawState = AdminService::WithRawCallbackMethod_BuildIndex<AdminService::Wi
         AdminService::WithRawCallbackMethod_PruneMemory<AdminService::WithRawCallbackMethod_Ping<Next>>>>>>;
 template <typename Next>
 using RawBackups =
-    AdminService::WithRawCallbackMethod_CreateBackup<AdminService::WithRawCallbackMethod_ListBackups<Next>>;
+    AdminService::WithRawCallbackMethod_CreateBackup<AdminService::WithRawCallbackMethod_ListBackups<
+        AdminService::WithRawCallbackMethod_ShowCluster<Next>>>;
 
 constexpr char kService[] = "mneme.v1.AdminService";
 
 class RawAdminService final : public RawMemories<RawAliases<RawState<RawBackups<AdminService::Service>>>> {
  public:
-  explicit RawAdminService(FrontEnd& front_end) : front_end_(front_end) {}
+  explicit RawAdminService(FrontEnd& front_end) : front_end_(front_end) { front_end_.AlsoCount(&cluster_pool_); }
 
   grpc::ServerUnaryReactor* CreateMemory(grpc::CallbackServerContext* context, const grpc::ByteBuffer* in,
                                          grpc::ByteBuffer* out) override {
@@ -87,6 +90,11 @@ class RawAdminService final : public RawMemories<RawAliases<RawState<RawBackups<
     return Blocking<v1::ListBackupsRequest, v1::ListBackupsResponse>(list_backups_, context, in, out,
                                                                      HandleListBackups);
   }
+  grpc::ServerWriteReactor<grpc::ByteBuffer>* ShowCluster(grpc::CallbackServerContext* context,
+                                                          const grpc::ByteBuffer* in) override {
+    using Stream = ProgressStream<v1::ShowClusterRequest, v1::ShowClusterResponse>;
+    return Stream::Start(front_end_, cluster_pool_, show_cluster_, context, in, HandleShowCluster, Pace::kEach);
+  }
   grpc::ServerUnaryReactor* GetStatistics(grpc::CallbackServerContext* context, const grpc::ByteBuffer* in,
                                           grpc::ByteBuffer* out) override {
     return Blocking<v1::GetStatisticsRequest, v1::GetStatisticsResponse>(statistics_, context, in, out,
@@ -112,6 +120,8 @@ class RawAdminService final : public RawMemories<RawAliases<RawState<RawBackups<
   RpcMethod Add(const char* name, const char* type) { return MakeMethod(front_end_, kService, name, type); }
 
   FrontEnd& front_end_;
+  // Comparing replicas may take hours.
+  CallPool cluster_pool_{limits::kLongCallWorkers, limits::kMaxQueuedLongCalls};
   const RpcMethod create_ = Add("CreateMemory", "unary");
   const RpcMethod get_ = Add("GetMemory", "unary");
   const RpcMethod list_ = Add("ListMemories", "unary");
@@ -126,6 +136,7 @@ class RawAdminService final : public RawMemories<RawAliases<RawState<RawBackups<
   const RpcMethod prune_ = Add("PruneMemory", "server_stream");
   const RpcMethod create_backup_ = Add("CreateBackup", "server_stream");
   const RpcMethod list_backups_ = Add("ListBackups", "unary");
+  const RpcMethod show_cluster_ = Add("ShowCluster", "server_stream");
   const RpcMethod ping_ = Add("Ping", "unary");
 };
 

@@ -14,15 +14,18 @@
 #include <chrono>
 #include <cstdint>
 #include <cstdio>
+#include <filesystem>
 #include <fstream>
 #include <future>
 #include <iterator>
+#include <system_error>
 #include <thread>
 #include <utility>
 #include <vector>
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include "cluster/checkpoint_copy.h"
 #include "cluster/kafka_log.h"
 #include "cluster/remote_deployment.h"
 #include "cluster/replica_log.h"
@@ -40,6 +43,7 @@
 #include "server/security_options.h"
 #include "server/services.h"
 #include "server/version.h"
+#include "storage/data_directory.h"
 
 namespace mneme {
 namespace {
@@ -346,6 +350,12 @@ absl::Status Server::OpenShard() {
     log = std::make_shared<ReplicaLog>(logs_->Open(options_.shard_number), std::move(check_clock), Events());
   }
   hosted.log = log;
+  if (log != nullptr) {
+    hosted.prepare = [this, &log](const DataDirectory& directory, CatalogueChanges& catalogue) -> absl::Status {
+      ASSIGN_OR_RETURN(const bool copied, PrepareReplica(directory, *log));
+      return copied ? RefreshNames(catalogue) : absl::OkStatus();
+    };
+  }
   ASSIGN_OR_RETURN(std::unique_ptr<LocalDeployment> opened, LocalDeployment::Open(std::move(options)));
   LocalDeployment* const shard = opened.get();
   local_.store(shard, std::memory_order_release);
@@ -360,13 +370,47 @@ absl::Status Server::OpenShard() {
     front_end_.Serve(feed_.get());
   }
   if (log == nullptr) return absl::OkStatus();
-  // Names need no log, and others wait for them; but an empty directory may be the wrong one, as its log will say.
-  if (feed_ != nullptr && !feed.fresh) {
+  // Names need no log, and others wait for them; but an empty directory may be the wrong one, as its log will say. How
+  // far a replica is that owns none may be told in any case.
+  if (feed_ == nullptr || !feed.fresh) {
     front_end_.SetReplaying(true);
     front_end_.Serve(shard);
   }
   RETURN_IF_ERROR(AwaitReplayed(*shard, *log, Events(), give_up_));
   front_end_.SetReplaying(false);
+  return absl::OkStatus();
+}
+
+absl::StatusOr<bool> Server::PrepareReplica(const DataDirectory& directory, const ShardLog& log) {
+  const uint32_t shard = options_.shard_number;
+  // The owner of the catalogue in a directory without one begins a deployment, which no other replica is of.
+  std::error_code error;
+  if (watch_ == nullptr && !std::filesystem::exists(directory.CataloguePath(), error)) return false;
+  CheckpointCopyOptions copy;
+  copy.deployment = directory.deployment();
+  copy.shard = shard;
+  copy.shards = directory.shards();
+  const std::vector<std::string> replicas = ReplicasOf(options_.shard_addresses[shard]);
+  for (uint32_t replica = 0; replica < replicas.size(); ++replica) {
+    if (replica != options_.replica) copy.sources.push_back(replicas[replica]);
+  }
+  ASSIGN_OR_RETURN(copy.security, ShardSecurity());
+  copy.log = &log;
+  copy.waits = watch_ != nullptr;  // others wait for the owner of the catalogue
+  copy.events = Events();
+  copy.give_up = give_up_;
+  return PrepareStore(copy, directory.StorePath(shard), directory.IndexPath(shard));
+}
+
+// A copy has entries of memories that were made while it came: what was known before it is too old to open it with.
+absl::Status Server::RefreshNames(CatalogueChanges& catalogue) const {
+  if (watch_ == nullptr) return absl::OkStatus();
+  const auto now = std::chrono::steady_clock::now();
+  while (!watch_->KnowsAllOf(now)) {
+    if (give_up_()) return absl::CancelledError("gave up waiting for the owner of the catalogue");
+    std::this_thread::sleep_for(std::chrono::milliseconds(50));
+  }
+  catalogue = watch_->names().Everything();
   return absl::OkStatus();
 }
 

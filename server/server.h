@@ -25,8 +25,10 @@
 
 namespace mneme {
 
+class DataDirectory;
 class KafkaLogs;
 class RemoteDeployment;
+class ShardLog;
 
 // Listens (NOT_SERVING) before it opens the data, so that a probe can tell a server that recovers from one that is
 // gone; port files are there while it serves. Thread-compatible.
@@ -60,6 +62,10 @@ class Server {
   absl::Status OpenDeployment();
   absl::Status OpenLocal();
   absl::Status OpenShard();
+  // Before the store of a shard with a log is opened; whether it was copied.
+  absl::StatusOr<bool> PrepareReplica(const DataDirectory& directory, const ShardLog& log);
+  // What the owner of the catalogue tells from now on, which it waits for; nothing where this process is the owner.
+  absl::Status RefreshNames(CatalogueChanges& catalogue) const;
   absl::Status OpenRemote();
   DeploymentOptions LocalOptions();
   absl::StatusOr<std::shared_ptr<const ChannelSecurity>> ShardSecurity() const;

@@ -2,6 +2,7 @@
 #include "common/limits.h"
 #include "mneme/internal/v1/shard.grpc.pb.h"
 #include "server/append_stream.h"
+#include "server/checkpoint_handlers.h"
 #include "server/progress_stream.h"
 #include "server/services.h"
 #include "server/shard_handlers.h"
@@ -34,10 +35,20 @@ template <typename Base>
 using RawStates = ShardService::WithRawCallbackMethod_ReadStates<
     ShardService::WithRawCallbackMethod_ReadSession<ShardService::WithRawCallbackMethod_ListSessions<Base>>>;
 
+template <typename Base>
+using RawReplicas =
+    ShardService::WithRawCallbackMethod_DescribeReplica<ShardService::WithRawCallbackMethod_Digest<Base>>;
+template <typename Base>
+using RawCheckpoints = ShardService::WithRawCallbackMethod_OpenCheckpoint<
+    ShardService::WithRawCallbackMethod_ReadCheckpoint<ShardService::WithRawCallbackMethod_CloseCheckpoint<Base>>>;
+
 constexpr char kShardService[] = "mneme.internal.v1.ShardService";
 constexpr char kCatalogueService[] = "mneme.internal.v1.CatalogueService";
 // Visits that go on side by side: each waits for its reader most of the time.
 constexpr size_t kVisitWorkers = 16;
+// Copies and digests that go on side by side, of the replicas of one shard and one who compares them: they share what
+// may be read.
+constexpr size_t kCheckpointWorkers = 4;
 
 using UnaryReactor = grpc::ServerUnaryReactor;
 using WriteReactor = grpc::ServerWriteReactor<grpc::ByteBuffer>;
@@ -45,11 +56,13 @@ using Context = grpc::CallbackServerContext;
 using Bytes = grpc::ByteBuffer;
 
 class RawShardService final
-    : public RawWrites<RawStreams<RawSearches<RawReads<RawLeases<RawStates<ShardService::Service>>>>>> {
+    : public RawWrites<RawStreams<RawSearches<
+          RawReads<RawLeases<RawStates<RawReplicas<RawCheckpoints<ShardService::Service>>>>>>>> {
  public:
   explicit RawShardService(FrontEnd& front_end) : front_end_(front_end) {
     front_end_.AlsoCount(&score_pool_);
     front_end_.AlsoCount(&visit_pool_);
+    front_end_.AlsoCount(&checkpoint_pool_);
   }
 
   WriteReactor* Append(Context* context, const Bytes* in) override {
@@ -114,6 +127,23 @@ class RawShardService final
     return ProgressStream<Call, Answer>::Start(front_end_, front_end_.long_calls(), prune_, context, in,
                                                HandleShardPrune);
   }
+  UnaryReactor* DescribeReplica(Context* context, const Bytes* in, Bytes* out) override {
+    return Blocking(describe_, context, in, out, HandleDescribeReplica);
+  }
+  WriteReactor* Digest(Context* context, const Bytes* in) override {
+    return ProgressStream<Call, Answer>::Start(front_end_, checkpoint_pool_, digest_, context, in, HandleDigest);
+  }
+  WriteReactor* OpenCheckpoint(Context* context, const Bytes* in) override {
+    return ProgressStream<Call, Answer>::Start(front_end_, checkpoint_pool_, open_checkpoint_, context, in,
+                                               HandleOpenCheckpoint);
+  }
+  WriteReactor* ReadCheckpoint(Context* context, const Bytes* in) override {
+    return ProgressStream<Call, Answer>::Start(front_end_, checkpoint_pool_, read_checkpoint_, context, in,
+                                               HandleReadCheckpoint, Pace::kEach);
+  }
+  UnaryReactor* CloseCheckpoint(Context* context, const Bytes* in, Bytes* out) override {
+    return Blocking(close_checkpoint_, context, in, out, HandleCloseCheckpoint);
+  }
 
  private:
   UnaryReactor* Blocking(const RpcMethod& method, Context* context, const Bytes* in, Bytes* out,
@@ -129,6 +159,7 @@ class RawShardService final
   // calls of other kinds.
   CallPool score_pool_{limits::kCallWorkers, limits::kMaxQueuedSearches};
   CallPool visit_pool_{kVisitWorkers, limits::kMaxQueuedCalls};
+  CallPool checkpoint_pool_{kCheckpointWorkers, limits::kMaxQueuedLongCalls};
   const RpcMethod append_ = Add("Append", "server_stream");
   const RpcMethod outcome_ = Add("AwaitOutcome");
   const RpcMethod query_ = Add("Query");
@@ -149,6 +180,11 @@ class RawShardService final
   const RpcMethod statistics_ = Add("Statistics");
   const RpcMethod build_ = Add("BuildIndex", "server_stream");
   const RpcMethod prune_ = Add("Prune", "server_stream");
+  const RpcMethod describe_ = Add("DescribeReplica");
+  const RpcMethod digest_ = Add("Digest", "server_stream");
+  const RpcMethod open_checkpoint_ = Add("OpenCheckpoint", "server_stream");
+  const RpcMethod read_checkpoint_ = Add("ReadCheckpoint", "server_stream");
+  const RpcMethod close_checkpoint_ = Add("CloseCheckpoint");
 };
 
 using RawCatalogue =

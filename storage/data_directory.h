@@ -5,7 +5,8 @@
 //   catalogue/       RocksDB of the catalogue
 //   shard-000/db/    RocksDB of shard 0
 //   shard-000/index/ index files of shard 0 (may be deleted: I2)
-//   checkpoint/      while a backup is made: links to the files of all stores
+//   shard-000/incoming/, shard-000/arrived/  a copy of another replica's store (checkpoint_target.h)
+//   checkpoint/      while a backup is made, or a replica copied or compared: links to the files of stores
 #ifndef MNEME_STORAGE_DATA_DIRECTORY_H_
 #define MNEME_STORAGE_DATA_DIRECTORY_H_
 

@@ -1,7 +1,5 @@
 #include "storage/store_backups.h"
 
-#include <rocksdb/sst_file_reader.h>
-
 #include <filesystem>
 #include <optional>
 #include <system_error>
@@ -14,6 +12,7 @@
 #include "storage/format.h"
 #include "storage/read_only_db.h"
 #include "storage/rocksdb_status.h"
+#include "storage/table_file.h"
 
 namespace mneme {
 namespace {
@@ -103,10 +102,7 @@ absl::StatusOr<BackedUpStore> StoreBackups::Add(const std::string& checkpoint, S
 absl::Status StoreBackups::CheckTables(const std::set<std::string>& known) const {
   ASSIGN_OR_RETURN(const std::set<std::string> tables, Tables());
   for (const std::string& table : tables) {
-    if (known.count(table) != 0) continue;
-    rocksdb::SstFileReader reader{rocksdb::Options()};
-    RETURN_IF_ERROR(FromRocksDb(reader.Open(table), "open a table that was copied"));
-    RETURN_IF_ERROR(FromRocksDb(reader.VerifyChecksum(), "read a table that was copied"));
+    if (known.count(table) == 0) RETURN_IF_ERROR(VerifyTable(table));
   }
   return absl::OkStatus();
 }

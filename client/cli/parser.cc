@@ -194,6 +194,7 @@ Parser::Parser(GlobalOptions& options, Action& action)
   AddVocabulary(root, action);
   AddMask(root, action);
   AddBackup(root, action);
+  AddCluster(root, action);
   AddHealth(root, action);
   AddToken(root, action);
   AddCompletion(root, action);

@@ -33,6 +33,7 @@ class PromptLog final : public ShardLog {
   size_t most_record_bytes() const override { return log_->most_record_bytes(); }
   void Append(std::string record, Appended appended) override { appended(AppendAndWait(*log_, std::move(record))); }
   absl::StatusOr<LogOffset> End(const CallLimits& limits) const override { return log_->End(limits); }
+  absl::StatusOr<LogOffset> Begin(const CallLimits& limits) const override { return log_->Begin(limits); }
   absl::StatusOr<std::unique_ptr<LogReader>> Read(LogOffset from) override { return log_->Read(from); }
 
  private:

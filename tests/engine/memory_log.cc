@@ -120,6 +120,13 @@ absl::StatusOr<LogOffset> MemoryLog::End(const CallLimits& limits) const {
   return records_->end;
 }
 
+absl::StatusOr<LogOffset> MemoryLog::Begin(const CallLimits& limits) const {
+  RETURN_IF_ERROR(limits.Check());
+  MutexLock lock(&records_->mutex);
+  RETURN_IF_ERROR(records_->CheckReach());
+  return records_->first;
+}
+
 absl::StatusOr<std::unique_ptr<LogReader>> MemoryLog::Read(LogOffset from) {
   return std::make_unique<Reader>(records_, from);
 }

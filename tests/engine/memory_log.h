@@ -30,6 +30,7 @@ class MemoryLog final : public ShardLog {
   size_t most_record_bytes() const override { return most_record_bytes_; }
   void Append(std::string record, Appended appended) override;
   absl::StatusOr<LogOffset> End(const CallLimits& limits) const override;
+  absl::StatusOr<LogOffset> Begin(const CallLimits& limits) const override;
   absl::StatusOr<std::unique_ptr<LogReader>> Read(LogOffset from) override;
 
   // --- What a test may do to it

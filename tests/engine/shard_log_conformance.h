@@ -11,6 +11,7 @@
 #include <chrono>
 #include <functional>
 #include <future>
+#include <limits>
 #include <memory>
 #include <ostream>
 #include <string>
@@ -111,6 +112,11 @@ class ShardLogConformance : public ::testing::TestWithParam<LogMaker> {
     EXPECT_TRUE(end.ok()) << end.status();
     return end.value_or(0);
   }
+  LogOffset Begin() {
+    const absl::StatusOr<LogOffset> begin = log().Begin({});
+    EXPECT_TRUE(begin.ok()) << begin.status();
+    return begin.value_or(std::numeric_limits<LogOffset>::max());
+  }
   std::unique_ptr<LogReader> Read(LogOffset from) {
     absl::StatusOr<std::unique_ptr<LogReader>> reader = log().Read(from);
     EXPECT_TRUE(reader.ok()) << reader.status();
@@ -128,6 +134,7 @@ class ShardLogConformance : public ::testing::TestWithParam<LogMaker> {
 
 TEST_P(ShardLogConformance, AnEmptyLogEndsWhereItBegins) {
   EXPECT_EQ(End(), 0U);
+  EXPECT_EQ(Begin(), 0U);
   std::vector<LoggedBytes> records;
   EXPECT_TRUE(Read(0)->Next(std::chrono::milliseconds(10), kAnyBytes, records).ok());
   EXPECT_TRUE(records.empty());
@@ -241,6 +248,7 @@ TEST_P(ShardLogConformance, NextWaitsForARecordAndNoLongerThanItIsTold) {
 TEST_P(ShardLogConformance, WhatTheLogNoLongerKeepsIsOutOfRange) {
   const LogOffset first = under_test().DropFront();
   ASSERT_GT(first, 0U);
+  EXPECT_EQ(Begin(), first);
   EXPECT_EQ(ErrorFrom(0).code(), absl::StatusCode::kOutOfRange);
   EXPECT_EQ(ErrorFrom(first - 1).code(), absl::StatusCode::kOutOfRange);
   Put("after it");
@@ -257,13 +265,15 @@ TEST_P(ShardLogConformance, WhatTheLogDoesNotReachToIsOutOfRangeAndStaysSo) {
   for (int i = 0; i < 3; ++i) EXPECT_EQ(ErrorOf(**reader).code(), absl::StatusCode::kOutOfRange);
 }
 
-TEST_P(ShardLogConformance, TheEndIsAskedForWithinLimits) {
+TEST_P(ShardLogConformance, ItsEndsAreAskedForWithinLimits) {
   CallLimits limits;
   limits.cancelled = std::make_shared<std::atomic<bool>>(true);
   EXPECT_EQ(log().End(limits).status().code(), absl::StatusCode::kCancelled);
+  EXPECT_EQ(log().Begin(limits).status().code(), absl::StatusCode::kCancelled);
   limits = {};
   limits.deadline = std::chrono::steady_clock::now();
   EXPECT_EQ(log().End(limits).status().code(), absl::StatusCode::kDeadlineExceeded);
+  EXPECT_EQ(log().Begin(limits).status().code(), absl::StatusCode::kDeadlineExceeded);
 }
 
 TEST_P(ShardLogConformance, RecordsMayHaveNoBytesAndAnyByte) {

@@ -23,6 +23,7 @@ class StagedLog final : public ShardLog {
   size_t most_record_bytes() const override { return log_->most_record_bytes(); }
   void Append(std::string record, Appended appended) override { log_->Append(std::move(record), std::move(appended)); }
   absl::StatusOr<LogOffset> End(const CallLimits& limits) const override { return log_->End(limits); }
+  absl::StatusOr<LogOffset> Begin(const CallLimits& limits) const override { return log_->Begin(limits); }
   // One reader at a time: of what is fed.
   absl::StatusOr<std::unique_ptr<LogReader>> Read(LogOffset from) override;
 

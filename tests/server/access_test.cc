@@ -111,7 +111,7 @@ Need NeedOf(const google::protobuf::MethodDescriptor& method) {
 
 // What touches all memories, whatever a request names.
 bool IsOfAll(const google::protobuf::MethodDescriptor& method) {
-  return method.name() == "CreateBackup" || method.name() == "ListBackups";
+  return method.name() == "CreateBackup" || method.name() == "ListBackups" || method.name() == "ShowCluster";
 }
 
 TEST_F(AccessTest, TheMatrixOfRightsAndRpcsAndMemoriesIsKeptInEveryCell) {

@@ -12,8 +12,10 @@
 #include <utility>
 
 #include "common/error_reason.h"
+#include "engine/flat_checkpoints.h"
 #include "engine/log_record.h"
 #include "engine/shard_log.h"
+#include "server/checkpoint_handlers.h"
 #include "server/hosted_shard.h"
 #include "server/open_logs.h"
 #include "server/shard_handlers.h"
@@ -88,6 +90,30 @@ class LoggedHandlersTest : public ::testing::Test {
     RETURN_IF_ERROR(Unflat(answer.body(), outcome, result));
     RETURN_IF_ERROR(outcome);
     return result;
+  }
+  ReplicaDescription Describe() {
+    const CallContext context = Within(std::chrono::seconds(20));
+    internal::v1::Answer answer;
+    const absl::Status told = HandleDescribeReplica(context, CallOf(Flat()), &answer);
+    EXPECT_TRUE(told.ok()) << told;
+    ReplicaDescription replica;
+    EXPECT_TRUE(Unflat(answer.body(), replica).ok());
+    return replica;
+  }
+  // What a stream that works for a while tells last.
+  template <typename Result>
+  absl::StatusOr<Result> Last(LongHandler<internal::v1::Call, internal::v1::Answer> handler, std::string body) {
+    const CallContext context = Within(std::chrono::seconds(20));
+    std::optional<Result> result;
+    absl::Status read;
+    const absl::Status ended = handler(context, CallOf(std::move(body)), [&](const internal::v1::Answer& answer) {
+      FlatProgress progress;
+      read = Unflat(answer.body(), progress, result);
+      return read.ok();
+    });
+    RETURN_IF_ERROR(ended);
+    RETURN_IF_ERROR(read);
+    return result.has_value() ? absl::StatusOr<Result>(*result) : absl::NotFoundError("nothing was told");
   }
   // Lists the sessions once `sequence` is applied.
   absl::Status ListAt(const MemoryHandle& memory, Sequence sequence, std::chrono::milliseconds time) {
@@ -169,6 +195,68 @@ TEST_F(LoggedHandlersTest, ALogThatIsNotKnownForAMomentIsWaitedFor) {
   const absl::Status status = replayed.get();
   EXPECT_TRUE(status.ok()) << status;
   EXPECT_EQ(shard_->log_state().handled, 1U);
+}
+
+TEST_F(LoggedHandlersTest, AReplicaSaysWhatItIs) {
+  const MemoryHandle wiki = Create("wiki");
+  const LogOffset last = Insert(wiki, 1);
+  ASSERT_TRUE(Outcome(last, 1).ok());
+  const ReplicaDescription serving = Describe();
+  EXPECT_EQ(serving.state, ReplicaState::kServing);
+  EXPECT_EQ(serving.applied, SequenceAt(last));
+  EXPECT_EQ(serving.log_end, last + 1);
+  EXPECT_EQ(serving.entries, 1U);
+  front_end_.SetReplaying(true);
+  EXPECT_EQ(Describe().state, ReplicaState::kReplaying);
+  EXPECT_EQ(Last<ShardDigest>(HandleDigest, Flat(std::optional<LogOffset>())).status().code(),
+            absl::StatusCode::kUnavailable);
+  front_end_.SetReplaying(false);
+  const LogOffset strange = Insert(wiki, 2, shard_->identity() + 1);
+  EXPECT_FALSE(Outcome(strange, 2).ok());
+  const ReplicaDescription failed = Describe();
+  EXPECT_EQ(failed.state, ReplicaState::kFailed);
+  EXPECT_THAT(failed.detail, HasSubstr("of another deployment"));
+  EXPECT_EQ(Last<CheckpointManifest>(HandleOpenCheckpoint, Flat()).status().code(), absl::StatusCode::kUnavailable)
+      << "no source for others";
+}
+
+TEST_F(LoggedHandlersTest, ACheckpointIsReadPieceByPiece) {
+  const MemoryHandle wiki = Create("wiki");
+  const LogOffset last = Insert(wiki, 1);
+  ASSERT_TRUE(Outcome(last, 1).ok());
+  const CheckpointManifest manifest = Last<CheckpointManifest>(HandleOpenCheckpoint, Flat()).value();
+  EXPECT_EQ(manifest.applied, SequenceAt(last));
+  EXPECT_EQ(manifest.entries, 1U);
+  const CallContext context = Within(std::chrono::seconds(20));
+  const auto read = [&](uint64_t file, uint64_t offset, std::string& bytes) {
+    return HandleReadCheckpoint(context, CallOf(Flat(manifest.id, file, offset)),
+                                [&](const internal::v1::Answer& answer) {
+                                  CheckpointChunk chunk;
+                                  EXPECT_TRUE(Unflat(answer.body(), chunk).ok());
+                                  EXPECT_EQ(chunk.checksum, ChunkChecksum(chunk.offset, chunk.bytes));
+                                  EXPECT_EQ(chunk.offset, offset + bytes.size());
+                                  bytes += chunk.bytes;
+                                  return true;
+                                });
+  };
+  for (uint64_t file = 0; file < manifest.files.size(); ++file) {
+    if (manifest.files[file].bytes == 0) continue;
+    std::string bytes;
+    ASSERT_TRUE(read(file, 0, bytes).ok());
+    EXPECT_EQ(bytes.size(), manifest.files[file].bytes);
+    EXPECT_EQ(Checksum128(bytes), manifest.files[file].checksum) << manifest.files[file].name;
+    std::string rest;
+    ASSERT_TRUE(read(file, bytes.size() - 1, rest).ok());
+    EXPECT_EQ(rest, bytes.substr(bytes.size() - 1));
+  }
+  std::string nothing;
+  EXPECT_EQ(read(0, manifest.files[0].bytes, nothing).code(), absl::StatusCode::kOutOfRange);
+  internal::v1::Answer answer;
+  EXPECT_TRUE(HandleCloseCheckpoint(context, CallOf(Flat(manifest.id, /*useless=*/false)), &answer).ok());
+  EXPECT_EQ(read(0, 0, nothing).code(), absl::StatusCode::kNotFound);
+  const ShardDigest digest = Last<ShardDigest>(HandleDigest, Flat(std::optional<LogOffset>(last + 1))).value();
+  EXPECT_EQ(digest.applied, SequenceAt(last));
+  EXPECT_EQ(digest.entries, 1U);
 }
 
 TEST_F(LoggedHandlersTest, AReplicaThatAppliesNoMoreAnswersNothing) {

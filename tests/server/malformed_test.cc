@@ -298,6 +298,9 @@ std::vector<Call> Calls() {
   backup.set_keep(1);
   calls.push_back(MakeCall(admin + "CreateBackup", backup));
   calls.push_back(MakeCall(admin + "ListBackups", v1::ListBackupsRequest()));
+  v1::ShowClusterRequest show;
+  show.set_digest(true);
+  calls.push_back(MakeCall(admin + "ShowCluster", show));
   calls.push_back(MakeCall(admin + "Ping", v1::PingRequest()));
   return calls;
 }

@@ -221,6 +221,15 @@ class KafkaBrokers:
         self._until(created, START_SECONDS, f"make topic {name}")
         self.await_in_sync(name, len(self.brokers))
 
+    def delete_records(self, topic: str, partition: int, before: int) -> None:
+        """Drops the front of a partition: the first offset that it keeps is `before`."""
+
+        def deleted() -> bool:
+            leader = self.leader(topic, partition).address
+            return kafka_protocol.delete_records(leader, topic, partition, before, STEP_SECONDS) == before
+
+        self._until(deleted, START_SECONDS, f"drop what {topic} {partition} has before {before}")
+
     def leader(self, topic: str, partition: int) -> Broker:
         """Waits for one."""
         found: list[int] = []

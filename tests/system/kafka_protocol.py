@@ -1,4 +1,4 @@
-"""Two requests of Kafka's protocol, as its specification has them (kafka.apache.org/protocol): a process of its tools
+"""Some requests of Kafka's protocol, as its specification has them (kafka.apache.org/protocol): a process of its tools
 takes two seconds to say the same."""
 
 from __future__ import annotations
@@ -8,6 +8,7 @@ import socket
 import struct
 
 CREATE_TOPICS, METADATA, VERSION = 19, 3, 4
+DELETE_RECORDS, DELETE_RECORDS_VERSION = 21, 1
 ALREADY_EXISTS = 36
 
 
@@ -36,6 +37,17 @@ def create_topic(
         code, why = answer.integer("h"), answer.text()
         if code not in (0, ALREADY_EXISTS):
             raise Refused(f"topic {name}: error {code}: {why}")
+
+
+def delete_records(leader: tuple[str, int], name: str, partition: int, before: int, timeout: float) -> int:
+    """As retention does; the first offset that is kept. The leader of the partition is to be asked."""
+    body = struct.pack(">i", 1) + _text(name) + struct.pack(">iiqi", 1, partition, before, int(timeout * 1000))
+    answer = _ask(leader, DELETE_RECORDS, body, timeout, DELETE_RECORDS_VERSION)
+    answer.integer("i"), answer.integer("i"), answer.text(), answer.integer("i"), answer.integer("i")
+    first, code = answer.integer("q"), answer.integer("h")
+    if code != 0:
+        raise Refused(f"records of {name} {partition} before {before}: error {code}")
+    return first
 
 
 def partitions_of(address: tuple[str, int], name: str, timeout: float) -> list[Partition]:
@@ -78,9 +90,9 @@ class _Answer:
         return self.body[self.at - length : self.at].decode()
 
 
-def _ask(address: tuple[str, int], request: int, body: bytes, timeout: float) -> _Answer:
+def _ask(address: tuple[str, int], request: int, body: bytes, timeout: float, version: int = VERSION) -> _Answer:
     """Raises OSError when the broker does not answer in time."""
-    message = struct.pack(">hhi", request, VERSION, 1) + _text("mneme-test") + body
+    message = struct.pack(">hhi", request, version, 1) + _text("mneme-test") + body
     with socket.create_connection(address, timeout=timeout) as connection:
         connection.sendall(struct.pack(">i", len(message)) + message)
         (length,) = struct.unpack(">i", _read(connection, 4))

@@ -219,6 +219,17 @@ class Client:
             if not request.page_token:
                 return found
 
+    def replicas(self, digest: bool = False, timeout: Optional[float] = None) -> list[admin_pb2.ShowClusterResponse]:
+        """Each replica of each shard: where it is, whether it serves, how far it has come with its log.
+
+        digest: with what each holds as 16 bytes, the same where two replicas of a shard hold the same; all of a shard
+        are of one offset of its log. Each replica reads all that it has for that."""
+        request = admin_pb2.ShowClusterRequest(digest=digest)
+        try:
+            return list(self._admin.ShowCluster(request, timeout=timeout))
+        except errors.grpc.RpcError as error:
+            raise errors.from_rpc_error(error) from None
+
     def statistics(self) -> admin_pb2.GetStatisticsResponse:
         """The whole deployment in numbers."""
         return self._caller.call(self._admin.GetStatistics, admin_pb2.GetStatisticsRequest())

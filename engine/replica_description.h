@@ -1,0 +1,50 @@
+// What is told of a replica of a shard, to who looks after a deployment.
+#ifndef MNEME_ENGINE_REPLICA_DESCRIPTION_H_
+#define MNEME_ENGINE_REPLICA_DESCRIPTION_H_
+
+#include <cstdint>
+#include <functional>
+#include <optional>
+#include <string>
+
+#include "absl/status/status.h"
+#include "common/types.h"
+#include "engine/commands.h"
+#include "engine/shard_log.h"
+#include "storage/shard_digest.h"
+
+namespace mneme {
+
+// Between processes as a number: do not renumber.
+enum class ReplicaState : uint8_t {
+  kServing = 1,    // it answers
+  kReplaying = 2,  // it was started, and applies what its log has before it answers
+  kLost = 3,       // it answers, and cannot reach its log
+  kFailed = 4,     // it applies no more, or takes no writes
+  kAway = 5,       // it does not answer
+};
+
+struct ReplicaDescription {
+  uint32_t shard = 0;
+  uint32_t replica = 0;
+  std::string address = {};  // empty: it is in the process that is asked
+  ReplicaState state = ReplicaState::kServing;
+  std::string detail = {};  // why, where it is not serving, or has no digest that was asked for
+  Sequence applied = 0;  // up to which every record of its log had its outcome
+  // One beyond the last record of the log; of a shard without one, what it has applied.
+  LogOffset log_end = 0;
+  uint64_t entries = 0;
+  std::optional<ShardDigest> digest = {};
+};
+
+struct ReplicaQuestion {
+  // With the digests of all replicas of a shard at one offset of its log: each reads all that it has.
+  bool digests = false;
+  CallLimits limits = {};
+};
+// Its error ends the telling.
+using ReplicaSink = std::function<absl::Status(const ReplicaDescription&)>;
+
+}  // namespace mneme
+
+#endif  // MNEME_ENGINE_REPLICA_DESCRIPTION_H_
