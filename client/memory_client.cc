@@ -59,6 +59,14 @@ absl::StatusOr<v1::CountResponse> MemoryClient::Count(const v1::CountRequest& re
   return UnaryCall(*stub_->service, options_, &Service::Stub::Count, request);
 }
 
+absl::StatusOr<v1::GetReceiptResponse> MemoryClient::GetReceipt(const v1::GetReceiptRequest& request) {
+  return UnaryCall(*stub_->service, options_, &Service::Stub::GetReceipt, request);
+}
+
+absl::StatusOr<v1::ListReceiptsResponse> MemoryClient::ListReceipts(const v1::ListReceiptsRequest& request) {
+  return UnaryCall(*stub_->service, options_, &Service::Stub::ListReceipts, request);
+}
+
 absl::StatusOr<v1::QueryResponse> MemoryClient::Query(const v1::QueryRequest& request) {
   return UnaryCall(*stub_->service, options_, &Service::Stub::Query, request);
 }

@@ -34,6 +34,9 @@ class MemoryClient {
 
   absl::StatusOr<v1::GetResponse> Get(const v1::GetRequest& request);
   absl::StatusOr<v1::CountResponse> Count(const v1::CountRequest& request);
+  absl::StatusOr<v1::GetReceiptResponse> GetReceipt(const v1::GetReceiptRequest& request);
+  // One page.
+  absl::StatusOr<v1::ListReceiptsResponse> ListReceipts(const v1::ListReceiptsRequest& request);
   absl::StatusOr<v1::QueryResponse> Query(const v1::QueryRequest& request);
 
   // Hands every page to `page`, whose error ends the scan and is returned. Goes on after the last page when the

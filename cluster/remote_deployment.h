@@ -82,6 +82,11 @@ class RemoteDeployment final : public Deployment {
   void Remember(const MemoryHandle& memory, RememberCommand command,
                 std::function<void(absl::StatusOr<RememberOutcome>)> done) override;
 
+  absl::StatusOr<ReceiptStatus> Receipt(const MemoryHandle& memory, const Version& receipt,
+                                        const CallLimits& limits) const override;
+  absl::StatusOr<ReceiptPage> ListReceipts(const MemoryHandle& memory, const std::optional<ScanPosition>& from,
+                                           size_t limit, const CallLimits& limits) const override;
+
   void Query(MemoryHandle memory, QueryCommand command,
              std::function<void(absl::StatusOr<QueryOutcome>)> done) override;
   absl::StatusOr<EntryColumns> Get(const MemoryHandle& memory, PartitionId partition, const std::vector<EntryId>& ids,

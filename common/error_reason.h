@@ -34,6 +34,7 @@ inline constexpr std::string_view kSessionNotApplied = "SESSION_NOT_APPLIED";
 inline constexpr std::string_view kRateLimit = "RATE_LIMIT";
 inline constexpr std::string_view kNoBackupDirectory = "NO_BACKUP_DIRECTORY";
 inline constexpr std::string_view kShardUnavailable = "SHARD_UNAVAILABLE";
+inline constexpr std::string_view kReceiptNotFound = "RECEIPT_NOT_FOUND";
 }  // namespace reason
 
 // `status` with `reason` attached; an OK status stays OK.

@@ -318,6 +318,16 @@ inline constexpr int kCertificateWarningDays = 14;
 // Request ids remembered for exactly-once: at least this many per shard and at least this long.
 inline constexpr uint64_t kRememberedRequests = 1'000'000;
 inline constexpr int64_t kRememberedRequestMs = 10 * 60 * 1000;
+// Partitions that the receipt of a deletion names, each with its rows: as many as one request may.
+inline constexpr size_t kMaxReceiptPartitions = 1'024;
+// Receipts that a shard keeps, some forty bytes each: a deletion a minute for two years.
+inline constexpr uint64_t kMaxReceipts = 1'000'000;
+// Deletions that wait to be erased together, and pairs of one with a partition that it removed something from: what a
+// run remembers of them is in ram, some hundred bytes for each pair at most.
+inline constexpr uint64_t kMaxWaitingDeletions = 100'000;
+inline constexpr uint64_t kMaxWaitingRanges = 1'000'000;
+// How long the bytes of what was deleted may stay for others to be erased with them.
+inline constexpr uint64_t kMaxEraseAfterSeconds = 30 * 86'400;
 // Below this a partition is flat and exact: a scan costs less than two milliseconds at d = 128.
 inline constexpr uint64_t kFlatRows = 20'000;
 // Rows of a tail that wake the sealer.
@@ -331,7 +341,8 @@ inline constexpr double kMaxDrift = 2.0;
 inline constexpr uint64_t kDriftSampleRows = 1'024;
 // Segments of one partition before they are merged into one.
 inline constexpr size_t kMaxSegments = 6;
-// Partitions that are looked at in one round for some to give up their ram: at 25 KiB each, 2 GiB a second.
+// Partitions that are looked at in one round for some to give up their ram: at 25 KiB each, 2 GiB a second. As many
+// versions that were replaced while they were read: some eighty thousand a second.
 inline constexpr size_t kLooksForSleepers = 4'096;
 // Rows sampled to train a codebook, per centroid: FAISS's own upper bound.
 inline constexpr size_t kTrainingRowsPerCentroid = 64;

@@ -90,6 +90,11 @@ absl::StatusOr<BackupOutcome> Backups::CreateIn(BackupWriter& writer, uint32_t k
                                  " bytes, of which ", outcome.written.new_bytes, " are new"));
   }
   if (keep == 0) return outcome;
+  ASSIGN_OR_RETURN(const std::vector<ListedBackup> before, List());
+  {
+    MutexLock lock(&mutex_);
+    for (const ListedBackup& backup : before) removed_.insert_or_assign(backup.number, backup);
+  }
   const absl::StatusOr<uint32_t> removed = writer.RemoveOld(source.deployment, keep);
   if (!removed.ok()) {
     return absl::Status(removed.status().code(), absl::StrCat("backup ", manifest.number,
@@ -97,11 +102,21 @@ absl::StatusOr<BackupOutcome> Backups::CreateIn(BackupWriter& writer, uint32_t k
                                                               removed.status().message()));
   }
   outcome.removed = *removed;
+  MutexLock lock(&mutex_);
+  removed_.clear();
   return outcome;
 }
 
 absl::StatusOr<BackupOutcome> Backups::Create(uint32_t keep, const BackupProgressSink& progress) const {
   RETURN_IF_ERROR(CheckDirectory());
+  {
+    MutexLock lock(&mutex_);
+    ++begun_;
+  }
+  const absl::Cleanup end = [this] {
+    MutexLock lock(&mutex_);
+    ++ended_;
+  };
   const auto create = [&]() -> absl::StatusOr<BackupOutcome> {
     ASSIGN_OR_RETURN(const auto writer, BackupWriter::Open(options_.directory));
     return CreateIn(*writer, keep, progress);
@@ -115,6 +130,22 @@ absl::StatusOr<BackupOutcome> Backups::Create(uint32_t keep, const BackupProgres
   return WithoutPaths(outcome.status());
 }
 
+absl::StatusOr<uint64_t> Backups::LastNumber() const {
+  const auto under_way = [] { return absl::UnavailableError("a backup is being made"); };
+  uint64_t begun = 0;
+  {
+    MutexLock lock(&mutex_);
+    begun = begun_;
+    if (begun != ended_) return under_way();
+  }
+  std::error_code error;
+  if (std::filesystem::exists(options_.data->CheckpointPath(), error) || error) return under_way();
+  ASSIGN_OR_RETURN(const std::vector<ListedBackup> listed, List());
+  MutexLock lock(&mutex_);
+  if (begun != begun_) return under_way();
+  return listed.empty() ? uint64_t{0} : listed.back().number;
+}
+
 absl::StatusOr<std::vector<ListedBackup>> Backups::List() const {
   RETURN_IF_ERROR(CheckDirectory());
   absl::StatusOr<std::vector<ListedBackup>> listed = ListBackups(options_.directory);
@@ -123,6 +154,15 @@ absl::StatusOr<std::vector<ListedBackup>> Backups::List() const {
     if (!backup.manifest.ok()) backup.manifest = WithoutPaths(backup.manifest.status());
   }
   return listed;
+}
+
+absl::StatusOr<std::map<uint64_t, ListedBackup>> Backups::Left() const {
+  ASSIGN_OR_RETURN(const std::vector<ListedBackup> listed, List());
+  std::map<uint64_t, ListedBackup> left;
+  for (const ListedBackup& backup : listed) left.emplace(backup.number, backup);
+  MutexLock lock(&mutex_);  // after the list: what went from it before was noted before
+  left.insert(removed_.begin(), removed_.end());
+  return left;
 }
 
 }  // namespace mneme

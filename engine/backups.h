@@ -3,12 +3,15 @@
 #define MNEME_ENGINE_BACKUPS_H_
 
 #include <cstdint>
+#include <map>
 #include <string>
 #include <vector>
 
+#include "absl/base/thread_annotations.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "common/clock.h"
+#include "common/mutex.h"
 #include "engine/catalogue.h"
 #include "engine/commands.h"
 #include "engine/shard.h"
@@ -42,8 +45,14 @@ class Backups {
   // (0: none). Blocks. FAILED_PRECONDITION without a directory, or while another backup is written; else as
   // BackupWriter. Errors are for clients and name no path; an event has the whole of it.
   absl::StatusOr<BackupOutcome> Create(uint32_t keep, const BackupProgressSink& progress) const;
+  bool has_directory() const { return !options_.directory.empty(); }
+  // The greatest number of a backup in the directory; 0: there is none. UNAVAILABLE while one is being made, or what it
+  // was made of is left: what it has was there when its checkpoints were taken.
+  absl::StatusOr<uint64_t> LastNumber() const ABSL_LOCKS_EXCLUDED(mutex_);
   // FAILED_PRECONDITION without a directory. Errors, and those of manifests, are as above.
   absl::StatusOr<std::vector<ListedBackup>> List() const;
+  // The same by number, with those whose files this process is removing, or could not remove.
+  absl::StatusOr<std::map<uint64_t, ListedBackup>> Left() const ABSL_LOCKS_EXCLUDED(mutex_);
 
  private:
   absl::Status CheckDirectory() const;
@@ -54,6 +63,11 @@ class Backups {
   absl::StatusOr<BackupOutcome> CreateIn(BackupWriter& writer, uint32_t keep, const BackupProgressSink& progress) const;
 
   BackupsOptions options_;  // constant after construction
+  mutable Mutex mutex_;
+  mutable uint64_t begun_ ABSL_GUARDED_BY(mutex_) = 0;
+  mutable uint64_t ended_ ABSL_GUARDED_BY(mutex_) = 0;
+  // Their manifests go before their files.
+  mutable std::map<uint64_t, ListedBackup> removed_ ABSL_GUARDED_BY(mutex_);
 };
 
 }  // namespace mneme

@@ -227,6 +227,11 @@ struct DeploymentStatistics {
   uint64_t label_sum_bytes = 0;
   uint64_t match_cache_bytes = 0;
   bool maintenance_busy = false;
+  // Deletions whose bytes may be left in an index or a store, the age of the oldest, and the runs that erased some
+  // since the server started: of this process alone (engine/erasure.h).
+  uint64_t unerased_deletions = 0;
+  int64_t unerased_ms = 0;
+  uint64_t erasures = 0;
   absl::Status write_status;  // not OK: writes are refused, and why
 
   // Adds what another process has; of two reasons why writes are refused the first stays.

@@ -12,6 +12,14 @@ absl::StatusOr<Version> Deployment::DecodeVersion(const MemoryHandle& memory, st
   return mneme::DecodeVersion(identity(), memory->number, bytes);
 }
 
+std::string Deployment::EncodeReceipt(const Version& receipt) const {
+  return mneme::EncodeReceipt(identity(), receipt);
+}
+
+absl::StatusOr<Version> Deployment::DecodeReceipt(const MemoryHandle& memory, std::string_view text) const {
+  return mneme::DecodeReceipt(identity(), memory->number, text);
+}
+
 std::string Deployment::EncodeScanPosition(const ScanPosition& position) const {
   return mneme::EncodeScanPosition(identity(), position);
 }

@@ -10,6 +10,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -19,6 +20,7 @@
 #include "engine/commands.h"
 #include "engine/lease.h"
 #include "engine/prune_command.h"
+#include "engine/receipts.h"
 #include "engine/remember.h"
 #include "engine/replica_description.h"
 #include "engine/working_memory.h"
@@ -67,6 +69,15 @@ class Deployment {
   // For a memory with a capacity; see remember.h.
   virtual void Remember(const MemoryHandle& memory, RememberCommand command,
                         std::function<void(absl::StatusOr<RememberOutcome>)> done) = 0;
+
+  // --- Receipts of deletions (receipts.h) ---
+  // How far a deletion is, the least of all shards that it went to and of all their replicas. NOT_FOUND
+  // (RECEIPT_NOT_FOUND) when one of them has none of it.
+  virtual absl::StatusOr<ReceiptStatus> Receipt(const MemoryHandle& memory, const Version& receipt,
+                                                const CallLimits& limits) const = 0;
+  // From `from` on, by shard; at most `limit`. UNIMPLEMENTED where the shards are in other processes.
+  virtual absl::StatusOr<ReceiptPage> ListReceipts(const MemoryHandle& memory, const std::optional<ScanPosition>& from,
+                                                   size_t limit, const CallLimits& limits) const = 0;
 
   // --- Reads ---
   // `done` is called exactly once, on a search thread unless the queue is full (RESOURCE_EXHAUSTED).
@@ -127,6 +138,9 @@ class Deployment {
   // deployment or of a memory that was dropped.
   std::string EncodeVersion(const Version& version) const;
   absl::StatusOr<Version> DecodeVersion(const MemoryHandle& memory, std::string_view bytes) const;
+  // The same of receipts, as text.
+  std::string EncodeReceipt(const Version& receipt) const;
+  absl::StatusOr<Version> DecodeReceipt(const MemoryHandle& memory, std::string_view text) const;
   std::string EncodeScanPosition(const ScanPosition& position) const;
   absl::StatusOr<ScanPosition> DecodeScanPosition(const MemoryHandle& memory, std::string_view bytes) const;
 };

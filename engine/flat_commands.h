@@ -14,6 +14,7 @@
 #include "engine/flat_states.h"
 #include "engine/match_rows.h"
 #include "engine/prune_command.h"
+#include "engine/receipts.h"
 #include "engine/slot_table.h"
 #include "engine/write_operations.h"
 
@@ -115,6 +116,12 @@ void Describe(Codec& codec, T& statistics) {
         statistics.answers_asked, statistics.answers_known, statistics.answers_bytes, statistics.leases,
         statistics.leased_ram_bytes, statistics.label_sum_bytes, statistics.match_cache_bytes,
         statistics.maintenance_busy, statistics.write_status);
+}
+
+template <typename Codec, OneOf<ReceiptStatus> T>
+void Describe(Codec& codec, T& receipt) {
+  codec.Enum(receipt.state, ErasureState::kHidden, ErasureState::kSnapshots);
+  codec(receipt.deleted, receipt.deleted_at_ms, receipt.indexed_at_ms, receipt.erased_at_ms, receipt.partitions);
 }
 
 template <typename Codec, OneOf<PruneGuard> T>

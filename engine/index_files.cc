@@ -72,16 +72,22 @@ void IndexFiles::RemoveCodebook(uint64_t number) const {
   std::filesystem::remove(CodebookPath(number), ignored);
 }
 
-void IndexFiles::RemoveAllBut(const std::set<uint64_t>& referenced) const {
+std::vector<std::string> IndexFiles::AllBut(const std::set<uint64_t>& referenced) const {
+  std::vector<std::string> paths;
   std::error_code ignored;
   for (const auto& file : std::filesystem::directory_iterator(directory_, ignored)) {
     const std::string name = file.path().filename().string();
     uint64_t number = 0;
     const auto parsed = std::from_chars(name.data(), name.data() + name.size(), number, 16);
     const bool whole = name.ends_with(kSegmentEnding) || name.ends_with(kCodebookEnding);
-    if (parsed.ec == std::errc() && whole && referenced.contains(number)) continue;
-    std::filesystem::remove(file.path(), ignored);
+    if (parsed.ec != std::errc() || !whole || !referenced.contains(number)) paths.push_back(file.path().string());
   }
+  return paths;
+}
+
+void IndexFiles::RemoveAllBut(const std::set<uint64_t>& referenced) const {
+  std::error_code ignored;
+  for (const std::string& path : AllBut(referenced)) std::filesystem::remove(path, ignored);
 }
 
 }  // namespace mneme

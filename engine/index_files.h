@@ -8,6 +8,7 @@
 #include <memory>
 #include <set>
 #include <string>
+#include <vector>
 
 #include "absl/status/statusor.h"
 #include "index/codebook.h"
@@ -39,7 +40,9 @@ class IndexFiles {
 
   void RemoveSegment(uint64_t number) const;
   void RemoveCodebook(uint64_t number) const;
-  // Removes every file whose number is not in `referenced`: what a crash left behind.
+  // The paths of files whose number is not in `referenced`: what a crash, or a removal that failed, left behind; and
+  // removes them.
+  std::vector<std::string> AllBut(const std::set<uint64_t>& referenced) const;
   void RemoveAllBut(const std::set<uint64_t>& referenced) const;
 
  private:

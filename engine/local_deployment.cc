@@ -67,7 +67,9 @@ LocalDeployment::LocalDeployment(std::unique_ptr<State> state) : state_(std::mov
 LocalDeployment::~LocalDeployment() {
   // Searches read shards, writers wake maintenance and searches, and the log is applied to shards: all of them stop
   // before the shards go, and go after them.
+  state_->erasure->Cancel();  // maintenance may wait for what it builds
   state_->maintenance->Stop();
+  state_->erasure->Stop();
   state_->pool->Stop();
   state_->applier.reset();
   state_->shards.clear();
@@ -143,6 +145,20 @@ absl::Status LocalDeployment::State::StartMaintenance(const DeploymentOptions& o
   return absl::OkStatus();
 }
 
+void LocalDeployment::State::StartErasure(const DeploymentOptions& options) {
+  erasure = std::make_unique<Erasure>(ErasureOptions{.shards = HostedShards(),
+                                                     .maintenance = maintenance.get(),
+                                                     .backups = backups.get(),
+                                                     .clock = clock,
+                                                     .after_ms = options.erase_after_ms,
+                                                     .forget =
+                                                         [this](MemoryNumber number) {
+                                                           label_sums.Forget(number);
+                                                           matches.Forget(number);
+                                                         },
+                                                     .events = options.events});
+}
+
 absl::StatusOr<MemoryHandle> LocalDeployment::State::FindOfRecord(MemoryNumber number) const {
   const MemoryNumber next = names().next_number();  // first: who knows it knew all below it
   if (MemoryHandle memory = names().FindByNumber(number)) return memory;
@@ -205,6 +221,7 @@ absl::StatusOr<std::unique_ptr<LocalDeployment>> LocalDeployment::Open(Deploymen
   }
   state->MakeCheckpoints(options);
   RETURN_IF_ERROR(state->StartMaintenance(options));
+  state->StartErasure(options);
   state->StartApplier(options);
   return std::unique_ptr<LocalDeployment>(new LocalDeployment(std::move(owned)));
 }
@@ -351,6 +368,10 @@ DeploymentStatistics LocalDeployment::Statistics() const {
   sum.label_sum_bytes = state_->label_sums.ram_bytes();
   sum.match_cache_bytes = state_->matches.ram_bytes();
   sum.maintenance_busy = state_->maintenance->busy();
+  const Erasure::Counts erasure = state_->erasure->counts();
+  sum.unerased_deletions = erasure.deletions;
+  if (erasure.oldest_ms != 0) sum.unerased_ms = std::max<int64_t>(0, state_->clock->NowMs() - erasure.oldest_ms);
+  sum.erasures = erasure.runs;
   state_->benefit.AddTo(sum.memories);
   return sum;
 }

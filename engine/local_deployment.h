@@ -73,6 +73,8 @@ struct DeploymentOptions {
   const Clock* clock = nullptr; // borrowed; null: the machine's
   EventSink events = {};        // may be empty
   std::string backup_dir = {};  // where backups go; empty: there are none
+  // How long what was deleted may wait to be erased with what is deleted later (engine/erasure.h).
+  int64_t erase_after_ms = int64_t{24} * 3'600'000;
   std::optional<HostedShard> hosted = {};  // nullopt: all shards
 };
 
@@ -104,6 +106,11 @@ class LocalDeployment final : public Deployment {
               std::function<void(absl::StatusOr<DeleteOutcome>)> done) override;
   void Remember(const MemoryHandle& memory, RememberCommand command,
                 std::function<void(absl::StatusOr<RememberOutcome>)> done) override;
+
+  absl::StatusOr<ReceiptStatus> Receipt(const MemoryHandle& memory, const Version& receipt,
+                                        const CallLimits& limits) const override;
+  absl::StatusOr<ReceiptPage> ListReceipts(const MemoryHandle& memory, const std::optional<ScanPosition>& from,
+                                           size_t limit, const CallLimits& limits) const override;
 
   void Query(MemoryHandle memory, QueryCommand command,
              std::function<void(absl::StatusOr<QueryOutcome>)> done) override;

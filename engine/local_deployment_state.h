@@ -11,6 +11,7 @@
 #include "engine/backups.h"
 #include "engine/benefit_counts.h"
 #include "engine/catalogue.h"
+#include "engine/erasure.h"
 #include "engine/label_sum_cache.h"
 #include "engine/leaving_memories.h"
 #include "engine/local_deployment.h"
@@ -59,6 +60,7 @@ struct LocalDeployment::State {
   std::unique_ptr<ShardCheckpoints> checkpoints;  // of a hosted shard
   LabelSumCache label_sums;
   MatchCache matches;
+  std::unique_ptr<Erasure> erasure;  // before all that it uses in destruction
   QueryContext query_context;
 
   BenefitCounts benefit;
@@ -83,6 +85,7 @@ struct LocalDeployment::State {
   absl::Status OpenShards(const DeploymentOptions& options, size_t threads);
   void MakeCheckpoints(const DeploymentOptions& options);
   absl::Status StartMaintenance(const DeploymentOptions& options);
+  void StartErasure(const DeploymentOptions& options);
   void StartApplier(const DeploymentOptions& options);
 
   absl::Status OwnsCatalogue() const;

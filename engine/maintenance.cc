@@ -236,7 +236,9 @@ absl::StatusOr<bool> Maintenance::Seal(Shard& shard, const PartitionKey& key, co
   if (partition == nullptr || memory == nullptr) return false;
   const bool worth_it = partition->tail_rows > 0 || training.anew;
   const bool long_tail = partition->tail_rows >= thresholds_.LongTailRows() && partition->live_rows > 0;
-  if (!worth_it || (partition->live_rows < thresholds_.min_indexed_rows && !long_tail)) return false;
+  const bool enough = partition->live_rows >= thresholds_.min_indexed_rows || long_tail ||
+                      (training.erases && partition->live_rows > 0);
+  if (!worth_it || !enough) return false;
 
   const Plan plan = MakePlan(*partition, MakeIndexSpec(memory->spec), training.anew);
   // Marks are read before the rows: a row that dies in between is in both, and stays marked.
@@ -266,14 +268,43 @@ absl::StatusOr<bool> Maintenance::Seal(Shard& shard, const PartitionKey& key, co
   return true;
 }
 
-absl::Status Maintenance::Compact(Shard& shard, const PartitionKey& key, const Progress& progress) {
+std::vector<std::string> Maintenance::AwaitBuild(const Shard& shard) {
+  MutexLock lock(&build_mutex_);
+  std::set<uint64_t> referenced;
+  for (const PartitionKey& key : shard.AwakeKeys()) {
+    const auto partition = shard.AwakePartition(key);
+    if (partition == nullptr) continue;
+    for (const SegmentRecord& record : partition->segments) referenced.insert(record.file_number);
+    if (partition->version->codebook != nullptr) referenced.insert(partition->version->codebook->number());
+  }
+  return shard.files().AllBut(referenced);
+}
+
+absl::Status Maintenance::Erase(Shard& shard, const PartitionKey& key, bool retrains, const Progress& progress) {
+  MutexLock lock(&build_mutex_);
+  const auto partition = shard.AwakePartition(key);
+  if (partition == nullptr) return absl::OkStatus();
+  if (partition->segments.empty() && partition->tail_rows < thresholds_.LongTailRows()) {
+    return shard.Submit(SleepOperation{.keys = {key}, .whatever_size = true});
+  }
+  const IndexVersion& version = *partition->version;
+  // A chunk of the tail that was sealed in part still has all of its rows.
+  const bool seals = retrains || version.dead.CountIn(version.tail.first_row, version.end_row()) > 0;
+  if (seals) RETURN_IF_ERROR(Seal(shard, key, {.anew = retrains, .erases = true}, progress).status());
+  return Compact(shard, key, progress, Rewritten::kWithAny);
+}
+
+absl::Status Maintenance::Compact(Shard& shard, const PartitionKey& key, const Progress& progress,
+                                  Rewritten rewritten) {
   ASSIGN_OR_RETURN(const auto partition, shard.PublishedOf(key));
   if (partition == nullptr) return absl::OkStatus();
   const IndexVersion& version = *partition->version;
   const uint64_t dead_rows = version.rows() - std::min(version.rows(), partition->live_rows);
   for (size_t i = 0; i < version.segments.size(); ++i) {
     const Segment& segment = *version.segments[i];
-    const auto many = [&](uint64_t dead) { return dead * kDeadParts > segment.rows(); };
+    const auto many = [&](uint64_t dead) {
+      return rewritten == Rewritten::kWithAny ? dead > 0 : dead * kDeadParts > segment.rows();
+    };
     // Marks may stand for rows that the segment left out when it was written: bounds first, then the count.
     const uint64_t marked = version.dead.CountIn(segment.first_row(), segment.end_row());
     if (!many(std::min(marked, dead_rows))) continue;

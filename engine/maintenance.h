@@ -20,6 +20,7 @@
 #include <memory>
 #include <optional>
 #include <set>
+#include <string>
 #include <thread>
 #include <utility>
 #include <vector>
@@ -62,6 +63,14 @@ class Maintenance {
   // returns false; ABORTED when it was emptied meanwhile.
   absl::Status Build(Shard& shard, const PartitionKey& key, bool retrain,
                      const std::function<bool(const BuildProgress&)>& progress) ABSL_LOCKS_EXCLUDED(build_mutex_);
+  // Waits for the build that is under way, if there is one: what died before is in no later one. Returns the paths of
+  // index files that no partition has then: they are being removed, or could not be.
+  std::vector<std::string> AwaitBuild(const Shard& shard) ABSL_LOCKS_EXCLUDED(build_mutex_);
+  // Takes what died out of the index of one partition: segments that hold some of it are written anew, all of them on a
+  // new codebook if it `retrains`; a tail that does is sealed, or without an index given up, to be read from the store
+  // again. The last is not done yet when this returns. ABORTED as above.
+  absl::Status Erase(Shard& shard, const PartitionKey& key, bool retrains,
+                     const std::function<bool(const BuildProgress&)>& progress) ABSL_LOCKS_EXCLUDED(build_mutex_);
   // Builds all of one partition anew on what is given, centroids among it. False when it is too short for an index.
   absl::StatusOr<bool> BuildOn(Shard& shard, const PartitionKey& key, const GivenParts& given,
                                const std::function<bool(const BuildProgress&)>& progress)
@@ -75,12 +84,15 @@ class Maintenance {
   struct Training {
     bool anew = false;
     GivenParts given = {};
+    bool erases = false;  // however few rows are alive
   };
+  // Which segments are written anew: with many dead rows, or with any.
+  enum class Rewritten { kWithMany, kWithAny };
   // False when there was nothing to seal or too little.
   absl::StatusOr<bool> Seal(Shard& shard, const PartitionKey& key, const Training& training, const Progress& progress)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(build_mutex_);
-  absl::Status Compact(Shard& shard, const PartitionKey& key, const Progress& progress)
-      ABSL_EXCLUSIVE_LOCKS_REQUIRED(build_mutex_);
+  absl::Status Compact(Shard& shard, const PartitionKey& key, const Progress& progress,
+                       Rewritten rewritten = Rewritten::kWithMany) ABSL_EXCLUSIVE_LOCKS_REQUIRED(build_mutex_);
   absl::Status CompactSegment(Shard& shard, const PublishedPartition& partition, size_t segment, uint64_t dead,
                               const Progress& progress) ABSL_EXCLUSIVE_LOCKS_REQUIRED(build_mutex_);
   absl::Status InstallAndWait(Shard& shard, BuiltSegment built, uint64_t generation, std::vector<Row> marks,

@@ -36,6 +36,7 @@ void PartitionIndex::Append(const EntryView& entry, size_t rows_to_come) {
 }
 
 void PartitionIndex::MarkDead(const std::vector<Row>& rows) {
+  slots_.reset();  // it is of no use any more, and has keys of what died
   dead_ = dead_.With(rows);
   fresh_deaths_ += rows.size();
 }
@@ -83,6 +84,7 @@ void PartitionIndex::StartTailAt(Row row) {
 
 void PartitionIndex::Clear() {
   ++generation_;
+  slots_.reset();
   segments_.clear();
   codebook_.reset();
   drift_ = 0.0;

@@ -1,6 +1,7 @@
 #include "engine/partition_table.h"
 
 #include <algorithm>
+#include <iterator>
 #include <utility>
 
 #include "engine/index_thresholds.h"
@@ -61,6 +62,7 @@ void PartitionTable::Discount(const PartitionKey& key, const MemoryStatistics& g
 void PartitionTable::Forget(const PartitionKey& key) {
   if (const auto at = awake_.find(key); at != awake_.end()) {
     Discount(key, StatisticsOf(*at->second.published));
+    Retire(key, at->second.published);
     long_tails_.erase(key);
     indexed_.erase(key);
     awake_.erase(at);
@@ -70,10 +72,43 @@ void PartitionTable::Forget(const PartitionKey& key) {
   }
 }
 
+void PartitionTable::Retire(const PartitionKey& key, const std::shared_ptr<const PublishedPartition>& published) {
+  if (published.use_count() > 1 || published->version.use_count() > 1) NoteRead(key, published->version);
+}
+
+void PartitionTable::NoteRead(const PartitionKey& key, const std::shared_ptr<const IndexVersion>& version) {
+  still_read_.emplace(key, version);
+}
+
+void PartitionTable::TidyRead(size_t looks) {
+  for (looks = std::min(looks, still_read_.size()); looks > 0; --looks) {
+    if (tidied_ == still_read_.end()) tidied_ = still_read_.begin();
+    tidied_ = tidied_->second.expired() ? still_read_.erase(tidied_) : std::next(tidied_);
+  }
+}
+
+std::vector<std::shared_ptr<const IndexVersion>> PartitionTable::StillRead(const PartitionKey& key) const {
+  std::vector<std::shared_ptr<const IndexVersion>> versions;
+  const auto [first, end] = still_read_.equal_range(key);
+  for (auto at = first; at != end; ++at) {
+    if (auto version = at->second.lock()) versions.push_back(std::move(version));
+  }
+  return versions;
+}
+
+std::vector<PartitionKey> PartitionTable::KeysStillReadOf(MemoryNumber memory) const {
+  std::vector<PartitionKey> keys;
+  for (auto at = still_read_.lower_bound({memory, 0}); at != still_read_.end() && at->first.memory == memory; ++at) {
+    if (keys.empty() || keys.back() != at->first) keys.push_back(at->first);
+  }
+  return keys;
+}
+
 void PartitionTable::Publish(const PartitionKey& key, std::shared_ptr<const PublishedPartition> published) {
   Awake& slot = awake_[key];
   if (slot.published != nullptr) {
     Discount(key, StatisticsOf(*slot.published));
+    Retire(key, slot.published);
   } else if (const auto sleeping = asleep_.find(key); sleeping != asleep_.end()) {
     Discount(key, StatisticsOf(sleeping->second));
     asleep_.erase(sleeping);

@@ -67,6 +67,15 @@ class PartitionTable {
   void LaySleeping(SleepingPartition partition);
   void DropMemory(MemoryNumber memory);
 
+  // Somebody reads a version that is not published.
+  void NoteRead(const PartitionKey& key, const std::shared_ptr<const IndexVersion>& version);
+  // Versions that are not published, or not any more, and that somebody still reads; and of which partitions there may
+  // be some.
+  std::vector<std::shared_ptr<const IndexVersion>> StillRead(const PartitionKey& key) const;
+  std::vector<PartitionKey> KeysStillReadOf(MemoryNumber memory) const;
+  // Looks at so many that were noted, and forgets those that nobody reads any more.
+  void TidyRead(size_t looks);
+
   // Null when `key` is asleep or unknown.
   std::shared_ptr<const PublishedPartition> Find(const PartitionKey& key) const;
   const SleepingPartition* FindAsleep(const PartitionKey& key) const;
@@ -100,6 +109,8 @@ class PartitionTable {
   void Count(const PartitionKey& key, const MemoryStatistics& added);
   void Discount(const PartitionKey& key, const MemoryStatistics& gone);
   void Forget(const PartitionKey& key);
+  // `published` goes from the table: it is noted when somebody has it, which is certain while the shard guards both.
+  void Retire(const PartitionKey& key, const std::shared_ptr<const PublishedPartition>& published);
   double Drift(std::set<PartitionKey>::const_iterator from, std::set<PartitionKey>::const_iterator to) const;
 
   const uint64_t small_rows_;
@@ -112,6 +123,9 @@ class PartitionTable {
   std::map<MemoryNumber, MemoryStatistics> sums_;
   MemoryStatistics total_;
   PartitionKey hand_;  // of the clock
+  // Some of them nobody reads any more; where TidyRead() goes on.
+  std::multimap<PartitionKey, std::weak_ptr<const IndexVersion>> still_read_;
+  std::multimap<PartitionKey, std::weak_ptr<const IndexVersion>>::iterator tidied_ = still_read_.end();
 };
 
 }  // namespace mneme

@@ -208,7 +208,7 @@ absl::StatusOr<WriteResult> Shard::PlanWide(Round& round, const DeleteOperation&
   absl::Span<const WriteGroup::FoundRow> left = rows;
   for (; left.size() > delete_group_rows_; left.remove_prefix(delete_group_rows_)) {
     gone += delete_group_rows_;
-    round.group->PlanDeletePart(operation, left.first(delete_group_rows_), gone);
+    RETURN_IF_ERROR(round.group->PlanDeletePart(operation, left.first(delete_group_rows_), gone));
     Close(round);
     RETURN_IF_ERROR(write_status());
   }

@@ -91,6 +91,12 @@ class Shard {
                                         const CallLimits& limits);
   // Null when there is none; read from the store when it sleeps. Errors as of TakeSnapshot().
   absl::StatusOr<std::shared_ptr<const PublishedPartition>> PublishedOf(const PartitionKey& key);
+  // Null, too, when it sleeps.
+  std::shared_ptr<const PublishedPartition> AwakePartition(const PartitionKey& key) const;
+  // Versions of it that are not published, or not any more, and that somebody still reads (a query, a scan, a lease);
+  // and the partitions of a memory of which there may be some.
+  std::vector<std::shared_ptr<const IndexVersion>> StillRead(const PartitionKey& key) const;
+  std::vector<PartitionKey> KeysStillReadOf(MemoryNumber memory) const;
   // The partitions of a memory, ascending.
   std::vector<PartitionKey> KeysOf(MemoryNumber memory) const;
   // Those that have or may get an index: small ones that sleep are left out.
@@ -112,8 +118,11 @@ class Shard {
   void WhenVisible(Sequence sequence, const CallLimits& limits, std::function<void(absl::Status)> then);
   // The blocking form.
   absl::Status AwaitVisible(Sequence sequence, const CallLimits& limits) const;
-  // Gives up the waiters whose time is over. Called now and then.
+  // Gives up the waiters whose time is over, and forgets versions that nobody reads any more. Called now and then.
   void ExpireWaiters();
+
+  // As EntryStore::NoteErasure(). After an error the shard takes no more writes.
+  absl::Status NoteErasure(const ErasureRun& run, Sequence keep_from);
 
   // What expires, as the writer notes it and maintenance takes it.
   ExpiryQueue& expiries() { return expiries_; }

@@ -19,6 +19,14 @@ absl::Status Shard::CommitIndexChange(const StoreBatch& batch) {
   return write_status();
 }
 
+absl::Status Shard::NoteErasure(const ErasureRun& run, Sequence keep_from) {
+  RETURN_IF_ERROR(write_status());
+  absl::Status noted = store_->NoteErasure(run, keep_from);
+  if (noted.ok()) return noted;
+  Refuse(std::move(noted));
+  return write_status();
+}
+
 absl::Status Shard::Install(InstallOperation& operation) {
   const PartitionKey key = operation.added.record.key;
   const auto partition = partitions_.find(key);

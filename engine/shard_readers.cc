@@ -33,14 +33,18 @@ absl::StatusOr<Shard::Snapshot> Shard::TakeSnapshot(MemoryNumber memory, const P
       MutexLock lock(&versions_mutex_);
       snapshot.sequence = visible_;
       table_.Select(memory, selection, snapshot.versions, asleep);
+      // What sleeps again with the rows that were read is as it was read.
+      const size_t awake = snapshot.versions.size();
+      std::erase_if(asleep, [&](const SleepingPartition& sleeping) {
+        const auto known = read.find(sleeping.head.key.partition);
+        if (known == read.end() || !known->second.asleep.HasRowsOf(sleeping)) return false;
+        snapshot.versions.push_back(known->second.version);
+        return true;
+      });
+      for (size_t i = awake; i < snapshot.versions.size(); ++i) {
+        table_.NoteRead({memory, snapshot.versions[i]->partition}, snapshot.versions[i]);
+      }
     }
-    // What sleeps again with the rows that were read is as it was read.
-    std::erase_if(asleep, [&](const SleepingPartition& sleeping) {
-      const auto known = read.find(sleeping.head.key.partition);
-      if (known == read.end() || !known->second.asleep.HasRowsOf(sleeping)) return false;
-      snapshot.versions.push_back(known->second.version);
-      return true;
-    });
     if (asleep.empty()) return snapshot;
     RETURN_IF_ERROR(Wake(std::move(asleep), call_limits, read));
   }
@@ -58,6 +62,21 @@ absl::StatusOr<std::shared_ptr<const PublishedPartition>> Shard::PublishedOf(con
     ReadPartitions read;
     RETURN_IF_ERROR(Wake(std::move(asleep), CallLimits(), read));
   }
+}
+
+std::shared_ptr<const PublishedPartition> Shard::AwakePartition(const PartitionKey& key) const {
+  MutexLock lock(&versions_mutex_);
+  return table_.Find(key);
+}
+
+std::vector<std::shared_ptr<const IndexVersion>> Shard::StillRead(const PartitionKey& key) const {
+  MutexLock lock(&versions_mutex_);
+  return table_.StillRead(key);
+}
+
+std::vector<PartitionKey> Shard::KeysStillReadOf(MemoryNumber memory) const {
+  MutexLock lock(&versions_mutex_);
+  return table_.KeysStillReadOf(memory);
 }
 
 std::vector<PartitionKey> Shard::KeysOf(MemoryNumber memory) const {
@@ -131,6 +150,7 @@ void Shard::ExpireWaiters() {
   std::vector<std::pair<std::function<void(absl::Status)>, absl::Status>> expired;
   {
     MutexLock lock(&versions_mutex_);
+    table_.TidyRead(limits::kLooksForSleepers);
     for (auto at = waiters_.begin(); at != waiters_.end();) {
       const absl::Status status = at->second.limits.Check();
       if (status.ok()) {

@@ -146,12 +146,20 @@ void Shard::LayToSleep(const SleepOperation& operation) {
     {
       MutexLock lock(&versions_mutex_);
       const auto published = table_.Find(key);
-      if (published == nullptr || !table_.IsSmall(*published)) continue;
+      if (published == nullptr) continue;
+      const bool may = operation.whatever_size ? published->segments.empty() : table_.IsSmall(*published);
+      if (!may) continue;
       table_.LaySleeping({.head = partition.head(),
                           .spec = partition.spec(),
                           .generation = partition.generation(),
                           .removed = partition.removed()});
       tail_ram_bytes_ = table_.tail_ram_bytes();
+    }
+    if (const auto codebook = partition.codebook()) {
+      // One whose last segment went: nothing names it any more once that is durable.
+      AfterSync([this, number = codebook->number()](const absl::Status& synced) {
+        if (synced.ok()) files_->RemoveCodebook(number);
+      });
     }
     partitions_.erase(at);
   }

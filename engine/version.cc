@@ -2,6 +2,7 @@
 
 #include <cstring>
 
+#include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
 #include "common/error_reason.h"
 #include "common/limits.h"
@@ -12,6 +13,7 @@ namespace {
 
 constexpr uint8_t kVersionFormat = 1;
 constexpr uint8_t kScanFormat = 2;
+constexpr uint8_t kReceiptFormat = 3;
 constexpr uint8_t kOutcomeFormat = 1;
 
 template <typename T>
@@ -57,11 +59,9 @@ absl::Status TakeHead(std::string_view& in, const std::string& what, uint8_t for
   return absl::OkStatus();
 }
 
-}  // namespace
-
-std::string EncodeVersion(uint64_t deployment, const Version& version) {
+std::string EncodeParts(uint8_t format, uint64_t deployment, const Version& version) {
   std::string out;
-  PutHead(out, kVersionFormat, deployment, version.memory);
+  PutHead(out, format, deployment, version.memory);
   for (const Version::Part& part : version.parts) {
     Put(out, static_cast<uint16_t>(part.shard));
     Put(out, part.sequence);
@@ -69,8 +69,9 @@ std::string EncodeVersion(uint64_t deployment, const Version& version) {
   return out;
 }
 
-absl::StatusOr<Version> DecodeVersion(uint64_t deployment, MemoryNumber memory, std::string_view bytes) {
-  RETURN_IF_ERROR(TakeHead(bytes, "version", kVersionFormat, deployment, memory));
+absl::StatusOr<Version> DecodeParts(const std::string& what, uint8_t format, uint64_t deployment, MemoryNumber memory,
+                                    std::string_view bytes) {
+  RETURN_IF_ERROR(TakeHead(bytes, what, format, deployment, memory));
   Version version;
   version.memory = memory;
   while (!bytes.empty()) {
@@ -79,12 +80,35 @@ absl::StatusOr<Version> DecodeVersion(uint64_t deployment, MemoryNumber memory, 
     const bool whole = Take(bytes, shard) && Take(bytes, part.sequence) && shard < limits::kMaxShards;
     const bool ascends = version.parts.empty() || version.parts.back().shard < shard;
     if (!whole || !ascends) {
-      return absl::InvalidArgumentError("version is malformed; present the bytes that an answer gave");
+      return absl::InvalidArgumentError(absl::StrCat(what, " is malformed; present the bytes that an answer gave"));
     }
     part.shard = shard;
     version.parts.push_back(part);
   }
   return version;
+}
+
+}  // namespace
+
+std::string EncodeVersion(uint64_t deployment, const Version& version) {
+  return EncodeParts(kVersionFormat, deployment, version);
+}
+
+absl::StatusOr<Version> DecodeVersion(uint64_t deployment, MemoryNumber memory, std::string_view bytes) {
+  return DecodeParts("version", kVersionFormat, deployment, memory, bytes);
+}
+
+std::string EncodeReceipt(uint64_t deployment, const Version& receipt) {
+  return absl::WebSafeBase64Escape(EncodeParts(kReceiptFormat, deployment, receipt));
+}
+
+absl::StatusOr<Version> DecodeReceipt(uint64_t deployment, MemoryNumber memory, std::string_view text) {
+  std::string bytes;
+  const bool decoded = absl::WebSafeBase64Unescape(absl::string_view(text.data(), text.size()), &bytes);
+  if (!decoded) return absl::InvalidArgumentError("receipt is malformed; present the text that a deletion gave");
+  ASSIGN_OR_RETURN(Version receipt, DecodeParts("receipt", kReceiptFormat, deployment, memory, bytes));
+  if (receipt.parts.empty()) return absl::InvalidArgumentError("receipt names no shard");
+  return receipt;
 }
 
 std::string EncodeScanPosition(uint64_t deployment, const ScanPosition& position) {

@@ -17,6 +17,11 @@ std::string EncodeVersion(uint64_t deployment, const Version& version);
 // INVALID_ARGUMENT when the bytes are no version; FAILED_PRECONDITION when they are of another deployment or memory.
 absl::StatusOr<Version> DecodeVersion(uint64_t deployment, MemoryNumber memory, std::string_view bytes);
 
+// A receipt of a deletion is a version, too, with the sequences of the deletion itself; as text, in URL-safe base64.
+std::string EncodeReceipt(uint64_t deployment, const Version& receipt);
+// As DecodeVersion(); INVALID_ARGUMENT, too, without a part.
+absl::StatusOr<Version> DecodeReceipt(uint64_t deployment, MemoryNumber memory, std::string_view text);
+
 std::string EncodeScanPosition(uint64_t deployment, const ScanPosition& position);
 absl::StatusOr<ScanPosition> DecodeScanPosition(uint64_t deployment, MemoryNumber memory, std::string_view bytes);
 

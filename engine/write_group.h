@@ -7,6 +7,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "absl/container/flat_hash_map.h"
@@ -55,7 +56,7 @@ class WriteGroup {
   // that do not fit one batch, of which `total` are gone after it; PlanDeleteRows() then takes the last and answers for
   // all. A part of an operation with a position does not take that: after a crash in between, a log hands the whole
   // operation over again.
-  void PlanDeletePart(const DeleteOperation& operation, absl::Span<const FoundRow> rows, uint64_t total);
+  absl::Status PlanDeletePart(const DeleteOperation& operation, absl::Span<const FoundRow> rows, uint64_t total);
   absl::StatusOr<WriteResult> PlanDeleteRows(const DeleteOperation& operation, absl::Span<const FoundRow> rows,
                                              uint64_t total);
   // What parts of this very operation removed before a crash.
@@ -155,6 +156,12 @@ class WriteGroup {
                                                      const absl::flat_hash_set<Row>& overwritten);
   void Evict(const PartitionKey& key, Change& change, const StoredRow& victim);
   void KillRows(const MemorySpec& spec, absl::Span<const FoundRow> rows);
+  // The rows that go of each partition, from the least to one past the greatest.
+  using RowsByPartition = std::map<PartitionId, std::pair<Row, Row>>;
+  static void Widen(RowsByPartition& rows, PartitionId partition, Row first, Row end);
+  static RowsByPartition RowsOf(absl::Span<const FoundRow> rows);
+  // Puts the receipt of a deletion into the batch, under the sequence that it is to have. Errors are the store's.
+  absl::Status GiveReceipt(const WriteTicket& ticket, uint64_t deleted, RowsByPartition rows);
   // Turns partitions that the group leaves without a live row into empty ones.
   void DropEmptied();
   void MapAgain(Change& change, EntryId id);

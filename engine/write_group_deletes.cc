@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "common/limits.h"
 #include "common/status_macros.h"
 #include "engine/routing.h"
 #include "engine/version.h"
@@ -65,6 +66,9 @@ absl::StatusOr<WriteResult> WriteGroup::PlanDeleteById(const DeleteOperation& op
       found_ids.insert(ids[i]);
     }
   }
+  RowsByPartition rows;
+  for (const Victim& victim : victims) Widen(rows, victim.key.partition, victim.row, victim.row + 1);
+  RETURN_IF_ERROR(GiveReceipt(operation.ticket, victims.size(), std::move(rows)));
   for (const Victim& victim : victims) Kill(victim.key, changes_[victim.key], victim.row, victim.id);
   WriteResult result;
   result.count = victims.size();
@@ -72,6 +76,43 @@ absl::StatusOr<WriteResult> WriteGroup::PlanDeleteById(const DeleteOperation& op
   result.sequence = Take(operation.ticket.position);
   Remember(operation.ticket, std::move(known), 0, result);
   return result;
+}
+
+void WriteGroup::Widen(RowsByPartition& rows, PartitionId partition, Row first, Row end) {
+  const auto [at, added] = rows.try_emplace(partition, first, end);
+  if (added) return;
+  at->second.first = std::min(at->second.first, first);
+  at->second.second = std::max(at->second.second, end);
+}
+
+WriteGroup::RowsByPartition WriteGroup::RowsOf(absl::Span<const FoundRow> rows) {
+  RowsByPartition by_partition;
+  for (const FoundRow& found : rows) Widen(by_partition, found.key.partition, found.row, found.row + 1);
+  return by_partition;
+}
+
+absl::Status WriteGroup::GiveReceipt(const WriteTicket& ticket, uint64_t deleted, RowsByPartition rows) {
+  DeletionReceipt receipt;
+  receipt.sequence = SequenceFor(ticket.position);
+  receipt.memory = ticket.memory->number;
+  receipt.deleted = deleted;
+  receipt.stamp_ms = ticket.stamp_ms;
+  if (ticket.position != 0) {
+    // What parts of this very operation removed, be it before a crash.
+    ASSIGN_OR_RETURN(const auto earlier, store_.ReadReceipts(receipt.sequence, 1));
+    if (!earlier.empty() && earlier.front().sequence == receipt.sequence) {
+      receipt.many_partitions = earlier.front().many_partitions;
+      for (const DeletionReceipt::Rows& more : earlier.front().rows) {
+        Widen(rows, more.partition, more.first_row, more.end_row);
+      }
+    }
+  }
+  receipt.many_partitions = receipt.many_partitions || rows.size() > limits::kMaxReceiptPartitions;
+  if (!receipt.many_partitions) {
+    for (const auto& [partition, range] : rows) receipt.rows.push_back({partition, range.first, range.second});
+  }
+  batch_.receipts.push_back(std::move(receipt));
+  return absl::OkStatus();
 }
 
 void WriteGroup::KillRows(const MemorySpec& spec, absl::Span<const FoundRow> rows) {
@@ -114,16 +155,19 @@ absl::Status WriteGroup::PlanLoggedExpiry(const ExpireOperation& operation) {
   return absl::OkStatus();
 }
 
-void WriteGroup::PlanDeletePart(const DeleteOperation& operation, absl::Span<const FoundRow> rows, uint64_t total) {
+absl::Status WriteGroup::PlanDeletePart(const DeleteOperation& operation, absl::Span<const FoundRow> rows,
+                                        uint64_t total) {
   const WriteTicket& ticket = operation.ticket;
+  RETURN_IF_ERROR(GiveReceipt(ticket, ticket.position == 0 ? rows.size() : total, RowsOf(rows)));
   KillRows(ticket.memory->spec, rows);
   if (ticket.position == 0) {
     Take(0);
-    return;
+    return absl::OkStatus();
   }
   planned_ = true;
   batch_.forgotten_requests.clear();  // they go with the place of the operation
   if (ticket.request.has_value()) RememberBytes(ticket, ticket.position, EncodeOutcome({.count = total}));
+  return absl::OkStatus();
 }
 
 absl::StatusOr<uint64_t> WriteGroup::DeletedBefore(const WriteTicket& ticket) const {
@@ -138,6 +182,7 @@ absl::StatusOr<WriteResult> WriteGroup::PlanDeleteRows(const DeleteOperation& op
                                                        absl::Span<const FoundRow> rows, uint64_t total) {
   ASSIGN_OR_RETURN(Known known, FindKnown(operation));
   if (known.replay.has_value()) return *std::move(known.replay);
+  RETURN_IF_ERROR(GiveReceipt(operation.ticket, total, RowsOf(rows)));
   KillRows(operation.ticket.memory->spec, rows);
   WriteResult result;
   result.count = total;
@@ -150,6 +195,14 @@ absl::StatusOr<WriteResult> WriteGroup::PlanDropPartitions(const DeleteOperation
                                                            const std::vector<PartitionKey>& keys) {
   ASSIGN_OR_RETURN(Known known, FindKnown(operation));
   if (known.replay.has_value()) return *std::move(known.replay);
+  RowsByPartition rows;
+  uint64_t deleted = 0;
+  for (const PartitionKey& key : keys) {
+    const PartitionHead& head = ChangeOf(key, operation.ticket.memory->spec).head;
+    deleted += head.live_rows;
+    if (head.next_row > 0) Widen(rows, key.partition, 0, head.next_row);
+  }
+  RETURN_IF_ERROR(GiveReceipt(operation.ticket, deleted, std::move(rows)));
   WriteResult result;
   for (const PartitionKey& key : keys) {
     Change& change = ChangeOf(key, operation.ticket.memory->spec);

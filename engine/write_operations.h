@@ -176,6 +176,8 @@ struct DropMemoryOperation {
 // Partitions that give up their ram until they are asked for again; those that grew meanwhile stay.
 struct SleepOperation {
   std::vector<PartitionKey> keys;
+  // Those that have no index whatever their size: what died in them must not stay in ram.
+  bool whatever_size = false;
 };
 
 using WriteOperation =

@@ -14,6 +14,8 @@ constexpr RpcRule kRules[] = {
     {kMemory, "InsertStream", Need::kWrite},
     {kMemory, "Remember", Need::kRead},  // write where it learns
     {kMemory, "Delete", Need::kWrite},
+    {kMemory, "GetReceipt", Need::kRead},
+    {kMemory, "ListReceipts", Need::kRead},
     {kMemory, "Get", Need::kRead},
     {kMemory, "Scan", Need::kRead},
     {kMemory, "Count", Need::kRead},
@@ -57,6 +59,7 @@ constexpr RpcRule kRules[] = {
     {kShard, "ReadMatchRows", Need::kPeer},
     {kShard, "Scan", Need::kPeer},
     {kShard, "DryDelete", Need::kPeer},
+    {kShard, "Receipt", Need::kPeer},
     {kShard, "AcquireLease", Need::kPeer},
     {kShard, "RenewLease", Need::kPeer},
     {kShard, "ReleaseLease", Need::kPeer},

@@ -58,6 +58,12 @@ AccessTargets TargetsOf(const v1::RememberRequest& request) {
 
 AccessTargets TargetsOf(const v1::DeleteRequest& request) { return {Selected(request.memory(), request.partitions())}; }
 
+AccessTargets TargetsOf(const v1::GetReceiptRequest& request) {
+  return {Selected(request.memory(), request.partitions())};
+}
+
+AccessTargets TargetsOf(const v1::ListReceiptsRequest& request) { return {Whole(request.memory())}; }
+
 AccessTargets TargetsOf(const v1::GetRequest& request) { return {Partition(request.memory(), request.partition())}; }
 
 AccessTargets TargetsOf(const v1::ScanRequest& request) { return {Selected(request.memory(), request.partitions())}; }

@@ -23,6 +23,8 @@ using AccessTargets = absl::InlinedVector<AccessTarget, 2>;
 AccessTargets TargetsOf(const v1::InsertRequest& request);
 AccessTargets TargetsOf(const v1::RememberRequest& request);
 AccessTargets TargetsOf(const v1::DeleteRequest& request);
+AccessTargets TargetsOf(const v1::GetReceiptRequest& request);
+AccessTargets TargetsOf(const v1::ListReceiptsRequest& request);
 AccessTargets TargetsOf(const v1::GetRequest& request);
 AccessTargets TargetsOf(const v1::ScanRequest& request);
 AccessTargets TargetsOf(const v1::CountRequest& request);

@@ -4,6 +4,7 @@
 #include "server/query_handler.h"
 #include "server/query_stream.h"
 #include "server/read_handlers.h"
+#include "server/receipt_handlers.h"
 #include "server/remember_handler.h"
 #include "server/scan_stream.h"
 #include "server/services.h"
@@ -23,12 +24,15 @@ template <typename Next>
 using RawLeases = MemoryService::WithRawCallbackMethod_AcquireLease<
     MemoryService::WithRawCallbackMethod_RenewLease<MemoryService::WithRawCallbackMethod_ReleaseLease<Next>>>;
 template <typename Next>
+using RawReceipts =
+    MemoryService::WithRawCallbackMethod_GetReceipt<MemoryService::WithRawCallbackMethod_ListReceipts<Next>>;
+template <typename Next>
 using RawStreams = MemoryService::WithRawCallbackMethod_InsertStream<
     MemoryService::WithRawCallbackMethod_Scan<MemoryService::WithRawCallbackMethod_QueryStream<Next>>>;
 
 constexpr char kService[] = "mneme.v1.MemoryService";
 
-class RawMemoryService final : public RawUnary<RawLeases<RawStreams<MemoryService::Service>>> {
+class RawMemoryService final : public RawUnary<RawLeases<RawReceipts<RawStreams<MemoryService::Service>>>> {
  public:
   explicit RawMemoryService(FrontEnd& front_end) : front_end_(front_end) {}
 
@@ -58,6 +62,16 @@ class RawMemoryService final : public RawUnary<RawLeases<RawStreams<MemoryServic
   grpc::ServerUnaryReactor* Query(grpc::CallbackServerContext* context, const grpc::ByteBuffer* in,
                                   grpc::ByteBuffer* out) override {
     return StartUnary<v1::QueryRequest, v1::QueryResponse>(front_end_, query_, context, in, out, HandleQuery);
+  }
+  grpc::ServerUnaryReactor* GetReceipt(grpc::CallbackServerContext* context, const grpc::ByteBuffer* in,
+                                       grpc::ByteBuffer* out) override {
+    return StartBlocking<v1::GetReceiptRequest, v1::GetReceiptResponse>(front_end_, get_receipt_, context, in, out,
+                                                                        HandleGetReceipt, front_end_.calls());
+  }
+  grpc::ServerUnaryReactor* ListReceipts(grpc::CallbackServerContext* context, const grpc::ByteBuffer* in,
+                                         grpc::ByteBuffer* out) override {
+    return StartBlocking<v1::ListReceiptsRequest, v1::ListReceiptsResponse>(
+        front_end_, list_receipts_, context, in, out, HandleListReceipts, front_end_.calls());
   }
   grpc::ServerUnaryReactor* AcquireLease(grpc::CallbackServerContext* context, const grpc::ByteBuffer* in,
                                          grpc::ByteBuffer* out) override {
@@ -95,6 +109,8 @@ class RawMemoryService final : public RawUnary<RawLeases<RawStreams<MemoryServic
   const RpcMethod insert_stream_ = Add("InsertStream", "bidi_stream");
   const RpcMethod remember_ = Add("Remember", "unary");
   const RpcMethod delete_ = Add("Delete", "unary");
+  const RpcMethod get_receipt_ = Add("GetReceipt", "unary");
+  const RpcMethod list_receipts_ = Add("ListReceipts", "unary");
   const RpcMethod get_ = Add("Get", "unary");
   const RpcMethod scan_ = Add("Scan", "server_stream");
   const RpcMethod count_ = Add("Count", "unary");

@@ -127,6 +127,11 @@ void AppendDeployment(const DeploymentStatistics& deployment, std::vector<Metric
                       number(deployment.answers_asked)));
   out.push_back(Count("mneme_answer_cache_hits_total", "Queries that it answered.", number(deployment.answers_known)));
   out.push_back(Gauge("mneme_writes_refused", "1 while writes are refused.", deployment.write_status.ok() ? 0 : 1));
+  out.push_back(Gauge("mneme_unerased_deletions", "Deletions whose bytes may be left in an index or in RocksDB.",
+                      number(deployment.unerased_deletions)));
+  out.push_back(Gauge("mneme_unerased_seconds", "Age of the oldest of them; 0 without one.",
+                      static_cast<double>(deployment.unerased_ms) / 1000));
+  out.push_back(Count("mneme_erasures_total", "Runs that erased deletions.", number(deployment.erasures)));
   out.push_back(Gauge("mneme_maintenance_busy", "1 while background work runs.", deployment.maintenance_busy ? 1 : 0));
 }
 
@@ -231,7 +236,7 @@ struct Metrics::Families {
 Metrics::Metrics() : families_(std::make_unique<Families>()) {
   // There from the start, so that an alert sees the first one as an increase.
   for (const char* kind : {"codebook", "segment"}) families_->rebuilt.Add({{"kind", kind}});
-  for (const char* kind : {"index_build", "expiry", "backup"}) families_->failed.Add({{"kind", kind}});
+  for (const char* kind : {"index_build", "expiry", "backup", "erasure"}) families_->failed.Add({{"kind", kind}});
 }
 Metrics::~Metrics() = default;
 

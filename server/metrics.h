@@ -64,7 +64,7 @@ class Metrics {
   // A file of the index was damaged and made anew; `kind` is "codebook" or "segment".
   void IndexRebuilt(const std::string& kind);
 
-  // Background work failed; `kind` is "index_build", "expiry" or "backup".
+  // Background work failed; `kind` is "index_build", "expiry", "backup" or "erasure".
   void MaintenanceFailed(const std::string& kind);
 
   // The whole text of /metrics.

@@ -101,6 +101,9 @@ void Declare(CLI::App& app, RawOptions& raw) {
   Add(app, "--admin-listen", options.admin_listen, "HOST:PORT for /metrics and /healthz, or off");
   Add(app, "--admin-port-file", options.admin_port_file, "FILE that gets the admin port");
   Add(app, "--backup-dir", options.backup_dir, "DIR for backups, made when missing; without it there are none");
+  Add(app, "--erase-after", options.erase_after_seconds,
+      "SECONDS that deletions wait for each other, until their bytes are erased from index and store in the background")
+      ->check(CLI::Range(uint64_t{0}, limits::kMaxEraseAfterSeconds));
   const CLI::Validator named([](const std::string& path) { return path.empty() ? "must name a directory" : ""; }, "");
   app.add_option("--verify-backup", options.verify_backup, "Read every byte of a backup in DIR, and exit")
       ->check(named);
@@ -461,6 +464,7 @@ std::string OptionsJson(const ServerOptions& options) {
                          {"admin_listen", options.admin_listen},
                          {"admin_port_file", options.admin_port_file},
                          {"backup_dir", options.backup_dir},
+                         {"erase_after_seconds", options.erase_after_seconds},
                          {"shards", options.shards},
                          {"search_threads", options.search_threads},
                          {"ram_limit_bytes", options.ram_limit_bytes},

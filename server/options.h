@@ -38,6 +38,7 @@ struct ServerOptions {
   std::string admin_listen = "127.0.0.1:7701";           // or "off"
   std::string admin_port_file;
   std::string backup_dir;        // where CreateBackup writes; empty: nowhere
+  uint64_t erase_after_seconds = 86'400;  // that a deletion waits for others, until their bytes are erased
   uint32_t shards = 0;           // 0: as stored, or 1 when new
   uint32_t search_threads = 0;   // 0: one per core
   uint64_t ram_limit_bytes = 0;  // 0: half of the machine's

@@ -255,6 +255,7 @@ DeploymentOptions Server::LocalOptions() {
   options.answer_cache_bytes = options_.answer_cache_bytes;
   options.accept_truncated_log = options_.accept_truncated_log;
   options.backup_dir = options_.backup_dir;
+  options.erase_after_ms = static_cast<int64_t>(options_.erase_after_seconds) * 1000;
   options.events = Events();
   return options;
 }
@@ -437,6 +438,7 @@ void Server::OnEvent(const std::string& event, const std::string& detail) {
   if (event == "index_build_failed") metrics_.MaintenanceFailed("index_build");
   if (event == "expiry_failed") metrics_.MaintenanceFailed("expiry");
   if (event == "backup_failed") metrics_.MaintenanceFailed("backup");
+  if (event == "erasure_failed") metrics_.MaintenanceFailed("erasure");
   // A front end that cannot tell what names mean refuses everything: balancers are to take another. A shard goes on.
   if (options_.role == Role::kFrontEnd && (event == "names_lost" || event == "catalogue_found")) {
     names_lost_ = event == "names_lost";

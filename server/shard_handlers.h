@@ -24,6 +24,8 @@ absl::Status HandleReadMatchRows(const CallContext& call, const internal::v1::Ca
                                  internal::v1::Answer* response);
 absl::Status HandleShardScan(const CallContext& call, const internal::v1::Call& request,
                              internal::v1::Answer* response);
+absl::Status HandleShardReceipt(const CallContext& call, const internal::v1::Call& request,
+                                internal::v1::Answer* response);
 absl::Status HandleDryDelete(const CallContext& call, const internal::v1::Call& request,
                              internal::v1::Answer* response);
 absl::Status HandleVisit(const CallContext& call, const internal::v1::Call& request,

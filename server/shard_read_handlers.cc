@@ -124,6 +124,18 @@ absl::Status HandleDryDelete(const CallContext& call, const Call& request, Answe
   return absl::OkStatus();
 }
 
+absl::Status HandleShardReceipt(const CallContext& call, const Call& request, Answer* response) {
+  const LocalDeployment& shard = Hosted(call.deployment);
+  MemoryNumber number = 0;
+  Version receipt;
+  RETURN_IF_ERROR(Open(call, request, number, receipt));
+  ASSIGN_OR_RETURN(const MemoryHandle memory, FindNumber(shard, number));
+  RETURN_IF_ERROR(shard.Await(receipt, call.limits));
+  ASSIGN_OR_RETURN(const ReceiptStatus status, shard.Receipt(memory, receipt, call.limits));
+  response->set_body(Flat(status));
+  return absl::OkStatus();
+}
+
 absl::Status HandleVisit(const CallContext& call, const Call& request, const Tell<Answer>& tell) {
   ASSIGN_OR_RETURN(Selected selected, Select(call, request));
   const bool with_keys = selected.command.with_keys;

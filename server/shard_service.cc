@@ -27,7 +27,8 @@ using RawSearches = ShardService::WithRawCallbackMethod_Query<ShardService::With
     ShardService::WithRawCallbackMethod_SumByLabel<ShardService::WithRawCallbackMethod_ReadMatchRows<Base>>>>;
 template <typename Base>
 using RawReads = ShardService::WithRawCallbackMethod_Get<ShardService::WithRawCallbackMethod_Count<
-    ShardService::WithRawCallbackMethod_Scan<ShardService::WithRawCallbackMethod_DryDelete<Base>>>>;
+    ShardService::WithRawCallbackMethod_Scan<ShardService::WithRawCallbackMethod_DryDelete<
+        ShardService::WithRawCallbackMethod_Receipt<Base>>>>>;
 template <typename Base>
 using RawLeases = ShardService::WithRawCallbackMethod_AcquireLease<ShardService::WithRawCallbackMethod_RenewLease<
     ShardService::WithRawCallbackMethod_ReleaseLease<ShardService::WithRawCallbackMethod_Statistics<Base>>>>;
@@ -97,6 +98,9 @@ class RawShardService final
   }
   UnaryReactor* DryDelete(Context* context, const Bytes* in, Bytes* out) override {
     return Blocking(dry_delete_, context, in, out, HandleDryDelete);
+  }
+  UnaryReactor* Receipt(Context* context, const Bytes* in, Bytes* out) override {
+    return Blocking(receipt_, context, in, out, HandleShardReceipt);
   }
   UnaryReactor* AcquireLease(Context* context, const Bytes* in, Bytes* out) override {
     return Blocking(acquire_, context, in, out, HandleShardAcquire);
@@ -171,6 +175,7 @@ class RawShardService final
   const RpcMethod match_ = Add("ReadMatchRows");
   const RpcMethod scan_ = Add("Scan");
   const RpcMethod dry_delete_ = Add("DryDelete");
+  const RpcMethod receipt_ = Add("Receipt");
   const RpcMethod acquire_ = Add("AcquireLease");
   const RpcMethod renew_ = Add("RenewLease");
   const RpcMethod release_ = Add("ReleaseLease");

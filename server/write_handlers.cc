@@ -29,6 +29,7 @@ void WriteDeleteOutcome(const Deployment& deployment, const DeleteOutcome& outco
   receipt->set_absent(outcome.absent);
   receipt->set_deleted_at_ms(outcome.deleted_at_ms);
   receipt->set_dry_run(request.dry_run());
+  if (!request.dry_run()) receipt->set_id(deployment.EncodeReceipt(outcome.version));
   response->set_version(deployment.EncodeVersion(outcome.version));
   const bool written = request.durability() == v1::DURABILITY_WRITTEN;
   response->set_durability(written ? v1::DURABILITY_WRITTEN : v1::DURABILITY_SYNC);

@@ -272,6 +272,15 @@ absl::Status DurableDb::Write(rocksdb::WriteBatch& batch, std::optional<Sequence
   return absl::OkStatus();
 }
 
+absl::Status DurableDb::SyncLog() {
+  {
+    MutexLock lock(&mu_);
+    RETURN_IF_ERROR(failure_);
+  }
+  const absl::Status synced = FromRocksDb(logs_->SyncLogs(*db_), "sync");
+  return synced.ok() ? synced : Fail(synced);
+}
+
 absl::StatusOr<Sequence> DurableDb::Sync() {
   Sequence applied;
   {

@@ -62,6 +62,8 @@ class DurableDb {
   // counter. After an error every later Write() and Sync() returns that error.
   absl::Status Write(rocksdb::WriteBatch& batch, std::optional<Sequence> applied, int64_t counter_change)
       ABSL_LOCKS_EXCLUDED(mu_);
+  // Syncs the log up to the last write, and leaves the watermark. Errors as of Sync(); any thread.
+  absl::Status SyncLog() ABSL_LOCKS_EXCLUDED(mu_);
   // Syncs the log up to the last write, then raises the watermark; returns the sequence that is now durable.
   absl::StatusOr<Sequence> Sync() ABSL_LOCKS_EXCLUDED(mu_);
   // Moves what is in the log alone to tables. Errors as of Sync().

@@ -2,6 +2,7 @@
 #ifndef MNEME_STORAGE_ENTRY_STORE_H_
 #define MNEME_STORAGE_ENTRY_STORE_H_
 
+#include <atomic>
 #include <cstdint>
 #include <functional>
 #include <memory>
@@ -15,6 +16,7 @@
 #include "common/checksum.h"
 #include "common/columns.h"
 #include "common/types.h"
+#include "storage/receipt.h"
 #include "storage/states.h"
 
 namespace mneme {
@@ -67,7 +69,7 @@ struct RememberedRequest {
 
 // One atomic change of a shard. Borrowed columns must live until Commit() returns. Its parts take effect in this order:
 // dropped partitions, runs, deaths, heads, forgotten requests, requests, removed segments, added segments, cleared
-// marks, states.
+// marks, states, receipts.
 struct StoreBatch {
   // Entries columns[begin, end) become rows first_row, first_row + 1, ...
   struct Run {
@@ -101,6 +103,7 @@ struct StoreBatch {
   std::vector<SegmentRecord> added_segments = {};
   std::vector<Death> cleared_marks = {};  // dead marks that no segment needs any more; only key and row are read
   StateWrites states = {};
+  std::vector<DeletionReceipt> receipts = {};  // one of a sequence takes the place of the one that it had
 };
 
 // Rows [first_row, end_row) of a partition.
@@ -155,6 +158,20 @@ class EntryStore {
   // The one of the highest sequence, without its result; nullopt when none is remembered.
   virtual absl::StatusOr<std::optional<RememberedRequest>> LatestRequest() const = 0;
   virtual absl::StatusOr<uint64_t> CountRequests() const = 0;
+
+  // The first receipts of deletions from sequence `first` on, at most `limit`, ascending; and the same of the runs of
+  // their erasure, by where they go through.
+  virtual absl::StatusOr<std::vector<DeletionReceipt>> ReadReceipts(Sequence first, size_t limit) const = 0;
+  virtual absl::StatusOr<std::vector<ErasureRun>> ReadErasures(Sequence first, size_t limit) const = 0;
+  // Writes how far a run is, and forgets receipts, and other runs, below `keep_from`; durable when it returns, for what
+  // was told of a receipt stays so. May be called beside all others; errors are those of Commit() and Sync().
+  virtual absl::Status NoteErasure(const ErasureRun& run, Sequence keep_from) = 0;
+  // Rewrites whatever tables may hold the rows of `receipts` that were deleted, so that no table which is in use holds
+  // them, nor any part of the log that is. Blocks for as long as reading and writing those tables takes; may be called
+  // beside all others. CANCELLED once `cancelled` is set.
+  virtual absl::Status Erase(absl::Span<const DeletionReceipt> receipts, std::atomic<bool>& cancelled) const = 0;
+  // Whether the files that the last Erase() replaced are gone: reads may go on in them for a while.
+  virtual absl::StatusOr<bool> OldFilesAreGone() const = 0;
 
   // What a shard reads when it opens.
   virtual absl::StatusOr<std::vector<PartitionHead>> ReadHeads() const = 0;

@@ -1,5 +1,6 @@
 #include "storage/format.h"
 
+#include <algorithm>
 #include <bit>
 
 #include "common/limits.h"
@@ -11,6 +12,9 @@ namespace {
 
 // Of a request that is remembered in parts. Stored on disk.
 constexpr uint8_t kRequestInParts = 2;
+
+// A partition with its rows in a receipt.
+constexpr size_t kLeastRowsBytes = 3;
 
 // Attributes that differ from their defaults. Stored on disk: do not renumber.
 enum RowFlag : uint8_t {
@@ -312,6 +316,87 @@ absl::StatusOr<RememberedRequest> DecodeRequestAge(const ParsedRequestAge& key, 
   request.stamp_ms = UnZigZag(reader.Varint());
   if (!reader.AtEnd()) return Damaged("request age");
   return request;
+}
+
+std::string SequenceKey(const char* prefix, Sequence sequence) {
+  std::string out = prefix;
+  ByteWriter(out).BigEndian(sequence);
+  return out;
+}
+
+absl::StatusOr<Sequence> ParseSequenceKey(const char* prefix, std::string_view bytes) {
+  ByteReader reader(bytes);
+  const auto stored = reader.Fixed<char>();
+  const auto sequence = reader.BigEndian<Sequence>();
+  if (!reader.AtEnd() || stored != prefix[0]) return Damaged("key of a receipt");
+  return sequence;
+}
+
+std::string EncodeReceipt(const DeletionReceipt& receipt) {
+  std::string out = OpenedRecord();
+  ByteWriter writer(out);
+  writer.Varint(receipt.memory);
+  writer.Varint(receipt.deleted);
+  writer.Varint(ZigZag(receipt.stamp_ms));
+  writer.Fixed(static_cast<uint8_t>(receipt.many_partitions ? 1 : 0));
+  writer.Varint(receipt.rows.size());
+  for (const DeletionReceipt::Rows& rows : receipt.rows) {
+    writer.Varint(rows.partition);
+    writer.Varint(rows.first_row);
+    writer.Varint(rows.end_row);
+  }
+  return out;
+}
+
+absl::StatusOr<DeletionReceipt> DecodeReceipt(Sequence sequence, std::string_view record) {
+  ASSIGN_OR_RETURN(ByteReader reader, OpenRecord(record, "receipt"));
+  DeletionReceipt receipt;
+  receipt.sequence = sequence;
+  const uint64_t memory = reader.Varint();
+  receipt.memory = static_cast<MemoryNumber>(memory);
+  receipt.deleted = reader.Varint();
+  receipt.stamp_ms = UnZigZag(reader.Varint());
+  const auto many = reader.Fixed<uint8_t>();
+  const uint64_t partitions = reader.Varint();
+  const bool fits = memory == receipt.memory && many <= 1 && partitions <= limits::kMaxReceiptPartitions &&
+                    (many == 0 || partitions == 0);
+  if (!reader.ok() || !fits) return Damaged("receipt");
+  receipt.many_partitions = many == 1;
+  receipt.rows.reserve(std::min<uint64_t>(partitions, record.size() / kLeastRowsBytes));
+  for (uint64_t i = 0; i < partitions; ++i) {
+    DeletionReceipt::Rows rows;
+    rows.partition = reader.Varint();
+    rows.first_row = reader.Varint();
+    rows.end_row = reader.Varint();
+    const bool ascends = receipt.rows.empty() || receipt.rows.back().partition < rows.partition;
+    if (!reader.ok() || !ascends || rows.first_row >= rows.end_row) return Damaged("receipt");
+    receipt.rows.push_back(rows);
+  }
+  if (!reader.AtEnd()) return Damaged("receipt");
+  return receipt;
+}
+
+std::string EncodeErasure(const ErasureRun& run) {
+  std::string out = OpenedRecord();
+  ByteWriter writer(out);
+  writer.Varint(ZigZag(run.begun_ms));
+  writer.Varint(ZigZag(run.indexed_ms));
+  writer.Varint(ZigZag(run.erased_ms));
+  writer.Varint(run.last_backup);
+  return out;
+}
+
+absl::StatusOr<ErasureRun> DecodeErasure(Sequence through, std::string_view record) {
+  ASSIGN_OR_RETURN(ByteReader reader, OpenRecord(record, "run of erasure"));
+  ErasureRun run;
+  run.through = through;
+  run.begun_ms = UnZigZag(reader.Varint());
+  run.indexed_ms = UnZigZag(reader.Varint());
+  run.erased_ms = UnZigZag(reader.Varint());
+  run.last_backup = reader.Varint();
+  const bool in_order = run.erased_ms == 0 ? run.last_backup == 0 : run.indexed_ms != 0;
+  if (!reader.AtEnd() || !in_order) return Damaged("run of erasure");
+  return run;
 }
 
 std::string EncodeState(const StoreState& state) {

@@ -86,6 +86,12 @@ struct ParsedRequestAge {
 };
 absl::StatusOr<ParsedRequestAge> ParseRequestByAgeKey(std::string_view bytes);
 
+// 'd' | sequence u64: the receipt of a deletion. 'e' | sequence u64: a run of erasure. Both beside the requests.
+inline constexpr char kReceiptPrefix[] = "d";
+inline constexpr char kErasurePrefix[] = "e";
+std::string SequenceKey(const char* prefix, Sequence sequence);
+absl::StatusOr<Sequence> ParseSequenceKey(const char* prefix, std::string_view bytes);
+
 // Working memory; marks keep its kinds of records apart.
 // memory u32 | 's' | session
 std::string SessionKeyOf(const SessionKey& key);
@@ -144,6 +150,11 @@ absl::StatusOr<RememberedRequest> DecodeRequest(const Hash128& id, std::string_v
 // What is kept beside a request's key by age: its stamp and content, so that pruning reads nothing else.
 std::string EncodeRequestAge(const RememberedRequest& request);
 absl::StatusOr<RememberedRequest> DecodeRequestAge(const ParsedRequestAge& key, std::string_view record);
+
+std::string EncodeReceipt(const DeletionReceipt& receipt);
+absl::StatusOr<DeletionReceipt> DecodeReceipt(Sequence sequence, std::string_view record);
+std::string EncodeErasure(const ErasureRun& run);
+absl::StatusOr<ErasureRun> DecodeErasure(Sequence through, std::string_view record);
 
 std::string EncodeMemory(const MemoryRecord& memory);
 absl::StatusOr<MemoryRecord> DecodeMemory(MemoryNumber number, std::string_view record);

@@ -35,6 +35,13 @@ struct Partition {
 using RequestKey = std::pair<uint64_t, uint64_t>;
 RequestKey KeyOf(const Hash128& id) { return {id.high, id.low}; }
 
+template <typename T>
+std::vector<T> FirstOf(const std::map<Sequence, T>& all, Sequence first, size_t limit) {
+  std::vector<T> found;
+  for (auto at = all.lower_bound(first); at != all.end() && found.size() < limit; ++at) found.push_back(at->second);
+  return found;
+}
+
 class MemoryEntryStore final : public EntryStore {
  public:
   absl::Status Commit(const StoreBatch& batch) override;
@@ -58,6 +65,12 @@ class MemoryEntryStore final : public EntryStore {
   absl::StatusOr<std::vector<RememberedRequest>> OldestRequests(size_t limit) const override;
   absl::StatusOr<std::optional<RememberedRequest>> LatestRequest() const override;
   absl::StatusOr<uint64_t> CountRequests() const override;
+
+  absl::StatusOr<std::vector<DeletionReceipt>> ReadReceipts(Sequence first, size_t limit) const override;
+  absl::StatusOr<std::vector<ErasureRun>> ReadErasures(Sequence first, size_t limit) const override;
+  absl::Status NoteErasure(const ErasureRun& run, Sequence keep_from) override;
+  absl::Status Erase(absl::Span<const DeletionReceipt>, std::atomic<bool>&) const override { return absl::OkStatus(); }
+  absl::StatusOr<bool> OldFilesAreGone() const override { return true; }
 
   absl::StatusOr<std::vector<PartitionHead>> ReadHeads() const override;
   absl::StatusOr<std::vector<SegmentRecord>> ReadSegments() const override;
@@ -87,6 +100,8 @@ class MemoryEntryStore final : public EntryStore {
   std::map<PartitionKey, Partition> partitions_ ABSL_GUARDED_BY(mu_);
   std::map<RequestKey, RememberedRequest> requests_ ABSL_GUARDED_BY(mu_);
   MemoryStates states_ ABSL_GUARDED_BY(mu_);
+  std::map<Sequence, DeletionReceipt> receipts_ ABSL_GUARDED_BY(mu_);
+  std::map<Sequence, ErasureRun> erasures_ ABSL_GUARDED_BY(mu_);
 };
 
 const Partition* MemoryEntryStore::Find(const PartitionKey& key) const {
@@ -138,6 +153,7 @@ absl::Status MemoryEntryStore::Commit(const StoreBatch& batch) {
   }
   for (const StoreBatch::Death& mark : batch.cleared_marks) partitions_[mark.key].dead.erase(mark.row);
   states_.Apply(batch.states);
+  for (const DeletionReceipt& receipt : batch.receipts) receipts_[receipt.sequence] = receipt;
   applied_ = batch.sequence;
   return absl::OkStatus();
 }
@@ -244,6 +260,25 @@ absl::StatusOr<std::optional<RememberedRequest>> MemoryEntryStore::LatestRequest
 absl::StatusOr<uint64_t> MemoryEntryStore::CountRequests() const {
   MutexLock lock(&mu_);
   return uint64_t{requests_.size()};
+}
+
+absl::StatusOr<std::vector<DeletionReceipt>> MemoryEntryStore::ReadReceipts(Sequence first, size_t limit) const {
+  MutexLock lock(&mu_);
+  return FirstOf(receipts_, first, limit);
+}
+
+absl::StatusOr<std::vector<ErasureRun>> MemoryEntryStore::ReadErasures(Sequence first, size_t limit) const {
+  MutexLock lock(&mu_);
+  return FirstOf(erasures_, first, limit);
+}
+
+absl::Status MemoryEntryStore::NoteErasure(const ErasureRun& run, Sequence keep_from) {
+  MutexLock lock(&mu_);
+  RETURN_IF_ERROR(failure_);
+  receipts_.erase(receipts_.begin(), receipts_.lower_bound(keep_from));
+  erasures_.erase(erasures_.begin(), erasures_.lower_bound(keep_from));
+  erasures_[run.through] = run;
+  return absl::OkStatus();
 }
 
 absl::StatusOr<std::vector<PartitionHead>> MemoryEntryStore::ReadHeads() const {

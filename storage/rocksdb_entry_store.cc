@@ -5,11 +5,15 @@
 #include <system_error>
 #include <utility>
 
+#include "absl/base/thread_annotations.h"
 #include "absl/strings/str_cat.h"
+#include "common/mutex.h"
 #include "common/status_macros.h"
 #include "storage/batch_encoder.h"
 #include "storage/durable_db.h"
+#include "storage/erase.h"
 #include "storage/id_map.h"
+#include "storage/receipt_ledger.h"
 #include "storage/request_ledger.h"
 #include "storage/rocksdb_states.h"
 #include "storage/rocksdb_status.h"
@@ -37,7 +41,8 @@ class RocksDbEntryStore final : public EntryStore {
       : store_(std::move(store)),
         families_{store_->family(kRows),  store_->family(kIds),      store_->family(kIdRuns), store_->family(kDead),
                   store_->family(kHeads), store_->family(kSegments), store_->family(kRequests)},
-        ids_(store_->db(), families_), requests_(store_->db(), families_.requests) {}
+        ids_(store_->db(), families_), requests_(store_->db(), families_.requests),
+        receipts_(store_->db(), families_.requests) {}
 
   absl::Status Commit(const StoreBatch& batch) override;
   absl::StatusOr<Sequence> Sync() override { return store_->Sync(); }
@@ -64,6 +69,16 @@ class RocksDbEntryStore final : public EntryStore {
   absl::StatusOr<std::optional<RememberedRequest>> LatestRequest() const override { return requests_.Latest(); }
   absl::StatusOr<uint64_t> CountRequests() const override { return store_->state().counter; }
 
+  absl::StatusOr<std::vector<DeletionReceipt>> ReadReceipts(Sequence first, size_t limit) const override {
+    return receipts_.Receipts(first, limit);
+  }
+  absl::StatusOr<std::vector<ErasureRun>> ReadErasures(Sequence first, size_t limit) const override {
+    return receipts_.Runs(first, limit);
+  }
+  absl::Status NoteErasure(const ErasureRun& run, Sequence keep_from) override;
+  absl::Status Erase(absl::Span<const DeletionReceipt> receipts, std::atomic<bool>& cancelled) const override;
+  absl::StatusOr<bool> OldFilesAreGone() const override;
+
   absl::StatusOr<std::vector<PartitionHead>> ReadHeads() const override;
   absl::StatusOr<std::vector<SegmentRecord>> ReadSegments() const override;
   absl::StatusOr<std::vector<Row>> ReadDeadMarks(const PartitionKey& key) const override;
@@ -88,6 +103,10 @@ class RocksDbEntryStore final : public EntryStore {
   const EntryFamilies families_;
   const IdMap ids_;
   const RequestLedger requests_;
+  const ReceiptLedger receipts_;
+  // Of the last Erase().
+  mutable Mutex old_mutex_;
+  mutable OldFiles old_files_ ABSL_GUARDED_BY(old_mutex_);
 };
 
 absl::Status RocksDbEntryStore::Commit(const StoreBatch& batch) {
@@ -99,6 +118,8 @@ absl::Status RocksDbEntryStore::Commit(const StoreBatch& batch) {
   if (!states.ok()) return store_->Fail(states);
   const absl::StatusOr<int64_t> requests = requests_.Encode(batch, writes);
   if (!requests.ok()) return store_->Fail(requests.status());
+  const rocksdb::Status receipts = receipts_.Encode(batch.receipts, writes);
+  if (!receipts.ok()) return store_->Fail(FromRocksDb(receipts, "commit"));
   return store_->Write(writes, batch.sequence, *requests);
 }
 
@@ -174,6 +195,31 @@ absl::StatusOr<bool> RocksDbEntryStore::ReadRow(const PartitionKey& key, Row row
   ASSIGN_OR_RETURN(const EntryView entry, format::DecodeRow(ToView(record)));
   out.Append(entry);
   return true;
+}
+
+absl::Status RocksDbEntryStore::NoteErasure(const ErasureRun& run, Sequence keep_from) {
+  rocksdb::WriteBatch writes;
+  const rocksdb::Status encoded = receipts_.Encode(run, keep_from, writes);
+  if (!encoded.ok()) return store_->Fail(FromRocksDb(encoded, "note an erasure"));
+  RETURN_IF_ERROR(store_->Write(writes, std::nullopt, 0));
+  return store_->SyncLog();
+}
+
+absl::Status RocksDbEntryStore::Erase(absl::Span<const DeletionReceipt> receipts, std::atomic<bool>& cancelled) const {
+  RETURN_IF_ERROR(store_->Flush());
+  ASSIGN_OR_RETURN(const OldFiles old, EraseRows(store_->db(), families_, receipts, cancelled));
+  MutexLock lock(&old_mutex_);
+  old_files_ = old;
+  return absl::OkStatus();
+}
+
+absl::StatusOr<bool> RocksDbEntryStore::OldFilesAreGone() const {
+  OldFiles old;
+  {
+    MutexLock lock(&old_mutex_);
+    old = old_files_;
+  }
+  return AreGone(store_->db(), store_->path(), old);
 }
 
 absl::StatusOr<std::vector<PartitionHead>> RocksDbEntryStore::ReadHeads() const {

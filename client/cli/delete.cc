@@ -1,12 +1,14 @@
 // `mneme delete`.
 #include <algorithm>
 #include <memory>
+#include <string>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
 #include "client/cli/columns.h"
 #include "client/cli/describe.h"
 #include "client/cli/exit_code.h"
+#include "client/cli/receipt_name.h"
 #include "client/cli/selection.h"
 #include "client/cli/table.h"
 #include "client/cli/verbs.h"
@@ -64,23 +66,28 @@ absl::StatusOr<std::vector<v1::DeleteRequest>> Requests(const DeleteOptions& opt
 absl::Status Delete(const DeleteOptions& options, Session& session) {
   ASSIGN_OR_RETURN(const std::vector<v1::DeleteRequest> requests, Requests(options));
   v1::DeleteReceipt total;
+  std::vector<std::string> receipts;  // one of each request
   for (const v1::DeleteRequest& request : requests) {
     ASSIGN_OR_RETURN(const v1::DeleteResponse response, session.memory().Delete(request));
     total.set_deleted(total.deleted() + response.receipt().deleted());
     total.set_absent(total.absent() + response.receipt().absent());
     total.set_deleted_at_ms(response.receipt().deleted_at_ms());
+    if (response.receipt().id().empty()) continue;  // a dry run, or an older server
+    receipts.push_back(ReceiptName(request.memory(), request.partitions(), response.receipt().id()));
   }
   if (session.json()) {
     session.PrintJson({{"deleted", total.deleted()},
                        {"absent", total.absent()},
                        {"dry_run", options.dry_run},
-                       {"deleted_at_ms", total.deleted_at_ms()}});
+                       {"deleted_at_ms", total.deleted_at_ms()},
+                       {"receipts", receipts}});
     return absl::OkStatus();
   }
   session.Print(absl::StrCat(options.dry_run ? "would delete " : "deleted ", HumanCount(total.deleted()), " entries",
                              total.absent() > 0 ? absl::StrCat("; ", HumanCount(total.absent()), " ids were not there")
                                                 : "",
                              "\n"));
+  for (const std::string& receipt : receipts) session.Print(absl::StrCat("receipt ", receipt, "\n"));
   return absl::OkStatus();
 }
 

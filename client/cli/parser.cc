@@ -180,6 +180,7 @@ Parser::Parser(GlobalOptions& options, Action& action)
   AddExport(root, action);
   AddGet(root, action);
   AddDelete(root, action);
+  AddReceipt(root, action);
   AddRemember(root, action);
   AddQuery(root, action);
   AddDistribution(root, action);

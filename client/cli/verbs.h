@@ -34,6 +34,7 @@ void AddImport(Command app, Action& action);
 void AddExport(Command app, Action& action);
 void AddGet(Command app, Action& action);  // get, scan
 void AddDelete(Command app, Action& action);
+void AddReceipt(Command app, Action& action);  // receipt show, list
 void AddRemember(Command app, Action& action);
 void AddQuery(Command app, Action& action);
 void AddDistribution(Command app, Action& action);

@@ -48,6 +48,7 @@ class SlowLog final : public ShardLog {
     log_->Append(std::move(record), std::move(appended));
   }
   absl::StatusOr<LogOffset> End(const CallLimits& limits) const override { return log_->End(limits); }
+  absl::StatusOr<LogOffset> Begin(const CallLimits& limits) const override { return log_->Begin(limits); }
   absl::StatusOr<std::unique_ptr<LogReader>> Read(LogOffset from) override { return log_->Read(from); }
 
   void AwaitTaking() {

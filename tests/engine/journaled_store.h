@@ -76,6 +76,19 @@ class JournaledStore final : public EntryStore {
   }
   absl::StatusOr<std::optional<RememberedRequest>> LatestRequest() const override { return store_->LatestRequest(); }
   absl::StatusOr<uint64_t> CountRequests() const override { return store_->CountRequests(); }
+  absl::StatusOr<std::vector<DeletionReceipt>> ReadReceipts(Sequence first, size_t limit) const override {
+    return store_->ReadReceipts(first, limit);
+  }
+  absl::StatusOr<std::vector<ErasureRun>> ReadErasures(Sequence first, size_t limit) const override {
+    return store_->ReadErasures(first, limit);
+  }
+  absl::Status NoteErasure(const ErasureRun& run, Sequence keep_from) override {
+    return store_->NoteErasure(run, keep_from);
+  }
+  absl::Status Erase(absl::Span<const DeletionReceipt> receipts, std::atomic<bool>& cancelled) const override {
+    return store_->Erase(receipts, cancelled);
+  }
+  absl::StatusOr<bool> OldFilesAreGone() const override { return store_->OldFilesAreGone(); }
   absl::StatusOr<std::vector<PartitionHead>> ReadHeads() const override;
   absl::StatusOr<std::vector<SegmentRecord>> ReadSegments() const override { return store_->ReadSegments(); }
   absl::StatusOr<std::vector<Row>> ReadDeadMarks(const PartitionKey& key) const override {

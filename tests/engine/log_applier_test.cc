@@ -61,6 +61,7 @@ class SilentLog final : public ShardLog {
     std::this_thread::sleep_until(std::min(limits.deadline, std::chrono::steady_clock::now() + kPatience));
     return absl::UnavailableError("no answer");
   }
+  absl::StatusOr<LogOffset> Begin(const CallLimits& limits) const override { return log_->Begin(limits); }
   absl::StatusOr<std::unique_ptr<LogReader>> Read(LogOffset from) override { return log_->Read(from); }
 
  private:

@@ -115,6 +115,34 @@ class ReplicatedShardTest : public ::testing::Test {
   std::unique_ptr<LocalDeployment> replicas_[kReplicas];
 };
 
+TEST_F(ReplicatedShardTest, EveryReplicaHasTheReceiptOfADeletionAndErasesByItself) {
+  const MemoryHandle memory = Create(TokenMemory("wiki", 2));
+  Insert(memory, Entries(0, 50), 100);
+  DeleteOperation erase;
+  erase.ticket.request = RequestIdentity{{101, 1}, 101};
+  erase.partitions = {0};
+  erase.ids = {3};
+  const LogOffset offset = Append(memory, std::move(erase));
+  const Version receipt{memory->number, {{0, SequenceAt(offset)}}};
+  const auto state_at = [&](uint32_t replica) {
+    const auto status = replicas_[replica]->Receipt(memory, receipt, Patient());
+    EXPECT_TRUE(status.ok()) << status.status();
+    EXPECT_EQ(status->deleted, 1U);
+    return status->state;
+  };
+  for (uint32_t replica = 0; replica < kReplicas; ++replica) {
+    ASSERT_TRUE(OutcomeAt(replica, offset, 101).ok());
+    EXPECT_EQ(state_at(replica), ErasureState::kHidden);
+  }
+  clocks_[0].Advance(int64_t{25} * 3'600'000);
+  const auto end = std::chrono::steady_clock::now() + std::chrono::seconds(60);
+  while (state_at(0) != ErasureState::kRocksDb && std::chrono::steady_clock::now() < end) {
+    std::this_thread::sleep_for(std::chrono::milliseconds(20));
+  }
+  EXPECT_EQ(state_at(0), ErasureState::kRocksDb);
+  EXPECT_EQ(state_at(1), ErasureState::kHidden) << "each has an index and a store of its own";
+}
+
 TEST_F(ReplicatedShardTest, EveryReplicaAnswersForWhatTheLogHas) {
   const MemoryHandle memory = Create(TokenMemory("wiki", 2));
   const LogOffset offset = Insert(memory, Entries(0, 50), 100);

@@ -22,6 +22,9 @@ enum Kind : uint8_t {
   kNumberedKey,
   kRequestAgeKey,
   kMemoryPrefix,
+  kReceipt,
+  kErasure,
+  kSequenceKey,
   kKinds,
 };
 
@@ -45,7 +48,8 @@ bool Run(std::string_view input) {
   Input in(input);
   const uint8_t kind = in.Byte() % kKinds;
   const std::string_view bytes = in.Rest();
-  const AllocationBound bound(1024 + 4 * bytes.size());
+  // Three bytes of a receipt may name a partition and its rows, 24 bytes.
+  const AllocationBound bound(1024 + (kind == kReceipt ? 8 : 4) * bytes.size());
   switch (kind) {
     case kRow: return Record(format::DecodeRow(bytes), bytes, RowOf);
     case kNumber: return Record(format::DecodeNumber(bytes), bytes, format::EncodeNumber);
@@ -75,6 +79,11 @@ bool Run(std::string_view input) {
       Expect(memory.ok() == (bytes.size() >= format::kMemoryPrefixBytes), "four bytes name a memory");
       return memory.ok() && format::MemoryPrefix(*memory) == bytes.substr(0, format::kMemoryPrefixBytes);
     }
+    case kReceipt: return Record(format::DecodeReceipt(9, bytes), bytes, format::EncodeReceipt);
+    case kErasure: return Record(format::DecodeErasure(9, bytes), bytes, format::EncodeErasure);
+    case kSequenceKey:
+      return Record(format::ParseSequenceKey(format::kReceiptPrefix, bytes), bytes,
+                    [](Sequence sequence) { return format::SequenceKey(format::kReceiptPrefix, sequence); });
     default: return false;
   }
 }
@@ -106,7 +115,11 @@ std::vector<std::string> Seeds() {
           Seed(kPartitionKey, format::PartitionPrefix(kKey.partition)),
           Seed(kNumberedKey, format::NumberedKey(kKey.partition, kKey.number)),
           Seed(kRequestAgeKey, format::RequestByAgeKey(300, kId)),
-          Seed(kMemoryPrefix, format::MemoryPrefix(7))};
+          Seed(kMemoryPrefix, format::MemoryPrefix(7)),
+          Seed(kReceipt, format::EncodeReceipt({9, 7, 300, 1'717'000'000'123, false, {{0, 5, 1000}, {3, 0, 1}}})),
+          Seed(kReceipt, format::EncodeReceipt({9, 7, 300, 1'717'000'000'123, true, {}})),
+          Seed(kErasure, format::EncodeErasure({9, 1000, 1001, 1002, 3})),
+          Seed(kSequenceKey, format::SequenceKey(format::kReceiptPrefix, 9))};
 }
 
 const Registration kTarget({"stored_record", Run, Seeds});

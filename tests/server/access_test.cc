@@ -248,8 +248,9 @@ TEST_F(AccessTest, EveryRpcIsKeptToThePartitionsOfItsGrant) {
     }
   }
   EXPECT_THAT(with_partitions,
-              testing::UnorderedElementsAre("Insert", "InsertStream", "Remember", "Delete", "Get", "Scan", "Count",
-                                            "Query", "QueryStream", "AcquireLease", "ExportIndex", "PruneMemory"));
+              testing::UnorderedElementsAre("Insert", "InsertStream", "Remember", "Delete", "GetReceipt", "Get", "Scan",
+                                            "Count", "Query", "QueryStream", "AcquireLease", "ExportIndex",
+                                            "PruneMemory"));
 }
 
 TEST_F(AccessTest, StatisticsOfOneMemoryTellNothingOfOthers) {

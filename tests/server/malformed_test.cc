@@ -253,6 +253,14 @@ std::vector<Call> Calls() {
   v1::DropMemoryRequest drop;
   drop.set_memory("nothing");
   calls.push_back(MakeCall(admin + "DropMemory", drop));
+  v1::GetReceiptRequest get_receipt;
+  get_receipt.set_memory("wiki");
+  get_receipt.set_receipt("AwEAAAAAAAAAAQAAAAAAAQAAAAAAAAA=");
+  calls.push_back(MakeCall(memory + "GetReceipt", get_receipt));
+  v1::ListReceiptsRequest list_receipts;
+  list_receipts.set_memory("wiki");
+  list_receipts.set_page_size(10);
+  calls.push_back(MakeCall(memory + "ListReceipts", list_receipts));
   v1::AcquireLeaseRequest acquire;
   acquire.set_memory("wiki");
   acquire.set_lease_ms(20);  // so that those of a thousand of them that are well formed leave room for others

@@ -32,7 +32,7 @@ from .memory import Memory
 from .mixture import Mixture, Source
 from .read_outs import Attentions, Centroids, Groups, Matches, Selections
 from .requests import PruneGuard, Search
-from .results import Deleted, DenseNeighbours, Distributions, Inserted, Neighbours, Remembered, SourceAnswer
+from .results import Deleted, DenseNeighbours, Distributions, Inserted, Neighbours, Receipt, Remembered, SourceAnswer
 from .security import Security
 from .sparse import SparseVectors
 from .wire import Entries, Filter
@@ -71,6 +71,7 @@ __all__ = [
     "PermissionDenied",
     "Pinned",
     "PruneGuard",
+    "Receipt",
     "Remembered",
     "ResourceExhausted",
     "Search",

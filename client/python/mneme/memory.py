@@ -279,8 +279,46 @@ class Memory(Asking, masks.WithMasks):
         else:
             request.everything = True
         got = self._caller.call(self._data.Delete, request, timeout)
-        receipt = got.receipt
-        return results.Deleted(receipt.deleted, receipt.absent, receipt.deleted_at_ms, receipt.dry_run, got.version)
+        did = got.receipt
+        return results.Deleted(did.deleted, did.absent, did.deleted_at_ms, did.dry_run, got.version, did.id)
+
+    def receipt(
+        self,
+        receipt: str,
+        *,
+        partitions: Partitions = None,
+        wait: Optional[str] = None,
+        within: float = 60.0,
+        timeout: Optional[float] = None,
+    ) -> results.Receipt:
+        """What has become of the bytes of a deletion, by its `Deleted.receipt` and the partitions that it named.
+
+        wait: a state ("hidden", "index", "rocksdb", "snapshots") to wait for, at most `within` seconds, asking now and
+        then: TimeoutError. How long the server takes is what --erase-after says, and the work.
+        """
+        if wait is not None and wait not in results.ERASURE_STATES:
+            raise ValueError(f"wait is {wait!r}; must be one of {', '.join(results.ERASURE_STATES)}")
+        selection = wire.partition_selection(partitions)
+        request = memory_pb2.GetReceiptRequest(memory=self.name, partitions=selection, receipt=receipt)
+        end = time.monotonic() + within
+        while True:
+            got = results.read_receipt(self._caller.call(self._data.GetReceipt, request, timeout).receipt)
+            if wait is None or got.reached(wait):
+                return got
+            if time.monotonic() >= end:
+                raise TimeoutError(f"the deletion is in state {got.state!r} after {within} s, not yet in {wait!r}")
+            time.sleep(0.25)
+
+    def receipts(self) -> list[results.Receipt]:
+        """Those that the server keeps of this memory, those of each shard by age."""
+        found: list[results.Receipt] = []
+        request = memory_pb2.ListReceiptsRequest(memory=self.name)
+        while True:
+            page = self._caller.call(self._data.ListReceipts, request)
+            found += map(results.read_receipt, page.receipts)
+            request.page_token = page.next_page_token
+            if not request.page_token:
+                return found
 
     # --- read ---
 

@@ -346,16 +346,60 @@ def read_inserted(response: memory_pb2.InsertResponse) -> Inserted:
 
 @dataclasses.dataclass(frozen=True)
 class Deleted:
-    """The receipt of a deletion."""
+    """What a deletion did. receipt: by which `Memory.receipt` tells what has become of the bytes; "" of a dry run."""
 
     deleted: int
     absent: int
     deleted_at_ms: int
     dry_run: bool
     version: bytes
+    receipt: str = ""
 
     def __repr__(self) -> str:
         return f"Deleted(deleted={self.deleted}, absent={self.absent}, dry_run={self.dry_run})"
+
+
+# How far a deletion is, each state including those before it.
+ERASURE_STATES = ("hidden", "index", "rocksdb", "snapshots")
+
+
+@dataclasses.dataclass(frozen=True)
+class Receipt:
+    """How far a deletion is: "hidden" (no read finds it), "index" (no index has it, nor a lease), "rocksdb" (no file of
+    the store in use has it), "snapshots" (no backup that the server knows has it).
+
+    index_at_ms, rocksdb_at_ms: when; 0: not yet. backups: numbers of those that may have it, as far as the server knows
+    any (backups_known). partitions: those that entries went from; empty also where they are more than 1,024.
+    """
+
+    id: str
+    state: str
+    deleted: int
+    deleted_at_ms: int
+    index_at_ms: int
+    rocksdb_at_ms: int
+    backups: list[int]
+    backups_known: bool
+    partitions: list[int]
+
+    def reached(self, state: str) -> bool:
+        """Whether it has come so far."""
+        return ERASURE_STATES.index(self.state) >= ERASURE_STATES.index(state)
+
+
+def read_receipt(wire_receipt: memory_pb2.Receipt) -> Receipt:
+    """One of an answer."""
+    return Receipt(
+        wire_receipt.id,
+        ERASURE_STATES[wire_receipt.state - memory_pb2.ERASURE_STATE_HIDDEN],
+        wire_receipt.deleted,
+        wire_receipt.deleted_at_ms,
+        wire_receipt.index_at_ms,
+        wire_receipt.rocksdb_at_ms,
+        [backup.number for backup in wire_receipt.backups],
+        wire_receipt.backups_known,
+        list(wire_receipt.partitions),
+    )
 
 
 @dataclasses.dataclass(frozen=True)
