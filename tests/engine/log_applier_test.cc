@@ -37,8 +37,7 @@ using Outcome = absl::StatusOr<WriteResult>;
 constexpr uint64_t kDeployment = 0x51D;
 constexpr uint32_t kShard = 4;
 constexpr int64_t kStampMs = 2'000'000'000;
-constexpr MemoryNumber kMemory = 3;
-constexpr MemoryNumber kDropped = 2;
+constexpr MemoryNumber kMemory = 3, kDropped = 2;
 constexpr MemoryNumber kNotYetTold = 9;
 
 CallLimits Within(std::chrono::milliseconds time) {
