@@ -540,7 +540,7 @@ TEST_F(LogApplierTest, ALogThatForgotWhatComesNextEndsItAndSaysWhatToDo) {
   Start();
   const absl::Status status = AwaitStatus();
   EXPECT_EQ(status.code(), absl::StatusCode::kOutOfRange) << status;
-  EXPECT_THAT(std::string(status.message()), HasSubstr("data directory of another replica"));
+  EXPECT_THAT(std::string(status.message()), HasSubstr("it copies what another replica has"));
   EXPECT_THAT(Ids(), IsEmpty()) << "not even the record that is there";
 }
 
