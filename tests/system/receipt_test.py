@@ -67,7 +67,7 @@ class Receipts(harness.SystemTest):
         self.assertTrue(files_with(server.data_dir, keys[5]), "what stays is there")
         self.assertEqual([each["number"] for each in shown["backups"]], [1])
         self.assertTrue(files_with(self.scratch / "backups", CANARY))
-        late = self.cli(server, "receipt", "show", receipt, "--wait", "snapshots", "--within", 1, code=68)
+        late = self.cli(server, "receipt", "show", receipt, "--wait", "snapshots", "--within", 1, code=1)
         self.assertIn("rocksdb", late)
 
         self.cli(server, "backup", "--keep", 1)
