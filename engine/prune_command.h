@@ -56,7 +56,7 @@ struct PruneOutcome {
   uint64_t overtaken = 0;  // merges left out because an entry was written or removed meanwhile
   std::optional<double> perplexity_before;  // infinite where the exponential overflows
   std::optional<double> perplexity_after;
-  Sequence sequence = 0;  // of the last merges, where the log of their shard has them; 0: it has none, or there were none
+  Sequence sequence = 0;  // of the last merges, where the log of their shard has them; 0: it has none, or no merges
 };
 
 }  // namespace mneme

@@ -69,6 +69,7 @@ constexpr RpcRule kRules[] = {
     {kShard, "Statistics", Need::kPeer},
     {kShard, "BuildIndex", Need::kPeer},
     {kShard, "Prune", Need::kPeer},
+    {kShard, "GoOnPrune", Need::kPeer},
     {kShard, "DescribeReplica", Need::kPeer},
     {kShard, "Digest", Need::kPeer},
     {kShard, "OpenCheckpoint", Need::kPeer},

@@ -54,6 +54,8 @@ absl::Status HandleShardBuild(const CallContext& call, const internal::v1::Call&
                               const Tell<internal::v1::Answer>& tell);
 absl::Status HandleShardPrune(const CallContext& call, const internal::v1::Call& request,
                               const Tell<internal::v1::Answer>& tell);
+absl::Status HandleGoOnPrune(const CallContext& call, const internal::v1::Call& request,
+                             internal::v1::Answer* response);
 
 // --- catalogue_handlers.cc ---
 absl::Status HandleWatch(const CallContext& call, const internal::v1::WatchRequest& request,

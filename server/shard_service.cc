@@ -17,8 +17,8 @@ using internal::v1::CatalogueService;
 using internal::v1::ShardService;
 
 template <typename Base>
-using RawWrites =
-    ShardService::WithRawCallbackMethod_Append<ShardService::WithRawCallbackMethod_AwaitOutcome<Base>>;
+using RawWrites = ShardService::WithRawCallbackMethod_Append<
+    ShardService::WithRawCallbackMethod_AwaitOutcome<ShardService::WithRawCallbackMethod_GoOnPrune<Base>>>;
 template <typename Base>
 using RawStreams = ShardService::WithRawCallbackMethod_Visit<
     ShardService::WithRawCallbackMethod_BuildIndex<ShardService::WithRawCallbackMethod_Prune<Base>>>;
@@ -129,7 +129,10 @@ class RawShardService final
   }
   WriteReactor* Prune(Context* context, const Bytes* in) override {
     return ProgressStream<Call, Answer>::Start(front_end_, front_end_.long_calls(), prune_, context, in,
-                                               HandleShardPrune);
+                                               HandleShardPrune, Pace::kEach);
+  }
+  UnaryReactor* GoOnPrune(Context* context, const Bytes* in, Bytes* out) override {
+    return Blocking(go_on_, context, in, out, HandleGoOnPrune);
   }
   UnaryReactor* DescribeReplica(Context* context, const Bytes* in, Bytes* out) override {
     return Blocking(describe_, context, in, out, HandleDescribeReplica);
@@ -185,6 +188,7 @@ class RawShardService final
   const RpcMethod statistics_ = Add("Statistics");
   const RpcMethod build_ = Add("BuildIndex", "server_stream");
   const RpcMethod prune_ = Add("Prune", "server_stream");
+  const RpcMethod go_on_ = Add("GoOnPrune");
   const RpcMethod describe_ = Add("DescribeReplica");
   const RpcMethod digest_ = Add("Digest", "server_stream");
   const RpcMethod open_checkpoint_ = Add("OpenCheckpoint", "server_stream");
