@@ -103,6 +103,8 @@ class RemoteDeployment final : public Deployment {
   absl::StatusOr<Leases::Granted> AcquireLease(const MemoryHandle& memory, const VisitCommand& command,
                                                int64_t lease_ms) override;
   Leases& leases() const override;
+  absl::StatusOr<std::unique_ptr<ExportedIndex>> ExportIndex(const MemoryHandle& memory, const LeaseHandle& lease,
+                                                             const CallLimits& limits) const override;
   const WorkingMemory& working_memory() const override;
 
   absl::Status BuildIndex(const MemoryHandle& memory, bool retrain,

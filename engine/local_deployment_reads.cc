@@ -7,6 +7,7 @@
 #include "common/limits.h"
 #include "common/status_macros.h"
 #include "engine/local_deployment_state.h"
+#include "engine/index_export.h"
 #include "engine/prune.h"
 #include "engine/query_batch.h"
 #include "engine/scan.h"
@@ -205,6 +206,12 @@ absl::StatusOr<Leases::Granted> LocalDeployment::AcquireLease(const MemoryHandle
 }
 
 HeldLeases& LocalDeployment::leases() const { return *state_->leases; }
+
+absl::StatusOr<std::unique_ptr<ExportedIndex>> LocalDeployment::ExportIndex(const MemoryHandle& memory,
+                                                                            const LeaseHandle& lease,
+                                                                            const CallLimits& limits) const {
+  return ExportHeld(memory->spec, Held(*lease), limits);
+}
 
 absl::Status LocalDeployment::BuildIndex(const MemoryHandle& memory, bool retrain,
                                          std::function<bool(const BuildProgress&)> progress) {

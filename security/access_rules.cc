@@ -68,6 +68,7 @@ constexpr RpcRule kRules[] = {
     {kShard, "ListSessions", Need::kPeer},
     {kShard, "Statistics", Need::kPeer},
     {kShard, "BuildIndex", Need::kPeer},
+    {kShard, "ExportIndex", Need::kPeer},
     {kShard, "Prune", Need::kPeer},
     {kShard, "GoOnPrune", Need::kPeer},
     {kShard, "DescribeReplica", Need::kPeer},
