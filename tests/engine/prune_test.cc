@@ -279,6 +279,23 @@ TEST_F(PruneTest, AGuardThatAnotherReckonsIsTheSame) {
   EXPECT_EQ(reckoned.perplexity_after, here->perplexity_after);
 }
 
+TEST_F(PruneTest, APartWithoutEntriesAnswersTheGuardWithNone) {
+  const MemoryHandle memory = deployment_.Create(TokenMemory("none", 4));
+  PruneCommand command = Command();
+  command.guard = GuardAtTheOrigin(10);
+  command.dry_run = true;
+  size_t answers = 0;
+  command.share = [&](const NeighbourColumns& found) {
+    ++answers;
+    EXPECT_EQ(found.queries(), 1U);
+    EXPECT_EQ(found.size(), 0U);
+    EXPECT_EQ(found.values.width, sizeof(Token));
+    return absl::OkStatus();
+  };
+  EXPECT_TRUE(deployment_->Prune(memory, std::move(command)).ok());
+  EXPECT_EQ(answers, 2U);
+}
+
 TEST_F(PruneTest, WhatAPartChoseIsWrittenOnlyOnceThatIsDecided) {
   const MemoryHandle memory = Fill(AtTheOrigin());
   const auto prune = [&](absl::Status decision) {
