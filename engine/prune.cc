@@ -115,7 +115,6 @@ class Pruning {
     request.stop = [this] { return command_.limits.Check(); };
     ASSIGN_OR_RETURN(SearchResult result, mneme::Search(pruned ? after_ : before_, request));
     NeighbourColumns& found = result.neighbours;
-    if (found.size() == 0) found.values = {request.spec.value_bytes, {}, {}};  // of no version, it has no width
     found.weights.resize(found.size(), 1.0F);
     for (size_t i = 0; pruned && i < found.size(); ++i) found.weights[i] = WeightAfter(found.ids[i]);
     return std::move(found);
