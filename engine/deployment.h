@@ -18,6 +18,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "engine/commands.h"
+#include "engine/exported_index.h"
 #include "engine/lease.h"
 #include "engine/prune_command.h"
 #include "engine/receipts.h"
@@ -108,6 +109,11 @@ class Deployment {
   virtual absl::StatusOr<Leases::Granted> AcquireLease(const MemoryHandle& memory, const VisitCommand& command,
                                                        int64_t lease_ms) = 0;
   virtual Leases& leases() const = 0;
+  // The index of the one partition that a lease of this deployment covers. FAILED_PRECONDITION when none of its shards
+  // has one. Blocks, and so does what it returns, until the deadline of `limits` or their cancellation.
+  virtual absl::StatusOr<std::unique_ptr<ExportedIndex>> ExportIndex(const MemoryHandle& memory,
+                                                                     const LeaseHandle& lease,
+                                                                     const CallLimits& limits) const = 0;
 
   // --- Working memory ---
   virtual const WorkingMemory& working_memory() const = 0;

@@ -7,6 +7,7 @@
 #include "common/limits.h"
 #include "common/status_macros.h"
 #include "engine/local_deployment_state.h"
+#include "engine/index_export.h"
 #include "engine/prune.h"
 #include "engine/query_batch.h"
 #include "engine/scan.h"
@@ -206,6 +207,12 @@ absl::StatusOr<Leases::Granted> LocalDeployment::AcquireLease(const MemoryHandle
 
 HeldLeases& LocalDeployment::leases() const { return *state_->leases; }
 
+absl::StatusOr<std::unique_ptr<ExportedIndex>> LocalDeployment::ExportIndex(const MemoryHandle& memory,
+                                                                            const LeaseHandle& lease,
+                                                                            const CallLimits& limits) const {
+  return ExportHeld(memory->spec, Held(*lease), limits);
+}
+
 absl::Status LocalDeployment::BuildIndex(const MemoryHandle& memory, bool retrain,
                                          std::function<bool(const BuildProgress&)> progress) {
   for (const auto& shard : state_->shards) {
@@ -240,9 +247,6 @@ absl::Status LocalDeployment::BuildIndexOn(const MemoryHandle& memory, const Giv
 }
 
 absl::StatusOr<PruneOutcome> LocalDeployment::Prune(const MemoryHandle& memory, PruneCommand command) {
-  if (state_->log != nullptr) {
-    return absl::UnimplementedError("prune: entries of a shard with a replicated log cannot be merged yet");
-  }
   if (command.stamp_ms == 0) command.stamp_ms = state_->clock->NowMs();
   std::vector<Shard*> owners;
   PartitionSelection partition;
@@ -250,7 +254,11 @@ absl::StatusOr<PruneOutcome> LocalDeployment::Prune(const MemoryHandle& memory, 
   for (const uint32_t owner : state_->routing.OwnersOf(*memory, partition)) {
     owners.push_back(state_->by_number[owner]);
   }
-  return mneme::Prune(owners, memory, command);
+  if (state_->log == nullptr) return mneme::Prune(owners, memory, command, ByShards());
+  LogApplier* const applier = state_->running_applier.load();
+  if (applier == nullptr) return absl::UnavailableError("the shard does not apply its log yet");
+  const MergeLog log{state_->log.get(), applier, state_->directory->deployment(), state_->clock};
+  return mneme::Prune(owners, memory, command, ByLog(log, command.limits));
 }
 
 }  // namespace mneme

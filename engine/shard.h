@@ -188,6 +188,8 @@ class Shard {
   absl::Status ExpireStates(Round& round, const ExpireStatesOperation& operation);
   // Tells `done` after the next sync.
   void Merge(Round& round, MergeOperation& operation);
+  // The same as a log says it; the group is empty.
+  void MergeRows(Round& round, MergeRowsOperation& operation);
   absl::Status DropMemory(MemoryNumber memory);
   void LayToSleep(const SleepOperation& operation);
   // What one call read of partitions that slept, by partition: some may sleep again before it is done, for want of ram,

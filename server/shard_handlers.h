@@ -30,6 +30,8 @@ absl::Status HandleDryDelete(const CallContext& call, const internal::v1::Call& 
                              internal::v1::Answer* response);
 absl::Status HandleVisit(const CallContext& call, const internal::v1::Call& request,
                          const Tell<internal::v1::Answer>& tell);
+absl::Status HandleShardExport(const CallContext& call, const internal::v1::Call& request,
+                               const Tell<internal::v1::Answer>& tell);
 absl::Status HandleReadStates(const CallContext& call, const internal::v1::Call& request,
                               internal::v1::Answer* response);
 absl::Status HandleReadSession(const CallContext& call, const internal::v1::Call& request,
@@ -54,6 +56,8 @@ absl::Status HandleShardBuild(const CallContext& call, const internal::v1::Call&
                               const Tell<internal::v1::Answer>& tell);
 absl::Status HandleShardPrune(const CallContext& call, const internal::v1::Call& request,
                               const Tell<internal::v1::Answer>& tell);
+absl::Status HandleGoOnPrune(const CallContext& call, const internal::v1::Call& request,
+                             internal::v1::Answer* response);
 
 // --- catalogue_handlers.cc ---
 absl::Status HandleWatch(const CallContext& call, const internal::v1::WatchRequest& request,
