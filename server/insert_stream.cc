@@ -1,6 +1,7 @@
 #include "server/insert_stream.h"
 
 #include <algorithm>
+#include <optional>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -37,6 +38,25 @@ InsertStreamCall::InsertStreamCall(FrontEnd& front_end, const RpcMethod& method,
     : limits_(LimitsOf(*context, cancelled_)), record_(front_end, method, *context) {}
 
 void InsertStreamCall::OnReadDone(bool ok) {
+  CallPool* pool = nullptr;
+  {
+    absl::MutexLock lock(&mutex_);
+    if (ok && record_.BoundsWrites()) pool = &record_.front_end().calls();
+  }
+  // What is stored may have to be asked of shards, which may not hold up a gRPC thread. No other message is read
+  // meanwhile.
+  if (pool == nullptr) return Take(ok);
+  const absl::Status submitted = pool->Submit([self = shared_from_this()] { self->Take(true); });
+  if (submitted.ok()) return;
+  {
+    absl::MutexLock lock(&mutex_);
+    reading_ = false;
+    if (failure_.ok()) failure_ = submitted;
+  }
+  Advance();
+}
+
+void InsertStreamCall::Take(bool ok) {
   absl::Status status;
   if (ok) status = Guard([this] { return Accept(incoming_); });
   {
@@ -107,6 +127,20 @@ absl::Status InsertStreamCall::Authorize(const v1::InsertRequest& insert) {
   return record_.TakeEntries(EntriesOf(insert));
 }
 
+absl::Status InsertStreamCall::AdmitStored(const v1::InsertRequest& insert) {
+  Caller caller;
+  FrontEnd* front_end = nullptr;
+  {
+    absl::MutexLock lock(&mutex_);
+    if (!BoundsWrites(record_.caller())) return absl::OkStatus();
+    caller = record_.caller();
+    front_end = &record_.front_end();
+  }
+  std::optional<Addition> addition = AdditionOf(insert);
+  addition->memory = named_;
+  return AdmitAddition(front_end->stored_quotas(), caller, *deployment_, addition, limits_);
+}
+
 absl::Status InsertStreamCall::Accept(const grpc::ByteBuffer& bytes) {
   RETURN_IF_ERROR(limits_.Check());
   RETURN_IF_ERROR(Receive(bytes.Length()));
@@ -126,6 +160,7 @@ absl::Status InsertStreamCall::Accept(const grpc::ByteBuffer& bytes) {
   RETURN_IF_ERROR(Authorize(request.insert()));
   ASSIGN_OR_RETURN(PlannedInsert plan, PlanInsert(*deployment_, request.insert()));
   if (goes_on) RETURN_IF_ERROR(CheckSameMemory(memory_, plan.memory));
+  RETURN_IF_ERROR(AdmitStored(request.insert()));
   memory_ = plan.memory->number;
   template_.set_memory(plan.memory->spec.name);  // should an alias that was named point elsewhere before the next
   const uint64_t sequence = ++sequence_;
@@ -207,6 +242,7 @@ bool InsertStreamCall::MaybeRespond() {
     return false;
   }
   writing_ = true;
+  record_.TakeAnswer(outgoing_.Length());
   StartWrite(&outgoing_);
   MaybeRead();
   return true;

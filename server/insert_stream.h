@@ -55,7 +55,11 @@ class InsertStreamCall final : public grpc::ServerBidiReactor<grpc::ByteBuffer, 
     Durability durability = Durability::kSync;  // the weakest of those covered
   };
 
+  // `ok`: a message came.
+  void Take(bool ok);
   absl::Status Accept(const grpc::ByteBuffer& bytes);
+  // Of a message that was completed, where what the caller writes is held against what is stored; may block.
+  absl::Status AdmitStored(const v1::InsertRequest& insert) ABSL_LOCKS_EXCLUDED(mutex_);
   void CompleteFromTemplate(v1::InsertRequest& insert);
   absl::Status Receive(size_t bytes) ABSL_LOCKS_EXCLUDED(mutex_);
   // Of a message that was completed: the template has the memory's own name, and the caller may have only an alias'.

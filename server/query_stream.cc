@@ -163,7 +163,7 @@ QueryStreamCall::Action QueryStreamCall::NextWhenIdle() {
 void QueryStreamCall::Perform(Action action) {
   switch (action) {
     case Action::kNothing: return;
-    case Action::kRunStep: return RunStep();
+    case Action::kRunStep: return BeginStep();
     case Action::kRespond: return Respond();
     case Action::kRespondLast: return RespondLast();
     case Action::kFinish: break;
@@ -174,6 +174,20 @@ void QueryStreamCall::Perform(Action action) {
     end = record_.Finish(failure_);
   }
   Finish(std::move(end));
+}
+
+void QueryStreamCall::BeginStep() {
+  CallPool* pool = nullptr;
+  {
+    absl::MutexLock lock(&mutex_);
+    if (record_.BoundsWrites()) pool = &record_.front_end().calls();
+  }
+  if (pool == nullptr) return RunStep();
+  const absl::Status submitted = pool->Submit([self = shared_from_this()] {
+    self->RunStep();
+    self->Pump();
+  });
+  if (!submitted.ok()) Fail(submitted);
 }
 
 void QueryStreamCall::RunStep() {
@@ -190,6 +204,7 @@ void QueryStreamCall::RunStep() {
     times_anew_ = 0;
     if (request_.has_query()) RETURN_IF_ERROR(template_.Complete(*request_.mutable_query()));
     RETURN_IF_ERROR(Authorize());
+    RETURN_IF_ERROR(AdmitStored());
     if (request_.has_query()) return Ask();
     Advance(Phase::kAnswered);
     return absl::OkStatus();
@@ -208,6 +223,22 @@ absl::Status QueryStreamCall::Authorize() {
   absl::MutexLock lock(&mutex_);
   RETURN_IF_ERROR(record_.AuthorizeTargets(targets));
   return record_.TakeEntries(AppendedEntries());
+}
+
+absl::Status QueryStreamCall::AdmitStored() {
+  if (!request_.has_append()) return absl::OkStatus();
+  Caller caller;
+  FrontEnd* front_end = nullptr;
+  {
+    absl::MutexLock lock(&mutex_);
+    if (!BoundsWrites(record_.caller())) return absl::OkStatus();
+    caller = record_.caller();
+    front_end = &record_.front_end();
+  }
+  const v1::StepAppend& append = request_.append();
+  return AdmitAddition(front_end->stored_quotas(), caller, *deployment_,
+                       Addition{names_.memory(), append.partition(), {AppendedEntries(), append.ByteSizeLong()}},
+                       limits_);
 }
 
 size_t QueryStreamCall::AppendedEntries() const {
@@ -305,12 +336,13 @@ void QueryStreamCall::Respond() {
     RETURN_IF_ERROR(SerializeMessage(response_, &outgoing_));
     return held_.Give(outgoing_.Length(), wrote);
   });
-  if (!status.ok()) {
+  {
     absl::MutexLock lock(&mutex_);
-    writing_ = false;
-    failure_ = status;
-    return;
+    if (status.ok()) record_.TakeAnswer(outgoing_.Length());
+    writing_ = status.ok();
+    if (!status.ok()) failure_ = status;
   }
+  if (!status.ok()) return;
   StartWrite(&outgoing_);
   status = Guard([this] { return SubmitAppend(); });
   if (!status.ok()) Fail(status);

@@ -69,11 +69,14 @@ class QueryStreamCall final : public grpc::ServerBidiReactor<grpc::ByteBuffer, g
   // The first failure decides the status.
   void Fail(const absl::Status& status);
 
-  // Steps of a step.
+  // Steps of a step. It begins on a worker where what is stored may have to be asked of shards.
+  void BeginStep();
   void RunStep();
   absl::Status Receive(size_t bytes) ABSL_LOCKS_EXCLUDED(mutex_);
   // Of a message whose query was completed.
   absl::Status Authorize() ABSL_LOCKS_EXCLUDED(mutex_);
+  // Of an append, where what the caller writes is held against what is stored; may block.
+  absl::Status AdmitStored() ABSL_LOCKS_EXCLUDED(mutex_);
   // How many entries the message writes.
   size_t AppendedEntries() const;
   // Anew when a memory was dropped under it.
