@@ -273,16 +273,21 @@ absl::StatusOr<uint64_t> RocksDbEntryStore::BytesOf(MemoryNumber memory, std::op
                                                   : format::MemoryPrefix(memory);
   const std::string end = format::PrefixEnd(begin);
   const rocksdb::Range range(begin, end);
-  rocksdb::SizeApproximationOptions options;
-  options.include_memtables = true;
+  const rocksdb::SizeApproximationOptions of_tables;
   std::vector<rocksdb::ColumnFamilyHandle*> families = {families_.rows, families_.ids,   families_.id_runs,
                                                         families_.dead, families_.heads, families_.segments};
   if (!partition.has_value()) families.push_back(store_->family(kStates));
   uint64_t sum = 0;
   for (rocksdb::ColumnFamilyHandle* family : families) {
-    uint64_t bytes = 0;
-    RETURN_IF_ERROR(FromRocksDb(store_->db().GetApproximateSizes(options, family, &range, 1, &bytes), "measure"));
-    sum += bytes;
+    uint64_t in_tables = 0;
+    RETURN_IF_ERROR(FromRocksDb(store_->db().GetApproximateSizes(of_tables, family, &range, 1, &in_tables), "measure"));
+    // A guess by the shape of a skip list, which may be several times too high: it is not more than there is at all.
+    uint64_t rows = 0;
+    uint64_t in_ram = 0;
+    uint64_t ram = 0;
+    store_->db().GetApproximateMemTableStats(family, range, &rows, &in_ram);
+    store_->db().GetIntProperty(family, rocksdb::DB::Properties::kCurSizeAllMemTables, &ram);
+    sum += in_tables + std::min(in_ram, ram);
   }
   return sum;
 }
