@@ -127,12 +127,12 @@ absl::Status InsertStreamCall::Authorize(const v1::InsertRequest& insert) {
   return record_.TakeEntries(EntriesOf(insert));
 }
 
-absl::Status InsertStreamCall::AdmitStored(const v1::InsertRequest& insert) {
+absl::StatusOr<StoredQuotas::Ticket> InsertStreamCall::AdmitStored(const v1::InsertRequest& insert) {
   Caller caller;
   FrontEnd* front_end = nullptr;
   {
     absl::MutexLock lock(&mutex_);
-    if (!BoundsWrites(record_.caller())) return absl::OkStatus();
+    if (!BoundsWrites(record_.caller())) return StoredQuotas::Ticket();
     caller = record_.caller();
     front_end = &record_.front_end();
   }
@@ -160,7 +160,7 @@ absl::Status InsertStreamCall::Accept(const grpc::ByteBuffer& bytes) {
   RETURN_IF_ERROR(Authorize(request.insert()));
   ASSIGN_OR_RETURN(PlannedInsert plan, PlanInsert(*deployment_, request.insert()));
   if (goes_on) RETURN_IF_ERROR(CheckSameMemory(memory_, plan.memory));
-  RETURN_IF_ERROR(AdmitStored(request.insert()));
+  ASSIGN_OR_RETURN(StoredQuotas::Ticket ticket, AdmitStored(request.insert()));
   memory_ = plan.memory->number;
   template_.set_memory(plan.memory->spec.name);  // should an alias that was named point elsewhere before the next
   const uint64_t sequence = ++sequence_;
@@ -171,6 +171,7 @@ absl::Status InsertStreamCall::Accept(const grpc::ByteBuffer& bytes) {
     InFlight& added = in_flight_.emplace_back();
     added.bytes = bytes.Length();
     added.durability = plan.command.durability;
+    added.ticket = std::move(ticket);
     in_flight_bytes_ += added.bytes;
   }
   deployment_->Insert(plan.memory, std::move(plan.command), nullptr,
@@ -189,6 +190,7 @@ void InsertStreamCall::OnOutcome(uint64_t sequence, const MemoryHandle& memory, 
     if (sequence <= acknowledged_ || sequence - acknowledged_ > in_flight_.size()) return;
     InFlight& entry = in_flight_[sequence - acknowledged_ - 1];
     entry.done = true;
+    entry.ticket.Release();
     entry.outcome = std::move(outcome);
     Collect();
   }

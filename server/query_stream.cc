@@ -236,9 +236,10 @@ absl::Status QueryStreamCall::AdmitStored() {
     front_end = &record_.front_end();
   }
   const v1::StepAppend& append = request_.append();
-  return AdmitAddition(front_end->stored_quotas(), caller, *deployment_,
-                       Addition{names_.memory(), append.partition(), {AppendedEntries(), append.ByteSizeLong()}},
-                       limits_);
+  const Addition addition{names_.memory(), append.partition(), {AppendedEntries(), append.ByteSizeLong()}};
+  ASSIGN_OR_RETURN(step_ticket_,
+                   AdmitAddition(front_end->stored_quotas(), caller, *deployment_, addition, limits_));
+  return absl::OkStatus();
 }
 
 size_t QueryStreamCall::AppendedEntries() const {
@@ -379,7 +380,7 @@ absl::Status QueryStreamCall::SubmitAppend() {
   {
     absl::MutexLock lock(&mutex_);
     serial = ++serial_;
-    pending_.push_back({serial, request_.step(), false});
+    pending_.push_back({serial, request_.step(), false, std::move(step_ticket_)});
   }
   const auto self = shared_from_this();
   deployment_->Insert(
@@ -416,7 +417,11 @@ void QueryStreamCall::OnAcknowledged(uint64_t serial, const MemoryHandle& memory
   {
     absl::MutexLock lock(&mutex_);
     MergeVersion(outcome->version, version_);
-    for (PendingAppend& append : pending_) append.acknowledged |= append.serial == serial;
+    for (PendingAppend& append : pending_) {
+      if (append.serial != serial) continue;
+      append.acknowledged = true;
+      append.ticket.Release();
+    }
     while (!pending_.empty() && pending_.front().acknowledged) {
       acknowledged_step_ = pending_.front().step;
       acknowledged_untold_ = true;

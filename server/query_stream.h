@@ -59,6 +59,7 @@ class QueryStreamCall final : public grpc::ServerBidiReactor<grpc::ByteBuffer, g
     uint64_t serial = 0;
     uint64_t step = 0;
     bool acknowledged = false;
+    StoredQuotas::Ticket ticket = {};  // until then
   };
 
   void Pump();
@@ -111,6 +112,7 @@ class QueryStreamCall final : public grpc::ServerBidiReactor<grpc::ByteBuffer, g
   std::vector<MemoryNumber> sources_;  // of a mixture, whatever has their names by now
   std::shared_ptr<const AnsweredQuery> last_;
   std::shared_ptr<const AnsweredQuery> previous_;
+  StoredQuotas::Ticket step_ticket_;  // of its append
   BenefitCount step_benefit_;
   bool step_of_mixture_ = false;  // so that its benefit is no one memory's
 

@@ -1,7 +1,10 @@
 #include "server/stored_quotas.h"
 
 #include <algorithm>
+#include <iterator>
 #include <string>
+#include <thread>
+#include <utility>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
@@ -14,6 +17,9 @@
 
 namespace mneme {
 namespace {
+
+// Who waits for writes that are under way has shards count so often.
+constexpr std::chrono::milliseconds kLook(2);
 
 absl::string_view View(std::string_view text) { return {text.data(), text.size()}; }
 
@@ -41,6 +47,15 @@ void Add(const StoredAmount& added, StoredAmount& sum) {
   sum.bytes += added.bytes;
 }
 
+StoredAmount Sum(StoredAmount a, const StoredAmount& b) {
+  Add(b, a);
+  return a;
+}
+
+StoredAmount Difference(const StoredAmount& a, const StoredAmount& b) {
+  return {a.entries - b.entries, a.bytes - b.bytes};
+}
+
 absl::Status Refusal(const Principal& principal, const Kind& kind, const Addition& addition,
                      std::optional<PartitionId> partition, const StoredAmount& stored) {
   std::string where = absl::StrCat("memory \"", View(addition.memory), "\"");
@@ -56,36 +71,87 @@ absl::Status Refusal(const Principal& principal, const Kind& kind, const Additio
 
 }  // namespace
 
-absl::Status StoredQuotas::Admit(const Principal& principal, const Addition& addition, const MemoryRecord& memory,
-                                 const Counter& count, Time now) {
+StoredQuotas::Ticket& StoredQuotas::Ticket::operator=(Ticket&& other) noexcept {
+  if (this == &other) return *this;
+  Release();
+  quotas_ = std::exchange(other.quotas_, nullptr);
+  key_ = other.key_;
+  amount_ = other.amount_;
+  return *this;
+}
+
+void StoredQuotas::Ticket::Release() {
+  if (StoredQuotas* const quotas = std::exchange(quotas_, nullptr); quotas != nullptr) quotas->End(key_, amount_);
+}
+
+StoredQuotas::Ticket StoredQuotas::Give(const Key& key, const StoredAmount& amount, Counted& counted) {
+  Add(amount, counted.under_way);
+  return Ticket(this, key, amount);
+}
+
+void StoredQuotas::End(const Key& key, const StoredAmount& amount) {
+  MutexLock lock(&mutex_);
+  Counted& counted = counts_[key];  // it stays while anything of it is under way
+  counted.under_way.entries -= amount.entries;
+  counted.under_way.bytes -= amount.bytes;
+  Add(amount, counted.settled);
+  Add(amount, counted.ended);
+}
+
+void StoredQuotas::Tidy() {
+  if (counts_.size() < limits::kMaxStoredCounts) return;
+  for (auto at = counts_.begin(); at != counts_.end();) {
+    const StoredAmount& under_way = at->second.under_way;
+    const auto next = std::next(at);
+    if (under_way.entries == 0 && under_way.bytes == 0) counts_.erase(at);
+    at = next;
+  }
+}
+
+absl::StatusOr<StoredQuotas::Ticket> StoredQuotas::Admit(const Principal& principal, const Addition& addition,
+                                                         const MemoryRecord& memory, const CallLimits& limits,
+                                                         const Counter& count, Time now) {
   const bool whole = !addition.partition.has_value() || MayWriteWhole(principal, addition.memory);
   const std::optional<PartitionId> partition = whole ? std::nullopt : addition.partition;
   const Key key(memory.number, partition);
+  const auto passed_by = [&](const StoredAmount& stored) {
+    return FirstPassed(principal.stored, stored, addition.amount);
+  };
+  StoredAmount ended;
   {
     MutexLock lock(&mutex_);
-    const auto known = counts_.find(key);
-    const bool fresh = known != counts_.end() && known->second.at.has_value() &&
-                       now - *known->second.at < std::chrono::milliseconds(limits::kStoredCountMs);
-    if (fresh && FirstPassed(principal.stored, known->second.amount, addition.amount) == nullptr) {
-      Add(addition.amount, known->second.amount);
-      return absl::OkStatus();
+    Tidy();
+    Counted& counted = counts_[key];
+    const bool fresh = counted.at.has_value() && now - *counted.at < std::chrono::milliseconds(limits::kStoredCountMs);
+    if (fresh && passed_by(Sum(counted.settled, counted.under_way)) == nullptr) {
+      return Give(key, addition.amount, counted);
     }
+    ended = counted.ended;
   }
-  const absl::StatusOr<StoredAmount> stored = count(partition);
-  MutexLock lock(&mutex_);
-  if (counts_.size() >= limits::kMaxStoredCounts) counts_.clear();
-  Counted& counted = counts_[key];
-  if (stored.ok()) {
-    counted = {*stored, now};
-  } else if (!counted.at.has_value()) {
-    counts_.erase(key);
-    return stored.status();
+  while (true) {
+    const absl::StatusOr<StoredAmount> stored = count(partition);
+    {
+      MutexLock lock(&mutex_);
+      Counted& counted = counts_[key];
+      const StoredAmount ended_meanwhile = Difference(counted.ended, ended);
+      if (stored.ok()) {
+        counted.settled = Sum(*stored, ended_meanwhile);  // the count may have it, or not
+        counted.at = now;
+      } else if (!counted.at.has_value()) {
+        return stored.status();
+      }
+      const StoredAmount most = Sum(counted.settled, counted.under_way);
+      if (passed_by(most) == nullptr) return Give(key, addition.amount, counted);
+      const StoredAmount& least = stored.ok() ? *stored : most;
+      if (const Kind* const passed = passed_by(least); passed != nullptr) {
+        return Refusal(principal, *passed, addition, partition, least);
+      }
+      ended = counted.ended;
+    }
+    // It fits, unless what is under way comes to be stored: that is known in a moment.
+    RETURN_IF_ERROR(limits.Check());
+    std::this_thread::sleep_for(kLook);
   }
-  if (const Kind* const passed = FirstPassed(principal.stored, counted.amount, addition.amount); passed != nullptr) {
-    return Refusal(principal, *passed, addition, partition, counted.amount);
-  }
-  Add(addition.amount, counted.amount);
-  return absl::OkStatus();
 }
 
 bool BoundsWrites(const Caller& caller) {
@@ -93,12 +159,13 @@ bool BoundsWrites(const Caller& caller) {
   return principal != nullptr && (principal->stored.entries != 0 || principal->stored.bytes != 0);
 }
 
-absl::Status AdmitAddition(StoredQuotas& quotas, const Caller& caller, const Deployment& deployment,
-                           const std::optional<Addition>& addition, const CallLimits& limits) {
-  if (!addition.has_value() || !BoundsWrites(caller)) return absl::OkStatus();
+absl::StatusOr<StoredQuotas::Ticket> AdmitAddition(StoredQuotas& quotas, const Caller& caller,
+                                                   const Deployment& deployment,
+                                                   const std::optional<Addition>& addition, const CallLimits& limits) {
+  if (!addition.has_value() || !BoundsWrites(caller)) return StoredQuotas::Ticket();
   const absl::StatusOr<MemoryHandle> memory = deployment.FindMemory(addition->memory);
-  if (!memory.ok()) return absl::OkStatus();
-  return quotas.Admit(*caller.principal(), *addition, **memory, [&](std::optional<PartitionId> partition) {
+  if (!memory.ok()) return StoredQuotas::Ticket();
+  return quotas.Admit(*caller.principal(), *addition, **memory, limits, [&](std::optional<PartitionId> partition) {
     return deployment.CountStored(*memory, partition, limits);
   });
 }

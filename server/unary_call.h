@@ -88,8 +88,9 @@ class UnaryCall final : public grpc::ServerUnaryReactor {
   absl::Status AdmitStored() {
     if (!BoundsWrites(record_.caller())) return absl::OkStatus();
     RETURN_IF_ERROR(limits_.Check());  // it may have waited
-    return AdmitAddition(record_.front_end().stored_quotas(), record_.caller(), context_->deployment,
-                         AdditionOf(request_), limits_);
+    ASSIGN_OR_RETURN(ticket_, AdmitAddition(record_.front_end().stored_quotas(), record_.caller(),
+                                            context_->deployment, AdditionOf(request_), limits_));
+    return absl::OkStatus();
   }
 
   void Handle(AsyncHandler<Request, Response> handler) {
@@ -105,6 +106,7 @@ class UnaryCall final : public grpc::ServerUnaryReactor {
   }
 
   void End(absl::Status status) {
+    ticket_.Release();
     if (status.ok()) status = Guard([&] { return SerializeMessage(response_, out_); });
     // What the answer was made of is not held until its client has taken it.
     response_ = Response();
@@ -123,6 +125,7 @@ class UnaryCall final : public grpc::ServerUnaryReactor {
   Request request_;
   Response response_;
   std::optional<CallContext> context_;
+  StoredQuotas::Ticket ticket_;  // of what it writes
   int times_anew_ = 0;
 };
 

@@ -273,7 +273,7 @@ absl::StatusOr<uint64_t> RocksDbEntryStore::BytesOf(MemoryNumber memory, std::op
                                                   : format::MemoryPrefix(memory);
   const std::string end = format::PrefixEnd(begin);
   const rocksdb::Range range(begin, end);
-  const rocksdb::SizeApproximationOptions of_tables;
+  const rocksdb::SizeApproximationOptions of_tables{};
   std::vector<rocksdb::ColumnFamilyHandle*> families = {families_.rows, families_.ids,   families_.id_runs,
                                                         families_.dead, families_.heads, families_.segments};
   if (!partition.has_value()) families.push_back(store_->family(kStates));

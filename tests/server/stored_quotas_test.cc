@@ -4,6 +4,10 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <functional>
+#include <utility>
+#include <vector>
+
 #include "common/error_reason.h"
 #include "common/limits.h"
 #include "server/request_error.h"
@@ -29,16 +33,24 @@ class StoredQuotasTest : public testing::Test {
   }
   absl::Status Write(const Principal& principal, StoredAmount added, int at_ms,
                      std::optional<PartitionId> partition = 7) {
-    return quotas_.Admit(principal, {"wiki", partition, added}, memory_,
-                         [this](std::optional<PartitionId> counted) {
-                           ++counts_;
-                           counted_ = counted;
-                           return stored_;
-                         },
-                         start_ + milliseconds(at_ms));
+    absl::StatusOr<StoredQuotas::Ticket> ticket =
+        quotas_.Admit(principal, {"wiki", partition, added}, memory_, limits_,
+                      [this](std::optional<PartitionId> counted) {
+                        ++counts_;
+                        counted_ = counted;
+                        if (on_count_ != nullptr) on_count_();
+                        return stored_;
+                      },
+                      start_ + milliseconds(at_ms));
+    if (ticket.ok() && under_way_) tickets_.push_back(*std::move(ticket));
+    return ticket.status();
   }
 
   StoredQuotas quotas_;
+  std::vector<StoredQuotas::Ticket> tickets_;
+  bool under_way_ = false;  // what is let in does not end by itself
+  std::function<void()> on_count_;
+  CallLimits limits_;
   MemoryRecord memory_;
   absl::StatusOr<StoredAmount> stored_ = StoredAmount();  // what shards say
   int counts_ = 0;                                        // how often they were asked
@@ -101,6 +113,34 @@ TEST_F(StoredQuotasTest, WhoMayWriteToPartitionsIsHeldAgainstEachOfThem) {
   EXPECT_EQ(counted_, std::optional<PartitionId>(8));
   EXPECT_TRUE(Write(Of("write:wiki", {.entries = 10}), {1, 1}, 0).ok());
   EXPECT_EQ(counted_, std::nullopt) << "of all of it, of all of it";
+}
+
+TEST_F(StoredQuotasTest, WhoWouldNotFitBesideWhatIsUnderWayWaitsUntilItIsKnown) {
+  const Principal writer = Of("write:wiki", {.entries = 100});
+  under_way_ = true;
+  EXPECT_TRUE(Write(writer, {60, 1}, 0).ok());
+  EXPECT_TRUE(Write(writer, {40, 1}, 0).ok()) << "beside it";
+  EXPECT_EQ(counts_, 1);
+  // Neither is in the counts at first; then the first has ended.
+  on_count_ = [this] {
+    if (counts_ < 4) return;
+    tickets_.front().Release();
+    stored_ = StoredAmount{60, 0};
+  };
+  const absl::Status refused = Write(writer, {41, 1}, 0);
+  EXPECT_EQ(QuotaOf(refused), "stored-entries");
+  EXPECT_EQ(counts_, 4);
+  // The second failed: it leaves room.
+  on_count_ = [this] { tickets_.back().Release(); };
+  EXPECT_TRUE(Write(writer, {40, 1}, 0).ok());
+}
+
+TEST_F(StoredQuotasTest, WhoWaitsDoesNotWaitBeyondHisCall) {
+  const Principal writer = Of("write:wiki", {.entries = 100});
+  under_way_ = true;
+  EXPECT_TRUE(Write(writer, {60, 1}, 0).ok());
+  limits_.deadline = std::chrono::steady_clock::now();
+  EXPECT_TRUE(absl::IsDeadlineExceeded(Write(writer, {60, 1}, 0)));
 }
 
 TEST_F(StoredQuotasTest, AShardThatDoesNotAnswerLeavesTheLastCount) {
