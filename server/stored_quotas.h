@@ -1,12 +1,13 @@
 // StoredQuotas: whether what somebody writes fits beside what is stored, where his line in the token file bounds it.
 //
 // The truth is what shards count themselves, which outlives restarts, deletions and front ends: nothing is kept here
-// but the last count of each memory, or partition, what was let in since, and what of it is under way. A write is let in
-// by a count that is at most kStoredCountMs old, and refused only by one that was made for it, so that what was deleted
-// makes room at once. Where writes are under way that a count may have or not, who would not fit beside them waits.
+// but the last count of each memory, or partition, what was let in since, and what of it is under way. A write is let
+// in by a count that is at most kStoredCountMs old, and refused only by one that was made for it, so that what was
+// deleted makes room at once. Where writes are under way that a count may have or not, who would not fit beside them
+// waits.
 //
-// So writes of one front end do not pass a bound; those that other front ends let in within that time may. An entry that
-// takes the place of another counts as one more until the next count.
+// So writes of one front end do not pass a bound; those that other front ends let in within that time may. An entry
+// that takes the place of another counts as one more until the next count.
 #ifndef MNEME_SERVER_STORED_QUOTAS_H_
 #define MNEME_SERVER_STORED_QUOTAS_H_
 
