@@ -140,7 +140,6 @@ TEST_F(StoredBoundsTest, BytesAreOfEntriesAndSessionsAndWhatRemovesPasses) {
   ExpectFull(refused, "stored bytes of \"writer\"");
   EXPECT_GE(taken, 10) << "nineteen of them fit";
   EXPECT_LE(taken, 120) << "an estimate of the store's";
-  ExpectFull(Ask("writer", kInsert, Entries("wiki", 1, 65'000)), "stored bytes");
   v1::ApplyRequest remove;
   remove.set_memory("wiki");
   remove.add_operations()->set_session("chat");
