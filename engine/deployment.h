@@ -102,6 +102,9 @@ class Deployment {
   virtual absl::StatusOr<MatchOutcome> Match(MatchCommand command) const = 0;
   virtual absl::StatusOr<ScanPage> Scan(const MemoryHandle& memory, const ScanCommand& command) const = 0;
   virtual absl::StatusOr<uint64_t> Count(const MemoryHandle& memory, VisitCommand command) const = 0;
+  // Reads no entries; has all that was acknowledged by this process. Blocks where the shards are in other processes.
+  virtual absl::StatusOr<StoredAmount> CountStored(const MemoryHandle& memory, std::optional<PartitionId> partition,
+                                                   const CallLimits& limits) const = 0;
 
   // --- Leases ---
   // Holds the partitions of `command` once its version is visible, for `lease_ms`; its filter is ignored.

@@ -125,6 +125,8 @@ class LocalDeployment final : public Deployment {
   absl::StatusOr<MatchOutcome> Match(MatchCommand command) const override;
   absl::StatusOr<ScanPage> Scan(const MemoryHandle& memory, const ScanCommand& command) const override;
   absl::StatusOr<uint64_t> Count(const MemoryHandle& memory, VisitCommand command) const override;
+  absl::StatusOr<StoredAmount> CountStored(const MemoryHandle& memory, std::optional<PartitionId> partition,
+                                           const CallLimits& limits) const override;
 
   absl::StatusOr<Leases::Granted> AcquireLease(const MemoryHandle& memory, const VisitCommand& command,
                                                int64_t lease_ms) override;

@@ -168,6 +168,20 @@ absl::StatusOr<uint64_t> LocalDeployment::CountMatching(const MemoryHandle& memo
   return count;
 }
 
+absl::StatusOr<StoredAmount> LocalDeployment::CountStored(const MemoryHandle& memory,
+                                                          std::optional<PartitionId> partition,
+                                                          const CallLimits& limits) const {
+  RETURN_IF_ERROR(limits.Check());
+  StoredAmount sum;
+  for (const auto& shard : state_->shards) {
+    sum.entries += partition.has_value() ? shard->LiveRows(PartitionKey{memory->number, *partition})
+                                         : shard->Statistics(memory->number).entries;
+    ASSIGN_OR_RETURN(const uint64_t bytes, shard->store().BytesOf(memory->number, partition));
+    sum.bytes += bytes;
+  }
+  return sum;
+}
+
 absl::StatusOr<NeighbourColumns> LocalDeployment::Score(const MemoryHandle& memory, const QueryCommand& command,
                                                         bool plain, const std::vector<WantedEntry>& wanted) const {
   SearchRequest request = MakeSearchRequest(MakeIndexSpec(memory->spec), command, 0, command.count);

@@ -104,6 +104,8 @@ class Shard {
   std::vector<PartitionKey> AwakeKeys() const;
   // Those whose tail is long enough to be worth sealing.
   std::vector<PartitionKey> KeysWithLongTails() const;
+  // Live entries of one partition.
+  uint64_t LiveRows(const PartitionKey& key) const;
   // Costs the same however many partitions there are.
   MemoryStatistics Statistics(MemoryNumber memory) const;
   MemoryStatistics Statistics() const;

@@ -55,6 +55,7 @@ constexpr RpcRule kRules[] = {
     {kShard, "Get", Need::kPeer},
     {kShard, "Visit", Need::kPeer},
     {kShard, "Count", Need::kPeer},
+    {kShard, "CountStored", Need::kPeer},
     {kShard, "SumByLabel", Need::kPeer},
     {kShard, "ReadMatchRows", Need::kPeer},
     {kShard, "Scan", Need::kPeer},

@@ -62,7 +62,9 @@ absl::Status ExportStream::ReadPiece() {
   }
   last_piece_ = sizes_ == export_->lists() && entries_ == export_->entries();
   RETURN_IF_ERROR(SerializeMessage(response, &outgoing_));
-  return held_.Give(outgoing_.Length(), /*wrote=*/false);
+  RETURN_IF_ERROR(held_.Give(outgoing_.Length(), /*wrote=*/false));
+  record_.TakeAnswer(outgoing_.Length());
+  return absl::OkStatus();
 }
 
 absl::Status ExportStream::Open(v1::ExportedShape& shape) {
@@ -108,7 +110,7 @@ void ExportStream::OnWriteDone(bool ok) {
   if (!ok) return EndSoon(absl::CancelledError("the client is gone"));
   if (last_piece_) return EndSoon(absl::OkStatus());
   outgoing_.Clear();
-  NextPiece(front_end_.calls());
+  pause_.Then(record_, limits_, [this] { NextPiece(front_end_.calls()); });
 }
 
 void ExportStream::EndSoon(const absl::Status& status) {

@@ -11,6 +11,7 @@
 
 #include "engine/exported_index.h"
 #include "mneme/v1/admin.pb.h"
+#include "server/answer_pause.h"
 #include "server/call_pool.h"
 #include "server/call_record.h"
 
@@ -50,6 +51,7 @@ class ExportStream final : public grpc::ServerWriteReactor<grpc::ByteBuffer> {
   FrontEnd& front_end_;
   CallRecord record_;
   HeldAnswers::Share held_;
+  AnswerPause pause_;
   const CallLimits limits_;
   Deployment* deployment_ = nullptr;
   MemoryRecord memory_;

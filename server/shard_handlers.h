@@ -18,6 +18,8 @@ absl::Status HandleScore(const CallContext& call, const internal::v1::Call& requ
 absl::Status HandleShardGet(const CallContext& call, const internal::v1::Call& request, internal::v1::Answer* response);
 absl::Status HandleShardCount(const CallContext& call, const internal::v1::Call& request,
                               internal::v1::Answer* response);
+absl::Status HandleShardStored(const CallContext& call, const internal::v1::Call& request,
+                               internal::v1::Answer* response);
 absl::Status HandleSumByLabel(const CallContext& call, const internal::v1::Call& request,
                               internal::v1::Answer* response);
 absl::Status HandleReadMatchRows(const CallContext& call, const internal::v1::Call& request,

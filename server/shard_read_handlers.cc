@@ -69,6 +69,19 @@ absl::Status HandleShardCount(const CallContext& call, const Call& request, Answ
   return absl::OkStatus();
 }
 
+absl::Status HandleShardStored(const CallContext& call, const Call& request, Answer* response) {
+  const LocalDeployment& shard = Hosted(call.deployment);
+  MemoryNumber number = 0;
+  std::optional<PartitionId> partition;
+  Version at_least;
+  RETURN_IF_ERROR(Open(call, request, number, partition, at_least));
+  ASSIGN_OR_RETURN(const MemoryHandle memory, FindNumber(shard, number));
+  RETURN_IF_ERROR(shard.Await(at_least, call.limits));
+  ASSIGN_OR_RETURN(const StoredAmount stored, shard.CountStored(memory, partition, call.limits));
+  response->set_body(Flat(stored.entries, stored.bytes));
+  return absl::OkStatus();
+}
+
 absl::Status HandleSumByLabel(const CallContext& call, const Call& request, Answer* response) {
   std::vector<int64_t> wanted;
   ASSIGN_OR_RETURN(Selected selected, Select(call, request, wanted));

@@ -27,8 +27,8 @@ using RawSearches = ShardService::WithRawCallbackMethod_Query<ShardService::With
     ShardService::WithRawCallbackMethod_SumByLabel<ShardService::WithRawCallbackMethod_ReadMatchRows<Base>>>>;
 template <typename Base>
 using RawReads = ShardService::WithRawCallbackMethod_Get<ShardService::WithRawCallbackMethod_Count<
-    ShardService::WithRawCallbackMethod_Scan<ShardService::WithRawCallbackMethod_DryDelete<
-        ShardService::WithRawCallbackMethod_Receipt<Base>>>>>;
+    ShardService::WithRawCallbackMethod_CountStored<ShardService::WithRawCallbackMethod_Scan<
+        ShardService::WithRawCallbackMethod_DryDelete<ShardService::WithRawCallbackMethod_Receipt<Base>>>>>>;
 template <typename Base>
 using RawLeases = ShardService::WithRawCallbackMethod_AcquireLease<ShardService::WithRawCallbackMethod_RenewLease<
     ShardService::WithRawCallbackMethod_ReleaseLease<ShardService::WithRawCallbackMethod_Statistics<Base>>>>;
@@ -92,6 +92,9 @@ class RawShardService final
   }
   UnaryReactor* Count(Context* context, const Bytes* in, Bytes* out) override {
     return Blocking(count_, context, in, out, HandleShardCount);
+  }
+  UnaryReactor* CountStored(Context* context, const Bytes* in, Bytes* out) override {
+    return Blocking(stored_, context, in, out, HandleShardStored);
   }
   UnaryReactor* SumByLabel(Context* context, const Bytes* in, Bytes* out) override {
     return Blocking(sums_, context, in, out, HandleSumByLabel);
@@ -182,6 +185,7 @@ class RawShardService final
   const RpcMethod visit_ = Add("Visit", "server_stream");
   const RpcMethod export_ = Add("ExportIndex", "server_stream");
   const RpcMethod count_ = Add("Count");
+  const RpcMethod stored_ = Add("CountStored");
   const RpcMethod sums_ = Add("SumByLabel");
   const RpcMethod match_ = Add("ReadMatchRows");
   const RpcMethod scan_ = Add("Scan");
