@@ -348,6 +348,7 @@ ModelOutcome LogModel::Merge(const LogRecord& record, const MergeRowsCommand& me
 }
 
 void LogModel::Expire(const LogRecord& record, const ExpireStatesCommand& expire) {
+  swept_ms_ = std::max(swept_ms_, record.stamp_ms);
   for (const StateExpiry& due : expire.due) {
     if (due.expiry_ms > record.stamp_ms) continue;
     ModelSession* const session = Open(due.memory, due.session, record.stamp_ms);

@@ -84,6 +84,9 @@ class LogModel {
   Sequence applied() const { return applied_; }
   const std::map<PartitionKey, ModelPartition>& partitions() const { return partitions_; }
   const Sessions& sessions() const { return sessions_; }
+  // The latest stamp of a sweep of states. Which of those that expired by then are gone depends on the space in which
+  // they lie, of which the model knows nothing.
+  int64_t swept_ms() const { return swept_ms_; }
   struct Remembered {
     uint64_t content = 0;
     Sequence sequence = 0;
@@ -116,6 +119,7 @@ class LogModel {
   Sequence applied_ = 0;
   std::map<PartitionKey, ModelPartition> partitions_;
   Sessions sessions_;
+  int64_t swept_ms_ = 0;
   std::map<RequestKey, Remembered> requests_;
 };
 
