@@ -131,9 +131,8 @@ class Linearizability(unittest.TestCase):
             if number % 2:
                 at = rng.randrange(len(history))
                 each = history[at]
-                history[at] = dataclasses.replace(
-                    each, version=max(0, each.version + rng.choice([-1, 1])), refused=each.refused and rng.random() < 0.5
-                )
+                version = max(0, each.version + rng.choice([-1, 1]))
+                history[at] = dataclasses.replace(each, version=version, refused=each.refused and rng.random() < 0.5)
             right = by_all_orders(history)
             good += right
             self.assertEqual(violation(history) == "", right, history)

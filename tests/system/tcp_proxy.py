@@ -136,7 +136,15 @@ class _Link:
             await self._passable("forth")  # a connection that nobody answers
             far, other = await asyncio.open_connection("127.0.0.1", self.port)
             self._writers.add(other)
-            await asyncio.gather(self._carry("forth", reader, other), self._carry("back", far, writer))
+            carried = [
+                asyncio.ensure_future(self._carry("forth", reader, other)),
+                asyncio.ensure_future(self._carry("back", far, writer)),
+            ]
+            try:
+                await asyncio.gather(*carried)
+            finally:
+                for each in carried:
+                    each.cancel()
         except OSError:
             _reset(writer)
             if other is not None:
