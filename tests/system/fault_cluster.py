@@ -15,6 +15,7 @@ from typing import Any, Optional, Union
 import cluster
 import fault_load
 import harness
+import mneme
 import numpy as np
 import processes
 import soak_model
@@ -30,6 +31,7 @@ NAMES_OWNER = "shard-0-0"
 # From when a fault is over until everything answers, without a person.
 RECOVERY_S = 60.0
 READS_ANSWERED = 0.99
+PROBE, PROBE_S = "probe", 5.0
 
 Process = Union[harness.Server, Broker]
 
@@ -56,7 +58,9 @@ class LinkedCluster(cluster.ReplicatedCluster):
         return self.kafka.url(self.topic, name)
 
     def _reached(self, name: str, target: str, address: str) -> str:
-        if name == target or name not in (*FRONT_NAMES, *REPLICA_NAMES):
+        # Replicas speak to who owns the names, and to those of their own shard.
+        spoken_to = name in FRONT_NAMES or target == NAMES_OWNER or name.rsplit("-", 1)[0] == target.rsplit("-", 1)[0]
+        if name == target or not spoken_to or name not in (*FRONT_NAMES, *REPLICA_NAMES):
             return address
         return self.network.address(name, target, int(address.rsplit(":", 1)[1]))
 
@@ -96,6 +100,8 @@ class FaultTest(harness.SystemTest):
         addresses = [front.address for front in self.deployment.front_ends]
         self.load = fault_load.Load(self.deployment.client, addresses)
         self.addCleanup(self.load.going.clear)
+        self.deployment.client.create_memory(PROBE, 2)
+        self.probes = [mneme.connect(address, timeout=PROBE_S, attempts=1) for address in addresses]
         self.recoveries: list[float] = []
         self.entries = 0
         # When reads are held to be answered, and when not: names were away.
@@ -156,14 +162,15 @@ class FaultTest(harness.SystemTest):
     def is_well(self) -> bool:
         if not all(ready(each) for each in self.servers()):
             return False
-        for front in self.deployment.front_ends:
-            with contextlib.suppress(*fault_load.AGAIN):
-                client = front.client
-                client.memory(soak_model.STATES).session("probe").put("cell", b"x")  # type: ignore[no-untyped-call]
-                client.memory(fault_load.ANCHORS).query(fault_load.anchors()[:1], 1, exact=True)
-                client.memory(soak_model.STATES).session("probe").get("cell")
-                continue
-            return False
+        for client in self.probes:
+            memory, sessions = client.memory(PROBE), client.memory(soak_model.STATES)
+            try:
+                written = memory.insert(np.ones((16, 2), np.float32), np.arange(16), ids=np.arange(16))  # of all shards
+                memory.query(np.ones((1, 2), np.float32), 1, exact=True, version=written.version)
+                for number in range(4):
+                    sessions.session(f"probe{number}").get("cell")
+            except fault_load.AGAIN:
+                return False
         return True
 
     def servers(self) -> list[harness.Server]:

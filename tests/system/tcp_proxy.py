@@ -55,11 +55,10 @@ FORTH_DROPPED, BACK_DROPPED = Conduct(forth="drop"), Conduct(back="drop")
 
 class Network:
     """The links between named processes. Each is one that connects, one that is connected to, and a port of that one's;
-    who connects is told the link's own port. Thread-safe."""
+    who connects is told the link's own port."""
 
     def __init__(self) -> None:
         self._links: dict[tuple[str, str, int], int] = {}
-        self._lock = threading.Lock()
         self._process = subprocess.Popen(
             [sys.executable, __file__], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1
         )
@@ -103,10 +102,9 @@ class Network:
         self._process.wait(30)
 
     def _tell(self, command: dict[str, Any]) -> None:
-        with self._lock:
-            assert self._process.stdin is not None and self._process.stdout is not None
-            self._process.stdin.write(json.dumps(command) + "\n")
-            answer = self._process.stdout.readline()
+        assert self._process.stdin is not None and self._process.stdout is not None
+        self._process.stdin.write(json.dumps(command) + "\n")
+        answer = self._process.stdout.readline()
         assert answer == "done\n", f"the proxy answered {answer!r} to {command}"
 
 
