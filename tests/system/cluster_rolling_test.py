@@ -4,6 +4,7 @@ Clients that honour health hear of none of it."""
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 import threading
 import time
@@ -29,10 +30,12 @@ READ_ERRORS = 0.001
 
 
 class Health:
-    """Which front ends say that they serve, as their health tells who watches it."""
+    """Which front ends say that they serve, as their health tells who watches it; and a client of each, on the channel
+    of its watch: gRPC's own clients do both on one, and so know of a connection what its health knows."""
 
     def __init__(self, addresses: list[str], going: threading.Event) -> None:
         self.addresses, self._going = addresses, going
+        self.clients = {address: mneme.connect(address, timeout=30, attempts=1) for address in addresses}
         self._serving = {address: False for address in addresses}
         self.threads = [threading.Thread(target=self._watch, args=(each,), daemon=True) for each in addresses]
         for thread in self.threads:
@@ -42,18 +45,13 @@ class Health:
         return [address for address in self.addresses if self._serving[address]]
 
     def _watch(self, address: str) -> None:
-        options = [("grpc.initial_reconnect_backoff_ms", 100), ("grpc.max_reconnect_backoff_ms", 200)]
-        with grpc.insecure_channel(address, options=options) as channel:
-            watch = channel.unary_stream("/grpc.health.v1.Health/Watch")
-            while self._going.is_set():
-                try:
-                    for status in watch(b"", timeout=300):
-                        self._serving[address] = status == SERVING
-                        if not self._going.is_set():
-                            return
-                except grpc.RpcError:
-                    self._serving[address] = False
-                time.sleep(0.02)
+        watch = self.clients[address]._channel.unary_stream("/grpc.health.v1.Health/Watch")
+        while self._going.is_set():
+            with contextlib.suppress(grpc.RpcError):
+                for status in watch(b"", timeout=300):
+                    self._serving[address] = status == SERVING
+            self._serving[address] = False
+            time.sleep(0.02)
 
 
 class HealthyClient(soak_model.Thread):
@@ -69,7 +67,7 @@ class HealthyClient(soak_model.Thread):
         self._written: tuple[int, bytes] = (-1, b"")
 
     def connect(self, addresses: Any) -> Any:
-        return {address: mneme.connect(address, timeout=30, attempts=1) for address in addresses}
+        return self.health.clients
 
     def step(self) -> None:
         serving = self.health.serving()
