@@ -14,7 +14,7 @@ from typing import Callable
 
 import fault_cluster
 import harness
-import processes
+import numpy as np
 from cluster_partitions_test import CONDUCTS
 from disk_full_test import enter_namespace
 from fault_cluster import BROKER_NAMES, FRONT_NAMES, NAMES_OWNER, REPLICA_NAMES
@@ -23,7 +23,8 @@ ROUNDS = 50 if harness.FULL else 5
 PAUSE_S = 35.0 if harness.FULL else 4.0
 LEADER_PAUSE_S = 35.0 if harness.FULL else 5.0  # beyond the three seconds after which another one leads
 CUT_S = 10.0 if harness.FULL else 3.0
-SMALL_DISK, DISK_MB = "shard-1-1", 512
+SMALL_DISK, DISK_MB = "shard-1-1", 3_000 if harness.FULL else 512
+WIDE, WIDE_DIMENSION, MOST_WRITTEN_MB = "wide", 1_024, 400
 KINDS = ("killed", "slept", "leader_slept", "cut", "disk_filled")
 
 
@@ -80,8 +81,7 @@ class Faults(fault_cluster.FaultTest):
         with open(ballast, "wb") as file:
             room = os.statvfs(self.data)
             os.posix_fallocate(file.fileno(), 0, room.f_bavail * room.f_frsize)
-        noticed = processes.await_true(lambda: not fault_cluster.ready(replica), fault_cluster.RECOVERY_S)
-        self.assertTrue(noticed, "a replica without room for what it applies serves")
+        written = self.write_until(lambda: not fault_cluster.ready(replica))
         self.let_run(1.0)
         ballast.unlink()
         alive = replica.alive()
@@ -89,7 +89,22 @@ class Faults(fault_cluster.FaultTest):
         self.revive()
         took = self.await_recovery()
         self.note_time(begin, time.monotonic())
-        return f"{SMALL_DISK} without room ({'not ready' if alive else 'ended'}): everything answers after {took:.2f} s"
+        self.deployment.client.drop_memory(WIDE)
+        how = "not ready" if alive else "ended"
+        return f"{SMALL_DISK} without room after {written} MB: {how}; everything answers {took:.2f} s after it had some"
+
+    def write_until(self, noticed: Callable[[], bool]) -> int:
+        """What RocksDB has set aside for its log is filled first. The writes are acknowledged all the same: the other
+        replica of the shard has room. Returns megabytes."""
+        memory = self.deployment.client.create_memory(WIDE, WIDE_DIMENSION)
+        rows = 1_000_000 // (4 * WIDE_DIMENSION)
+        for written in range(MOST_WRITTEN_MB):
+            keys = self.random.normal(size=(rows, WIDE_DIMENSION)).astype(np.float32)
+            memory.insert(keys, np.zeros(rows, np.uint32))
+            self.load.assert_well()
+            if noticed():
+                return written
+        raise AssertionError(f"a replica without room for {MOST_WRITTEN_MB} MB that it applies is ready")
 
     def through(self, what: str, names: list[str], fault: Callable[[str], None], seconds: float) -> str:
         begin = time.monotonic()

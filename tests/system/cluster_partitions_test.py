@@ -12,9 +12,10 @@ import harness
 import tcp_proxy
 from fault_cluster import FRONT_NAMES, NAMES_OWNER
 
-SCHEDULES = 200 if harness.FULL else 6
-WHOLE_EVERY = 10 if harness.FULL else 3  # everything that is stored is compared after so many
-HOLD_S = (1.0, 8.0) if harness.FULL else (1.0, 4.0)
+SCHEDULES = 200 if harness.FULL else 12
+WHOLE_EVERY = 10 if harness.FULL else 4  # everything that is stored is compared after so many
+# A connection that says nothing is given up after fifteen seconds.
+HOLD_S = (1.0, 18.0) if harness.FULL else (1.0, 5.0)
 CONDUCTS = (
     tcp_proxy.DROPPED,
     tcp_proxy.FORTH_DROPPED,
@@ -67,6 +68,9 @@ class Partitions(fault_cluster.FaultTest):
             self.check(whole=(number + 1) % WHOLE_EVERY == 0)
             harness.note(f"schedule {number + 1}: {schedule}; everything answers {took:.2f} s after it healed")
         self.finish(f"{SCHEDULES} schedules")
+        # What was cut was in use: all but the way by which a replica copies another.
+        unused = [pair for pair in self.network.pairs() if not self.network.carried(*pair)]
+        self.assertEqual(unused, [("shard-1-0", "shard-1-1")])
 
     def lost_names(self, schedule: Schedule) -> bool:
         """Whether neither front end was told names."""

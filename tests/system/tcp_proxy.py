@@ -96,16 +96,23 @@ class Network:
     def heal(self) -> None:
         self.set(list(self._links), PASSING)
 
+    def carried(self, one: str, other: str) -> int:
+        """Bytes that went between two processes, both ways."""
+        return int(self._ask({"count": [self._links[link] for link in self.between(one, other)]}))
+
     def close(self) -> None:
         assert self._process.stdin is not None
         self._process.stdin.close()
         self._process.wait(30)
 
     def _tell(self, command: dict[str, Any]) -> None:
+        answer = self._ask(command)
+        assert answer == "done", f"the proxy answered {answer!r} to {command}"
+
+    def _ask(self, command: dict[str, Any]) -> str:
         assert self._process.stdin is not None and self._process.stdout is not None
         self._process.stdin.write(json.dumps(command) + "\n")
-        answer = self._process.stdout.readline()
-        assert answer == "done\n", f"the proxy answered {answer!r} to {command}"
+        return self._process.stdout.readline().strip()
 
 
 class _Link:
@@ -114,6 +121,7 @@ class _Link:
     def __init__(self, port: int) -> None:
         self.port = port  # of whom it leads to
         self.conduct = PASSING
+        self.carried = 0
         self._changed = asyncio.Event()
         self._writers: set[asyncio.StreamWriter] = set()
 
@@ -181,6 +189,7 @@ class _Link:
                         writer.write_eof()
                     return
                 writer.write(chunk)
+                self.carried += len(chunk)
                 await writer.drain()
         finally:
             taking.cancel()
@@ -213,6 +222,9 @@ async def _main() -> None:
             link = _Link(command["to"])
             await asyncio.start_server(link.serve, "127.0.0.1", command["open"], limit=CHUNK)
             links[command["open"]] = link
+        elif "count" in command:
+            print(sum(links[own].carried for own in command["count"]), flush=True)
+            continue
         else:
             for own in command["set"]:
                 links[own].set(Conduct(**command["conduct"]))

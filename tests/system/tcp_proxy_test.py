@@ -62,6 +62,7 @@ class TcpProxy(unittest.TestCase):
         self.assertEqual(self.read(len(content)), content)
         self.connection.shutdown(socket.SHUT_WR)
         self.assertEqual(self.read(1), b"")
+        self.assertEqual(self.network.carried("b", "a"), 2 * len(content))
 
     def test_what_is_dropped_arrives_when_it_heals(self) -> None:
         self.network.cut("a", "b")
