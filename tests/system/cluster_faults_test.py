@@ -6,6 +6,7 @@ One replica's disk is a tmpfs in a mount namespace of this program alone, as in 
 
 from __future__ import annotations
 
+import contextlib
 import os
 import random
 import subprocess
@@ -24,6 +25,7 @@ PAUSE_S = 35.0 if harness.FULL else 4.0
 LEADER_PAUSE_S = 35.0 if harness.FULL else 5.0  # beyond the three seconds after which another one leads
 CUT_S = 10.0 if harness.FULL else 3.0
 SMALL_DISK, DISK_MB = "shard-1-1", 3_000 if harness.FULL else 512
+MB = 1 << 20
 WIDE, WIDE_DIMENSION, MOST_WRITTEN_MB = "wide", 1_024, 400
 KINDS = ("killed", "slept", "leader_slept", "cut", "disk_filled")
 
@@ -78,9 +80,9 @@ class Faults(fault_cluster.FaultTest):
         replica = self.deployment.process(SMALL_DISK)
         assert isinstance(replica, harness.Server)
         ballast = self.data / "ballast"
-        with open(ballast, "wb") as file:
-            room = os.statvfs(self.data)
-            os.posix_fallocate(file.fileno(), 0, room.f_bavail * room.f_frsize)
+        with open(ballast, "wb") as file, contextlib.suppress(OSError):
+            for at in range(0, 2 * DISK_MB * MB, MB // 4):
+                os.posix_fallocate(file.fileno(), at, MB // 4)
         written = self.write_until(lambda: not fault_cluster.ready(replica))
         self.let_run(1.0)
         ballast.unlink()
