@@ -85,11 +85,11 @@ class Faults(fault_cluster.FaultTest):
                 os.posix_fallocate(file.fileno(), at, MB // 4)
         written = self.write_until(lambda: not fault_cluster.ready(replica))
         self.let_run(1.0)
+        alive, healed = replica.alive(), time.monotonic()
         ballast.unlink()
-        alive = replica.alive()
         replica.kill()
         self.revive()
-        took = self.await_recovery()
+        took = self.await_recovery(healed)
         self.note_time(begin, time.monotonic())
         self.deployment.client.drop_memory(WIDE)
         how = "not ready" if alive else "ended"
@@ -113,11 +113,12 @@ class Faults(fault_cluster.FaultTest):
         for name in names:
             fault(name)
         self.let_run(seconds)
+        healed = time.monotonic()
         for name in names:
             if fault == self.freeze:
                 self.thaw(name)
         self.revive()
-        took = self.await_recovery()
+        took = self.await_recovery(healed)
         # A cut between two processes leaves one front end that is told names.
         self.note_time(begin, time.monotonic(), NAMES_OWNER in names and fault in (self.kill, self.freeze))
         return f"{what}: everything answers after {took:.2f} s"

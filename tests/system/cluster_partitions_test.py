@@ -16,6 +16,7 @@ SCHEDULES = 200 if harness.FULL else 12
 WHOLE_EVERY = 10 if harness.FULL else 4  # everything that is stored is compared after so many
 # A connection that says nothing is given up after fifteen seconds.
 HOLD_S = (1.0, 18.0) if harness.FULL else (1.0, 5.0)
+HEALED_S = 15.0
 CONDUCTS = (
     tcp_proxy.DROPPED,
     tcp_proxy.FORTH_DROPPED,
@@ -64,6 +65,7 @@ class Partitions(fault_cluster.FaultTest):
             self.let_run(schedule.hold)
             self.network.heal()
             took = self.await_recovery()
+            self.assertLess(took, HEALED_S)
             self.note_time(begin, time.monotonic(), self.lost_names(schedule))
             self.check(whole=(number + 1) % WHOLE_EVERY == 0)
             harness.note(f"schedule {number + 1}: {schedule}; everything answers {took:.2f} s after it healed")

@@ -146,10 +146,10 @@ class FaultTest(harness.SystemTest):
 
     # --- what must hold ---
 
-    def await_recovery(self) -> float:
+    def await_recovery(self, healed: Optional[float] = None) -> float:
         """Until everything answers: reads, writes and reads of sessions through each front end, and every replica is
-        ready. Returns how long that took."""
-        begin = time.monotonic()
+        ready. Returns how long that took since the moment `healed`, or now."""
+        begin = time.monotonic() if healed is None else healed
         self.kafka.await_in_sync(self.topic, BROKERS)
         well = processes.await_true(self.is_well, RECOVERY_S)
         took = time.monotonic() - begin
