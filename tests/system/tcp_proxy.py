@@ -164,26 +164,27 @@ class _Link:
     async def _carry(self, way: str, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """All bytes of one direction, and its end."""
         loop = asyncio.get_running_loop()
-        on_their_way: asyncio.Queue[tuple[float, bytes]] = asyncio.Queue(64)
+        # None: the connection was reset.
+        on_their_way: asyncio.Queue[tuple[float, Optional[bytes]]] = asyncio.Queue(64)
 
         async def take() -> None:
-            chunk = b"-"
+            chunk: Optional[bytes] = b"-"
             while chunk:
                 await self._passable(way)
-                chunk = await reader.read(CHUNK)
+                try:
+                    chunk = await reader.read(CHUNK)
+                except OSError:
+                    chunk = None
                 await on_their_way.put((loop.time() + self.conduct.delay, chunk))
 
         taking = asyncio.ensure_future(take())
         try:
             while True:
-                arrives = asyncio.ensure_future(on_their_way.get())
-                await asyncio.wait({arrives, taking}, return_when=asyncio.FIRST_COMPLETED)
-                if not arrives.done() and taking.done() and taking.exception() is not None:
-                    arrives.cancel()
-                    raise taking.exception() or OSError()
-                due, chunk = await arrives
+                due, chunk = await on_their_way.get()
                 await asyncio.sleep(max(0.0, due - loop.time()))
                 await self._passable(way)
+                if chunk is None:
+                    raise ConnectionResetError
                 if not chunk:
                     if writer.can_write_eof():
                         writer.write_eof()
