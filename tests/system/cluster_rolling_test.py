@@ -22,7 +22,8 @@ import soak_model
 
 PASSES = 5 if harness.FULL else 1
 ENTRIES = 400_000 if harness.FULL else 20_000  # that a replica from nothing has to copy
-PER_SECOND, BATCH = 1_000, 50
+PER_SECOND = 1_000
+LEAST, MOST = 50, 10_000  # of one batch
 STREAM = "stream"
 DRAIN = ("--drain-delay", "1s")
 SERVING = b"\x08\x01"  # a grpc.health.v1.HealthCheckResponse
@@ -105,27 +106,31 @@ class HealthyClient(soak_model.Thread):
 
 
 class Arrivals(soak_model.Thread):
-    """A thousand entries each second, by the clock: what is late is made up for. A batch that was not acknowledged is
+    """A thousand entries each second, by the clock: what came meanwhile is one batch. One that was not acknowledged is
     written again with its request id."""
 
     def __init__(self, number: int, addresses: Any, going: threading.Event) -> None:
         super().__init__(number, addresses, going)
         self.memory = self.client.memory(STREAM)
         self.ids: list[Any] = []
+        self.written = 0
         self.begin = time.monotonic()
 
     def connect(self, addresses: Any) -> Any:
         return fault_load.Anywhere(addresses)
 
     def step(self) -> None:
-        number = len(self.ids)
-        late = time.monotonic() - self.begin - number * BATCH / PER_SECOND
-        time.sleep(max(0.0, -late))
-        keys = np.full((BATCH, fault_load.ANCHOR_DIMENSION), number, np.float32)
-        self.ids.append(self.memory.insert(keys, np.full(BATCH, number % 100)).ids)
+        due = int((time.monotonic() - self.begin) * PER_SECOND) - self.written
+        if due < LEAST:
+            time.sleep((LEAST - due) / PER_SECOND)
+            return
+        count = min(due, MOST)
+        keys = np.full((count, fault_load.ANCHOR_DIMENSION), len(self.ids), np.float32)
+        self.ids.append(self.memory.insert(keys, np.full(count, len(self.ids) % 100)).ids)
+        self.written += count
 
     def rate(self) -> float:
-        return len(self.ids) * BATCH / (time.monotonic() - self.begin)
+        return self.written / (time.monotonic() - self.begin)
 
 
 class Rolling(fault_cluster.FaultTest):
