@@ -10,7 +10,7 @@ import time
 import fault_cluster
 import harness
 import tcp_proxy
-from fault_cluster import FRONT_NAMES, NAMES_OWNER
+from fault_cluster import BROKER_NAMES, FRONT_NAMES, NAMES_OWNER, REPLICA_NAMES
 
 SCHEDULES = 200 if harness.FULL else 12
 WHOLE_EVERY = 10 if harness.FULL else 4  # everything that is stored is compared after so many
@@ -70,9 +70,13 @@ class Partitions(fault_cluster.FaultTest):
             self.check(whole=(number + 1) % WHOLE_EVERY == 0)
             harness.note(f"schedule {number + 1}: {schedule}; everything answers {took:.2f} s after it healed")
         self.finish(f"{SCHEDULES} schedules")
-        # What was cut was in use: all but the way by which a replica copies another.
+        # What was cut was in use: all but the way by which a replica copies another. Of brokers a client speaks to those
+        # that lead.
         unused = [pair for pair in self.network.pairs() if not self.network.carried(*pair)]
-        self.assertEqual(unused, [("shard-1-0", "shard-1-1")])
+        of_clients = [pair for pair in unused if sum(name in BROKER_NAMES for name in pair) == 1]
+        self.assertEqual([pair for pair in unused if pair not in of_clients], [("shard-1-0", "shard-1-1")])
+        for client in (*FRONT_NAMES, *REPLICA_NAMES):
+            self.assertLess(sum(client in pair for pair in of_clients), len(BROKER_NAMES), client)
 
     def lost_names(self, schedule: Schedule) -> bool:
         """Whether neither front end was told names."""

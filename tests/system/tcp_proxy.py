@@ -101,9 +101,10 @@ class Network:
         return int(self._ask({"count": [self._links[link] for link in self.between(one, other)]}))
 
     def close(self) -> None:
-        assert self._process.stdin is not None
+        assert self._process.stdin is not None and self._process.stdout is not None
         self._process.stdin.close()
         self._process.wait(30)
+        self._process.stdout.close()
 
     def _tell(self, command: dict[str, Any]) -> None:
         answer = self._ask(command)

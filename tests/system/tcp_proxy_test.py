@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import socket
 import threading
 import time
@@ -29,7 +30,7 @@ class Echo(threading.Thread):
             threading.Thread(target=self._serve, args=(connection,), daemon=True).start()
 
     def _serve(self, connection: socket.socket) -> None:
-        with connection:
+        with connection, contextlib.suppress(ConnectionResetError):
             while chunk := connection.recv(1 << 16):
                 self.got += chunk
                 connection.sendall(chunk)
@@ -115,8 +116,9 @@ class TcpProxy(unittest.TestCase):
         port = nobody.getsockname()[1]
         nobody.close()
         host, own = self.network.address("a", "c", port).split(":")
-        with self.assertRaises(ConnectionResetError):
-            socket.create_connection((host, int(own)), SOON_S).recv(1)
+        with socket.create_connection((host, int(own)), SOON_S) as connection:
+            with self.assertRaises(ConnectionResetError):
+                connection.recv(1)
 
 
 if __name__ == "__main__":
