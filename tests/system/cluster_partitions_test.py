@@ -70,7 +70,7 @@ class Partitions(fault_cluster.FaultTest):
             self.check(whole=(number + 1) % WHOLE_EVERY == 0)
             harness.note(f"schedule {number + 1}: {schedule}; everything answers {took:.2f} s after it healed")
         self.finish(f"{SCHEDULES} schedules")
-        # What was cut was in use: all but the way by which a replica copies another. Of brokers a client speaks to those
+        # What was cut was in use: all but the way by which a replica copies another. Clients of brokers speak to those
         # that lead.
         unused = [pair for pair in self.network.pairs() if not self.network.carried(*pair)]
         of_clients = [pair for pair in unused if sum(name in BROKER_NAMES for name in pair) == 1]
