@@ -36,6 +36,11 @@ void Canceller::CancelAll() {
   all_ = true;
 }
 
+bool Canceller::cancels_all() const {
+  MutexLock lock(&mutex_);
+  return all_;
+}
+
 void Canceller::Run() {
   while (true) {
     std::vector<std::shared_ptr<grpc::ClientContext>> gone;  // let go with no lock held

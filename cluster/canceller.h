@@ -24,6 +24,7 @@ class Canceller {
   void Watch(std::shared_ptr<const std::atomic<bool>> cancelled, std::weak_ptr<grpc::ClientContext> context);
   // Cancels every call that was made, and those that will be.
   void CancelAll();
+  bool cancels_all() const;
 
  private:
   struct Watched {
@@ -33,7 +34,7 @@ class Canceller {
 
   void Run();
 
-  Mutex mutex_;
+  mutable Mutex mutex_;
   CondVar arrived_;
   std::vector<Watched> watched_ ABSL_GUARDED_BY(mutex_);
   bool all_ ABSL_GUARDED_BY(mutex_) = false;

@@ -96,6 +96,14 @@ void ShardChannel::Saw(Sequence sequence) const {
   }
 }
 
+absl::Status ShardChannel::Ended(const grpc::Status& status, uint32_t replica, const CallLimits& limits) const {
+  const std::string& name = replicas_[replica].name;
+  absl::Status ended = FromGrpcStatus(status, name);
+  if (!absl::IsCancelled(ended) || !IsAway(status)) return ended;
+  if (absl::IsCancelled(limits.Check()) || canceller_->cancels_all()) return ended;
+  return FromGrpcStatus({grpc::StatusCode::UNAVAILABLE, "it is stopping"}, name);
+}
+
 bool ShardChannel::Leaves(uint32_t replica, const absl::Status& status) const {
   if (!absl::IsUnavailable(status) && !absl::IsDeadlineExceeded(status)) return false;
   // Only from where it was asked: many calls fail at once when a process dies.
@@ -175,8 +183,7 @@ void ShardChannel::Send(AskedHandle asked, AttemptHandle attempt) const {
 // the owner of this channel may destroy it: a channel whose last holder is a thread of gRPC's own would wait for that
 // thread there.
 void ShardChannel::End(const AskedHandle& asked, const AttemptHandle& attempt, const grpc::Status& status) const {
-  absl::Status failed = FromGrpcStatus(status, replicas_[attempt->replica].name);
-  const bool leaves = Leaves(attempt->replica, failed);
+  absl::Status failed;
   std::shared_ptr<grpc::ClientContext> context;
   std::vector<std::shared_ptr<grpc::ClientContext>> overtaken;
   AttemptHandle next;
@@ -186,6 +193,10 @@ void ShardChannel::End(const AskedHandle& asked, const AttemptHandle& attempt, c
     context = std::move(attempt->context);
     std::erase(asked->under_way, attempt);
     const bool told = asked->done == nullptr;
+    // An attempt that was overtaken was cancelled here.
+    failed = told ? FromGrpcStatus(status, replicas_[attempt->replica].name)
+                  : Ended(status, attempt->replica, asked->limits);
+    const bool leaves = Leaves(attempt->replica, failed);
     const bool other_may_answer = !asked->under_way.empty() && (leaves || attempt->hedge);
     if (ReasonOf(failed) == reason::kReplicaLagging) asked->lags = failed;
     if (!told && leaves && asked->left > 0 && asked->limits.Check().ok()) {

@@ -130,6 +130,9 @@ class ShardChannel {
   // Asks another replica after so long, if it is not answered by then.
   void HedgeAfter(Hedging::Duration late, const AskedHandle& asked) const;
   void Hedge(const AskedHandle& asked, Hedging::Duration late) const;
+  // What the end of a call says that somebody waits for. gRPC says CANCELLED, with nothing of ours, to what reaches a
+  // server that has begun to shut down: UNAVAILABLE, unless the caller of `limits` has gone or all are cancelled.
+  absl::Status Ended(const grpc::Status& status, uint32_t replica, const CallLimits& limits) const;
   // Whether another replica is to be asked what this one answered with `status`; later questions go to it, too.
   bool Leaves(uint32_t replica, const absl::Status& status) const;
   // Attempts that nobody waits for any more, and one of them when it holds the channel no more.

@@ -2,7 +2,6 @@
 
 #include <utility>
 
-#include "cluster/wire_status.h"
 #include "common/error_reason.h"
 
 namespace mneme {
@@ -35,7 +34,7 @@ absl::StatusOr<std::optional<std::string>> ShardStream::Next() {
       heard_ = true;
       return std::optional<std::string>(std::move(*answer.mutable_body()));
     }
-    const absl::Status ended = FromGrpcStatus(reader_->Finish(), channel_.replicas_[replica_].name);
+    const absl::Status ended = channel_.Ended(reader_->Finish(), replica_, limits_);
     reader_.reset();
     if (ended.ok()) break;
     if (ReasonOf(ended) == reason::kReplicaLagging) lags_ = ended;

@@ -222,6 +222,20 @@ TEST_F(ReplicasTest, TheOneThatAnsweredLastIsAskedAndTheNextWhenItIsAway) {
   EXPECT_EQ(ReasonOf(none), reason::kShardUnavailable);
 }
 
+// As gRPC itself does for a server that has begun to shut down.
+TEST_F(ReplicasTest, OneThatCancelsACallThatNobodyCancelledIsAway) {
+  at().Answer({grpc::StatusCode::CANCELLED, ""});
+  EXPECT_TRUE(Ask().ok());
+  first_.Answer({grpc::StatusCode::CANCELLED, ""});
+  second_.Answer({grpc::StatusCode::CANCELLED, ""});
+  const absl::Status none = Ask().status();
+  EXPECT_EQ(none.code(), absl::StatusCode::kUnavailable);
+  EXPECT_EQ(ReasonOf(none), reason::kShardUnavailable);
+  EXPECT_EQ(AskForMany(""), std::vector<std::string>{"UNAVAILABLE"});
+  canceller_.CancelAll();
+  EXPECT_EQ(Ask().status().code(), absl::StatusCode::kCancelled);
+}
+
 TEST_F(ReplicasTest, WhatAReplicaRefusesNoOtherIsAsked) {
   at().Answer({grpc::StatusCode::INVALID_ARGUMENT, "no"});
   const uint32_t before = channel_.at();

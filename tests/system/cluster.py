@@ -38,6 +38,15 @@ def free_ports(count: int) -> list[int]:
     return ports
 
 
+class Steady(harness.Server):
+    """On one port for all its lives, so that clients find it again."""
+
+    def start(self) -> None:
+        if self.listen.endswith(":0"):
+            self.listen = f"127.0.0.1:{free_ports(1)[0]}"
+        super().start()
+
+
 class ShardProcess(harness.Server):
     """One shard. Clients have nothing to ask of it."""
 
@@ -131,13 +140,20 @@ class ClusterServer(harness.Server):
 
 
 class ReplicaProcess(harness.Server):
-    """One replica of a shard, which applies a replicated log."""
+    """One replica of a shard, which applies a replicated log. It listens where `addresses` say, or at `own`, where
+    others reach it by another way."""
 
     def __init__(
-        self, data_dir: pathlib.Path, place: tuple[int, int], addresses: list[list[str]], log: str, *flags: str
+        self,
+        data_dir: pathlib.Path,
+        place: tuple[int, int],
+        addresses: list[list[str]],
+        log: str,
+        *flags: str,
+        own: str = "",
     ) -> None:
         self.number, self.replica = place
-        self.addresses = addresses
+        self.addresses, self.own = addresses, own
         super().__init__(
             data_dir,
             *("--role", "shard", "--shard-number", str(self.number), "--replica", str(self.replica)),
@@ -145,7 +161,7 @@ class ReplicaProcess(harness.Server):
         )
 
     def start(self) -> None:
-        self.listen = self.addresses[self.number][self.replica]
+        self.listen = self.own or self.addresses[self.number][self.replica]
         self._launch()
 
 
@@ -177,15 +193,25 @@ class ReplicatedCluster:
             raise
 
     def replica(self, number: int, replica: int) -> ReplicaProcess:
-        folder = self.folder / f"shard-{number}-{replica}"
-        return ReplicaProcess(folder, (number, replica), self.addresses, self.log, *self.flags)
+        name, own = f"shard-{number}-{replica}", self.addresses[number][replica]
+        flags = (self.log_for(name), *self.flags)
+        return ReplicaProcess(self.folder / name, (number, replica), self.addresses_for(name), *flags, own=own)
 
     def front_end(self, name: str, addresses: Optional[list[list[str]]] = None) -> harness.Server:
         """One of `addresses`, if it is not to know all replicas."""
-        known = joined(addresses or self.addresses)
-        return harness.Server(
-            self.folder / name, "--role", "frontend", "--shard-addresses", known, "--log", self.log
-        )
+        return Steady(self.folder / name, *self.front_flags(name, addresses))
+
+    def front_flags(self, name: str, addresses: Optional[list[list[str]]] = None) -> tuple[str, ...]:
+        known = joined(addresses or self.addresses_for(name))
+        return ("--role", "frontend", "--shard-addresses", known, "--log", self.log_for(name))
+
+    def addresses_for(self, name: str) -> list[list[str]]:
+        """Where the process of this name reaches the replicas."""
+        return self.addresses
+
+    def log_for(self, name: str) -> str:
+        """And where the log."""
+        return self.log
 
     @property
     def client(self) -> mneme.Client:

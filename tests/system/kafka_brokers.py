@@ -15,11 +15,12 @@ import signal
 import subprocess
 import sys
 import time
-from typing import Callable, Iterator, Optional
+from typing import Callable, Iterator, Optional, Sequence
 
 import cluster
 import harness
 import kafka_protocol
+import tcp_proxy
 
 HERE = harness.ROOT / "tests" / "system" / "kafka"
 CACHE = harness.ROOT / "build" / "kafka"
@@ -98,7 +99,8 @@ class Broker:
 
     def __init__(self, folder: pathlib.Path, number: int, ports: tuple[int, int], properties: dict[str, str]) -> None:
         self.number, (self.port, self.controller_port) = number, ports
-        self.folder = folder / f"broker-{number}"
+        self.name = f"broker-{number}"
+        self.folder = folder / self.name
         self.log = folder / f"broker-{number}.log"
         self.frozen = False
         self._process: Optional[subprocess.Popen[bytes]] = None
@@ -114,6 +116,10 @@ class Broker:
     @property
     def address(self) -> tuple[str, int]:
         return ("127.0.0.1", self.port)
+
+    def set(self, properties: dict[str, str]) -> None:
+        """Before it is formatted."""
+        self._properties.update(properties)
 
     def format(self, cluster_id: str) -> None:
         """What Kafka's own tool writes in another two seconds."""
@@ -174,13 +180,23 @@ class Broker:
 class KafkaBrokers:
     """`count` brokers, 1 or 3, that have started; `properties` are Kafka's own, with _ for each dot of a name.
 
-    A topic has as many replicas as there are brokers, up to three, and an append waits for two of three.
+    A topic has as many replicas as there are brokers, up to three, and an append waits for two of three. With a
+    `network` each of `clients` reaches each broker through a link of its own, and so do the brokers each other.
     """
 
-    def __init__(self, folder: pathlib.Path, count: int = 1, **properties: str) -> None:
+    def __init__(
+        self,
+        folder: pathlib.Path,
+        count: int = 1,
+        network: Optional[tcp_proxy.Network] = None,
+        clients: Sequence[str] = (),
+        **properties: str,
+    ) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         ports = cluster.free_ports(2 * count)
         voters = ",".join(f"{number + 1}@127.0.0.1:{ports[2 * number + 1]}" for number in range(count))
+        self._network, self.clients = network, list(clients)
+        self._own_ports: dict[tuple[str, int], int] = {}  # of the listener of a client, or of a broker, at a broker
         given = {
             "controller.quorum.voters": voters,
             "default.replication.factor": str(count),
@@ -191,6 +207,8 @@ class KafkaBrokers:
         self.brokers = [
             Broker(folder, number + 1, (ports[2 * number], ports[2 * number + 1]), given) for number in range(count)
         ]
+        if network is not None:
+            self._link_all(network)
         cluster_id = base64.urlsafe_b64encode(os.urandom(16)).decode().rstrip("=")
         try:
             for broker in self.brokers:
@@ -205,9 +223,15 @@ class KafkaBrokers:
     def addresses(self) -> str:
         return ",".join(f"127.0.0.1:{broker.port}" for broker in self.brokers)
 
-    def url(self, topic: str) -> str:
-        """What --log takes."""
-        return f"kafka://{self.addresses}/{topic}"
+    def url(self, topic: str, client: str = "") -> str:
+        """What --log takes: of a `client` that has links, through these."""
+        if self._network is None or client not in self.clients:
+            return f"kafka://{self.addresses}/{topic}"
+        reached = [
+            self._network.address(client, broker.name, self._own_ports[(client, broker.number)])
+            for broker in self.brokers
+        ]
+        return f"kafka://{','.join(reached)}/{topic}"
 
     def create_topic(self, name: str, partitions: int, **settings: str) -> None:
         """`settings` of the topic, with _ for each dot of a name. Returns once every partition is led and in sync."""
@@ -260,6 +284,35 @@ class KafkaBrokers:
         for broker in self.brokers:
             broker.kill()
 
+    def _link_all(self, network: tcp_proxy.Network) -> None:
+        """A broker tells who asks the addresses of all brokers for the listener at which he asks. So everybody has a
+        listener of his own at each broker, whose address there is that of his link. Voters are said to each by name."""
+        names = [*(broker.name for broker in self.brokers), *self.clients]
+        ports = iter(cluster.free_ports(len(names) * len(self.brokers)))
+        for broker in self.brokers:
+            listeners = {"PLAINTEXT": broker.port, "CONTROLLER": broker.controller_port}
+            advertised = [f"PLAINTEXT://127.0.0.1:{broker.port}"]
+            for name in names:
+                port = self._own_ports[(name, broker.number)] = next(ports)
+                reached = network.address(name, broker.name, port) if name != broker.name else f"127.0.0.1:{port}"
+                listeners[_listener(name)] = port
+                advertised.append(f"{_listener(name)}://{reached}")
+            voters = [
+                f"{each.number}@{network.address(broker.name, each.name, each.controller_port)}"
+                if each is not broker
+                else f"{each.number}@127.0.0.1:{each.controller_port}"
+                for each in self.brokers
+            ]
+            broker.set(
+                {
+                    "listeners": ",".join(f"{name}://127.0.0.1:{port}" for name, port in listeners.items()),
+                    "advertised.listeners": ",".join(advertised),
+                    "listener.security.protocol.map": ",".join(f"{name}:PLAINTEXT" for name in listeners),
+                    "inter.broker.listener.name": _listener(broker.name),
+                    "controller.quorum.voters": ",".join(voters),
+                }
+            )
+
     def _running(self) -> list[Broker]:
         running = [broker for broker in self.brokers if broker.running()]
         if not running:
@@ -285,6 +338,10 @@ class KafkaBrokers:
             time.sleep(0.1)
         logs = "\n".join(broker.tail_of_log() for broker in self.brokers)
         raise AssertionError(f"brokers did not {what} within {seconds} s: {last}\n{logs}")
+
+
+def _listener(name: str) -> str:
+    return name.replace("-", "_").upper()
 
 
 def _write(path: pathlib.Path, properties: dict[str, str]) -> None:

@@ -36,9 +36,12 @@ class Thread(threading.Thread):
         super().__init__(daemon=True)  # it may be asking again for minutes when the test has failed
         self.number, self.going, self.failure = number, going, None
         self.random = np.random.default_rng([harness.SEED, number])
-        self.client = client_of(address)
+        self.client = self.connect(address)
         self.turn = threading.Lock()
         self.steps = 0
+
+    def connect(self, address: str) -> mneme.Client:
+        return client_of(address)
 
     def run(self) -> None:
         try:

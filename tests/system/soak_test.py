@@ -26,18 +26,10 @@ WORKERS = 3
 MB = 1 << 20
 
 
-class Steady(harness.Server):
-    """On one port for all its lives, so that clients find it again."""
-
-    def start(self):
-        if self.listen.endswith(":0"):
-            self.listen = f"127.0.0.1:{cluster.free_ports(1)[0]}"
-        super().start()
-
-
 class Soak(harness.SystemTest):
     def test_nothing_is_lost_or_comes_back_while_everything_happens(self):
-        self.server = Steady(self.scratch / "data", "--shards", "2", "--backup-dir", str(self.scratch / "backups"))
+        flags = ("--shards", "2", "--backup-dir", str(self.scratch / "backups"))
+        self.server = cluster.Steady(self.scratch / "data", *flags)
         self.addCleanup(self.server.kill)
         client = self.server.client
         client.create_memory(MEMORY, soak_model.DIMENSION, vocab_size=kill_entries.TOKENS)
