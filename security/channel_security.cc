@@ -93,6 +93,7 @@ absl::StatusOr<std::shared_ptr<const ChannelSecurity>> ChannelSecurity::New(Chan
   if (!options.tls && !options.files.empty()) {
     return absl::InvalidArgumentError("a certificate is given, but no ca; nothing would be encrypted");
   }
+  RETURN_IF_ERROR(CheckTlsFiles(options.files));  // told to who asks for it, and not in the log
   std::shared_ptr<const JudgedTlsFiles> judged;
   if (!options.files.empty()) {
     ASSIGN_OR_RETURN(judged, JudgedTlsFiles::Watch(options.files));

@@ -207,7 +207,7 @@ void JudgedTlsFiles::Run() {
       });
       if (stops) return;
     }
-    (void)published_->Look();  // it has said what is wrong
+    published_->Look().IgnoreError();  // it has said what is wrong
   }
 }
 
