@@ -1,5 +1,6 @@
 #include "security/channel_security.h"
 
+#include <grpcpp/channel.h>
 #include <grpcpp/create_channel.h>
 #include <grpcpp/security/credentials.h>
 #include <grpcpp/security/tls_certificate_provider.h>
@@ -12,6 +13,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "common/status_macros.h"
+#include "security/judged_tls_files.h"
 #include "security/loopback.h"
 #include "security/token_source.h"
 
@@ -20,15 +22,31 @@ namespace {
 
 using grpc::experimental::FileWatcherCertificateProvider;
 
-std::shared_ptr<grpc::ChannelCredentials> CredentialsOf(const TlsFiles& files) {
+// `judged` are null where there are no files.
+std::shared_ptr<grpc::ChannelCredentials> CredentialsOf(const JudgedTlsFiles* judged) {
   grpc::experimental::TlsChannelCredentialsOptions options;
-  if (!files.ca.empty() || !files.certificate.empty()) {
+  if (judged != nullptr) {
     options.set_certificate_provider(std::make_shared<FileWatcherCertificateProvider>(
-        files.key, files.certificate, files.ca, kTlsRefreshSeconds));
+        judged->pair_path(), judged->pair_path(), judged->ca_path(), kTlsRefreshSeconds));
+    if (!judged->ca_path().empty()) options.watch_root_certs();
+    if (!judged->pair_path().empty()) options.watch_identity_key_cert_pairs();
   }
-  if (!files.ca.empty()) options.watch_root_certs();
-  if (!files.certificate.empty()) options.watch_identity_key_cert_pairs();
   return grpc::experimental::TlsCredentials(options);
+}
+
+struct Watched {
+  std::shared_ptr<const JudgedTlsFiles> files;
+  std::shared_ptr<grpc::Channel> channel;
+};
+
+// `channel`, with which its files are looked at.
+std::shared_ptr<grpc::Channel> With(std::shared_ptr<const JudgedTlsFiles> files,
+                                    std::shared_ptr<grpc::Channel> channel) {
+  if (files == nullptr) return channel;
+  const auto watched = std::make_shared<Watched>();
+  watched->files = std::move(files);
+  watched->channel = std::move(channel);
+  return std::shared_ptr<grpc::Channel>(watched, watched->channel.get());
 }
 
 // Puts the token into the metadata of every call, however it was made. (Credentials of a call would be refused by a
@@ -65,16 +83,22 @@ bool IsSocket(const std::string& address) { return address.rfind("unix:", 0) == 
 
 }  // namespace
 
-ChannelSecurity::ChannelSecurity(ChannelSecurityOptions options)
-    : options_(std::move(options)), credentials_(options_.tls ? CredentialsOf(options_.files) : nullptr) {}
+ChannelSecurity::ChannelSecurity(ChannelSecurityOptions options, std::shared_ptr<const JudgedTlsFiles> judged)
+    : options_(std::move(options)),
+      judged_(std::move(judged)),
+      credentials_(options_.tls ? CredentialsOf(judged_.get()) : nullptr) {}
 
 absl::StatusOr<std::shared_ptr<const ChannelSecurity>> ChannelSecurity::New(ChannelSecurityOptions options) {
   options.tls |= !options.files.ca.empty();
   if (!options.tls && !options.files.empty()) {
     return absl::InvalidArgumentError("a certificate is given, but no ca; nothing would be encrypted");
   }
-  RETURN_IF_ERROR(CheckTlsFiles(options.files));
-  return std::shared_ptr<const ChannelSecurity>(new ChannelSecurity(std::move(options)));
+  RETURN_IF_ERROR(CheckTlsFiles(options.files));  // told to who asks for it, and not in the log
+  std::shared_ptr<const JudgedTlsFiles> judged;
+  if (!options.files.empty()) {
+    ASSIGN_OR_RETURN(judged, JudgedTlsFiles::Watch(options.files));
+  }
+  return std::shared_ptr<const ChannelSecurity>(new ChannelSecurity(std::move(options), std::move(judged)));
 }
 
 absl::Status ChannelSecurity::CheckAddress(const std::string& address) const {
@@ -95,13 +119,14 @@ std::shared_ptr<grpc::Channel> OpenChannel(const std::string& address, const Cha
   if (encrypted && !security->options_.server_name.empty()) {
     arguments.SetSslTargetNameOverride(security->options_.server_name);
   }
+  const auto files = encrypted ? security->judged_ : nullptr;
   if (security == nullptr || security->options_.token == nullptr) {
-    return grpc::CreateCustomChannel(address, credentials, arguments);
+    return With(files, grpc::CreateCustomChannel(address, credentials, arguments));
   }
   std::vector<std::unique_ptr<grpc::experimental::ClientInterceptorFactoryInterface>> interceptors;
   interceptors.push_back(std::make_unique<ShowTokens>(security->options_.token));
-  return grpc::experimental::CreateCustomChannelWithInterceptors(address, credentials, arguments,
-                                                                 std::move(interceptors));
+  return With(files, grpc::experimental::CreateCustomChannelWithInterceptors(address, credentials, arguments,
+                                                                             std::move(interceptors)));
 }
 
 }  // namespace mneme

@@ -17,11 +17,13 @@ class ChannelCredentials;
 
 namespace mneme {
 
+class JudgedTlsFiles;
 class TokenSource;
 
 struct ChannelSecurityOptions {
   // TLS 1.2 or 1.3. Also where files name a ca; without one the system's are trusted. With a certificate and a key this
-  // end proves itself, too. The files are looked at again while the channels live.
+  // end proves itself, too. The files are looked at again while the channels live: what can be used holds for
+  // connections from then on, and what cannot changes nothing.
   bool tls = false;
   TlsFiles files;
   // What the server's certificate must name instead of the host of its address; empty: that host.
@@ -35,7 +37,7 @@ struct ChannelSecurityOptions {
 // Immutable; thread-safe.
 class ChannelSecurity {
  public:
-  // INVALID_ARGUMENT when files are wrong (CheckTlsFiles), or given without tls.
+  // INVALID_ARGUMENT when files are wrong (CheckTlsFiles), or given without tls; errors of JudgedTlsFiles::Watch.
   static absl::StatusOr<std::shared_ptr<const ChannelSecurity>> New(ChannelSecurityOptions options);
 
   // INVALID_ARGUMENT when calls to `address` would show the token to whoever listens on the way.
@@ -44,9 +46,10 @@ class ChannelSecurity {
  private:
   friend std::shared_ptr<grpc::Channel> OpenChannel(const std::string& address, const ChannelSecurity* security,
                                                     grpc::ChannelArguments arguments);
-  explicit ChannelSecurity(ChannelSecurityOptions options);
+  ChannelSecurity(ChannelSecurityOptions options, std::shared_ptr<const JudgedTlsFiles> judged);
 
   const ChannelSecurityOptions options_;
+  const std::shared_ptr<const JudgedTlsFiles> judged_;     // null: there are no files
   std::shared_ptr<grpc::ChannelCredentials> credentials_;  // null: nothing is encrypted
 };
 

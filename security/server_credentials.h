@@ -4,6 +4,7 @@
 
 #include <memory>
 
+#include "absl/status/statusor.h"
 #include "security/tls_files.h"
 
 namespace grpc {
@@ -12,9 +13,10 @@ class ServerCredentials;
 
 namespace mneme {
 
-// TLS 1.2 or 1.3 with the certificate; with a ca, only for clients whose certificate it signed. Files that change hold
-// for connections from then on; those that are there go on. `files` have been checked and have a certificate.
-std::shared_ptr<grpc::ServerCredentials> TlsServerCredentials(const TlsFiles& files);
+// TLS 1.2 or 1.3 with the certificate; with a ca, only for clients whose certificate it signed. `files` have a
+// certificate; errors of JudgedTlsFiles::Watch. What is put in their place and can be used holds for connections from
+// then on, as long as what is returned lives, and those that are there go on; what cannot be used changes nothing.
+absl::StatusOr<std::shared_ptr<grpc::ServerCredentials>> TlsServerCredentials(const TlsFiles& files);
 
 }  // namespace mneme
 

@@ -209,10 +209,12 @@ absl::Status Server::Listen() {
     builder.AddChannelArgument(GRPC_ARG_MAX_CONNECTION_AGE_GRACE_MS, age_ms);
   }
   const auto plain = grpc::InsecureServerCredentials();
-  const auto credentials = options_.tls.empty() ? plain : TlsServerCredentials(options_.tls);
+  if (!options_.tls.empty()) {
+    ASSIGN_OR_RETURN(credentials_, TlsServerCredentials(options_.tls));
+  }
   for (size_t i = 0; i < addresses.size(); ++i) {
     const bool is_socket = i >= options_.listen.size();
-    builder.AddListeningPort(addresses[i], is_socket ? plain : credentials, &ports[i]);
+    builder.AddListeningPort(addresses[i], is_socket || credentials_ == nullptr ? plain : credentials_, &ports[i]);
   }
   for (const auto& service : services_) builder.RegisterService(service.get());
   // Only this user and group may connect: a Unix socket is made with what the mask leaves.
@@ -326,9 +328,7 @@ void Server::Reload() {
   for (const TlsFiles& files : {options_.tls, options_.shard_tls}) {
     const absl::Status status = CheckTlsFiles(files);
     if (status.ok()) continue;
-    // gRPC keeps what it has where a file is gone or empty.
-    log_->Write(LogLevel::kError, "server",
-                "the TLS files cannot be used: new connections fail, or go on with what was read before",
+    log_->Write(LogLevel::kError, "server", "the TLS files cannot be used: what was read before stays in use",
                 {{"error", std::string(status.message())}});
   }
   WarnOfFiles();

@@ -108,6 +108,7 @@ class Server {
   std::atomic<LocalDeployment*> local_{nullptr};  // of a shard, while it opens, too
   std::unique_ptr<CatalogueWatch> watch_;
   std::unique_ptr<CatalogueFeed> feed_;
+  std::shared_ptr<grpc::ServerCredentials> credentials_;  // its files are looked at while it lives; null without TLS
   std::unique_ptr<grpc::Server> grpc_;
   std::atomic<uint32_t> shards_{0};  // 0: not known yet
   int port_ = 0;

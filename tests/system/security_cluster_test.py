@@ -147,6 +147,34 @@ class SecureCluster(harness.SystemTest):
             process.send_signal(signal.SIGTERM)
             self.assertEqual(process.wait(30), 0)
 
+    def test_files_that_are_empty_end_neither_shards_nor_who_asks_them(self) -> None:
+        front = self.front_end()
+        wiki = front.client.create_memory("wiki", 8, vocab_size=100)
+        keys = self.random.normal(size=(64, 8)).astype(np.float32)
+        wiki.insert(keys, np.arange(64))
+        # Of the port and the channels of each process, and who signs them.
+        issued = ((self.inside, ("shard-0", "shard-1", "front-0")), (self.outside, ("front-0",)))
+        files = [authority.folder / f"{name}.{kind}" for authority, names in issued for name in names
+                 for kind in ("pem", "key")]
+        files.append(self.inside.ca)
+        good = {path: path.read_text() for path in files}
+        for path in files:
+            path.write_text("")
+        time.sleep(2.5)
+        for process in (front, *self.shards):
+            self.assertTrue(process.alive(), process.tail_of_log())
+            self.assertIn("the TLS files cannot be used", process.log.read_text())
+        with mneme.connect(front.address, security=self.security, timeout=30) as client:
+            client.memory("wiki").insert(keys, np.arange(64))
+            self.assertEqual(client.memory("wiki").count(), 128)
+        for path, text in good.items():
+            path.write_text(text)
+        time.sleep(0.6)
+        # A shard that comes back is reached by a new connection.
+        self.shards[1].kill()
+        self.shards[1].start()
+        self.assertEqual(front.client.memory("wiki").count(), 128)
+
     def test_the_inside_changes_its_certificates_and_token_without_a_failed_call(self) -> None:
         front = self.front_end()
         front.client.create_memory("wiki", 8, vocab_size=100)

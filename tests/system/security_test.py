@@ -21,6 +21,8 @@ ONCE = {"timeout": 5.0, "attempts": 1}
 
 
 class Security(harness.SystemTest):
+    UNUSABLE = "the TLS files cannot be used"
+
     def setUp(self) -> None:
         super().setUp()
         self.addCleanup(os.umask, os.umask(0o022))  # a token file that others may write is refused
@@ -227,22 +229,42 @@ class Security(harness.SystemTest):
         self.assert_no_connection(server, security)
         self.connect(server, newer).ping()
 
-    def test_broken_tls_files_fail_closed_and_heal(self) -> None:
+    def test_tls_files_that_cannot_be_used_leave_what_was_read_before(self) -> None:
         server = self.start(*self.authority.server_flags(), security=self.authority.client())
-        server.client.ping()
         certificate, key = self.authority.folder / "server.pem", self.authority.folder / "server.key"
-        good = {path: path.read_text() for path in (certificate, key)}
-        other = {path: path.with_name(path.name.replace("server", "other")) for path in (certificate, key)}
         self.authority.issue("other")
-        for broken, text in ((certificate, "nothing\n"), (key, "nothing\n"), (key, other[key].read_text())):
-            replace(broken, text)
+        other = self.authority.folder / "other.key"
+        shown = self.serial(server)
+        good = {path: path.read_text() for path in (certificate, key)}
+        wrong = [(certificate, ""), (key, ""), (certificate, "nothing\n"), (key, "nothing\n"), (key, other.read_text()),
+                 (certificate, good[certificate][:200]), (certificate, None), (key, None)]
+        for broken, text in wrong:
+            told = server.log.read_text().count(self.UNUSABLE)
+            if text is None:
+                broken.unlink()
+            else:
+                replace(broken, text)
             time.sleep(2.5)
-            server.client.ping()
-            self.assert_no_connection(server, self.authority.client())
-            self.told_after_sighup(server, "the TLS files cannot be used")
+            self.assertEqual(self.serial(server), shown)
+            self.connect(server, self.authority.client()).ping()
+            self.assertEqual(server.log.read_text().count(self.UNUSABLE), told + 1, "said by itself, once")
+            self.told_after_sighup(server, self.UNUSABLE)
             replace(broken, good[broken])
-            time.sleep(2.5)
-            self.connect(server, self.authority.client(), attempts=5, timeout=20).ping()
+            time.sleep(0.6)  # it was looked at: what is broken next is news
+        # As `cp` writes, emptying it first, again and again.
+        for _ in range(200):
+            certificate.write_text(good[certificate])
+            key.write_text(good[key])
+        time.sleep(2.5)
+        self.assertEqual(self.serial(server), shown)
+        # And what is good is taken after all that.
+        self.authority.issue("server", *LOCAL)
+        end = time.monotonic() + 30
+        while self.serial(server) == shown:
+            self.assertLess(time.monotonic(), end, "the new certificate is not shown")
+            time.sleep(0.05)
+        self.connect(server, self.authority.client()).ping()
+        self.assertTrue(server.alive())
 
     def told_after_sighup(self, server: harness.Server, text: str) -> None:
         before = server.log.read_text().count(text)
@@ -267,10 +289,17 @@ class Security(harness.SystemTest):
             time.sleep(2.5)
             self.assert_no_connection(server, self.authority.client())
             self.assert_no_connection(server, self.authority.client("of-another"))
-            self.told_after_sighup(server, "the TLS files cannot be used")
-            replace(bundle, clients.ca.read_text())
-            time.sleep(2.5)
-            self.connect(server, model, attempts=5, timeout=20).ping()
+            self.connect(server, model).ping()  # by the bundle of before
+            self.told_after_sighup(server, self.UNUSABLE)
+        # Who is trusted no longer is out once there is a bundle that says so, though the certificate be broken.
+        others = Authority(self.scratch / "others")
+        late = others.issue("model")
+        server_certificate = self.authority.folder / "server.pem"
+        replace(server_certificate, "")
+        replace(bundle, others.ca.read_text())
+        time.sleep(2.5)
+        self.assert_no_connection(server, model)
+        self.connect(server, mneme.Security(ca=self.authority.ca, certificate=late[0], key=late[1])).ping()
 
     def test_a_certificate_that_is_about_to_end_is_told(self) -> None:
         server = self.start(*self.authority.server_flags(), security=self.authority.client())
