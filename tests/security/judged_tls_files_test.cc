@@ -52,6 +52,7 @@ size_t Said(const std::string& part) {
 class JudgedTlsFilesTest : public TlsFilesTest {
  protected:
   JudgedTlsFilesTest() {
+    gpr_log_verbosity_init();  // as grpc_init() does, before which nothing is said
     gpr_set_log_function(Listen);
     Said("");
   }
@@ -122,7 +123,7 @@ TEST_F(JudgedTlsFilesTest, WhatCannotBeUsedLeavesWhatWasThereAndIsSaidOnce) {
       Replace(path, text);
       EXPECT_FALSE(JudgedTlsFiles::Watch(files).ok()) << path << ": " << text.size();
       EXPECT_FALSE(JudgedTlsFiles::Watch(files).ok());
-      EXPECT_EQ(Said(path), 1u) << text.size();
+      EXPECT_EQ(Said(path), 1u) << path << ": " << text.size();
       EXPECT_EQ(TextOf(judged->pair_path()), pair);
       EXPECT_EQ(TextOf(judged->ca_path()), authorities);
     }
