@@ -116,8 +116,8 @@ class TcpProxy(unittest.TestCase):
         port = nobody.getsockname()[1]
         nobody.close()
         host, own = self.network.address("a", "c", port).split(":")
-        with socket.create_connection((host, int(own)), SOON_S) as connection:
-            with self.assertRaises(ConnectionResetError):
+        with self.assertRaises(ConnectionResetError):
+            with socket.create_connection((host, int(own)), SOON_S) as connection:
                 connection.recv(1)
 
 
