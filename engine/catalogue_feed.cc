@@ -19,8 +19,8 @@ constexpr std::chrono::milliseconds kLook{20};
 }  // namespace
 
 CatalogueFeed::CatalogueFeed(const CatalogueNames* names, CatalogueFeedOptions options)
-    : names_(names), options_(options), epoch_(RandomEpoch()),
-      quiet_until_(options.fresh ? Steady::now() : Steady::now() + options.lease), thread_([this] { Run(); }) {}
+    : names_(names), options_(std::move(options)), epoch_(options_.epoch != 0 ? options_.epoch : RandomEpoch()),
+      quiet_until_(options_.fresh ? Steady::now() : Steady::now() + options_.lease), thread_([this] { Run(); }) {}
 
 CatalogueFeed::~CatalogueFeed() {
   {
@@ -40,8 +40,9 @@ void CatalogueFeed::Watch(const std::string& watcher, const Known& known, std::f
       taken->second.taken = std::max(taken->second.taken, known.revision);
       changed_.NotifyAll();  // somebody may wait for it
     }
-    Waiting waiting{watcher, known, Steady::now() + options_.poll, std::move(done)};
-    if (known.epoch != epoch_ || known.revision != names_->revision() || stopping_) {
+    const Steady::time_point now = Steady::now();
+    Waiting waiting{watcher, known, now, now + options_.poll, std::move(done)};
+    if (known.at_once || HasMore(known) || stopping_) {
       at_once.push_back(std::move(waiting));
     } else {
       waiting_.push_back(std::move(waiting));
@@ -68,15 +69,29 @@ void CatalogueFeed::Leave(const std::string& watcher) {
   for (const Waiting& each : left) each.done({});
 }
 
+bool CatalogueFeed::HasMore(const Known& known) const {
+  if (known.epoch != epoch_) return true;
+  const uint64_t revision = names_->revision();
+  // Of one process alone no revision is beyond what it has.
+  return options_.epoch == 0 ? known.revision != revision : known.revision < revision;
+}
+
 void CatalogueFeed::Tell(std::vector<Waiting> asked) {
   for (Waiting& each : asked) {
     Answer answer;
+    // Before the names are looked at: they have at least what they had then.
+    const Steady::time_point known_at = options_.known_at == nullptr ? each.asked : options_.known_at();
+    const Steady::time_point from = std::min(known_at, each.asked);
+    const Steady::duration since = each.asked - std::max(from, each.asked - options_.lease);
+    answer.behind = std::chrono::ceil<std::chrono::milliseconds>(since);
+    answer.lease = options_.lease - answer.behind;
+    answer.cut_off = 2 * answer.lease < options_.lease;
     {
       MutexLock lock(&mutex_);
       // It may be told more than it has taken: until it says so, or this lease runs out, others wait for it.
       Watcher& watcher = watchers_[each.watcher];
       watcher.taken = each.known.epoch == epoch_ ? std::max(watcher.taken, each.known.revision) : 0;
-      watcher.until = Steady::now() + options_.lease;
+      watcher.until = std::max(watcher.until, each.asked + answer.lease);
     }
     // After its lease began: what changes from here on waits for it.
     answer.epoch = epoch_;
@@ -85,15 +100,38 @@ void CatalogueFeed::Tell(std::vector<Waiting> asked) {
   }
 }
 
-CatalogueFeed::Steady::time_point CatalogueFeed::AllKnow(uint64_t revision) const {
-  Steady::time_point last = quiet_until_;
-  for (const auto& [name, watcher] : watchers_) {
-    if (watcher.taken < revision) last = std::max(last, watcher.until);
+void CatalogueFeed::Promise(uint32_t teller) {
+  MutexLock lock(&mutex_);
+  promises_[teller].until = Steady::now() + options_.lease;
+}
+
+void CatalogueFeed::Confirmed(uint32_t teller, uint64_t revision) {
+  {
+    MutexLock lock(&mutex_);
+    Watcher& promised = promises_[teller];
+    promised.taken = std::max(promised.taken, revision);
   }
+  changed_.NotifyAll();
+}
+
+CatalogueFeed::Steady::time_point CatalogueFeed::AllKnow(uint64_t revision, bool promised) const {
+  Steady::time_point last = quiet_until_;
+  const auto wait_for = [revision, &last](const Watcher& watcher) {
+    if (watcher.taken < revision) last = std::max(last, watcher.until);
+  };
+  for (const auto& [name, watcher] : watchers_) wait_for(watcher);
+  if (!promised) return last;
+  for (const auto& [teller, watcher] : promises_) wait_for(watcher);
   return last;
 }
 
-absl::Status CatalogueFeed::Publish(const CallLimits& limits) {
+absl::Status CatalogueFeed::Publish(const CallLimits& limits) { return AwaitAll(limits, /*promised=*/true); }
+
+absl::Status CatalogueFeed::PublishToWatchers(const CallLimits& limits) {
+  return AwaitAll(limits, /*promised=*/false);
+}
+
+absl::Status CatalogueFeed::AwaitAll(const CallLimits& limits, bool promised) {
   uint64_t revision = 0;
   {
     MutexLock lock(&mutex_);  // so that nobody falls asleep who saw the names before
@@ -101,8 +139,8 @@ absl::Status CatalogueFeed::Publish(const CallLimits& limits) {
   }
   changed_.NotifyAll();
   MutexLock lock(&mutex_);
-  const auto all_know = [this, revision]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
-    return stopping_ || AllKnow(revision) <= Steady::now();
+  const auto all_know = [this, revision, promised]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
+    return stopping_ || AllKnow(revision, promised) <= Steady::now();
   };
   while (!changed_.AwaitFor(&mutex_, kLook, all_know)) RETURN_IF_ERROR(limits.Check());
   return absl::OkStatus();
@@ -122,7 +160,7 @@ void CatalogueFeed::Run() {
     {
       MutexLock lock(&mutex_);
       const auto is_due = [this](const Waiting& each) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
-        return stopping_ || each.known.revision != names_->revision() || each.due <= Steady::now();
+        return stopping_ || HasMore(each.known) || each.due <= Steady::now();
       };
       (void)changed_.AwaitFor(&mutex_, kLook, [&]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
         return stopping_ || std::any_of(waiting_.begin(), waiting_.end(), is_due);

@@ -1,0 +1,98 @@
+// CatalogueTeller: a replica of shard 0 as one of those that tell names: its catalogue, what applies the log to that,
+// and what it tells watchers (docs/architecture.md, "Names over replicas").
+//
+// Any of them takes changes. One is acknowledged once nobody anywhere may be told the old any more.
+#ifndef MNEME_ENGINE_CATALOGUE_TELLER_H_
+#define MNEME_ENGINE_CATALOGUE_TELLER_H_
+
+#include <chrono>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "common/clock.h"
+#include "engine/catalogue.h"
+#include "engine/catalogue_applier.h"
+#include "engine/catalogue_feed.h"
+#include "engine/commands.h"
+#include "engine/log_record.h"
+#include "engine/shard_log.h"
+#include "engine/watcher_clocks.h"
+
+namespace mneme {
+
+// The other tellers, as one of them asks them. Thread-safe. Implementations: RemoteTellers (cluster/, the product), and
+// those of tests.
+class OtherTellers {
+ public:
+  using Steady = std::chrono::steady_clock;
+
+  virtual ~OtherTellers() = default;
+  // Asks all of them at once for CatalogueTeller::Confirm(). Blocks until all have said so, or `until`; those who have.
+  virtual std::vector<uint32_t> Confirm(LogOffset offset, Steady::time_point until) = 0;
+  // The earliest of the moments at which each was last asked for a promise that it gave (CatalogueTeller::Promise()).
+  // The least time while one of them did not, or stands beyond `handled`; now where there are none.
+  virtual Steady::time_point PromisedAt(Sequence handled) const = 0;
+};
+
+struct CatalogueTellerOptions {
+  std::unique_ptr<Catalogue> catalogue = {};    // of OpenLogged()
+  std::shared_ptr<ShardLog> log = {};           // of the catalogue
+  std::unique_ptr<OtherTellers> others = {};    // null: there are none
+  uint64_t deployment = 0;
+  std::chrono::milliseconds lease{2'000};       // the same for all
+  std::chrono::milliseconds poll{400};          // as CatalogueFeedOptions, and as CatalogueApplierOptions
+  const Clock* clock = nullptr;                 // borrowed; null: the machine's
+  std::shared_ptr<WatcherClocks> clocks = {};   // as CatalogueFeedOptions
+  EventSink events = {};                        // as CatalogueApplierOptions
+};
+
+// Thread-safe.
+class CatalogueTeller {
+ public:
+  using Steady = std::chrono::steady_clock;
+
+  // Begins to apply the log at once.
+  explicit CatalogueTeller(CatalogueTellerOptions options);
+  // Answers whoever waits.
+  ~CatalogueTeller();
+
+  uint64_t deployment() const { return options_.deployment; }
+  const CatalogueNames& names() const { return options_.catalogue->names(); }
+  CatalogueApplier& applier() { return applier_; }
+  const CatalogueApplier& applier() const { return applier_; }
+  CatalogueFeed& feed() { return feed_; }
+
+  // Appends a change and waits until it is applied here, and until nobody is told what was before it. Its outcome: the
+  // memory that was made, or that an alias pointed to before; refusals as those of Catalogue. UNAVAILABLE and
+  // DEADLINE_EXCEEDED: it may have been made, or may be yet; the same record may be handed to any teller, and is done
+  // once. INVALID_ARGUMENT for a record that is no change.
+  absl::StatusOr<MemoryHandle> Change(LogRecord record, const CallLimits& limits);
+
+  // --- For another teller ---
+  // Returns once the record at `offset` is applied here, and everybody who was told names here knows.
+  absl::Status Confirm(LogOffset offset, const CallLimits& limits);
+  // For a lease from now on no change is acknowledged here before `teller` has confirmed it. Returns the sequence up to
+  // which the catalogue is applied here: who has applied less lacks what was acknowledged before.
+  absl::StatusOr<Sequence> Promise(uint32_t teller);
+  CatalogueSnapshot Snapshot() const { return options_.catalogue->Snapshot(); }
+
+  // The moment as of which the names here have everything that was ever acknowledged, by the log or by promises.
+  Steady::time_point known_at() const;
+
+ private:
+  CatalogueFeedOptions FeedOptions();
+  absl::StatusOr<LogOffset> Append(const LogRecord& record, const CallLimits& limits);
+
+  SystemClock system_clock_;
+  const CatalogueTellerOptions options_;
+  CatalogueApplier applier_;
+  CatalogueFeed feed_;
+};
+
+}  // namespace mneme
+
+#endif  // MNEME_ENGINE_CATALOGUE_TELLER_H_
