@@ -58,8 +58,8 @@ class CatalogueWatch {
   // when nobody has answered for so long that it may have changed.
   absl::Status Check() const ABSL_LOCKS_EXCLUDED(failure_mutex_);
   // Says FAILED_PRECONDITION when the clock of this process is too far from that of who is watched, as it was in the
-  // last answer and has gone since (engine/log_record.h): what this process stamps would expire, or be forgotten, at the
-  // wrong time. May be called when the watch has gone.
+  // last answer and has gone since (engine/log_record.h): what this process stamps would expire, or be forgotten, at
+  // the wrong time. May be called when the watch has gone.
   std::function<absl::Status()> clock_check() const;
   // How far the clock of this process is ahead of that one's, in ms, as clock_check() judges it.
   int64_t clock_ahead_ms() const;

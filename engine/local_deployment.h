@@ -31,12 +31,15 @@ namespace mneme {
 class DataDirectory;
 class ShardCheckpoints;
 
-// The one shard that a process has. Replica 0 of shard 0 owns the catalogue; the others are told it.
+// The one shard that a process has. Shard 0 without a replicated log owns the catalogue; all others are told it, a
+// replica of shard 0 by its own process (engine/catalogue_teller.h).
 struct HostedShard {
   uint32_t number = 0;
-  // Of the deployment, as the owner of the catalogue gave it; 0: this is the owner, which gives it.
+  // Of the deployment, as who tells names has it; 0: of shard 0, which then owns the catalogue and gives the number.
   uint64_t identity = 0;
   CatalogueChanges catalogue = {};  // whole; not for the owner
+  // Of a process that has opened it before; null: it is opened, or made.
+  std::shared_ptr<DataDirectory> directory = {};
   // Opens a directory that holds nothing though the deployment has had memories: what the shard had of them is gone. No
   // matter where there is a log: that has it.
   bool accept_empty = false;
@@ -47,7 +50,7 @@ struct HostedShard {
   // (cluster/checkpoint_copy.h), and then brings the catalogue to where it knows the memories of that. May be empty.
   std::function<absl::Status(const DataDirectory&, CatalogueChanges& catalogue)> prepare = {};
 
-  bool OwnsCatalogue() const { return number == 0 && replica == 0; }
+  bool OwnsCatalogue() const { return number == 0 && identity == 0; }
 };
 
 // How far a shard has come with its log.
