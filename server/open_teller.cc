@@ -178,6 +178,11 @@ absl::Status Opening::ReachBack(Catalogue& catalogue, uint64_t deployment, bool 
       if (!waits) return absl::OkStatus();
     } else {
       const LogOffset from = OffsetAfter(catalogue.applied());
+      if (from > range->end) {
+        return absl::OutOfRangeError(absl::StrCat("this replica has applied the log of names up to offset ", from,
+                                                  ", and it ends at ", range->end,
+                                                  ": the log lost records, or is another one"));
+      }
       if (from >= range->begin) return absl::OkStatus();
       const absl::StatusOr<OfferedCatalogue> offered = AskForCatalogue(Others(deployment));
       if (offered.ok() && OffsetAfter(offered->snapshot.applied) >= range->begin) {
