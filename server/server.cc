@@ -413,7 +413,7 @@ std::string Server::ExposeMetrics() const {
     state.log = LogMetrics{log.handled, log.seen_end - applied, log.lost, log.refused || !log.status.ok()};
     if (names_ != nullptr) {
       const CatalogueApplier& names = names_->teller->applier();
-      state.log->lost = state.log->lost || names.lost();
+      state.log->lost = log.lost || names.lost();
       state.log->failed = state.log->failed || !names.status().ok();
     }
   }

@@ -257,6 +257,7 @@ TEST(CatalogueTellerTest, AWatcherGoesFromOneToAnotherAndNeverBack) {
   TestWatcher watcher;
   ASSERT_TRUE(AwaitLent(tellers[0], watcher));
   tellers.line(1).Cut(true);
+  std::this_thread::sleep_for(std::chrono::milliseconds(300));  // it may be reading
   ASSERT_TRUE(tellers.Change(0, Drop("a")).ok());
   ASSERT_TRUE(AwaitLent(tellers[0], watcher));
   EXPECT_FALSE(watcher.Knows("a"));
