@@ -32,13 +32,6 @@ absl::StatusOr<CatalogueTeller*> TellerOf(const CallContext& call) {
   return absl::FailedPreconditionError("this process has no log of names; replicas of shard 0 with --log have one");
 }
 
-// What the answer to a change holds.
-std::string AnswerTo(const LoggedOperation& change, const MemoryHandle& memory) {
-  if (std::holds_alternative<CreateMemoryCommand>(change)) return Flat(*memory);
-  if (std::holds_alternative<SetAliasCommand>(change)) return Flat(memory);
-  return std::string();
-}
-
 // Applies a change where names have no log; the memory that was made, or that an alias pointed to before.
 absl::StatusOr<MemoryHandle> Apply(LocalDeployment& shard, const LoggedOperation& operation) {
   if (const auto* create = std::get_if<CreateMemoryCommand>(&operation)) return shard.CreateMemory(create->spec);
@@ -105,18 +98,22 @@ absl::Status HandleChange(const CallContext& call, const internal::v1::Call& req
   LocalDeployment& shard = Hosted(call.deployment);
   RETURN_IF_ERROR(CheckTarget(shard, request.target()));
   ASSIGN_OR_RETURN(CatalogueFeed* const feed, FeedOf(call));
-  ASSIGN_OR_RETURN(const LogRecord record, DecodeLogRecord(request.body()));
-  if (CatalogueTeller* const teller = call.front_end.catalogue_teller()) {
-    ASSIGN_OR_RETURN(const MemoryHandle memory, teller->Change(record, call.limits));
-    *response->mutable_body() = AnswerTo(record.operation, memory);
-    return absl::OkStatus();
+  ASSIGN_OR_RETURN(LogRecord record, DecodeLogRecord(request.body()));
+  const bool creates = std::holds_alternative<CreateMemoryCommand>(record.operation);
+  const bool swings = std::holds_alternative<SetAliasCommand>(record.operation);
+  CatalogueTeller* const teller = call.front_end.catalogue_teller();
+  absl::StatusOr<MemoryHandle> changed;
+  if (teller != nullptr) {
+    changed = teller->Change(std::move(record), call.limits);
+  } else {
+    changed = Apply(shard, record.operation);
+    // A refusal, too, tells what the names are: who hears that one exists must find it wherever it asks next, though
+    // the change that made it is not acknowledged yet.
+    RETURN_IF_ERROR(feed->Publish(call.limits));
   }
-  const absl::StatusOr<MemoryHandle> applied = Apply(shard, record.operation);
-  // A refusal, too, tells what the names are: who hears that one exists must find it wherever it asks next, though the
-  // change that made it is not acknowledged yet.
-  RETURN_IF_ERROR(feed->Publish(call.limits));
-  RETURN_IF_ERROR(applied.status());
-  *response->mutable_body() = AnswerTo(record.operation, *applied);
+  RETURN_IF_ERROR(changed.status());
+  if (creates) response->set_body(Flat(**changed));
+  if (swings) response->set_body(Flat(*changed));  // what it pointed to before
   return absl::OkStatus();
 }
 

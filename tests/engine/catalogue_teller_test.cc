@@ -360,15 +360,16 @@ TEST(CatalogueTest, TheOldestRequestsAreForgottenAlikeEverywhere) {
   };
   auto restarted = open("restarted");
   const auto kept = open("kept");
-  std::vector<LogRecord> records;
-  for (int i = 0; i < 6; ++i) records.push_back(CatalogueTellers::RecordOf(Create("m" + std::to_string(i))));
-  // Each is handed over again, three changes later, four, and at once.
-  for (const int again : {1, 0, 5}) records.push_back(records[again]);
-  for (LogOffset offset = 0; offset < records.size(); ++offset) {
+  std::vector<CreateMemoryCommand> changes;
+  for (int i = 0; i < 6; ++i) changes.push_back(Create("m" + std::to_string(i)));
+  // Two are handed over again when they are forgotten, and one when it is not.
+  for (const int again : {1, 0, 5}) changes.push_back(CreateMemoryCommand(changes[again]));
+  for (LogOffset offset = 0; offset < changes.size(); ++offset) {
     restarted.reset();
     restarted = open("restarted");
-    const auto first = restarted->Apply(offset, records[offset]);
-    const auto second = kept->Apply(offset, records[offset]);
+    const LogRecord record = CatalogueTellers::RecordOf(changes[offset]);
+    const auto first = restarted->Apply(offset, record);
+    const auto second = kept->Apply(offset, record);
     ASSERT_TRUE(first.ok() && second.ok()) << first.status() << second.status();
     EXPECT_EQ(first->outcome.status(), second->outcome.status()) << offset;
     const bool refused = offset >= 6 && offset < 8;  // forgotten: it is a second create of the name
