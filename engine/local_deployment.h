@@ -94,7 +94,7 @@ class LocalDeployment final : public Deployment {
   uint32_t shards() const override;
   uint64_t identity() const override;
 
-  // FAILED_PRECONDITION, too, where another shard owns the catalogue; so for all that changes it.
+  // FAILED_PRECONDITION, too, where the process does not own the catalogue; so for all that changes it.
   absl::StatusOr<MemoryHandle> CreateMemory(const MemorySpec& spec) override;
   absl::StatusOr<MemoryHandle> FindMemory(std::string_view name) const override;
   absl::StatusOr<std::vector<MemoryHandle>> ListMemories() const override;
@@ -151,7 +151,7 @@ class LocalDeployment final : public Deployment {
   // Whether the shard may have any of what a selection names.
   bool Owns(const MemoryRecord& memory, const PartitionSelection& selection) const;
   const CatalogueNames& names() const;
-  // Takes what the owner of the catalogue told: memories that went are closed, and their data goes. DATA_LOSS as
+  // Takes what it is told of names: memories that went are closed, and their data goes. DATA_LOSS as
   // CatalogueNames::Apply.
   absl::Status TakeCatalogue(const CatalogueChanges& changes);
   // One part of a write, which a front end split. As Shard::Submit(); RESOURCE_EXHAUSTED, too, when ram is full.
