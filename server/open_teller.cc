@@ -28,6 +28,8 @@ constexpr size_t kWriteBufferBytes = size_t{16} << 20;
 // One question to the brokers, and for a record; whoever stops the process waits no longer.
 constexpr std::chrono::seconds kAsk{2};
 constexpr std::chrono::milliseconds kReadWait{100};
+// The first record, by a reader that connects first.
+constexpr std::chrono::seconds kReadWithin{10};
 constexpr std::chrono::milliseconds kPause{250};
 // Brokers that were just started may not know of a topic, or of who may read it, for so long.
 constexpr std::chrono::seconds kRefusedFor{10};
@@ -113,8 +115,11 @@ absl::StatusOr<LogRange> Opening::AskLog() {
 absl::StatusOr<std::optional<uint64_t>> Opening::ReadFirst() const {
   ASSIGN_OR_RETURN(const std::unique_ptr<LogReader> reader, options_.log->Read(0));
   std::vector<LoggedBytes> records;
-  const Steady::time_point end = Steady::now() + kAsk;
-  while (records.empty() && Steady::now() < end) RETURN_IF_ERROR(reader->Next(kReadWait, 1, records));
+  const Steady::time_point end = Steady::now() + kReadWithin;
+  while (records.empty() && Steady::now() < end && !options_.give_up()) {
+    const absl::Status read = reader->Next(kReadWait, 1, records);
+    if (!read.ok() && !Unreached(read)) return read;
+  }
   if (records.empty()) return std::optional<uint64_t>();
   ASSIGN_OR_RETURN(const LogRecord first, DecodeLogRecord(records.front().bytes));
   const auto* const found = std::get_if<FoundCommand>(&first.operation);
