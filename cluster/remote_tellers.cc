@@ -2,6 +2,8 @@
 
 #include <algorithm>
 #include <optional>
+#include <set>
+#include <thread>
 #include <utility>
 
 #include "absl/status/status.h"
@@ -52,7 +54,7 @@ struct Confirmations {
     internal::v1::Answer answer;
   };
 
-  void End(uint32_t teller, bool confirms) {
+  void End(const std::string& teller, bool confirms) {
     {
       MutexLock lock(&mutex);
       --left;
@@ -65,49 +67,65 @@ struct Confirmations {
   Mutex mutex;
   CondVar ended;
   size_t left ABSL_GUARDED_BY(mutex) = 0;
-  std::vector<uint32_t> confirmed ABSL_GUARDED_BY(mutex);
+  std::vector<std::string> confirmed ABSL_GUARDED_BY(mutex);
 };
 
 }  // namespace
 
 struct RemoteTellers::Other {
-  uint32_t replica = 0;
+  std::string address;
   std::unique_ptr<Stub> stub;
+  std::thread thread;  // that asks it
   // Guarded by RemoteTellers::mutex_.
   std::shared_ptr<grpc::ClientContext> call;  // that is under way
   Steady::time_point asked = Steady::time_point::min();
   Sequence handled = 0;  // what it had applied when it promised
+  std::optional<Steady::time_point> gone_until;  // it is none any more, and may not know it until then
 };
 
-RemoteTellers::RemoteTellers(RemoteTellersOptions options) : options_(std::move(options)) {
-  for (uint32_t replica = 0; replica < options_.addresses.size(); ++replica) {
-    if (replica == options_.replica) continue;
-    auto other = std::make_unique<Other>();
-    other->replica = replica;
-    other->stub = MakeStub(options_.addresses[replica], options_);
-    others_.push_back(std::move(other));
-  }
-  for (const auto& other : others_) threads_.emplace_back([this, raw = other.get()] { AskForPromises(*raw); });
-}
-
 RemoteTellers::~RemoteTellers() {
+  std::vector<OtherHandle> others;
   {
     MutexLock lock(&mutex_);
     stopping_ = true;
-    for (const auto& other : others_) {
+    others = others_;
+    for (const OtherHandle& other : others) {
       if (other->call != nullptr) other->call->TryCancel();
     }
   }
   stop_.NotifyAll();
-  for (std::thread& thread : threads_) thread.join();
+  for (const OtherHandle& other : others) other->thread.join();
+}
+
+void RemoteTellers::SetReplicas(const std::vector<std::string>& replicas) {
+  {
+    MutexLock lock(&mutex_);
+    std::set<std::string> wanted(replicas.begin(), replicas.end());
+    wanted.erase("");
+    wanted.erase(options_.address);
+    for (const OtherHandle& other : others_) {
+      if (other->gone_until.has_value() || wanted.erase(other->address) != 0) continue;
+      other->gone_until = Steady::now() + options_.lease;
+      if (other->call != nullptr) other->call->TryCancel();
+    }
+    for (const std::string& address : wanted) {
+      auto other = std::make_shared<Other>();
+      other->address = address;
+      other->stub = MakeStub(address, options_);
+      other->thread = std::thread([this, raw = other.get()] { AskForPromises(*raw); });
+      others_.push_back(std::move(other));
+    }
+  }
+  stop_.NotifyAll();
 }
 
 void RemoteTellers::AskForPromises(Other& other) {
   while (true) {
     AskForPromise(other);
     MutexLock lock(&mutex_);
-    const bool stops = stop_.AwaitFor(&mutex_, options_.poll,
-                                      [this]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) { return stopping_; });
+    const bool stops = stop_.AwaitFor(&mutex_, options_.poll, [&]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
+      return stopping_ || other.gone_until.has_value();
+    });
     if (stops) return;
   }
 }
@@ -117,10 +135,10 @@ void RemoteTellers::AskForPromise(Other& other) {
   const auto context = ContextUntil(asked + kPromiseWithin);
   {
     MutexLock lock(&mutex_);
-    if (stopping_) return;
+    if (stopping_ || other.gone_until.has_value()) return;
     other.call = context;
   }
-  const internal::v1::Call call = MakeCall(options_, Flat(options_.replica, SystemClock().NowMs()));
+  const internal::v1::Call call = MakeCall(options_, Flat(options_.address, SystemClock().NowMs()));
   internal::v1::Answer answer;
   const grpc::Status status = other.stub->Promise(context.get(), call, &answer);
   Sequence handled = 0;
@@ -128,8 +146,7 @@ void RemoteTellers::AskForPromise(Other& other) {
   const bool promised = status.ok() && Unflat(answer.body(), handled, now_ms).ok();
   if (promised && options_.clocks != nullptr) {
     // What the way takes is little beside what is allowed.
-    options_.clocks->Note(absl::StrCat("replica ", other.replica), now_ms - SystemClock().NowMs(),
-                          Steady::now() + options_.lease);
+    options_.clocks->Note(other.address, now_ms - SystemClock().NowMs(), Steady::now() + options_.lease);
   }
   MutexLock lock(&mutex_);
   other.call = nullptr;
@@ -141,29 +158,37 @@ void RemoteTellers::AskForPromise(Other& other) {
 RemoteTellers::Steady::time_point RemoteTellers::PromisedAt(Sequence handled) const {
   Steady::time_point earliest = Steady::now();
   MutexLock lock(&mutex_);
-  for (const auto& other : others_) {
+  for (const OtherHandle& other : others_) {
+    if (other->gone_until.has_value()) continue;
     if (other->handled > handled) return Steady::time_point::min();
     earliest = std::min(earliest, other->asked);
   }
   return earliest;
 }
 
-std::vector<uint32_t> RemoteTellers::Confirm(LogOffset offset, Steady::time_point until) {
+std::vector<std::string> RemoteTellers::Confirm(LogOffset offset, Steady::time_point until) {
+  std::vector<OtherHandle> asked;
+  {
+    MutexLock lock(&mutex_);
+    for (const OtherHandle& other : others_) {
+      if (other->gone_until.value_or(Steady::time_point::max()) > Steady::now()) asked.push_back(other);
+    }
+  }
   const auto all = std::make_shared<Confirmations>();
-  all->calls.resize(others_.size());
+  all->calls.resize(asked.size());
   {
     MutexLock lock(&all->mutex);
-    all->left = others_.size();
+    all->left = asked.size();
   }
-  for (size_t i = 0; i < others_.size(); ++i) {
+  for (size_t i = 0; i < asked.size(); ++i) {
     Confirmations::Each& each = all->calls[i];
     each.context = ContextUntil(until);
     each.call = MakeCall(options_, Flat(offset));
-    const uint32_t replica = others_[i]->replica;
-    others_[i]->stub->async()->Confirm(each.context.get(), &each.call, &each.answer,
-                                       [all, replica](const grpc::Status& status) { all->End(replica, status.ok()); });
+    const std::string address = asked[i]->address;
+    asked[i]->stub->async()->Confirm(each.context.get(), &each.call, &each.answer,
+                                     [all, address](const grpc::Status& status) { all->End(address, status.ok()); });
   }
-  std::vector<uint32_t> confirmed;
+  std::vector<std::string> confirmed;
   {
     // Their deadline ends them.
     MutexLock lock(&all->mutex);
@@ -171,16 +196,16 @@ std::vector<uint32_t> RemoteTellers::Confirm(LogOffset offset, Steady::time_poin
     confirmed = all->confirmed;
   }
   // What one lent that did not may last until then, though it is known by now that it does not answer.
-  if (confirmed.size() < others_.size()) std::this_thread::sleep_until(until);
+  if (confirmed.size() < asked.size()) std::this_thread::sleep_until(until);
   return confirmed;
 }
 
-absl::StatusOr<OfferedCatalogue> AskForCatalogue(const RemoteTellersOptions& options) {
+absl::StatusOr<OfferedCatalogue> AskForCatalogue(const RemoteTellersOptions& options,
+                                                 const std::vector<std::string>& addresses) {
   std::optional<OfferedCatalogue> best;
   absl::Status why = absl::UnavailableError("there is no other replica of shard 0");
-  for (uint32_t replica = 0; replica < options.addresses.size(); ++replica) {
-    if (replica == options.replica) continue;
-    const std::string& address = options.addresses[replica];
+  for (const std::string& address : addresses) {
+    if (address == options.address) continue;
     const auto context = ContextUntil(Steady::now() + kSnapshotWithin);
     internal::v1::Answer answer;
     const grpc::Status status = MakeStub(address, options)->Snapshot(context.get(), MakeCall(options, Flat()), &answer);

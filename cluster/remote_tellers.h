@@ -2,13 +2,12 @@
 #ifndef MNEME_CLUSTER_REMOTE_TELLERS_H_
 #define MNEME_CLUSTER_REMOTE_TELLERS_H_
 
-#include <atomic>
 #include <chrono>
 #include <cstdint>
 #include <functional>
 #include <memory>
 #include <string>
-#include <thread>
+#include <utility>
 #include <vector>
 
 #include "absl/base/thread_annotations.h"
@@ -24,8 +23,7 @@ namespace mneme {
 class ChannelSecurity;
 
 struct RemoteTellersOptions {
-  std::vector<std::string> addresses = {};  // of all replicas of shard 0, by their numbers, and
-  uint32_t replica = 0;                     // which of them this one is
+  std::string address = {};  // of this one, as the others reach it
   uint32_t shards = 0;
   uint64_t deployment = 0;
   // How long a promise lasts, and how often one is asked for.
@@ -38,27 +36,29 @@ struct RemoteTellersOptions {
 // Asks each of them for its promise, time and again. Thread-safe.
 class RemoteTellers final : public OtherTellers {
  public:
-  explicit RemoteTellers(RemoteTellersOptions options);
+  explicit RemoteTellers(RemoteTellersOptions options) : options_(std::move(options)) {}
   // Calls that are under way are cancelled.
   ~RemoteTellers() override;
 
-  std::vector<uint32_t> Confirm(LogOffset offset, Steady::time_point until) override;
+  void SetReplicas(const std::vector<std::string>& replicas) override ABSL_LOCKS_EXCLUDED(mutex_);
+  std::vector<std::string> Confirm(LogOffset offset, Steady::time_point until) override ABSL_LOCKS_EXCLUDED(mutex_);
   Steady::time_point PromisedAt(Sequence handled) const override ABSL_LOCKS_EXCLUDED(mutex_);
 
  private:
   struct Other;
+  using OtherHandle = std::shared_ptr<Other>;
 
-  // One thread for each of them.
+  // One thread for each of them, for as long as it is one.
   void AskForPromises(Other& other) ABSL_LOCKS_EXCLUDED(mutex_);
   void AskForPromise(Other& other) ABSL_LOCKS_EXCLUDED(mutex_);
 
   const RemoteTellersOptions options_;
-  std::vector<std::unique_ptr<Other>> others_;  // constant once made, but for what mutex_ guards of them
 
   mutable Mutex mutex_;
   CondVar stop_;
   bool stopping_ ABSL_GUARDED_BY(mutex_) = false;
-  std::vector<std::thread> threads_;
+  // All that ever were: what of them changes is guarded by mutex_, too.
+  std::vector<OtherHandle> others_ ABSL_GUARDED_BY(mutex_);
 };
 
 // What another replica of shard 0 has of the catalogue, and of which deployment.
@@ -67,9 +67,10 @@ struct OfferedCatalogue {
   CatalogueSnapshot snapshot;
 };
 
-// Asks the replicas of shard 0 but `options.replica`, one after the other; `options.deployment` may be 0: any. The one
-// that has applied most of those that answer. UNAVAILABLE when none does.
-absl::StatusOr<OfferedCatalogue> AskForCatalogue(const RemoteTellersOptions& options);
+// Asks the replicas of shard 0 at `addresses` but the own one, one after the other; `options.deployment` may be 0: any.
+// The one that has applied most of those that answer. UNAVAILABLE when none does.
+absl::StatusOr<OfferedCatalogue> AskForCatalogue(const RemoteTellersOptions& options,
+                                                 const std::vector<std::string>& addresses);
 
 }  // namespace mneme
 

@@ -70,6 +70,7 @@ absl::StatusOr<std::unique_ptr<Catalogue>> Catalogue::OpenLogged(std::unique_ptr
   {
     MutexLock lock(&catalogue->mutex_);
     for (RememberedChange& change : records.changes) catalogue->Remember(std::move(change));
+    catalogue->replicas_ = std::move(records.replicas);
   }
   CatalogueChanges stored;
   stored.whole = true;
@@ -227,6 +228,26 @@ Sequence Catalogue::applied() const {
   return store_->applied();
 }
 
+absl::StatusOr<Catalogue::Plan> Catalogue::PlanReplicas(const SetReplicasCommand& set) const {
+  if (set.shard >= limits::kMaxShards || set.replicas.size() > limits::kMaxReplicas) {
+    return absl::InvalidArgumentError(absl::StrCat("shard ", set.shard, " is given ", set.replicas.size(),
+                                                   " replicas; the bounds are ", limits::kMaxShards, " shards of ",
+                                                   limits::kMaxReplicas));
+  }
+  if (ReplicasOf(set.shard) != set.expected) {
+    return absl::AbortedError(absl::StrCat("the replicas of shard ", set.shard, " are not those that were expected"));
+  }
+  Plan plan;
+  plan.batch.replicas[set.shard] = set.replicas;
+  return plan;
+}
+
+std::vector<std::string> Catalogue::ReplicasOf(uint32_t shard) const {
+  MutexLock lock(&mutex_);
+  const auto at = replicas_.find(shard);
+  return at == replicas_.end() ? std::vector<std::string>() : at->second;
+}
+
 absl::StatusOr<Catalogue::Plan> Catalogue::PlanRecord(const LogRecord& record) const {
   if (const auto* create = std::get_if<CreateMemoryCommand>(&record.operation)) {
     return PlanCreate(create->spec, record.stamp_ms);
@@ -236,6 +257,7 @@ absl::StatusOr<Catalogue::Plan> Catalogue::PlanRecord(const LogRecord& record) c
   }
   if (const auto* set = std::get_if<SetAliasCommand>(&record.operation)) return PlanAlias(set->change);
   if (const auto* drop = std::get_if<DropAliasCommand>(&record.operation)) return PlanDropAlias(drop->name);
+  if (const auto* set = std::get_if<SetReplicasCommand>(&record.operation)) return PlanReplicas(*set);
   if (std::holds_alternative<FoundCommand>(record.operation)) return Plan();
   return absl::InvalidArgumentError("a write of a shard is no change of the catalogue");
 }
@@ -275,7 +297,9 @@ absl::StatusOr<AppliedChange> Catalogue::Apply(LogOffset offset, const LogRecord
   // The one handle that a memory has.
   const MemoryHandle known = made->memory.has_value() ? names_.FindByNumber(made->memory->number) : nullptr;
   if (known != nullptr) applied.outcome = known;
+  applied.replicas = !batch.replicas.empty();
   MutexLock lock(&mutex_);
+  for (auto& [shard, replicas] : batch.replicas) replicas_[shard] = std::move(replicas);
   Remember(*std::move(made));
   return applied;
 }
@@ -319,6 +343,7 @@ CatalogueSnapshot Catalogue::Snapshot() const {
   snapshot.names = names_.Everything();
   MutexLock lock(&mutex_);
   snapshot.remembered.assign(remembered_.begin(), remembered_.end());
+  snapshot.replicas = replicas_;
   return snapshot;
 }
 
@@ -335,12 +360,14 @@ absl::Status Catalogue::Take(const CatalogueSnapshot& snapshot) {
   batch.next_number = snapshot.names.next_number;
   batch.applied = snapshot.applied;
   batch.remembered = snapshot.remembered;
+  batch.replicas = snapshot.replicas;
   RETURN_IF_ERROR(store_->Write(batch));
   CatalogueChanges changes = snapshot.names;
   RETURN_IF_ERROR(PublishAt(snapshot.applied, changes));
   MutexLock lock(&mutex_);
   remembered_.clear();
   by_request_.clear();
+  replicas_ = snapshot.replicas;
   for (const RememberedChange& change : snapshot.remembered) Remember(change);
   return absl::OkStatus();
 }

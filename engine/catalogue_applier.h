@@ -9,6 +9,7 @@
 #include <deque>
 #include <functional>
 #include <memory>
+#include <string>
 #include <string_view>
 #include <thread>
 #include <vector>
@@ -27,6 +28,8 @@ struct CatalogueApplierOptions {
   Catalogue* catalogue = nullptr;  // borrowed; of OpenLogged(), and nobody else changes it
   ShardLog* log = nullptr;         // borrowed
   uint64_t deployment = 0;         // records of another are refused
+  // Called with what a list of replicas is from a record on, before handled() says that it is applied. May be empty.
+  std::function<void(uint32_t shard, const std::vector<std::string>& replicas)> replicas = {};
   // The log is asked for its end so often; well below the lease that is counted from that.
   std::chrono::milliseconds poll{400};
   // May be empty. "log_lost" while the log cannot be reached, "log_refused" while it is reached and not there, or may

@@ -100,15 +100,15 @@ void CatalogueFeed::Tell(std::vector<Waiting> asked) {
   }
 }
 
-void CatalogueFeed::Promise(uint32_t teller) {
+void CatalogueFeed::Promise(const std::string& teller) {
   MutexLock lock(&mutex_);
   promises_[teller].until = Steady::now() + options_.lease;
 }
 
-void CatalogueFeed::Confirmed(uint32_t teller, uint64_t revision) {
+void CatalogueFeed::Confirmed(const std::string& teller, uint64_t revision) {
   {
     MutexLock lock(&mutex_);
-    Watcher& promised = promises_[teller];
+    Watcher& promised = promises_[teller];  // which may be asked for later
     promised.taken = std::max(promised.taken, revision);
   }
   changed_.NotifyAll();

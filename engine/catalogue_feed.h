@@ -81,10 +81,10 @@ class CatalogueFeed {
   absl::Status Publish(const CallLimits& limits) ABSL_LOCKS_EXCLUDED(mutex_);
 
   // --- Of several that tell ---
-  // Promises to teller `teller`, for a lease from now on, that Publish() returns only when it knows.
-  void Promise(uint32_t teller) ABSL_LOCKS_EXCLUDED(mutex_);
+  // Promises to the one at `teller`, an address, for a lease from now on, that Publish() returns only when it knows.
+  void Promise(const std::string& teller) ABSL_LOCKS_EXCLUDED(mutex_);
   // It, and all whom it tells, know what is of `revision`.
-  void Confirmed(uint32_t teller, uint64_t revision) ABSL_LOCKS_EXCLUDED(mutex_);
+  void Confirmed(const std::string& teller, uint64_t revision) ABSL_LOCKS_EXCLUDED(mutex_);
   // As Publish(), of watchers alone: another waits for whom this one has promised.
   absl::Status PublishToWatchers(const CallLimits& limits) ABSL_LOCKS_EXCLUDED(mutex_);
 
@@ -121,7 +121,7 @@ class CatalogueFeed {
   mutable Mutex mutex_;
   CondVar changed_;
   std::map<std::string, Watcher> watchers_ ABSL_GUARDED_BY(mutex_);
-  std::map<uint32_t, Watcher> promises_ ABSL_GUARDED_BY(mutex_);
+  std::map<std::string, Watcher> promises_ ABSL_GUARDED_BY(mutex_);  // of all that ever asked, which are few
   std::vector<Waiting> waiting_ ABSL_GUARDED_BY(mutex_);
   bool stopping_ ABSL_GUARDED_BY(mutex_) = false;
   std::thread thread_;

@@ -8,6 +8,7 @@
 #include <future>
 #include <optional>
 #include <utility>
+#include <variant>
 
 #include "absl/strings/str_cat.h"
 #include "common/error_reason.h"
@@ -19,20 +20,27 @@ namespace {
 // Who waits for an append looks whether his own time is over so often.
 constexpr std::chrono::milliseconds kLook(10);
 
-CatalogueApplierOptions ApplierOptions(const CatalogueTellerOptions& options) {
-  return {.catalogue = options.catalogue.get(),
-          .log = options.log.get(),
-          .deployment = options.deployment,
-          .poll = options.poll,
-          .events = options.events};
-}
-
 }  // namespace
 
 CatalogueTeller::CatalogueTeller(CatalogueTellerOptions options)
-    : options_(std::move(options)), applier_(ApplierOptions(options_)), feed_(&names(), FeedOptions()) {}
+    : options_(std::move(options)), applier_(ApplierOptions()), feed_(&names(), FeedOptions()) {}
 
 CatalogueTeller::~CatalogueTeller() = default;
+
+CatalogueApplierOptions CatalogueTeller::ApplierOptions() {
+  SetReplicas(options_.catalogue->ReplicasOf(0));
+  CatalogueApplierOptions applier;
+  applier.catalogue = options_.catalogue.get();
+  applier.log = options_.log.get();
+  applier.deployment = options_.deployment;
+  // Before the record counts as applied: a change after it waits for those that it names.
+  applier.replicas = [this](uint32_t shard, const std::vector<std::string>& replicas) {
+    if (shard == 0) SetReplicas(replicas);
+  };
+  applier.poll = options_.poll;
+  applier.events = options_.events;
+  return applier;
+}
 
 CatalogueFeedOptions CatalogueTeller::FeedOptions() {
   CatalogueFeedOptions feed;
@@ -45,37 +53,63 @@ CatalogueFeedOptions CatalogueTeller::FeedOptions() {
 }
 
 CatalogueTeller::Steady::time_point CatalogueTeller::known_at() const {
-  // One that applies no more will not hear of what the others do, promised or not.
-  if (!applier_.status().ok()) return Steady::time_point::min();
-  if (options_.others == nullptr) return Steady::now();
+  // One that applies no more will not hear of what the others do, promised or not; for one that is not listed they do
+  // not wait.
+  if (!applier_.status().ok() || !listed_.load(std::memory_order_acquire)) return Steady::time_point::min();
   return std::max(applier_.known_at(), options_.others->PromisedAt(applier_.handled()));
 }
 
-absl::StatusOr<LogOffset> CatalogueTeller::Append(const LogRecord& record, const CallLimits& limits) {
-  const auto told = std::make_shared<std::promise<absl::StatusOr<LogOffset>>>();
-  std::future<absl::StatusOr<LogOffset>> offset = told->get_future();
-  options_.log->Append(EncodeLogRecord(record),
-                       [told](absl::StatusOr<LogOffset> appended) { told->set_value(std::move(appended)); });
-  while (offset.wait_for(kLook) != std::future_status::ready) RETURN_IF_ERROR(limits.Check());
-  return offset.get();
+void CatalogueTeller::SetReplicas(const std::vector<std::string>& replicas) {
+  options_.others->SetReplicas(replicas);
+  const bool listed = options_.replica < replicas.size() && replicas[options_.replica] == options_.address;
+  listed_.store(listed, std::memory_order_release);
 }
 
-absl::StatusOr<MemoryHandle> CatalogueTeller::Change(LogRecord record, const CallLimits& limits) {
-  const Hash128* const asked = RequestOfChange(record.operation);
-  if (asked == nullptr) return absl::InvalidArgumentError("a write of a shard is no change of the catalogue");
-  const Hash128 request = *asked;
+absl::StatusOr<LogOffset> CatalogueTeller::Append(LogRecord record, const CallLimits& limits) {
   RETURN_IF_ERROR(applier_.status());
   record.deployment = options_.deployment;
   record.memory = 0;
   // By whose clock it was asked for is of no matter: the memory is made now.
   record.stamp_ms = (options_.clock != nullptr ? *options_.clock : system_clock_).NowMs();
-  ASSIGN_OR_RETURN(const LogOffset offset, Append(record, limits));
+  const auto told = std::make_shared<std::promise<absl::StatusOr<LogOffset>>>();
+  std::future<absl::StatusOr<LogOffset>> appended = told->get_future();
+  options_.log->Append(EncodeLogRecord(record),
+                       [told](absl::StatusOr<LogOffset> offset) { told->set_value(std::move(offset)); });
+  while (appended.wait_for(kLook) != std::future_status::ready) RETURN_IF_ERROR(limits.Check());
+  return appended.get();
+}
+
+absl::Status CatalogueTeller::Enlist(const std::vector<std::string>& replicas, const CallLimits& limits) {
+  while (true) {
+    const std::vector<std::string> now = options_.catalogue->ReplicasOf(0);
+    if (now == replicas) return absl::OkStatus();
+    LogRecord record;
+    const Hash128 request = NewChangeRequest();
+    record.operation = SetReplicasCommand{0, now, replicas, request};
+    ASSIGN_OR_RETURN(const LogOffset offset, Append(std::move(record), limits));
+    RETURN_IF_ERROR(applier_.AwaitHandled(SequenceAt(offset), limits));
+    const auto outcome = options_.catalogue->OutcomeOf(request);
+    // Another was set meanwhile: what is there now is looked at anew.
+    if (outcome.has_value() && !outcome->ok() && !absl::IsAborted(outcome->status())) return outcome->status();
+  }
+}
+
+absl::StatusOr<MemoryHandle> CatalogueTeller::Change(LogRecord record, const CallLimits& limits) {
+  const Hash128* const asked = RequestOfChange(record.operation);
+  if (asked == nullptr || std::holds_alternative<SetReplicasCommand>(record.operation)) {
+    return absl::InvalidArgumentError("a write of a shard, or of replicas, is no change of names");
+  }
+  const Hash128 request = *asked;
+  ASSIGN_OR_RETURN(const LogOffset offset, Append(std::move(record), limits));
   const Steady::time_point appended = Steady::now();
   RETURN_IF_ERROR(applier_.AwaitHandled(SequenceAt(offset), limits));
-  if (options_.others != nullptr) {  // 1
-    for (const uint32_t teller : options_.others->Confirm(offset, appended + options_.lease)) {
-      feed_.Confirmed(teller, SequenceAt(offset));
-    }
+  // Those that are do not wait for what this one lends, nor does what they lend wait for it.
+  if (!listed_.load(std::memory_order_acquire)) {
+    return absl::UnavailableError(absl::StrCat("this process, at ", options_.address, ", is not replica ",
+                                               options_.replica, " of shard 0 any more, as the log of names has it"));
+  }
+  for (const std::string& teller : options_.others->Confirm(offset, appended + options_.lease)) {  // 1
+    feed_.Confirmed(teller, SequenceAt(offset));
   }
   // A refusal, too, tells what the names are: who hears that one exists must find it wherever he asks next, though the
   // change that made it is not acknowledged yet.
@@ -92,7 +126,7 @@ absl::Status CatalogueTeller::Confirm(LogOffset offset, const CallLimits& limits
   return feed_.PublishToWatchers(limits);
 }
 
-absl::StatusOr<Sequence> CatalogueTeller::Promise(uint32_t teller) {
+absl::StatusOr<Sequence> CatalogueTeller::Promise(const std::string& teller) {
   RETURN_IF_ERROR(applier_.status());
   feed_.Promise(teller);
   // After the promise: what is acknowledged from there on waits for it.

@@ -5,10 +5,12 @@
 #ifndef MNEME_ENGINE_CATALOGUE_TELLER_H_
 #define MNEME_ENGINE_CATALOGUE_TELLER_H_
 
+#include <atomic>
 #include <chrono>
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <string>
 #include <vector>
 
 #include "absl/status/status.h"
@@ -31,8 +33,12 @@ class OtherTellers {
   using Steady = std::chrono::steady_clock;
 
   virtual ~OtherTellers() = default;
-  // Asks all of them at once for CatalogueTeller::Confirm(). Blocks until all have said so, or `until`; those who have.
-  virtual std::vector<uint32_t> Confirm(LogOffset offset, Steady::time_point until) = 0;
+  // Who they are from now on: the addresses of all, by number, this one among them. One that is not there any more may
+  // not know it: it is asked to confirm for a lease yet, but promises nothing.
+  virtual void SetReplicas(const std::vector<std::string>& replicas) = 0;
+  // Asks all of them at once for CatalogueTeller::Confirm(). Blocks until all have said so, or `until`; the addresses
+  // of those who have.
+  virtual std::vector<std::string> Confirm(LogOffset offset, Steady::time_point until) = 0;
   // The earliest of the moments at which each was last asked for a promise that it gave (CatalogueTeller::Promise()).
   // The least time while one of them did not, or stands beyond `handled`; now where there are none.
   virtual Steady::time_point PromisedAt(Sequence handled) const = 0;
@@ -41,8 +47,10 @@ class OtherTellers {
 struct CatalogueTellerOptions {
   std::unique_ptr<Catalogue> catalogue = {};    // of OpenLogged()
   std::shared_ptr<ShardLog> log = {};           // of the catalogue
-  std::unique_ptr<OtherTellers> others = {};    // null: there are none
+  std::unique_ptr<OtherTellers> others = {};
   uint64_t deployment = 0;
+  uint32_t replica = 0;                         // of shard 0, and
+  std::string address = {};                     // where the others reach it
   std::chrono::milliseconds lease{2'000};       // the same for all
   std::chrono::milliseconds poll{400};          // as CatalogueFeedOptions, and as CatalogueApplierOptions
   const Clock* clock = nullptr;                 // borrowed; null: the machine's
@@ -66,6 +74,10 @@ class CatalogueTeller {
   const CatalogueApplier& applier() const { return applier_; }
   CatalogueFeed& feed() { return feed_; }
 
+  // Has the log say that these are the replicas of shard 0, unless it does. Who is not among them, as far as is applied
+  // here, lends nothing and acknowledges nothing.
+  absl::Status Enlist(const std::vector<std::string>& replicas, const CallLimits& limits);
+
   // Appends a change and waits until it is applied here, and until nobody is told what was before it. Its outcome: the
   // memory that was made, or that an alias pointed to before; refusals as those of Catalogue. UNAVAILABLE and
   // DEADLINE_EXCEEDED: it may have been made, or may be yet; the same record may be handed to any teller, and is done
@@ -77,7 +89,7 @@ class CatalogueTeller {
   absl::Status Confirm(LogOffset offset, const CallLimits& limits);
   // For a lease from now on no change is acknowledged here before `teller` has confirmed it. Returns the sequence up to
   // which the catalogue is applied here: who has applied less lacks what was acknowledged before.
-  absl::StatusOr<Sequence> Promise(uint32_t teller);
+  absl::StatusOr<Sequence> Promise(const std::string& teller);
   CatalogueSnapshot Snapshot() const { return options_.catalogue->Snapshot(); }
 
   // The moment as of which the names here have everything that was ever acknowledged, by the log or by promises.
@@ -85,10 +97,16 @@ class CatalogueTeller {
 
  private:
   CatalogueFeedOptions FeedOptions();
-  absl::StatusOr<LogOffset> Append(const LogRecord& record, const CallLimits& limits);
+  CatalogueApplierOptions ApplierOptions();
+  // Who they are from now on; whether this is one of them.
+  void SetReplicas(const std::vector<std::string>& replicas);
+  // Appended, and applied here.
+  absl::StatusOr<LogOffset> Append(LogRecord record, const CallLimits& limits);
 
   SystemClock system_clock_;
   const CatalogueTellerOptions options_;
+  // Whether this is one of those that tell names, as far as is applied here. Not before the others are known.
+  std::atomic<bool> listed_{false};
   CatalogueApplier applier_;
   CatalogueFeed feed_;
 };

@@ -20,7 +20,7 @@ void Describe(Codec& codec, T& change) {
 
 template <typename Codec, OneOf<CatalogueSnapshot> T>
 void Describe(Codec& codec, T& snapshot) {
-  codec(snapshot.applied, snapshot.names, snapshot.remembered);
+  codec(snapshot.applied, snapshot.names, snapshot.remembered, snapshot.replicas);
 }
 
 }  // namespace mneme

@@ -70,6 +70,11 @@ void Describe(Codec& codec, T& drop) {
   codec(drop.name, drop.request);
 }
 
+template <typename Codec, OneOf<SetReplicasCommand> T>
+void Describe(Codec& codec, T& set) {
+  codec(set.shard, set.expected, set.replicas, set.request);
+}
+
 template <typename Codec, OneOf<FoundCommand> T>
 void Describe(Codec& codec, T& found) {
   codec(found.shards);

@@ -37,6 +37,14 @@ struct DropAliasCommand {
   std::string name;
   Hash128 request = {};
 };
+// Which processes are replicas of a shard: their addresses by number, "" where there is none. ABORTED unless the list
+// was as expected; none at all is an empty one.
+struct SetReplicasCommand {
+  uint32_t shard = 0;
+  std::vector<std::string> expected;
+  std::vector<std::string> replicas;
+  Hash128 request = {};
+};
 // The first record of a catalogue's log: begins the deployment whose number it has. Any later one changes nothing.
 struct FoundCommand {
   uint32_t shards = 0;
@@ -64,7 +72,8 @@ struct ReadMarker {};
 // end.
 using LoggedOperation = std::variant<InsertOperation, DeleteOperation, RememberOperation, StateOperation,
                                      CreateMemoryCommand, DropMemoryCommand, SetAliasCommand, DropAliasCommand,
-                                     ExpireRowsCommand, ExpireStatesCommand, ReadMarker, FoundCommand>;
+                                     ExpireRowsCommand, ExpireStatesCommand, ReadMarker, FoundCommand,
+                                     SetReplicasCommand>;
 
 // How far the moment of a record may lie from the clock of the shard that it reaches: ahead of it by what clocks of
 // machines may differ, behind by that and by what it may have waited.

@@ -49,7 +49,8 @@ absl::StatusOr<MemoryHandle> Apply(LocalDeployment& shard, const LoggedOperation
 
 absl::Status NotKnown() {
   return WithReason(absl::UnavailableError("this replica does not know whether it has all names: it reaches neither "
-                                           "the log of names nor all other replicas of shard 0"),
+                                           "the log of names nor all other replicas of shard 0, or is not listed "
+                                           "as one of them"),
                     reason::kShardUnavailable);
 }
 
@@ -131,11 +132,11 @@ absl::Status HandlePromise(const CallContext& call, const internal::v1::Call& re
                            internal::v1::Answer* response) {
   RETURN_IF_ERROR(CheckTarget(Hosted(call.deployment), request.target()));
   ASSIGN_OR_RETURN(CatalogueTeller* const teller, TellerOf(call));
-  uint32_t other = 0;
+  std::string other;  // its address
   int64_t now_ms = 0;
   RETURN_IF_ERROR(Unflat(request.body(), other, now_ms));
   ASSIGN_OR_RETURN(const Sequence handled, teller->Promise(other));
-  teller->feed().NoteClock(absl::StrCat("replica ", other), now_ms - SystemClock().NowMs());
+  teller->feed().NoteClock(other, now_ms - SystemClock().NowMs());
   response->set_body(Flat(handled, SystemClock().NowMs()));
   return absl::OkStatus();
 }

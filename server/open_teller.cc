@@ -1,6 +1,7 @@
 // 1. Which deployment is it? The directory says so, or the log, or another replica; or this process begins one.
 // 2. The catalogue is opened. Where the log does not reach back to it, it becomes what another replica has.
 // 3. From there the log is applied, to where it ends, if what was there may be less than this replica has had before.
+// 4. The log says which replicas shard 0 has.
 #include "server/open_teller.h"
 
 #include <chrono>
@@ -64,6 +65,8 @@ class Opening {
   absl::StatusOr<LogRange> AskLog();
   // Makes the catalogue one from which the log can be applied.
   absl::Status ReachBack(Catalogue& catalogue, uint64_t deployment, bool waits);
+  // Has the log say who tells names, unless it is away: then they are who they were.
+  absl::Status Enlist(CatalogueTeller& teller);
   // CANCELLED when it is to give up.
   absl::Status Pause(const absl::Status& why);
   RemoteTellersOptions Others(uint64_t deployment) const;
@@ -76,8 +79,7 @@ class Opening {
 
 RemoteTellersOptions Opening::Others(uint64_t deployment) const {
   RemoteTellersOptions others;
-  others.addresses = options_.addresses;
-  others.replica = options_.replica;
+  others.address = options_.addresses[options_.replica];
   others.shards = options_.shards;
   others.deployment = deployment;
   others.clocks = options_.clocks;
@@ -165,7 +167,7 @@ absl::StatusOr<uint64_t> Opening::FindDeployment() {
       if (!first.ok() && !Unreached(first.status()) && !absl::IsOutOfRange(first.status())) return first.status();
       why = absl::UnavailableError("the first record of the log of names was not read yet");
     } else {
-      const absl::StatusOr<OfferedCatalogue> offered = AskForCatalogue(Others(0));
+      const absl::StatusOr<OfferedCatalogue> offered = AskForCatalogue(Others(0), options_.addresses);
       if (offered.ok()) return offered->deployment;
       why = absl::UnavailableError(absl::StrCat("the log of names begins at ", range->begin, ", and no other replica "
                                                 "of shard 0 gives what was before: ", offered.status().message()));
@@ -189,7 +191,7 @@ absl::Status Opening::ReachBack(Catalogue& catalogue, uint64_t deployment, bool 
                                                   ": the log lost records, or is another one"));
       }
       if (from >= range->begin) return absl::OkStatus();
-      const absl::StatusOr<OfferedCatalogue> offered = AskForCatalogue(Others(deployment));
+      const absl::StatusOr<OfferedCatalogue> offered = AskForCatalogue(Others(deployment), options_.addresses);
       if (offered.ok() && OffsetAfter(offered->snapshot.applied) >= range->begin) {
         RETURN_IF_ERROR(catalogue.Take(offered->snapshot));
         if (options_.events != nullptr) {
@@ -223,17 +225,32 @@ absl::StatusOr<OpenedTeller> Opening::Run() {
   CatalogueTellerOptions teller;
   teller.catalogue = std::move(catalogue);
   teller.log = options_.log;
-  if (options_.addresses.size() > 1) teller.others = std::make_unique<RemoteTellers>(Others(deployment));
+  teller.others = std::make_unique<RemoteTellers>(Others(deployment));
   teller.deployment = deployment;
+  teller.replica = options_.replica;
+  teller.address = options_.addresses[options_.replica];
   teller.clocks = options_.clocks;
   teller.events = options_.events;
   opened.teller = std::make_unique<CatalogueTeller>(std::move(teller));
   opened.reached_log = reached_;
-  if (!is_new) return opened;
-  RETURN_IF_ERROR(AwaitNames(*opened.teller, options_));  // 3
-  if (opened.teller->applier().handled() != 0) return opened;
-  return absl::FailedPreconditionError(absl::StrCat(options_.data_dir, " is of a deployment, and the log of names is "
-                                                    "empty: is it another topic, or was it lost?"));
+  if (is_new) {
+    RETURN_IF_ERROR(AwaitNames(*opened.teller, options_));  // 3
+    if (opened.teller->applier().handled() == 0) {
+      return absl::FailedPreconditionError(absl::StrCat(options_.data_dir, " is of a deployment, and the log of names "
+                                                        "is empty: is it another topic, or was it lost?"));
+    }
+  }
+  RETURN_IF_ERROR(Enlist(*opened.teller));  // 4
+  return opened;
+}
+
+absl::Status Opening::Enlist(CatalogueTeller& teller) {
+  while (reached_) {
+    const absl::Status listed = teller.Enlist(options_.addresses, Within(kAsk));
+    if (!Unreached(listed)) return listed;
+    RETURN_IF_ERROR(Pause(listed));
+  }
+  return absl::OkStatus();
 }
 
 }  // namespace

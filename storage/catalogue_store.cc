@@ -32,7 +32,7 @@ class RocksDbCatalogueStore final : public CatalogueStore {
       }
     }
     RETURN_IF_ERROR(FromRocksDb(it->status(), "read the catalogue"));
-    if (changes_ != nullptr) RETURN_IF_ERROR(ReadChanges(records.changes));
+    if (changes_ != nullptr) RETURN_IF_ERROR(ReadChanges(records));
     return records;
   }
 
@@ -60,6 +60,9 @@ class RocksDbCatalogueStore final : public CatalogueStore {
       const std::string key = format::SequenceKey(format::kChangePrefix, change.sequence);
       RETURN_IF_ERROR(Encoded(out.Put(changes_, key, format::EncodeChange(change))));
     }
+    for (const auto& [shard, replicas] : batch.replicas) {
+      RETURN_IF_ERROR(Encoded(out.Put(changes_, format::ReplicasKey(shard), format::EncodeReplicas(replicas))));
+    }
     // Without a log each batch is one more.
     const Sequence applied = batch.applied.value_or(store_->state().applied + (changes_ == nullptr ? 1 : 0));
     RETURN_IF_ERROR(store_->Write(out, applied, int64_t{least} - int64_t{next}));
@@ -70,12 +73,17 @@ class RocksDbCatalogueStore final : public CatalogueStore {
   absl::Status Checkpoint(const std::string& path) const override { return store_->Checkpoint(path); }
 
  private:
-  absl::Status ReadChanges(std::vector<RememberedChange>& changes) const {
+  absl::Status ReadChanges(CatalogueRecords& records) const {
     const std::unique_ptr<rocksdb::Iterator> it(store_->db().NewIterator(rocksdb::ReadOptions(), changes_));
     for (it->SeekToFirst(); it->Valid(); it->Next()) {
+      if (format::IsReplicasKey(ToView(it->key()))) {
+        ASSIGN_OR_RETURN(const uint32_t shard, format::ParseReplicasKey(ToView(it->key())));
+        ASSIGN_OR_RETURN(records.replicas[shard], format::DecodeReplicas(ToView(it->value())));
+        continue;
+      }
       ASSIGN_OR_RETURN(const Sequence sequence, format::ParseSequenceKey(format::kChangePrefix, ToView(it->key())));
       ASSIGN_OR_RETURN(RememberedChange change, format::DecodeChange(sequence, ToView(it->value())));
-      changes.push_back(std::move(change));
+      records.changes.push_back(std::move(change));
     }
     return FromRocksDb(it->status(), "read the changes of the catalogue");
   }

@@ -3,6 +3,7 @@
 #define MNEME_STORAGE_CATALOGUE_STORE_H_
 
 #include <cstdint>
+#include <map>
 #include <memory>
 #include <optional>
 #include <string>
@@ -46,11 +47,15 @@ struct RememberedChange {
   friend bool operator==(const RememberedChange&, const RememberedChange&) = default;
 };
 
-// The first two by number, the last by sequence.
+// The addresses of the replicas of each shard, by their numbers.
+using ReplicaLists = std::map<uint32_t, std::vector<std::string>>;
+
+// The first two by number, the third by sequence.
 struct CatalogueRecords {
   std::vector<MemoryRecord> memories;  // dropped ones included
   std::vector<AliasRecord> aliases;
   std::vector<RememberedChange> changes;
+  ReplicaLists replicas;
 };
 
 // What is written at once: after a crash all of it is there, or nothing.
@@ -64,6 +69,7 @@ struct CatalogueBatch {
   std::optional<Sequence> applied = std::nullopt;
   std::vector<RememberedChange> remembered = {};
   std::vector<Sequence> forgotten = {};
+  ReplicaLists replicas = {};  // written, or replaced
 };
 
 // Thread-compatible. Every write is synced before it returns.

@@ -172,6 +172,45 @@ absl::StatusOr<RememberedChange> DecodeChange(Sequence sequence, std::string_vie
   return change;
 }
 
+namespace {
+
+constexpr char kReplicasMark = 'r';
+
+}  // namespace
+
+std::string ReplicasKey(uint32_t shard) {
+  std::string key(1, kReplicasMark);
+  ByteWriter(key).BigEndian(shard);
+  return key;
+}
+
+bool IsReplicasKey(std::string_view bytes) { return !bytes.empty() && bytes.front() == kReplicasMark; }
+
+absl::StatusOr<uint32_t> ParseReplicasKey(std::string_view bytes) {
+  ByteReader reader(bytes);
+  const auto mark = reader.Fixed<char>();
+  const auto shard = reader.BigEndian<uint32_t>();
+  if (!reader.AtEnd() || mark != kReplicasMark) return Damaged("key of replicas");
+  return shard;
+}
+
+std::string EncodeReplicas(const std::vector<std::string>& replicas) {
+  std::string out = OpenedRecord();
+  ByteWriter writer(out);
+  writer.Varint(replicas.size());
+  for (const std::string& address : replicas) writer.Text(address);
+  return out;
+}
+
+absl::StatusOr<std::vector<std::string>> DecodeReplicas(std::string_view record) {
+  ASSIGN_OR_RETURN(ByteReader reader, OpenRecord(record, "list of replicas"));
+  const uint64_t count = reader.Varint();
+  std::vector<std::string> replicas;
+  for (uint64_t i = 0; i < count && reader.ok(); ++i) replicas.emplace_back(reader.Text());
+  if (!reader.AtEnd()) return Damaged("list of replicas");
+  return replicas;
+}
+
 absl::StatusOr<MemoryNumber> ParseMemoryKey(std::string_view bytes) {
   ByteReader reader(bytes);
   const auto number = reader.BigEndian<MemoryNumber>();

@@ -35,6 +35,7 @@ using Steady = std::chrono::steady_clock;
 namespace wire = internal::v1;
 
 constexpr uint64_t kDeployment = 7;
+constexpr char kOwn[] = "127.0.0.1:1";
 
 // A process that tells names, and does what a test says.
 class Teller final : public wire::CatalogueService::Service {
@@ -64,7 +65,10 @@ class Teller final : public wire::CatalogueService::Service {
   int watched() const { return watched_; }
   int left() const { return left_; }
   int asked_at_once() const { return at_once_; }
-  uint32_t promised_to() const { return promised_to_; }
+  std::string promised_to() const {
+    MutexLock lock(&mutex_);
+    return promised_to_;
+  }
 
   grpc::Status Watch(grpc::ServerContext* context, const wire::WatchRequest* request,
                      wire::WatchAnswer* answer) override {
@@ -100,10 +104,13 @@ class Teller final : public wire::CatalogueService::Service {
     return Wakes(context) ? grpc::Status::OK : grpc::Status(grpc::StatusCode::UNAVAILABLE, "it sleeps");
   }
   grpc::Status Promise(grpc::ServerContext* context, const wire::Call* call, wire::Answer* answer) override {
-    uint32_t other = 0;
+    std::string other;
     int64_t now_ms = 0;
     EXPECT_TRUE(Unflat(call->body(), other, now_ms).ok());
-    promised_to_ = other;
+    {
+      MutexLock lock(&mutex_);
+      promised_to_ = other;
+    }
     if (!Wakes(context)) return {grpc::StatusCode::UNAVAILABLE, "it sleeps"};
     answer->set_body(Flat(Sequence{revision_}, SystemClock().NowMs() + clock_ms_));
     return grpc::Status::OK;
@@ -132,7 +139,8 @@ class Teller final : public wire::CatalogueService::Service {
   std::atomic<int> watched_{0};
   std::atomic<int> left_{0};
   std::atomic<int> at_once_{0};
-  std::atomic<uint32_t> promised_to_{UINT32_MAX};
+  mutable Mutex mutex_;
+  std::string promised_to_ ABSL_GUARDED_BY(mutex_);
   std::unique_ptr<grpc::Server> server_;
 };
 
@@ -221,8 +229,7 @@ class RemoteTellersTest : public ::testing::Test {
  protected:
   RemoteTellersOptions Options() {
     RemoteTellersOptions options;
-    options.addresses = {first_.address(), "127.0.0.1:1", second_.address()};
-    options.replica = 1;
+    options.address = kOwn;
     options.shards = 2;
     options.deployment = kDeployment;
     options.lease = std::chrono::milliseconds(1'000);
@@ -230,6 +237,7 @@ class RemoteTellersTest : public ::testing::Test {
     options.clocks = clocks_;
     return options;
   }
+  std::vector<std::string> All() const { return {first_.address(), kOwn, "", second_.address()}; }
 
   Teller first_;
   Teller second_;
@@ -238,9 +246,10 @@ class RemoteTellersTest : public ::testing::Test {
 
 TEST_F(RemoteTellersTest, ItIsPromisedWhenAllOthersHave) {
   const auto start = Steady::now();
-  const RemoteTellers tellers(Options());
+  RemoteTellers tellers(Options());
+  tellers.SetReplicas(All());
   ASSERT_TRUE(Becomes([&] { return tellers.PromisedAt(10) >= start; }));
-  EXPECT_EQ(first_.promised_to(), 1U);
+  EXPECT_EQ(first_.promised_to(), kOwn);
   EXPECT_EQ(tellers.PromisedAt(9), Steady::time_point::min()) << "they have acknowledged what is not here";
   second_.Refuse(true);
   std::this_thread::sleep_for(std::chrono::milliseconds(300));
@@ -253,7 +262,8 @@ TEST_F(RemoteTellersTest, ItIsPromisedWhenAllOthersHave) {
 
 TEST_F(RemoteTellersTest, TheirClocksAreHeard) {
   for (Teller* teller : {&first_, &second_}) teller->SetClock(-3'600'000);
-  const RemoteTellers tellers(Options());
+  RemoteTellers tellers(Options());
+  tellers.SetReplicas(All());
   EXPECT_TRUE(Becomes([&] { return absl::IsFailedPrecondition(clocks_->Check()); }));
   for (Teller* teller : {&first_, &second_}) teller->SetClock(0);
   EXPECT_TRUE(Becomes([&] { return clocks_->Check().ok(); }));
@@ -261,12 +271,14 @@ TEST_F(RemoteTellersTest, TheirClocksAreHeard) {
 
 TEST_F(RemoteTellersTest, WhoDoesNotConfirmIsWaitedForAsLongAsItIsSaid) {
   RemoteTellers tellers(Options());
+  tellers.SetReplicas(All());
   const auto start = Steady::now();
-  EXPECT_THAT(tellers.Confirm(4711, start + std::chrono::seconds(30)), UnorderedElementsAre(0, 2));
+  EXPECT_THAT(tellers.Confirm(4711, start + std::chrono::seconds(30)),
+              UnorderedElementsAre(first_.address(), second_.address()));
   EXPECT_LT(Steady::now(), start + std::chrono::seconds(30));
   second_.Refuse(true);
   const auto until = Steady::now() + std::chrono::milliseconds(400);
-  EXPECT_THAT(tellers.Confirm(4711, until), ElementsAre(0)) << "it says at once that it does not";
+  EXPECT_THAT(tellers.Confirm(4711, until), ElementsAre(first_.address())) << "it says at once that it does not";
   EXPECT_GE(Steady::now(), until);
   first_.Sleep(true);
   const auto asleep_until = Steady::now() + std::chrono::milliseconds(400);
@@ -276,21 +288,40 @@ TEST_F(RemoteTellersTest, WhoDoesNotConfirmIsWaitedForAsLongAsItIsSaid) {
 
 TEST_F(RemoteTellersTest, TheOneThatHasAppliedMostGivesItsCatalogue) {
   second_.Stand(12, /*has_memory=*/true);
-  const auto offered = AskForCatalogue(Options());
+  const auto offered = AskForCatalogue(Options(), All());
   ASSERT_TRUE(offered.ok()) << offered.status();
   EXPECT_EQ(offered->deployment, kDeployment);
   EXPECT_EQ(offered->snapshot.applied, 12U);
   second_.Refuse(true);
-  EXPECT_EQ(AskForCatalogue(Options())->snapshot.applied, 10U);
+  EXPECT_EQ(AskForCatalogue(Options(), All())->snapshot.applied, 10U);
   first_.Refuse(true);
-  EXPECT_EQ(AskForCatalogue(Options()).status().code(), absl::StatusCode::kUnavailable);
+  EXPECT_EQ(AskForCatalogue(Options(), All()).status().code(), absl::StatusCode::kUnavailable);
+}
+
+TEST_F(RemoteTellersTest, OneThatIsGonePromisesNothingAndIsAskedForALeaseYet) {
+  RemoteTellers tellers(Options());
+  tellers.SetReplicas(All());
+  ASSERT_TRUE(Becomes([&] { return tellers.PromisedAt(10) > Steady::time_point::min(); }));
+  second_.Refuse(true);
+  tellers.SetReplicas({first_.address(), kOwn});
+  const auto gone = Steady::now();
+  EXPECT_TRUE(Becomes([&] { return tellers.PromisedAt(10) > gone; })) << "of the first alone";
+  const auto until = Steady::now() + std::chrono::milliseconds(200);
+  EXPECT_THAT(tellers.Confirm(4711, until), ElementsAre(first_.address()));
+  EXPECT_GE(Steady::now(), until) << "what it lent may last";
+  std::this_thread::sleep_until(gone + std::chrono::milliseconds(1'000));
+  const auto long_after = Steady::now() + std::chrono::seconds(30);
+  EXPECT_THAT(tellers.Confirm(4711, long_after), ElementsAre(first_.address()));
+  EXPECT_LT(Steady::now(), long_after);
+  second_.Refuse(false);
+  tellers.SetReplicas(All());
+  EXPECT_THAT(tellers.Confirm(4711, Steady::now() + std::chrono::seconds(30)),
+              UnorderedElementsAre(first_.address(), second_.address()));
 }
 
 TEST_F(RemoteTellersTest, OneWithoutOthersWaitsForNobody) {
-  RemoteTellersOptions options = Options();
-  options.addresses = {"127.0.0.1:1"};
-  options.replica = 0;
-  RemoteTellers tellers(options);
+  RemoteTellers tellers(Options());
+  tellers.SetReplicas({kOwn});
   const auto now = Steady::now();
   EXPECT_GE(tellers.PromisedAt(0), now);
   EXPECT_THAT(tellers.Confirm(4711, now + std::chrono::seconds(30)), IsEmpty());

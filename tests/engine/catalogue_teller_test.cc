@@ -174,7 +174,7 @@ TEST(CatalogueTellerTest, OneThatIsCutOffLendsNoLongerThanItsLease) {
   TestWatcher watcher;
   ASSERT_TRUE(AwaitLent(tellers[1], watcher));
   tellers.line(1).Cut(true);
-  tellers.network().Cut(1, true);
+  tellers.CutOff(1, true);
   const Steady::time_point cut = Steady::now();
   ASSERT_TRUE(AwaitNotLent(tellers[1]));
   EXPECT_FALSE(watcher.Ask(tellers[1]));
@@ -220,7 +220,7 @@ TEST(CatalogueTellerTest, WhileTheLogIsAwayAllThatPromiseLend) {
   TestWatcher watcher;
   tellers.line(0).Cut(false);
   ASSERT_TRUE(watcher.Ask(tellers[1]));
-  tellers.network().Cut(1, true);
+  tellers.CutOff(1, true);
   const auto dropped = tellers.Change(0, Drop("wiki"));
   ASSERT_TRUE(dropped.ok()) << dropped.status();
   EXPECT_LE(watcher.until(), Steady::now());
@@ -319,29 +319,21 @@ TEST(CatalogueTellerTest, WithoutASnapshotOneThatTheLogDoesNotReachSaysSo) {
   CatalogueTellers tellers(1);
   tellers.AwaitEven();
   tellers.Kill(0);
-  for (const char* name : {"a", "b"}) {
-    LogRecord record = CatalogueTellers::RecordOf(Create(name));
-    record.deployment = CatalogueTellers::kDeployment;
-    tellers.log().Append(EncodeLogRecord(record), [](const absl::StatusOr<LogOffset>&) {});
-  }
-  tellers.log().DropBefore(2);
+  for (const char* name : {"a", "b"}) tellers.AppendRecord(Create(name));
+  tellers.log().DropBefore(3);
   tellers.Open(0);
   const absl::Status status =
-      tellers[0].applier().AwaitHandled(3, CatalogueTellers::Within(std::chrono::seconds(30)));
+      tellers[0].applier().AwaitHandled(4, CatalogueTellers::Within(std::chrono::seconds(30)));
   EXPECT_EQ(status.code(), absl::StatusCode::kOutOfRange) << status;
-  EXPECT_THAT(std::string(status.message()), ::testing::HasSubstr("does not have offset 1"));
+  EXPECT_THAT(std::string(status.message()), ::testing::HasSubstr("does not have offset 2"));
 }
 
 TEST(CatalogueTellerTest, ARecordOfAnotherDeploymentEndsIt) {
   CatalogueTellers tellers(1);
-  LogRecord strange = CatalogueTellers::RecordOf(Create("wiki"));
-  strange.deployment = CatalogueTellers::kDeployment + 1;
   // Who founded at the same moment, and came second, ends nothing.
-  LogRecord second = CatalogueTellers::RecordOf(FoundCommand{1});
-  second.deployment = CatalogueTellers::kDeployment + 2;
-  tellers.log().Append(EncodeLogRecord(second), [](const absl::StatusOr<LogOffset>&) {});
+  tellers.AppendRecord(FoundCommand{1}, CatalogueTellers::kDeployment + 2);
   ASSERT_TRUE(tellers.Change(0, Create("mine")).ok());
-  tellers.log().Append(EncodeLogRecord(strange), [](const absl::StatusOr<LogOffset>&) {});
+  tellers.AppendRecord(Create("wiki"), CatalogueTellers::kDeployment + 1);
   const absl::Status status =
       tellers[0].applier().AwaitHandled(100, CatalogueTellers::Within(std::chrono::seconds(30)));
   EXPECT_EQ(status.code(), absl::StatusCode::kFailedPrecondition) << status;
@@ -349,6 +341,64 @@ TEST(CatalogueTellerTest, ARecordOfAnotherDeploymentEndsIt) {
   TestWatcher watcher;
   EXPECT_FALSE(watcher.Ask(tellers[0]));
   EXPECT_FALSE(tellers.Change(0, Create("more")).ok());
+}
+
+TEST(CatalogueTellerTest, OneThatIsNotListedLendsAndAcknowledgesNothingUntilItIs) {
+  CatalogueTellers tellers(1);
+  tellers.Open(1);
+  tellers.AwaitEven();
+  TestWatcher watcher;
+  EXPECT_FALSE(watcher.Ask(tellers[1])) << "the other does not wait for it";
+  const CreateMemoryCommand create = Create("wiki");
+  EXPECT_EQ(tellers.Change(1, create).status().code(), absl::StatusCode::kUnavailable);
+  EXPECT_TRUE(tellers.Change(0, create).ok()) << "it was made all the same";
+  const auto both = CatalogueTellers::Addresses(2);
+  ASSERT_TRUE(tellers[1].Enlist(both, CatalogueTellers::Within(std::chrono::seconds(30))).ok());
+  ASSERT_TRUE(tellers[0].Enlist(both, CatalogueTellers::Within(std::chrono::seconds(30))).ok()) << "it says so already";
+  ASSERT_TRUE(AwaitLent(tellers[1], watcher));
+  EXPECT_TRUE(watcher.Knows("wiki"));
+  tellers.Kill(1);
+  ASSERT_TRUE(tellers.Change(0, Drop("wiki")).ok());
+  EXPECT_LE(watcher.until(), Steady::now());
+}
+
+TEST(CatalogueTellerTest, OneThatIsNotListedAnyMoreIsWaitedForOnceMore) {
+  CatalogueTellers tellers(2);
+  ASSERT_TRUE(tellers.Change(0, Create("wiki")).ok());
+  TestWatcher watcher;
+  ASSERT_TRUE(AwaitLent(tellers[1], watcher));
+  // It does not hear of it, and lends what it may.
+  tellers.line(1).Cut(true);
+  tellers.CutOff(1, true);
+  const CallLimits limits = CatalogueTellers::Within(std::chrono::seconds(30));
+  ASSERT_TRUE(tellers[0].Enlist(CatalogueTellers::Addresses(1), limits).ok());
+  (void)watcher.Ask(tellers[1]);
+  ASSERT_TRUE(tellers.Change(0, Drop("wiki")).ok());
+  EXPECT_LE(watcher.until(), Steady::now());
+  std::this_thread::sleep_for(CatalogueTellers::kLease);
+  const Steady::time_point start = Steady::now();
+  ASSERT_TRUE(tellers.Change(0, Create("wiki")).ok());
+  EXPECT_LT(Steady::now(), start + CatalogueTellers::kLease) << "and then no more";
+  tellers.line(1).Cut(false);
+  tellers.AwaitEven();
+  EXPECT_FALSE(watcher.Ask(tellers[1]));
+}
+
+TEST(CatalogueTellerTest, TwoThatEnlistAtOnceComeToOneList) {
+  CatalogueTellers tellers(2);
+  const std::vector<std::vector<std::string>> lists = {{"teller-0", "teller-1", "a"},
+                                                       {"teller-0", "teller-1", "", "b"}};
+  std::vector<std::future<absl::Status>> enlisting;
+  for (uint32_t number = 0; number < 2; ++number) {
+    enlisting.push_back(std::async(std::launch::async, [&tellers, &lists, number] {
+      return tellers[number].Enlist(lists[number], CatalogueTellers::Within(std::chrono::seconds(30)));
+    }));
+  }
+  for (auto& each : enlisting) EXPECT_TRUE(each.get().ok());
+  tellers.AwaitEven();
+  const auto list = tellers[0].Snapshot().replicas;
+  EXPECT_EQ(list, tellers[1].Snapshot().replicas);
+  EXPECT_TRUE(list.at(0) == lists[0] || list.at(0) == lists[1]);
 }
 
 TEST(CatalogueTest, TheOldestRequestsAreForgottenAlikeEverywhere) {

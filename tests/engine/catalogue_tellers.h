@@ -10,6 +10,7 @@
 #include <future>
 #include <map>
 #include <memory>
+#include <set>
 #include <string>
 #include <thread>
 #include <utility>
@@ -75,48 +76,58 @@ class CutLog final : public ShardLog {
   const std::shared_ptr<std::atomic<bool>> cut_ = std::make_shared<std::atomic<bool>>(false);
 };
 
-// Who reaches whom. A teller that is gone may be held a moment longer by who has just reached it.
+// Who reaches whom, by their addresses. A teller that is gone may be held a moment longer by who has just reached it.
 class TellerNetwork {
  public:
-  void Put(uint32_t number, std::shared_ptr<CatalogueTeller> teller) {
+  void Put(const std::string& address, std::shared_ptr<CatalogueTeller> teller) {
     MutexLock lock(&mutex_);
-    tellers_[number] = std::move(teller);
+    tellers_[address] = std::move(teller);
   }
-  // Null when it is not reached. `number` is cut off from all when `cut`.
-  std::shared_ptr<CatalogueTeller> Reach(uint32_t from, uint32_t number) const {
+  // Null when it is not reached.
+  std::shared_ptr<CatalogueTeller> Reach(const std::string& from, const std::string& to) const {
     MutexLock lock(&mutex_);
-    const auto at = tellers_.find(number);
-    return at == tellers_.end() || cut_.contains(from) || cut_.contains(number) ? nullptr : at->second;
+    const auto at = tellers_.find(to);
+    return at == tellers_.end() || cut_.contains(from) || cut_.contains(to) ? nullptr : at->second;
   }
-  void Cut(uint32_t number, bool cut) {
+  // From all others.
+  void Cut(const std::string& address, bool cut) {
     MutexLock lock(&mutex_);
-    cut_.erase(number);
-    if (cut) cut_[number] = true;
+    cut_.erase(address);
+    if (cut) cut_.insert(address);
   }
 
  private:
   mutable Mutex mutex_;
-  std::map<uint32_t, std::shared_ptr<CatalogueTeller>> tellers_ ABSL_GUARDED_BY(mutex_);
-  std::map<uint32_t, bool> cut_ ABSL_GUARDED_BY(mutex_);
+  std::map<std::string, std::shared_ptr<CatalogueTeller>> tellers_ ABSL_GUARDED_BY(mutex_);
+  std::set<std::string> cut_ ABSL_GUARDED_BY(mutex_);
 };
 
 class TestTellers final : public OtherTellers {
  public:
-  TestTellers(std::shared_ptr<TellerNetwork> network, uint32_t number, uint32_t count)
-      : network_(std::move(network)), number_(number), count_(count) {}
+  TestTellers(std::shared_ptr<TellerNetwork> network, std::string address, std::chrono::milliseconds lease)
+      : network_(std::move(network)), address_(std::move(address)), lease_(lease) {}
 
-  std::vector<uint32_t> Confirm(LogOffset offset, Steady::time_point until) override {
-    std::map<uint32_t, std::future<bool>> asked;
-    for (uint32_t other = 0; other < count_; ++other) {
-      if (other == number_) continue;
+  void SetReplicas(const std::vector<std::string>& replicas) override {
+    MutexLock lock(&mutex_);
+    for (const std::string& address : others_) gone_[address] = Steady::now() + lease_;
+    others_.clear();
+    for (const std::string& address : replicas) {
+      if (address.empty() || address == address_) continue;
+      others_.push_back(address);
+      gone_.erase(address);
+    }
+  }
+  std::vector<std::string> Confirm(LogOffset offset, Steady::time_point until) override {
+    std::map<std::string, std::future<bool>> asked;
+    for (const std::string& other : Others(/*gone=*/true)) {
       asked[other] = std::async(std::launch::async, [this, other, offset, until] {
-        const auto teller = network_->Reach(number_, other);
+        const auto teller = network_->Reach(address_, other);
         CallLimits limits;
         limits.deadline = until;
         return teller != nullptr && teller->Confirm(offset, limits).ok();
       });
     }
-    std::vector<uint32_t> confirmed;
+    std::vector<std::string> confirmed;
     for (auto& [other, confirms] : asked) {
       if (confirms.get()) confirmed.push_back(other);
     }
@@ -125,38 +136,55 @@ class TestTellers final : public OtherTellers {
   }
   Steady::time_point PromisedAt(Sequence handled) const override {
     const Steady::time_point asked = Steady::now();
-    for (uint32_t other = 0; other < count_; ++other) {
-      if (other == number_) continue;
-      const auto teller = network_->Reach(number_, other);
+    for (const std::string& other : Others(/*gone=*/false)) {
+      const auto teller = network_->Reach(address_, other);
       if (teller == nullptr) return Steady::time_point::min();
-      const auto promised = teller->Promise(number_);
+      const auto promised = teller->Promise(address_);
       if (!promised.ok() || *promised > handled) return Steady::time_point::min();
     }
     return asked;
   }
 
  private:
+  std::vector<std::string> Others(bool gone) const {
+    MutexLock lock(&mutex_);
+    std::vector<std::string> others = others_;
+    for (const auto& [address, until] : gone_) {
+      if (gone && until > Steady::now()) others.push_back(address);
+    }
+    return others;
+  }
+
   const std::shared_ptr<TellerNetwork> network_;
-  const uint32_t number_;
-  const uint32_t count_;
+  const std::string address_;
+  const std::chrono::milliseconds lease_;
+  mutable Mutex mutex_;
+  std::vector<std::string> others_ ABSL_GUARDED_BY(mutex_);
+  std::map<std::string, Steady::time_point> gone_ ABSL_GUARDED_BY(mutex_);
 };
 
-// `count` tellers over one log, whose first record is theirs.
+// `count` tellers over one log, whose first two records are theirs: which deployment, and that these are listed.
 class CatalogueTellers {
  public:
   static constexpr uint64_t kDeployment = 0x0123456789abcdef;
   static constexpr std::chrono::milliseconds kLease{1'000};
   static constexpr std::chrono::milliseconds kPoll{50};
 
-  explicit CatalogueTellers(uint32_t count) : count_(count) {
-    LogRecord found;
-    found.deployment = kDeployment;
-    found.operation = FoundCommand{1};
-    log_->Append(EncodeLogRecord(found), [](const absl::StatusOr<LogOffset>&) {});
+  explicit CatalogueTellers(uint32_t count) {
+    AppendRecord(FoundCommand{1});
+    AppendRecord(SetReplicasCommand{0, {}, Addresses(count), NewChangeRequest()});
     for (uint32_t number = 0; number < count; ++number) Open(number);
   }
   ~CatalogueTellers() {
-    for (uint32_t number = 0; number < count_; ++number) Kill(number);
+    while (!tellers_.empty()) Kill(tellers_.begin()->first);
+  }
+
+  static std::string AddressOf(uint32_t number) { return absl::StrCat("teller-", number); }
+  // Of the first so many.
+  static std::vector<std::string> Addresses(uint32_t count) {
+    std::vector<std::string> addresses;
+    for (uint32_t number = 0; number < count; ++number) addresses.push_back(AddressOf(number));
+    return addresses;
   }
 
   void Open(uint32_t number) {
@@ -164,8 +192,10 @@ class CatalogueTellers {
     CatalogueTellerOptions options;
     options.catalogue = OpenCatalogue(number);
     options.log = lines_[number];
-    if (count_ > 1) options.others = std::make_unique<TestTellers>(network_, number, count_);
+    options.others = std::make_unique<TestTellers>(network_, AddressOf(number), kLease);
     options.deployment = kDeployment;
+    options.replica = number;
+    options.address = AddressOf(number);
     options.lease = kLease;
     options.poll = kPoll;
     const auto closed = std::make_shared<std::promise<void>>();
@@ -175,12 +205,12 @@ class CatalogueTellers {
                                                           delete teller;
                                                           closed->set_value();
                                                         });
-    network_->Put(number, tellers_[number]);
+    network_->Put(AddressOf(number), tellers_[number]);
   }
   // Its directory stays, and may be opened again.
   void Kill(uint32_t number) {
     if (!tellers_.contains(number)) return;
-    network_->Put(number, nullptr);
+    network_->Put(AddressOf(number), nullptr);
     tellers_.erase(number);
     closed_.at(number).wait();
   }
@@ -195,7 +225,8 @@ class CatalogueTellers {
   CatalogueTeller& operator[](uint32_t number) { return *tellers_.at(number); }
   MemoryLog& log() { return *log_; }
   CutLog& line(uint32_t number) { return *lines_.at(number); }
-  TellerNetwork& network() { return *network_; }
+  // From all others.
+  void CutOff(uint32_t number, bool cut) { network_->Cut(AddressOf(number), cut); }
 
   static CallLimits Within(std::chrono::milliseconds time) {
     CallLimits limits;
@@ -206,6 +237,12 @@ class CatalogueTellers {
     LogRecord record;
     record.operation = std::move(change);
     return record;
+  }
+  // As somebody else.
+  void AppendRecord(LoggedOperation operation, uint64_t deployment = kDeployment) {
+    LogRecord record = RecordOf(std::move(operation));
+    record.deployment = deployment;
+    log_->Append(EncodeLogRecord(record), [](const absl::StatusOr<LogOffset>&) {});
   }
   absl::StatusOr<MemoryHandle> Change(uint32_t number, LoggedOperation change) {
     return (*this)[number].Change(RecordOf(std::move(change)), Within(std::chrono::seconds(30)));
@@ -219,7 +256,6 @@ class CatalogueTellers {
   }
 
  private:
-  const uint32_t count_;
   TemporaryDirectory directory_;
   StoreResources resources_{4 << 20, 64 << 20};
   const std::shared_ptr<MemoryLog> log_ = std::make_shared<MemoryLog>();

@@ -169,7 +169,8 @@ std::vector<Example> Examples() {
           {"expire rows", Command(ExpireRowsCommand{3, {{7, 1}, {9, 1ULL << 62}}}, 7)},
           {"expire states", Command(ExpireStatesCommand{{{99, 7, 0, "agent", ""}, {100, 8, 5, "agent", "draft"}}})},
           {"read marker", Command(ReadMarker{})},
-          {"found", Command(FoundCommand{4})}};
+          {"found", Command(FoundCommand{4})},
+          {"set replicas", Command(SetReplicasCommand{0, {"a:1"}, {"a:1", "", "b:2"}, {9, 10}})}};
 }
 
 TEST(LogRecordTest, WhatIsReadIsWrittenAgainToTheByte) {
@@ -233,7 +234,7 @@ TEST(LogRecordTest, OnlyAChangeOfTheCatalogueHasTheIdOfOne) {
     EXPECT_EQ(request->high, request->low + 1) << each.name;
     ++changes;
   }
-  EXPECT_EQ(changes, 4U);
+  EXPECT_EQ(changes, 5U);
   EXPECT_FALSE(NewChangeRequest() == NewChangeRequest());
 }
 

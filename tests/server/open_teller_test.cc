@@ -260,7 +260,7 @@ TEST_F(TellerHandlersTest, TheOthersAreAnsweredAlsoWhileItReplays) {
   front_end_.SetReplaying(true);
   const CallContext context = Within(std::chrono::seconds(30));
   internal::v1::Answer answer;
-  ASSERT_TRUE(HandlePromise(context, CallOf(Flat(uint32_t{1}, SystemClock().NowMs())), &answer).ok());
+  ASSERT_TRUE(HandlePromise(context, CallOf(Flat(std::string("other:1"), SystemClock().NowMs())), &answer).ok());
   Sequence handled = 0;
   int64_t now_ms = 0;
   ASSERT_TRUE(Unflat(answer.body(), handled, now_ms).ok());
@@ -274,7 +274,8 @@ TEST_F(TellerHandlersTest, TheOthersAreAnsweredAlsoWhileItReplays) {
   EXPECT_EQ(deployment, shard_->identity());
   EXPECT_EQ(snapshot.applied, handled);
   EXPECT_EQ(snapshot.names.memories.size(), 1U);
-  EXPECT_EQ(snapshot.remembered.size(), 1U);
+  EXPECT_EQ(snapshot.remembered.size(), 2U) << "who tells names, and the memory";
+  EXPECT_EQ(snapshot.replicas, ReplicaLists({{0, {"127.0.0.1:1"}}}));
   EXPECT_EQ(HandleSnapshot(context, CallOf(Flat(), shard_->identity() + 1), &answer).code(),
             absl::StatusCode::kFailedPrecondition);
 }
