@@ -12,7 +12,17 @@ namespace {
 using absl::StatusCode;
 
 // kSummed: the last line of a FORMAT file, which is its checksum, is set right.
-enum Kind : uint8_t { kMemory, kAlias, kMemoryKey, kDirectory, kSummedDirectory, kWatermark, kChange, kReplicas, kKinds };
+enum Kind : uint8_t {
+  kMemory,
+  kAlias,
+  kMemoryKey,
+  kDirectory,
+  kSummedDirectory,
+  kWatermark,
+  kChange,
+  kReplicas,
+  kKinds
+};
 
 // docs/formats.md, "FORMAT".
 constexpr uint64_t kDirectorySeed = 0x6469726563746F72ULL;
