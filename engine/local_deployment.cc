@@ -241,7 +241,7 @@ const CatalogueNames& LocalDeployment::names() const { return state_->names(); }
 
 absl::Status LocalDeployment::State::OwnsCatalogue() const {
   if (catalogue != nullptr) return absl::OkStatus();
-  return absl::FailedPreconditionError("this process does not own the catalogue; shard 0 does");
+  return absl::FailedPreconditionError("this process does not own the catalogue; shard 0 does, or its log of names");
 }
 
 absl::StatusOr<MemoryHandle> LocalDeployment::CreateMemory(const MemorySpec& spec) {

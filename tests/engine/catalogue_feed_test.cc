@@ -212,6 +212,74 @@ TEST_F(CatalogueFeedTest, ItsEndAnswersWhoWaits) {
   EXPECT_EQ(told.get_future().wait_for(std::chrono::seconds(0)), std::future_status::ready);
 }
 
+// One of several that tell the same names.
+class FeedOfSeveralTest : public CatalogueFeedTest {
+ protected:
+  static constexpr std::chrono::milliseconds kLease{1'000};
+
+  FeedOfSeveralTest() {
+    CatalogueChanges none;
+    none.whole = true;
+    EXPECT_TRUE(names_.ApplyAt(10, none).ok());
+    CatalogueFeedOptions options;
+    options.lease = kLease;
+    options.poll = std::chrono::milliseconds(60);
+    options.fresh = true;
+    options.epoch = 7;
+    options.known_at = [this] { return Steady::now() - std::chrono::milliseconds(behind_ms_.load()); };
+    feed_ = std::make_unique<CatalogueFeed>(&names_, std::move(options));
+  }
+
+  std::atomic<int> behind_ms_{0};
+};
+
+TEST_F(FeedOfSeveralTest, ALeaseCountsFromWhenTheNamesWereAllThereAre) {
+  behind_ms_ = 200;
+  const auto answer = Watch("front", {7, 10, /*at_once=*/true});
+  EXPECT_EQ(answer.epoch, 7U);
+  EXPECT_EQ(answer.changes.revision, 10U);
+  EXPECT_FALSE(answer.cut_off);
+  EXPECT_LE(answer.lease, kLease - std::chrono::milliseconds(190));
+  EXPECT_GT(answer.lease.count(), 0);
+  EXPECT_EQ(answer.lease + answer.behind, kLease);
+  behind_ms_ = 700;
+  EXPECT_TRUE(Watch("front", {7, 10, /*at_once=*/true}).cut_off);
+  behind_ms_ = 60'000;
+  EXPECT_EQ(Watch("front", {7, 10, /*at_once=*/true}).lease.count(), 0);
+}
+
+TEST_F(FeedOfSeveralTest, WhoKnowsMoreThanThisOneIsNotToldAtOnce) {
+  const auto start = Steady::now();
+  const auto answer = Watch("front", {7, 12});
+  EXPECT_GE(Steady::now(), start + std::chrono::milliseconds(50));
+  EXPECT_EQ(answer.changes.revision, 10U);
+  CatalogueChanges made;
+  made.memories.push_back(Record(1, "a"));
+  made.next_number = 2;
+  ASSERT_TRUE(names_.ApplyAt(13, made).ok());
+  const auto told = Watch("front", {7, 10});
+  EXPECT_EQ(told.changes.revision, 13U);
+  EXPECT_FALSE(told.changes.whole);
+  EXPECT_THAT(NamesOf(told.changes), ElementsAre("a"));
+  EXPECT_TRUE(Watch("front", {7, 9}).changes.whole) << "what led to 10 is not known one by one";
+}
+
+TEST_F(FeedOfSeveralTest, WhatWasPromisedIsWaitedForUntilItIsConfirmedOrOver) {
+  feed_->Promise("other:1");
+  EXPECT_TRUE(feed_->PublishToWatchers({}).ok());
+  EXPECT_EQ(feed_->Publish({.deadline = Steady::now() + std::chrono::milliseconds(50)}).code(),
+            absl::StatusCode::kDeadlineExceeded);
+  feed_->Confirmed("other:1", 10);
+  EXPECT_LT(PublishTime(), kLease);
+  // Confirmed before it was asked for again.
+  feed_->Promise("other:1");
+  EXPECT_LT(PublishTime(), kLease);
+  CatalogueChanges none;
+  ASSERT_TRUE(names_.ApplyAt(11, none).ok());
+  feed_->Promise("other:1");
+  EXPECT_GE(PublishTime(), kLease - std::chrono::milliseconds(100)) << "of 11 nothing was confirmed";
+}
+
 TEST(CatalogueNamesTest, ChangesTakenTogetherFreeNamesBeforeTheyAreTaken) {
   CatalogueNames names;
   CatalogueChanges first;
