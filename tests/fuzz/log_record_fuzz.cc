@@ -148,6 +148,7 @@ std::vector<std::string> Seeds() {
           Seed(ExpireRowsCommand{3, {{7, 1}, {9, uint64_t{1} << 62}}}),
           Seed(ExpireStatesCommand{{{99, 7, 0, "agent", ""}, {100, 8, 5, "agent", "draft"}}}, 0),
           Seed(ReadMarker{}, 0),
+          Seed(MergeRowsCommand{3, {{{5, 1}, {2, 9}}, {2, 1}, {{6, 4}, {1, uint64_t{1} << 62}, {7, 5}}}}),
           Seed(FoundCommand{4}, 0),
           Seed(SetReplicasCommand{0, {"a:1"}, {"a:1", "", "b:2"}, {9, 10}}, 0)};
 }
