@@ -123,7 +123,9 @@ absl::Status CatalogueApplier::Step() {
   RETURN_IF_ERROR(status());
   std::vector<LoggedBytes> records;
   if (reader_ == nullptr) {
-    ASSIGN_OR_RETURN(reader_, options_.log->Read(OffsetAfter(handled())));
+    absl::StatusOr<std::unique_ptr<LogReader>> reader = options_.log->Read(OffsetAfter(handled()));
+    if (!reader.ok()) return TakeRead(reader.status());
+    reader_ = *std::move(reader);
   }
   const absl::Status read = reader_->Next(kReadWait, limits::kMaxAppliedAheadBytes, records);
   for (const LoggedBytes& logged : records) {

@@ -100,47 +100,27 @@ void CatalogueFeed::Tell(std::vector<Waiting> asked) {
   }
 }
 
-void CatalogueFeed::Promise(const std::string& teller) {
-  MutexLock lock(&mutex_);
-  promises_[teller].until = Steady::now() + options_.lease;
-}
-
-void CatalogueFeed::Confirmed(const std::string& teller, uint64_t revision) {
-  {
-    MutexLock lock(&mutex_);
-    Watcher& promised = promises_[teller];  // which may be asked for later
-    promised.taken = std::max(promised.taken, revision);
-  }
-  changed_.NotifyAll();
-}
-
-CatalogueFeed::Steady::time_point CatalogueFeed::AllKnow(uint64_t revision, bool promised) const {
+CatalogueFeed::Steady::time_point CatalogueFeed::AllKnow(uint64_t revision) const {
   Steady::time_point last = quiet_until_;
-  const auto wait_for = [revision, &last](const Watcher& watcher) {
+  for (const auto& [name, watcher] : watchers_) {
     if (watcher.taken < revision) last = std::max(last, watcher.until);
-  };
-  for (const auto& [name, watcher] : watchers_) wait_for(watcher);
-  if (!promised) return last;
-  for (const auto& [teller, watcher] : promises_) wait_for(watcher);
+  }
   return last;
 }
 
-absl::Status CatalogueFeed::Publish(const CallLimits& limits) { return AwaitAll(limits, /*promised=*/true); }
-
-absl::Status CatalogueFeed::PublishToWatchers(const CallLimits& limits) {
-  return AwaitAll(limits, /*promised=*/false);
+absl::Status CatalogueFeed::Publish(const CallLimits& limits) {
+  const uint64_t revision = names_->revision();
+  return Publish(revision, Steady::now(), limits);
 }
 
-absl::Status CatalogueFeed::AwaitAll(const CallLimits& limits, bool promised) {
-  uint64_t revision = 0;
-  {
-    MutexLock lock(&mutex_);  // so that nobody falls asleep who saw the names before
-    revision = names_->revision();
-  }
+absl::Status CatalogueFeed::Publish(uint64_t revision, Steady::time_point since, const CallLimits& limits) {
+  { MutexLock lock(&mutex_); }  // so that nobody falls asleep who saw the names before
   changed_.NotifyAll();
+  // Leases that begin later begin with it, those of an owner before are over by then, too.
+  const Steady::time_point over = since + options_.lease;
   MutexLock lock(&mutex_);
-  const auto all_know = [this, revision, promised]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
-    return stopping_ || AllKnow(revision, promised) <= Steady::now();
+  const auto all_know = [this, revision, over]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
+    return stopping_ || std::min(AllKnow(revision), over) <= Steady::now();
   };
   while (!changed_.AwaitFor(&mutex_, kLook, all_know)) RETURN_IF_ERROR(limits.Check());
   return absl::OkStatus();

@@ -2,14 +2,14 @@
 //
 // Each watcher asks again and again; what it says it knows it has taken. An answer is a lease: for `lease` from the
 // moment at which it asked, a watcher may answer from what it knows, so a change is acknowledged to its caller only
-// when every watcher has taken it, or its lease has run out. So names are as they are in one process: from the
-// acknowledgement of a drop or of a swing on, nobody anywhere is told the old.
+// when every watcher has taken it, or the lease is over that it had when the change was made: a later one comes with
+// the change. So names are as they are in one process: from the acknowledgement of a drop or of a swing on, nobody
+// anywhere is told the old, and no watcher, whatever it does, has a change wait for longer than a lease.
 // The owner of the feed does not know the leases that an owner before it gave: after a start it acknowledges nothing
 // for as long as the longest may last.
 //
 // Where several processes tell the same names (engine/catalogue_teller.h), each has a feed. A lease counts from when
-// the names were known to be all there are, if that was before it was asked for; and what this process promised to
-// another that tells is waited for as leases are.
+// the names were known to be all there are, if that was before it was asked for.
 #ifndef MNEME_ENGINE_CATALOGUE_FEED_H_
 #define MNEME_ENGINE_CATALOGUE_FEED_H_
 
@@ -79,14 +79,10 @@ class CatalogueFeed {
   // Tells everybody what the names are now, and returns when they know. DEADLINE_EXCEEDED and CANCELLED, when a change
   // stands though some may not know of it.
   absl::Status Publish(const CallLimits& limits) ABSL_LOCKS_EXCLUDED(mutex_);
-
-  // --- Of several that tell ---
-  // Promises to the one at `teller`, an address, for a lease from now on, that Publish() returns only when it knows.
-  void Promise(const std::string& teller) ABSL_LOCKS_EXCLUDED(mutex_);
-  // It, and all whom it tells, know what is of `revision`.
-  void Confirmed(const std::string& teller, uint64_t revision) ABSL_LOCKS_EXCLUDED(mutex_);
-  // As Publish(), of watchers alone: another waits for whom this one has promised.
-  absl::Status PublishToWatchers(const CallLimits& limits) ABSL_LOCKS_EXCLUDED(mutex_);
+  // The same of what is of `revision`, which the names have had since `since` at least: what changed after it is
+  // others' to wait for.
+  absl::Status Publish(uint64_t revision, Steady::time_point since, const CallLimits& limits)
+      ABSL_LOCKS_EXCLUDED(mutex_);
 
   // Watchers whose lease has not run out.
   size_t watchers() const ABSL_LOCKS_EXCLUDED(mutex_);
@@ -109,9 +105,8 @@ class CatalogueFeed {
   void Tell(std::vector<Waiting> asked) ABSL_LOCKS_EXCLUDED(mutex_);
   // Whether there is more to tell than is known; of one that knows more than this process does there is nothing yet.
   bool HasMore(const Known& known) const;
-  absl::Status AwaitAll(const CallLimits& limits, bool promised) ABSL_LOCKS_EXCLUDED(mutex_);
   // When the last of those who have not taken `revision` must have; before now: all have.
-  Steady::time_point AllKnow(uint64_t revision, bool promised) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  Steady::time_point AllKnow(uint64_t revision) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
 
   const CatalogueNames* const names_;
   const CatalogueFeedOptions options_;
@@ -121,7 +116,6 @@ class CatalogueFeed {
   mutable Mutex mutex_;
   CondVar changed_;
   std::map<std::string, Watcher> watchers_ ABSL_GUARDED_BY(mutex_);
-  std::map<std::string, Watcher> promises_ ABSL_GUARDED_BY(mutex_);  // of all that ever asked, which are few
   std::vector<Waiting> waiting_ ABSL_GUARDED_BY(mutex_);
   bool stopping_ ABSL_GUARDED_BY(mutex_) = false;
   std::thread thread_;

@@ -1,7 +1,7 @@
 // A change is known, or nobody tells names that lack it, when
-// 1. the other tellers have confirmed it, or so long has gone since its append that what they lent by the log is over,
-// 2. what this one promised to those that have not is over, and
-// 3. its own watchers have taken it, or their leases are over.
+// 1. the other tellers have confirmed it, or a lease has gone since it was in the log and applied here: what they lent
+//    without it is over by then, whether they had asked the log for its end or this one for its promise;
+// 2. its own watchers have taken it, or the leases are over that they had when it was applied.
 #include "engine/catalogue_teller.h"
 
 #include <algorithm>
@@ -101,19 +101,17 @@ absl::StatusOr<MemoryHandle> CatalogueTeller::Change(LogRecord record, const Cal
   }
   const Hash128 request = *asked;
   ASSIGN_OR_RETURN(const LogOffset offset, Append(std::move(record), limits));
-  const Steady::time_point appended = Steady::now();
   RETURN_IF_ERROR(applier_.AwaitHandled(SequenceAt(offset), limits));
+  const Steady::time_point applied = Steady::now();
   // Those that are do not wait for what this one lends, nor does what they lend wait for it.
   if (!listed_.load(std::memory_order_acquire)) {
     return absl::UnavailableError(absl::StrCat("this process, at ", options_.address, ", is not replica ",
                                                options_.replica, " of shard 0 any more, as the log of names has it"));
   }
-  for (const std::string& teller : options_.others->Confirm(offset, appended + options_.lease)) {  // 1
-    feed_.Confirmed(teller, SequenceAt(offset));
-  }
+  (void)options_.others->Confirm(offset, applied + options_.lease);  // 1: they have, or that time has come
   // A refusal, too, tells what the names are: who hears that one exists must find it wherever he asks next, though the
   // change that made it is not acknowledged yet.
-  RETURN_IF_ERROR(feed_.Publish(limits));  // 2, 3
+  RETURN_IF_ERROR(feed_.Publish(SequenceAt(offset), applied, limits));  // 2
   std::optional<absl::StatusOr<MemoryHandle>> outcome = options_.catalogue->OutcomeOf(request);
   if (outcome.has_value()) return *std::move(outcome);
   return absl::UnavailableError(absl::StrCat("what became of the change at offset ", offset,
@@ -123,13 +121,12 @@ absl::StatusOr<MemoryHandle> CatalogueTeller::Change(LogRecord record, const Cal
 absl::Status CatalogueTeller::Confirm(LogOffset offset, const CallLimits& limits) {
   applier_.HeardOf(offset + 1);
   RETURN_IF_ERROR(applier_.AwaitHandled(SequenceAt(offset), limits));
-  return feed_.PublishToWatchers(limits);
+  return feed_.Publish(SequenceAt(offset), Steady::now(), limits);
 }
 
-absl::StatusOr<Sequence> CatalogueTeller::Promise(const std::string& teller) {
+// That every change waits for whom is listed (1) keeps the promise: nothing has to be noted down.
+absl::StatusOr<Sequence> CatalogueTeller::Promise() const {
   RETURN_IF_ERROR(applier_.status());
-  feed_.Promise(teller);
-  // After the promise: what is acknowledged from there on waits for it.
   return applier_.handled();
 }
 

@@ -36,8 +36,8 @@ class OtherTellers {
   // Who they are from now on: the addresses of all, by number, this one among them. One that is not there any more may
   // not know it: it is asked to confirm for a lease yet, but promises nothing.
   virtual void SetReplicas(const std::vector<std::string>& replicas) = 0;
-  // Asks all of them at once for CatalogueTeller::Confirm(). Blocks until all have said so, or `until`; the addresses
-  // of those who have.
+  // Asks all of them at once for CatalogueTeller::Confirm(). Blocks until all have said so, or else `until`, whatever
+  // they say; the addresses of those who have.
   virtual std::vector<std::string> Confirm(LogOffset offset, Steady::time_point until) = 0;
   // The earliest of the moments at which each was last asked for a promise that it gave (CatalogueTeller::Promise()).
   // The least time while one of them did not, or stands beyond `handled`; now where there are none.
@@ -87,9 +87,10 @@ class CatalogueTeller {
   // --- For another teller ---
   // Returns once the record at `offset` is applied here, and everybody who was told names here knows.
   absl::Status Confirm(LogOffset offset, const CallLimits& limits);
-  // For a lease from now on no change is acknowledged here before `teller` has confirmed it. Returns the sequence up to
-  // which the catalogue is applied here: who has applied less lacks what was acknowledged before.
-  absl::StatusOr<Sequence> Promise(const std::string& teller);
+  // The sequence up to which the catalogue is applied here: who has applied less lacks what was acknowledged here. And a
+  // promise: for a lease from now on nothing is acknowledged here that is beyond it and that who asks, if it is listed,
+  // has not confirmed.
+  absl::StatusOr<Sequence> Promise() const;
   CatalogueSnapshot Snapshot() const { return options_.catalogue->Snapshot(); }
 
   // The moment as of which the names here have everything that was ever acknowledged, by the log or by promises.

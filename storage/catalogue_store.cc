@@ -1,8 +1,11 @@
 #include "storage/catalogue_store.h"
 
 #include <algorithm>
+#include <string>
 #include <utility>
+#include <vector>
 
+#include "absl/strings/str_cat.h"
 #include "common/status_macros.h"
 #include "storage/durable_db.h"
 #include "storage/rocksdb_status.h"
@@ -120,6 +123,13 @@ class RocksDbCatalogueStore final : public CatalogueStore {
   rocksdb::ColumnFamilyHandle* const changes_;  // null: it has no log
 };
 
+// Of a store that cannot be opened: whether it is of the kind with a log; true where that is not known either.
+bool HasChanges(const std::string& path) {
+  std::vector<std::string> families;
+  if (!rocksdb::DB::ListColumnFamilies(rocksdb::DBOptions(), path, &families).ok()) return true;
+  return std::find(families.begin(), families.end(), format::kChangesFamily) != families.end();
+}
+
 absl::StatusOr<std::unique_ptr<CatalogueStore>> OpenStore(const std::string& path, StoreResources* resources,
                                                           std::shared_ptr<rocksdb::FileSystem> file_system,
                                                           bool logged) {
@@ -142,7 +152,12 @@ absl::StatusOr<std::unique_ptr<CatalogueStore>> OpenCatalogueStore(const std::st
 
 absl::StatusOr<std::unique_ptr<CatalogueStore>> OpenLoggedCatalogueStore(const std::string& path,
                                                                          StoreResources* resources) {
-  return OpenStore(path, resources, nullptr, /*logged=*/true);
+  absl::StatusOr<std::unique_ptr<CatalogueStore>> store = OpenStore(path, resources, nullptr, /*logged=*/true);
+  if (!absl::IsDataLoss(store.status()) || HasChanges(path)) return store;
+  return absl::FailedPreconditionError(
+      absl::StrCat(path, " has no log of names: it is of a process without --log, or of a version in which names had no "
+                   "log, and is exported and imported (or else its manifest is damaged, and it is put back from a "
+                   "backup)"));
 }
 
 }  // namespace mneme

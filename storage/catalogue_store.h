@@ -95,7 +95,7 @@ class CatalogueStore {
 absl::StatusOr<std::unique_ptr<CatalogueStore>> OpenCatalogueStore(
     const std::string& path, StoreResources* resources, std::shared_ptr<rocksdb::FileSystem> file_system = nullptr);
 // One whose changes come from a log: what became of them is remembered beside it. A catalogue is of one kind for good:
-// the other is refused.
+// the other is FAILED_PRECONDITION.
 absl::StatusOr<std::unique_ptr<CatalogueStore>> OpenLoggedCatalogueStore(const std::string& path,
                                                                          StoreResources* resources);
 

@@ -157,6 +157,21 @@ TEST_F(CatalogueFeedTest, AWatcherThatIsGoneIsWaitedForUntilItsLeaseIsOver) {
   EXPECT_LT(PublishTime().count(), 250) << "nobody is left to wait for";
 }
 
+TEST_F(CatalogueFeedTest, AWatcherThatAsksOnAndNeverTakesIsWaitedForOnce) {
+  Start(std::chrono::milliseconds(300));
+  const auto first = Watch("front", {});
+  Create(1, "a");
+  std::atomic<bool> known{false};
+  std::thread asker([&] {
+    while (!known) (void)Watch("front", KnownFrom(first));  // each a lease, which comes with the change
+  });
+  const auto waited = PublishTime();
+  known = true;
+  asker.join();
+  EXPECT_GE(waited.count(), 250);
+  EXPECT_LT(waited.count(), 20'000);
+}
+
 TEST_F(CatalogueFeedTest, AWatcherThatLeavesIsNotWaitedFor) {
   Start(std::chrono::seconds(30));
   const auto first = Watch("front", {});
@@ -264,20 +279,16 @@ TEST_F(FeedOfSeveralTest, WhoKnowsMoreThanThisOneIsNotToldAtOnce) {
   EXPECT_TRUE(Watch("front", {7, 9}).changes.whole) << "what led to 10 is not known one by one";
 }
 
-TEST_F(FeedOfSeveralTest, WhatWasPromisedIsWaitedForUntilItIsConfirmedOrOver) {
-  feed_->Promise("other:1");
-  EXPECT_TRUE(feed_->PublishToWatchers({}).ok());
-  EXPECT_EQ(feed_->Publish({.deadline = Steady::now() + std::chrono::milliseconds(50)}).code(),
-            absl::StatusCode::kDeadlineExceeded);
-  feed_->Confirmed("other:1", 10);
-  EXPECT_LT(PublishTime(), kLease);
-  // Confirmed before it was asked for again.
-  feed_->Promise("other:1");
-  EXPECT_LT(PublishTime(), kLease);
+TEST_F(FeedOfSeveralTest, WhatChangesMeanwhileIsNotWaitedFor) {
+  const auto asked = Steady::now();
+  (void)Watch("front", {7, 10, /*at_once=*/true});
   CatalogueChanges none;
   ASSERT_TRUE(names_.ApplyAt(11, none).ok());
-  feed_->Promise("other:1");
-  EXPECT_GE(PublishTime(), kLease - std::chrono::milliseconds(100)) << "of 11 nothing was confirmed";
+  const auto now = Steady::now();
+  EXPECT_TRUE(feed_->Publish(10, now, {}).ok());
+  EXPECT_LT(Steady::now(), now + kLease / 2) << "it has taken 10";
+  EXPECT_TRUE(feed_->Publish(11, now, {}).ok());
+  EXPECT_GE(Steady::now(), asked + kLease - std::chrono::milliseconds(50)) << "of 11 it was told nothing";
 }
 
 TEST(CatalogueNamesTest, ChangesTakenTogetherFreeNamesBeforeTheyAreTaken) {

@@ -5,6 +5,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <atomic>
 #include <future>
 #include <thread>
 
@@ -225,6 +226,27 @@ TEST(CatalogueTellerTest, WhileTheLogIsAwayAllThatPromiseLend) {
   ASSERT_TRUE(dropped.ok()) << dropped.status();
   EXPECT_LE(watcher.until(), Steady::now());
   EXPECT_TRUE(AwaitNotLent(tellers[1]));
+}
+
+TEST(CatalogueTellerTest, OneThatLostTheLogAloneHoldsAChangeUpForALease) {
+  CatalogueTellers tellers(2);
+  tellers.AwaitEven();
+  tellers.line(1).Cut(true);
+  std::this_thread::sleep_for(std::chrono::milliseconds(300));  // it may be reading
+  TestWatcher watcher;
+  ASSERT_TRUE(AwaitLent(tellers[1], watcher)) << "by what the other promises";
+  std::atomic<bool> made{false};
+  std::thread asker([&] {
+    while (!made) (void)watcher.Ask(tellers[1]);  // which asks the other to promise, again and again
+  });
+  const Steady::time_point start = Steady::now();
+  const auto change = tellers.Change(0, Create("wiki"));
+  const Steady::time_point acknowledged = Steady::now();
+  made = true;
+  asker.join();
+  ASSERT_TRUE(change.ok()) << change.status();
+  EXPECT_LT(acknowledged, start + 5 * CatalogueTellers::kLease);
+  EXPECT_LE(watcher.until(), acknowledged);
 }
 
 TEST(CatalogueTellerTest, OneAloneLendsWithoutTheLog) {

@@ -139,7 +139,7 @@ class TestTellers final : public OtherTellers {
     for (const std::string& other : Others(/*gone=*/false)) {
       const auto teller = network_->Reach(address_, other);
       if (teller == nullptr) return Steady::time_point::min();
-      const auto promised = teller->Promise(address_);
+      const auto promised = teller->Promise();
       if (!promised.ok() || *promised > handled) return Steady::time_point::min();
     }
     return asked;

@@ -192,7 +192,9 @@ TEST_F(CatalogueStoreTest, OneWithALogBecomesWhatAnotherWas) {
 
 TEST_F(CatalogueStoreTest, ACatalogueIsOfOneKindForGood) {
   { (void)Open(nullptr, directory_ / "own"); }
-  EXPECT_FALSE(OpenLoggedCatalogueStore(directory_ / "own", &resources_).ok());
+  const absl::Status own = OpenLoggedCatalogueStore(directory_ / "own", &resources_).status();
+  EXPECT_EQ(own.code(), absl::StatusCode::kFailedPrecondition) << own;
+  EXPECT_THAT(std::string(own.message()), ::testing::HasSubstr("has no log of names"));
   { ASSERT_TRUE(OpenLoggedCatalogueStore(directory_ / "logged", &resources_).ok()); }
   EXPECT_EQ(OpenCatalogueStore(directory_ / "logged", &resources_).status().code(),
             absl::StatusCode::kFailedPrecondition);
