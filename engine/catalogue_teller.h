@@ -87,9 +87,9 @@ class CatalogueTeller {
   // --- For another teller ---
   // Returns once the record at `offset` is applied here, and everybody who was told names here knows.
   absl::Status Confirm(LogOffset offset, const CallLimits& limits);
-  // The sequence up to which the catalogue is applied here: who has applied less lacks what was acknowledged here. And a
-  // promise: for a lease from now on nothing is acknowledged here that is beyond it and that who asks, if it is listed,
-  // has not confirmed.
+  // The sequence up to which the catalogue is applied here: who has applied less lacks what was acknowledged here. And
+  // a promise: for a lease from now on nothing is acknowledged here that is beyond it and that who asks, if it is
+  // listed, has not confirmed.
   absl::StatusOr<Sequence> Promise() const;
   CatalogueSnapshot Snapshot() const { return options_.catalogue->Snapshot(); }
 

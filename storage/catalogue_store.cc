@@ -155,8 +155,8 @@ absl::StatusOr<std::unique_ptr<CatalogueStore>> OpenLoggedCatalogueStore(const s
   absl::StatusOr<std::unique_ptr<CatalogueStore>> store = OpenStore(path, resources, nullptr, /*logged=*/true);
   if (!absl::IsDataLoss(store.status()) || HasChanges(path)) return store;
   return absl::FailedPreconditionError(
-      absl::StrCat(path, " has no log of names: it is of a process without --log, or of a version in which names had no "
-                   "log, and is exported and imported (or else its manifest is damaged, and it is put back from a "
+      absl::StrCat(path, " has no log of names: it is of a process without --log, or of a version in which names had "
+                   "none, and is exported and imported (or else its manifest is damaged, and it is put back from a "
                    "backup)"));
 }
 
