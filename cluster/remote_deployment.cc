@@ -87,17 +87,18 @@ absl::StatusOr<std::string> RemoteDeployment::Change(LoggedOperation change) con
   call.set_body(EncodeLogRecord({0, state_->clock.NowMs(), std::move(change)}));
   const size_t tellers = state_->catalogues.size();
   const CallLimits whole = Within(kChangeSeconds);
-  for (size_t at = names.at();; ++at) {
+  for (size_t at = state_->changed_at.load(std::memory_order_relaxed);; at = (at + 1) % tellers) {
     CallLimits limits = whole;
     if (tellers > 1) limits.deadline = std::min(whole.deadline, Within(kChangeAtOneSeconds).deadline);
     internal_wire::Answer answer;
     const auto context = MakeContext(limits);
     names.canceller().Watch(nullptr, context);
-    const grpc::Status status = state_->catalogues[at % tellers]->Change(context.get(), call, &answer);
-    if (status.ok()) return std::move(*answer.mutable_body());
-    const absl::Status why =
-        FromGrpcStatus(status, absl::StrCat("shard 0 at ", state_->addresses.front()[at % tellers]));
+    const grpc::Status status = state_->catalogues[at]->Change(context.get(), call, &answer);
+    const absl::Status why = FromGrpcStatus(status, absl::StrCat("shard 0 at ", state_->addresses.front()[at]));
     const bool away = absl::IsUnavailable(why) || absl::IsDeadlineExceeded(why);
+    // The next change goes to it at once: one that is cut off from the log may take all its time to say so.
+    if (!away) state_->changed_at.store(at, std::memory_order_relaxed);
+    if (why.ok()) return std::move(*answer.mutable_body());
     if (tellers == 1 || !away || !whole.Check().ok()) return why;
     std::this_thread::sleep_for(kChangePause);
   }

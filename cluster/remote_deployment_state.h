@@ -2,6 +2,8 @@
 #ifndef MNEME_CLUSTER_REMOTE_DEPLOYMENT_STATE_H_
 #define MNEME_CLUSTER_REMOTE_DEPLOYMENT_STATE_H_
 
+#include <atomic>
+#include <cstddef>
 #include <memory>
 #include <string>
 #include <utility>
@@ -71,7 +73,8 @@ struct RemoteDeployment::State {
   const ShardAddresses addresses;
   RemoteLeases leases;
   const std::vector<std::shared_ptr<ShardLog>> logs;  // by number; none: the shards have logs of their own
-  const Catalogues catalogues;  // of the replicas of shard 0
+  const Catalogues catalogues;  // of the replicas of shard 0, and
+  std::atomic<size_t> changed_at{shards.shard(0).at()};  // which of them decided on a change last
   const Ports ports;
   const std::vector<ShardPort*> port_pointers;
   const WriteFanout fanout{port_pointers, &shards.routing()};
