@@ -80,6 +80,8 @@ struct RemoteTellers::Other {
   std::shared_ptr<grpc::ClientContext> call;  // that is under way
   Steady::time_point asked = Steady::time_point::min();
   Sequence handled = 0;  // what it had applied when it promised
+  Steady::time_point heard = Steady::now();  // that it promised; since it is one of them at first
+  bool lost = false;  // that is more than a lease ago, and was said
   std::optional<Steady::time_point> gone_until;  // it is none any more, and may not know it until then
 };
 
@@ -148,11 +150,25 @@ void RemoteTellers::AskForPromise(Other& other) {
     // What the way takes is little beside what is allowed.
     options_.clocks->Note(other.address, now_ms - SystemClock().NowMs(), Steady::now() + options_.lease);
   }
-  MutexLock lock(&mutex_);
-  other.call = nullptr;
-  if (!promised) return;
-  other.asked = asked;
-  other.handled = handled;
+  bool lost = false;
+  {
+    MutexLock lock(&mutex_);
+    other.call = nullptr;
+    const Steady::time_point now = Steady::now();
+    if (promised) {
+      other.asked = asked;
+      other.handled = handled;
+      other.heard = now;
+    }
+    lost = now - other.heard > options_.lease;
+    if (stopping_ || other.gone_until.has_value() || lost == other.lost) return;
+    other.lost = lost;
+  }
+  if (options_.events == nullptr) return;
+  if (!lost) return options_.events("teller_found", other.address);
+  const absl::Status why = FromGrpcStatus(status, absl::StrCat("shard 0 at ", other.address));
+  options_.events("teller_lost", absl::StrCat("each change of a name waits for what it may have lent: ",
+                                              why.ok() ? "its promise is damaged" : why.ToString()));
 }
 
 RemoteTellers::Steady::time_point RemoteTellers::PromisedAt(Sequence handled) const {

@@ -84,6 +84,7 @@ RemoteTellersOptions Opening::Others(uint64_t deployment) const {
   others.deployment = deployment;
   others.clocks = options_.clocks;
   others.security = options_.security;
+  others.events = options_.events;
   return others;
 }
 

@@ -260,6 +260,29 @@ TEST_F(RemoteTellersTest, ItIsPromisedWhenAllOthersHave) {
   EXPECT_TRUE(Becomes([&] { return tellers.PromisedAt(10) > last; }));
 }
 
+TEST_F(RemoteTellersTest, OneThatPromisesNothingForALeaseIsTold) {
+  Mutex mutex;
+  std::vector<std::string> told;
+  const auto said = [&](const std::string& event) {
+    MutexLock lock(&mutex);
+    return std::find(told.begin(), told.end(), event) != told.end();
+  };
+  RemoteTellersOptions options = Options();
+  options.events = [&](std::string_view event, std::string_view detail) {
+    MutexLock lock(&mutex);
+    told.push_back(absl::StrCat(std::string(event), detail.find(second_.address()) == detail.npos ? "" : " second"));
+  };
+  RemoteTellers tellers(std::move(options));
+  tellers.SetReplicas(All());
+  ASSERT_TRUE(Becomes([&] { return tellers.PromisedAt(10) > Steady::time_point::min(); }));
+  EXPECT_FALSE(said("teller_lost second"));
+  second_.Refuse(true);
+  ASSERT_TRUE(Becomes([&] { return said("teller_lost second"); }));
+  second_.Refuse(false);
+  EXPECT_TRUE(Becomes([&] { return said("teller_found second"); }));
+  EXPECT_FALSE(said("teller_lost")) << "the first promised all the while";
+}
+
 TEST_F(RemoteTellersTest, TheirClocksAreHeard) {
   for (Teller* teller : {&first_, &second_}) teller->SetClock(-3'600'000);
   RemoteTellers tellers(Options());
