@@ -31,8 +31,8 @@ struct RemoteTellersOptions {
   std::chrono::milliseconds poll{400};
   std::shared_ptr<WatcherClocks> clocks = {};            // told what theirs say; may be null
   std::shared_ptr<const ChannelSecurity> security = {};  // of the connections to them; may be null
-  // May be empty. "teller_lost" when one has not promised for a lease, so that each change waits as long; "teller_found"
-  // when it does again.
+  // May be empty. "teller_lost" when one has not promised for a lease, so that each change waits as long;
+  // "teller_found" when it does again.
   EventSink events = {};
 };
 
