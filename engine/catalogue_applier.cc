@@ -68,6 +68,11 @@ void CatalogueApplier::HeardOf(LogOffset end) {
   heard_ = std::max(heard_, end);
 }
 
+bool CatalogueApplier::Lacks() const {
+  MutexLock lock(&mutex_);
+  return OffsetAfter(handled_) < heard_;
+}
+
 absl::Status CatalogueApplier::AwaitHandled(Sequence sequence, const CallLimits& limits) const {
   MutexLock lock(&mutex_);
   while (handled_ < sequence) {

@@ -60,6 +60,8 @@ class CatalogueApplier {
   Steady::time_point known_at() const ABSL_LOCKS_EXCLUDED(mutex_);
   // Somebody else has seen the log up to there: who lacks that does not know everything, whatever a broker says.
   void HeardOf(LogOffset end) ABSL_LOCKS_EXCLUDED(mutex_);
+  // Whether something that was heard of is not applied yet.
+  bool Lacks() const ABSL_LOCKS_EXCLUDED(mutex_);
 
   // Blocks until handled() is `sequence` at least. The error of status(), and UNAVAILABLE when it stops.
   absl::Status AwaitHandled(Sequence sequence, const CallLimits& limits) const ABSL_LOCKS_EXCLUDED(mutex_);

@@ -54,8 +54,9 @@ CatalogueFeedOptions CatalogueTeller::FeedOptions() {
 
 CatalogueTeller::Steady::time_point CatalogueTeller::known_at() const {
   // One that applies no more will not hear of what the others do, promised or not; for one that is not listed they do
-  // not wait.
-  if (!applier_.status().ok() || !listed_.load(std::memory_order_acquire)) return Steady::time_point::min();
+  // not wait; and one that was told of a change which it lacks may have been told by one that promised it nothing.
+  if (!applier_.status().ok() || applier_.Lacks()) return Steady::time_point::min();
+  if (!listed_.load(std::memory_order_acquire)) return Steady::time_point::min();
   return std::max(applier_.known_at(), options_.others->PromisedAt(applier_.handled()));
 }
 

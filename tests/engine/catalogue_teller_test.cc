@@ -259,7 +259,7 @@ TEST(CatalogueTellerTest, OneAloneLendsWithoutTheLog) {
   EXPECT_TRUE(watcher.Knows("wiki"));
 }
 
-TEST(CatalogueTellerTest, WhoHeardOfWhatItLacksLendsNothingByTheLog) {
+TEST(CatalogueTellerTest, WhoHeardOfWhatItLacksLendsNothing) {
   CatalogueTellers tellers(2);
   tellers.AwaitEven();
   CatalogueApplier& applier = tellers[1].applier();
@@ -268,9 +268,11 @@ TEST(CatalogueTellerTest, WhoHeardOfWhatItLacksLendsNothingByTheLog) {
   EXPECT_EQ(tellers[1].Confirm(end, CatalogueTellers::Within(std::chrono::milliseconds(50))).code(),
             absl::StatusCode::kDeadlineExceeded);
   EXPECT_EQ(applier.known_at(), Steady::time_point::min());
+  EXPECT_EQ(tellers[1].known_at(), Steady::time_point::min()) << "whatever the other promises";
   ASSERT_TRUE(tellers.Change(0, Create("wiki")).ok());
   tellers.AwaitEven();
   EXPECT_GT(applier.known_at(), Steady::time_point::min());
+  EXPECT_GT(tellers[1].known_at(), Steady::time_point::min());
 }
 
 TEST(CatalogueTellerTest, AWatcherGoesFromOneToAnotherAndNeverBack) {
