@@ -93,9 +93,11 @@ void CatalogueFeed::Tell(std::vector<Waiting> asked) {
       watcher.taken = each.known.epoch == epoch_ ? std::max(watcher.taken, each.known.revision) : 0;
       watcher.until = std::max(watcher.until, each.asked + answer.lease);
     }
-    // After its lease began: what changes from here on waits for it.
+    // After its lease began: what changes from here on waits for it. Without one nothing may be told.
     answer.epoch = epoch_;
-    answer.changes = each.known.epoch == epoch_ ? names_->ChangesSince(each.known.revision) : names_->Everything();
+    if (answer.lease > std::chrono::milliseconds::zero()) {
+      answer.changes = each.known.epoch == epoch_ ? names_->ChangesSince(each.known.revision) : names_->Everything();
+    }
     each.done(std::move(answer));
   }
 }

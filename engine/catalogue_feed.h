@@ -56,7 +56,7 @@ class CatalogueFeed {
   };
   struct Answer {
     uint64_t epoch = 0;
-    CatalogueChanges changes;  // with the revision that is known then
+    CatalogueChanges changes;  // with the revision that is known then; nothing where the lease is none
     std::chrono::milliseconds lease{0};   // from when it was asked for
     std::chrono::milliseconds behind{0};  // so long before that the names were known to be all there are
     bool cut_off = false;                 // that is more than half of a lease

@@ -204,7 +204,7 @@ CatalogueChanges CatalogueNames::Everything() const {
 
 CatalogueChanges CatalogueNames::ChangesSince(uint64_t revision) const {
   MutexLock lock(&mutex_);
-  if (revision < forgotten_ || revision > revision_) return Whole();
+  if (revision < forgotten_ || (revision > revision_ && !placed_)) return Whole();
   std::set<MemoryNumber> numbers;
   for (auto at = changes_.rbegin(); at != changes_.rend() && at->first > revision; ++at) numbers.insert(at->second);
   CatalogueChanges changes;

@@ -62,7 +62,8 @@ class CatalogueNames {
   absl::StatusOr<std::vector<MemoryHandle>> ApplyAt(uint64_t revision, const CatalogueChanges& changes);
   // Counts the steps that changed something; or a place in a log.
   uint64_t revision() const;
-  // What changed after `revision`, with the revision that it leads to; everything, when that is too long ago.
+  // What changed after `revision`, with the revision that it leads to; everything, when that is too long ago. Of a
+  // place in a log that is not reached here yet: nothing, with the place that is.
   CatalogueChanges ChangesSince(uint64_t revision) const;
   CatalogueChanges Everything() const;
 

@@ -268,6 +268,7 @@ TEST_F(FeedOfSeveralTest, WhoKnowsMoreThanThisOneIsNotToldAtOnce) {
   const auto answer = Watch("front", {7, 12});
   EXPECT_GE(Steady::now(), start + std::chrono::milliseconds(50));
   EXPECT_EQ(answer.changes.revision, 10U);
+  EXPECT_FALSE(answer.changes.whole) << "all of it, to be thrown away";
   CatalogueChanges made;
   made.memories.push_back(Record(1, "a"));
   made.next_number = 2;
