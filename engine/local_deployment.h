@@ -29,6 +29,7 @@
 namespace mneme {
 
 class DataDirectory;
+class ShardBackups;
 class ShardCheckpoints;
 
 // The one shard that a process has. Replica 0 of shard 0 owns the catalogue; the others are told it.
@@ -141,6 +142,10 @@ class LocalDeployment final : public Deployment {
   void CountBenefit(const MemoryHandle& memory, uint64_t tokens, double nats) override;
   // Null, too, in a process that hosts one shard of several.
   const Backups* backups() const override;
+  // FAILED_PRECONDITION, too, in such a process, which front ends ask (shard_backups()).
+  absl::StatusOr<BackupOutcome> CreateBackup(uint32_t keep, const CallLimits& limits,
+                                             const BackupProgressSink& progress) const override;
+  absl::StatusOr<std::vector<KnownBackup>> ListBackups(const CallLimits& limits) const override;
   // Its own shards, each as the one replica that is here; FAILED_PRECONDITION with digests.
   absl::Status DescribeReplicas(const ReplicaQuestion& question, const ReplicaSink& each) const override;
 
@@ -158,8 +163,9 @@ class LocalDeployment final : public Deployment {
   void AwaitOutcome(LogOffset offset, const RequestIdentity& request, const CallLimits& limits,
                     std::function<void(absl::StatusOr<WriteResult>)> then);
   LogState log_state() const;
-  // Null unless it hosts a shard.
+  // Both null unless it hosts a shard.
   ShardCheckpoints* checkpoints() const;
+  ShardBackups* shard_backups() const;
   const ShardPort& port() const;
   // Scores what the shard holds of `wanted`; see candidates.h.
   absl::StatusOr<NeighbourColumns> Score(const MemoryHandle& memory, const QueryCommand& command, bool plain,

@@ -74,6 +74,10 @@ constexpr RpcRule kRules[] = {
     {kShard, "OpenCheckpoint", Need::kPeer},
     {kShard, "ReadCheckpoint", Need::kPeer},
     {kShard, "CloseCheckpoint", Need::kPeer},
+    {kShard, "DescribeBackups", Need::kPeer},
+    {kShard, "TakeBackup", Need::kPeer},
+    {kShard, "WriteBackup", Need::kPeer},
+    {kShard, "RemoveBackup", Need::kPeer},
     {kCatalogue, "Watch", Need::kPeer},
     {kCatalogue, "Change", Need::kPeer},
 };

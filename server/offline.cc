@@ -7,9 +7,11 @@
 #include <nlohmann/json.hpp>
 #include <string>
 
+#include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "engine/routing.h"
 #include "storage/backup.h"
+#include "storage/data_directory.h"
 
 namespace mneme {
 namespace {
@@ -50,8 +52,12 @@ absl::StatusOr<BackupManifest> Work(const ServerOptions& options, const std::fun
     line.Show(step);
     return !give_up();
   };
-  if (!options.verify_backup.empty()) return VerifyBackup(options.verify_backup, options.backup_number, progress);
+  if (!options.verify_backup.empty()) {
+    return VerifyBackup(options.verify_backup, options.backup_number, progress, options.backup_shard);
+  }
   RestoreTarget target{.data_dir = options.data_dir};
+  target.shard = options.backup_shard;
+  target.deployment = options.deployment;
   if (options.shards != 0) target.onto = PlacementOn(options.shards);
   return RestoreBackup(options.restore_backup, options.backup_number, target, progress);
 }
@@ -72,7 +78,10 @@ int RunOffline(const ServerOptions& options, const std::function<bool()>& give_u
     std::fprintf(stderr, "error: %s\n", std::string(backup.status().message()).c_str());
     return absl::IsCancelled(backup.status()) ? kInterrupted : kFailed;
   }
-  const char* done = options.verify_backup.empty() ? "restored" : "verified";
+  const bool restored = options.verify_backup.empty();
+  const char* done = restored ? "restored" : "verified";
+  const std::string deployment = absl::StrFormat(
+      "%016x", restored ? DataDirectory::DeploymentOf(options.data_dir).value_or(0) : backup->deployment);
   if (json) {
     nlohmann::ordered_json document = {{done, true},
                                        {"number", backup->number},
@@ -80,15 +89,20 @@ int RunOffline(const ServerOptions& options, const std::function<bool()>& give_u
                                        {"entries", backup->entries()},
                                        {"memories", backup->stores.front().entries},
                                        {"bytes", backup->bytes()},
-                                       {"seconds", seconds}};
-    if (options.verify_backup.empty()) document["shards"] = Shards(options, *backup);
+                                       {"seconds", seconds},
+                                       {"deployment", deployment}};
+    if (options.backup_shard.has_value()) document["shard"] = *options.backup_shard;
+    if (restored) document["shards"] = Shards(options, *backup);
     std::printf("%s\n", document.dump().c_str());
   } else {
-    const bool other = options.verify_backup.empty() && Shards(options, *backup) != backup->shards;
-    const std::string onto = other ? absl::StrFormat(" onto %u shards", Shards(options, *backup)) : "";
-    absl::PrintF("%s backup %u%s: %u memories, %u entries, %.1f MB in %.1f s\n", done, backup->number, onto,
+    const bool other = restored && Shards(options, *backup) != backup->shards;
+    const std::string onto = other ? absl::StrFormat(" onto %u shards", Shards(options, *backup))
+                             : options.backup_shard.has_value() ? absl::StrFormat(", shard %u", *options.backup_shard)
+                                                                : "";
+    const std::string of = absl::StrCat(restored ? ", as deployment " : ", of deployment ", deployment);
+    absl::PrintF("%s backup %u%s: %u memories, %u entries, %.1f MB in %.1f s%s\n", done, backup->number, onto,
                  backup->stores.front().entries, backup->entries(), static_cast<double>(backup->bytes()) / 1e6,
-                 seconds);
+                 seconds, of);
   }
   return 0;
 }

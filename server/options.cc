@@ -33,7 +33,7 @@ constexpr size_t kMaxSlip = 3;
 
 constexpr char kFooter[] =
     "\nEvery option may come from the environment: --data-dir from MNEME_DATA_DIR, and so on. A flag wins.\n"
-    "Not so --verify-backup, --restore-backup and --backup-number, which do their work instead of serving.\n"
+    "Not so --verify-backup, --restore-backup and what is of them, which do their work instead of serving.\n"
     "Several addresses are separated by commas or spaces, replicas of one shard by |, Unix sockets by commas.\n"
     "\nExamples:\n"
     "  mneme-server --data-dir /var/lib/mneme\n"
@@ -43,6 +43,7 @@ constexpr char kFooter[] =
     "  mneme-server --data-dir ./data --backup-dir /mnt/backups\n"
     "  mneme-server --restore-backup /mnt/backups --data-dir ./restored\n"
     "  mneme-server --restore-backup /mnt/backups --data-dir ./restored --shards 4\n"
+    "  mneme-server --restore-backup /mnt/backups --data-dir ./shard-0 --backup-shard 0\n"
     "  mneme-server --role shard --shard-number 0 --shard-addresses 127.0.0.1:7710,127.0.0.1:7720 \\\n"
     "    --data-dir ./shard-0 --listen 127.0.0.1:7710 --admin-listen 127.0.0.1:7711\n"
     "  mneme-server --role frontend --shard-addresses 127.0.0.1:7710,127.0.0.1:7720\n"
@@ -54,6 +55,8 @@ struct RawOptions {
   ServerOptions* options = nullptr;
   std::string role = "all";
   std::string drain_delay = "0s";
+  int64_t backup_shard = -1;
+  std::string deployment;
   std::string log_format = "auto";
   std::string log_level = "info";
 };
@@ -111,6 +114,10 @@ void Declare(CLI::App& app, RawOptions& raw) {
                  "Verify a backup in DIR, make it the --data-dir, which is absent or empty, and exit")
       ->check(named);
   app.add_option("--backup-number", options.backup_number, "Which backup; 0: the newest")->capture_default_str();
+  app.add_option("--backup-shard", raw.backup_shard, "Of a backup of several processes, one shard alone")
+      ->check(CLI::Range(int64_t{0}, int64_t{limits::kMaxShards} - 1));
+  app.add_option("--deployment", raw.deployment,
+                 "Of --backup-shard: HEX of its deployment, as the restore of shard 0 told, or that of the backup");
   Add(app, "--role", raw.role, "What this process is of a deployment: all of it, a frontend, or one shard")
       ->check(CLI::IsMember({"all", "frontend", "shard"}));
   Add(app, "--shard-number", options.shard_number, "Which shard a process of role shard is; 0 owns the catalogue")
@@ -169,6 +176,13 @@ absl::Status Interpret(const RawOptions& raw) {
   options.log_level = levels.at(raw.log_level);
   const bool text = raw.log_format == "text" || (raw.log_format == "auto" && isatty(STDERR_FILENO) != 0);
   options.log_format = text ? LogFormat::kText : LogFormat::kJson;
+  if (raw.backup_shard >= 0) options.backup_shard = static_cast<uint32_t>(raw.backup_shard);
+  if (!raw.deployment.empty() && (raw.deployment.size() != 16 ||
+                                  !absl::SimpleHexAtoi(raw.deployment, &options.deployment) ||
+                                  options.deployment == 0)) {
+    return absl::InvalidArgumentError(absl::StrCat("--deployment is \"", raw.deployment,
+                                                   "\"; must be 16 hexadecimal digits, as mneme backups shows it"));
+  }
   if (!absl::ParseDuration(raw.drain_delay, &options.drain_delay)) {
     return absl::InvalidArgumentError(
         absl::StrCat("--drain-delay is \"", raw.drain_delay, "\"; must be a duration such as 5s or 500ms"));
@@ -339,8 +353,20 @@ absl::Status CheckLog(const ServerOptions& options) {
 
 absl::Status CheckOffline(const ServerOptions& options) {
   if (!options.offline()) {
-    if (options.backup_number == 0) return absl::OkStatus();
-    return absl::InvalidArgumentError("--backup-number is given; needs --verify-backup or --restore-backup");
+    const char* const given = options.backup_number != 0          ? "--backup-number"
+                              : options.backup_shard.has_value() ? "--backup-shard"
+                              : options.deployment != 0          ? "--deployment"
+                                                                 : nullptr;
+    if (given == nullptr) return absl::OkStatus();
+    return absl::InvalidArgumentError(absl::StrCat(given, " is given; needs --verify-backup or --restore-backup"));
+  }
+  if (options.deployment != 0 && (!options.backup_shard.has_value() || options.restore_backup.empty())) {
+    return absl::InvalidArgumentError("--deployment is given; needs --restore-backup and --backup-shard: what holds "
+                                      "all shards gets a number of its own");
+  }
+  if (options.backup_shard.has_value() && options.shards != 0) {
+    return absl::InvalidArgumentError(absl::StrCat("--shards is ", options.shards, ", but --backup-shard restores one "
+                                                   "shard as it was; must be 0"));
   }
   if (!options.verify_backup.empty() && !options.restore_backup.empty()) {
     return absl::InvalidArgumentError("--verify-backup and --restore-backup are given; must be one of them");
@@ -369,9 +395,10 @@ std::string Canonical(const std::string& path) {
 
 absl::Status CheckBackupDirectory(const ServerOptions& options) {
   if (options.backup_dir.empty()) return absl::OkStatus();
-  if (options.role != Role::kAll) {
-    return absl::InvalidArgumentError(absl::StrCat("--backup-dir is \"", options.backup_dir, "\", but --role ",
-                                                   RoleName(options.role), " makes no backups; must not be"));
+  if (options.role == Role::kFrontEnd) {
+    return absl::InvalidArgumentError(absl::StrCat("--backup-dir is \"", options.backup_dir,
+                                                   "\", but --role frontend keeps nothing: the processes of shards "
+                                                   "write backups; must not be"));
   }
   if (!absl::StartsWith(Canonical(options.backup_dir), Canonical(options.data_dir))) return absl::OkStatus();
   return absl::InvalidArgumentError(

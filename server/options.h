@@ -3,6 +3,7 @@
 #define MNEME_SERVER_OPTIONS_H_
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -62,6 +63,8 @@ struct ServerOptions {
   std::string verify_backup;
   std::string restore_backup;
   uint64_t backup_number = 0;  // 0: the newest
+  std::optional<uint32_t> backup_shard;  // of one of several processes, that shard alone, and
+  uint64_t deployment = 0;               // which deployment that is of then; 0: a new one
 
   bool offline() const { return !verify_backup.empty() || !restore_backup.empty(); }
 };

@@ -392,8 +392,9 @@ class NotServed(cluster.ClusterTest):
             memory.export_index(self.scratch / "wiki.faiss")
         self.assertEqual(list(self.scratch.glob("wiki*")), [])
         for refused in (deployment.client.back_up, deployment.client.backups):
-            with self.assertRaisesRegex(mneme.MnemeError, "UNIMPLEMENTED: .*a process that holds all shards"):
+            with self.assertRaisesRegex(mneme.FailedPrecondition, "was given no directory for backups") as error:
                 refused()
+            self.assertEqual(error.exception.reason, "NO_BACKUP_DIRECTORY")
         end = time.monotonic() + 20  # the call gives its lease back, be it a moment later
         while any(shard.metrics()["mneme_leases"] for shard in deployment.shards):
             self.assertLess(time.monotonic(), end, "the refused export left a lease")
