@@ -57,6 +57,7 @@ struct RawOptions {
   std::string drain_delay = "0s";
   int64_t backup_shard = -1;
   std::string deployment;
+  std::string until;
   std::string log_format = "auto";
   std::string log_level = "info";
 };
@@ -118,6 +119,9 @@ void Declare(CLI::App& app, RawOptions& raw) {
       ->check(CLI::Range(int64_t{0}, int64_t{limits::kMaxShards} - 1));
   app.add_option("--deployment", raw.deployment,
                  "Of --backup-shard: HEX of its deployment, as the restore of shard 0 told, or that of the backup");
+  app.add_option("--until", raw.until,
+                 "Then apply --log up to a TIME (2026-01-31T12:00:00Z), or to an offset of each shard (4711,4802)");
+  app.add_flag("--apart", options.apart, "Of a backup of several processes: a directory for each of them");
   Add(app, "--role", raw.role, "What this process is of a deployment: all of it, a frontend, or one shard")
       ->check(CLI::IsMember({"all", "frontend", "shard"}));
   Add(app, "--shard-number", options.shard_number, "Which shard a process of role shard is; 0 owns the catalogue")
@@ -161,6 +165,28 @@ std::vector<std::string> SplitEach(const std::vector<std::string>& texts, const 
   return out;
 }
 
+// A time of RFC 3339, or numbers with commas between them.
+absl::StatusOr<ReplayPoint> ParseUntil(const std::string& text) {
+  ReplayPoint point;
+  bool numbers = true;
+  for (const auto part : absl::StrSplit(text, ',')) {
+    uint64_t offset = 0;
+    numbers = numbers && absl::SimpleAtoi(part, &offset);
+    if (numbers) point.offsets.push_back(offset);
+  }
+  if (numbers) return point;
+  point.offsets.clear();
+  absl::Time time;
+  std::string error;
+  if (absl::ParseTime(absl::RFC3339_full, text, &time, &error)) {
+    point.until_ms = absl::ToUnixMillis(time);
+    return point;
+  }
+  return absl::InvalidArgumentError(absl::StrCat("--until is \"", text, "\"; must be a time, such as "
+                                                 "2026-01-31T12:00:00Z, or an offset of each shard, such as "
+                                                 "4711,4802"));
+}
+
 absl::Status Interpret(const RawOptions& raw) {
   ServerOptions& options = *raw.options;
   options.listen = SplitEach(options.listen, ", \t");
@@ -177,6 +203,9 @@ absl::Status Interpret(const RawOptions& raw) {
   const bool text = raw.log_format == "text" || (raw.log_format == "auto" && isatty(STDERR_FILENO) != 0);
   options.log_format = text ? LogFormat::kText : LogFormat::kJson;
   if (raw.backup_shard >= 0) options.backup_shard = static_cast<uint32_t>(raw.backup_shard);
+  if (!raw.until.empty()) {
+    ASSIGN_OR_RETURN(options.until, ParseUntil(raw.until));
+  }
   if (!raw.deployment.empty() && (raw.deployment.size() != 16 ||
                                   !absl::SimpleHexAtoi(raw.deployment, &options.deployment) ||
                                   options.deployment == 0)) {
@@ -351,11 +380,30 @@ absl::Status CheckLog(const ServerOptions& options) {
                                                  shard, "\""));
 }
 
+// What is restored of several processes.
+absl::Status CheckRestore(const ServerOptions& options) {
+  const bool one = options.backup_shard.has_value();
+  if (options.restore_backup.empty() && (options.apart || options.until.has_value())) {
+    return absl::InvalidArgumentError(absl::StrCat(options.apart ? "--apart" : "--until",
+                                                   " is given; needs --restore-backup"));
+  }
+  if (one && (options.apart || options.until.has_value())) {
+    return absl::InvalidArgumentError(absl::StrCat(options.apart ? "--apart" : "--until", " is given, but it is of all "
+                                                   "shards; must not be with --backup-shard"));
+  }
+  if (options.shards == 0 || (!one && !options.apart && !options.until.has_value())) return absl::OkStatus();
+  return absl::InvalidArgumentError(absl::StrCat("--shards is ", options.shards, ", but ",
+                                                 one ? "--backup-shard" : options.apart ? "--apart" : "--until",
+                                                 " restores shards as they were; must be 0"));
+}
+
 absl::Status CheckOffline(const ServerOptions& options) {
   if (!options.offline()) {
     const char* const given = options.backup_number != 0          ? "--backup-number"
                               : options.backup_shard.has_value() ? "--backup-shard"
                               : options.deployment != 0          ? "--deployment"
+                              : options.apart                    ? "--apart"
+                              : options.until.has_value()        ? "--until"
                                                                  : nullptr;
     if (given == nullptr) return absl::OkStatus();
     return absl::InvalidArgumentError(absl::StrCat(given, " is given; needs --verify-backup or --restore-backup"));
@@ -364,10 +412,7 @@ absl::Status CheckOffline(const ServerOptions& options) {
     return absl::InvalidArgumentError("--deployment is given; needs --restore-backup and --backup-shard: what holds "
                                       "all shards gets a number of its own");
   }
-  if (options.backup_shard.has_value() && options.shards != 0) {
-    return absl::InvalidArgumentError(absl::StrCat("--shards is ", options.shards, ", but --backup-shard restores one "
-                                                   "shard as it was; must be 0"));
-  }
+  RETURN_IF_ERROR(CheckRestore(options));
   if (!options.verify_backup.empty() && !options.restore_backup.empty()) {
     return absl::InvalidArgumentError("--verify-backup and --restore-backup are given; must be one of them");
   }
@@ -378,11 +423,16 @@ absl::Status CheckOffline(const ServerOptions& options) {
     return absl::InvalidArgumentError(
         absl::StrCat("--role is ", RoleName(options.role), ", but backups are of all shards; must be all"));
   }
-  // Where a log stands is part of what its shards are: entries without it would be applied again, or never.
-  if (options.log.empty()) return absl::OkStatus();
-  return absl::InvalidArgumentError(absl::StrCat("--log is \"", options.log,
-                                                 "\", but backups are of shards with logs of their own, and what is "
-                                                 "restored has no other; must not be"));
+  if (!options.until.has_value()) {
+    if (options.log.empty()) return absl::OkStatus();
+    return absl::InvalidArgumentError(absl::StrCat("--log is \"", options.log, "\", but --until is not given, up to "
+                                                   "which it is applied; must not be"));
+  }
+  if (options.log.empty()) return absl::InvalidArgumentError("--until is given without --log, which is applied");
+  if (const auto address = ParseKafkaAddress(options.log); !address.ok()) {
+    return absl::InvalidArgumentError(absl::StrCat("--log ", address.status().message()));
+  }
+  return absl::OkStatus();
 }
 
 // Without links and dots, as far as the path is there, and with a slash at its end.

@@ -11,6 +11,7 @@
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
 #include "common/limits.h"
+#include "engine/log_replay.h"
 #include "security/tls_files.h"
 #include "server/log.h"
 
@@ -65,6 +66,8 @@ struct ServerOptions {
   uint64_t backup_number = 0;  // 0: the newest
   std::optional<uint32_t> backup_shard;  // of one of several processes, that shard alone, and
   uint64_t deployment = 0;               // which deployment that is of then; 0: a new one
+  bool apart = false;                    // a directory for the process of each shard
+  std::optional<ReplayPoint> until;      // where `log` is then to be applied up to
 
   bool offline() const { return !verify_backup.empty() || !restore_backup.empty(); }
 };

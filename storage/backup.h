@@ -34,6 +34,7 @@ struct BackupProgress {
   const char* stage = "";
   uint64_t bytes_done = 0;
   uint64_t bytes_total = 0;
+  bool of_records = false;  // what is counted are records of a log
 };
 // False: give it up. Called on other threads, too, but one call at a time.
 using BackupProgressSink = std::function<bool(const BackupProgress&)>;
@@ -109,6 +110,9 @@ struct RestoreTarget {
   // Of that shard: the number of its deployment. That of the backup: the shard goes on where it was; another: as all
   // shards of that one; 0, of shard 0 alone: a new one's.
   uint64_t deployment = 0;
+  // Of a backup of several processes, all shards: `data_dir` gets a directory of each, shard-000 and so on, of one new
+  // deployment, instead of being one that has all of them.
+  bool apart = false;
   // Called when the stores are there, before they are a data directory; may go on with them. May be empty.
   std::function<absl::Status(const DataDirectory& made, const BackupManifest& backup)> finish = {};
 };

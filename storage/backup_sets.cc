@@ -54,6 +54,7 @@ FoundBackup OfOneProcess(const std::string& directory, BackupManifest manifest) 
 FoundBackup OfPart(const BackupSet::Part& part) {
   FoundBackup found;
   found.manifest = part.manifest;
+  found.of_parts = true;
   found.logged = part.manifest.part->logged;
   for (size_t i = 0; i < part.manifest.stores.size(); ++i) {
     found.folders.push_back(StoreFolder(part.directory, part.manifest.part, i));
@@ -64,6 +65,7 @@ FoundBackup OfPart(const BackupSet::Part& part) {
 FoundBackup OfSet(const BackupSet& set) {
   FoundBackup found;
   found.manifest = set.Joined();
+  found.of_parts = true;
   found.logged = set.any().part->logged;
   const BackupSet::Part& names = set.parts.at(0);
   found.folders.push_back(StoreFolder(names.directory, names.manifest.part, 0));

@@ -49,6 +49,7 @@ absl::StatusOr<uint64_t> GreatestNumber(const std::string& directory);
 struct FoundBackup {
   BackupManifest manifest;           // of one part: that; of all: as one process would have written it
   std::vector<std::string> folders;  // of each of manifest.stores
+  bool of_parts = false;             // each shard had a process of its own
   bool logged = false;               // as those of its parts
 };
 // Backup `number`, 0: the newest that is whole; of `shard` alone, if that is given. NOT_FOUND when there is none;

@@ -6,10 +6,13 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <system_error>
 #include <utility>
 #include <vector>
 
+#include "absl/cleanup/cleanup.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
 #include "common/limits.h"
 #include "common/status_macros.h"
 #include "storage/backup.h"
@@ -154,6 +157,82 @@ absl::StatusOr<std::optional<HostedDirectory>> HostedBy(const RestoreTarget& tar
                                                  "the backup, to go on with that"));
 }
 
+// INVALID_ARGUMENT for what cannot be.
+absl::Status CheckTarget(const RestoreTarget& target, const FoundBackup& backup, uint32_t shards) {
+  if (shards == 0 || shards > limits::kMaxShards) {
+    return absl::InvalidArgumentError(absl::StrCat("shards is ", shards, "; must be in [1, ", limits::kMaxShards, "]"));
+  }
+  const uint32_t own = backup.manifest.shards;
+  if ((target.shard.has_value() || target.apart) && shards != own) {
+    return absl::InvalidArgumentError(absl::StrCat("shards is ", shards, ", but what is restored is for a process of "
+                                                   "each shard; must be the ", own, " of the backup"));
+  }
+  if (!target.apart || backup.of_parts) return absl::OkStatus();
+  return absl::FailedPreconditionError(absl::StrCat("backup ", backup.manifest.number, " was written by one process of "
+                                                    "all shards; it is restored as one"));
+}
+
+absl::Status Move(const std::string& from, const std::string& to) {
+  std::error_code error;
+  std::filesystem::rename(from, to, error);
+  if (!error) return SyncDirectory(std::filesystem::path(to).parent_path().string());
+  return absl::UnavailableError(absl::StrCat("could not move ", from, " to ", to, ": ", error.message()));
+}
+
+// Makes of the directory `whole`, which has all shards, one for each of them, and removes it.
+absl::Status MoveApart(const std::string& whole, const std::string& data_dir) {
+  {
+    ASSIGN_OR_RETURN(const auto all, DataDirectory::Open(whole, 0));
+    for (uint32_t shard = 0; shard < all->shards(); ++shard) {
+      const auto fill = [&](const DataDirectory& made) -> absl::Status {
+        if (shard == 0) RETURN_IF_ERROR(Move(all->CataloguePath(), made.CataloguePath()));
+        return Move(all->StorePath(shard), made.StorePath(shard));
+      };
+      RETURN_IF_ERROR(DataDirectory::Make(absl::StrFormat("%s/shard-%03u", data_dir, shard), all->shards(), fill,
+                                          HostedDirectory{shard, all->deployment(), false, false}));
+    }
+  }
+  std::error_code error;
+  std::filesystem::remove_all(whole, error);
+  return absl::OkStatus();
+}
+
+// Makes `data_dir` of the backup, as the target says but for `apart`.
+absl::Status RestoreInto(const std::string& data_dir, const FoundBackup& backup, const RestoreTarget& target,
+                         uint32_t shards, const BackupProgressSink& progress) {
+  const BackupManifest& manifest = backup.manifest;
+  ASSIGN_OR_RETURN(const std::optional<HostedDirectory> hosted, HostedBy(target, backup));
+  const auto fill = [&](const DataDirectory& made) -> absl::Status {
+    if (shards != manifest.shards) {
+      RETURN_IF_ERROR(RestoreOnto(*target.onto, backup, made, progress));
+    } else {
+      RETURN_IF_ERROR(ForEachStore(
+          backup, "restoring", "restore", progress,
+          [&](size_t i, const StoredBackup& store) { return RestoreStore(made, manifest, i, store); }));
+    }
+    return target.finish == nullptr ? absl::OkStatus() : target.finish(made, manifest);
+  };
+  return DataDirectory::Make(data_dir, shards, fill, hosted);
+}
+
+// The same of a target whose shards are apart: nothing of it stays after an error.
+absl::Status RestoreApart(const FoundBackup& backup, const RestoreTarget& target, const BackupProgressSink& progress) {
+  std::error_code error;
+  const bool was_there = std::filesystem::exists(target.data_dir, error);
+  RETURN_IF_ERROR(MakeDirectory(target.data_dir));
+  absl::Cleanup remove = [&] {
+    for (const auto& entry : std::filesystem::directory_iterator(target.data_dir, error)) {
+      std::filesystem::remove_all(entry.path(), error);
+    }
+    if (!was_there) std::filesystem::remove(target.data_dir, error);
+  };
+  const std::string whole = target.data_dir + "/whole";
+  RETURN_IF_ERROR(RestoreInto(whole, backup, target, backup.manifest.shards, progress));
+  RETURN_IF_ERROR(MoveApart(whole, target.data_dir));
+  std::move(remove).Cancel();
+  return absl::OkStatus();
+}
+
 }  // namespace
 
 absl::StatusOr<BackupManifest> VerifyBackup(const std::string& directory, uint64_t number,
@@ -167,28 +246,15 @@ absl::StatusOr<BackupManifest> RestoreBackup(const std::string& directory, uint6
                                              const RestoreTarget& target, const BackupProgressSink& progress) {
   RETURN_IF_ERROR(DataDirectory::CheckUnused(target.data_dir));
   ASSIGN_OR_RETURN(FoundBackup backup, FindBackup(directory, number, target.shard));
-  const BackupManifest& manifest = backup.manifest;
-  const uint32_t shards = target.onto.has_value() ? target.onto->shards : manifest.shards;
-  if (shards == 0 || shards > limits::kMaxShards) {
-    return absl::InvalidArgumentError(absl::StrCat("shards is ", shards, "; must be in [1, ", limits::kMaxShards, "]"));
-  }
-  if (target.shard.has_value() && shards != manifest.shards) {
-    return absl::InvalidArgumentError(absl::StrCat("shards is ", shards, ", but one shard is restored alone; must be ",
-                                                   "the ", manifest.shards, " of the backup"));
-  }
-  ASSIGN_OR_RETURN(const std::optional<HostedDirectory> hosted, HostedBy(target, backup));
+  const uint32_t shards = target.onto.has_value() ? target.onto->shards : backup.manifest.shards;
+  RETURN_IF_ERROR(CheckTarget(target, backup, shards));
+  RETURN_IF_ERROR(HostedBy(target, backup).status());
   RETURN_IF_ERROR(VerifyStores(backup, progress));
-  const auto fill = [&](const DataDirectory& made) -> absl::Status {
-    if (shards != manifest.shards) {
-      RETURN_IF_ERROR(RestoreOnto(*target.onto, backup, made, progress));
-    } else {
-      RETURN_IF_ERROR(ForEachStore(
-          backup, "restoring", "restore", progress,
-          [&](size_t i, const StoredBackup& store) { return RestoreStore(made, manifest, i, store); }));
-    }
-    return target.finish == nullptr ? absl::OkStatus() : target.finish(made, manifest);
-  };
-  RETURN_IF_ERROR(DataDirectory::Make(target.data_dir, shards, fill, hosted));
+  if (target.apart) {
+    RETURN_IF_ERROR(RestoreApart(backup, target, progress));
+  } else {
+    RETURN_IF_ERROR(RestoreInto(target.data_dir, backup, target, shards, progress));
+  }
   return std::move(backup.manifest);
 }
 

@@ -170,6 +170,10 @@ void AddBackup(Command app, Action& action) {
   auto data = std::make_shared<std::string>();
   auto shards = std::make_shared<uint32_t>(0);
   auto deployment = std::make_shared<std::string>();
+  auto apart = std::make_shared<bool>(false);
+  auto until = std::make_shared<std::string>();
+  auto log = std::make_shared<std::string>();
+  auto settings = std::make_shared<std::string>();
   Command restore = app.AddVerb("restore", "Make a data directory of a backup; asks no server", kServer,
                                 "  mneme restore /mnt/backups --data-dir /var/lib/mneme\n"
                                 "  mneme restore /mnt/backups --data-dir /var/lib/mneme --shards 4\n"
@@ -181,6 +185,11 @@ void AddBackup(Command app, Action& action) {
   restore.AddOption("--shard", *shard, "Of several processes, what one shard is started on").Type("N");
   restore.AddOption("--deployment", *deployment, "Of --shard: the deployment that it is of; see mneme backups")
       .Type("HEX");
+  restore.AddFlag("--apart", *apart, "Of several processes: a directory for each of them");
+  restore.AddOption("--until", *until, "Then apply --log up to a time (2026-01-31T12:00:00Z), or offset of each shard")
+      .Type("TIME");
+  restore.AddOption("--log", *log, "Of --until: kafka://HOST:PORT[,HOST:PORT...]/TOPIC").Type("LOG");
+  restore.AddOption("--log-settings", *settings, "Of --log: FILE of librdkafka's settings").Type("FILE");
   restore.WhenGiven([=, &action] {
     action = [=](Session& session) {
       // Also when it is 0: what the environment says is for servers.
@@ -188,6 +197,10 @@ void AddBackup(Command app, Action& action) {
                                         "--data-dir=" + *data, absl::StrCat("--shards=", *shards)};
       if (!shard->empty()) words.push_back("--backup-shard=" + *shard);
       if (!deployment->empty()) words.push_back("--deployment=" + *deployment);
+      if (*apart) words.push_back("--apart");
+      if (!until->empty()) words.push_back("--until=" + *until);
+      if (!log->empty()) words.push_back("--log=" + *log);
+      if (!settings->empty()) words.push_back("--log-settings=" + *settings);
       return BecomeServer(std::move(words), session);
     };
   });
