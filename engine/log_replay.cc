@@ -252,8 +252,8 @@ absl::StatusOr<uint64_t> FindReplayedBackup(const std::string& directory, uint64
   const auto found = std::find_if(in.sets.rbegin(), in.sets.rend(), serves);
   if (found != in.sets.rend()) return found->number();
   const std::string which = number == 0 ? "no whole backup" : absl::StrCat("no whole backup ", number);
-  return absl::NotFoundError(absl::StrCat(directory, " has ", which, " of shards with a replicated log that was made at "
-                                          "the time or before it, or stands at the offsets or before them"));
+  return absl::NotFoundError(absl::StrCat(directory, " has ", which, " of shards with a replicated log that was made "
+                                          "at the time or before it, or stands at the offsets or before them"));
 }
 
 absl::StatusOr<LogOffset> FindOffset(ShardLog& log, LogOffset from, int64_t until_ms,

@@ -38,6 +38,30 @@ def refused(*arguments: Any) -> str:
     return done.stderr.decode()
 
 
+def fill(client: mneme.Client, keys: Any) -> mneme.Memory:
+    """Something of every kind, some of it gone again."""
+    memory = client.create_memory("wiki", DIMENSION, vocab_size=1_000)
+    count = len(keys)
+    memory.insert(keys, np.arange(count) % 1_000, ids=np.arange(count), labels=np.arange(count) % 7)
+    memory.insert(keys[:100], np.arange(100))
+    memory.insert(keys[:50], np.arange(50), ids=np.arange(50), partition=5)
+    memory.delete(ids=np.arange(0, count, 9))
+    for number in range(10):
+        memory.session(f"agent{number}").put("draft", f"text {number}".encode())
+    client.set_alias("live", "wiki")
+    return memory
+
+
+def content(client: mneme.Client, keys: Any) -> Any:
+    """What it answers, to the byte, however many processes and shards it has."""
+    memory = client.memory("live")
+    found = memory.query(keys[:40], 20, exact=True, partitions="all", with_attributes=True)
+    columns = ("offsets", "ids", "distances", "values", "partitions", "labels", "sources")
+    sessions = [memory.session(f"agent{number}").get("draft").value for number in range(10)]
+    counts = [memory.count(partitions=partition) for partition in ("all", 0, 5)]
+    return [getattr(found, name).tobytes() for name in columns], sessions, counts
+
+
 class Swinger(threading.Thread):
     """Loads a memory, points the alias to it and drops the one before, over and over."""
 
@@ -72,25 +96,8 @@ class ClusterBackups(cluster.ClusterTest):
     def start_with_directory(self, name: str = "cluster", backups: str = "backups") -> cluster.Cluster:
         return self.start_cluster(2, 1, "--backup-dir", str(self.scratch / backups), name=name)
 
-    def fill(self, client: mneme.Client) -> tuple[mneme.Memory, Any]:
-        memory = client.create_memory("wiki", DIMENSION, vocab_size=1_000)
-        keys = self.random.normal(size=(2_000, DIMENSION)).astype(np.float32)
-        memory.insert(keys, np.arange(2_000) % 1_000, ids=np.arange(2_000), labels=np.arange(2_000) % 7)
-        memory.insert(keys[:100], np.arange(100))
-        memory.insert(keys[:50], np.arange(50), ids=np.arange(50), partition=5)
-        memory.delete(ids=np.arange(0, 2_000, 9))
-        for number in range(10):
-            memory.session(f"agent{number}").put("draft", f"text {number}".encode())
-        client.set_alias("live", "wiki")
-        return memory, keys
-
-    def content(self, client: mneme.Client, keys: Any) -> Any:
-        memory = client.memory("live")
-        found = memory.query(keys[:40], 20, exact=True, partitions="all", with_attributes=True)
-        columns = ("offsets", "ids", "distances", "values", "partitions", "labels", "sources")
-        sessions = [memory.session(f"agent{number}").get("draft").value for number in range(10)]
-        counts = [memory.count(partitions=partition) for partition in ("all", 0, 5)]
-        return [getattr(found, name).tobytes() for name in columns], sessions, counts
+    def keys(self) -> Any:
+        return self.random.normal(size=(2_000, DIMENSION)).astype(np.float32)
 
     def serve_restored(self, folders: list[pathlib.Path]) -> mneme.Client:
         addresses = [f"127.0.0.1:{port}" for port in cluster.free_ports(len(folders))]
@@ -104,13 +111,14 @@ class ClusterBackups(cluster.ClusterTest):
 
     def test_it_comes_back_on_as_many_shards_on_others_and_in_one_process(self) -> None:
         started = self.start_with_directory()
-        memory, keys = self.fill(started.client)
+        keys = self.keys()
+        memory = fill(started.client, keys)
         stages: list[str] = []
         made = started.client.back_up(progress=lambda stage, *_: stages.append(stage))
         self.assertEqual(stages[-1], "done")
         self.assertEqual((made.backup.number, made.backup.shards, list(made.backup.missing_shards)), (1, 2, []))
         self.assertEqual(made.backup.entries, memory.count(partitions="all"))
-        expected = self.content(started.client, keys)
+        expected = content(started.client, keys)
         version = memory.insert(keys[:1], [1], ids=[9_000]).version  # after it
         self.assertEqual(started.client.backups(), [made.backup])
         shown = started.front_ends[0].cli("backups")["backups"]
@@ -127,7 +135,7 @@ class ClusterBackups(cluster.ClusterTest):
             told = run("restore", backups, "--data-dir", target, "--shards", shards)
             self.assertEqual((told["shards"], told["entries"]), (shards or 2, made.backup.entries))
             with harness.Server(target, "--shards", str(shards or 2)) as server:
-                self.assertEqual(self.content(server.client, keys), expected)
+                self.assertEqual(content(server.client, keys), expected)
                 with self.assertRaises(mneme.FailedPrecondition) as foreign:
                     server.client.memory("wiki").count(version=version)
                 self.assertEqual(foreign.exception.reason, "FOREIGN_VERSION")
@@ -139,24 +147,32 @@ class ClusterBackups(cluster.ClusterTest):
         self.assertIn("needs the number of its deployment", error)
         run("restore", backups, "--data-dir", folders[1], "--shard", 1, "--deployment", told["deployment"])
         client = self.serve_restored(folders)
-        self.assertEqual(self.content(client, keys), expected)
+        self.assertEqual(content(client, keys), expected)
         with self.assertRaises(mneme.FailedPrecondition):
             client.memory("wiki").count(version=version)
         given = client.memory("wiki").insert(keys[:10], np.arange(10)).ids
         self.assertEqual(len(np.unique(given)), 10)
+        # The same by one command, for all processes.
+        apart = self.scratch / "apart"
+        told = run("restore", backups, "--data-dir", apart, "--apart")
+        self.assertEqual({each.name for each in apart.iterdir()}, {"shard-000", "shard-001"})
+        self.assertIn(f"deployment {told['deployment']}", (apart / "shard-001" / "FORMAT").read_text())
+        client = self.serve_restored([apart / "shard-000", apart / "shard-001"])
+        self.assertEqual(content(client, keys), expected)
 
     def test_a_shard_that_lost_its_disk_gets_its_part_back(self) -> None:
         started = self.start_with_directory()
-        memory, keys = self.fill(started.client)
+        keys = self.keys()
+        memory = fill(started.client, keys)
         started.client.back_up()
-        expected = self.content(started.client, keys)
+        expected = content(started.client, keys)
         lost, backups = started.shards[1], self.scratch / "backups"
         lost.kill()
         shutil.rmtree(lost.data_dir)
         told = run("verify", backups)["deployment"]
         run("restore", backups, "--data-dir", lost.data_dir, "--shard", 1, "--deployment", told)
         lost.start()
-        self.assertEqual(self.content(started.client, keys), expected)
+        self.assertEqual(content(started.client, keys), expected)
         memory.insert(keys[:5], np.arange(5), ids=8_000 + np.arange(5))
         self.assertEqual(memory.get([8_000]).ids.tolist(), [8_000])
 
@@ -185,7 +201,8 @@ class ClusterBackups(cluster.ClusterTest):
 
     def test_one_that_was_cut_is_told_and_goes_with_the_next(self) -> None:
         started = self.start_with_directory()
-        memory, keys = self.fill(started.client)
+        keys = self.keys()
+        memory = fill(started.client, keys)
         first = started.client.back_up()
         started.shards[1].kill()
         with self.assertRaises(mneme.Unavailable):
@@ -225,9 +242,10 @@ class ClusterBackups(cluster.ClusterTest):
             self.assertEqual(shard.stop(), 0)
             shard.flags = [*shard.flags, "--backup-dir", str(self.scratch / f"backups-{shard.number}")]
             shard.start()
-        memory, keys = self.fill(started.client)
+        keys = self.keys()
+        memory = fill(started.client, keys)
         started.client.back_up()
-        expected = self.content(started.client, keys)
+        expected = content(started.client, keys)
         together = self.scratch / "together"
         for shard in range(2):
             shutil.copytree(self.scratch / f"backups-{shard}", together, dirs_exist_ok=True)
@@ -235,7 +253,7 @@ class ClusterBackups(cluster.ClusterTest):
         target = self.scratch / "restored"
         self.assertEqual(run("restore", together, "--data-dir", target)["shards"], 2)
         with harness.Server(target, "--shards", "2") as server:
-            self.assertEqual(self.content(server.client, keys), expected)
+            self.assertEqual(content(server.client, keys), expected)
 
 
 if __name__ == "__main__":
