@@ -183,6 +183,7 @@ class ShardReplay {
     open.data_dir = folder_;
     open.shards = backup_.shards;
     open.ram_limit_bytes = options_.ram_limit_bytes;
+    open.erase_after_ms = static_cast<int64_t>(limits::kMaxEraseAfterSeconds) * 1000;  // whoever serves it erases
     open.events = options_.events;
     HostedShard& hosted = open.hosted.emplace();
     hosted.number = shard_;
