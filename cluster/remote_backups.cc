@@ -302,8 +302,16 @@ class Making {
       RETURN_IF_ERROR(Unflat(bytes, told, taken));
       return teller_.Tell({"flushing", 0, 0}) ? absl::OkStatus() : absl::CancelledError("the backup was given up");
     };
-    RETURN_IF_ERROR(shards_.shard(shard).AskForMany(&Stub::TakeBackup, Question(Flat(take), chosen_[shard]),
-                                                    Within(kTakeWithin, teller_.limits()), hear));
+    const CallLimits limits = teller_.limits();
+    const absl::Status asked = shards_.shard(shard).AskForMany(&Stub::TakeBackup, Question(Flat(take), chosen_[shard]),
+                                                               Within(kTakeWithin, limits), hear);
+    if (absl::IsDeadlineExceeded(asked) && limits.Check().ok()) {
+      return WithReason(absl::UnavailableError(absl::StrCat("shard ", shard, " was not taken within ",
+                                                            kTakeWithin.count(), " s: it flushes, or has not applied "
+                                                            "what its log has")),
+                        reason::kShardUnavailable);
+    }
+    RETURN_IF_ERROR(asked);
     if (taken.has_value()) return *taken;
     return absl::DataLossError(absl::StrCat("shard ", shard, " did not say what it took"));
   }

@@ -230,7 +230,7 @@ class ClusterBackups(cluster.ClusterTest):
             except (mneme.DeadlineExceeded, mneme.FailedPrecondition):  # the one before may be on its way out
                 pass
         end = time.monotonic() + 60
-        while any((shard.data_dir / "checkpoint").glob("backup-*") for shard in started.shards):
+        while any(list((shard.data_dir / "checkpoint").glob("backup-*")) for shard in started.shards):
             self.assertLess(time.monotonic(), end, "links are left")
             time.sleep(0.05)
         started.client.back_up()
@@ -240,8 +240,11 @@ class ClusterBackups(cluster.ClusterTest):
         started = self.start_cluster(2, 1)
         for shard in started.shards:
             self.assertEqual(shard.stop(), 0)
-            shard.flags = [*shard.flags, "--backup-dir", str(self.scratch / f"backups-{shard.number}")]
+            shard.flags = (*shard.flags, "--backup-dir", str(self.scratch / f"backups-{shard.number}"))
             shard.start()
+        end = time.monotonic() + harness.START_SECONDS
+        while not started.front_ends[0].ready() and time.monotonic() < end:
+            time.sleep(0.05)
         keys = self.keys()
         memory = fill(started.client, keys)
         started.client.back_up()
