@@ -156,8 +156,12 @@ TEST_F(ShardBackupsTest, WhatNobodyAsksForAnyMoreGoes) {
   shard.store = OpenRocksDbEntryStore({data->StorePath(0), &resources, nullptr, false}).value();
   shard.files = IndexFiles::Open(data->IndexPath(0), data->deployment()).value();
   const auto opened = Shard::Open(std::move(shard), {}, 1).value();
-  ShardBackups backups({.directory = backups_, .data = data.get(), .shard = opened.get(),
-                        .idle = std::chrono::milliseconds(0)});
+  ShardBackupsOptions options;
+  options.directory = backups_;
+  options.data = data.get();
+  options.shard = opened.get();
+  options.idle = std::chrono::milliseconds(0);
+  ShardBackups backups(std::move(options));
   ASSERT_TRUE(backups.Take(9, 0, {}, Go).ok());
   ASSERT_TRUE(backups.Take(10, 0, {}, Go).ok());  // another takes its place
   backups.LetGoIdle();
