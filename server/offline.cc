@@ -1,5 +1,6 @@
 #include "server/offline.h"
 
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <chrono>
@@ -14,11 +15,16 @@
 #include "absl/strings/str_format.h"
 #include "cluster/kafka_log.h"
 #include "cluster/kafka_settings.h"
+#include "cluster/s3_settings.h"
+#include "cluster/s3_store.h"
+#include "common/limits.h"
 #include "common/status_macros.h"
 #include "engine/log_replay.h"
 #include "engine/routing.h"
+#include "security/small_file.h"
 #include "server/security_options.h"
 #include "storage/backup.h"
+#include "storage/backup_copy.h"
 #include "storage/data_directory.h"
 
 namespace mneme {
@@ -135,6 +141,58 @@ void PrintReplay(const std::vector<ReplayedShard>& replayed) {
   }
 }
 
+// What --object-store-settings says. Who may read the file may do what its keys may.
+absl::StatusOr<S3Settings> StoreSettingsOf(const ServerOptions& options) {
+  const std::string key = absl::StrCat("--object-store-settings ", options.object_store_settings, " ");
+  const auto of_file = [&key](const absl::Status& status) {
+    return absl::Status(status.code(), absl::StrCat(key, status.message()));
+  };
+  const absl::StatusOr<SmallFile> file = ReadOperatorFile(options.object_store_settings, limits::kMaxLogSettingsBytes);
+  if (!file.ok()) return of_file(file.status());
+  if ((file->mode & (S_IRWXG | S_IRWXO)) != 0) {
+    return absl::FailedPreconditionError(absl::StrCat(key, "may be read or written by others; chmod 600 it"));
+  }
+  absl::StatusOr<S3Settings> settings = ParseS3Settings(file->text);
+  if (!settings.ok()) return of_file(settings.status());
+  return settings;
+}
+
+absl::StatusOr<CopiedBackups> Copy(const ServerOptions& options, const std::function<bool()>& give_up) {
+  ASSIGN_OR_RETURN(S3Settings settings, StoreSettingsOf(options));
+  ASSIGN_OR_RETURN(S3Address address, ParseS3Address(options.object_store));
+  ASSIGN_OR_RETURN(const auto store, S3Store::New(std::move(address), std::move(settings), give_up));
+  ProgressLine line(isatty(STDERR_FILENO) == 1 && options.log_level <= LogLevel::kInfo);
+  const auto progress = [&](const BackupProgress& step) {
+    line.Show(step);
+    return !give_up();
+  };
+  return options.push_backups.empty() ? PullBackups(*store, options.pull_backups, progress)
+                                      : PushBackups(options.push_backups, *store, progress);
+}
+
+int Failed(const absl::Status& status) {
+  std::fprintf(stderr, "error: %s\n", std::string(status.message()).c_str());
+  return absl::IsCancelled(status) ? kInterrupted : kFailed;
+}
+
+int RunCopy(const ServerOptions& options, const std::function<bool()>& give_up) {
+  const absl::StatusOr<CopiedBackups> copied = Copy(options, give_up);
+  if (!copied.ok()) return Failed(copied.status());
+  const char* const done = options.push_backups.empty() ? "pulled" : "pushed";
+  if (options.log_format == LogFormat::kJson) {
+    const nlohmann::ordered_json document = {{done, true},
+                                             {"backups", copied->backups},
+                                             {"files", copied->files},
+                                             {"bytes", copied->bytes},
+                                             {"removed", copied->removed}};
+    std::printf("%s\n", document.dump().c_str());
+  } else {
+    absl::PrintF("%s %u backups: %u files of %.1f MB were copied, %u removed\n", done, copied->backups, copied->files,
+                 static_cast<double>(copied->bytes) / 1e6, copied->removed);
+  }
+  return 0;
+}
+
 // Of the directory that was made.
 uint32_t Shards(const ServerOptions& options, const BackupManifest& backup) {
   return options.shards == 0 ? backup.shards : options.shards;
@@ -143,15 +201,13 @@ uint32_t Shards(const ServerOptions& options, const BackupManifest& backup) {
 }  // namespace
 
 int RunOffline(const ServerOptions& options, const std::function<bool()>& give_up) {
+  if (!options.push_backups.empty() || !options.pull_backups.empty()) return RunCopy(options, give_up);
   const auto start = steady_clock::now();
   std::vector<ReplayedShard> replayed;
   const absl::StatusOr<BackupManifest> backup = Work(options, give_up, replayed);
   const double seconds = std::chrono::duration<double>(steady_clock::now() - start).count();
   const bool json = options.log_format == LogFormat::kJson;
-  if (!backup.ok()) {
-    std::fprintf(stderr, "error: %s\n", std::string(backup.status().message()).c_str());
-    return absl::IsCancelled(backup.status()) ? kInterrupted : kFailed;
-  }
+  if (!backup.ok()) return Failed(backup.status());
   const bool restored = options.verify_backup.empty();
   const char* done = restored ? "restored" : "verified";
   const std::string deployment = absl::StrFormat(

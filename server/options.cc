@@ -18,6 +18,7 @@
 #include "common/limits.h"
 #include "common/status_macros.h"
 #include "security/loopback.h"
+#include "server/offline_options.h"
 #include "server/security_options.h"
 #include "server/version.h"
 
@@ -33,7 +34,8 @@ constexpr size_t kMaxSlip = 3;
 
 constexpr char kFooter[] =
     "\nEvery option may come from the environment: --data-dir from MNEME_DATA_DIR, and so on. A flag wins.\n"
-    "Not so --verify-backup, --restore-backup and what is of them, which do their work instead of serving.\n"
+    "Not so --verify-backup, --restore-backup, --push-backups, --pull-backups and what is of them, which do their\n"
+    "work instead of serving.\n"
     "Several addresses are separated by commas or spaces, replicas of one shard by |, Unix sockets by commas.\n"
     "\nExamples:\n"
     "  mneme-server --data-dir /var/lib/mneme\n"
@@ -121,6 +123,13 @@ void Declare(CLI::App& app, RawOptions& raw) {
                  "Of --backup-shard: HEX of its deployment, as the restore of shard 0 told, or that of the backup");
   app.add_option("--until", raw.until,
                  "Then apply --log up to a TIME (2026-01-31T12:00:00Z), or to an offset of each shard (4711,4802)");
+  app.add_option("--push-backups", options.push_backups, "Copy the backups of DIR into --object-store, and exit")
+      ->check(named);
+  app.add_option("--pull-backups", options.pull_backups, "Copy the backups of --object-store into DIR, and exit")
+      ->check(named);
+  app.add_option("--object-store", options.object_store, "s3://BUCKET[/PREFIX] that has copies of backups");
+  app.add_option("--object-store-settings", options.object_store_settings,
+                 "FILE: endpoint, region, access-key, secret-key and ca-file of the store, NAME=VALUE a line");
   app.add_flag("--apart", options.apart, "Of a backup of several processes: a directory for each of them");
   Add(app, "--role", raw.role, "What this process is of a deployment: all of it, a frontend, or one shard")
       ->check(CLI::IsMember({"all", "frontend", "shard"}));
@@ -163,28 +172,6 @@ std::vector<std::string> SplitEach(const std::vector<std::string>& texts, const 
     for (const auto part : absl::StrSplit(text, absl::ByAnyChar(separators), absl::SkipEmpty())) out.emplace_back(part);
   }
   return out;
-}
-
-// A time of RFC 3339, or numbers with commas between them.
-absl::StatusOr<ReplayPoint> ParseUntil(const std::string& text) {
-  ReplayPoint point;
-  bool numbers = true;
-  for (const auto part : absl::StrSplit(text, ',')) {
-    uint64_t offset = 0;
-    numbers = numbers && absl::SimpleAtoi(part, &offset);
-    if (numbers) point.offsets.push_back(offset);
-  }
-  if (numbers) return point;
-  point.offsets.clear();
-  absl::Time time;
-  std::string error;
-  if (absl::ParseTime(absl::RFC3339_full, text, &time, &error)) {
-    point.until_ms = absl::ToUnixMillis(time);
-    return point;
-  }
-  return absl::InvalidArgumentError(absl::StrCat("--until is \"", text, "\"; must be a time, such as "
-                                                 "2026-01-31T12:00:00Z, or an offset of each shard, such as "
-                                                 "4711,4802"));
 }
 
 absl::Status Interpret(const RawOptions& raw) {
@@ -378,61 +365,6 @@ absl::Status CheckLog(const ServerOptions& options) {
   return absl::InvalidArgumentError(absl::StrCat("--replica is ", options.replica, "; must be below the ", replicas,
                                                  " of shard ", options.shard_number, " in --shard-addresses, \"",
                                                  shard, "\""));
-}
-
-// What is restored of several processes.
-absl::Status CheckRestore(const ServerOptions& options) {
-  const bool one = options.backup_shard.has_value();
-  if (options.restore_backup.empty() && (options.apart || options.until.has_value())) {
-    return absl::InvalidArgumentError(absl::StrCat(options.apart ? "--apart" : "--until",
-                                                   " is given; needs --restore-backup"));
-  }
-  if (one && (options.apart || options.until.has_value())) {
-    return absl::InvalidArgumentError(absl::StrCat(options.apart ? "--apart" : "--until", " is given, but it is of all "
-                                                   "shards; must not be with --backup-shard"));
-  }
-  if (options.shards == 0 || (!one && !options.apart && !options.until.has_value())) return absl::OkStatus();
-  return absl::InvalidArgumentError(absl::StrCat("--shards is ", options.shards, ", but ",
-                                                 one ? "--backup-shard" : options.apart ? "--apart" : "--until",
-                                                 " restores shards as they were; must be 0"));
-}
-
-absl::Status CheckOffline(const ServerOptions& options) {
-  if (!options.offline()) {
-    const char* const given = options.backup_number != 0          ? "--backup-number"
-                              : options.backup_shard.has_value() ? "--backup-shard"
-                              : options.deployment != 0          ? "--deployment"
-                              : options.apart                    ? "--apart"
-                              : options.until.has_value()        ? "--until"
-                                                                 : nullptr;
-    if (given == nullptr) return absl::OkStatus();
-    return absl::InvalidArgumentError(absl::StrCat(given, " is given; needs --verify-backup or --restore-backup"));
-  }
-  if (options.deployment != 0 && (!options.backup_shard.has_value() || options.restore_backup.empty())) {
-    return absl::InvalidArgumentError("--deployment is given; needs --restore-backup and --backup-shard: what holds "
-                                      "all shards gets a number of its own");
-  }
-  RETURN_IF_ERROR(CheckRestore(options));
-  if (!options.verify_backup.empty() && !options.restore_backup.empty()) {
-    return absl::InvalidArgumentError("--verify-backup and --restore-backup are given; must be one of them");
-  }
-  if (!options.restore_backup.empty() && options.data_dir.empty()) {
-    return absl::InvalidArgumentError("--data-dir is empty; must name the directory that the backup becomes");
-  }
-  if (options.role != Role::kAll) {
-    return absl::InvalidArgumentError(
-        absl::StrCat("--role is ", RoleName(options.role), ", but backups are of all shards; must be all"));
-  }
-  if (!options.until.has_value()) {
-    if (options.log.empty()) return absl::OkStatus();
-    return absl::InvalidArgumentError(absl::StrCat("--log is \"", options.log, "\", but --until is not given, up to "
-                                                   "which it is applied; must not be"));
-  }
-  if (options.log.empty()) return absl::InvalidArgumentError("--until is given without --log, which is applied");
-  if (const auto address = ParseKafkaAddress(options.log); !address.ok()) {
-    return absl::InvalidArgumentError(absl::StrCat("--log ", address.status().message()));
-  }
-  return absl::OkStatus();
 }
 
 // Without links and dots, as far as the path is there, and with a slash at its end.

@@ -68,8 +68,14 @@ struct ServerOptions {
   uint64_t deployment = 0;               // which deployment that is of then; 0: a new one
   bool apart = false;                    // a directory for the process of each shard
   std::optional<ReplayPoint> until;      // where `log` is then to be applied up to
+  std::string push_backups;  // a directory that is copied to
+  std::string pull_backups;  // or from
+  std::string object_store;  // s3://..
+  std::string object_store_settings;  // FILE
 
-  bool offline() const { return !verify_backup.empty() || !restore_backup.empty(); }
+  bool offline() const {
+    return !verify_backup.empty() || !restore_backup.empty() || !push_backups.empty() || !pull_backups.empty();
+  }
 };
 
 // What parsing came to: options to run with, or something to print and an exit code (help and version: 0).

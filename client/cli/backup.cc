@@ -1,7 +1,7 @@
-// `mneme backup`, `mneme backups`, `mneme verify` and `mneme restore`.
+// `mneme backup`, `mneme backups`, `mneme verify`, `mneme push`, `mneme pull` and `mneme restore`.
 //
-// The first two ask a server. Verifying and restoring read and write files of the server's formats, which this program
-// knows nothing of: mneme-server does that itself, and takes this process over.
+// The first two ask a server. The others read and write files of the server's formats, which this program knows nothing
+// of: mneme-server does that itself, and takes this process over.
 #include <pthread.h>
 #include <unistd.h>
 
@@ -166,6 +166,28 @@ void AddBackup(Command app, Action& action) {
       return BecomeServer(std::move(words), session);
     };
   });
+
+  auto store = std::make_shared<std::string>();
+  auto store_settings = std::make_shared<std::string>();
+  for (const bool push : {true, false}) {
+    Command copy = app.AddVerb(push ? "push" : "pull",
+                               push ? "Copy a directory of backups into an S3-compatible store; asks no server"
+                                    : "Copy backups from an S3-compatible store into a directory; asks no server",
+                               kServer,
+                               push ? "  mneme push /mnt/backups s3://bucket/mneme --settings store.conf"
+                                    : "  mneme pull /mnt/backups s3://bucket/mneme --settings store.conf");
+    copy.AddOption("directory", *directory, "The directory of the backups").Required().Type("");
+    copy.AddOption("store", *store, "s3://BUCKET[/PREFIX]").Required().Type("");
+    copy.AddOption("--settings", *store_settings, "Endpoint, region and keys of the store, NAME=VALUE a line")
+        .Required()
+        .Type("FILE");
+    copy.WhenGiven([=, &action] {
+      action = [=](Session& session) {
+        return BecomeServer({(push ? "--push-backups=" : "--pull-backups=") + *directory, "--object-store=" + *store,
+                             "--object-store-settings=" + *store_settings}, session);
+      };
+    });
+  }
 
   auto data = std::make_shared<std::string>();
   auto shards = std::make_shared<uint32_t>(0);
