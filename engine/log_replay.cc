@@ -67,11 +67,12 @@ absl::StatusOr<Result> AskPatiently(const BackupProgressSink& progress, const Ba
   }
 }
 
-// A log that ends at an offset, whatever follows there. Counts the records of memories that are not known.
+// A log that ends at an offset, whatever follows there. Counts the records of memories that are not known, of those that
+// are applied.
 class CutLog final : public ShardLog {
  public:
-  CutLog(std::shared_ptr<ShardLog> log, LogOffset end, MemoryNumber unknown_from)
-      : log_(std::move(log)), end_(end), unknown_from_(unknown_from) {}
+  CutLog(std::shared_ptr<ShardLog> log, LogOffset from, LogOffset end, MemoryNumber unknown_from)
+      : log_(std::move(log)), from_(from), end_(end), unknown_from_(unknown_from) {}
 
   size_t most_record_bytes() const override { return log_->most_record_bytes(); }
   void Append(std::string, Appended appended) override {
@@ -110,11 +111,13 @@ class CutLog final : public ShardLog {
   };
 
   void Count(const LoggedBytes& record) {
+    if (record.offset < from_) return;  // an applier looks at what it has applied, too
     const absl::StatusOr<LogRecordHead> head = DecodeLogRecordHead(record.bytes);
     if (head.ok() && head->memory >= unknown_from_) ++left_out_;
   }
 
   const std::shared_ptr<ShardLog> log_;
+  const LogOffset from_;
   const LogOffset end_;
   const MemoryNumber unknown_from_;
   std::atomic<uint64_t> left_out_{0};
@@ -308,7 +311,7 @@ absl::StatusOr<std::vector<ReplayedShard>> ReplayLogs(const DataDirectory& made,
     }
     if (end <= told.from) continue;
     RETURN_IF_ERROR(OfShard(shard, CheckReaches(*log, told.from, end, options.progress)));
-    const auto cut = std::make_shared<CutLog>(log, end, names.next_number);
+    const auto cut = std::make_shared<CutLog>(log, told.from, end, names.next_number);
     RETURN_IF_ERROR(OfShard(shard, ShardReplay(made, backup, names, options, shard).Run(cut, told.from, end)));
     told.end = end;
     told.left_out = cut->left_out();
