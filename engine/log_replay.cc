@@ -67,8 +67,8 @@ absl::StatusOr<Result> AskPatiently(const BackupProgressSink& progress, const Ba
   }
 }
 
-// A log that ends at an offset, whatever follows there. It counts the records of memories that are not known among those
-// that are applied.
+// A log that ends at an offset, whatever follows there. It counts the records of memories that are not known, among
+// those that are applied.
 class CutLog final : public ShardLog {
  public:
   CutLog(std::shared_ptr<ShardLog> log, LogOffset from, LogOffset end, MemoryNumber unknown_from)
