@@ -29,7 +29,8 @@ HEALTHCHECK --interval=10s --timeout=3s --start-period=60s --retries=3 \
   CMD ["mneme", "--server", "127.0.0.1:7700", "health"]
 # Of every role; MNEME_ROLE and the others say which (docs/operations.md, "Flags"). All addresses of the container are
 # listened on, so it does not start before it is told by what it proves itself (MNEME_TLS_CERTIFICATE, MNEME_TLS_KEY; and
-# MNEME_TLS_CA, MNEME_TLS_SERVER_NAME for its health check), or MNEME_INSECURE_LISTEN=true, that nothing need be encrypted where it runs.
+# MNEME_TLS_CA, MNEME_TLS_SERVER_NAME for its health check), or MNEME_INSECURE_LISTEN=true, that nothing need be encrypted
+# where it runs. The admin port has the same certificate; where none is given it may be plain.
 ENV MNEME_DATA_DIR=/data \
     MNEME_LISTEN=0.0.0.0:7700 \
     MNEME_ADMIN_LISTEN=0.0.0.0:7701 \

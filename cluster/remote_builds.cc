@@ -60,45 +60,4 @@ absl::Status RemoteDeployment::BuildIndexOn(const MemoryHandle& memory, const Gi
                                                     " entries that an index needs, so nothing takes the centroids"));
 }
 
-absl::StatusOr<PruneOutcome> RemoteDeployment::Prune(const MemoryHandle& memory, PruneCommand command) {
-  if (!state_->logs.empty()) {
-    return absl::UnimplementedError(
-        "pruning chooses what to merge by an index, and each replica of a shard has one of its own, so it is not "
-        "served where shards have a replicated log");
-  }
-  command.stamp_ms = state_->clock.NowMs();
-  PartitionSelection partition;
-  partition.partitions = {command.partition};
-  const std::vector<uint32_t> owners = state_->routing().OwnersOf(*memory, partition);
-  if (owners.size() > 1 && command.guard.has_value()) {
-    return absl::UnimplementedError(
-        absl::StrCat("a guard over partition ", command.partition, ", which is spread over ", owners.size(),
-                     " shards of other processes, is not served yet; prune without it, or a partition of one shard"));
-  }
-  PruneOutcome sum;
-  const std::string body = Flat(memory->number, command);
-  ProgressTeller teller(command.limits, {"searching", 0, 0}, [&](const FlatProgress& told) {
-    return command.progress == nullptr || command.progress({StageOf(told), told.done, told.total});
-  });
-  for (const uint32_t owner : owners) {
-    std::optional<PruneOutcome> outcome;
-    const auto hear = [&, before = sum.entries](std::string_view bytes) -> absl::Status {
-      FlatProgress told;
-      RETURN_IF_ERROR(Unflat(bytes, told, outcome));
-      if (outcome.has_value()) return absl::OkStatus();
-      told.done += before;
-      told.total += before;
-      return teller.Tell(std::move(told)) ? absl::OkStatus() : absl::CancelledError("pruning was cancelled");
-    };
-    RETURN_IF_ERROR(state_->shards.shard(owner).AskForMany(&Stub::Prune, body, teller.limits(), hear));
-    if (!outcome.has_value()) return absl::DataLossError("a shard did not say what pruning came to");
-    sum.entries += outcome->entries;
-    sum.merged += outcome->merged;
-    sum.overtaken += outcome->overtaken;
-    sum.perplexity_before = outcome->perplexity_before;
-    sum.perplexity_after = outcome->perplexity_after;
-  }
-  return sum;
-}
-
 }  // namespace mneme

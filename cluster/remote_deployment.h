@@ -99,18 +99,22 @@ class RemoteDeployment final : public Deployment {
   absl::StatusOr<MatchOutcome> Match(MatchCommand command) const override;
   absl::StatusOr<ScanPage> Scan(const MemoryHandle& memory, const ScanCommand& command) const override;
   absl::StatusOr<uint64_t> Count(const MemoryHandle& memory, VisitCommand command) const override;
+  absl::StatusOr<StoredAmount> CountStored(const MemoryHandle& memory, std::optional<PartitionId> partition,
+                                           const CallLimits& limits) const override;
 
   absl::StatusOr<Leases::Granted> AcquireLease(const MemoryHandle& memory, const VisitCommand& command,
                                                int64_t lease_ms) override;
   Leases& leases() const override;
+  absl::StatusOr<std::unique_ptr<ExportedIndex>> ExportIndex(const MemoryHandle& memory, const LeaseHandle& lease,
+                                                             const CallLimits& limits) const override;
   const WorkingMemory& working_memory() const override;
 
   absl::Status BuildIndex(const MemoryHandle& memory, bool retrain,
                           std::function<bool(const BuildProgress&)> progress) override;
   absl::Status BuildIndexOn(const MemoryHandle& memory, const GivenParts& given,
                             std::function<bool(const BuildProgress&)> progress) override;
-  // UNIMPLEMENTED with a guard over a partition that is spread over several shards, and where shards have a replicated
-  // log: what is merged depends on an index, of which each replica has one of its own.
+  // One shard after the other, or, with a guard, all of them once it was reckoned. Where shards have a replicated log,
+  // one replica of each chooses, since what is merged depends on an index, of which each replica has one of its own.
   absl::StatusOr<PruneOutcome> Prune(const MemoryHandle& memory, PruneCommand command) override;
   absl::StatusOr<MemoryStatistics> Statistics(const MemoryHandle& memory) const override;
   // Of a shard that does not answer: nothing, and write_status says so.

@@ -241,4 +241,27 @@ absl::StatusOr<uint64_t> RemoteDeployment::Count(const MemoryHandle& memory, Vis
   return sum;
 }
 
+absl::StatusOr<StoredAmount> RemoteDeployment::CountStored(const MemoryHandle& memory,
+                                                           std::optional<PartitionId> partition,
+                                                           const CallLimits& limits) const {
+  PartitionSelection selection;
+  selection.all = !partition.has_value();
+  if (partition.has_value()) selection.partitions = {*partition};
+  // Sessions of a memory may lie where no partition of it does.
+  const std::vector<uint32_t> owners =
+      selection.all ? state_->shards.all() : state_->routing().OwnersOf(*memory, selection);
+  const auto body = [&](uint32_t shard) {
+    return Question(Flat(memory->number, partition, state_->shards.PartOf(Version(), shard)));
+  };
+  ASSIGN_OR_RETURN(const auto answers, state_->shards.AskAndWait(&Async::CountStored, owners, body, limits));
+  StoredAmount sum;
+  for (const std::string& answer : answers) {
+    StoredAmount part;
+    RETURN_IF_ERROR(Unflat(answer, part.entries, part.bytes));
+    sum.entries += part.entries;
+    sum.bytes += part.bytes;
+  }
+  return sum;
+}
+
 }  // namespace mneme

@@ -1,6 +1,6 @@
-// ReplicaLog: the log of a shard as one of its replicas has it. What a replica appends by itself is what it finds to be
-// past its expiry by its own clock, and all replicas do as the record says: so nothing is appended by a clock that is
-// wrong, and an append that fails is told, since nobody else waits for it.
+// ReplicaLog: the log of a shard as one of its replicas has it. What a replica appends is what it finds to be past its
+// expiry by its own clock, or which rows it chose to prune, and all replicas do as the record says: so nothing is
+// appended by a clock that is wrong, and an append that fails is told, since of an expiry nobody else waits for it.
 #ifndef MNEME_CLUSTER_REPLICA_LOG_H_
 #define MNEME_CLUSTER_REPLICA_LOG_H_
 

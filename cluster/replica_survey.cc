@@ -45,6 +45,7 @@ CallLimits Within(Steady::duration time, const CallLimits& outer) {
 // A digest of one replica, which another thread asks for.
 struct Asked {
   const std::shared_ptr<std::atomic<bool>> cancelled = std::make_shared<std::atomic<bool>>(false);
+  std::atomic<bool> waits{false};  // it will hold its log up at the offset
   std::atomic<bool> taken{false};  // it no longer changes what is read
   std::atomic<bool> ended{false};
   absl::StatusOr<ShardDigest> digest = absl::UnknownError("not asked");
@@ -82,6 +83,12 @@ class DigestRound {
       return asked.taken || asked.ended || !asked.thread.joinable();
     });
   }
+  // Before that the log must not be filled up to the offset: one that gets ready for it would find that gone by.
+  bool AllWait() const {
+    return std::all_of(asked_.begin(), asked_.end(), [](const Asked& asked) {
+      return asked.waits || asked.ended || !asked.thread.joinable();
+    });
+  }
   bool AllEnded() const {
     return std::all_of(asked_.begin(), asked_.end(),
                        [](const Asked& asked) { return asked.ended || !asked.thread.joinable(); });
@@ -101,6 +108,7 @@ class DigestRound {
     const auto hear = [&](std::string_view bytes) -> absl::Status {
       FlatProgress progress;
       RETURN_IF_ERROR(Unflat(bytes, progress, digest));
+      asked.waits = true;
       if (progress.stage != "waiting") asked.taken = true;
       return absl::OkStatus();
     };
@@ -203,7 +211,7 @@ class ShardSurvey {
       RETURN_IF_ERROR(question_.limits.Check());
       if (round.Missed() && !last) return false;
       if (Steady::now() > late && !round.AllTaken()) round.CancelUntaken();
-      if (at.has_value() && waits && !round.AllTaken()) {
+      if (at.has_value() && waits && round.AllWait() && !round.AllTaken()) {
         ASSIGN_OR_RETURN(waits, Fill(*at));
       } else {
         std::this_thread::sleep_for(std::chrono::milliseconds(20));

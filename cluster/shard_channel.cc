@@ -8,16 +8,19 @@
 #include <random>
 
 #include "absl/strings/str_cat.h"
+#include "cluster/shard_stream.h"
 #include "common/error_reason.h"
 #include "common/limits.h"
+#include "common/status_macros.h"
 
 namespace mneme {
 namespace {
 
-// Pruning is left out: done twice it merges twice. So are changes of the catalogue, which have no request ids, and its
-// watch, which asks again by itself.
+// Pruning is left out: done twice it merges twice, and what waits to go on goes on once. So are changes of the
+// catalogue, which have no request ids, and its watch, which asks again by itself.
 constexpr char kServiceConfig[] = R"({"methodConfig": [
-  {"name": [{"service": "mneme.internal.v1.ShardService", "method": "Prune"}]},
+  {"name": [{"service": "mneme.internal.v1.ShardService", "method": "Prune"},
+            {"service": "mneme.internal.v1.ShardService", "method": "GoOnPrune"}]},
   {"name": [{"service": "mneme.internal.v1.ShardService"}],
    "retryPolicy": {"maxAttempts": 4, "initialBackoff": "0.05s", "maxBackoff": "0.4s", "backoffMultiplier": 2,
                    "retryableStatusCodes": ["UNAVAILABLE"]}}]})";
@@ -254,27 +257,11 @@ absl::StatusOr<std::string> ShardChannel::AskAndWait(Method method, Question que
 
 absl::Status ShardChannel::AskForMany(StreamMethod method, Question question, const CallLimits& limits,
                                       const std::function<absl::Status(std::string_view)>& each) const {
-  const bool any = question.replica == kAnyReplica;
-  const internal_wire::Call call = MakeCall(std::move(question.body));
-  uint32_t others = any ? replicas() - 1 : 0;
-  absl::Status lags;  // as in End()
-  for (uint32_t replica = any ? at() : question.replica;; replica = Next(replica), --others) {
-    const auto context = MakeContext(limits);
-    canceller_->Watch(limits.cancelled, context);
-    const auto reader = (*replicas_[replica].stub.*method)(context.get(), call);
-    internal_wire::Answer answer;
-    absl::Status refused;
-    bool heard = false;
-    while (refused.ok() && reader->Read(&answer)) {
-      heard = true;
-      refused = each(answer.body());
-    }
-    if (!refused.ok()) context->TryCancel();
-    const absl::Status ended = FromGrpcStatus(reader->Finish(), replicas_[replica].name);
-    if (!refused.ok()) return refused;
-    if (ReasonOf(ended) == reason::kReplicaLagging) lags = ended;
-    if (Leaves(replica, ended) && !heard && others != 0 && limits.Check().ok()) continue;
-    return absl::IsUnavailable(ended) && !heard && !lags.ok() ? lags : ended;
+  ShardStream stream(*this, method, std::move(question), limits);
+  while (true) {
+    ASSIGN_OR_RETURN(const std::optional<std::string> answer, stream.Next());
+    if (!answer.has_value()) return absl::OkStatus();
+    RETURN_IF_ERROR(each(*answer));
   }
 }
 

@@ -101,8 +101,7 @@ class ShardChannel {
   void Ask(Method method, Question question, const CallLimits& limits, Answered done) const;
   // Blocks.
   absl::StatusOr<std::string> AskAndWait(Method method, Question question, const CallLimits& limits) const;
-  // Blocks; calls `each` with the body of every answer until it returns an error, which is returned. A replica of which
-  // something was heard is not left for another, which would say it again.
+  // Blocks; calls `each` with the body of every answer until it returns an error, which is returned; as ShardStream.
   absl::Status AskForMany(StreamMethod method, Question question, const CallLimits& limits,
                           const std::function<absl::Status(std::string_view)>& each) const;
 
@@ -112,6 +111,8 @@ class ShardChannel {
   Sequence seen() const { return seen_.load(std::memory_order_acquire); }
 
  private:
+  friend class ShardStream;
+
   struct Replica {
     std::string name;
     std::unique_ptr<Stub> stub;

@@ -32,6 +32,7 @@ inline constexpr std::string_view kSessionNotFound = "SESSION_NOT_FOUND";
 inline constexpr std::string_view kSessionExists = "SESSION_EXISTS";
 inline constexpr std::string_view kSessionNotApplied = "SESSION_NOT_APPLIED";
 inline constexpr std::string_view kRateLimit = "RATE_LIMIT";
+inline constexpr std::string_view kStoredQuota = "STORED_QUOTA";
 inline constexpr std::string_view kNoBackupDirectory = "NO_BACKUP_DIRECTORY";
 inline constexpr std::string_view kShardUnavailable = "SHARD_UNAVAILABLE";
 inline constexpr std::string_view kReceiptNotFound = "RECEIPT_NOT_FOUND";

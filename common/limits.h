@@ -309,6 +309,13 @@ inline constexpr size_t kMaxGrantRanges = 256;
 inline constexpr size_t kMaxPemBytes = 4 * 1024 * 1024;
 // A quota in a second: beyond it a double no longer counts one by one.
 inline constexpr uint64_t kMaxQuota = uint64_t{1} << 50;
+// How old a count may be by which a write is let in where what is stored has a bound: so far front ends do not know of
+// each other's writes, and a busy writer has shards asked once a second. One that is refused was counted for.
+inline constexpr int kStoredCountMs = 1'000;
+// Memories and partitions whose counts are kept, some hundred bytes each; beyond it all are forgotten and counted anew.
+inline constexpr size_t kMaxStoredCounts = 65'536;
+// Who has to wait for his quota of answers looks so often whether anybody still waits for him, milliseconds.
+inline constexpr int kAnswerPauseMs = 500;
 // How long a connection takes new calls where certificates of clients are asked for, and as long again its calls go on:
 // who is trusted no longer is gone after both. The longest builds and exports have half of it in any case.
 inline constexpr int kMaxConnectionAgeMs = 30 * 60 * 1000;

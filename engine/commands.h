@@ -187,6 +187,12 @@ struct ScanPage {
   std::optional<ScanPosition> next;     // absent on the last page
 };
 
+// What a memory, or one partition of it, holds, as its shards count it.
+struct StoredAmount {
+  uint64_t entries = 0;  // live; those that have expired count until they are removed
+  uint64_t bytes = 0;    // EntryStore::BytesOf
+};
+
 struct MemoryStatistics {
   uint64_t entries = 0;
   uint64_t dead_rows = 0;

@@ -19,6 +19,7 @@
 #include "absl/status/statusor.h"
 #include "engine/backup_outcome.h"
 #include "engine/commands.h"
+#include "engine/exported_index.h"
 #include "engine/lease.h"
 #include "engine/prune_command.h"
 #include "engine/receipts.h"
@@ -102,6 +103,9 @@ class Deployment {
   virtual absl::StatusOr<MatchOutcome> Match(MatchCommand command) const = 0;
   virtual absl::StatusOr<ScanPage> Scan(const MemoryHandle& memory, const ScanCommand& command) const = 0;
   virtual absl::StatusOr<uint64_t> Count(const MemoryHandle& memory, VisitCommand command) const = 0;
+  // Reads no entries; has all that was acknowledged by this process. Blocks where the shards are in other processes.
+  virtual absl::StatusOr<StoredAmount> CountStored(const MemoryHandle& memory, std::optional<PartitionId> partition,
+                                                   const CallLimits& limits) const = 0;
 
   // --- Leases ---
   // Holds the partitions of `command` once its version is visible, for `lease_ms`; its filter is ignored.
@@ -109,6 +113,11 @@ class Deployment {
   virtual absl::StatusOr<Leases::Granted> AcquireLease(const MemoryHandle& memory, const VisitCommand& command,
                                                        int64_t lease_ms) = 0;
   virtual Leases& leases() const = 0;
+  // The index of the one partition that a lease of this deployment covers. FAILED_PRECONDITION when none of its shards
+  // has one. Blocks, and so does what it returns, until the deadline of `limits` or their cancellation.
+  virtual absl::StatusOr<std::unique_ptr<ExportedIndex>> ExportIndex(const MemoryHandle& memory,
+                                                                     const LeaseHandle& lease,
+                                                                     const CallLimits& limits) const = 0;
 
   // --- Working memory ---
   virtual const WorkingMemory& working_memory() const = 0;

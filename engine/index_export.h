@@ -4,11 +4,14 @@
 
 #include <cstdint>
 #include <memory>
+#include <utility>
 #include <vector>
 
 #include "absl/status/statusor.h"
 #include "engine/commands.h"
+#include "engine/exported_index.h"
 #include "engine/leases.h"
+#include "index/codebook.h"
 #include "index/index_spec.h"
 
 namespace mneme {
@@ -18,10 +21,21 @@ namespace mneme {
 // the lease, always the same. Reads each entry once, in the order of the lists. Not thread-safe.
 class IndexExport {
  public:
+  // Of one shard of several, which a front end puts together.
+  struct Part {
+    int64_t stamp_ms = 0;  // what expired by then is left out, if that is later than the lease
+    // Where the shard has no index: that of another, into whose lists its entries go; null otherwise.
+    std::shared_ptr<const Codebook> given = {};
+  };
+
   // Counts the live entries of each list, and gives those of the tails their lists. `lease` covers one partition.
-  // FAILED_PRECONDITION when none of its shards has an index.
+  // FAILED_PRECONDITION when none of its shards has an index, and none is given.
   static absl::StatusOr<std::unique_ptr<IndexExport>> New(const MemorySpec& spec, const HeldLease& lease,
-                                                          const CallLimits& limits);
+                                                          const CallLimits& limits, Part part);
+  static absl::StatusOr<std::unique_ptr<IndexExport>> New(const MemorySpec& spec, const HeldLease& lease,
+                                                          const CallLimits& limits) {
+    return New(spec, lease, limits, Part());
+  }
 
   uint64_t lists() const { return list_sizes_.size(); }
   uint64_t entries() const { return entries_; }
@@ -57,7 +71,9 @@ class IndexExport {
     std::vector<ShardRows> shards;
   };
 
-  explicit IndexExport(const MemorySpec& spec) : spec_(MakeIndexSpec(spec)) {}
+  IndexExport(const MemorySpec& spec, Part part) : spec_(MakeIndexSpec(spec)), part_(std::move(part)) {}
+  RowFilter Visible(const HeldLease& lease) const;
+  const Codebook& CodebookOf(const HeldLease& lease, uint32_t shard) const;
   Group& GroupOf(const HeldLease& lease, uint32_t shard);
   absl::Status Count(const HeldLease& lease, const CallLimits& limits, const Group& group, ShardRows& shard);
   // Reads on in the current list of one shard's segments or tail; true when it has no more there.
@@ -65,6 +81,7 @@ class IndexExport {
   void Add(const RowBlock& block, size_t position, Rows& out) const;
 
   const IndexSpec spec_;
+  const Part part_;
   std::vector<Group> groups_;
   std::vector<uint64_t> list_sizes_;
   uint64_t entries_ = 0;
@@ -75,6 +92,16 @@ class IndexExport {
   size_t source_ = 0;
   size_t position_ = 0;
 };
+
+// What the one shard of `lease` has; entries that expired by `stamp_ms` are not alive.
+absl::StatusOr<ExportHead> DescribeExport(const MemorySpec& spec, const HeldLease& lease, int64_t stamp_ms,
+                                          const CallLimits& limits);
+// Its centroids from `first` on, as many as a piece has; it has an index.
+ExportPiece CentroidsFrom(const MemorySpec& spec, const HeldLease& lease, uint32_t first);
+
+// The same of all shards of this process, piece by piece. Errors as IndexExport::New().
+absl::StatusOr<std::unique_ptr<ExportedIndex>> ExportHeld(const MemorySpec& spec, const HeldLease& lease,
+                                                          const CallLimits& limits);
 
 }  // namespace mneme
 

@@ -29,6 +29,7 @@
 namespace mneme {
 
 class DataDirectory;
+class PruneDecisions;
 class ShardBackups;
 class ShardCheckpoints;
 
@@ -125,17 +126,21 @@ class LocalDeployment final : public Deployment {
   absl::StatusOr<MatchOutcome> Match(MatchCommand command) const override;
   absl::StatusOr<ScanPage> Scan(const MemoryHandle& memory, const ScanCommand& command) const override;
   absl::StatusOr<uint64_t> Count(const MemoryHandle& memory, VisitCommand command) const override;
+  absl::StatusOr<StoredAmount> CountStored(const MemoryHandle& memory, std::optional<PartitionId> partition,
+                                           const CallLimits& limits) const override;
 
   absl::StatusOr<Leases::Granted> AcquireLease(const MemoryHandle& memory, const VisitCommand& command,
                                                int64_t lease_ms) override;
   HeldLeases& leases() const override;
+  absl::StatusOr<std::unique_ptr<ExportedIndex>> ExportIndex(const MemoryHandle& memory, const LeaseHandle& lease,
+                                                             const CallLimits& limits) const override;
   const WorkingMemory& working_memory() const override;
 
   absl::Status BuildIndex(const MemoryHandle& memory, bool retrain,
                           std::function<bool(const BuildProgress&)> progress) override;
   absl::Status BuildIndexOn(const MemoryHandle& memory, const GivenParts& given,
                             std::function<bool(const BuildProgress&)> progress) override;
-  // UNIMPLEMENTED where the shard has a log.
+  // Where the shard has a log, this replica chooses, and writes through the log.
   absl::StatusOr<PruneOutcome> Prune(const MemoryHandle& memory, PruneCommand command) override;
   absl::StatusOr<MemoryStatistics> Statistics(const MemoryHandle& memory) const override;
   DeploymentStatistics Statistics() const override;
@@ -163,6 +168,8 @@ class LocalDeployment final : public Deployment {
   void AwaitOutcome(LogOffset offset, const RequestIdentity& request, const CallLimits& limits,
                     std::function<void(absl::StatusOr<WriteResult>)> then);
   LogState log_state() const;
+  // What prunes of the shard wait for (PruneCommand::decided).
+  PruneDecisions& prune_decisions() const;
   // Both null unless it hosts a shard.
   ShardCheckpoints* checkpoints() const;
   ShardBackups* shard_backups() const;

@@ -7,6 +7,7 @@
 #include "common/limits.h"
 #include "common/status_macros.h"
 #include "engine/local_deployment_state.h"
+#include "engine/index_export.h"
 #include "engine/prune.h"
 #include "engine/query_batch.h"
 #include "engine/scan.h"
@@ -167,6 +168,20 @@ absl::StatusOr<uint64_t> LocalDeployment::CountMatching(const MemoryHandle& memo
   return count;
 }
 
+absl::StatusOr<StoredAmount> LocalDeployment::CountStored(const MemoryHandle& memory,
+                                                          std::optional<PartitionId> partition,
+                                                          const CallLimits& limits) const {
+  RETURN_IF_ERROR(limits.Check());
+  StoredAmount sum;
+  for (const auto& shard : state_->shards) {
+    sum.entries += partition.has_value() ? shard->LiveRows(PartitionKey{memory->number, *partition})
+                                         : shard->Statistics(memory->number).entries;
+    ASSIGN_OR_RETURN(const uint64_t bytes, shard->store().BytesOf(memory->number, partition));
+    sum.bytes += bytes;
+  }
+  return sum;
+}
+
 absl::StatusOr<NeighbourColumns> LocalDeployment::Score(const MemoryHandle& memory, const QueryCommand& command,
                                                         bool plain, const std::vector<WantedEntry>& wanted) const {
   SearchRequest request = MakeSearchRequest(MakeIndexSpec(memory->spec), command, 0, command.count);
@@ -206,6 +221,12 @@ absl::StatusOr<Leases::Granted> LocalDeployment::AcquireLease(const MemoryHandle
 
 HeldLeases& LocalDeployment::leases() const { return *state_->leases; }
 
+absl::StatusOr<std::unique_ptr<ExportedIndex>> LocalDeployment::ExportIndex(const MemoryHandle& memory,
+                                                                            const LeaseHandle& lease,
+                                                                            const CallLimits& limits) const {
+  return ExportHeld(memory->spec, Held(*lease), limits);
+}
+
 absl::Status LocalDeployment::BuildIndex(const MemoryHandle& memory, bool retrain,
                                          std::function<bool(const BuildProgress&)> progress) {
   for (const auto& shard : state_->shards) {
@@ -240,9 +261,6 @@ absl::Status LocalDeployment::BuildIndexOn(const MemoryHandle& memory, const Giv
 }
 
 absl::StatusOr<PruneOutcome> LocalDeployment::Prune(const MemoryHandle& memory, PruneCommand command) {
-  if (state_->log != nullptr) {
-    return absl::UnimplementedError("prune: entries of a shard with a replicated log cannot be merged yet");
-  }
   if (command.stamp_ms == 0) command.stamp_ms = state_->clock->NowMs();
   std::vector<Shard*> owners;
   PartitionSelection partition;
@@ -250,7 +268,11 @@ absl::StatusOr<PruneOutcome> LocalDeployment::Prune(const MemoryHandle& memory, 
   for (const uint32_t owner : state_->routing.OwnersOf(*memory, partition)) {
     owners.push_back(state_->by_number[owner]);
   }
-  return mneme::Prune(owners, memory, command);
+  if (state_->log == nullptr) return mneme::Prune(owners, memory, command, ByShards());
+  LogApplier* const applier = state_->running_applier.load();
+  if (applier == nullptr) return absl::UnavailableError("the shard does not apply its log yet");
+  const MergeLog log{state_->log.get(), applier, state_->directory->deployment(), state_->clock};
+  return mneme::Prune(owners, memory, command, ByLog(log, command.limits));
 }
 
 }  // namespace mneme

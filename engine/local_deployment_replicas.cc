@@ -24,6 +24,8 @@ void LocalDeployment::State::MakeCheckpoints(const DeploymentOptions& options) {
   checkpoints = std::make_unique<ShardCheckpoints>(std::move(made));
 }
 
+PruneDecisions& LocalDeployment::prune_decisions() const { return state_->prune_decisions; }
+
 ShardCheckpoints* LocalDeployment::checkpoints() const { return state_->checkpoints.get(); }
 
 absl::Status LocalDeployment::DescribeReplicas(const ReplicaQuestion& question, const ReplicaSink& each) const {

@@ -19,6 +19,7 @@
 #include "engine/log_applier.h"
 #include "engine/maintenance.h"
 #include "engine/match_entries.h"
+#include "engine/prune_decisions.h"
 #include "engine/query_execution.h"
 #include "engine/routing.h"
 #include "engine/search_pool.h"
@@ -60,6 +61,7 @@ struct LocalDeployment::State {
   std::unique_ptr<Backups> backups;
   std::unique_ptr<ShardCheckpoints> checkpoints;  // of a hosted shard, as is
   std::unique_ptr<ShardBackups> shard_backups;
+  PruneDecisions prune_decisions;
   LabelSumCache label_sums;
   MatchCache matches;
   std::unique_ptr<Erasure> erasure;  // before all that it uses in destruction

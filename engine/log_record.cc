@@ -10,6 +10,7 @@
 #include "engine/flat_codec.h"
 #include "engine/flat_columns.h"
 #include "engine/flat_states.h"
+#include "engine/routing.h"
 
 namespace mneme {
 namespace {
@@ -89,6 +90,11 @@ void Describe(Codec& codec, T& expire) {
   codec(expire.due);
 }
 
+template <typename Codec, OneOf<MergeRowsCommand> T>
+void Describe(Codec& codec, T& merge) {
+  codec(merge.partition, merge.merges.survivors, merge.merges.taken, merge.merges.merged);
+}
+
 template <typename Codec, OneOf<ReadMarker> T>
 void Describe(Codec&, T&) {}
 
@@ -145,6 +151,24 @@ absl::StatusOr<OpenedRecord> OpenLogRecord(std::string_view bytes) {
   return opened;
 }
 
+// As RowMerges says.
+bool IsWhole(const RowMerges& merges) {
+  uint64_t merged = 0;
+  for (const uint32_t taken : merges.taken) {
+    if (taken == 0) return false;
+    merged += taken;
+  }
+  if (merges.taken.size() != merges.survivors.size() || merged != merges.merged.size()) return false;
+  std::vector<Row> rows;
+  for (const StoredRow& survivor : merges.survivors) {
+    if (IsServerId(survivor.id) != IsServerId(merges.survivors.front().id)) return false;
+    rows.push_back(survivor.row);
+  }
+  for (const StoredRow& gone : merges.merged) rows.push_back(gone.row);
+  std::sort(rows.begin(), rows.end());
+  return std::adjacent_find(rows.begin(), rows.end()) == rows.end();
+}
+
 // That the columns of what was read fit each other: who wrote it may be wrong with a checksum that is right.
 absl::Status CheckOperation(const LoggedOperation& operation) {
   if (const auto* insert = std::get_if<InsertOperation>(&operation)) return CheckWhole(insert->entries);
@@ -157,6 +181,9 @@ absl::Status CheckOperation(const LoggedOperation& operation) {
     const auto does_not_ascend = [](const StoredRow& a, const StoredRow& b) { return a.row >= b.row; };
     const auto& rows = expire->rows;
     if (std::adjacent_find(rows.begin(), rows.end(), does_not_ascend) != rows.end()) return Damaged();
+  }
+  if (const auto* merge = std::get_if<MergeRowsCommand>(&operation)) {
+    if (!IsWhole(merge->merges)) return Damaged();
   }
   if (const auto* states = std::get_if<StateOperation>(&operation)) {
     const auto* put = std::get_if<PutSession>(&states->request);

@@ -8,6 +8,7 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <type_traits>
 #include <variant>
 #include <vector>
 
@@ -40,18 +41,23 @@ struct ExpireRowsCommand {
 struct ExpireStatesCommand {
   std::vector<StateExpiry> due;  // of any memories, dropped ones too
 };
+// What pruning chose on one replica (engine/prune.h), in rows, which mean the same on every one.
+struct MergeRowsCommand {
+  PartitionId partition = 0;
+  RowMerges merges;
+};
 // Changes nothing: whoever has applied it has applied all that was appended before.
 struct ReadMarker {};
 
 // --- Records -------------------------------------------------------------------------------------------------------
 
-// The first four and the last three are of a shard, the others of the catalogue. The ticket of an operation is empty
+// The first four and the last four are of a shard, the others of the catalogue. The ticket of an operation is empty
 // but for the request: its memory is `memory`, its moment `stamp_ms`; how durable it is to be is a matter of the log,
 // not of the record. The number of an alternative, counted from 1, is its kind. Stored on disk: add new ones at the
 // end.
 using LoggedOperation = std::variant<InsertOperation, DeleteOperation, RememberOperation, StateOperation,
                                      CreateMemoryCommand, DropMemoryCommand, AliasChange, DropAliasCommand,
-                                     ExpireRowsCommand, ExpireStatesCommand, ReadMarker>;
+                                     ExpireRowsCommand, ExpireStatesCommand, ReadMarker, MergeRowsCommand>;
 
 // How far the moment of a record may lie from the clock of the shard that it reaches: ahead of it by what clocks of
 // machines may differ, behind by that and by what it may have waited.
@@ -79,7 +85,13 @@ WriteTicket* TicketOf(Operation& operation) {
 // Whether a WriteOperation or a LoggedOperation is one that takes ram, and waits, or is refused, for want of it.
 template <typename Operation>
 bool Grows(const Operation& operation) {
-  return std::holds_alternative<InsertOperation>(operation) || std::holds_alternative<RememberOperation>(operation);
+  return std::visit(
+      [](const auto& each) {
+        using Each = std::decay_t<decltype(each)>;
+        return std::is_same_v<Each, InsertOperation> || std::is_same_v<Each, RememberOperation> ||
+               std::is_same_v<Each, MergeRowsCommand> || std::is_same_v<Each, MergeRowsOperation>;
+      },
+      operation);
 }
 
 // What stands before the operation of a record.

@@ -47,7 +47,8 @@ bool IsOfAMemory(const LogRecord& record) {
          std::holds_alternative<DeleteOperation>(record.operation) ||
          std::holds_alternative<RememberOperation>(record.operation) ||
          std::holds_alternative<StateOperation>(record.operation) ||
-         std::holds_alternative<ExpireRowsCommand>(record.operation);
+         std::holds_alternative<ExpireRowsCommand>(record.operation) ||
+         std::holds_alternative<MergeRowsCommand>(record.operation);
 }
 
 WriteOperation ToWriteOperation(LogRecord record, const absl::StatusOr<MemoryHandle>& memory, Sequence position,
@@ -83,6 +84,11 @@ WriteOperation ToWriteOperation(LogRecord record, const absl::StatusOr<MemoryHan
                            .done = Told(position, std::move(done))};
   }
   ticket.memory = *memory;
+  if (auto* merge = std::get_if<MergeRowsCommand>(&record.operation)) {
+    return MergeRowsOperation{.ticket = std::move(ticket),
+                              .partition = merge->partition,
+                              .merges = std::move(merge->merges)};
+  }
   ticket.request = TicketOf(record.operation)->request;
   *TicketOf(record.operation) = std::move(ticket);
   if (auto* insert = std::get_if<InsertOperation>(&record.operation)) return std::move(*insert);

@@ -216,6 +216,12 @@ double PartitionTable::Drift(std::set<PartitionKey>::const_iterator from,
   return drift;
 }
 
+uint64_t PartitionTable::LiveRows(const PartitionKey& key) const {
+  if (const auto awake = Find(key); awake != nullptr) return awake->live_rows;
+  const SleepingPartition* const asleep = FindAsleep(key);
+  return asleep == nullptr ? 0 : asleep->head.live_rows;
+}
+
 MemoryStatistics PartitionTable::Statistics(MemoryNumber memory) const {
   const auto sum = sums_.find(memory);
   MemoryStatistics statistics = sum == sums_.end() ? MemoryStatistics() : sum->second;

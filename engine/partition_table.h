@@ -96,6 +96,8 @@ class PartitionTable {
   // at most.
   std::vector<PartitionKey> ChooseSleepers(SleepersAre sleepers, size_t looks);
 
+  // Of one partition, awake or asleep; 0 where there is none.
+  uint64_t LiveRows(const PartitionKey& key) const;
   MemoryStatistics Statistics(MemoryNumber memory) const;
   MemoryStatistics Statistics() const;
   uint64_t tail_ram_bytes() const { return total_.tail_ram_bytes; }

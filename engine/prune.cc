@@ -1,17 +1,16 @@
 #include "engine/prune.h"
 
 #include <algorithm>
-#include <cmath>
 #include <future>
-#include <limits>
+#include <memory>
 #include <utility>
+#include <vector>
 
 #include "absl/strings/str_format.h"
 #include "common/limits.h"
 #include "common/status_macros.h"
 #include "engine/merge_entries.h"
 #include "index/search.h"
-#include "readout/distribution.h"
 
 namespace mneme {
 namespace {
@@ -20,6 +19,8 @@ namespace {
 // milliseconds, between the writes of others.
 constexpr size_t kMergeGroupRows = 4096;
 constexpr size_t kMergeGroupBytes = 8 * 1024 * 1024;
+// The same where a log has the group: the writer of every replica reads its rows from the store one by one.
+constexpr size_t kLoggedGroupRows = 1024;
 
 // One shard's part of the partition.
 struct Part {
@@ -32,9 +33,18 @@ struct Part {
 
 using Versions = std::vector<std::shared_ptr<const IndexVersion>>;
 
+absl::StatusOr<MergeResult> SubmitAndWait(Shard& shard, MergeOperation operation) {
+  auto told = std::make_shared<std::promise<absl::StatusOr<MergeResult>>>();
+  std::future<absl::StatusOr<MergeResult>> written = told->get_future();
+  operation.done = [told](absl::StatusOr<MergeResult> result) { told->set_value(std::move(result)); };
+  RETURN_IF_ERROR(shard.Submit(std::move(operation)));
+  return written.get();
+}
+
 class Pruning {
  public:
-  Pruning(MemoryHandle memory, const PruneCommand& command) : memory_(std::move(memory)), command_(command) {}
+  Pruning(MemoryHandle memory, const PruneCommand& command, const MergeWriter& writer)
+      : memory_(std::move(memory)), command_(command), writer_(writer) {}
 
   absl::StatusOr<PruneOutcome> Run(absl::Span<Shard* const> shards) {
     RETURN_IF_ERROR(Choose(shards));
@@ -75,36 +85,23 @@ class Pruning {
 
   // Step 2.
   absl::Status Guard() {
-    Versions before;
-    Versions after;
     for (const Part& part : parts_) {
-      before.push_back(part.version);
-      after.push_back(part.merges.VersionAfter());
+      before_.push_back(part.version);
+      after_.push_back(part.merges.VersionAfter());
     }
-    const PruneGuard& guard = *command_.guard;
-    ASSIGN_OR_RETURN(outcome_.perplexity_before, Perplexity(before, /*first_done=*/0));
-    merged_weights_ = true;
-    ASSIGN_OR_RETURN(outcome_.perplexity_after, Perplexity(after, guard.count));
-    return command_.dry_run ? absl::OkStatus()
-                            : CheckGuard(*outcome_.perplexity_before, *outcome_.perplexity_after,
-                                         guard.max_perplexity_rise);
+    if (command_.share == nullptr) {
+      const auto search = [this](bool pruned, size_t first, size_t count) { return Search(pruned, first, count); };
+      return ReckonGuard(command_, search, outcome_);
+    }
+    const auto share = [this](bool pruned, size_t first, size_t count) -> absl::Status {
+      ASSIGN_OR_RETURN(const NeighbourColumns found, Search(pruned, first, count));
+      return command_.share(found);
+    };
+    RETURN_IF_ERROR(ForEachGuardBatch(*command_.guard, share));
+    return command_.dry_run ? absl::OkStatus() : command_.decided();
   }
 
-  absl::StatusOr<double> Perplexity(const Versions& versions, uint64_t first_done) {
-    const PruneGuard& guard = *command_.guard;
-    double nats = 0.0;
-    for (size_t first = 0; first < guard.count; first += limits::kMaxBatchedRows) {
-      const size_t count = std::min(limits::kMaxBatchedRows, guard.count - first);
-      ASSIGN_OR_RETURN(const NeighbourColumns found, Search(versions, first, count));
-      for (size_t i = 0; i < count; ++i) nats += LogProb(found, i, first + i);
-      if (!Tell("guarding", first_done + first + count, 2 * guard.count)) {
-        return absl::CancelledError("pruning was cancelled");
-      }
-    }
-    return std::exp(-nats / static_cast<double>(std::max<size_t>(1, guard.count)));
-  }
-
-  absl::StatusOr<NeighbourColumns> Search(const Versions& versions, size_t first, size_t count) const {
+  absl::StatusOr<NeighbourColumns> Search(bool pruned, size_t first, size_t count) const {
     const PruneGuard& guard = *command_.guard;
     RowFilter visible;
     visible.stamp_ms = command_.stamp_ms;
@@ -116,31 +113,16 @@ class Pruning {
     request.exact = true;
     request.filter = &visible;
     request.stop = [this] { return command_.limits.Check(); };
-    ASSIGN_OR_RETURN(SearchResult found, mneme::Search(versions, request));
-    return std::move(found.neighbours);
+    ASSIGN_OR_RETURN(SearchResult result, mneme::Search(pruned ? after_ : before_, request));
+    NeighbourColumns& found = result.neighbours;
+    found.weights.resize(found.size(), 1.0F);
+    for (size_t i = 0; pruned && i < found.size(); ++i) found.weights[i] = WeightAfter(found.ids[i]);
+    return std::move(found);
   }
 
-  double LogProb(const NeighbourColumns& found, size_t row, size_t query) const {
-    const PruneGuard& guard = *command_.guard;
-    const size_t begin = found.offsets[row];
-    const size_t count = found.offsets[row + 1] - begin;
-    std::vector<float> weights(count);
-    for (size_t i = 0; i < count; ++i) weights[i] = WeightOf(found, begin + i);
-    const auto* tokens = reinterpret_cast<const Token*>(found.values.bytes.data());
-    const ScoredTokens neighbours{absl::MakeConstSpan(found.scores).subspan(begin, count),
-                                  absl::MakeConstSpan(tokens + begin, count), weights};
-    double log_knn = 0.0;
-    double mass = 0.0;
-    TargetLogProbs(neighbours, guard.temperature, {guard.k}, guard.targets[query], /*allowed=*/nullptr,
-                   absl::MakeSpan(&log_knn, 1), absl::MakeSpan(&mass, 1));
-    const double log_lm = guard.lm_log_probs[query];
-    return std::isinf(mass) ? log_lm : MixLogProbs(log_knn, log_lm, guard.knn_weight);
-  }
-
-  float WeightOf(const NeighbourColumns& found, size_t at) const {
-    if (!merged_weights_) return found.weights.empty() ? 1.0F : found.weights[at];
+  float WeightAfter(EntryId id) const {
     for (const Part& part : parts_) {
-      if (const auto weight = part.merges.WeightAfter(found.ids[at])) return *weight;
+      if (const auto weight = part.merges.WeightAfter(id)) return *weight;
     }
     return 1.0F;
   }
@@ -151,32 +133,27 @@ class Pruning {
     outcome_.merged = 0;
     for (const Part& part : parts_) {
       MergeEntries::Cursor cursor;
-      while (auto operation = part.merges.Next(cursor, kMergeGroupRows, kMergeGroupBytes)) {
+      while (auto operation = part.merges.Next(cursor, writer_.group_rows, kMergeGroupBytes)) {
         RETURN_IF_ERROR(command_.limits.Check());
         if (!Tell("writing", outcome_.merged + outcome_.overtaken, chosen)) {
           return absl::CancelledError("pruning was cancelled");
         }
         operation->generation = part.generation;
-        ASSIGN_OR_RETURN(const MergeResult written, SubmitAndWait(*part.shard, *std::move(operation)));
+        ASSIGN_OR_RETURN(const MergeResult written, writer_.write(*part.shard, *std::move(operation)));
         outcome_.merged += written.merged;
         outcome_.overtaken += written.overtaken;
+        outcome_.sequence = std::max(outcome_.sequence, written.sequence);
       }
     }
     return absl::OkStatus();
   }
 
-  static absl::StatusOr<MergeResult> SubmitAndWait(Shard& shard, MergeOperation operation) {
-    auto told = std::make_shared<std::promise<absl::StatusOr<MergeResult>>>();
-    std::future<absl::StatusOr<MergeResult>> written = told->get_future();
-    operation.done = [told](absl::StatusOr<MergeResult> result) { told->set_value(std::move(result)); };
-    RETURN_IF_ERROR(shard.Submit(std::move(operation)));
-    return written.get();
-  }
-
   const MemoryHandle memory_;
   const PruneCommand& command_;
+  const MergeWriter& writer_;
   std::vector<Part> parts_;
-  bool merged_weights_ = false;
+  Versions before_;  // of the parts, for the guard
+  Versions after_;
   PruneOutcome outcome_;
 };
 
@@ -188,29 +165,17 @@ absl::Status CheckPrunable(uint64_t entries) {
                                                        entries, limits::kMaxPrunedEntries));
 }
 
-absl::Status CheckGuard(double before, double after, double max_rise) {
-  if (std::isinf(before)) {
-    return absl::FailedPreconditionError(
-        "the guard's perplexity is beyond all numbers even before pruning, so it cannot tell a rise; nothing was "
-        "pruned. Give log-probabilities of a language model that holds the targets for possible, and a knn_weight "
-        "below 1");
-  }
-  if (std::isinf(after)) {
-    return absl::FailedPreconditionError(
-        absl::StrFormat("the guard's perplexity would rise from %.4f beyond all numbers; it may rise by %g, so nothing "
-                        "was pruned",
-                        before, max_rise));
-  }
-  if (after - before <= max_rise) return absl::OkStatus();
-  return absl::FailedPreconditionError(
-      absl::StrFormat("the guard's perplexity would rise by %.4f, from %.4f to %.4f; it may rise by %g, so nothing was "
-                      "pruned",
-                      after - before, before, after, max_rise));
+MergeWriter ByShards() {
+  return {SubmitAndWait, kMergeGroupRows};
+}
+
+MergeWriter ByLog(const MergeLog& log, const CallLimits& limits) {
+  return {[log, limits](Shard&, const MergeOperation& merges) { return log.Write(merges, limits); }, kLoggedGroupRows};
 }
 
 absl::StatusOr<PruneOutcome> Prune(absl::Span<Shard* const> shards, const MemoryHandle& memory,
-                                   const PruneCommand& command) {
-  return Pruning(memory, command).Run(shards);
+                                   const PruneCommand& command, const MergeWriter& writer) {
+  return Pruning(memory, command, writer).Run(shards);
 }
 
 }  // namespace mneme

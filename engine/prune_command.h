@@ -7,7 +7,9 @@
 #include <optional>
 #include <vector>
 
+#include "absl/status/status.h"
 #include "common/aligned_buffer.h"
+#include "common/columns.h"
 #include "engine/commands.h"
 
 namespace mneme {
@@ -41,6 +43,11 @@ struct PruneCommand {
   int64_t stamp_ms = 0;  // what expired before it is left alone
   CallLimits limits;
   std::function<bool(const PruneProgress&)> progress;  // false cancels
+  // Of one part of a partition, whose guard another process reckons over all parts (prune_guard.h); empty: it is
+  // reckoned here. `share` is given the neighbours of the guard's queries in this part, batch by batch, and ends the
+  // work with its error. `decided`, not for a dry run, then blocks until what was chosen may be written, or ends it.
+  std::function<absl::Status(const NeighbourColumns& found)> share;
+  std::function<absl::Status()> decided;
 };
 
 struct PruneOutcome {
@@ -49,6 +56,7 @@ struct PruneOutcome {
   uint64_t overtaken = 0;  // merges left out because an entry was written or removed meanwhile
   std::optional<double> perplexity_before;  // infinite where the exponential overflows
   std::optional<double> perplexity_after;
+  Sequence sequence = 0;  // of the last merges, where the log of their shard has them; 0: it has none, or no merges
 };
 
 }  // namespace mneme

@@ -117,6 +117,9 @@ void Shard::Apply(std::deque<WriteOperation>& operations) {
     } else if (auto* merge = std::get_if<MergeOperation>(&operation)) {
       Close(round);
       Merge(round, *merge);
+    } else if (auto* rows = std::get_if<MergeRowsOperation>(&operation)) {
+      Close(round);
+      MergeRows(round, *rows);
     } else if (auto* close = std::get_if<CloseMemoryOperation>(&operation)) {
       dropped_.insert(close->memory);
     } else if (auto* drop = std::get_if<DropMemoryOperation>(&operation)) {
@@ -282,6 +285,15 @@ void Shard::Merge(Round& round, MergeOperation& operation) {
   AfterSync([done = std::move(operation.done), result = *result](const absl::Status& synced) {
     synced.ok() ? done(result) : done(synced);
   });
+}
+
+void Shard::MergeRows(Round& round, MergeRowsOperation& operation) {
+  const MemoryNumber memory = operation.ticket.memory->number;
+  absl::Status status = dropped_.contains(memory) ? DroppedError() : WakeForWrite(memory, {&operation.partition, 1});
+  auto result = status.ok() ? round.group->PlanMergeRows(operation) : std::move(status);
+  if (!result.ok()) NewGroup(round);  // without what it had planned by then
+  Plan(round, operation.ticket, std::move(result));
+  Close(round);
 }
 
 absl::Status Shard::DropMemory(MemoryNumber memory) {

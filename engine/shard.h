@@ -104,6 +104,8 @@ class Shard {
   std::vector<PartitionKey> AwakeKeys() const;
   // Those whose tail is long enough to be worth sealing.
   std::vector<PartitionKey> KeysWithLongTails() const;
+  // Live entries of one partition.
+  uint64_t LiveRows(const PartitionKey& key) const;
   // Costs the same however many partitions there are.
   MemoryStatistics Statistics(MemoryNumber memory) const;
   MemoryStatistics Statistics() const;
@@ -188,6 +190,8 @@ class Shard {
   absl::Status ExpireStates(Round& round, const ExpireStatesOperation& operation);
   // Tells `done` after the next sync.
   void Merge(Round& round, MergeOperation& operation);
+  // The same as a log says it; the group is empty.
+  void MergeRows(Round& round, MergeRowsOperation& operation);
   absl::Status DropMemory(MemoryNumber memory);
   void LayToSleep(const SleepOperation& operation);
   // What one call read of partitions that slept, by partition: some may sleep again before it is done, for want of ram,

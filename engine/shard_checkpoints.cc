@@ -146,6 +146,7 @@ void ShardCheckpoints::LetGo() {
 }
 
 absl::StatusOr<ShardDigest> ShardCheckpoints::Digest(std::optional<LogOffset> at, const CallLimits& limits,
+                                                     const std::function<void()>& waits,
                                                      const std::function<void()>& taken, const Progress& progress) {
   if (at.has_value() && options_.at_offset == nullptr) {
     return absl::FailedPreconditionError("this shard has no replicated log, and so no offset to be compared at");
@@ -161,6 +162,7 @@ absl::StatusOr<ShardDigest> ShardCheckpoints::Digest(std::optional<LogOffset> at
     for (const MemoryHandle& memory : options_.memories()) memories.push_back(*memory);
     return options_.shard->store().Checkpoint(path);
   };
+  waits();
   RETURN_IF_ERROR(at.has_value() ? options_.at_offset(*at, limits, take) : take());
   taken();
   uint64_t read = 0;

@@ -61,10 +61,12 @@ class ShardCheckpoints {
   // Removes a checkpoint that nobody has read for long. Called now and then.
   void LetGo() ABSL_LOCKS_EXCLUDED(mutex_);
 
-  // Of the shard as of offset `at` of its log, or of now. `taken` is called when what is to be read no longer changes.
+  // Of the shard as of offset `at` of its log, or of now. `waits` is called when it is ready for that offset, and holds
+  // the log up there from the next moment on; `taken` when what is to be read no longer changes.
   // OUT_OF_RANGE when the shard has gone beyond `at`; FAILED_PRECONDITION when it has no log; errors of DigestStore.
   absl::StatusOr<ShardDigest> Digest(std::optional<LogOffset> at, const CallLimits& limits,
-                                     const std::function<void()>& taken, const Progress& progress);
+                                     const std::function<void()>& waits, const std::function<void()>& taken,
+                                     const Progress& progress);
 
  private:
   // A folder of its own for the next checkpoint, which does not exist yet.

@@ -99,6 +99,11 @@ std::vector<PartitionKey> Shard::KeysWithLongTails() const {
   return table_.KeysWithLongTails();
 }
 
+uint64_t Shard::LiveRows(const PartitionKey& key) const {
+  MutexLock lock(&versions_mutex_);
+  return table_.LiveRows(key);
+}
+
 MemoryStatistics Shard::Statistics(MemoryNumber memory) const {
   MutexLock lock(&versions_mutex_);
   return table_.Statistics(memory);

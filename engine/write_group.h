@@ -68,6 +68,8 @@ class WriteGroup {
   absl::Status PlanLoggedExpiry(const ExpireOperation& operation);
   // The group must be empty before, and is of no use after an error. A merge that finds nothing alive leaves it empty.
   absl::StatusOr<MergeResult> PlanMerge(MergeOperation& operation);
+  // The same. Errors are the store's.
+  absl::StatusOr<WriteResult> PlanMergeRows(MergeRowsOperation& operation);
   // Whole partitions; the group must be empty before.
   absl::StatusOr<WriteResult> PlanDropPartitions(const DeleteOperation& operation,
                                                  const std::vector<PartitionKey>& keys);
@@ -155,6 +157,8 @@ class WriteGroup {
   absl::StatusOr<std::vector<StoredRow>> FindEvicted(const PartitionKey& key, const Change& change, uint64_t count,
                                                      const absl::flat_hash_set<Row>& overwritten);
   void Evict(const PartitionKey& key, Change& change, const StoredRow& victim);
+  // Whether the store has that entry in that row; `out` has then nothing else.
+  absl::StatusOr<bool> ReadStored(const PartitionKey& key, const StoredRow& stored, EntryColumns& out) const;
   void KillRows(const MemorySpec& spec, absl::Span<const FoundRow> rows);
   // The rows that go of each partition, from the least to one past the greatest.
   using RowsByPartition = std::map<PartitionId, std::pair<Row, Row>>;

@@ -179,4 +179,58 @@ absl::StatusOr<MergeResult> WriteGroup::PlanMerge(MergeOperation& operation) {
   return result;
 }
 
+absl::StatusOr<bool> WriteGroup::ReadStored(const PartitionKey& key, const StoredRow& stored,
+                                            EntryColumns& out) const {
+  out = EntryColumns();
+  ASSIGN_OR_RETURN(const bool there, store_.ReadRow(key, stored.row, out));
+  return there && out.ids[0] == stored.id;
+}
+
+absl::StatusOr<WriteResult> WriteGroup::PlanMergeRows(MergeRowsOperation& operation) {
+  const WriteTicket& ticket = operation.ticket;
+  const PartitionKey key{ticket.memory->number, operation.partition};
+  const RowMerges& merges = operation.merges;
+  EntryColumns& written = operation.written.entries;
+  written.values.width = ticket.memory->spec.ValueBytes();
+  const bool server_ids = !merges.survivors.empty() && IsServerId(merges.survivors.front().id);
+  WriteResult result;
+  std::vector<FoundRow> gone;
+  EntryColumns read;
+  size_t next = 0;
+  for (size_t i = 0; i < merges.survivors.size(); ++i) {
+    EntryColumns kept;
+    ASSIGN_OR_RETURN(const bool survives, ReadStored(key, merges.survivors[i], kept));
+    uint64_t taken = 0;
+    for (const size_t end = next + merges.taken[i]; next < end; ++next) {
+      if (!survives) continue;
+      ASSIGN_OR_RETURN(const bool there, ReadStored(key, merges.merged[next], read));
+      if (!there) continue;
+      gone.push_back({key, merges.merged[next].row, merges.merged[next].id});
+      ++taken;
+    }
+    result.count += taken;
+    result.other += merges.taken[i] - taken;
+    if (taken == 0) continue;
+    EntryView survivor = kept.At(0);
+    survivor.attributes.weight += static_cast<float>(taken);
+    written.Append(survivor);
+    if (server_ids) gone.push_back({key, merges.survivors[i].row, survivor.id});  // as PlanMerge() does
+  }
+  if (written.count == 0) {
+    result.sequence = Take(ticket.position);
+    return result;
+  }
+  if (server_ids) written.ids.clear();
+  std::vector<int64_t> created_ms = written.created_ms;
+  created_ms.resize(written.count);
+  operation.written.ticket.memory = ticket.memory;
+  operation.written.ticket.position = ticket.position;
+  operation.written.partition = operation.partition;
+  KillRows(ticket.memory->spec, gone);
+  ASSIGN_OR_RETURN(const WriteResult inserted, PlanInsert(operation.written));
+  written.created_ms = std::move(created_ms);
+  result.sequence = inserted.sequence;
+  return result;
+}
+
 }  // namespace mneme

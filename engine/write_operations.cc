@@ -22,7 +22,7 @@ std::optional<LoggedMoment> MomentOf(const WriteOperation& operation) {
         } else if constexpr (requires { each.position; }) {
           return LoggedMoment{each.position, each.stamp_ms};
         } else if constexpr (requires { each.survivors; }) {
-          return LoggedMoment{};  // a merge, which no log has
+          return LoggedMoment{};  // a merge of a shard without a log
         } else {
           return std::nullopt;
         }
@@ -47,6 +47,9 @@ uint64_t BytesOf(const WriteOperation& operation) {
   }
   if (const auto* merge = std::get_if<MergeOperation>(&operation)) {
     return kOverheadBytes + BytesOf(merge->survivors) + merge->merged.size() * sizeof(StoredRow);
+  }
+  if (const auto* merge = std::get_if<MergeRowsOperation>(&operation)) {
+    return kOverheadBytes + (merge->merges.survivors.size() + merge->merges.merged.size()) * sizeof(StoredRow);
   }
   if (const auto* expire = std::get_if<ExpireStatesOperation>(&operation)) {
     return kOverheadBytes * (1 + expire->due.size());

@@ -136,10 +136,11 @@ struct PassOperation {
 struct MergeResult {
   uint64_t merged = 0;     // entries that went into another
   uint64_t overtaken = 0;  // entries that were to go, but they or their survivor died since
+  Sequence sequence = 0;   // where a log has it; 0: there is none
 };
 
 // Merges entries into others: survivors are written anew with the weight of what they take in, which goes, all in one
-// batch. Rows that died since they were chosen are left alone.
+// batch. Rows that died since they were chosen are left alone. Of a shard without a log.
 struct MergeOperation {
   MemoryHandle memory;
   PartitionKey key;
@@ -150,6 +151,23 @@ struct MergeOperation {
   std::vector<size_t> offsets = {0};
   InsertOperation written = {};       // the writer's own: what it makes of the survivors
   std::function<void(absl::StatusOr<MergeResult>)> done = {};
+};
+
+// Which rows go into which: survivor i takes in the next taken[i] of `merged`.
+struct RowMerges {
+  std::vector<StoredRow> survivors = {};  // their ids are all of the server, or none is
+  std::vector<uint32_t> taken = {};       // [survivors], none 0
+  std::vector<StoredRow> merged = {};     // no row is among these and the survivors twice
+};
+
+// The same as a log says it: the rows alone, which the writer reads from its store. What is not there any more, or is
+// of another id, is left alone, whatever became of the partition: so the record means the same on every replica, and
+// nothing when it comes twice. Counted are entries that went into another, and those that were to go and did not.
+struct MergeRowsOperation {
+  WriteTicket ticket;  // no request: whoever prunes again chooses anew
+  PartitionId partition = 0;
+  RowMerges merges;
+  InsertOperation written = {};  // the writer's own: what it makes of the survivors
 };
 
 // A learned write: observed in the order of the shard, and written as one insert.
@@ -183,7 +201,7 @@ struct SleepOperation {
 using WriteOperation =
     std::variant<InsertOperation, DeleteOperation, InstallOperation, ExpireOperation, MergeOperation,
                  CloseMemoryOperation, DropMemoryOperation, SleepOperation, RememberOperation, StateOperation,
-                 ExpireStatesOperation, PassOperation>;
+                 ExpireStatesOperation, PassOperation, MergeRowsOperation>;
 
 // Where a log has an operation (WriteTicket::position), and when it was made.
 struct LoggedMoment {

@@ -123,6 +123,14 @@ Codebook::~Codebook() = default;
 uint64_t Codebook::number() const { return state_->number; }
 uint32_t Codebook::lists() const { return state_->lists; }
 
+std::shared_ptr<const Codebook> Codebook::OfCentroids(const IndexSpec& spec, absl::Span<const float> centroids) {
+  auto state = std::make_unique<State>();
+  state->spec = spec;
+  state->lists = static_cast<uint32_t>(centroids.size() / spec.dimension);
+  state->centroids.Append({reinterpret_cast<const char*>(centroids.data()), centroids.size() * sizeof(float)});
+  return std::shared_ptr<const Codebook>(new Codebook(std::move(state)));
+}
+
 absl::StatusOr<std::shared_ptr<Codebook>> Codebook::Train(const IndexSpec& spec, uint64_t number,
                                                           absl::Span<const float> sample, uint32_t lists,
                                                           const std::function<bool()>& cancelled) {

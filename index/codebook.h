@@ -39,6 +39,8 @@ class Codebook {
   // INVALID_ARGUMENT when parts are not of these shapes.
   static absl::StatusOr<std::shared_ptr<Codebook>> TrainOn(const IndexSpec& spec, uint64_t number,
                                                            absl::Span<const float> sample, const GivenParts& given);
+  // Centroids [lists x dimension] as they are and nothing else, for Assign() and Probe(): those of another codebook.
+  static std::shared_ptr<const Codebook> OfCentroids(const IndexSpec& spec, absl::Span<const float> centroids);
   // DATA_LOSS when the file is missing or damaged.
   static absl::StatusOr<std::shared_ptr<Codebook>> Open(const std::string& path, const IndexSpec& spec,
                                                         const EnvelopeIdentity& identity);

@@ -70,4 +70,14 @@ bool MayList(const Principal& principal, std::string_view name) {
   return Covers(principal, {.memory = name, .scope = AccessTarget::Scope::kDescription}, Right::kRead);
 }
 
+bool MayWriteWhole(const Principal& principal, std::string_view name) {
+  return Covers(principal, {.memory = name, .scope = AccessTarget::Scope::kWhole}, Right::kWrite);
+}
+
+bool MayAdminister(const Principal& principal, std::string_view name) {
+  return Covers(principal, {.memory = name, .scope = AccessTarget::Scope::kWhole}, Right::kAdmin);
+}
+
+bool MayReadMetrics(const Principal& principal) { return principal.metrics || MayAdminister(principal, ""); }
+
 }  // namespace mneme

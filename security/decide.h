@@ -41,6 +41,15 @@ Decision Decide(const Principal& principal, const RpcRule* rule, absl::Span<cons
 // Whether what is listed may name a memory, or an alias: any grant on the name will do.
 bool MayList(const Principal& principal, std::string_view name);
 
+// Whether he may write to all of a memory of this name, rather than to partitions of it at most.
+bool MayWriteWhole(const Principal& principal, std::string_view name);
+
+// Whether he may make, and drop, a memory of this name.
+bool MayAdminister(const Principal& principal, std::string_view name);
+
+// Whether he may read what a process tells of itself: its metrics and its options.
+bool MayReadMetrics(const Principal& principal);
+
 }  // namespace mneme
 
 #endif  // MNEME_SECURITY_DECIDE_H_

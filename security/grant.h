@@ -32,17 +32,29 @@ struct Grant {
 // What somebody may ask for, in a second and at one front end; 0: as much as he likes.
 struct Quota {
   double requests = 0;
-  double entries = 0;  // that are written
-  double bytes = 0;    // of requests
+  double entries = 0;   // that are written
+  double bytes = 0;     // of requests
+  double answered = 0;  // bytes of answers
   bool operator==(const Quota&) const = default;
 };
 
-// Somebody who is known. Several tokens may have one name, whose quota they share.
+// Where he who writes adds no more; 0: nowhere. Each memory that he writes to holds at most so much, whoever wrote it,
+// or each partition, where his grants name partitions of the memory and not all of it.
+struct StoredBounds {
+  uint64_t entries = 0;
+  uint64_t bytes = 0;
+  uint64_t memories = 0;  // of the names that he may create
+  bool operator==(const StoredBounds&) const = default;
+};
+
+// Somebody who is known. Several tokens may have one name, whose quota and bounds they share.
 struct Principal {
   std::string name;
-  bool peer = false;  // a process of this deployment
+  bool peer = false;     // a process of this deployment
+  bool metrics = false;  // reads the pages of the admin address
   std::vector<Grant> grants = {};
   Quota quota = {};
+  StoredBounds stored = {};
 };
 
 // True when `pattern`, in which * stands for any characters, none included, is `name` whole.

@@ -36,23 +36,40 @@ absl::Status CheckName(absl::string_view name) {
 // Of a quota in a message: a number fits, a token that somebody put there does not.
 constexpr size_t kShown = 20;
 
+// The number behind `prefix` in `word` becomes `bound`. False when `word` begins otherwise.
+template <typename Number>
+absl::StatusOr<bool> ReadBound(absl::string_view word, absl::string_view prefix, Number& bound) {
+  absl::string_view digits = word;
+  if (!absl::ConsumePrefix(&digits, prefix)) return false;
+  uint64_t number = 0;
+  const bool whole = std::all_of(digits.begin(), digits.end(), absl::ascii_isdigit);
+  if (!whole || !absl::SimpleAtoi(digits, &number) || number == 0 || number > limits::kMaxQuota) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("\"", word.substr(0, kShown), word.size() > kShown ? ".." : "",
+                     "\" gives no number in [1, ", limits::kMaxQuota, "]"));
+  }
+  if (bound != 0) return absl::InvalidArgumentError(absl::StrCat("gives ", prefix, " twice"));
+  bound = static_cast<Number>(number);
+  return true;
+}
+
+constexpr std::pair<const char*, double Quota::*> kRates[] = {{"requests/s:", &Quota::requests},
+                                                              {"entries/s:", &Quota::entries},
+                                                              {"bytes/s:", &Quota::bytes},
+                                                              {"answered-bytes/s:", &Quota::answered}};
+constexpr std::pair<const char*, uint64_t StoredBounds::*> kBounds[] = {{"stored-entries:", &StoredBounds::entries},
+                                                                        {"stored-bytes:", &StoredBounds::bytes},
+                                                                        {"memories:", &StoredBounds::memories}};
+
 // "requests/s:100" and the like. False when `word` is none of them.
-absl::StatusOr<bool> ReadQuota(absl::string_view word, Quota& quota) {
-  const std::pair<absl::string_view, double*> kinds[] = {
-      {"requests/s:", &quota.requests}, {"entries/s:", &quota.entries}, {"bytes/s:", &quota.bytes}};
-  for (const auto& [prefix, value] : kinds) {
-    absl::string_view number = word;
-    if (!absl::ConsumePrefix(&number, prefix)) continue;
-    uint64_t per_second = 0;
-    const bool digits = std::all_of(number.begin(), number.end(), absl::ascii_isdigit);
-    if (!digits || !absl::SimpleAtoi(number, &per_second) || per_second == 0 || per_second > limits::kMaxQuota) {
-      return absl::InvalidArgumentError(
-          absl::StrCat("\"", word.substr(0, kShown), word.size() > kShown ? ".." : "",
-                       "\" gives no number in [1, ", limits::kMaxQuota, "]"));
-    }
-    if (*value != 0) return absl::InvalidArgumentError(absl::StrCat("gives ", prefix, " twice"));
-    *value = static_cast<double>(per_second);
-    return true;
+absl::StatusOr<bool> ReadQuota(absl::string_view word, Principal& principal) {
+  for (const auto& [prefix, member] : kRates) {
+    ASSIGN_OR_RETURN(const bool taken, ReadBound(word, prefix, principal.quota.*member));
+    if (taken) return true;
+  }
+  for (const auto& [prefix, member] : kBounds) {
+    ASSIGN_OR_RETURN(const bool taken, ReadBound(word, prefix, principal.stored.*member));
+    if (taken) return true;
   }
   return false;
 }
@@ -95,7 +112,11 @@ absl::Status TokenTable::AddWord(std::string_view word, Principal& principal) co
     principal.peer = true;
     return absl::OkStatus();
   }
-  ASSIGN_OR_RETURN(const bool is_quota, ReadQuota(View(word), principal.quota));
+  if (word == "metrics") {
+    principal.metrics = true;
+    return absl::OkStatus();
+  }
+  ASSIGN_OR_RETURN(const bool is_quota, ReadQuota(View(word), principal));
   if (is_quota) return absl::OkStatus();
   if (principal.grants.size() >= limits::kMaxGrants) {
     return absl::InvalidArgumentError(absl::StrCat("has more than ", limits::kMaxGrants, " grants"));
@@ -117,7 +138,7 @@ absl::Status TokenTable::AddLine(std::string_view line) {
   principal.name = std::string(words[0]);
   for (size_t i = 2; i < words.size(); ++i) RETURN_IF_ERROR(AddWord(View(words[i]), principal));
   for (const Principal& other : principals_) {
-    if (other.name == principal.name && other.quota != principal.quota) {
+    if (other.name == principal.name && (other.quota != principal.quota || other.stored != principal.stored)) {
       return absl::InvalidArgumentError("differs in its quota from an earlier line of the same name, which shares it");
     }
   }

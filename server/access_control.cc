@@ -23,15 +23,19 @@ absl::Status Unknown() {
                                     "token that it was given");
 }
 
-// The token that was shown; nothing where none was, or more than one.
-std::optional<std::string_view> TokenOf(const grpc::ServerContextBase& context) {
-  const auto [first, last] = context.client_metadata().equal_range(kHeader);
-  if (first == last || std::next(first) != last) return std::nullopt;
-  const std::string_view value = View(first->second);
+// The token in the value of a header; nothing where it holds none.
+std::optional<std::string_view> BearerOf(std::string_view value) {
   if (value.size() <= kScheme.size() || value.size() > kScheme.size() + limits::kMaxTokenBytes) return std::nullopt;
   const bool bearer = absl::StartsWithIgnoreCase(absl::string_view(value.data(), value.size()),
                                                  absl::string_view(kScheme.data(), kScheme.size()));
   return bearer ? std::optional<std::string_view>(value.substr(kScheme.size())) : std::nullopt;
+}
+
+// The token that was shown; nothing where none was, or more than one.
+std::optional<std::string_view> TokenOf(const grpc::ServerContextBase& context) {
+  const auto [first, last] = context.client_metadata().equal_range(kHeader);
+  if (first == last || std::next(first) != last) return std::nullopt;
+  return BearerOf(View(first->second));
 }
 
 bool HasToken(const grpc::ServerContextBase& context) { return context.client_metadata().count(kHeader) != 0; }
@@ -95,6 +99,21 @@ absl::StatusOr<Caller> AccessControl::Identify(const grpc::ServerContextBase& co
   }
   if (caller.principal_ == nullptr) return Unknown();
   return caller;
+}
+
+bool AccessControl::MayReadPages(std::string_view authorization, const std::vector<std::string>& certificate) const {
+  const std::shared_ptr<const TokenTable> known = table();
+  if (known == nullptr) return true;
+  const Principal* principal = nullptr;
+  if (!authorization.empty()) {
+    const auto token = BearerOf(authorization);
+    if (token.has_value()) principal = known->Find(DigestOf(*token));
+  } else {
+    for (const std::string& name : certificate) {
+      if (principal == nullptr) principal = known->FindCertificate(name);
+    }
+  }
+  return principal != nullptr && MayReadMetrics(*principal);
 }
 
 absl::Status AccessControl::Refresh(Caller& caller) const {

@@ -7,6 +7,8 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <string_view>
+#include <vector>
 
 #include "absl/base/thread_annotations.h"
 #include "absl/status/status.h"
@@ -52,6 +54,10 @@ class AccessControl {
   // By the token of `authorization: Bearer TOKEN`, or else by a name in the verified certificate of the connection.
   // UNAUTHENTICATED, in the same words whatever was wrong.
   absl::StatusOr<Caller> Identify(const grpc::ServerContextBase& context) const ABSL_LOCKS_EXCLUDED(mutex_);
+  // Whether who sends this `authorization` header, or else has shown a verified certificate of these names, may read
+  // the pages of the admin address (MayReadMetrics). Without a token file: everybody.
+  bool MayReadPages(std::string_view authorization, const std::vector<std::string>& certificate) const
+      ABSL_LOCKS_EXCLUDED(mutex_);
   // Who he is by now: his grants may have changed since, and UNAUTHENTICATED when he is not known any more.
   absl::Status Refresh(Caller& caller) const ABSL_LOCKS_EXCLUDED(mutex_);
 

@@ -47,6 +47,11 @@ bool Writes(const v1::StateOperation& operation) {
   return true;
 }
 
+// What removes makes room, and goes through where nothing is added beside it.
+bool Adds(const v1::StateOperation& operation) {
+  return Writes(operation) && operation.action_case() != v1::StateOperation::kRemove;
+}
+
 }  // namespace
 
 AccessTargets TargetsOf(const v1::InsertRequest& request) { return {Partition(request.memory(), request.partition())}; }
@@ -167,6 +172,28 @@ size_t EntriesOf(const v1::InsertRequest& request) { return EntriesIn(request.en
 size_t EntriesOf(const v1::RememberRequest& request) { return request.labels().size() / sizeof(int64_t); }
 
 size_t EntriesOf(const v1::StepAppend& append) { return EntriesIn(append.entries()); }
+
+std::optional<Addition> AdditionOf(const v1::InsertRequest& request) {
+  return Addition{request.memory(), request.partition(), {EntriesOf(request), request.ByteSizeLong()}};
+}
+
+std::optional<Addition> AdditionOf(const v1::RememberRequest& request) {
+  if (request.has_learn() && !request.learn()) return std::nullopt;
+  return Addition{request.memory(), request.partition(), {EntriesOf(request), request.ByteSizeLong()}};
+}
+
+std::optional<Addition> AdditionOf(const v1::ApplyRequest& request) {
+  if (std::none_of(request.operations().begin(), request.operations().end(), Adds)) return std::nullopt;
+  return Addition{request.memory(), std::nullopt, {0, request.ByteSizeLong()}};
+}
+
+std::optional<Addition> AdditionOf(const v1::ForkSessionRequest& request) {
+  return Addition{request.memory(), std::nullopt, {0, request.ByteSizeLong()}};
+}
+
+std::optional<Addition> AdditionOf(const v1::PutSessionRequest& request) {
+  return Addition{request.memory(), std::nullopt, {0, request.ByteSizeLong()}};
+}
 
 AccessTargets TargetsOf(const internal::v1::AppendRequest&) { return {}; }
 

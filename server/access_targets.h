@@ -3,7 +3,13 @@
 #ifndef MNEME_SERVER_ACCESS_TARGETS_H_
 #define MNEME_SERVER_ACCESS_TARGETS_H_
 
+#include <cstddef>
+#include <cstdint>
+#include <optional>
+#include <string_view>
+
 #include "absl/container/inlined_vector.h"
+#include "engine/commands.h"
 #include "mneme/v1/admin.pb.h"
 #include "mneme/v1/memory.pb.h"
 #include "mneme/v1/working_memory.pb.h"
@@ -73,6 +79,23 @@ size_t EntriesOf(const v1::StepAppend& append);
 template <typename Request>
 size_t EntriesOf(const Request&) {
   return 0;
+}
+
+// What a request adds to a memory, for bounds on what is stored: entries, and about as many bytes as it has itself.
+struct Addition {
+  std::string_view memory;              // as the request names it
+  std::optional<uint64_t> partition;    // nothing: sessions
+  StoredAmount amount;
+};
+// Nothing of what adds none, removes, or only reads.
+std::optional<Addition> AdditionOf(const v1::InsertRequest& request);
+std::optional<Addition> AdditionOf(const v1::RememberRequest& request);
+std::optional<Addition> AdditionOf(const v1::ApplyRequest& request);
+std::optional<Addition> AdditionOf(const v1::ForkSessionRequest& request);
+std::optional<Addition> AdditionOf(const v1::PutSessionRequest& request);
+template <typename Request>
+std::optional<Addition> AdditionOf(const Request&) {
+  return std::nullopt;
 }
 
 }  // namespace mneme

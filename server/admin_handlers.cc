@@ -10,6 +10,7 @@
 #include "server/find_memory.h"
 #include "server/name_page.h"
 #include "server/request_error.h"
+#include "server/stored_quotas.h"
 #include "server/version.h"
 
 namespace mneme {
@@ -53,6 +54,7 @@ absl::Status HandleCreateMemory(const CallContext& call, const v1::CreateMemoryR
                                 v1::CreateMemoryResponse* response) {
   MemorySpec spec;
   RETURN_IF_ERROR(ReadMemory(request.memory(), spec));
+  RETURN_IF_ERROR(AdmitMemory(call.caller, call.deployment, spec.name));
   absl::StatusOr<MemoryHandle> memory = call.deployment.CreateMemory(spec);
   if (!memory.ok()) {
     if (!absl::IsAlreadyExists(memory.status())) return memory.status();

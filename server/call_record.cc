@@ -114,6 +114,19 @@ absl::Status CallRecord::TakeEntries(size_t entries) {
   return front_end_.quotas().Take(*caller_.principal(), {.entries = entries, .requests = 0});
 }
 
+bool CallRecord::BoundsWrites() {
+  (void)Refresh();  // the message's own gate tells what came of it
+  return mneme::BoundsWrites(caller_);
+}
+
+void CallRecord::TakeAnswer(size_t bytes) {
+  if (caller_.principal() != nullptr) front_end_.quotas().TakeAnswer(*caller_.principal(), bytes);
+}
+
+absl::Duration CallRecord::AnswerPause() const {
+  return caller_.principal() == nullptr ? absl::ZeroDuration() : front_end_.quotas().AnswerPause(*caller_.principal());
+}
+
 std::string CallRecord::CallerName() const {
   return caller_.principal() == nullptr ? "" : caller_.principal()->name;
 }
@@ -123,6 +136,7 @@ grpc::Status CallRecord::Finish(const absl::Status& status) {
   const grpc::Status out = ToGrpcStatus(status);
   front_end_.metrics().Handled(method_.metrics, out.error_code(), elapsed.count());
   if (status.code() == absl::StatusCode::kResourceExhausted) front_end_.metrics().Rejected(ErrorReason(status));
+  if (const std::string quota = QuotaOf(status); !quota.empty()) front_end_.metrics().QuotaRefused(quota);
   LogEnd(status, elapsed.count());
   if (IsAudited(method_)) Audit(status);
   return out;
@@ -141,6 +155,7 @@ void CallRecord::LogEnd(const absl::Status& status, double seconds) {
   if (left_out != 0) fields.push_back({"left_out", static_cast<int64_t>(left_out)});
   if (!status.ok()) {
     fields.push_back({"reason", ErrorReason(status)});
+    if (const std::string quota = QuotaOf(status); !quota.empty()) fields.push_back({"quota", quota});
     if (const std::string paths = FieldsOf(status); !paths.empty()) fields.push_back({"fields", paths});
     // What a client did wrong is told with its tokens and ids in it, which a log must not keep.
     if (level == LogLevel::kError) fields.push_back({"error", std::string(status.message())});

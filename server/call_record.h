@@ -20,6 +20,7 @@
 #include "server/front_end.h"
 #include "server/quotas.h"
 #include "server/raw_message.h"
+#include "server/stored_quotas.h"
 
 namespace mneme {
 
@@ -57,7 +58,7 @@ class CallRecord {
   const absl::Status& CheckCaller() const { return unknown_; }
   // The first gate, of every message that comes, before it is parsed: UNAUTHENTICATED when the caller is not known, or
   // not any more; RESOURCE_EXHAUSTED (RATE_LIMIT) beyond his quota of requests or bytes, which this takes, whatever
-  // becomes of the message.
+  // becomes of the message, and while answers that went are more than his quota of them.
   absl::Status Receive(size_t bytes);
   // The second, before anything of it is done, and again before each further answer to it: UNAUTHENTICATED as above;
   // PERMISSION_DENIED when he may not do what is asked, whether there is such a memory or not.
@@ -68,6 +69,12 @@ class CallRecord {
   absl::Status AuthorizeTargets(absl::Span<const AccessTarget> targets);
   // The third, of what writes: RESOURCE_EXHAUSTED (RATE_LIMIT) beyond his quota of entries.
   absl::Status TakeEntries(size_t entries);
+  // Whether what he writes is held against what is stored (stored_quotas.h), as far as is known now.
+  bool BoundsWrites();
+  // Of every answer, and every message of a stream of them, that goes.
+  void TakeAnswer(size_t bytes);
+  // How long the next message of a stream has to wait for the quota of bytes answered; zero: it need not.
+  absl::Duration AnswerPause() const;
   // All three, around the parsing of `bytes` into `request`; errors of ParseMessage.
   template <typename Request>
   absl::Status Admit(const grpc::ByteBuffer& bytes, Request* request) {

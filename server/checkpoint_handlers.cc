@@ -46,13 +46,13 @@ absl::Status HandleDescribeReplica(const CallContext& call, const Call& request,
 absl::Status HandleDigest(const CallContext& call, const Call& request, const Tell<Answer>& tell) {
   std::optional<LogOffset> at;
   RETURN_IF_ERROR(Open(call, request, at));
-  (void)Say<ShardDigest>(tell, "waiting", 0, 0);
+  const auto waits = [&] { (void)Say<ShardDigest>(tell, "waiting", 0, 0); };
   const auto taken = [&] { (void)Say<ShardDigest>(tell, "reading", 0, 0); };
   const auto progress = [&](uint64_t bytes, uint64_t of_bytes) {
     return Say<ShardDigest>(tell, "reading", bytes, of_bytes);
   };
   ASSIGN_OR_RETURN(const ShardDigest digest,
-                   Hosted(call.deployment).checkpoints()->Digest(at, call.limits, taken, progress));
+                   Hosted(call.deployment).checkpoints()->Digest(at, call.limits, waits, taken, progress));
   (void)Say<ShardDigest>(tell, "done", 0, 0, digest);
   return absl::OkStatus();
 }

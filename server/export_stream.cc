@@ -1,8 +1,5 @@
 #include "server/export_stream.h"
 
-#include <algorithm>
-
-#include "absl/types/span.h"
 #include "common/limits.h"
 #include "common/status_macros.h"
 #include "server/convert_columns.h"
@@ -61,12 +58,13 @@ absl::Status ExportStream::ReadPiece() {
   if (export_ == nullptr) {
     RETURN_IF_ERROR(Open(*response.mutable_shape()));
   } else {
-    ASSIGN_OR_RETURN(const LeaseHandle lease, Renew());
-    FillPiece(Held(*lease), response);
+    RETURN_IF_ERROR(FillPiece(response));
   }
   last_piece_ = sizes_ == export_->lists() && entries_ == export_->entries();
   RETURN_IF_ERROR(SerializeMessage(response, &outgoing_));
-  return held_.Give(outgoing_.Length(), /*wrote=*/false);
+  RETURN_IF_ERROR(held_.Give(outgoing_.Length(), /*wrote=*/false));
+  record_.TakeAnswer(outgoing_.Length());
+  return absl::OkStatus();
 }
 
 absl::Status ExportStream::Open(v1::ExportedShape& shape) {
@@ -75,13 +73,7 @@ absl::Status ExportStream::Open(v1::ExportedShape& shape) {
   lease_ = granted.id;
   RETURN_IF_ERROR(front_end_.lease_shares().Take(record_.caller().principal(), lease_, limits::kMaxLeaseMs));
   ASSIGN_OR_RETURN(const LeaseHandle lease, deployment_->leases().Find(lease_, *memory));
-  const auto* held = dynamic_cast<const HeldLease*>(lease.get());
-  if (held == nullptr) {
-    return absl::UnimplementedError(
-        "an export of an index asks a process that holds the entries; a front end over shards of other processes "
-        "serves none yet");
-  }
-  ASSIGN_OR_RETURN(export_, IndexExport::New(memory_.spec, *held, limits_));
+  ASSIGN_OR_RETURN(export_, deployment_->ExportIndex(memory, lease, limits_));
   shape.set_dimension(memory_.spec.dimension);
   shape.set_metric(memory_.spec.metric == Metric::kL2 ? v1::METRIC_L2 : v1::METRIC_INNER_PRODUCT);
   shape.set_lists(export_->lists());
@@ -101,35 +93,33 @@ absl::StatusOr<LeaseHandle> ExportStream::Renew() const {
   return renewed.status();
 }
 
-void ExportStream::FillPiece(const HeldLease& lease, v1::ExportIndexResponse& response) {
-  const size_t key_bytes = memory_.spec.dimension * sizeof(float);
-  if (centroids_ < export_->lists()) {
-    const uint64_t end = std::min<uint64_t>(export_->lists(), centroids_ + limits::kExportPieceBytes / key_bytes);
-    for (; centroids_ < end; ++centroids_) {
-      response.mutable_centroids()->append(reinterpret_cast<const char*>(export_->Centroid(lease, centroids_)),
-                                           key_bytes);
-    }
-  } else if (sizes_ < export_->lists()) {
-    const auto sizes = absl::MakeConstSpan(export_->list_sizes()).subspan(sizes_, limits::kExportPieceBytes / 8);
-    WriteColumn(sizes, response.mutable_list_sizes());
-    sizes_ += sizes.size();
-  } else {
-    const IndexExport::Rows rows = export_->Next(lease, limits::kExportPieceBytes / (key_bytes + sizeof(EntryId)));
-    WriteColumn(rows.ids, response.mutable_ids());
-    WriteColumn(rows.keys, response.mutable_keys());
-    entries_ += rows.ids.size();
-  }
+absl::Status ExportStream::FillPiece(v1::ExportIndexResponse& response) {
+  ASSIGN_OR_RETURN(const LeaseHandle lease, Renew());
+  ASSIGN_OR_RETURN(const ExportPiece piece, export_->Next(lease));
+  WriteColumn(piece.centroids, response.mutable_centroids());
+  WriteColumn(piece.list_sizes, response.mutable_list_sizes());
+  WriteColumn(piece.ids, response.mutable_ids());
+  WriteColumn(piece.keys, response.mutable_keys());
+  sizes_ += piece.list_sizes.size();
+  entries_ += piece.ids.size();
+  return absl::OkStatus();
 }
 
 void ExportStream::OnWriteDone(bool ok) {
   held_.Taken();
-  if (!ok) return End(absl::CancelledError("the client is gone"));
-  if (last_piece_) return End(absl::OkStatus());
+  if (!ok) return EndSoon(absl::CancelledError("the client is gone"));
+  if (last_piece_) return EndSoon(absl::OkStatus());
   outgoing_.Clear();
-  NextPiece(front_end_.calls());
+  pause_.Then(record_, limits_, [this] { NextPiece(front_end_.calls()); });
+}
+
+void ExportStream::EndSoon(const absl::Status& status) {
+  // When too much waits it ends here.
+  if (!front_end_.calls().Submit([this, status] { End(status); }).ok()) End(status);
 }
 
 void ExportStream::End(const absl::Status& status) {
+  export_.reset();
   if (!lease_.empty()) {
     (void)deployment_->leases().Release(lease_);
     front_end_.lease_shares().GiveBack(record_.caller().principal(), lease_);

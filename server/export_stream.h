@@ -9,13 +9,15 @@
 #include <memory>
 #include <string>
 
-#include "engine/index_export.h"
+#include "engine/exported_index.h"
 #include "mneme/v1/admin.pb.h"
+#include "server/answer_pause.h"
 #include "server/call_pool.h"
 #include "server/call_record.h"
 
 namespace mneme {
 
+// The same wherever the shards are: what they hold of the index comes through ExportedIndex.
 // Reads the next piece only when the last one has been written, so that a slow client holds one piece, and a lease that
 // ends when it takes none for long. Owns itself until OnDone(). One event at a time: a piece that is read, or a write
 // that ended.
@@ -39,22 +41,25 @@ class ExportStream final : public grpc::ServerWriteReactor<grpc::ByteBuffer> {
   absl::Status Open(v1::ExportedShape& shape);
   // The lease once more, for as long as the next piece may take.
   absl::StatusOr<LeaseHandle> Renew() const;
-  void FillPiece(const HeldLease& lease, v1::ExportIndexResponse& response);
+  absl::Status FillPiece(v1::ExportIndexResponse& response);
+  // Gives the lease back, which may have to ask other processes: not on a thread of gRPC's.
   void End(const absl::Status& status);
+  // On a worker, for who is on a thread of gRPC's.
+  void EndSoon(const absl::Status& status);
 
   const std::shared_ptr<std::atomic<bool>> cancelled_ = std::make_shared<std::atomic<bool>>(false);
   FrontEnd& front_end_;
   CallRecord record_;
   HeldAnswers::Share held_;
+  AnswerPause pause_;
   const CallLimits limits_;
   Deployment* deployment_ = nullptr;
   MemoryRecord memory_;
   v1::ExportIndexRequest request_;
   VisitCommand command_;
   std::string lease_;  // its id; empty: none
-  std::unique_ptr<IndexExport> export_;
-  // What was sent of each column.
-  uint64_t centroids_ = 0;
+  std::unique_ptr<ExportedIndex> export_;
+  // What was sent.
   uint64_t sizes_ = 0;
   uint64_t entries_ = 0;
   bool last_piece_ = false;

@@ -22,6 +22,7 @@
 #include "server/log.h"
 #include "server/metrics.h"
 #include "server/quotas.h"
+#include "server/stored_quotas.h"
 #include "server/vocabulary_cache.h"
 
 namespace mneme {
@@ -65,6 +66,7 @@ class FrontEnd {
   Log& log() { return *log_; }
   const AccessControl& access() const { return *access_; }
   Quotas& quotas() { return quotas_; }
+  StoredQuotas& stored_quotas() { return stored_quotas_; }
   LeaseShares& lease_shares() { return lease_shares_; }
   HeldAnswers& held_answers() { return held_answers_; }
   const HeldAnswers& held_answers() const { return held_answers_; }
@@ -84,6 +86,7 @@ class FrontEnd {
   Metrics* const metrics_;
   const AccessControl* const access_;
   Quotas quotas_;
+  StoredQuotas stored_quotas_;
   LeaseShares lease_shares_;
   HeldAnswers held_answers_;
   std::atomic<Deployment*> deployment_{nullptr};

@@ -43,10 +43,16 @@ grpc::StatusCode CodeOf(absl::StatusCode code) {
   }
 }
 
+// Not where somebody has to delete something, or to give the server a larger disk and start it again.
+bool WaitingHelps(const absl::Status& status) {
+  const std::string reason = ErrorReason(status);
+  return reason != reason::kStorageFull && reason != reason::kStoredQuota;
+}
+
 // Adds what every error has to carry and this one does not yet.
 absl::Status Complete(absl::Status status) {
   if (!status.GetPayload(kErrorInfoUrl).has_value()) status = WithErrorInfo(status, ErrorReason(status), {});
-  const bool retry = status.code() == absl::StatusCode::kResourceExhausted ||
+  const bool retry = (status.code() == absl::StatusCode::kResourceExhausted && WaitingHelps(status)) ||
                      status.code() == absl::StatusCode::kUnavailable;
   if (retry && !status.GetPayload(kRetryInfoUrl).has_value()) status = WithRetry(status, absl::Milliseconds(100));
   return status;

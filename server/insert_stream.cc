@@ -1,6 +1,7 @@
 #include "server/insert_stream.h"
 
 #include <algorithm>
+#include <optional>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -37,6 +38,25 @@ InsertStreamCall::InsertStreamCall(FrontEnd& front_end, const RpcMethod& method,
     : limits_(LimitsOf(*context, cancelled_)), record_(front_end, method, *context) {}
 
 void InsertStreamCall::OnReadDone(bool ok) {
+  CallPool* pool = nullptr;
+  {
+    absl::MutexLock lock(&mutex_);
+    if (ok && record_.BoundsWrites()) pool = &record_.front_end().calls();
+  }
+  // What is stored may have to be asked of shards, which may not hold up a gRPC thread. No other message is read
+  // meanwhile.
+  if (pool == nullptr) return Take(ok);
+  const absl::Status submitted = pool->Submit([self = shared_from_this()] { self->Take(true); });
+  if (submitted.ok()) return;
+  {
+    absl::MutexLock lock(&mutex_);
+    reading_ = false;
+    if (failure_.ok()) failure_ = submitted;
+  }
+  Advance();
+}
+
+void InsertStreamCall::Take(bool ok) {
   absl::Status status;
   if (ok) status = Guard([this] { return Accept(incoming_); });
   {
@@ -107,6 +127,20 @@ absl::Status InsertStreamCall::Authorize(const v1::InsertRequest& insert) {
   return record_.TakeEntries(EntriesOf(insert));
 }
 
+absl::StatusOr<StoredQuotas::Ticket> InsertStreamCall::AdmitStored(const v1::InsertRequest& insert) {
+  Caller caller;
+  FrontEnd* front_end = nullptr;
+  {
+    absl::MutexLock lock(&mutex_);
+    if (!BoundsWrites(record_.caller())) return StoredQuotas::Ticket();
+    caller = record_.caller();
+    front_end = &record_.front_end();
+  }
+  std::optional<Addition> addition = AdditionOf(insert);
+  addition->memory = named_;
+  return AdmitAddition(front_end->stored_quotas(), caller, *deployment_, addition, limits_);
+}
+
 absl::Status InsertStreamCall::Accept(const grpc::ByteBuffer& bytes) {
   RETURN_IF_ERROR(limits_.Check());
   RETURN_IF_ERROR(Receive(bytes.Length()));
@@ -126,6 +160,7 @@ absl::Status InsertStreamCall::Accept(const grpc::ByteBuffer& bytes) {
   RETURN_IF_ERROR(Authorize(request.insert()));
   ASSIGN_OR_RETURN(PlannedInsert plan, PlanInsert(*deployment_, request.insert()));
   if (goes_on) RETURN_IF_ERROR(CheckSameMemory(memory_, plan.memory));
+  ASSIGN_OR_RETURN(StoredQuotas::Ticket ticket, AdmitStored(request.insert()));
   memory_ = plan.memory->number;
   template_.set_memory(plan.memory->spec.name);  // should an alias that was named point elsewhere before the next
   const uint64_t sequence = ++sequence_;
@@ -136,6 +171,7 @@ absl::Status InsertStreamCall::Accept(const grpc::ByteBuffer& bytes) {
     InFlight& added = in_flight_.emplace_back();
     added.bytes = bytes.Length();
     added.durability = plan.command.durability;
+    added.ticket = std::move(ticket);
     in_flight_bytes_ += added.bytes;
   }
   deployment_->Insert(plan.memory, std::move(plan.command), nullptr,
@@ -154,6 +190,7 @@ void InsertStreamCall::OnOutcome(uint64_t sequence, const MemoryHandle& memory, 
     if (sequence <= acknowledged_ || sequence - acknowledged_ > in_flight_.size()) return;
     InFlight& entry = in_flight_[sequence - acknowledged_ - 1];
     entry.done = true;
+    entry.ticket.Release();
     entry.outcome = std::move(outcome);
     Collect();
   }
@@ -207,6 +244,7 @@ bool InsertStreamCall::MaybeRespond() {
     return false;
   }
   writing_ = true;
+  record_.TakeAnswer(outgoing_.Length());
   StartWrite(&outgoing_);
   MaybeRead();
   return true;

@@ -44,6 +44,7 @@ class InsertStreamCall final : public grpc::ServerBidiReactor<grpc::ByteBuffer, 
     size_t bytes = 0;
     Durability durability = Durability::kSync;
     bool done = false;
+    StoredQuotas::Ticket ticket;  // until then
     absl::StatusOr<InsertOutcome> outcome = absl::UnknownError("pending");
   };
   // What the next response tells.
@@ -55,7 +56,11 @@ class InsertStreamCall final : public grpc::ServerBidiReactor<grpc::ByteBuffer, 
     Durability durability = Durability::kSync;  // the weakest of those covered
   };
 
+  // `ok`: a message came.
+  void Take(bool ok);
   absl::Status Accept(const grpc::ByteBuffer& bytes);
+  // Of a message that was completed, where what the caller writes is held against what is stored; may block.
+  absl::StatusOr<StoredQuotas::Ticket> AdmitStored(const v1::InsertRequest& insert) ABSL_LOCKS_EXCLUDED(mutex_);
   void CompleteFromTemplate(v1::InsertRequest& insert);
   absl::Status Receive(size_t bytes) ABSL_LOCKS_EXCLUDED(mutex_);
   // Of a message that was completed: the template has the memory's own name, and the caller may have only an alias'.

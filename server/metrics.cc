@@ -219,6 +219,10 @@ struct Metrics::Families {
                                   .Name("mneme_rejected_total")
                                   .Help("Calls refused because something was full.")
                                   .Register(registry);
+  Family<Counter>& quotas = prometheus::BuildCounter()
+                                .Name("mneme_quota_refusals_total")
+                                .Help("Calls refused by a quota of their caller.")
+                                .Register(registry);
   Family<Counter>& rebuilt = prometheus::BuildCounter()
                                  .Name("mneme_index_rebuilt_total")
                                  .Help("Damaged files of the index that were made anew.")
@@ -235,6 +239,10 @@ struct Metrics::Families {
 
 Metrics::Metrics() : families_(std::make_unique<Families>()) {
   // There from the start, so that an alert sees the first one as an increase.
+  for (const char* quota : {"requests/s", "entries/s", "bytes/s", "answered-bytes/s", "stored-entries", "stored-bytes",
+                            "memories"}) {
+    families_->quotas.Add({{"quota", quota}});
+  }
   for (const char* kind : {"codebook", "segment"}) families_->rebuilt.Add({{"kind", kind}});
   for (const char* kind : {"index_build", "expiry", "backup", "erasure"}) families_->failed.Add({{"kind", kind}});
 }
@@ -272,6 +280,8 @@ void Metrics::Searched(uint64_t queue_us, uint64_t search_us) {
 void Metrics::ReadOut(double seconds) { families_->read_out.Observe(seconds); }
 
 void Metrics::Rejected(const std::string& reason) { families_->rejected.Add({{"reason", reason}}).Increment(); }
+
+void Metrics::QuotaRefused(const std::string& quota) { families_->quotas.Add({{"quota", quota}}).Increment(); }
 
 void Metrics::IndexRebuilt(const std::string& kind) { families_->rebuilt.Add({{"kind", kind}}).Increment(); }
 

@@ -60,6 +60,8 @@ class Metrics {
   void ReadOut(double seconds);
   // A call refused with RESOURCE_EXHAUSTED.
   void Rejected(const std::string& reason);
+  // A call refused by a quota of its caller; `quota` as the token file calls it.
+  void QuotaRefused(const std::string& quota);
 
   // A file of the index was damaged and made anew; `kind` is "codebook" or "segment".
   void IndexRebuilt(const std::string& kind);

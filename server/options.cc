@@ -80,7 +80,8 @@ void AddFlag(CLI::App& app, const std::string& flag, bool& value, const std::str
 }
 
 void DeclareSecurity(CLI::App& app, ServerOptions& options) {
-  Add(app, "--tls-certificate", options.tls.certificate, "FILE: certificate and chain in PEM; a new one is taken");
+  Add(app, "--tls-certificate", options.tls.certificate,
+      "FILE: certificate and chain in PEM, of --listen, and of --admin-listen beyond this machine; a new one is taken");
   Add(app, "--tls-key", options.tls.key, "FILE: its private key");
   Add(app, "--tls-client-ca", options.tls.ca, "FILE: answer only clients whose certificate one of these signed");
   Add(app, "--tokens", options.tokens, "FILE of who may do what (mneme token); read again at SIGHUP");
@@ -94,7 +95,7 @@ void DeclareSecurity(CLI::App& app, ServerOptions& options) {
   AddFlag(app, "--insecure-shard-token", options.insecure_shard_token,
           "Show --shard-token-file to shards beyond this machine without TLS: whoever is on the way may take it");
   AddFlag(app, "--insecure-admin-listen", options.insecure_admin_listen,
-          "Allow the admin address beyond this machine; it is never encrypted");
+          "Allow the admin address beyond this machine without TLS: whoever reaches it reads metrics and options");
 }
 
 void Declare(CLI::App& app, RawOptions& raw) {
@@ -408,8 +409,10 @@ absl::Status CheckOptions(const ServerOptions& options) {
                                  "is on the way reads and changes everything"));
   }
   if (options.admin_listen != "off") {
-    RETURN_IF_ERROR(CheckAddress("--admin-listen", options.admin_listen, options.insecure_admin_listen,
-                                 "--insecure-admin-listen is given, since it is not encrypted"));
+    RETURN_IF_ERROR(CheckAddress("--admin-listen", options.admin_listen,
+                                 options.insecure_admin_listen || !options.tls.empty(),
+                                 "--tls-certificate and --tls-key are given, or --insecure-admin-listen, with which "
+                                 "whoever reaches it reads metrics and options"));
   }
   if (options.ram_limit_bytes != 0 && options.ram_limit_bytes < kMinRamLimit) {
     return absl::InvalidArgumentError(

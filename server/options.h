@@ -50,7 +50,9 @@ struct ServerOptions {
   absl::Duration drain_delay = absl::ZeroDuration();
   bool accept_truncated_log = false;
   bool accept_empty_shard = false;
-  TlsFiles tls;                // of every gRPC address; a ca: only clients with a certificate that it signed
+  // Of every gRPC address, and of the admin address beyond this machine; a ca: only clients with a certificate that it
+  // signed, but for the pages of probes.
+  TlsFiles tls;
   std::string tokens;          // FILE of who is known; empty: everybody may do everything
   TlsFiles shard_tls;          // of connections to shards; no ca: they are not encrypted
   std::string shard_token_file;

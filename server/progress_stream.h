@@ -130,6 +130,7 @@ class ProgressStream final : public grpc::ServerWriteReactor<grpc::ByteBuffer>,
       latest_.reset();
       if (serialised.ok()) {
         writing_ = true;
+        record_.TakeAnswer(outgoing_.Length());
         return this->StartWrite(&outgoing_);
       }
     }

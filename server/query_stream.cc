@@ -163,7 +163,7 @@ QueryStreamCall::Action QueryStreamCall::NextWhenIdle() {
 void QueryStreamCall::Perform(Action action) {
   switch (action) {
     case Action::kNothing: return;
-    case Action::kRunStep: return RunStep();
+    case Action::kRunStep: return BeginStep();
     case Action::kRespond: return Respond();
     case Action::kRespondLast: return RespondLast();
     case Action::kFinish: break;
@@ -174,6 +174,20 @@ void QueryStreamCall::Perform(Action action) {
     end = record_.Finish(failure_);
   }
   Finish(std::move(end));
+}
+
+void QueryStreamCall::BeginStep() {
+  CallPool* pool = nullptr;
+  {
+    absl::MutexLock lock(&mutex_);
+    if (record_.BoundsWrites()) pool = &record_.front_end().calls();
+  }
+  if (pool == nullptr) return RunStep();
+  const absl::Status submitted = pool->Submit([self = shared_from_this()] {
+    self->RunStep();
+    self->Pump();
+  });
+  if (!submitted.ok()) Fail(submitted);
 }
 
 void QueryStreamCall::RunStep() {
@@ -190,6 +204,7 @@ void QueryStreamCall::RunStep() {
     times_anew_ = 0;
     if (request_.has_query()) RETURN_IF_ERROR(template_.Complete(*request_.mutable_query()));
     RETURN_IF_ERROR(Authorize());
+    RETURN_IF_ERROR(AdmitStored());
     if (request_.has_query()) return Ask();
     Advance(Phase::kAnswered);
     return absl::OkStatus();
@@ -208,6 +223,23 @@ absl::Status QueryStreamCall::Authorize() {
   absl::MutexLock lock(&mutex_);
   RETURN_IF_ERROR(record_.AuthorizeTargets(targets));
   return record_.TakeEntries(AppendedEntries());
+}
+
+absl::Status QueryStreamCall::AdmitStored() {
+  if (!request_.has_append()) return absl::OkStatus();
+  Caller caller;
+  FrontEnd* front_end = nullptr;
+  {
+    absl::MutexLock lock(&mutex_);
+    if (!BoundsWrites(record_.caller())) return absl::OkStatus();
+    caller = record_.caller();
+    front_end = &record_.front_end();
+  }
+  const v1::StepAppend& append = request_.append();
+  const Addition addition{names_.memory(), append.partition(), {AppendedEntries(), append.ByteSizeLong()}};
+  ASSIGN_OR_RETURN(step_ticket_,
+                   AdmitAddition(front_end->stored_quotas(), caller, *deployment_, addition, limits_));
+  return absl::OkStatus();
 }
 
 size_t QueryStreamCall::AppendedEntries() const {
@@ -305,12 +337,13 @@ void QueryStreamCall::Respond() {
     RETURN_IF_ERROR(SerializeMessage(response_, &outgoing_));
     return held_.Give(outgoing_.Length(), wrote);
   });
-  if (!status.ok()) {
+  {
     absl::MutexLock lock(&mutex_);
-    writing_ = false;
-    failure_ = status;
-    return;
+    if (status.ok()) record_.TakeAnswer(outgoing_.Length());
+    writing_ = status.ok();
+    if (!status.ok()) failure_ = status;
   }
+  if (!status.ok()) return;
   StartWrite(&outgoing_);
   status = Guard([this] { return SubmitAppend(); });
   if (!status.ok()) Fail(status);
@@ -347,7 +380,7 @@ absl::Status QueryStreamCall::SubmitAppend() {
   {
     absl::MutexLock lock(&mutex_);
     serial = ++serial_;
-    pending_.push_back({serial, request_.step(), false});
+    pending_.push_back({serial, request_.step(), false, std::move(step_ticket_)});
   }
   const auto self = shared_from_this();
   deployment_->Insert(
@@ -384,7 +417,11 @@ void QueryStreamCall::OnAcknowledged(uint64_t serial, const MemoryHandle& memory
   {
     absl::MutexLock lock(&mutex_);
     MergeVersion(outcome->version, version_);
-    for (PendingAppend& append : pending_) append.acknowledged |= append.serial == serial;
+    for (PendingAppend& append : pending_) {
+      if (append.serial != serial) continue;
+      append.acknowledged = true;
+      append.ticket.Release();
+    }
     while (!pending_.empty() && pending_.front().acknowledged) {
       acknowledged_step_ = pending_.front().step;
       acknowledged_untold_ = true;

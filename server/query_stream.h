@@ -59,6 +59,7 @@ class QueryStreamCall final : public grpc::ServerBidiReactor<grpc::ByteBuffer, g
     uint64_t serial = 0;
     uint64_t step = 0;
     bool acknowledged = false;
+    StoredQuotas::Ticket ticket = {};  // until then
   };
 
   void Pump();
@@ -69,11 +70,14 @@ class QueryStreamCall final : public grpc::ServerBidiReactor<grpc::ByteBuffer, g
   // The first failure decides the status.
   void Fail(const absl::Status& status);
 
-  // Steps of a step.
+  // Steps of a step. It begins on a worker where what is stored may have to be asked of shards.
+  void BeginStep();
   void RunStep();
   absl::Status Receive(size_t bytes) ABSL_LOCKS_EXCLUDED(mutex_);
   // Of a message whose query was completed.
   absl::Status Authorize() ABSL_LOCKS_EXCLUDED(mutex_);
+  // Of an append, where what the caller writes is held against what is stored; may block.
+  absl::Status AdmitStored() ABSL_LOCKS_EXCLUDED(mutex_);
   // How many entries the message writes.
   size_t AppendedEntries() const;
   // Anew when a memory was dropped under it.
@@ -108,6 +112,7 @@ class QueryStreamCall final : public grpc::ServerBidiReactor<grpc::ByteBuffer, g
   std::vector<MemoryNumber> sources_;  // of a mixture, whatever has their names by now
   std::shared_ptr<const AnsweredQuery> last_;
   std::shared_ptr<const AnsweredQuery> previous_;
+  StoredQuotas::Ticket step_ticket_;  // of its append
   BenefitCount step_benefit_;
   bool step_of_mixture_ = false;  // so that its benefit is no one memory's
 

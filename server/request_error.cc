@@ -112,6 +112,29 @@ absl::Status WithPrecondition(absl::Status status, std::string_view type, const 
   return With(std::move(status), failure);
 }
 
+absl::Status WithQuota(absl::Status status, std::string_view reason, const UsedQuota& quota) {
+  if (status.ok()) return status;
+  google::rpc::QuotaFailure failure;
+  auto* violation = failure.add_violations();
+  violation->set_subject(quota.caller);
+  violation->set_description(std::string(status.message()));
+  violation->set_quota_metric(quota.word);
+  violation->set_quota_value(static_cast<int64_t>(quota.bound));
+  return With(WithErrorInfo(std::move(status), reason,
+                            {{"caller", quota.caller},
+                             {"quota", quota.word},
+                             {"bound", absl::StrCat(quota.bound)},
+                             {"used", absl::StrCat(quota.used)}}),
+              failure);
+}
+
+std::string QuotaOf(const absl::Status& status) {
+  google::rpc::QuotaFailure failure;
+  const auto payload = status.GetPayload(UrlOf<google::rpc::QuotaFailure>());
+  if (!payload.has_value() || !failure.ParseFromString(std::string(*payload))) return "";
+  return failure.violations_size() == 0 ? "" : failure.violations(0).quota_metric();
+}
+
 std::string ErrorReason(const absl::Status& status) {
   const std::string given = ReasonOf(status);
   return given.empty() ? std::string(ImpliedReason(status)) : given;

@@ -6,6 +6,7 @@
 #ifndef MNEME_SERVER_REQUEST_ERROR_H_
 #define MNEME_SERVER_REQUEST_ERROR_H_
 
+#include <cstdint>
 #include <map>
 #include <string>
 #include <string_view>
@@ -56,6 +57,18 @@ absl::Status WithErrorInfo(absl::Status status, std::string_view reason,
 absl::Status WithRetry(absl::Status status, absl::Duration delay);
 absl::Status WithResource(absl::Status status, const std::string& type, const std::string& name);
 absl::Status WithPrecondition(absl::Status status, std::string_view type, const std::string& subject);
+
+// What a quota that refuses something is, and how much of it is used. `caller` is a name of the token file.
+struct UsedQuota {
+  std::string caller;
+  std::string word;  // as the token file calls it, "stored-entries"
+  uint64_t bound = 0;
+  uint64_t used = 0;
+};
+// An ErrorInfo with `reason` and these, and a QuotaFailure.
+absl::Status WithQuota(absl::Status status, std::string_view reason, const UsedQuota& quota);
+// The word of the quota that refused, or "" where none did.
+std::string QuotaOf(const absl::Status& status);
 
 // The reason attached to `status`, or the one that its code implies.
 std::string ErrorReason(const absl::Status& status);

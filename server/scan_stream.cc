@@ -97,7 +97,9 @@ absl::Status ScanStream::ReadPage() {
   ++pages_;
   last_page_ = response.next_page_token().empty() || pages_ == request_.page_limit();
   RETURN_IF_ERROR(SerializeMessage(response, &outgoing_));
-  return held_.Give(outgoing_.Length(), /*wrote=*/false);
+  RETURN_IF_ERROR(held_.Give(outgoing_.Length(), /*wrote=*/false));
+  record_.TakeAnswer(outgoing_.Length());
+  return absl::OkStatus();
 }
 
 absl::Status ScanStream::ReadFittingPage(const MemoryHandle& memory, v1::ScanResponse& response) {
@@ -120,7 +122,7 @@ void ScanStream::OnWriteDone(bool ok) {
   if (!ok) return End(absl::CancelledError("the client is gone"));
   if (last_page_) return End(absl::OkStatus());
   outgoing_.Clear();
-  NextPage();
+  pause_.Then(record_, command_.limits, [this] { NextPage(); });
 }
 
 }  // namespace mneme

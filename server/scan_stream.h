@@ -9,6 +9,7 @@
 #include <memory>
 
 #include "mneme/v1/memory.pb.h"
+#include "server/answer_pause.h"
 #include "server/call_record.h"
 
 namespace mneme {
@@ -29,7 +30,7 @@ class ScanStream final : public grpc::ServerWriteReactor<grpc::ByteBuffer> {
 
   absl::Status Prepare(const grpc::ByteBuffer& bytes);
   absl::Status ReadRequest(const MemoryHandle& memory);
-  // Reads a page on a worker and starts its write.
+  // Reads a page on a worker and starts its write. Where the caller has a quota of answers, when the last is paid for.
   void NextPage();
   absl::Status ReadPage();
   // Pages of large values may outgrow a message: halved until they fit.
@@ -40,6 +41,7 @@ class ScanStream final : public grpc::ServerWriteReactor<grpc::ByteBuffer> {
   FrontEnd& front_end_;
   CallRecord record_;
   HeldAnswers::Share held_;
+  AnswerPause pause_;
   Deployment* deployment_ = nullptr;
   MemoryRecord memory_;
   v1::ScanRequest request_;

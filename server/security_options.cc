@@ -59,6 +59,10 @@ absl::Status CheckSecurity(const ServerOptions& options) {
   return absl::OkStatus();
 }
 
+bool AdminIsEncrypted(const ServerOptions& options) {
+  return !options.tls.certificate.empty() && options.admin_listen != "off" && !StaysOnMachine(options.admin_listen);
+}
+
 absl::StatusOr<KafkaSettings> LogSettingsOf(const ServerOptions& options) {
   if (options.log_settings.empty()) return KafkaSettings();
   const std::string key = absl::StrCat("--log-settings ", options.log_settings, " ");

@@ -14,6 +14,8 @@ absl::Status CheckSecurity(const ServerOptions& options);
 // That the files which options name can be used: errors of CheckTlsFiles, TokenTable::Read, TokenSource and
 // LogSettingsOf, which name the option.
 absl::Status CheckFiles(const ServerOptions& options);
+// Whether the admin address is beyond this machine and speaks TLS there, as the gRPC addresses do.
+bool AdminIsEncrypted(const ServerOptions& options);
 // What --log-settings says; nothing without it. FAILED_PRECONDITION when others may write the file, who could have this
 // process run what they like; errors of ReadOperatorFile and ParseKafkaSettings.
 absl::StatusOr<KafkaSettings> LogSettingsOf(const ServerOptions& options);

@@ -163,8 +163,19 @@ absl::Status Server::StartAdmin() {
   pages.metrics = [this] { return ExposeMetrics(); };
   pages.ready = [this] { return ready_.load(std::memory_order_acquire); };
   pages.config = [this] { return Config(); };
-  ASSIGN_OR_RETURN(admin_, AdminHttp::Start(address.first, address.second, std::move(pages)));
+  std::unique_ptr<TlsIdentity> identity;
+  if (AdminIsEncrypted(options_)) {
+    ASSIGN_OR_RETURN(identity, TlsIdentity::New(options_.tls));
+    pages.may_read = [this](const AdminReader& reader) { return MayReadPages(reader); };
+  }
+  ASSIGN_OR_RETURN(admin_,
+                   AdminHttp::Start(address.first, address.second, std::move(pages), std::move(identity)));
   return absl::OkStatus();
+}
+
+bool Server::MayReadPages(const AdminReader& reader) const {
+  if (options_.tokens.empty()) return options_.tls.ca.empty() || !reader.certificate.empty();
+  return access_->MayReadPages(reader.authorization, reader.certificate);
 }
 
 absl::Status Server::Listen() {
@@ -283,7 +294,8 @@ void Server::WarnOfFiles() const {
 
 void Server::WarnOfStrangers() const {
   const auto beyond = [](const std::string& address) { return !StaysOnMachine(address); };
-  if (options_.admin_listen != "off" && beyond(options_.admin_listen)) {
+  const bool asks = AdminIsEncrypted(options_) && !(options_.tokens.empty() && options_.tls.ca.empty());
+  if (options_.admin_listen != "off" && beyond(options_.admin_listen) && !asks) {
     log_->Write(LogLevel::kWarning, "server",
                 "the admin address is beyond this machine: who reaches it reads metrics and options, and is not asked");
   }

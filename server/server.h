@@ -58,6 +58,8 @@ class Server {
   Server(ServerOptions options, Log* log, std::function<bool()> give_up, std::unique_ptr<AccessControl> access);
 
   absl::Status StartAdmin();
+  // As clients of gRPC are let in: by --tokens, or else by --tls-client-ca, or everybody.
+  bool MayReadPages(const AdminReader& reader) const;
   absl::Status Listen();
   absl::Status OpenDeployment();
   absl::Status OpenLocal();

@@ -8,6 +8,7 @@
 #include "common/status_macros.h"
 #include "engine/flat_progress.h"
 #include "engine/neighbour_rows.h"
+#include "engine/prune_decisions.h"
 #include "engine/shard_log.h"
 #include "server/hosted_shard.h"
 
@@ -170,18 +171,39 @@ absl::Status HandleShardPrune(const CallContext& call, const Call& request, cons
   LocalDeployment& shard = Hosted(call.deployment);
   MemoryNumber number = 0;
   PruneCommand command;
-  RETURN_IF_ERROR(Open(call, request, number, command));
+  Version at_least;
+  uint64_t shared = 0;  // names the prune of several parts that this is one of; 0: it is of this one alone
+  RETURN_IF_ERROR(Open(call, request, number, command, at_least, shared));
   ASSIGN_OR_RETURN(const MemoryHandle memory, FindNumber(shard, number));
-  const auto say = [&](const PruneProgress& step, const std::optional<PruneOutcome>& outcome) {
+  RETURN_IF_ERROR(shard.Await(at_least, call.limits));
+  const auto say = [&](const PruneProgress& step, const std::optional<NeighbourColumns>& found,
+                       const std::optional<PruneOutcome>& outcome) {
     Answer answer;
-    answer.set_body(Flat(FlatProgress{step.stage, step.entries_done, step.entries_total}, outcome));
+    const Sequence sequence = outcome.has_value() ? outcome->sequence : 0;
+    answer.set_body(Flat(FlatProgress{step.stage, step.entries_done, step.entries_total}, found, outcome, sequence));
     return tell(std::move(answer));
   };
   command.limits = call.limits;
-  command.progress = [&](const PruneProgress& step) { return say(step, std::nullopt); };
+  command.progress = [&](const PruneProgress& step) { return say(step, std::nullopt, std::nullopt); };
+  std::optional<PruneDecisions::Wait> wait;
+  if (shared != 0) {
+    wait.emplace(shard.prune_decisions(), shared);
+    command.share = [&](NeighbourColumns found) {
+      DropAttributes(found);
+      const bool heard = say({"guarding", 0, 0}, std::move(found), std::nullopt);
+      return heard ? absl::OkStatus() : absl::CancelledError("pruning was cancelled");
+    };
+    command.decided = [&] { return wait->Await(call.limits); };
+  }
   ASSIGN_OR_RETURN(const PruneOutcome outcome, shard.Prune(memory, std::move(command)));
-  (void)say({"writing", 0, 0}, outcome);
+  (void)say({"writing", 0, 0}, std::nullopt, outcome);
   return absl::OkStatus();
+}
+
+absl::Status HandleGoOnPrune(const CallContext& call, const Call& request, Answer*) {
+  uint64_t shared = 0;
+  RETURN_IF_ERROR(Open(call, request, shared));
+  return Hosted(call.deployment).prune_decisions().GoOn(shared);
 }
 
 }  // namespace mneme

@@ -18,6 +18,8 @@ absl::Status HandleScore(const CallContext& call, const internal::v1::Call& requ
 absl::Status HandleShardGet(const CallContext& call, const internal::v1::Call& request, internal::v1::Answer* response);
 absl::Status HandleShardCount(const CallContext& call, const internal::v1::Call& request,
                               internal::v1::Answer* response);
+absl::Status HandleShardStored(const CallContext& call, const internal::v1::Call& request,
+                               internal::v1::Answer* response);
 absl::Status HandleSumByLabel(const CallContext& call, const internal::v1::Call& request,
                               internal::v1::Answer* response);
 absl::Status HandleReadMatchRows(const CallContext& call, const internal::v1::Call& request,
@@ -30,6 +32,8 @@ absl::Status HandleDryDelete(const CallContext& call, const internal::v1::Call& 
                              internal::v1::Answer* response);
 absl::Status HandleVisit(const CallContext& call, const internal::v1::Call& request,
                          const Tell<internal::v1::Answer>& tell);
+absl::Status HandleShardExport(const CallContext& call, const internal::v1::Call& request,
+                               const Tell<internal::v1::Answer>& tell);
 absl::Status HandleReadStates(const CallContext& call, const internal::v1::Call& request,
                               internal::v1::Answer* response);
 absl::Status HandleReadSession(const CallContext& call, const internal::v1::Call& request,
@@ -54,6 +58,8 @@ absl::Status HandleShardBuild(const CallContext& call, const internal::v1::Call&
                               const Tell<internal::v1::Answer>& tell);
 absl::Status HandleShardPrune(const CallContext& call, const internal::v1::Call& request,
                               const Tell<internal::v1::Answer>& tell);
+absl::Status HandleGoOnPrune(const CallContext& call, const internal::v1::Call& request,
+                             internal::v1::Answer* response);
 
 // --- catalogue_handlers.cc ---
 absl::Status HandleWatch(const CallContext& call, const internal::v1::WatchRequest& request,

@@ -1,10 +1,14 @@
 #include <algorithm>
+#include <memory>
 #include <optional>
 #include <string>
 #include <utility>
 #include <vector>
 
+#include "absl/types/span.h"
 #include "common/status_macros.h"
+#include "engine/flat_export.h"
+#include "engine/index_export.h"
 #include "engine/label_sums.h"
 #include "server/hosted_shard.h"
 #include "server/shard_handlers.h"
@@ -62,6 +66,19 @@ absl::Status HandleShardCount(const CallContext& call, const Call& request, Answ
   ASSIGN_OR_RETURN(Selected selected, Select(call, request));
   ASSIGN_OR_RETURN(const uint64_t count, call.deployment.Count(selected.memory, std::move(selected.command)));
   response->set_body(Flat(count));
+  return absl::OkStatus();
+}
+
+absl::Status HandleShardStored(const CallContext& call, const Call& request, Answer* response) {
+  const LocalDeployment& shard = Hosted(call.deployment);
+  MemoryNumber number = 0;
+  std::optional<PartitionId> partition;
+  Version at_least;
+  RETURN_IF_ERROR(Open(call, request, number, partition, at_least));
+  ASSIGN_OR_RETURN(const MemoryHandle memory, FindNumber(shard, number));
+  RETURN_IF_ERROR(shard.Await(at_least, call.limits));
+  ASSIGN_OR_RETURN(const StoredAmount stored, shard.CountStored(memory, partition, call.limits));
+  response->set_body(Flat(stored.entries, stored.bytes));
   return absl::OkStatus();
 }
 
@@ -133,6 +150,75 @@ absl::Status HandleShardReceipt(const CallContext& call, const Call& request, An
   RETURN_IF_ERROR(shard.Await(receipt, call.limits));
   ASSIGN_OR_RETURN(const ReceiptStatus status, shard.Receipt(memory, receipt, call.limits));
   response->set_body(Flat(status));
+  return absl::OkStatus();
+}
+
+absl::Status HandleShardExport(const CallContext& call, const Call& request, const Tell<Answer>& tell) {
+  const LocalDeployment& shard = Hosted(call.deployment);
+  ExportQuestion question;
+  RETURN_IF_ERROR(Open(call, request, question));
+  ASSIGN_OR_RETURN(const MemoryHandle memory, FindNumber(shard, question.memory));
+  const MemorySpec& spec = memory->spec;
+  PartitionSelection partition;
+  partition.partitions = {question.partition};
+  RETURN_IF_ERROR(CheckOwned(shard, *memory, partition));
+  // Found anew for each piece: who takes none for long lets the lease end, and what it holds go.
+  const auto lease = [&]() -> absl::StatusOr<LeaseHandle> {
+    ASSIGN_OR_RETURN(LeaseHandle found, FindCovering(shard, *memory, question.lease, partition));
+    if (!found->partitions.all && NamedBy(found->partitions).size() == 1) return found;
+    return absl::InvalidArgumentError("an export is of a lease on one partition");
+  };
+  const auto say = [&](std::string body) {
+    Answer answer;
+    answer.set_body(std::move(body));
+    return tell(std::move(answer)) ? absl::OkStatus() : absl::CancelledError("the caller has gone");
+  };
+  ExportHead head;
+  std::unique_ptr<IndexExport> lists;
+  {
+    ASSIGN_OR_RETURN(const LeaseHandle held, lease());
+    if (question.part != ExportPart::kLists) {
+      ASSIGN_OR_RETURN(head, DescribeExport(spec, Held(*held), question.stamp_ms, call.limits));
+    } else {
+      if (question.given.size() % spec.dimension != 0) {
+        return absl::InvalidArgumentError("centroids are no keys of the memory");
+      }
+      IndexExport::Part part{question.stamp_ms, nullptr};
+      if (!question.given.empty()) part.given = Codebook::OfCentroids(MakeIndexSpec(spec), question.given);
+      ASSIGN_OR_RETURN(lists, IndexExport::New(spec, Held(*held), call.limits, std::move(part)));
+    }
+  }
+  if (question.part == ExportPart::kHead) return say(Flat(head));
+  if (question.part == ExportPart::kCentroids) {
+    for (uint32_t next = 0; next < head.lists;) {
+      ExportPiece piece;
+      {
+        ASSIGN_OR_RETURN(const LeaseHandle held, lease());
+        piece = CentroidsFrom(spec, Held(*held), next);
+      }
+      next += static_cast<uint32_t>(piece.centroids.size() / spec.dimension);
+      RETURN_IF_ERROR(say(Flat(piece)));
+    }
+    return absl::OkStatus();
+  }
+  for (size_t next = 0; next < lists->lists();) {
+    const absl::Span<const uint64_t> sizes = absl::MakeConstSpan(lists->list_sizes()).subspan(next, SizesOfPiece());
+    ExportPiece piece;
+    piece.list_sizes.assign(sizes.begin(), sizes.end());
+    next += sizes.size();
+    RETURN_IF_ERROR(say(Flat(piece)));
+  }
+  for (uint64_t told = 0; told < lists->entries();) {
+    ExportPiece piece;
+    {
+      ASSIGN_OR_RETURN(const LeaseHandle held, lease());
+      IndexExport::Rows rows = lists->Next(Held(*held), EntriesOfPiece(spec));
+      piece.ids = std::move(rows.ids);
+      piece.keys = std::move(rows.keys);
+    }
+    told += piece.ids.size();
+    RETURN_IF_ERROR(say(Flat(piece)));
+  }
   return absl::OkStatus();
 }
 

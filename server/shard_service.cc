@@ -18,18 +18,18 @@ using internal::v1::CatalogueService;
 using internal::v1::ShardService;
 
 template <typename Base>
-using RawWrites =
-    ShardService::WithRawCallbackMethod_Append<ShardService::WithRawCallbackMethod_AwaitOutcome<Base>>;
+using RawWrites = ShardService::WithRawCallbackMethod_Append<
+    ShardService::WithRawCallbackMethod_AwaitOutcome<ShardService::WithRawCallbackMethod_GoOnPrune<Base>>>;
 template <typename Base>
-using RawStreams = ShardService::WithRawCallbackMethod_Visit<
-    ShardService::WithRawCallbackMethod_BuildIndex<ShardService::WithRawCallbackMethod_Prune<Base>>>;
+using RawStreams = ShardService::WithRawCallbackMethod_Visit<ShardService::WithRawCallbackMethod_ExportIndex<
+    ShardService::WithRawCallbackMethod_BuildIndex<ShardService::WithRawCallbackMethod_Prune<Base>>>>;
 template <typename Base>
 using RawSearches = ShardService::WithRawCallbackMethod_Query<ShardService::WithRawCallbackMethod_Score<
     ShardService::WithRawCallbackMethod_SumByLabel<ShardService::WithRawCallbackMethod_ReadMatchRows<Base>>>>;
 template <typename Base>
 using RawReads = ShardService::WithRawCallbackMethod_Get<ShardService::WithRawCallbackMethod_Count<
-    ShardService::WithRawCallbackMethod_Scan<ShardService::WithRawCallbackMethod_DryDelete<
-        ShardService::WithRawCallbackMethod_Receipt<Base>>>>>;
+    ShardService::WithRawCallbackMethod_CountStored<ShardService::WithRawCallbackMethod_Scan<
+        ShardService::WithRawCallbackMethod_DryDelete<ShardService::WithRawCallbackMethod_Receipt<Base>>>>>>;
 template <typename Base>
 using RawLeases = ShardService::WithRawCallbackMethod_AcquireLease<ShardService::WithRawCallbackMethod_RenewLease<
     ShardService::WithRawCallbackMethod_ReleaseLease<ShardService::WithRawCallbackMethod_Statistics<Base>>>>;
@@ -51,8 +51,9 @@ using RawBackups = ShardService::WithRawCallbackMethod_DescribeBackups<
 
 constexpr char kShardService[] = "mneme.internal.v1.ShardService";
 constexpr char kCatalogueService[] = "mneme.internal.v1.CatalogueService";
-// Visits that go on side by side: each waits for its reader most of the time.
+// Visits, and exports, that go on side by side: each waits for its reader most of the time.
 constexpr size_t kVisitWorkers = 16;
+constexpr size_t kExportWorkers = 16;
 // Copies and digests that go on side by side, of the replicas of one shard and one who compares them: they share what
 // may be read.
 constexpr size_t kCheckpointWorkers = 4;
@@ -71,6 +72,7 @@ class RawShardService final
   explicit RawShardService(FrontEnd& front_end) : front_end_(front_end) {
     front_end_.AlsoCount(&score_pool_);
     front_end_.AlsoCount(&visit_pool_);
+    front_end_.AlsoCount(&export_pool_);
     front_end_.AlsoCount(&checkpoint_pool_);
     front_end_.AlsoCount(&backup_pool_);
   }
@@ -93,8 +95,15 @@ class RawShardService final
   WriteReactor* Visit(Context* context, const Bytes* in) override {
     return ProgressStream<Call, Answer>::Start(front_end_, visit_pool_, visit_, context, in, HandleVisit, Pace::kEach);
   }
+  WriteReactor* ExportIndex(Context* context, const Bytes* in) override {
+    return ProgressStream<Call, Answer>::Start(front_end_, export_pool_, export_, context, in, HandleShardExport,
+                                               Pace::kEach);
+  }
   UnaryReactor* Count(Context* context, const Bytes* in, Bytes* out) override {
     return Blocking(count_, context, in, out, HandleShardCount);
+  }
+  UnaryReactor* CountStored(Context* context, const Bytes* in, Bytes* out) override {
+    return Blocking(stored_, context, in, out, HandleShardStored);
   }
   UnaryReactor* SumByLabel(Context* context, const Bytes* in, Bytes* out) override {
     return Blocking(sums_, context, in, out, HandleSumByLabel);
@@ -138,7 +147,10 @@ class RawShardService final
   }
   WriteReactor* Prune(Context* context, const Bytes* in) override {
     return ProgressStream<Call, Answer>::Start(front_end_, front_end_.long_calls(), prune_, context, in,
-                                               HandleShardPrune);
+                                               HandleShardPrune, Pace::kEach);
+  }
+  UnaryReactor* GoOnPrune(Context* context, const Bytes* in, Bytes* out) override {
+    return Blocking(go_on_, context, in, out, HandleGoOnPrune);
   }
   UnaryReactor* DescribeReplica(Context* context, const Bytes* in, Bytes* out) override {
     return Blocking(describe_, context, in, out, HandleDescribeReplica);
@@ -181,10 +193,11 @@ class RawShardService final
   }
 
   FrontEnd& front_end_;
-  // A score is a step of a query, and a visit lasts as long as its reader takes: neither waits for the other, nor for
-  // calls of other kinds.
+  // A score is a step of a query, and a visit or an export lasts as long as its reader takes: none waits for another,
+  // nor for calls of other kinds.
   CallPool score_pool_{limits::kCallWorkers, limits::kMaxQueuedSearches};
   CallPool visit_pool_{kVisitWorkers, limits::kMaxQueuedCalls};
+  CallPool export_pool_{kExportWorkers, limits::kMaxQueuedCalls};
   CallPool checkpoint_pool_{kCheckpointWorkers, limits::kMaxQueuedLongCalls};
   CallPool backup_pool_{kBackupWorkers, limits::kMaxQueuedLongCalls};
   const RpcMethod append_ = Add("Append", "server_stream");
@@ -193,7 +206,9 @@ class RawShardService final
   const RpcMethod score_ = Add("Score");
   const RpcMethod get_ = Add("Get");
   const RpcMethod visit_ = Add("Visit", "server_stream");
+  const RpcMethod export_ = Add("ExportIndex", "server_stream");
   const RpcMethod count_ = Add("Count");
+  const RpcMethod stored_ = Add("CountStored");
   const RpcMethod sums_ = Add("SumByLabel");
   const RpcMethod match_ = Add("ReadMatchRows");
   const RpcMethod scan_ = Add("Scan");
@@ -208,6 +223,7 @@ class RawShardService final
   const RpcMethod statistics_ = Add("Statistics");
   const RpcMethod build_ = Add("BuildIndex", "server_stream");
   const RpcMethod prune_ = Add("Prune", "server_stream");
+  const RpcMethod go_on_ = Add("GoOnPrune");
   const RpcMethod describe_ = Add("DescribeReplica");
   const RpcMethod digest_ = Add("Digest", "server_stream");
   const RpcMethod open_checkpoint_ = Add("OpenCheckpoint", "server_stream");

@@ -19,6 +19,9 @@ class StepNames {
   // Of a step whose query was completed: what it asks, and where it appends. Views of this and of `step`.
   AccessTargets TargetsOf(const v1::QueryStreamRequest& step) const;
 
+  // That appends go to; "" where none was named.
+  const std::string& memory() const { return memory_; }
+
  private:
   std::string memory_;
   std::vector<std::string> sources_;

@@ -43,16 +43,23 @@ class UnaryCall final : public grpc::ServerUnaryReactor {
         out_(out) {}
 
   void Run(const grpc::ByteBuffer& bytes, AsyncHandler<Request, Response> handler) {
-    const absl::Status status = Guard([&] { return Admit(bytes); });
+    absl::Status status = Guard([&] { return Admit(bytes); });
     if (!status.ok()) return End(status);
-    Handle(handler);
+    if (!BoundsWrites(record_.caller()) || !AdditionOf(request_).has_value()) return Handle(handler);
+    // What is stored may have to be asked of shards, which may not hold up a gRPC thread.
+    status = record_.front_end().calls().Submit([this, handler] {
+      const absl::Status admitted = Guard([this] { return AdmitStored(); });
+      admitted.ok() ? Handle(handler) : End(admitted);
+    });
+    if (!status.ok()) End(status);
   }
 
   void RunBlocking(const grpc::ByteBuffer& bytes, BlockingHandler<Request, Response> handler, CallPool& pool) {
     const absl::Status status = Guard([&]() -> absl::Status {
       RETURN_IF_ERROR(Admit(bytes));
       return pool.Submit([this, handler] {
-        absl::Status end;
+        absl::Status end = Guard([this] { return AdmitStored(); });
+        if (!end.ok()) return End(std::move(end));
         do {
           end = Guard([&]() -> absl::Status {
             RETURN_IF_ERROR(limits_.Check());  // it may have waited
@@ -78,6 +85,14 @@ class UnaryCall final : public grpc::ServerUnaryReactor {
     return absl::OkStatus();
   }
 
+  absl::Status AdmitStored() {
+    if (!BoundsWrites(record_.caller())) return absl::OkStatus();
+    RETURN_IF_ERROR(limits_.Check());  // it may have waited
+    ASSIGN_OR_RETURN(ticket_, AdmitAddition(record_.front_end().stored_quotas(), record_.caller(),
+                                            context_->deployment, AdditionOf(request_), limits_));
+    return absl::OkStatus();
+  }
+
   void Handle(AsyncHandler<Request, Response> handler) {
     const auto end = [this, handler](absl::Status status) { BeginsAnew(status) ? Handle(handler) : End(status); };
     const absl::Status status = Guard([&] { return handler(*context_, request_, &response_, end); });
@@ -91,11 +106,13 @@ class UnaryCall final : public grpc::ServerUnaryReactor {
   }
 
   void End(absl::Status status) {
+    ticket_.Release();
     if (status.ok()) status = Guard([&] { return SerializeMessage(response_, out_); });
     // What the answer was made of is not held until its client has taken it.
     response_ = Response();
     request_ = Request();
     if (status.ok()) status = Guard([&] { return held_.Give(out_->Length(), record_.may_have_written()); });
+    if (status.ok()) record_.TakeAnswer(out_->Length());
     if (!status.ok()) out_->Clear();
     Finish(record_.Finish(status));
   }
@@ -108,6 +125,7 @@ class UnaryCall final : public grpc::ServerUnaryReactor {
   Request request_;
   Response response_;
   std::optional<CallContext> context_;
+  StoredQuotas::Ticket ticket_;  // of what it writes
   int times_anew_ = 0;
 };
 

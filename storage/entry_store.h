@@ -190,6 +190,10 @@ class EntryStore {
   // others. UNIMPLEMENTED where there are no files.
   virtual absl::Status Checkpoint(const std::string& path) const = 0;
 
+  // Bytes that the records of a memory, or of one partition of it, take in tables and in ram: an estimate of the
+  // store's own, for which it reads no records. What was deleted or replaced counts until it is merged away. Sessions
+  // are of a memory whole.
+  virtual absl::StatusOr<uint64_t> BytesOf(MemoryNumber memory, std::optional<PartitionId> partition) const = 0;
   // Bytes on disk, for statistics.
   virtual uint64_t DiskBytes() const = 0;
   // Flushes and compacts everything (bulk load, statistics of bytes on disk).

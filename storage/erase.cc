@@ -136,7 +136,8 @@ absl::StatusOr<bool> AreGone(rocksdb::DB& db, const std::string& path, const Old
     uint64_t number = 0;
     if (!absl::SimpleAtoi(it->path().stem().string(), &number)) continue;
     const std::string kind = it->path().extension().string();
-    if (kind == ".log" && number < files.first_log) return false;
+    // An empty one has nothing of anybody: RocksDB keeps those of starts after which nothing was written.
+    if (kind == ".log" && number < files.first_log && it->file_size(error) != 0 && !error) return false;
     if (kind == ".sst" && number <= files.last_table) tables.push_back(number);
   }
   if (error) return absl::UnavailableError(absl::StrCat("could not read ", path, ": ", error.message()));

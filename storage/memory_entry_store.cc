@@ -86,6 +86,7 @@ class MemoryEntryStore final : public EntryStore {
   absl::Status Checkpoint(const std::string&) const override {
     return absl::UnimplementedError("a store in ram has no files");
   }
+  absl::StatusOr<uint64_t> BytesOf(MemoryNumber memory, std::optional<PartitionId> partition) const override;
   uint64_t DiskBytes() const override { return 0; }
   absl::Status Compact() override { return absl::OkStatus(); }
 
@@ -279,6 +280,16 @@ absl::Status MemoryEntryStore::NoteErasure(const ErasureRun& run, Sequence keep_
   erasures_.erase(erasures_.begin(), erasures_.lower_bound(keep_from));
   erasures_[run.through] = run;
   return absl::OkStatus();
+}
+
+absl::StatusOr<uint64_t> MemoryEntryStore::BytesOf(MemoryNumber memory, std::optional<PartitionId> partition) const {
+  MutexLock lock(&mu_);
+  uint64_t bytes = 0;
+  for (const auto& [key, stored] : partitions_) {
+    if (key.memory != memory || (partition.has_value() && key.partition != *partition)) continue;
+    for (const auto& [row, entry] : stored.rows) bytes += entry.key.size() + entry.value.size();
+  }
+  return bytes;
 }
 
 absl::StatusOr<std::vector<PartitionHead>> MemoryEntryStore::ReadHeads() const {

@@ -90,6 +90,7 @@ class RocksDbEntryStore final : public EntryStore {
   absl::Status DropMemory(MemoryNumber memory) override;
   absl::Status Flush() const override { return store_->Flush(); }
   absl::Status Checkpoint(const std::string& path) const override { return store_->Checkpoint(path); }
+  absl::StatusOr<uint64_t> BytesOf(MemoryNumber memory, std::optional<PartitionId> partition) const override;
   uint64_t DiskBytes() const override;
   absl::Status Compact() override;
 
@@ -265,6 +266,30 @@ absl::Status RocksDbEntryStore::DropMemory(MemoryNumber memory) {
   if (encoded.ok()) encoded = writes.DeleteRange(store_->family(kStates), prefix, format::PrefixEnd(prefix));
   if (!encoded.ok()) return store_->Fail(FromRocksDb(encoded, "drop a memory"));
   return store_->Write(writes, std::nullopt, 0);
+}
+
+absl::StatusOr<uint64_t> RocksDbEntryStore::BytesOf(MemoryNumber memory, std::optional<PartitionId> partition) const {
+  const std::string begin = partition.has_value() ? format::PartitionPrefix(PartitionKey{memory, *partition})
+                                                  : format::MemoryPrefix(memory);
+  const std::string end = format::PrefixEnd(begin);
+  const rocksdb::Range range(begin, end);
+  const rocksdb::SizeApproximationOptions of_tables{};
+  std::vector<rocksdb::ColumnFamilyHandle*> families = {families_.rows, families_.ids,   families_.id_runs,
+                                                        families_.dead, families_.heads, families_.segments};
+  if (!partition.has_value()) families.push_back(store_->family(kStates));
+  uint64_t sum = 0;
+  for (rocksdb::ColumnFamilyHandle* family : families) {
+    uint64_t in_tables = 0;
+    RETURN_IF_ERROR(FromRocksDb(store_->db().GetApproximateSizes(of_tables, family, &range, 1, &in_tables), "measure"));
+    // A guess by the shape of a skip list, which may be several times too high: it is not more than there is at all.
+    uint64_t rows = 0;
+    uint64_t in_ram = 0;
+    uint64_t ram = 0;
+    store_->db().GetApproximateMemTableStats(family, range, &rows, &in_ram);
+    store_->db().GetIntProperty(family, rocksdb::DB::Properties::kCurSizeAllMemTables, &ram);
+    sum += in_tables + std::min(in_ram, ram);
+  }
+  return sum;
 }
 
 uint64_t RocksDbEntryStore::DiskBytes() const {

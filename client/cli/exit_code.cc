@@ -1,10 +1,13 @@
 #include "client/cli/exit_code.h"
 
 #include <algorithm>
+#include <optional>
 
 #include "absl/strings/cord.h"
 #include "absl/strings/str_cat.h"
+#include "absl/time/time.h"
 #include "client/rpc_status.h"
+#include "common/error_reason.h"
 
 namespace mneme::cli {
 namespace {
@@ -35,6 +38,13 @@ std::string ErrorLine(const absl::Status& status, const std::string& server) {
   }
   if (status.code() == absl::StatusCode::kDeadlineExceeded) {
     return absl::StrCat("error: ", server, ": ", message, " (", code, "; a longer --timeout may help)");
+  }
+  if (status.code() == absl::StatusCode::kResourceExhausted) {
+    const std::string reason = ReasonOf(status);
+    const std::optional<absl::Duration> delay = RetryDelay(status);
+    return absl::StrCat("error: ", message, " (", code, reason.empty() ? "" : ", ", reason,
+                        delay.has_value() ? "; again in " : "",
+                        delay.has_value() ? absl::FormatDuration(*delay) : "", ")");
   }
   return absl::StrCat("error: ", message, " (", code, ")");
 }

@@ -78,7 +78,7 @@ absl::StatusOr<v1::Receipt> Await(const ShowOptions& options, const v1::GetRecei
     if (receipt.state() >= wanted) return receipt;
     RETURN_IF_ERROR(CheckMayReach(receipt, wanted));
     if (absl::Now() >= end) {
-      return absl::DeadlineExceededError(absl::StrCat("is in state ", NameOf(receipt.state()), " after ",
+      return absl::DeadlineExceededError(absl::StrCat("the deletion is in state ", NameOf(receipt.state()), " after ",
                                                       options.within_seconds, " seconds, not yet in ", options.wait));
     }
     absl::SleepFor(kPause);

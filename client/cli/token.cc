@@ -6,6 +6,7 @@
 #include <cstring>
 #include <memory>
 #include <nlohmann/json.hpp>
+#include <utility>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
@@ -22,18 +23,31 @@ struct TokenOptions {
   std::string name;
   std::vector<std::string> grants;
   bool peer = false;
+  bool metrics = false;
   uint64_t requests = 0;
   uint64_t entries = 0;
   uint64_t bytes = 0;
+  uint64_t answered_bytes = 0;
+  uint64_t stored_entries = 0;
+  uint64_t stored_bytes = 0;
+  uint64_t memories = 0;
   std::string file;
 };
 
 std::vector<std::string> WordsOf(const TokenOptions& options) {
   std::vector<std::string> words = options.grants;
   if (options.peer) words.push_back("peer");
-  if (options.requests != 0) words.push_back(absl::StrCat("requests/s:", options.requests));
-  if (options.entries != 0) words.push_back(absl::StrCat("entries/s:", options.entries));
-  if (options.bytes != 0) words.push_back(absl::StrCat("bytes/s:", options.bytes));
+  if (options.metrics) words.push_back("metrics");
+  const std::pair<const char*, uint64_t> bounds[] = {{"requests/s:", options.requests},
+                                                     {"entries/s:", options.entries},
+                                                     {"bytes/s:", options.bytes},
+                                                     {"answered-bytes/s:", options.answered_bytes},
+                                                     {"stored-entries:", options.stored_entries},
+                                                     {"stored-bytes:", options.stored_bytes},
+                                                     {"memories:", options.memories}};
+  for (const auto& [word, bound] : bounds) {
+    if (bound != 0) words.push_back(absl::StrCat(word, bound));
+  }
   return words;
 }
 
@@ -97,15 +111,24 @@ absl::Status Token(const TokenOptions& options, Session& session) {
 void AddToken(Command app, Action& action) {
   Command verb = app.AddVerb("token", "Make a token, and the line by which a server knows it", kServer,
                              "  mneme token model-server --grant 'read:wiki-*' --grant write:chat --file tokens\n"
-                             "  mneme token tenant-7 --grant write:shared/7 --requests 200");
+                             "  mneme token tenant-7 --grant write:shared/7 --requests 200 --stored-entries 1000000\n"
+                             "  mneme token prometheus --metrics --file tokens");
   auto options = std::make_shared<TokenOptions>();
   verb.AddOption("name", options->name, "Who it is for; two tokens of one name are valid together").Required().Type("");
   verb.AddOption("-g,--grant", options->grants, "read:, write: or admin: before a memory or a pattern, /PARTITIONS")
       .Type("GRANT");
   verb.AddFlag("--peer", options->peer, "For a process of the deployment itself: all that shards are asked");
+  verb.AddFlag("--metrics", options->metrics, "May read /metrics and /config where the admin address asks who it is");
   verb.AddOption("--requests", options->requests, "Requests a second, at each front end").Type("N");
   verb.AddOption("--entries", options->entries, "Entries written a second").Type("N");
   verb.AddOption("--bytes", options->bytes, "Bytes of requests a second").Type("N");
+  verb.AddOption("--answered-bytes", options->answered_bytes, "Bytes of answers a second").Type("N");
+  verb.AddOption("--stored-entries", options->stored_entries, "Adds nothing to a memory (partition) of so many entries")
+      .Type("N");
+  verb.AddOption("--stored-bytes", options->stored_bytes, "Adds nothing to a memory (partition) of so many bytes")
+      .Type("N");
+  verb.AddOption("--memories", options->memories, "Memories that there may be of the names that it may create")
+      .Type("N");
   verb.AddOption("--file", options->file, "Add the line to this token file").Type("FILE");
   verb.WhenGiven([options, &action] {
     action = [options](Session& session) { return Token(*options, session); };

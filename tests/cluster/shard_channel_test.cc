@@ -24,6 +24,7 @@
 #include "absl/strings/str_cat.h"
 #include "cluster/catalogue_watch.h"
 #include "cluster/shard_fan.h"
+#include "cluster/shard_stream.h"
 #include "common/clock.h"
 #include "common/error_reason.h"
 #include "engine/flat_catalogue.h"
@@ -265,6 +266,28 @@ TEST_F(ReplicasTest, AStreamIsBegunAnewOnlyWhenNothingOfItWasHeard) {
   EXPECT_EQ(heard.back(), "OK");
   EXPECT_EQ(heard.size(), 2U);
   EXPECT_NE(heard.front(), other);
+}
+
+TEST_F(ReplicasTest, AStreamIsTakenOneByOneByWhoAsked) {
+  at().Answer(Away());
+  const uint32_t away = channel_.at();
+  {
+    ShardStream stream(channel_, &ShardChannel::Stub::Visit, std::string("say first"), Within(kLong));
+    ASSERT_TRUE(stream.Next()->has_value());
+    EXPECT_EQ(stream.replica(), away);
+    EXPECT_EQ(stream.Next().status().code(), absl::StatusCode::kUnavailable) << "it was heard, and is not left";
+    EXPECT_FALSE(stream.Next()->has_value());
+  }
+  {
+    ShardStream stream(channel_, &ShardChannel::Stub::Visit, Question("", away), Within(kLong));
+    EXPECT_EQ(stream.Next().status().code(), absl::StatusCode::kUnavailable) << "it alone was meant";
+  }
+  ShardStream stream(channel_, &ShardChannel::Stub::Visit, std::string(), Within(kLong));
+  const auto answer = stream.Next();
+  ASSERT_TRUE(answer.ok() && answer->has_value()) << answer.status();
+  EXPECT_NE(stream.replica(), away);
+  EXPECT_EQ(**answer, away == 0 ? "second" : "first");
+  EXPECT_FALSE(stream.Next()->has_value());
 }
 
 TEST_F(ReplicasTest, WhatWasAcknowledgedIsWaitedForByEveryLaterRead) {

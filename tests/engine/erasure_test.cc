@@ -290,7 +290,7 @@ struct BackupDirectory {
   TemporaryDirectory directory;
 };
 
-class ErasedBackupsTest : private BackupDirectory, public ErasureTest {
+class ErasedBackupsTest : protected BackupDirectory, public ErasureTest {
  protected:
   ErasedBackupsTest() : ErasureTest(ErasureOptionsFor(kAfterMs, BackupDirectory::directory / "backups")) {}
   absl::StatusOr<BackupOutcome> Back(uint32_t keep) {

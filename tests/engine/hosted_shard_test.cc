@@ -6,6 +6,7 @@
 #include <future>
 #include <map>
 
+#include "engine/prune_guard.h"
 #include "engine/write_fanout.h"
 #include "index/search.h"
 #include "tests/engine/deployment_fixture.h"
@@ -223,6 +224,66 @@ TEST_F(HostedShardTest, IsNotOpenedAsAnotherShardNorOfAnotherDeployment) {
   other.hosted.emplace().number = 1;
   other.hosted->identity = shards_[0]->identity() + 1;
   EXPECT_EQ(LocalDeployment::Open(std::move(other)).status().code(), absl::StatusCode::kFailedPrecondition);
+}
+
+TEST_F(HostedShardTest, AGuardOverAllPartsIsThatOfOneProcess) {
+  std::vector<PlainEntry> entries = Entries(0, 300);
+  for (PlainEntry& entry : entries) entry.token = static_cast<Token>(entry.id % 3);
+  const auto dry_run = [] {
+    PruneCommand command;
+    command.neighbours = 4;
+    command.exact = true;
+    command.dry_run = true;
+    PruneGuard& guard = command.guard.emplace();
+    guard.count = 70;  // more than a batch
+    guard.queries.Resize(guard.count * 3 * sizeof(float));
+    for (size_t i = 0; i < guard.count; ++i) {
+      const float x = static_cast<float>(i) * 0.3F;
+      guard.queries.as<float>()[3 * i] = x;
+      guard.queries.as<float>()[3 * i + 1] = x * 0.4F;
+      guard.queries.as<float>()[3 * i + 2] = 1.0F;
+      guard.targets.push_back(static_cast<Token>(i % 4));  // 3 is none's
+      guard.lm_log_probs.push_back(-2.0F);
+    }
+    guard.k = 7;
+    guard.temperature = 3.0;
+    guard.knn_weight = 0.25;
+    return command;
+  };
+  TestDeployment one(kShards);
+  const MemoryHandle whole = one.Create(TokenMemory("wiki", 3));
+  ASSERT_TRUE(one.Insert(whole, ColumnsOf(whole->spec, entries)).ok());
+  const auto expected = one->Prune(whole, dry_run());
+  ASSERT_TRUE(expected.ok()) << expected.status();
+  EXPECT_NE(expected->perplexity_before, expected->perplexity_after);
+
+  const MemoryHandle memory = Create("wiki");
+  ASSERT_TRUE(Insert(memory, entries).ok());
+  std::vector<NeighbourColumns> shared[kShards];
+  PruneOutcome sum;
+  for (uint32_t number = 0; number < kShards; ++number) {
+    PruneCommand command = dry_run();
+    command.share = [&, number](const NeighbourColumns& found) {
+      shared[number].push_back(found);
+      return absl::OkStatus();
+    };
+    const auto part = shards_[number]->Prune(memory, std::move(command));
+    ASSERT_TRUE(part.ok()) << part.status();
+    sum.entries += part->entries;
+    sum.merged += part->merged;
+  }
+  size_t batch = 0;
+  const auto search = [&](bool, size_t, size_t) {
+    const NeighbourColumns* const parts[] = {&shared[0][batch], &shared[1][batch]};
+    ++batch;
+    return absl::StatusOr<NeighbourColumns>(MergeNeighbours(parts, 7));
+  };
+  ASSERT_TRUE(ReckonGuard(dry_run(), search, sum).ok());
+  EXPECT_EQ(batch, 4U);
+  EXPECT_EQ(sum.entries, expected->entries);
+  EXPECT_EQ(sum.merged, expected->merged);
+  EXPECT_EQ(sum.perplexity_before, expected->perplexity_before) << "to the bit";
+  EXPECT_EQ(sum.perplexity_after, expected->perplexity_after);
 }
 
 }  // namespace

@@ -207,5 +207,72 @@ TEST(IndexExportOfFew, GoesIntoTheListsOfAnotherShard) {
   EXPECT_EQ(seen.size(), 511U);
 }
 
+// The entries of each list, in order.
+std::vector<std::vector<EntryId>> ListsOf(IndexExport& exported, const HeldLease& lease) {
+  std::vector<std::vector<EntryId>> lists;
+  for (const uint64_t size : exported.list_sizes()) {
+    std::vector<EntryId>& list = lists.emplace_back();
+    while (list.size() < size) {
+      const auto rows = exported.Next(lease, size - list.size());
+      if (rows.ids.empty()) return {};
+      list.insert(list.end(), rows.ids.begin(), rows.ids.end());
+    }
+  }
+  return lists;
+}
+
+// As a front end puts the shards of other processes together.
+TEST(IndexExportOfFew, IsTheSameShardByShard) {
+  TestDeployment deployment(2, {.search_threads = 1});
+  const MemoryHandle memory = deployment.Create(TokenMemory("wiki", 1));
+  std::vector<PlainEntry> entries;
+  for (EntryId id = 0; id < 511; ++id) entries.push_back({id, {static_cast<float>(id % 10)}, 1, {}});
+  entries[7].attributes.expiry_ms = deployment.clock().NowMs() + kMinute;
+  ASSERT_TRUE(deployment.Insert(memory, ColumnsOf(memory->spec, entries)).ok());
+  ASSERT_TRUE(deployment.Build(memory).ok());
+  const auto granted = deployment->AcquireLease(memory, {}, kMinute);
+  ASSERT_TRUE(granted.ok());
+  const LeaseHandle lease = deployment->leases().Find(granted->id, *memory).value();
+  const auto whole = IndexExport::New(memory->spec, Held(*lease), {});
+  ASSERT_TRUE(whole.ok()) << whole.status();
+  const auto expected = ListsOf(**whole, Held(*lease));
+  ASSERT_FALSE(expected.empty());
+
+  HeldLease with;
+  HeldLease without;
+  for (const auto& [shard, snapshot] : Held(*lease).snapshots) {
+    HeldLease& part = snapshot.versions.front()->codebook != nullptr ? with : without;
+    part.stamp_ms = lease->stamp_ms;
+    part.snapshots[shard] = snapshot;
+  }
+  const ExportHead indexed = DescribeExport(memory->spec, with, 0, {}).value();
+  const ExportHead few = DescribeExport(memory->spec, without, 0, {}).value();
+  EXPECT_EQ(indexed.lists, expected.size());
+  EXPECT_EQ(few.lists, 0U);
+  EXPECT_EQ(indexed.entries + few.entries, 511U);
+  EXPECT_EQ(IndexExport::New(memory->spec, without, {}).status().code(), absl::StatusCode::kFailedPrecondition);
+  const ExportPiece centroids = CentroidsFrom(memory->spec, with, 0);
+  EXPECT_EQ(centroids.centroids.size(), indexed.lists);
+  const auto given = Codebook::OfCentroids(MakeIndexSpec(memory->spec), centroids.centroids);
+  const auto first = IndexExport::New(memory->spec, with, {});
+  const auto second = IndexExport::New(memory->spec, without, {}, {0, given});
+  ASSERT_TRUE(first.ok() && second.ok());
+  EXPECT_EQ((*second)->entries(), few.entries);
+  auto joined = ListsOf(**first, with);
+  const auto more = ListsOf(**second, without);
+  ASSERT_EQ(joined.size(), more.size());
+  for (size_t list = 0; list < joined.size(); ++list) {
+    joined[list].insert(joined[list].end(), more[list].begin(), more[list].end());
+  }
+  EXPECT_EQ(joined, expected);
+  // By another shard's clock, which is later.
+  const int64_t later = lease->stamp_ms + 2 * kMinute;
+  EXPECT_EQ(DescribeExport(memory->spec, with, later, {})->entries +
+                DescribeExport(memory->spec, without, later, {})->entries,
+            510U);
+  const auto of_later = IndexExport::New(memory->spec, without, {}, {later, given});
+  EXPECT_EQ((*of_later)->entries(), DescribeExport(memory->spec, without, later, {})->entries);
+}
+
 }  // namespace
 }  // namespace mneme

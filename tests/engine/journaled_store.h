@@ -98,6 +98,9 @@ class JournaledStore final : public EntryStore {
   absl::Status DropMemory(MemoryNumber memory) override { return store_->DropMemory(memory); }
   absl::Status Flush() const override { return store_->Flush(); }
   absl::Status Checkpoint(const std::string& path) const override { return store_->Checkpoint(path); }
+  absl::StatusOr<uint64_t> BytesOf(MemoryNumber memory, std::optional<PartitionId> partition) const override {
+    return store_->BytesOf(memory, partition);
+  }
   uint64_t DiskBytes() const override { return store_->DiskBytes(); }
   absl::Status Compact() override { return store_->Compact(); }
 

@@ -37,8 +37,7 @@ using Outcome = absl::StatusOr<WriteResult>;
 constexpr uint64_t kDeployment = 0x51D;
 constexpr uint32_t kShard = 4;
 constexpr int64_t kStampMs = 2'000'000'000;
-constexpr MemoryNumber kMemory = 3;
-constexpr MemoryNumber kDropped = 2;
+constexpr MemoryNumber kMemory = 3, kDropped = 2;
 constexpr MemoryNumber kNotYetTold = 9;
 
 CallLimits Within(std::chrono::milliseconds time) {
@@ -541,7 +540,7 @@ TEST_F(LogApplierTest, ALogThatForgotWhatComesNextEndsItAndSaysWhatToDo) {
   Start();
   const absl::Status status = AwaitStatus();
   EXPECT_EQ(status.code(), absl::StatusCode::kOutOfRange) << status;
-  EXPECT_THAT(std::string(status.message()), HasSubstr("data directory of another replica"));
+  EXPECT_THAT(std::string(status.message()), HasSubstr("it copies what another replica has"));
   EXPECT_THAT(Ids(), IsEmpty()) << "not even the record that is there";
 }
 

@@ -75,6 +75,11 @@ ModelOutcome LogModel::Apply(const LogRecord& record, Sequence position) {
     Expire(record, *states);
     return outcome;
   }
+  if (const auto* merge = std::get_if<MergeRowsCommand>(&record.operation)) {
+    outcome = Merge(record, *merge);
+    outcome.sequence = position;
+    return outcome;
+  }
   const WriteTicket* const ticket = TicketOf(const_cast<LoggedOperation&>(record.operation));
   return ticket == nullptr ? outcome : ApplyTicketed(record, *ticket, position);
 }
@@ -309,6 +314,37 @@ void LogModel::Expire(const LogRecord& record, const ExpireRowsCommand& expire) 
     if (row == at->second.rows.end() || row->second.id != named.id) continue;
     if (IsDue(row->second.expiry_ms, record.stamp_ms)) at->second.rows.erase(row);
   }
+}
+
+ModelOutcome LogModel::Merge(const LogRecord& record, const MergeRowsCommand& merge) {
+  ModelOutcome outcome;
+  const RowMerges& merges = merge.merges;
+  const auto at = partitions_.find({record.memory, merge.partition});
+  const auto has = [&](const StoredRow& named) {
+    if (at == partitions_.end()) return false;
+    const auto row = at->second.rows.find(named.row);
+    return row != at->second.rows.end() && row->second.id == named.id;
+  };
+  size_t next = 0;
+  for (size_t i = 0; i < merges.survivors.size(); ++i) {
+    const bool survives = has(merges.survivors[i]);
+    uint64_t taken = 0;
+    for (const size_t end = next + merges.taken[i]; next < end; ++next) {
+      if (!survives || !has(merges.merged[next])) continue;
+      at->second.rows.erase(merges.merged[next].row);
+      ++taken;
+    }
+    outcome.count += taken;
+    outcome.other += merges.taken[i] - taken;
+    if (taken == 0) continue;
+    ModelPartition& partition = at->second;
+    ModelEntry kept = partition.rows.at(merges.survivors[i].row);
+    partition.rows.erase(merges.survivors[i].row);
+    kept.weight += static_cast<float>(taken);
+    if (IsServerId(kept.id)) kept.id = ServerId(partition.next_row, shard_);
+    partition.rows[partition.next_row++] = std::move(kept);
+  }
+  return outcome;
 }
 
 void LogModel::Expire(const LogRecord& record, const ExpireStatesCommand& expire) {

@@ -26,6 +26,7 @@ struct ModelEntry {
   uint64_t source = 0;
   int64_t expiry_ms = 0;
   int64_t created_ms = 0;
+  float weight = 1.0F;
 };
 
 struct ModelPartition {
@@ -105,6 +106,7 @@ class LogModel {
   ModelAnswer Act(ModelSession* session, const StateCommand& command, int64_t stamp_ms, ModelSession& made);
   void Expire(const LogRecord& record, const ExpireRowsCommand& expire);
   void Expire(const LogRecord& record, const ExpireStatesCommand& expire);
+  ModelOutcome Merge(const LogRecord& record, const MergeRowsCommand& merge);
   // Null when there is none, or it expired: then it goes.
   ModelSession* Open(MemoryNumber memory, const std::string& name, int64_t stamp_ms);
   void Evict(MemoryNumber memory, ModelPartition& partition);

@@ -148,6 +148,9 @@ MemorySpec Spec() {
   return spec;
 }
 
+// Row 5 takes in two, row 2 one.
+MergeRowsCommand Merge() { return {3, {{{5, 1}, {2, 9}}, {2, 1}, {{6, 4}, {1, 1ULL << 62}, {7, 5}}}}; }
+
 struct Example {
   std::string name;
   std::string record;
@@ -168,7 +171,8 @@ std::vector<Example> Examples() {
           {"drop alias", Command(DropAliasCommand{"live"})},
           {"expire rows", Command(ExpireRowsCommand{3, {{7, 1}, {9, 1ULL << 62}}}, 7)},
           {"expire states", Command(ExpireStatesCommand{{{99, 7, 0, "agent", ""}, {100, 8, 5, "agent", "draft"}}})},
-          {"read marker", Command(ReadMarker{})}};
+          {"read marker", Command(ReadMarker{})},
+          {"merge rows", Command(Merge(), 7)}};
 }
 
 TEST(LogRecordTest, WhatIsReadIsWrittenAgainToTheByte) {
@@ -236,6 +240,11 @@ TEST(LogRecordTest, HasItsGoldenBytes) {
             "01 63 00 00 00 00 00 00 00 07 00 00 00 05 00 00 00 00 00 00 00 05 61 67 65 6e 74 05 64 72 61 66 74 ");
   EXPECT_EQ(Hex(EncodeLogRecord({0, 258, ReadMarker{}, kDeployment})).substr(0, 3 * 22),
             "02 0b ef cd ab 89 67 45 23 01 00 00 00 00 02 01 00 00 00 00 00 00 ");
+  const MergeRowsCommand merge{3, {{{300, 5}}, {1}, {{301, 6}}}};
+  EXPECT_EQ(Hex(EncodeLogRecord({7, 258, merge, kDeployment})).substr(0, 3 * 69),
+            "02 0c ef cd ab 89 67 45 23 01 07 00 00 00 02 01 00 00 00 00 00 00 "
+            "03 00 00 00 00 00 00 00 01 2c 01 00 00 00 00 00 00 05 00 00 00 00 00 00 00 01 01 00 00 00 "
+            "01 2d 01 00 00 00 00 00 00 06 00 00 00 00 00 00 00 ");
 }
 
 TEST(LogRecordTest, ARecordSaysWhoseLogItIsOf) {
@@ -253,6 +262,24 @@ TEST(LogRecordTest, RowsThatDoNotAscendAreNoExpiry) {
   for (const Row second : {6, 7}) {
     const auto status = DecodeLogRecord(Command(ExpireRowsCommand{3, {{7, 1}, {second, 2}}}, 7)).status();
     EXPECT_EQ(status.code(), absl::StatusCode::kDataLoss) << "row 7 and then " << second;
+  }
+}
+
+TEST(LogRecordTest, MergesThatDoNotAddUpAreNone) {
+  ASSERT_TRUE(DecodeLogRecord(Command(Merge(), 7)).ok());
+  const std::vector<std::pair<std::string, std::function<void(RowMerges&)>>> wrong = {
+      {"one takes nothing", [](RowMerges& merges) { merges.taken = {3, 0}; }},
+      {"more are taken than named", [](RowMerges& merges) { merges.taken = {2, 2}; }},
+      {"one is taken by none", [](RowMerges& merges) { merges.taken = {1, 1}; }},
+      {"a survivor is not said to take", [](RowMerges& merges) { merges.taken = {3}; }},
+      {"a row goes twice", [](RowMerges& merges) { merges.merged[2] = merges.merged[0]; }},
+      {"a survivor goes", [](RowMerges& merges) { merges.merged[2] = {5, 1}; }},
+      {"a row survives twice", [](RowMerges& merges) { merges.survivors[1] = merges.survivors[0]; }},
+      {"ids of both kinds", [](RowMerges& merges) { merges.survivors[1].id = 1ULL << 62; }}};
+  for (const auto& [what, change] : wrong) {
+    MergeRowsCommand merge = Merge();
+    change(merge.merges);
+    EXPECT_EQ(DecodeLogRecord(Command(std::move(merge), 7)).status().code(), absl::StatusCode::kDataLoss) << what;
   }
 }
 

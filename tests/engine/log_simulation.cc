@@ -82,7 +82,7 @@ void LogSimulation::Step() {
   if (OneIn(40)) now_ms_ += 60'000 * static_cast<int64_t>(5 + Below(15));
   if (OneIn(25)) log_.LeaveGap(OneIn(6) ? 600 : 1);
   for (auto& replica : replicas_) replica->clock.Set(now_ms_ + replica->skew_ms);
-  const uint64_t kind = Below(20);
+  const uint64_t kind = Below(21);
   if (kind < 8) return Ask();
   if (kind < 10) {
     if (asked_.empty()) return;
@@ -102,6 +102,7 @@ void LogSimulation::Step() {
     return AnyReplica().running->shard().LaySomeToSleep(SleepersAre::kAny);  // which is its own, and changes nothing
   }
   if (kind == 18) return ReadEntries();
+  if (kind == 19) return Merge(AnyReplica());
   ReadRegister();
 }
 
@@ -117,6 +118,39 @@ void LogSimulation::Ask() {
     asked.call.asked.asked = step_;
     asked.in_history = registers_[*asked.call.on].Ask(asked.call.asked);
   }
+  Append(asked);
+}
+
+void LogSimulation::Merge(const Replica& replica) {
+  if (replica.next == 0) return;
+  std::vector<PartitionKey> keys;
+  for (const auto& [key, partition] : moments_[replica.next - 1]->partitions()) {
+    if (key.memory != 3 && !partition.rows.empty()) keys.push_back(key);  // of memory 3 the model knows nothing
+  }
+  if (keys.empty()) return;
+  const PartitionKey key = keys[Below(keys.size())];
+  const bool server_ids = OneIn(2);
+  MergeRowsCommand merge{key.partition, {}};
+  std::optional<StoredRow> survivor;  // which has taken none
+  for (const auto& [row, entry] : moments_[replica.next - 1]->partitions().at(key).rows) {
+    const StoredRow stored{row, entry.id};
+    if (IsServerId(entry.id) == server_ids && OneIn(3)) {
+      survivor = stored;
+      continue;
+    }
+    if ((!survivor.has_value() && merge.merges.survivors.empty()) || OneIn(3)) continue;
+    if (survivor.has_value()) {
+      merge.merges.survivors.push_back(*std::exchange(survivor, std::nullopt));
+      merge.merges.taken.push_back(0);
+    }
+    ++merge.merges.taken.back();
+    merge.merges.merged.push_back(stored);
+  }
+  if (merge.merges.survivors.empty()) return;
+  Asked& asked = *asked_.emplace_back(std::make_unique<Asked>());
+  asked.call.memory = key.memory;
+  asked.call.make = [merge] { return LoggedOperation(merge); };
+  asked.first_ms = now_ms_;
   Append(asked);
 }
 

@@ -96,6 +96,8 @@ class LogSimulation {
   // The sequence of a marker; 0 when it was lost.
   Sequence Mark();
   void Sweep(Replica& replica);
+  // What somebody chose who saw as much as that replica has applied.
+  void Merge(const Replica& replica);
 
   // What the log has more of goes to the model.
   void Ingest();

@@ -75,7 +75,8 @@ void LogSimulation::CheckPartitions(const EntryStore& store) {
       const bool same = known != expected.rows.end() && known->second.id == entry.id &&
                         known->second.key == entry.key && known->second.value == entry.value &&
                         known->second.label == is.label && known->second.source == is.source &&
-                        known->second.expiry_ms == is.expiry_ms && known->second.created_ms == is.created_ms;
+                        known->second.expiry_ms == is.expiry_ms && known->second.created_ms == is.created_ms &&
+                        known->second.weight == is.weight;
       if (!same) Fail(absl::StrCat(name, " has another entry in row ", row));
       return same;
     };

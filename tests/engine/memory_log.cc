@@ -123,7 +123,7 @@ absl::StatusOr<LogOffset> MemoryLog::End(const CallLimits& limits) const {
 absl::StatusOr<LogOffset> MemoryLog::Begin(const CallLimits& limits) const {
   RETURN_IF_ERROR(limits.Check());
   MutexLock lock(&records_->mutex);
-  RETURN_IF_ERROR(records_->CheckReach());
+  RETURN_IF_ERROR(records_->reach);
   return records_->first;
 }
 

@@ -249,6 +249,71 @@ TEST_F(PruneTest, AGuardBeyondAllNumbersRefusesInWords) {
   EXPECT_EQ(deployment_.Count(memory), 4U);
 }
 
+// Batches of neighbours as another process is given them, and what it makes of them.
+TEST_F(PruneTest, AGuardThatAnotherReckonsIsTheSame) {
+  const MemoryHandle memory = Fill(AtTheOrigin());
+  const auto dry_run = [] {
+    PruneCommand command = Command();
+    command.guard = GuardAtTheOrigin(10);
+    command.dry_run = true;
+    return command;
+  };
+  const auto here = deployment_->Prune(memory, dry_run());
+  ASSERT_TRUE(here.ok()) << here.status();
+  std::vector<NeighbourColumns> shared;
+  PruneCommand command = dry_run();
+  command.share = [&](const NeighbourColumns& found) {
+    shared.push_back(found);
+    return absl::OkStatus();
+  };
+  const auto part = deployment_->Prune(memory, std::move(command));
+  ASSERT_TRUE(part.ok()) << part.status();
+  EXPECT_EQ(part->merged, here->merged);
+  EXPECT_FALSE(part->perplexity_before.has_value()) << "that is not told of a part";
+  ASSERT_EQ(shared.size(), 2U) << "one query, as it is and as it would be";
+  size_t next = 0;
+  PruneOutcome reckoned;
+  const auto search = [&](bool, size_t, size_t) { return absl::StatusOr<NeighbourColumns>(shared[next++]); };
+  ASSERT_TRUE(ReckonGuard(dry_run(), search, reckoned).ok());
+  EXPECT_EQ(reckoned.perplexity_before, here->perplexity_before);
+  EXPECT_EQ(reckoned.perplexity_after, here->perplexity_after);
+}
+
+TEST_F(PruneTest, APartWithoutEntriesAnswersTheGuardWithNone) {
+  const MemoryHandle memory = deployment_.Create(TokenMemory("none", 4));
+  PruneCommand command = Command();
+  command.guard = GuardAtTheOrigin(10);
+  command.dry_run = true;
+  size_t answers = 0;
+  command.share = [&](const NeighbourColumns& found) {
+    ++answers;
+    EXPECT_EQ(found.queries(), 1U);
+    EXPECT_EQ(found.size(), 0U);
+    EXPECT_EQ(found.values.width, sizeof(Token));
+    return absl::OkStatus();
+  };
+  EXPECT_TRUE(deployment_->Prune(memory, std::move(command)).ok());
+  EXPECT_EQ(answers, 2U);
+}
+
+TEST_F(PruneTest, WhatAPartChoseIsWrittenOnlyOnceThatIsDecided) {
+  const MemoryHandle memory = Fill(AtTheOrigin());
+  const auto prune = [&](absl::Status decision) {
+    PruneCommand command = Command();
+    command.guard = GuardAtTheOrigin(0);  // which others judge
+    command.share = [](const NeighbourColumns&) { return absl::OkStatus(); };
+    command.decided = [&, decision] {
+      EXPECT_EQ(deployment_.Count(memory), 4U);
+      return decision;
+    };
+    return deployment_->Prune(memory, std::move(command));
+  };
+  EXPECT_TRUE(absl::IsCancelled(prune(absl::CancelledError("another part refused")).status()));
+  EXPECT_EQ(deployment_.Count(memory), 4U);
+  EXPECT_EQ(prune(absl::OkStatus())->merged, 2U);
+  EXPECT_EQ(deployment_.Count(memory), 2U);
+}
+
 TEST(CheckGuardTest, SaysARiseInNumbersWhereThereAreSome) {
   constexpr double kInfinite = std::numeric_limits<double>::infinity();
   EXPECT_TRUE(CheckGuard(10, 10.5, 0.5).ok());

@@ -6,7 +6,10 @@
 #include <chrono>
 #include <filesystem>
 #include <future>
+#include <map>
+#include <string_view>
 #include <thread>
+#include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "engine/expiry_queue.h"
@@ -109,6 +112,31 @@ class ReplicatedShardTest : public ::testing::Test {
     return entries;
   }
 
+  // Two values at seven keys.
+  static std::vector<PlainEntry> Alike(size_t count) {
+    std::vector<PlainEntry> entries = Entries(0, count);
+    for (PlainEntry& entry : entries) entry.token = static_cast<Token>(entry.id % 2);
+    return entries;
+  }
+  static PruneCommand Greedy() {
+    PruneCommand command;
+    command.neighbours = 9;
+    command.exact = true;
+    command.limits = Patient();
+    return command;
+  }
+  std::map<EntryId, float> WeightsAt(uint32_t replica, const MemoryHandle& memory) {
+    ScanCommand scan;
+    scan.page_size = 1000;
+    const auto page = replicas_[replica]->Scan(memory, scan);
+    EXPECT_TRUE(page.ok()) << page.status();
+    std::map<EntryId, float> weights;
+    for (size_t i = 0; page.ok() && i < page->entries.count; ++i) {
+      weights[page->entries.ids[i]] = page->entries.At(i).attributes.weight;
+    }
+    return weights;
+  }
+
   TemporaryDirectory directory_;
   ManualClock clocks_[kReplicas] = {ManualClock(1'000'000), ManualClock(1'000'000)};
   const std::shared_ptr<MemoryLog> log_ = std::make_shared<MemoryLog>();
@@ -189,11 +217,63 @@ TEST_F(ReplicatedShardTest, WritesGoThroughTheLog) {
   EXPECT_EQ(told.get_future().get().status().code(), absl::StatusCode::kFailedPrecondition);
 }
 
-TEST_F(ReplicatedShardTest, MergingEntriesIsNotThereYet) {
+TEST_F(ReplicatedShardTest, WhatOneReplicaPrunesGoesFromEveryOne) {
   const MemoryHandle memory = Create(TokenMemory("wiki", 2));
-  const absl::Status refused = replicas_[0]->Prune(memory, {}).status();
-  EXPECT_EQ(refused.code(), absl::StatusCode::kUnimplemented) << refused;
-  EXPECT_THAT(std::string(refused.message()), HasSubstr("prune"));
+  const LogOffset offset = Insert(memory, Alike(60), 100);
+  ASSERT_EQ(CountAt(1, memory, offset), 60U);
+  const auto pruned = replicas_[1]->Prune(memory, Greedy());
+  ASSERT_TRUE(pruned.ok()) << pruned.status();
+  EXPECT_GT(pruned->merged, 40U);
+  EXPECT_EQ(pruned->overtaken, 0U);
+  EXPECT_EQ(pruned->sequence, log_->End({}).value()) << "where its last group stands in the log";
+  for (uint32_t replica = 0; replica < kReplicas; ++replica) {
+    EXPECT_EQ(CountAt(replica, memory, pruned->sequence - 1), 60 - pruned->merged);
+  }
+  EXPECT_EQ(WeightsAt(0, memory), WeightsAt(1, memory));
+  float sum = 0;
+  for (const auto& [id, weight] : WeightsAt(0, memory)) sum += weight;
+  EXPECT_EQ(sum, 60);
+  replicas_[0].reset();
+  Open(0);
+  EXPECT_EQ(CountAt(0, memory, pruned->sequence - 1), 60 - pruned->merged) << "it comes back with the same";
+}
+
+TEST_F(ReplicatedShardTest, WhatIsWrittenBetweenTheChoiceAndItsRecordWins) {
+  const MemoryHandle memory = Create(TokenMemory("wiki", 2));
+  ASSERT_EQ(CountAt(0, memory, Insert(memory, Alike(60), 100)), 60U);
+  bool written = false;
+  PruneCommand command = Greedy();
+  command.progress = [&](const PruneProgress& progress) {
+    if (std::string_view(progress.stage) != "writing" || std::exchange(written, true)) return true;
+    DeleteOperation erase;
+    erase.ticket.request = RequestIdentity{{101, 1}, 101};
+    erase.partitions = {0};
+    erase.ids = {0, 1, 2, 3, 20, 21};
+    Append(memory, std::move(erase));  // whether this replica has applied it or not
+    return true;
+  };
+  const auto pruned = replicas_[0]->Prune(memory, std::move(command));
+  ASSERT_TRUE(pruned.ok()) << pruned.status();
+  EXPECT_GT(pruned->overtaken, 0U);
+  for (uint32_t replica = 0; replica < kReplicas; ++replica) {
+    EXPECT_EQ(CountAt(replica, memory, pruned->sequence - 1), 54 - pruned->merged);
+    const auto weights = WeightsAt(replica, memory);
+    float sum = 0;
+    for (const auto& [id, weight] : weights) sum += weight;
+    EXPECT_EQ(sum, 54) << "every entry that is alive counts once, wherever it went";
+    EXPECT_FALSE(weights.contains(0) || weights.contains(20)) << "nothing comes back";
+  }
+  EXPECT_EQ(WeightsAt(0, memory), WeightsAt(1, memory));
+}
+
+TEST_F(ReplicatedShardTest, ALogThatTakesNothingEndsAPrune) {
+  const MemoryHandle memory = Create(TokenMemory("wiki", 2));
+  const LogOffset offset = Insert(memory, Alike(60), 100);
+  ASSERT_EQ(CountAt(0, memory, offset), 60U);
+  log_->FailAppends(absl::UnavailableError("no broker"), 1, MemoryLog::Fate::kLost);
+  EXPECT_TRUE(absl::IsUnavailable(replicas_[0]->Prune(memory, Greedy()).status()));
+  EXPECT_EQ(CountAt(0, memory, offset), 60U);
+  EXPECT_TRUE(replicas_[0]->Prune(memory, Greedy()).ok()) << "it is asked again";
 }
 
 TEST_F(ReplicatedShardTest, ReplicaZeroOwnsTheCatalogue) {

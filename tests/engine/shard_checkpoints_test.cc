@@ -107,7 +107,7 @@ class ShardCheckpointsTest : public ::testing::Test {
     }
   }
   absl::StatusOr<ShardDigest> TryDigest(size_t replica, LogOffset at, std::chrono::milliseconds time = kPatience) {
-    return replicas_[replica]->checkpoints()->Digest(at, Within(time), [] {}, Go);
+    return replicas_[replica]->checkpoints()->Digest(at, Within(time), [] {}, [] {}, Go);
   }
   ShardDigest Digest(size_t replica, LogOffset at) {
     const auto digest = TryDigest(replica, at);
@@ -235,7 +235,7 @@ TEST_F(ShardCheckpointsTest, AMakingThatIsGivenUpLeavesNothing) {
   ShardCheckpoints& checkpoints = *replicas_[0]->checkpoints();
   const auto given_up = checkpoints.Open({}, [](uint64_t, uint64_t) { return false; });
   EXPECT_EQ(given_up.status().code(), absl::StatusCode::kCancelled);
-  EXPECT_EQ(checkpoints.Digest(End(), Within(kPatience), [] {}, [](uint64_t, uint64_t) { return false; })
+  EXPECT_EQ(checkpoints.Digest(End(), Within(kPatience), [] {}, [] {}, [](uint64_t, uint64_t) { return false; })
                 .status()
                 .code(),
             absl::StatusCode::kCancelled);
@@ -291,8 +291,9 @@ TEST_F(BoundedCheckpointsTest, WhatIsReadTakesItsTime) {
 
 TEST_F(BoundedCheckpointsTest, AShardWithoutALogHasADigestOfNowAlone) {
   ShardCheckpoints checkpoints = New(1 << 30, std::chrono::hours(1));
-  EXPECT_TRUE(checkpoints.Digest(std::nullopt, {}, [] {}, Go).ok());
-  EXPECT_EQ(checkpoints.Digest(LogOffset{0}, {}, [] {}, Go).status().code(), absl::StatusCode::kFailedPrecondition);
+  EXPECT_TRUE(checkpoints.Digest(std::nullopt, {}, [] {}, [] {}, Go).ok());
+  EXPECT_EQ(checkpoints.Digest(LogOffset{0}, {}, [] {}, [] {}, Go).status().code(),
+            absl::StatusCode::kFailedPrecondition);
 }
 
 }  // namespace

@@ -106,6 +106,20 @@ class ShardPlacesTest : public ::testing::Test {
     if (absl::Status status = shard_->Submit(std::move(expire)); !status.ok()) return status;
     return told.get_future().get();
   }
+  absl::StatusOr<WriteResult> Merge(Sequence position, RowMerges merges) {
+    MergeRowsOperation merge;
+    merge.ticket = Ticket(position, 0, 0, kStampMs);
+    merge.merges = std::move(merges);
+    return Submit(std::move(merge));
+  }
+  std::vector<std::pair<EntryId, float>> Weights() const {
+    std::vector<std::pair<EntryId, float>> weights;
+    EXPECT_TRUE(store_->ScanRows({memory_->number, 0}, 0, 1000, [&](Row, const EntryView& entry) {
+      weights.emplace_back(entry.id, entry.attributes.weight);
+      return true;
+    }).ok());
+    return weights;
+  }
   std::vector<EntryId> Ids() const {
     std::vector<EntryId> ids;
     EXPECT_TRUE(store_->ScanRows({memory_->number, 0}, 0, 1000, [&](Row, const EntryView& entry) {
@@ -184,6 +198,46 @@ TEST_F(ShardPlacesTest, AShardWithoutALogTakesNoPlaces) {
   EXPECT_EQ(Insert(5, 1).status().code(), absl::StatusCode::kFailedPrecondition);
   EXPECT_EQ(Insert(0, 1)->sequence, 1U);
   EXPECT_EQ(Insert(0, 2)->sequence, 2U);
+}
+
+TEST_F(ShardPlacesTest, AMergeIsOfWhatIsStillThereAndComesTwiceForNothing) {
+  for (EntryId id = 1; id <= 5; ++id) ASSERT_TRUE(Insert(id, id).ok());  // in row id - 1
+  ASSERT_TRUE(Insert(6, 3).ok());                                        // in row 5, no longer in row 2
+  // Row 3 is of another id than it says.
+  const RowMerges first{{{0, 1}}, {3}, {{1, 2}, {3, 9}, {4, 5}}};
+  const WriteResult merged = Merge(8, first).value();
+  EXPECT_EQ(merged.count, 2U);
+  EXPECT_EQ(merged.other, 1U);
+  EXPECT_EQ(merged.sequence, 8U);
+  using Kept = std::vector<std::pair<EntryId, float>>;
+  EXPECT_EQ(Weights(), (Kept{{4, 1}, {3, 1}, {1, 3}})) << "the survivor is the newest row";
+  const WriteResult again = Merge(9, first).value();
+  EXPECT_EQ(again.count, 0U);
+  EXPECT_EQ(again.other, 3U);
+  EXPECT_EQ(Merge(10, {{{2, 3}}, {1}, {{3, 4}}})->other, 1U) << "row 2 was written anew";
+  EXPECT_EQ(store_->applied(), 10U);
+  EXPECT_EQ(shard_->visible(), 10U);
+  EXPECT_EQ(Weights(), (Kept{{4, 1}, {3, 1}, {1, 3}}));
+}
+
+TEST_F(ShardPlacesTest, ASurvivorWithAnIdOfTheServerIsNamedAnew) {
+  InsertOperation insert;
+  insert.ticket = Ticket(5, 0, 0, kStampMs);
+  insert.entries = ColumnsOf(memory_->spec, {{.key = {1.0F}, .token = 4}, {.key = {1.0F}, .token = 4}}, false);
+  const std::vector<EntryId> given = Submit(std::move(insert))->given_ids;
+  ASSERT_EQ(Merge(6, {{{0, given[0]}}, {1}, {{1, given[1]}}})->count, 1U);
+  EXPECT_EQ(Weights(), (std::vector<std::pair<EntryId, float>>{{ServerId(2, kShard), 2}}));
+  EXPECT_EQ(Merge(7, {{{0, given[0]}}, {1}, {{2, ServerId(2, kShard)}}})->count, 0U);
+}
+
+TEST_F(ShardPlacesTest, AMergeThatCannotBeReadStopsTheShard) {
+  for (EntryId id = 1; id <= 2; ++id) ASSERT_TRUE(Insert(id, id).ok());
+  disk_ = absl::DataLossError("the disk says no");
+  EXPECT_EQ(Merge(3, {{{0, 1}}, {1}, {{1, 2}}}).status().code(), absl::StatusCode::kDataLoss);
+  disk_ = absl::OkStatus();
+  EXPECT_EQ(store_->applied(), 2U);
+  EXPECT_FALSE(shard_->write_status().ok());
+  EXPECT_THAT(Ids(), ::testing::ElementsAre(1, 2));
 }
 
 TEST_F(ShardPlacesTest, ALongDeletionTakesItsPlaceWithItsLastPart) {

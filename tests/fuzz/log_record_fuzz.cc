@@ -147,7 +147,8 @@ std::vector<std::string> Seeds() {
           Seed(AliasChange{"live", "wiki", "old"}, 0),
           Seed(ExpireRowsCommand{3, {{7, 1}, {9, uint64_t{1} << 62}}}),
           Seed(ExpireStatesCommand{{{99, 7, 0, "agent", ""}, {100, 8, 5, "agent", "draft"}}}, 0),
-          Seed(ReadMarker{}, 0)};
+          Seed(ReadMarker{}, 0),
+          Seed(MergeRowsCommand{3, {{{5, 1}, {2, 9}}, {2, 1}, {{6, 4}, {1, uint64_t{1} << 62}, {7, 5}}}})};
 }
 
 const Registration kTarget({"log_record", Run, Seeds});

@@ -110,6 +110,31 @@ TEST(DecideTest, WhatIsListedIsWhatAnyGrantNames) {
   EXPECT_FALSE(MayList(principal, "wiki"));
 }
 
+TEST(DecideTest, WhoWritesToPartitionsDoesNotWriteToTheWhole) {
+  const Principal principal = With({"write:chat/0-18446744073709551615", "write:notes-*", "read:wiki", "admin:own-*"});
+  EXPECT_FALSE(MayWriteWhole(principal, "chat")) << "its sessions are not his";
+  EXPECT_TRUE(MayWriteWhole(principal, "notes-1"));
+  EXPECT_FALSE(MayWriteWhole(principal, "wiki"));
+  EXPECT_TRUE(MayWriteWhole(principal, "own-1"));
+  EXPECT_TRUE(MayAdminister(principal, "own-1"));
+  EXPECT_FALSE(MayAdminister(principal, "notes-1"));
+}
+
+TEST(DecideTest, PagesOfAProcessAreForWhoIsNamedForThemOrMayDoEverything) {
+  Principal prometheus = With({});
+  EXPECT_FALSE(MayReadMetrics(prometheus));
+  prometheus.metrics = true;
+  EXPECT_TRUE(MayReadMetrics(prometheus));
+  EXPECT_FALSE(Allowed(prometheus, Need::kRead, {Whole("wiki")})) << "and nothing else";
+  EXPECT_TRUE(MayReadMetrics(With({"admin:*"})));
+  for (const char* grant : {"read:*", "write:*", "admin:wiki", "admin:*/7"}) {
+    EXPECT_FALSE(MayReadMetrics(With({grant}))) << grant;
+  }
+  Principal peer = With({});
+  peer.peer = true;
+  EXPECT_FALSE(MayReadMetrics(peer));
+}
+
 TEST(AccessRulesTest, NamesAreThereOnce) {
   for (const RpcRule& rule : AccessRules()) EXPECT_EQ(FindRule(rule.service, rule.method), &rule) << rule.method;
   EXPECT_EQ(FindRule("mneme.v1.MemoryService", "Destroy"), nullptr);

@@ -54,6 +54,21 @@ TEST(TokenFileTest, FindsWhoHasATokenOrACertificate) {
   EXPECT_EQ(table->FindCertificate(""), nullptr);
 }
 
+TEST(TokenFileTest, QuotasAndBoundsAreOfTheirKind) {
+  const auto table = TokenTable::Parse(
+      FileOf("tenant " + Hash("one") + " write:t-* requests/s:1 entries/s:2 bytes/s:3 answered-bytes/s:4 "
+             "stored-entries:5 stored-bytes:6 memories:7\nprometheus " + Hash("two") + " metrics\n"));
+  ASSERT_TRUE(table.ok()) << table.status();
+  const Principal& tenant = *table->Find(DigestOf("one"));
+  EXPECT_EQ(tenant.quota, (Quota{.requests = 1, .entries = 2, .bytes = 3, .answered = 4}));
+  EXPECT_EQ(tenant.stored, (StoredBounds{.entries = 5, .bytes = 6, .memories = 7}));
+  EXPECT_FALSE(tenant.metrics);
+  const Principal& prometheus = *table->Find(DigestOf("two"));
+  EXPECT_TRUE(prometheus.metrics);
+  EXPECT_TRUE(prometheus.grants.empty());
+  EXPECT_EQ(prometheus.stored, StoredBounds());
+}
+
 TEST(TokenFileTest, ATokenOrADigestInTheWrongPlaceIsNotRepeated) {
   const std::string token = std::string(kTokenPrefix) + "c0ffee00c0ffee00c0ffee00";
   for (const std::string& secret : {token, HexOf(DigestOf("two")), Hash("two")}) {
@@ -94,6 +109,10 @@ TEST(TokenFileTest, EveryErrorNamesItsLineAndNoDigest) {
       {"a " + hash + " read:*\nb " + hash + " admin:*\n", "has one digest for both"},
       {"a certificate:x read:*\nb certificate:x read:*\n", "line 3: names a certificate that an earlier line has"},
       {"a " + hash + " bytes/s:1\na " + Hash("two") + " bytes/s:2\n", "line 3: differs in its quota"},
+      {"a " + hash + " stored-entries:1\na " + Hash("two") + " stored-entries:2\n", "line 3: differs in its quota"},
+      {"a " + hash + " memories:1 memories:1\n", "gives memories: twice"},
+      {"a " + hash + " stored-bytes:1GiB\n", "\"stored-bytes:1GiB\" gives no number in [1,"},
+      {"a " + hash + " answered-bytes/s:0\n", "gives no number"},
       {"a " + hash + " read:*\r\nb\n", "line 3: must be a name"},
   };
   for (const auto& each : cases) {

@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 #include <sys/stat.h>
 
+#include <algorithm>
 #include <cmath>
 #include <cstring>
 #include <filesystem>
@@ -26,6 +27,7 @@
 #include "server/merge_version.h"
 #include "server/options.h"
 #include "server/query_plan.h"
+#include "server/request_error.h"
 #include "server/security_options.h"
 #include "server/step_append.h"
 #include "server/step_template.h"
@@ -394,6 +396,38 @@ TEST(GrpcStatusTest, EveryErrorCarriesAReasonAndInternalTellsNothing) {
     EXPECT_EQ(status.error_code(), hidden ? 13 : code);
     EXPECT_EQ(status.error_message() == "secret", !hidden);
   }
+}
+
+TEST(GrpcStatusTest, WhoIsRefusedIsToldWhenToComeBackWhereWaitingHelps) {
+  const struct {
+    std::string_view reason;
+    bool waits;
+  } cases[] = {{reason::kQueueFull, true}, {reason::kMemoryLimit, true}, {reason::kRateLimit, true},
+               {reason::kStorageFull, false}, {reason::kStoredQuota, false}};
+  for (const auto& each : cases) {
+    google::rpc::Status details;
+    const absl::Status refused = WithReason(absl::ResourceExhaustedError("full"), each.reason);
+    ASSERT_TRUE(details.ParseFromString(ToGrpcStatus(refused).error_details()));
+    const bool waits = std::any_of(details.details().begin(), details.details().end(),
+                                   [](const auto& detail) { return detail.template Is<google::rpc::RetryInfo>(); });
+    EXPECT_EQ(waits, each.waits) << each.reason;
+  }
+}
+
+TEST(GrpcStatusTest, AQuotaThatRefusesIsToldWhole) {
+  const absl::Status refused = WithQuota(absl::ResourceExhaustedError("no more"), reason::kStoredQuota,
+                                         {"tenant-7", "stored-entries", 100, 98});
+  EXPECT_EQ(QuotaOf(refused), "stored-entries");
+  EXPECT_EQ(QuotaOf(absl::ResourceExhaustedError("a queue is full")), "");
+  google::rpc::Status details;
+  ASSERT_TRUE(details.ParseFromString(ToGrpcStatus(refused).error_details()));
+  google::rpc::ErrorInfo info;
+  ASSERT_TRUE(details.details(0).UnpackTo(&info));
+  EXPECT_EQ(info.reason(), "STORED_QUOTA");
+  EXPECT_EQ(info.metadata().at("caller"), "tenant-7");
+  EXPECT_EQ(info.metadata().at("quota"), "stored-entries");
+  EXPECT_EQ(info.metadata().at("bound"), "100");
+  EXPECT_EQ(info.metadata().at("used"), "98");
 }
 
 TEST(GrpcStatusTest, DetailsStayBelowTheirBound) {

@@ -2,6 +2,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <chrono>
 #include <future>
 #include <memory>
@@ -10,6 +11,7 @@
 #include <string_view>
 #include <thread>
 #include <utility>
+#include <vector>
 
 #include "common/error_reason.h"
 #include "engine/flat_checkpoints.h"
@@ -177,6 +179,53 @@ TEST_F(LoggedHandlersTest, AReadWaitsForItsMarker) {
   marker.operation = ReadMarker{};
   EXPECT_EQ(SequenceAt(Append(EncodeLogRecord(marker))), next);
   EXPECT_TRUE(ListAt(wiki, next, std::chrono::seconds(20)).ok());
+}
+
+TEST_F(LoggedHandlersTest, APruneOfAPartWaitsToBeToldToGoOn) {
+  const MemoryHandle wiki = Create("wiki");
+  for (uint64_t id = 1; id <= 3; ++id) ASSERT_TRUE(Outcome(Insert(wiki, id), id).ok());
+  PruneCommand command;
+  command.neighbours = 9;
+  command.exact = true;
+  PruneGuard& guard = command.guard.emplace();
+  guard.count = 1;
+  guard.queries.Resize(2 * sizeof(float));
+  std::fill_n(guard.queries.as<float>(), 2, 0.5F);
+  guard.targets = {4};
+  guard.lm_log_probs = {-1.0F};
+  guard.k = 3;
+  const uint64_t number = 77;
+  const auto go_on = [&] {
+    internal::v1::Answer answer;
+    return HandleGoOnPrune(Within(std::chrono::seconds(20)), CallOf(Flat(number)), &answer);
+  };
+  EXPECT_EQ(go_on().code(), absl::StatusCode::kNotFound);
+  std::promise<void> answered;
+  std::vector<size_t> found;  // entries, of each batch
+  std::optional<PruneOutcome> outcome;
+  Sequence sequence = 0;
+  const auto hear = [&](const internal::v1::Answer& answer) {
+    FlatProgress progress;
+    std::optional<NeighbourColumns> more;
+    EXPECT_TRUE(Unflat(answer.body(), progress, more, outcome, sequence).ok());
+    if (more.has_value()) found.push_back(more->size());
+    if (more.has_value() && found.size() == 2) answered.set_value();
+    return true;
+  };
+  const CallContext context = Within(std::chrono::seconds(20));
+  const internal::v1::Call call = CallOf(Flat(wiki->number, command, Version(), number));
+  auto pruning = std::async(std::launch::async, [&] { return HandleShardPrune(context, call, hear); });
+  ASSERT_EQ(answered.get_future().wait_for(std::chrono::seconds(20)), std::future_status::ready);
+  EXPECT_EQ(found, (std::vector<size_t>{3, 1}));
+  EXPECT_EQ(pruning.wait_for(std::chrono::milliseconds(50)), std::future_status::timeout);
+  EXPECT_EQ(shard_->log_state().handled, 3U) << "nothing is written yet";
+  EXPECT_TRUE(go_on().ok());
+  const absl::Status ended = pruning.get();
+  ASSERT_TRUE(ended.ok()) << ended;
+  ASSERT_TRUE(outcome.has_value());
+  EXPECT_EQ(outcome->merged, 2U);
+  EXPECT_EQ(sequence, 4U);
+  EXPECT_EQ(go_on().code(), absl::StatusCode::kNotFound);
 }
 
 // As brokers say that were just started.

@@ -2,7 +2,10 @@
 
 #include <gtest/gtest.h>
 
+#include "absl/strings/cord.h"
 #include "common/error_reason.h"
+#include "google/rpc/error_details.pb.h"
+#include "server/request_error.h"
 
 namespace mneme {
 namespace {
@@ -76,6 +79,30 @@ TEST_F(QuotasTest, WhatTakesNoRequestIsNotRefusedForWantOfOne) {
   EXPECT_TRUE(Take(a, {.entries = 20, .requests = 0}, 0));
   EXPECT_FALSE(Take(a, {.entries = 1, .requests = 0}, 1'000));
   EXPECT_TRUE(Take(a, {}, 1'000));
+}
+
+TEST_F(QuotasTest, AnswersAreTakenWhateverIsLeftAndRequestsWaitUntilTheyArePaidFor) {
+  const Principal a = Of("a", {.answered = 100});
+  EXPECT_TRUE(Take(a, {.bytes = 1 << 20, .entries = 1 << 20}, 0)) << "nothing else is counted";
+  quotas_.TakeAnswer(a, 1'000, start_);
+  EXPECT_FALSE(Take(a, {}, 8'900));
+  EXPECT_GT(quotas_.AnswerPause(a, start_ + milliseconds(8'900)), absl::Milliseconds(99));
+  EXPECT_LT(quotas_.AnswerPause(a, start_ + milliseconds(8'900)), absl::Milliseconds(101));
+  EXPECT_TRUE(Take(a, {.entries = 1, .requests = 0}, 8'900)) << "a part of a request that was taken";
+  EXPECT_TRUE(Take(a, {}, 9'100));
+  EXPECT_EQ(quotas_.AnswerPause(a, start_ + milliseconds(9'100)), absl::ZeroDuration());
+  EXPECT_EQ(quotas_.AnswerPause(Of("b", {.requests = 1}), start_), absl::ZeroDuration());
+}
+
+TEST_F(QuotasTest, ARefusalNamesTheCallerTheQuotaItsBoundAndWhatIsUsed) {
+  const Principal a = Of("model", {.bytes = 100});
+  EXPECT_TRUE(quotas_.Take(a, {.bytes = 350}, start_).ok());
+  const absl::Status refused = quotas_.Take(a, {.bytes = 1}, start_);
+  EXPECT_EQ(refused.message(), "\"model\" has used up its quota of 100 bytes of requests a second");
+  EXPECT_EQ(QuotaOf(refused), "bytes/s");
+  google::rpc::ErrorInfo info;
+  ASSERT_TRUE(info.ParseFromString(std::string(*refused.GetPayload("type.googleapis.com/google.rpc.ErrorInfo"))));
+  EXPECT_EQ(info.metadata().at("used"), "350");
 }
 
 TEST_F(QuotasTest, AClockThatStandsStillGivesNothing) {

@@ -265,6 +265,22 @@ TEST_P(EntryStoreTest, DropsAMemoryAndNothingBesideIt) {
   EXPECT_EQ(store_->ReadHeads().value().size(), 4U);
 }
 
+TEST_P(EntryStoreTest, TellsTheBytesOfAMemoryAndOfAPartition) {
+  EntryColumns columns;
+  for (EntryId id = 1; id <= 2'000; ++id) columns.Append({id, std::string(100, 'k'), std::to_string(id), {}});
+  ASSERT_TRUE(Insert({7, 1}, 0, columns).ok());
+  ASSERT_TRUE(Insert({8, 1}, 0, Columns({1})).ok());
+  for (int round = 0; round < 2; ++round) {  // in ram, then from tables
+    const uint64_t whole = store_->BytesOf(7, std::nullopt).value();
+    EXPECT_GT(whole, 0U);
+    EXPECT_GT(store_->BytesOf(7, 1).value(), whole / 2);
+    EXPECT_LT(store_->BytesOf(7, 2).value(), whole / 2);
+    EXPECT_LT(store_->BytesOf(8, std::nullopt).value(), whole / 2);
+    EXPECT_EQ(store_->BytesOf(9, std::nullopt).value(), 0U);
+    ASSERT_TRUE(store_->Compact().ok());
+  }
+}
+
 TEST_P(EntryStoreTest, RemembersRequestsByAge) {
   const Hash128 a{1, 9};
   const Hash128 b{2, 8};

@@ -168,7 +168,9 @@ INSTANTIATE_TEST_SUITE_P(Kinds, ReceiptStoreTest, ::testing::Values(Kind::kMemor
 
 class EraseTest : public ::testing::Test {
  protected:
-  EraseTest() {
+  EraseTest() { Open(); }
+  void Open() {
+    store_.reset();
     auto opened = OpenRocksDbEntryStore({.path = directory_ / "db", .resources = &resources_, .file_system = nullptr});
     EXPECT_TRUE(opened.ok()) << opened.status();
     if (opened.ok()) store_ = *std::move(opened);
@@ -266,6 +268,21 @@ TEST_F(EraseTest, AWholePartitionAndAllOfAMemory) {
   ASSERT_TRUE(BecomesGone());
   EXPECT_FALSE(IsInAFile(KeyOf(two, 5)));
   EXPECT_TRUE(IsInAFile(KeyOf(two, 6)));
+}
+
+// RocksDB keeps the empty log of each start for as long as nothing is written.
+TEST_F(EraseTest, ItIsDoneAfterStartsThatWroteNothing) {
+  const PartitionKey key{7, 0};
+  Insert(key, 0, 10);
+  Kill(key, 5);
+  ASSERT_TRUE(store_->Flush().ok());
+  for (int i = 0; i < 3; ++i) Open();
+  DeletionReceipt receipt;
+  receipt.memory = 7;
+  receipt.rows = {{0, 5, 6}};
+  ASSERT_TRUE(store_->Erase({receipt}, cancelled_).ok());
+  ASSERT_TRUE(BecomesGone());
+  EXPECT_FALSE(IsInAFile(KeyOf(key, 5)));
 }
 
 TEST_F(EraseTest, ACancelledOneSaysSo) {

@@ -46,6 +46,7 @@ class Checkpoints(KafkaTest):
     def check_digests(self, deployment: cluster.ReplicatedCluster) -> list[dict[str, Any]]:
         """All replicas of a shard have one, of one offset, and the same."""
         replicas = self.shown(deployment, "--digest")
+        self.assertTrue(all("digest" in each for each in replicas), replicas)
         for number, several in enumerate(deployment.shards):
             told = {(each["digest"], each["digest_applied"]) for each in replicas if each["shard"] == number}
             self.assertEqual(len(told), 1, replicas)

@@ -3,6 +3,8 @@ nearest, to 1e-12 what is summed over all entries."""
 
 from __future__ import annotations
 
+import pathlib
+import time
 import uuid
 from typing import Any, Callable
 
@@ -254,6 +256,79 @@ class Workload:
         self.keep("listed again", [each.session for each in memory.sessions()])
 
 
+class Rewritten:
+    """Prunes, guarded and not, and exports, whoever is asked: what each came to, what is then there, and the files."""
+
+    ROWS = 3_000
+
+    def __init__(self, client: mneme.Client, folder: pathlib.Path, seed: int) -> None:
+        self.client, self.folder, self.random = client, folder, np.random.default_rng(seed)
+        self.exact: Answers = {}
+
+    def keep(self, name: str, answer: Any) -> Any:
+        self.exact[name] = cluster.plain(answer, IGNORED)
+        return answer
+
+    def run(self) -> None:
+        half = self.ROWS // 2
+        keys = self.random.normal(size=(self.ROWS, 8)).astype(np.float32)
+        keys[half:] = keys[:half] + np.float32(0.01)
+        tokens = np.arange(self.ROWS) % half % 20
+        memory = self.client.create_memory("spread", 8, vocab_size=50)
+        memory.insert(keys, tokens, ids=np.arange(self.ROWS), request_id="rows")
+        for batch in range(4):  # each whole on a shard, which gives the ids
+            memory.insert(np.repeat(keys[:20], 3, axis=0), np.full(60, 30 + batch), request_id=f"unnamed {batch}")
+        queries = keys[:300] + self.random.normal(size=(300, 8)).astype(np.float32) * np.float32(0.3)
+        self.prune(memory, "spread", queries, tokens[:300])
+        self.keep("found", memory.query(queries, 30, exact=True, with_attributes=True))
+        self.keep("scanned", list(memory.scan(with_keys=True)))
+        whole = self.client.create_memory("whole", 8, vocab_size=50, spread="one")
+        whole.insert(keys, tokens, ids=np.arange(self.ROWS), request_id="whole")
+        self.prune(whole, "whole", queries, tokens[:300])
+        self.export(memory, keys)
+
+    def prune(self, memory: mneme.Memory, name: str, queries: Any, targets: Any) -> None:
+        def guard(rise: float) -> mneme.PruneGuard:
+            return mneme.PruneGuard(queries, targets, np.full(300, -3.0, np.float32), 40, 0.5, 0.4, rise)
+
+        search = mneme.Search(exact=True)
+        dry = memory.prune(4, guard=guard(0.0), dry_run=True, search=search)
+        self.keep(f"{name}, would be", dry)
+        rise = dry.perplexity_after - dry.perplexity_before
+        if rise > 0:  # else no guard can refuse
+            try:
+                memory.prune(4, guard=guard(rise / 2), search=search)
+            except mneme.FailedPrecondition as error:
+                self.exact[f"{name}, refused"] = str(error)
+            self.keep(f"{name}, nothing was written", memory.count())
+        self.keep(f"{name}, done", memory.prune(4, guard=guard(abs(rise) + 1.0), search=search))
+        self.keep(f"{name}, again", memory.prune(9, search=search))
+        self.keep(f"{name}, left", memory.count())
+
+    def export(self, memory: mneme.Memory, keys: Any) -> None:
+        memory.build()
+        written = memory.export_index(self.folder / "own.faiss")
+        self.exact["own lists"] = (written.rows, written.lists, (self.folder / "own.faiss").read_bytes())
+        memory.build(centroids=keys[:16])
+        written = memory.export_index(self.folder / "given.faiss")
+        self.exact["given lists"] = (written.rows, written.lists, (self.folder / "given.faiss").read_bytes())
+        few = self.client.create_memory("few", 4, vocab_size=50)
+        try:
+            few.export_index(self.folder / "none.faiss")
+        except mneme.FailedPrecondition as error:
+            self.exact["no index"] = str(error)
+        self.keep("nothing was left", [path.name for path in self.folder.glob("none*")])
+        # However they fall, one of two shards has the 256 entries that an index needs, and the other has not; of four
+        # none has.
+        few.insert(keys[:511, :4], np.zeros(511, np.uint32), ids=np.arange(511))
+        few.build()
+        try:
+            written = few.export_index(self.folder / "few.faiss")
+            self.exact["few"] = (written.rows, (self.folder / "few.faiss").read_bytes())
+        except mneme.FailedPrecondition as error:
+            self.exact["few"] = str(error)
+
+
 class ClusterParity(cluster.ClusterTest):
     maxDiff = 4_000
 
@@ -274,6 +349,28 @@ class ClusterParity(cluster.ClusterTest):
                 np.testing.assert_array_equal(several.sums[name].counts, answer.counts)
                 np.testing.assert_allclose(several.sums[name].centroids, answer.centroids, rtol=1e-12, atol=1e-12)
         harness.note(f"{len(one.exact)} answers equal to the byte, {len(one.sums)} sums to 1e-12")
+
+    def test_prunes_and_exports_come_to_the_same(self):
+        for shards in (2, 4):
+            folders = [self.scratch / f"{who}-{shards}" for who in ("one", "several")]
+            for folder in folders:
+                folder.mkdir()
+            one = Rewritten(self.serve(f"one-of-{shards}", "--shards", str(shards)).client, folders[0], harness.SEED)
+            one.run()
+            deployment = self.start_cluster(shards=shards, name=f"cluster-{shards}")
+            several = Rewritten(deployment.client, folders[1], harness.SEED)
+            several.run()
+            self.assertEqual(list(several.exact), list(one.exact))
+            for name, answer in one.exact.items():
+                with self.subTest(f"{name}, {shards} shards"):
+                    self.assertEqual(several.exact[name], answer)
+            again = folders[1] / "by-the-command-line.faiss"
+            deployment.front_ends[0].cli("export", "spread", "--faiss", again)
+            self.assertEqual(again.read_bytes(), (folders[1] / "given.faiss").read_bytes())
+            end = time.monotonic() + 20  # a call gives its lease back, be it a moment later
+            while any(shard.metrics()["mneme_leases"] for shard in deployment.shards):
+                self.assertLess(time.monotonic(), end, "an export left a lease")
+                time.sleep(0.05)
 
 
 if __name__ == "__main__":

@@ -387,22 +387,68 @@ class NotServed(cluster.ClusterTest):
         memory = deployment.client.create_memory("wiki", 4, vocab_size=100)
         keys = self.random.normal(size=(2_000, 4)).astype(np.float32)
         memory.insert(keys, np.arange(2_000) % 100, ids=np.arange(2_000))
-        memory.build()
-        with self.assertRaisesRegex(mneme.MnemeError, "UNIMPLEMENTED: .*a process that holds the entries"):
-            memory.export_index(self.scratch / "wiki.faiss")
-        self.assertEqual(list(self.scratch.glob("wiki*")), [])
         for refused in (deployment.client.back_up, deployment.client.backups):
             with self.assertRaisesRegex(mneme.FailedPrecondition, "was given no directory for backups") as error:
                 refused()
             self.assertEqual(error.exception.reason, "NO_BACKUP_DIRECTORY")
-        end = time.monotonic() + 20  # the call gives its lease back, be it a moment later
-        while any(shard.metrics()["mneme_leases"] for shard in deployment.shards):
-            self.assertLess(time.monotonic(), end, "the refused export left a lease")
-            time.sleep(0.05)
-        guard = mneme.PruneGuard(keys[:5], np.arange(5), np.full(5, -3.0, np.float32), 10, 1.0, 0.25, 0.1)
-        with self.assertRaisesRegex(mneme.MnemeError, "UNIMPLEMENTED: .*spread over 2 shards"):
-            memory.prune(guard=guard)
         self.assertEqual(memory.count(), 2_000)
+
+
+class Gone(Exception):
+    pass
+
+
+def leave_at(wanted: str) -> Callable[..., None]:
+    def progress(stage: str, *_: int) -> None:
+        if stage == wanted:
+            raise Gone
+
+    return progress
+
+
+class Prunes(cluster.ClusterTest):
+    """What they come to is in cluster_parity_test.py; here is how they end."""
+
+    ROWS = 8_000
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.deployment = self.start_cluster(shards=2, front_ends=1)
+        self.memory = self.deployment.client.create_memory("wiki", 4, vocab_size=100)
+        self.keys = self.random.normal(size=(self.ROWS, 4)).astype(np.float32)
+        self.memory.insert(self.keys, np.arange(self.ROWS) % 5, ids=np.arange(self.ROWS))
+
+    def guard(self, queries: int = ROWS) -> mneme.PruneGuard:
+        """So many neighbours that it takes its time."""
+        targets, log_probs = np.arange(queries) % 5, np.full(queries, -3.0, np.float32)
+        return mneme.PruneGuard(self.keys[:queries], targets, log_probs, 500, 1.0, 0.25, 1e9)
+
+    def workers_are_free(self) -> None:
+        """Shards that waited for a decision wait no more: as many prunes as there are workers are answered."""
+        for _ in range(3):
+            self.assertGreater(self.memory.prune(9, guard=self.guard(5), dry_run=True, timeout=60.0).merged, 0)
+
+    def test_a_client_that_goes_leaves_nothing_written_and_nobody_waiting(self) -> None:
+        for stage in ("searching", "guarding"):
+            with self.subTest(stage):
+                with self.assertRaises(Gone):
+                    self.memory.prune(9, guard=self.guard(), progress=leave_at(stage))
+                self.workers_are_free()
+                self.assertEqual(self.memory.count(), self.ROWS)
+
+    def test_a_shard_that_dies_ends_it_before_anything_is_written(self) -> None:
+        lost = self.deployment.shards[1]
+
+        def kill_at_guarding(stage: str, *_: int) -> None:
+            if stage == "guarding" and lost.alive():
+                lost.kill()
+
+        with self.assertRaises(mneme.MnemeError):
+            self.memory.prune(9, guard=self.guard(), progress=kill_at_guarding)
+        self.assertFalse(lost.alive(), "the guard was never asked")
+        lost.start()
+        self.assertEqual(self.memory.count(), self.ROWS)
+        self.workers_are_free()
 
 
 if __name__ == "__main__":

@@ -48,6 +48,8 @@ START_SECONDS = 120.0
 class Server:
     """One mneme-server on a port of its own. Logs to DIR.log; `stop` is SIGTERM, `kill` is SIGKILL."""
 
+    ADMIN_LISTEN = "127.0.0.1:0"
+
     def __init__(self, data_dir: pathlib.Path, *flags: str, security: Optional[mneme.Security] = None) -> None:
         self.data_dir, self.flags, self.security = pathlib.Path(data_dir), flags, security
         self.log = self.data_dir.parent / (self.data_dir.name + ".log")
@@ -85,7 +87,7 @@ class Server:
             "--port-file",
             str(port_file),
             "--admin-listen",
-            "127.0.0.1:0",
+            self.ADMIN_LISTEN,
             "--admin-port-file",
             str(self._admin_port_file),
             *self.flags,
@@ -116,6 +118,10 @@ class Server:
     def client(self) -> mneme.Client:
         assert self._client is not None
         return self._client
+
+    @property
+    def admin_port(self) -> int:
+        return int(self._admin_port_file.read_text())
 
     @property
     def _admin_port_file(self) -> pathlib.Path:

@@ -18,7 +18,7 @@ import cluster
 import harness
 import mneme
 import numpy as np
-from cluster_parity_test import Workload
+from cluster_parity_test import Rewritten, Workload
 from kafka_brokers import KafkaBrokers
 
 BATCH = 10
@@ -133,6 +133,52 @@ def content(client: mneme.Client, memory: str) -> Any:
 
 class Replicas(KafkaTest):
     maxDiff = 4_000
+
+    def test_prunes_and_exports_come_to_what_one_process_comes_to(self) -> None:
+        folders = [self.scratch / "one-files", self.scratch / "several-files"]
+        for folder in folders:
+            folder.mkdir()
+        one = Rewritten(self.serve("one", "--shards", "2").client, folders[0], harness.SEED)
+        one.run()
+        deployment = self.start()
+        several = Rewritten(deployment.client, folders[1], harness.SEED)
+        several.run()
+        self.assertEqual(list(several.exact), list(one.exact))
+        for name, answer in one.exact.items():
+            with self.subTest(name):
+                self.assertEqual(several.exact[name], answer)
+        deployment.await_even()
+        left = several.exact["spread, left"]
+        front_end = deployment.front_ends[0]
+        front_end.cli("cluster", "show", "--digest")  # exits with 1 when replicas of a shard differ
+        self.assertEqual(deployment.front_ends[1].client.memory("spread").count(), left)
+        for view in self.views(deployment):
+            self.assertEqual(view.client.memory("spread").count(), left)
+
+    def test_a_prune_ends_with_its_replica_and_is_asked_again(self) -> None:
+        deployment = self.start(shards=1, front_ends=1)
+        wiki = deployment.client.create_memory("wiki", 4, vocab_size=10)
+        keys = np.repeat(self.random.normal(size=(1_500, 4)).astype(np.float32), 4, axis=0)
+        tokens = np.repeat(np.arange(1_500) % 10, 4)
+        wiki.insert(keys, tokens, ids=np.arange(6_000))
+        deployment.await_even()
+        second = deployment.shards[0][1]
+
+        def kill_second(stage: str, done: int, _: int) -> None:
+            if stage == "writing" and done > 0 and second.alive():
+                second.kill()
+
+        try:
+            wiki.prune(4, search=mneme.Search(exact=True), progress=kill_second)
+        except mneme.MnemeError as error:
+            harness.note(f"the prune ended with its replica: {error}")
+        if not second.alive():
+            second.start()
+        done = wiki.prune(4, search=mneme.Search(exact=True))
+        self.assertEqual(wiki.count(), done.entries - done.merged)
+        self.assertEqual(sum(float(weight) for page in wiki.scan() for weight in page.weights), 6_000)
+        deployment.await_even()
+        deployment.front_ends[0].cli("cluster", "show", "--digest")
 
     def test_it_answers_as_one_process_does(self) -> None:
         one = Workload(self.serve("one", "--shards", "2").client, harness.SEED)
@@ -333,8 +379,6 @@ class Replicas(KafkaTest):
             replica.start()
         wiki = deployment.client.memory("wiki")
         self.assertEqual(wiki.count(), 2)  # once the front end is told names again
-        with self.assertRaisesRegex(mneme.MnemeError, "UNIMPLEMENTED"):
-            wiki.prune()
 
 
 class Faults(KafkaTest):

@@ -24,7 +24,8 @@ class Prune(harness.SystemTest):
         names = ("keys", "values", "queries", "targets", "lm_logprobs")
         self.data = {name: np.load(self.scratch / f"{name}.npy") for name in names}
         self.server = self.serve()
-        self.server.cli("create", "wiki", "--dim", 128, "--metric", "l2", "--value", "token", "--vocab-size", 65)
+        self.server.cli("create", "wiki", "--dim", 128, "--metric", "l2", "--value", "token", "--vocab-size", 65,
+                        "--spread", "one")  # fmt: skip
         keys = self.save("first_keys.npy", self.data["keys"][:ENTRIES])
         values = self.save("first_values.npy", self.data["values"][:ENTRIES])
         self.server.cli("import", "wiki", "--keys", keys, "--values", values)

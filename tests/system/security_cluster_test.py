@@ -72,6 +72,30 @@ class SecureCluster(harness.SystemTest):
         for secret in (self.token, self.peer_file.read_text().strip()):
             self.assertNotIn(secret, log)
 
+    def test_a_bound_on_what_is_stored_is_held_at_every_front_end(self) -> None:
+        writer = make_token(self.tokens, "writer", "write:wiki", more=("--stored-entries", "500"))
+        fronts = [self.front_end(f"front-{number}") for number in range(2)]
+        fronts[0].client.create_memory("wiki", 8, vocab_size=100)
+        keys = self.random.normal(size=(600, 8)).astype(np.float32)
+        values = np.zeros(600, np.uint32)
+        clients = [mneme.connect(front.address, security=self.outside.client(token=writer), timeout=30, attempts=1)
+                   for front in fronts]
+        for client in clients:
+            self.addCleanup(client.close)
+        first, second = (client.memory("wiki") for client in clients)
+        first.insert(keys[:300], values[:300], ids=np.arange(300))
+        second.insert(keys[300:500], values[:200], ids=np.arange(300, 500))
+        time.sleep(1.1)  # what other front ends wrote is known by then
+        for memory in (first, second):
+            with self.assertRaises(mneme.ResourceExhausted) as raised:
+                memory.insert(keys[:1], values[:1], ids=[1000])
+            self.assertEqual(raised.exception.reason, "STORED_QUOTA")
+            self.assertEqual(raised.exception.metadata["used"], "500", "of both shards")
+            self.assertIsNone(raised.exception.retry_after)
+        second.delete(ids=np.arange(100))
+        first.insert(keys[:100], values[:100], ids=np.arange(1000, 1100))
+        self.assertEqual(first.count(), 500)
+
     def test_a_lease_that_says_another_time_shows_nothing_that_had_expired(self) -> None:
         front = self.front_end()
         wiki = front.client.create_memory("wiki", 8, vocab_size=100)

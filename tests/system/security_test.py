@@ -74,8 +74,9 @@ class Security(harness.SystemTest):
             server = self.start(*flags, "--listen", "0.0.0.0:0", security=security, name="listening")
             self.assertIn("who reaches it may do all", server.log.read_text())
             server.stop()
-        told = self.refused("--tls-certificate", certificate, "--tls-key", key, "--admin-listen", "0.0.0.0:0")
-        self.assertIn("--insecure-admin-listen", told)
+        told = self.refused("--admin-listen", "0.0.0.0:0")
+        self.assertIn('--admin-listen is "0.0.0.0:0"; must be of this machine', told)
+        self.assertIn("--tls-certificate and --tls-key are given, or --insecure-admin-listen", told)
 
     def test_wrong_files_are_refused_at_the_start_by_name(self) -> None:
         certificate, key = self.authority.issue("server")
@@ -386,6 +387,79 @@ class Security(harness.SystemTest):
         self.assertIn("does not end with a whole line", run_cli("token", "x", "--file", self.tokens).stderr)
         for wrong in (["own:*"], ["read:Wiki"], ["read:a/x"]):
             self.assertEqual(run_cli("token", "ops", "--grant", *wrong).returncode, 2)
+
+    def test_quotas_on_what_is_stored_outlive_restarts_and_give_way_to_deletions(self) -> None:
+        ops = make_token(self.tokens, "ops", "admin:*")
+        tenant = make_token(self.tokens, "tenant", "write:shared/7", more=("--stored-entries", "1000"))
+        server = self.start("--tokens", str(self.tokens), security=mneme.Security(token=ops))
+        keys = self.random.normal(size=(3000, 8)).astype(np.float32)
+        values = np.zeros(3000, np.uint32)
+        others = server.client.create_memory("shared", 8, vocab_size=100)
+        others.insert(keys, values, ids=np.arange(3000))
+        mine = self.connect(server, mneme.Security(token=tenant)).memory("shared")
+        mine.insert(keys[:990], values[:990], ids=np.arange(990), partition=7)
+        more = {"ids": np.arange(2000, 2011), "partition": 7}
+        for _ in range(2):
+            with self.assertRaises(mneme.ResourceExhausted) as raised:
+                mine.insert(keys[:11], values[:11], **more)
+            error = raised.exception
+            self.assertEqual(error.reason, "STORED_QUOTA")
+            self.assertIsNone(error.retry_after, "no waiting helps")
+            self.assertEqual(error.metadata, {"caller": "tenant", "quota": "stored-entries", "bound": "1000",
+                                              "used": "990"})
+            self.assertIn('partition 7 of memory "shared" holds 990 entries, and 11 more do not fit', error.message)
+            self.assertNotIn(tenant, error.message)
+            self.assertEqual(server.metrics()['mneme_quota_refusals_total{quota="stored-entries"}'], 1)
+            self.assertIn('"quota":"stored-entries"', server.log.read_text())
+            server.restart()
+            mine = self.connect(server, mneme.Security(token=tenant)).memory("shared")
+        stream = ({"keys": keys[at : at + 5], "values": values[:5], "ids": np.arange(at, at + 5)}
+                  for at in range(1000, 1100, 5))
+        acknowledged = 0
+        with self.assertRaises(mneme.ResourceExhausted):
+            for each in mine.insert_stream(stream, partition=7):
+                acknowledged += each.inserted
+        self.assertEqual(acknowledged, 10)
+        self.assertEqual(mine.count(partitions=[7]), 1000)
+        mine.delete(ids=np.arange(11), partitions=[7])
+        mine.insert(keys[:11], values[:11], **more)
+        self.assertEqual(mine.count(partitions=[7]), 1000)
+        # What the command line says.
+        np.save(self.scratch / "keys.npy", keys[:5])
+        np.save(self.scratch / "tokens.npy", values[:5])
+        told = run_cli("--server", server.address, "import", "shared", "--partition", 7, "--keys",
+                       self.scratch / "keys.npy", "--values", self.scratch / "tokens.npy", MNEME_TOKEN=tenant)
+        self.assertEqual(told.returncode, 64 + 8, told.stderr)
+        self.assertIn('quota of 1000 stored entries of "tenant"', told.stderr)
+        self.assertIn("(RESOURCE_EXHAUSTED, STORED_QUOTA)", told.stderr)
+
+    def test_who_writes_and_reads_beyond_his_quotas_is_told_what_and_when(self) -> None:
+        ops = make_token(self.tokens, "ops", "admin:*")
+        reader = make_token(self.tokens, "reader", "read:wiki", more=("--answered-bytes", "50000"))
+        maker = make_token(self.tokens, "maker", "admin:own-*", more=("--memories", "2"))
+        server = self.start("--tokens", str(self.tokens), security=mneme.Security(token=ops))
+        wiki = server.client.create_memory("wiki", 8, vocab_size=100)
+        keys = self.random.normal(size=(5000, 8)).astype(np.float32)
+        wiki.insert(keys, np.zeros(5000, np.uint32), ids=np.arange(5000))
+        read = self.connect(server, mneme.Security(token=reader), timeout=120).memory("wiki")
+        began = time.monotonic()
+        pages = [len(page.ids) for page in read.scan(page_size=1000, with_keys=True)]
+        self.assertEqual(sum(pages), 5000, "a scan waits, and is whole")
+        self.assertGreater(time.monotonic() - began, 1)
+        with self.assertRaises(mneme.ResourceExhausted) as raised:
+            for _ in range(100):
+                read.query(keys[:100], 10, exact=True)
+        self.assertEqual(raised.exception.reason, "RATE_LIMIT")
+        self.assertEqual(raised.exception.metadata["quota"], "answered-bytes/s")
+        self.assertGreater(raised.exception.retry_after, 0)
+        client = self.connect(server, mneme.Security(token=maker))
+        for name in ("own-1", "own-2"):
+            client.create_memory(name, 8, vocab_size=100)
+        with self.assertRaises(mneme.ResourceExhausted) as raised:
+            client.create_memory("own-3", 8, vocab_size=100)
+        self.assertEqual(raised.exception.metadata["quota"], "memories")
+        client.drop_memory("own-1")
+        client.create_memory("own-3", 8, vocab_size=100)
 
     def test_tokens_do_not_leave_this_machine_unencrypted(self) -> None:
         token = make_token(self.tokens, "model", "read:*")

@@ -64,7 +64,8 @@ class Aborted(MnemeError):
 
 
 class ResourceExhausted(MnemeError):
-    """A queue, a bound or the disk is full; `retry_after` says when to come back."""
+    """A queue, a bound, a quota or the disk is full; `retry_after` says when to come back, and is None where no waiting
+    helps: `reason` STORED_QUOTA (delete something; `metadata` has `quota`, `bound` and `used`) and STORAGE_FULL."""
 
 
 class Unavailable(MnemeError):

@@ -1,0 +1,188 @@
+#include "server/stored_quotas.h"
+
+#include <algorithm>
+#include <iterator>
+#include <string>
+#include <thread>
+#include <utility>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "common/limits.h"
+#include "common/status_macros.h"
+#include "engine/deployment.h"
+#include "security/decide.h"
+#include "server/access_control.h"
+#include "server/request_error.h"
+
+namespace mneme {
+namespace {
+
+// Who waits for writes that are under way has shards count so often.
+constexpr std::chrono::milliseconds kLook(2);
+
+absl::string_view View(std::string_view text) { return {text.data(), text.size()}; }
+
+struct Kind {
+  const char* word;  // of the token file
+  const char* name;
+  uint64_t StoredBounds::*bound;
+  uint64_t StoredAmount::*amount;
+};
+constexpr Kind kKinds[] = {{"stored-entries", "entries", &StoredBounds::entries, &StoredAmount::entries},
+                           {"stored-bytes", "bytes", &StoredBounds::bytes, &StoredAmount::bytes}};
+
+// The first bound that `added` would pass; null when it passes none. What adds none of a kind is not held against it.
+const Kind* FirstPassed(const StoredBounds& bounds, const StoredAmount& stored, const StoredAmount& added) {
+  for (const Kind& kind : kKinds) {
+    const uint64_t bound = bounds.*kind.bound;
+    if (bound == 0 || added.*kind.amount == 0) continue;
+    if (stored.*kind.amount >= bound || added.*kind.amount > bound - stored.*kind.amount) return &kind;
+  }
+  return nullptr;
+}
+
+void Add(const StoredAmount& added, StoredAmount& sum) {
+  sum.entries += added.entries;
+  sum.bytes += added.bytes;
+}
+
+StoredAmount Sum(StoredAmount a, const StoredAmount& b) {
+  Add(b, a);
+  return a;
+}
+
+StoredAmount Difference(const StoredAmount& a, const StoredAmount& b) {
+  return {a.entries - b.entries, a.bytes - b.bytes};
+}
+
+absl::Status Refusal(const Principal& principal, const Kind& kind, const Addition& addition,
+                     std::optional<PartitionId> partition, const StoredAmount& stored) {
+  std::string where = absl::StrCat("memory \"", View(addition.memory), "\"");
+  if (partition.has_value()) where = absl::StrCat("partition ", *partition, " of ", where);
+  const uint64_t bound = principal.stored.*kind.bound;
+  const uint64_t used = stored.*kind.amount;
+  const absl::Status status = absl::ResourceExhaustedError(
+      absl::StrCat(where, " holds ", used, " ", kind.name, ", and ", addition.amount.*kind.amount,
+                   " more do not fit in the quota of ", bound, " stored ", kind.name, " of \"", principal.name,
+                   "\"; waiting does not help: delete some"));
+  return WithQuota(status, reason::kStoredQuota, {principal.name, kind.word, bound, used});
+}
+
+}  // namespace
+
+StoredQuotas::Ticket& StoredQuotas::Ticket::operator=(Ticket&& other) noexcept {
+  if (this == &other) return *this;
+  Release();
+  quotas_ = std::exchange(other.quotas_, nullptr);
+  key_ = other.key_;
+  amount_ = other.amount_;
+  return *this;
+}
+
+void StoredQuotas::Ticket::Release() {
+  if (StoredQuotas* const quotas = std::exchange(quotas_, nullptr); quotas != nullptr) quotas->End(key_, amount_);
+}
+
+StoredQuotas::Ticket StoredQuotas::Give(const Key& key, const StoredAmount& amount, Counted& counted) {
+  Add(amount, counted.under_way);
+  return Ticket(this, key, amount);
+}
+
+void StoredQuotas::End(const Key& key, const StoredAmount& amount) {
+  MutexLock lock(&mutex_);
+  Counted& counted = counts_[key];  // it stays while anything of it is under way
+  counted.under_way.entries -= amount.entries;
+  counted.under_way.bytes -= amount.bytes;
+  Add(amount, counted.settled);
+  Add(amount, counted.ended);
+}
+
+void StoredQuotas::Tidy() {
+  if (counts_.size() < limits::kMaxStoredCounts) return;
+  for (auto at = counts_.begin(); at != counts_.end();) {
+    const StoredAmount& under_way = at->second.under_way;
+    const auto next = std::next(at);
+    if (under_way.entries == 0 && under_way.bytes == 0) counts_.erase(at);
+    at = next;
+  }
+}
+
+absl::StatusOr<StoredQuotas::Ticket> StoredQuotas::Admit(const Principal& principal, const Addition& addition,
+                                                         const MemoryRecord& memory, const CallLimits& limits,
+                                                         const Counter& count, Time now) {
+  const bool whole = !addition.partition.has_value() || MayWriteWhole(principal, addition.memory);
+  const std::optional<PartitionId> partition = whole ? std::nullopt : addition.partition;
+  const Key key(memory.number, partition);
+  const auto passed_by = [&](const StoredAmount& stored) {
+    return FirstPassed(principal.stored, stored, addition.amount);
+  };
+  StoredAmount ended;
+  {
+    MutexLock lock(&mutex_);
+    Tidy();
+    Counted& counted = counts_[key];
+    const bool fresh = counted.at.has_value() && now - *counted.at < std::chrono::milliseconds(limits::kStoredCountMs);
+    if (fresh && passed_by(Sum(counted.settled, counted.under_way)) == nullptr) {
+      return Give(key, addition.amount, counted);
+    }
+    ended = counted.ended;
+  }
+  while (true) {
+    const absl::StatusOr<StoredAmount> stored = count(partition);
+    {
+      MutexLock lock(&mutex_);
+      Counted& counted = counts_[key];
+      const StoredAmount ended_meanwhile = Difference(counted.ended, ended);
+      if (stored.ok()) {
+        counted.settled = Sum(*stored, ended_meanwhile);  // the count may have it, or not
+        counted.at = now;
+      } else if (!counted.at.has_value()) {
+        return stored.status();
+      }
+      const StoredAmount most = Sum(counted.settled, counted.under_way);
+      if (passed_by(most) == nullptr) return Give(key, addition.amount, counted);
+      const StoredAmount& least = stored.ok() ? *stored : most;
+      if (const Kind* const passed = passed_by(least); passed != nullptr) {
+        return Refusal(principal, *passed, addition, partition, least);
+      }
+      ended = counted.ended;
+    }
+    // It fits, unless what is under way comes to be stored: that is known in a moment.
+    RETURN_IF_ERROR(limits.Check());
+    std::this_thread::sleep_for(kLook);
+  }
+}
+
+bool BoundsWrites(const Caller& caller) {
+  const Principal* const principal = caller.principal();
+  return principal != nullptr && (principal->stored.entries != 0 || principal->stored.bytes != 0);
+}
+
+absl::StatusOr<StoredQuotas::Ticket> AdmitAddition(StoredQuotas& quotas, const Caller& caller,
+                                                   const Deployment& deployment,
+                                                   const std::optional<Addition>& addition, const CallLimits& limits) {
+  if (!addition.has_value() || !BoundsWrites(caller)) return StoredQuotas::Ticket();
+  const absl::StatusOr<MemoryHandle> memory = deployment.FindMemory(addition->memory);
+  if (!memory.ok()) return StoredQuotas::Ticket();
+  return quotas.Admit(*caller.principal(), *addition, **memory, limits, [&](std::optional<PartitionId> partition) {
+    return deployment.CountStored(*memory, partition, limits);
+  });
+}
+
+absl::Status AdmitMemory(const Caller& caller, const Deployment& deployment, std::string_view name) {
+  const Principal* const principal = caller.principal();
+  if (principal == nullptr || principal->stored.memories == 0) return absl::OkStatus();
+  if (deployment.FindMemory(name).ok()) return absl::OkStatus();  // who makes it tells that it is there
+  ASSIGN_OR_RETURN(const std::vector<MemoryHandle> memories, deployment.ListMemories());
+  const auto his = [&](const MemoryHandle& memory) { return MayAdminister(*principal, memory->spec.name); };
+  const auto used = static_cast<uint64_t>(std::count_if(memories.begin(), memories.end(), his));
+  const uint64_t bound = principal->stored.memories;
+  if (used < bound) return absl::OkStatus();
+  const absl::Status status = absl::ResourceExhaustedError(
+      absl::StrCat("there are ", used, " memories of the names that \"", principal->name,
+                   "\" may create, and his quota is ", bound, "; waiting does not help: drop one"));
+  return WithQuota(status, reason::kStoredQuota, {principal->name, "memories", bound, used});
+}
+
+}  // namespace mneme
