@@ -293,6 +293,11 @@ inline constexpr int kCheckpointIdleMs = 10 * 60 * 1000;
 // has gone holds up the next backup for as long.
 inline constexpr int kBackupIdleMs = 5 * 60 * 1000;
 
+// A file of a backup that is copied into a store of objects, or back: a table has 64 MiB, and a few of one record more;
+// it is held in ram meanwhile. And how many files: 60 TiB of tables, as of a checkpoint.
+inline constexpr uint64_t kMaxStoredObjectBytes = uint64_t{1} << 30;
+inline constexpr size_t kMaxStoredObjects = 1'000'000;
+
 // --- Security -----------------------------------------------------------------------------------------------------
 
 // A token as it travels: JSON web tokens, should somebody use them as opaque ones, stay below; metadata has 8 KiB.

@@ -181,14 +181,17 @@ int RunCopy(const ServerOptions& options, const std::function<bool()>& give_up) 
   const char* const done = options.push_backups.empty() ? "pulled" : "pushed";
   if (options.log_format == LogFormat::kJson) {
     const nlohmann::ordered_json document = {{done, true},
-                                             {"backups", copied->backups},
+                                             {"manifests", copied->manifests},
+                                             {"damaged", copied->damaged},
                                              {"files", copied->files},
                                              {"bytes", copied->bytes},
                                              {"removed", copied->removed}};
     std::printf("%s\n", document.dump().c_str());
   } else {
-    absl::PrintF("%s %u backups: %u files of %.1f MB were copied, %u removed\n", done, copied->backups, copied->files,
-                 static_cast<double>(copied->bytes) / 1e6, copied->removed);
+    const std::string damaged =
+        copied->damaged == 0 ? "" : absl::StrCat("; ", copied->damaged, " are damaged and were left out");
+    absl::PrintF("%s %u manifests: %u files of %.1f MB were copied, %u removed%s\n", done, copied->manifests,
+                 copied->files, static_cast<double>(copied->bytes) / 1e6, copied->removed, damaged);
   }
   return 0;
 }

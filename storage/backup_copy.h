@@ -16,19 +16,24 @@
 namespace mneme {
 
 struct CopiedBackups {
-  uint64_t backups = 0;  // manifests that are there now
-  uint64_t files = 0;    // that were copied, and
-  uint64_t bytes = 0;    // of them
-  uint64_t removed = 0;  // objects
+  uint64_t manifests = 0;  // that are there now: of backups, or of parts of them
+  uint64_t damaged = 0;    // manifests that were left out
+  uint64_t files = 0;      // that were copied, and
+  uint64_t bytes = 0;      // of them
+  uint64_t removed = 0;    // objects
 };
 
-// Makes the store what the directory is: backups that the directory has no more go. Nobody writes into the directory
-// meanwhile: FAILED_PRECONDITION while somebody does. A backup whose manifest is damaged is left out. CANCELLED when
-// `progress` says so; errors of the store and of files.
+// Makes the store what the directory is: old backups that the directory has no more go. Objects of other names than
+// those of backups are left alone. FAILED_PRECONDITION, before anything is changed, when the directory does not look
+// like the one that was pushed before: the store has a newer backup, another of the same number, one that is damaged
+// here, or a part of one of which the directory has others; DATA_LOSS when it lacks a file of a backup. Nobody writes
+// into the directory meanwhile: FAILED_PRECONDITION while somebody does. A backup whose manifest is damaged is left
+// out. CANCELLED when `progress` says so; errors of the store and of files.
 absl::StatusOr<CopiedBackups> PushBackups(const std::string& directory, ObjectStore& store,
                                           const BackupProgressSink& progress);
 // Brings what the store has into a directory, which is made when it is missing. FAILED_PRECONDITION when that has a
-// backup which the store has not, or another of its number. What comes is not looked at: VerifyBackup() does.
+// backup which the store has not, or another of its number. A backup whose manifest is damaged is left out; what else
+// comes is not looked at: VerifyBackup() does.
 absl::StatusOr<CopiedBackups> PullBackups(ObjectStore& store, const std::string& directory,
                                           const BackupProgressSink& progress);
 

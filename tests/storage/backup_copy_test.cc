@@ -76,7 +76,7 @@ TEST_F(BackupCopyTest, WhatIsPushedComesBackAndTablesAreCopiedOnce) {
   ASSERT_TRUE(Write(Checkpoint(stores)).ok());
   RamStore store;
   const CopiedBackups first = PushBackups(backups_, store, Go).value();
-  EXPECT_EQ(first.backups, 1U);
+  EXPECT_EQ(first.manifests, 1U);
   EXPECT_GT(first.bytes, 100'000U);
   const CopiedBackups again = PushBackups(backups_, store, Go).value();
   EXPECT_EQ(again.files, 0U);
@@ -86,7 +86,7 @@ TEST_F(BackupCopyTest, WhatIsPushedComesBackAndTablesAreCopiedOnce) {
   const CopiedBackups second = PushBackups(backups_, store, Go).value();
   EXPECT_LT(second.bytes, first.bytes / 2);
   const std::string pulled = directory_ / "pulled";
-  EXPECT_EQ(PullBackups(store, pulled, Go)->backups, 2U);
+  EXPECT_EQ(PullBackups(store, pulled, Go)->manifests, 2U);
   EXPECT_EQ(PullBackups(store, pulled, Go)->files, 0U);
   const std::string restored = directory_ / "restored";
   ASSERT_TRUE(RestoreBackup(pulled, 2, {restored}, Go).ok());
@@ -113,7 +113,19 @@ TEST_F(BackupCopyTest, PartsOfSeveralProcessesAreCopied) {
     ASSERT_TRUE(writer->Write(source, Go).ok());
   }
   RamStore store;
-  EXPECT_EQ(PushBackups(backups_, store, Go)->backups, 2U);
+  EXPECT_EQ(PushBackups(backups_, store, Go)->manifests, 2U);
+  // One part of it was lost here, and not the other.
+  const std::string lost = backups_ + "/part-001/BACKUP-000001";
+  fs::rename(lost, directory_ / "lost");
+  BackupSource next = whole;
+  next.checkpoints = {BackupCheckpoint{}, whole.checkpoints[2]};
+  next.part = BackupPart{1, 8, false};
+  next.shards = kShards;
+  next.number = 2;
+  ASSERT_TRUE(BackupWriter::Open(backups_ + "/part-001").value()->Write(next, Go).ok());
+  const absl::Status refused = PushBackups(backups_, store, Go).status();
+  EXPECT_EQ(refused.code(), absl::StatusCode::kFailedPrecondition) << refused;
+  EXPECT_THAT(std::string(refused.message()), HasSubstr("part-001/BACKUP-000001, of which the directory has another"));
   const std::string pulled = directory_ / "pulled";
   ASSERT_TRUE(PullBackups(store, pulled, Go).ok());
   const std::string restored = directory_ / "restored";
@@ -144,6 +156,59 @@ TEST_F(BackupCopyTest, WhateverIsCutTheStoreShowsWholeBackupsAndTheNextCopyGoesO
     EXPECT_EQ(cut.objects.count("BACKUP-000001") + cut.objects.count("BACKUP-000002"), 0U);
     CheckWhole(cut);
   }
+}
+
+TEST_F(BackupCopyTest, WhatIsOfOthersStays) {
+  Stores stores(data_, resources_);
+  Change(stores, 5);
+  ASSERT_TRUE(Write(Checkpoint(stores)).ok());
+  RamStore store;
+  const std::vector<std::string> others = {"photos/private/1/cat.jpg", "east/BACKUP-000009", "east/shard-000/meta/9",
+                                           "part-000/part-000/BACKUP-000009", "shard-000/private/x/y", "BACKUP-",
+                                           "shard-0/meta/9", "catalogue/meta/9/x", "shard-000/meta/\x1b[2J"};
+  for (const std::string& name : others) store.objects[name] = "somebody's";
+  ASSERT_TRUE(PushBackups(backups_, store, Go).ok());
+  for (const std::string& name : others) EXPECT_EQ(store.objects.count(name), 1U) << name;
+  const std::string pulled = directory_ / "pulled";
+  ASSERT_TRUE(PullBackups(store, pulled, Go).ok());
+  for (const std::string& name : others) EXPECT_FALSE(fs::exists(pulled + "/" + name)) << name;
+  EXPECT_TRUE(VerifyBackup(pulled, 1, Go).ok());
+}
+
+TEST_F(BackupCopyTest, ADirectoryThatWasLostTakesNothingFromTheStore) {
+  Stores stores(data_, resources_);
+  for (int i = 0; i < 2; ++i) {
+    Change(stores, 5);
+    ASSERT_TRUE(Write(Checkpoint(stores)).ok());
+  }
+  RamStore store;
+  ASSERT_TRUE(PushBackups(backups_, store, Go).ok());
+  const auto refused = [&](absl::StatusCode code, const char* why) {
+    const std::map<std::string, std::string> before = store.objects;
+    const absl::Status status = PushBackups(backups_, store, Go).status();
+    EXPECT_EQ(status.code(), code) << status;
+    EXPECT_THAT(std::string(status.message()), HasSubstr(why));
+    EXPECT_EQ(store.objects, before);
+  };
+  const std::string kept = directory_ / "kept";
+  fs::rename(backups_, kept);
+  fs::create_directory(backups_);
+  refused(absl::StatusCode::kFailedPrecondition, "BACKUP-000001, which is newer than what the directory has");
+  ASSERT_TRUE(Write(Checkpoint(stores)).ok());
+  refused(absl::StatusCode::kFailedPrecondition, "BACKUP-000001, where the directory has another one");
+  fs::remove_all(backups_);
+  fs::rename(kept, backups_);
+  // What is damaged here may be whole there.
+  const std::string manifest = fs::path(backups_) / "BACKUP-000002";
+  const std::string whole = store.objects["BACKUP-000002"];
+  WriteBytes(manifest, "torn");
+  refused(absl::StatusCode::kFailedPrecondition, "BACKUP-000002, which is damaged in the directory");
+  WriteBytes(manifest, whole);
+  ASSERT_TRUE(PushBackups(backups_, store, Go).ok());
+  fs::remove_all(fs::path(backups_) / "shard-001" / "private");
+  refused(absl::StatusCode::kDataLoss, "lacks shard-001/private/1/");
+  fs::remove_all(fs::path(backups_) / "shard-000" / "meta");
+  refused(absl::StatusCode::kDataLoss, "lacks shard-000/meta/1");
 }
 
 TEST_F(BackupCopyTest, NothingIsPulledOverOtherBackupsNorOutOfTheDirectory) {

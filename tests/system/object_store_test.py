@@ -158,13 +158,13 @@ class ObjectStore(harness.SystemTest):
     def test_backups_go_there_and_come_back_though_it_fails_now_and_then(self) -> None:
         self.store.fails_every = 5
         first = self.push()
-        self.assertEqual(first["backups"], 1)
+        self.assertEqual(first["manifests"], 1)
         self.assertEqual(self.store.puts[-1], "mneme/BACKUP-000001")
         self.assertEqual(self.push()["files"], 0)
         self.memory.insert(np.ones((1, 8)), [1], ids=[9_000])
         self.server.client.back_up()
         second = self.push()
-        self.assertEqual(second["backups"], 2)
+        self.assertEqual(second["manifests"], 2)
         pulled = self.pull("pulled")
         self.assertEqual(self.run_verb("verify", pulled)["entries"], 3_001)
         target = self.scratch / "restored"
