@@ -9,6 +9,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
 #include "absl/strings/string_view.h"
+#include "absl/strings/strip.h"
 
 namespace mneme {
 namespace {
@@ -22,6 +23,14 @@ absl::string_view ToAbsl(std::string_view text) { return {text.data(), text.size
 
 // What needs no quoting, in a signature or out of it.
 bool IsPlain(char c) { return absl::ascii_isalnum(static_cast<unsigned char>(c)) || c == '-' || c == '_' || c == '.'; }
+
+// Of an endpoint behind its scheme: nothing that is not of a host and a port, above all no user and no password.
+bool IsHost(absl::string_view text) {
+  return !text.empty() && std::all_of(text.begin(), text.end(), [](char c) {
+    return absl::ascii_isalnum(static_cast<unsigned char>(c)) || c == '-' || c == '.' || c == ':' || c == '[' ||
+           c == ']';
+  });
+}
 
 absl::Status BadAddress(std::string_view address) {
   return absl::InvalidArgumentError(absl::StrCat(
@@ -76,8 +85,13 @@ absl::StatusOr<S3Settings> ParseS3Settings(std::string_view text) {
     *into = value;
   }
   while (absl::EndsWith(settings.endpoint, "/")) settings.endpoint.pop_back();
-  if (!absl::StartsWith(settings.endpoint, "https://") && !absl::StartsWith(settings.endpoint, "http://")) {
+  absl::string_view host = settings.endpoint;
+  const bool has_scheme = absl::ConsumePrefix(&host, "https://") || absl::ConsumePrefix(&host, "http://");
+  if (!has_scheme || !IsHost(host)) {
     return absl::InvalidArgumentError("has no endpoint of the form https://HOST[:PORT] or http://HOST[:PORT]");
+  }
+  if (!std::all_of(settings.region.begin(), settings.region.end(), IsPlain)) {
+    return absl::InvalidArgumentError("has a region that is not of letters, digits and -_.");
   }
   if (settings.access_key.empty() || settings.secret_key.empty()) {
     return absl::InvalidArgumentError("lacks access-key or secret-key");

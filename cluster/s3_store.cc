@@ -16,18 +16,21 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "absl/strings/string_view.h"
+#include "common/limits.h"
 #include "common/status_macros.h"
 #include "security/token.h"
 
 namespace mneme {
 namespace {
 
-constexpr int kTries = 4;
+constexpr int kTries = 5;  // three seconds of pauses
 constexpr std::chrono::milliseconds kFirstPause{200};
 // A connection, and one that moves less than a KiB a second for long.
 constexpr long kConnectSeconds = 15;
 constexpr long kSlowSeconds = 60;
 constexpr long kSlowBytes = 1024;
+// A page of a list has a thousand keys of at most 1,024 bytes, and a few hundred around each.
+constexpr size_t kMaxPageBytes = size_t{16} << 20;
 // An error is a few lines of XML.
 constexpr size_t kMaxErrorBytes = 16'384;
 constexpr size_t kMaxTold = 200;
@@ -47,6 +50,15 @@ std::string Quoted(std::string_view text) {
     }
   }
   return quoted;
+}
+
+// What an error calls itself; not what else a store may write to a terminal.
+std::string CodeOf(std::string_view code) {
+  std::string plain;
+  for (const char c : code.substr(0, kMaxTold)) {
+    if (absl::ascii_isalnum(static_cast<unsigned char>(c))) plain.push_back(c);
+  }
+  return plain;
 }
 
 // The text of the first element `name` from `at` on, and goes past it; nullopt when there is none.
@@ -89,6 +101,7 @@ struct S3Store::Request {
   std::string url;
   std::string_view body = {};
   std::string what;  // for errors
+  size_t most_bytes = limits::kMaxStoredObjectBytes;  // of the answer
 };
 
 struct S3Store::Response {
@@ -111,8 +124,17 @@ struct S3Store::Curl {
     left.remove_prefix(bytes);
     return bytes;
   }
-  static size_t Write(char* in, size_t size, size_t count, void* body) {
-    static_cast<std::string*>(body)->append(in, size * count);
+  // What comes; as much as it may be.
+  struct Got {
+    std::string& body;
+    const size_t most_bytes;
+    bool too_long = false;
+  };
+  static size_t Write(char* in, size_t size, size_t count, void* into) {
+    Got& got = *static_cast<Got*>(into);
+    got.too_long = size * count > got.most_bytes - got.body.size();
+    if (got.too_long) return 0;
+    got.body.append(in, size * count);
     return size * count;
   }
   static int Progress(void* give_up, curl_off_t, curl_off_t, curl_off_t, curl_off_t) {
@@ -148,6 +170,7 @@ absl::Status S3Store::AskOnce(const Request& request, Response& response) {
   curl_easy_reset(handle);  // connections stay
   response = {};
   Curl::Sent sent{request.body};
+  Curl::Got got{response.body, request.most_bytes};
   // The store compares it with what it gets; libcurl signs what stands here.
   const std::string digest = absl::StrCat("x-amz-content-sha256: ", HexOf(DigestOf(request.body)));
   const std::unique_ptr<curl_slist, decltype(&curl_slist_free_all)> headers(
@@ -164,7 +187,7 @@ absl::Status S3Store::AskOnce(const Request& request, Response& response) {
   curl_easy_setopt(handle, CURLOPT_LOW_SPEED_TIME, kSlowSeconds);
   curl_easy_setopt(handle, CURLOPT_LOW_SPEED_LIMIT, kSlowBytes);
   curl_easy_setopt(handle, CURLOPT_WRITEFUNCTION, &Curl::Write);
-  curl_easy_setopt(handle, CURLOPT_WRITEDATA, &response.body);
+  curl_easy_setopt(handle, CURLOPT_WRITEDATA, &got);
   curl_easy_setopt(handle, CURLOPT_NOPROGRESS, 0L);
   curl_easy_setopt(handle, CURLOPT_XFERINFOFUNCTION, &Curl::Progress);
   curl_easy_setopt(handle, CURLOPT_XFERINFODATA, const_cast<std::function<bool()>*>(&give_up_));
@@ -179,6 +202,10 @@ absl::Status S3Store::AskOnce(const Request& request, Response& response) {
   }
   const CURLcode code = curl_easy_perform(handle);
   if (code == CURLE_ABORTED_BY_CALLBACK) return absl::CancelledError("the copy was given up");
+  if (got.too_long) {
+    return absl::OutOfRangeError(absl::StrCat(settings_.endpoint, ": ", request.what, ": the answer has more than ",
+                                              request.most_bytes, " bytes"));
+  }
   if (code != CURLE_OK) {
     return absl::UnavailableError(absl::StrCat(settings_.endpoint, ": ", request.what, ": ", curl_easy_strerror(code)));
   }
@@ -189,7 +216,7 @@ absl::Status S3Store::AskOnce(const Request& request, Response& response) {
 absl::Status S3Store::StatusOf(const Request& request, const Response& response) const {
   if (response.code >= 200 && response.code < 300) return absl::OkStatus();
   const std::string_view body = std::string_view(response.body).substr(0, kMaxErrorBytes);
-  const std::string reason(FindElement(body, "Code").value_or("").substr(0, kMaxTold));
+  const std::string reason = CodeOf(FindElement(body, "Code").value_or(""));
   const std::string text = absl::StrCat(settings_.endpoint, ": ", request.what, ": HTTP ", response.code,
                                         reason.empty() ? "" : " ", reason);
   if (response.code == 404) return absl::NotFoundError(text);
@@ -214,6 +241,7 @@ absl::StatusOr<std::vector<StoredObject>> S3Store::List() {
   const std::string prefix = address_.prefix.empty() ? "" : address_.prefix + "/";
   std::vector<StoredObject> objects;
   std::string next;
+  size_t pages = 0;
   do {
     Request request;
     // In the order in which they are signed.
@@ -221,12 +249,17 @@ absl::StatusOr<std::vector<StoredObject>> S3Store::List() {
                                next.empty() ? "" : absl::StrCat("continuation-token=", Quoted(next), "&"),
                                "list-type=2&prefix=", Quoted(prefix));
     request.what = absl::StrCat("list ", address_.bucket);
+    request.most_bytes = kMaxPageBytes;
     ASSIGN_OR_RETURN(const std::string xml, Ask(request));
     ASSIGN_OR_RETURN(S3Page page, ParseS3Page(xml));
     for (StoredObject& object : page.objects) {
       if (!absl::StartsWith(object.name, prefix)) continue;
       object.name.erase(0, prefix.size());
       objects.push_back(std::move(object));
+    }
+    if (objects.size() > limits::kMaxStoredObjects || ++pages > limits::kMaxStoredObjects) {
+      return absl::OutOfRangeError(absl::StrCat(settings_.endpoint, ": ", request.what, ": it has more than ",
+                                                limits::kMaxStoredObjects, " objects, or pages of them"));
     }
     next = std::move(page.next);
   } while (!next.empty());

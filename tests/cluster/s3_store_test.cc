@@ -40,6 +40,9 @@ TEST(S3SettingsTest, AFileHasNamesAndValuesAndNoValueIsRepeated) {
   EXPECT_EQ(ParseS3Settings("endpoint=http://a\naccess-key=b\nsecret-key=c")->region, "us-east-1");
   for (const std::string_view bad :
        {"", "endpoint=ftp://hush\naccess-key=a\nsecret-key=hush", "endpoint=https://a\nsecret-key=hush",
+        "endpoint=https://hush@a\naccess-key=b\nsecret-key=c", "endpoint=https://a/hush\naccess-key=b\nsecret-key=c",
+        "endpoint=https://\naccess-key=b\nsecret-key=hush",
+        "endpoint=https://a\naccess-key=b\nsecret-key=c\nregion=eu:hush",
         "endpoint=https://a\naccess-key=b\nsecret=hush", "endpoint=https://a\nhush", "endpoint=\nsecret-key=hush"}) {
     const absl::Status refused = ParseS3Settings(bad).status();
     EXPECT_EQ(refused.code(), absl::StatusCode::kInvalidArgument) << bad;
