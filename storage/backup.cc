@@ -22,11 +22,15 @@
 namespace mneme {
 namespace {
 
-// By which RocksDB knows, in the folder of store `i`, what whole manifests name.
-std::set<uint32_t> IdsOf(const std::vector<ListedBackup>& listed, size_t i) {
+// By which RocksDB knows, in a folder below `directory`, what whole manifests name, be they of parts or not.
+std::set<uint32_t> IdsIn(const std::string& folder, const std::string& directory,
+                         const std::vector<ListedBackup>& listed) {
   std::set<uint32_t> ids;
   for (const ListedBackup& backup : listed) {
-    if (backup.manifest.ok() && i < backup.manifest->stores.size()) ids.insert(backup.manifest->stores[i].id);
+    if (!backup.manifest.ok()) continue;
+    for (size_t i = 0; i < backup.manifest->stores.size(); ++i) {
+      if (StoreFolder(directory, backup.manifest->part, i) == folder) ids.insert(backup.manifest->stores[i].id);
+    }
   }
   return ids;
 }
@@ -106,9 +110,10 @@ absl::StatusOr<WrittenBackup> BackupWriter::Write(const BackupSource& source, co
         stores.emplace_back();
         continue;
       }
-      ASSIGN_OR_RETURN(auto opened, StoreBackups::Open(StoreFolder(directory_, source.part, i), meter));
+      const std::string folder = StoreFolder(directory_, source.part, i);
+      ASSIGN_OR_RETURN(auto opened, StoreBackups::Open(folder, meter));
       // What was cut before it had a manifest; while one cannot be read, what it names is not known.
-      if (all_whole) RETURN_IF_ERROR(opened->KeepOnly(IdsOf(listed, i)));
+      if (all_whole) RETURN_IF_ERROR(opened->KeepOnly(IdsIn(folder, directory_, listed)));
       const BackupCheckpoint& checkpoint = source.checkpoints[i];
       ASSIGN_OR_RETURN(const BackedUpStore store, opened->Add(checkpoint.path, checkpoint.applied));
       manifest.stores.push_back(store);
@@ -133,7 +138,8 @@ absl::StatusOr<uint32_t> BackupWriter::RemoveOld(uint64_t deployment, uint32_t k
   ASSIGN_OR_RETURN(const std::vector<ListedBackup> listed, ListBackups(directory_));
   std::vector<BackupManifest> own;
   for (const ListedBackup& backup : listed) {
-    if (backup.manifest.ok() && backup.manifest->deployment == deployment) own.push_back(*backup.manifest);
+    const bool of_one = backup.manifest.ok() && !backup.manifest->part.has_value();
+    if (of_one && backup.manifest->deployment == deployment) own.push_back(*backup.manifest);
   }
   if (own.size() <= keep) return 0;
   own.resize(own.size() - keep);
@@ -159,10 +165,10 @@ absl::Status BackupWriter::RemoveAll(const std::vector<BackupManifest>& own) {
   ASSIGN_OR_RETURN(const std::vector<ListedBackup> left, ListBackups(directory_));
   for (size_t i = 0; i < own.front().stores.size(); ++i) {
     if (own.front().stores[i].id == 0) continue;  // of another shard than 0: no catalogue
-    ASSIGN_OR_RETURN(const auto store,
-                     StoreBackups::Open(StoreFolder(directory_, own.front().part, i), file_system_));
+    const std::string folder = StoreFolder(directory_, own.front().part, i);
+    ASSIGN_OR_RETURN(const auto store, StoreBackups::Open(folder, file_system_));
     // RocksDB gives an id again whose list of files was lost.
-    const std::set<uint32_t> named = IdsOf(left, i);
+    const std::set<uint32_t> named = IdsIn(folder, directory_, left);
     for (const BackupManifest& manifest : own) {
       if (i >= manifest.stores.size() || named.count(manifest.stores[i].id) != 0) continue;
       RETURN_IF_ERROR(store->Remove(manifest.stores[i].id));

@@ -114,6 +114,10 @@ bool IsComplete(const BackupManifest& manifest) {
       manifest.shards > limits::kMaxShards) {
     return false;
   }
+  // What has no id would be passed over by who verifies and restores.
+  for (size_t i = HasNoCatalogue(manifest) ? 1 : 0; i < manifest.stores.size(); ++i) {
+    if (manifest.stores[i].id == 0) return false;
+  }
   if (!manifest.part.has_value()) return manifest.stores.size() == size_t{manifest.shards} + 1;
   return manifest.part->shard < manifest.shards && manifest.part->set != 0 && manifest.stores.size() == 2;
 }

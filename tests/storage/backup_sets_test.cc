@@ -161,6 +161,20 @@ TEST_F(BackupSetsTest, OneProcessAndSeveralNeverGiveOneNumberTwiceInADirectory) 
   EXPECT_EQ(Refused(6, target).code(), absl::StatusCode::kFailedPrecondition);
 }
 
+TEST_F(BackupSetsTest, WhoWritesBesidePartsLeavesWhatTheyName) {
+  Stores stores(data_, resources_);
+  Change(stores, 3);
+  const BackupSource source = Checkpoint(stores);
+  ASSERT_TRUE(WritePart(source, 1, 1, 71).ok());
+  const std::string directory = PartDirectory(backups_, 1);
+  const auto writer = BackupWriter::Open(directory).value();
+  ASSERT_TRUE(writer->Write(source, Go).ok());
+  ASSERT_TRUE(writer->Write(source, Go).ok());
+  EXPECT_EQ(writer->RemoveOld(stores.directory->deployment(), 1).value(), 1U);
+  EXPECT_TRUE(VerifyBackup(directory, 1, Go, 1).ok());
+  EXPECT_TRUE(VerifyBackup(directory, 3, Go).ok());
+}
+
 TEST_F(BackupSetsTest, ADamagedManifestIsToldInsteadOfAPartThatIsMissing) {
   Stores stores(data_, resources_);
   Change(stores, 3);

@@ -206,6 +206,11 @@ TEST(FormatTest, AManifestOfABackupHasItsGoldenBytes) {
             "store 4\napplied 258\nentries 1000\nbytes 567890\nmeta fedcba9876543210\n"
             "checksum 2f4b22ad02124f24\n");
   EXPECT_EQ(DecodeBackupManifest(EncodeBackupManifest(BackupOfShard())).value(), BackupOfShard());
+  // A store without an id would be passed over.
+  for (BackupManifest manifest : {Backup(), BackupOfShard()}) {
+    manifest.stores[1].id = 0;
+    EXPECT_EQ(DecodeBackupManifest(EncodeBackupManifest(manifest)).status().code(), absl::StatusCode::kDataLoss);
+  }
 }
 
 TEST(FormatTest, EveryExampleComesBackWhole) {
