@@ -117,9 +117,10 @@ struct RestoreTarget {
   std::function<absl::Status(const DataDirectory& made, const BackupManifest& backup)> finish = {};
 };
 // Verifies it, then makes it the data directory of a deployment, which gets a number of its own where all shards come
-// back: its files where the shards are as many, else what they hold (reshard.h). FAILED_PRECONDITION, before anything
-// is read or touched, when the target is not what it must be; INVALID_ARGUMENT when it asks for what cannot be. After
-// an error there is nothing of it.
+// back: its files where the shards are as many, else what they hold (reshard.h). The newest for a shard of another
+// deployment than that of the backup is the newest that is whole. FAILED_PRECONDITION, before anything is read or
+// touched, when the target is not what it must be; INVALID_ARGUMENT when it asks for what cannot be. After an error
+// there is nothing of it.
 absl::StatusOr<BackupManifest> RestoreBackup(const std::string& directory, uint64_t number,
                                              const RestoreTarget& target, const BackupProgressSink& progress);
 

@@ -1,5 +1,6 @@
 // Verifying and restoring backups (backup.h).
 #include <rocksdb/cache.h>
+#include <unistd.h>
 
 #include <filesystem>
 #include <functional>
@@ -220,6 +221,10 @@ absl::Status RestoreApart(const FoundBackup& backup, const RestoreTarget& target
   std::error_code error;
   const bool was_there = std::filesystem::exists(target.data_dir, error);
   RETURN_IF_ERROR(MakeDirectory(target.data_dir));
+  ASSIGN_OR_RETURN(const int lock_fd,
+                   LockDirectory(target.data_dir, absl::StrCat("another process restores into ", target.data_dir)));
+  const absl::Cleanup release = [lock_fd] { ::close(lock_fd); };
+  RETURN_IF_ERROR(DataDirectory::CheckUnused(target.data_dir));  // another one may have ended meanwhile
   absl::Cleanup remove = [&] {
     for (const auto& entry : std::filesystem::directory_iterator(target.data_dir, error)) {
       std::filesystem::remove_all(entry.path(), error);
@@ -230,7 +235,20 @@ absl::Status RestoreApart(const FoundBackup& backup, const RestoreTarget& target
   RETURN_IF_ERROR(RestoreInto(whole, backup, target, backup.manifest.shards, progress));
   RETURN_IF_ERROR(MoveApart(whole, target.data_dir));
   std::move(remove).Cancel();
+  std::filesystem::remove(target.data_dir + "/LOCK", error);
   return absl::OkStatus();
+}
+
+// The backup that a target is made of. One shard that goes on in its deployment has the newest part that there is; all
+// others, of a new one, are of one backup, and so of one that is seen to be whole unless its number is given.
+absl::StatusOr<FoundBackup> FindFor(const RestoreTarget& target, const std::string& directory, uint64_t number) {
+  ASSIGN_OR_RETURN(FoundBackup found, FindBackup(directory, number, target.shard));
+  if (!target.shard.has_value() || number != 0 || target.deployment == found.manifest.deployment) return found;
+  const absl::StatusOr<FoundBackup> whole = FindBackup(directory, 0, std::nullopt);
+  if (whole.ok()) return FindBackup(directory, whole->manifest.number, target.shard);
+  return absl::FailedPreconditionError(absl::StrCat(
+      "shard ", *target.shard, " is restored for another deployment, and which backup is the newest of all its shards "
+      "is not seen here (", whole.status().message(), "): give the number that all of them are restored from"));
 }
 
 }  // namespace
@@ -245,7 +263,7 @@ absl::StatusOr<BackupManifest> VerifyBackup(const std::string& directory, uint64
 absl::StatusOr<BackupManifest> RestoreBackup(const std::string& directory, uint64_t number,
                                              const RestoreTarget& target, const BackupProgressSink& progress) {
   RETURN_IF_ERROR(DataDirectory::CheckUnused(target.data_dir));
-  ASSIGN_OR_RETURN(FoundBackup backup, FindBackup(directory, number, target.shard));
+  ASSIGN_OR_RETURN(FoundBackup backup, FindFor(target, directory, number));
   const uint32_t shards = target.onto.has_value() ? target.onto->shards : backup.manifest.shards;
   RETURN_IF_ERROR(CheckTarget(target, backup, shards));
   RETURN_IF_ERROR(HostedBy(target, backup).status());

@@ -129,6 +129,36 @@ TEST_F(BackupSetsTest, AShardAloneComesBackToItsDeploymentOrToANewOne) {
   EXPECT_EQ(restored("fourth", 2, fresh).code(), absl::StatusCode::kNotFound);
 }
 
+TEST_F(BackupSetsTest, ShardsOfANewDeploymentAreOfOneBackup) {
+  uint64_t deployment = 0;
+  Sequence first = 0;
+  {
+    Stores stores(data_, resources_);
+    Change(stores, 8);
+    deployment = stores.directory->deployment();
+    first = stores.shards[0]->applied();
+    WriteAll(Checkpoint(stores), 1, 81);
+    Change(stores, 8);
+    ASSERT_TRUE(WritePart(Checkpoint(stores), 0, 2, 82).ok());  // it was cut
+  }
+  const auto restored = [&](const std::string& name, const std::string& from, uint64_t number, uint64_t as) {
+    RestoreTarget target{.data_dir = directory_ / name};
+    target.shard = 0;
+    target.deployment = as;
+    return RestoreBackup(from, number, target, Go);
+  };
+  EXPECT_EQ(restored("new", backups_, 0, 0)->number, 1U);
+  EXPECT_EQ(restored("new-as-told", backups_, 0, deployment + 1)->stores[1].applied, first);
+  EXPECT_EQ(restored("rejoins", backups_, 0, deployment)->number, 2U);
+  // Where the parts of others are not seen the number is to be given.
+  const std::string alone = PartDirectory(backups_, 0);
+  const absl::Status refused = restored("alone", alone, 0, 0).status();
+  EXPECT_EQ(refused.code(), absl::StatusCode::kFailedPrecondition) << refused;
+  EXPECT_THAT(std::string(refused.message()), HasSubstr("give the number"));
+  EXPECT_FALSE(std::filesystem::exists(directory_ / "alone"));
+  EXPECT_EQ(restored("alone", alone, 1, 0)->number, 1U);
+}
+
 TEST_F(BackupSetsTest, APartThatIsAskedForAgainIsWrittenOnceAndItsNumberIsNoOthers) {
   Stores stores(data_, resources_);
   Change(stores, 5);
