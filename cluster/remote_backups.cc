@@ -6,7 +6,8 @@
 //    not those that they were before, all are taken again: so no shard has entries of a memory that the names lack, and
 //    no alias points to a memory whose entries came later.
 // 3. All write what was taken, and the backup is whole when all have. Whatever fails, all remove what they have of it.
-// 4. What is left of backups that were cut goes, and the oldest ones.
+// 4. What is left of backups that were cut goes, and the oldest ones; not what others have of one whose part a shard
+//    lost, or cannot see, until it is older than those that are kept.
 #include <algorithm>
 #include <atomic>
 #include <chrono>
@@ -157,6 +158,18 @@ class BackupSurvey {
     }
     return damaged;
   }
+  // Whether a set that is not whole was cut, as far as is known: each shard whose part it lacks has an older one of the
+  // deployment, so that its directory is there. Else that may be lost, or not mounted, and be back tomorrow.
+  bool WasCut(const BackupSet& set) const {
+    for (const uint32_t shard : set.missing()) {
+      const bool has_older = shard < told_.size() &&
+                             std::any_of(told_[shard].begin(), told_[shard].end(), [&](const auto& state) {
+                               return state.ok() && HasOlder(*state, set);
+                             });
+      if (!has_older) return false;
+    }
+    return true;
+  }
   // Calls `each` with every replica that has a part of a set.
   void ForEachHolder(const BackupSet& set, const std::function<void(uint32_t shard, uint32_t replica)>& each) const {
     for (uint32_t shard = 0; shard < told_.size(); ++shard) {
@@ -181,6 +194,11 @@ class BackupSurvey {
     ShardBackupState state;
     RETURN_IF_ERROR(Unflat(*answer, state));
     return state;
+  }
+  static bool HasOlder(const ShardBackupState& state, const BackupSet& set) {
+    return std::any_of(state.parts.begin(), state.parts.end(), [&set](const BackupManifest& part) {
+      return part.deployment == set.any().deployment && part.number < set.number();
+    });
   }
   absl::Status CannotWrite(uint32_t shard) const {
     for (const absl::StatusOr<ShardBackupState>& state : told_[shard]) RETURN_IF_ERROR(state.status());
@@ -414,13 +432,15 @@ absl::StatusOr<uint32_t> RemoveOld(const ShardFan& shards, uint64_t deployment, 
     return failed;
   };
   std::vector<BackupSet> whole;
+  std::vector<BackupSet> lacking;
   for (BackupSet& set : survey.Sets()) {
-    if (set.any().deployment != deployment) continue;
-    if (set.whole()) {
-      whole.push_back(std::move(set));
-    } else if (survey.all_answer() && set.number() < made) {
-      RETURN_IF_ERROR(remove(set));  // it was cut
-    }
+    if (set.any().deployment == deployment) (set.whole() ? whole : lacking).push_back(std::move(set));
+  }
+  // Of those that are kept, the oldest.
+  const uint64_t kept_from = keep != 0 && whole.size() >= keep ? whole[whole.size() - keep].number() : 0;
+  for (const BackupSet& set : lacking) {
+    if (!survey.all_answer() || set.number() >= made) continue;  // another may have it, or be making it
+    if (survey.WasCut(set) || set.number() < kept_from) RETURN_IF_ERROR(remove(set));
   }
   if (keep == 0 || whole.size() <= keep) return 0;
   whole.resize(whole.size() - keep);

@@ -14,6 +14,9 @@
 namespace mneme {
 namespace {
 
+// What a time is below: stamps are compared with it, and with it and some minutes.
+constexpr absl::Time kLastTime = absl::FromUnixSeconds(253'402'300'800);  // the year 10000
+
 // What is restored of several processes.
 absl::Status CheckRestore(const ServerOptions& options) {
   const bool one = options.backup_shard.has_value();
@@ -78,7 +81,7 @@ absl::StatusOr<ReplayPoint> ParseUntil(const std::string& text) {
   point.offsets.clear();
   absl::Time time;
   std::string error;
-  if (absl::ParseTime(absl::RFC3339_full, text, &time, &error)) {
+  if (absl::ParseTime(absl::RFC3339_full, text, &time, &error) && time < kLastTime) {
     point.until_ms = absl::ToUnixMillis(time);
     return point;
   }

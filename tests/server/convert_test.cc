@@ -480,6 +480,7 @@ TEST(OptionsTest, WhatIsWrongIsNamedWithItsBoundAndExitsWithTwo) {
       {{"--verify-backup", "b", "--apart"}, "--apart is given; needs --restore-backup"},
       {{"--restore-backup", "b", "--data-dir", "d", "--until", "1,2"}, "--until is given without --log"},
       {{"--restore-backup", "b", "--data-dir", "d", "--until", "yesterday"}, "--until is \"yesterday\"; must be"},
+      {{"--restore-backup", "b", "--data-dir", "d", "--until", "infinite-future"}, "must be a time, such as"},
   };
   for (const auto& [flags, text] : rows) {
     const ParsedOptions parsed = Parse(flags);

@@ -236,6 +236,27 @@ class ClusterBackups(cluster.ClusterTest):
         started.client.back_up()
         self.assertEqual({each.damage for each in started.client.backups()}, {""})
 
+    def test_a_directory_that_is_away_takes_no_parts_of_other_shards_with_it(self) -> None:
+        started = self.start_with_directory()
+        fill(started.client, self.keys())
+        for _ in range(2):
+            started.client.back_up()
+        parts, away = self.scratch / "backups" / "part-001", self.scratch / "away"
+        parts.rename(away)  # as a disk that is not mounted
+        made = started.client.back_up(keep=2)
+        self.assertEqual((made.backup.number, made.removed), (3, 0))
+        self.assertEqual([list(each.missing_shards) for each in started.client.backups()], [[1], [1], []])
+        shutil.rmtree(parts)
+        away.rename(parts)
+        self.assertEqual([list(each.missing_shards) for each in started.client.backups()], [[], [], [1]])
+        started.client.back_up()  # the third one is taken for one that was cut
+        self.assertEqual([(each.number, each.damage) for each in started.client.backups()], [(1, ""), (2, ""), (4, "")])
+        # As old ones they go, seen whole or not.
+        parts.rename(away)
+        started.client.back_up(keep=1)
+        manifests = sorted(each.name for each in (self.scratch / "backups").glob("part-*/BACKUP-*"))
+        self.assertEqual(manifests, ["BACKUP-000005"] * 2)
+
     def test_each_shard_may_have_a_directory_of_its_own(self) -> None:
         started = self.start_cluster(2, 1)
         for shard in started.shards:
