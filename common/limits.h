@@ -317,6 +317,9 @@ inline constexpr uint64_t kMaxQuota = uint64_t{1} << 50;
 // How old a count may be by which a write is let in where what is stored has a bound: so far front ends do not know of
 // each other's writes, and a busy writer has shards asked once a second. One that is refused was counted for.
 inline constexpr int kStoredCountMs = 1'000;
+// Who would not fit beside writes that are under way waits so long for what becomes of them, on a worker; they may last
+// as long as a client takes no answer, or a log is away. Most are done in some ten milliseconds.
+inline constexpr int kStoredWaitMs = 1'000;
 // Memories and partitions whose counts are kept, some hundred bytes each; beyond it all are forgotten and counted anew.
 inline constexpr size_t kMaxStoredCounts = 65'536;
 // Who has to wait for his quota of answers looks so often whether anybody still waits for him, milliseconds.

@@ -19,7 +19,9 @@ constexpr char kText[] = "text/plain; charset=utf-8";
 constexpr char kJson[] = "application/json";
 // The version of Prometheus' text form.
 constexpr char kMetricsText[] = "text/plain; version=0.0.4; charset=utf-8";
-constexpr size_t kThreads = 2;
+// A connection holds one for as long as it says something every kSeconds, also while it shakes hands: probes are
+// answered beside some that are slow.
+constexpr size_t kThreads = 8;
 constexpr size_t kMaxBody = 4096;  // nothing here takes one
 constexpr time_t kSeconds = 5;
 

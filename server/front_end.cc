@@ -18,7 +18,8 @@ FrontEnd::FrontEnd(Log* log, Metrics* metrics, const AccessControl* access, size
                     [this](const std::string& holder, size_t bytes) { OnAnswerNotTaken(holder, bytes); },
                     [this] { (void)calls_.Submit(GiveBackFreedRam); }),
       calls_(call_workers, limits::kMaxQueuedCalls),
-      long_calls_(limits::kLongCallWorkers, limits::kMaxQueuedLongCalls) {}
+      long_calls_(limits::kLongCallWorkers, limits::kMaxQueuedLongCalls),
+      bounded_writes_(call_workers, limits::kMaxQueuedCalls) {}
 
 absl::Status DrainingError() {
   return WithRetry(WithReason(absl::UnavailableError("the server is stopping; go on at another"), reason::kDraining),

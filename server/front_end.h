@@ -62,6 +62,9 @@ class FrontEnd {
   void AlsoCount(const CallPool* pool) { counted_pools_.push_back(pool); }
   CallPool& calls() { return calls_; }
   CallPool& long_calls() { return long_calls_; }
+  // For writes of who has a bound on what is stored: who of them waits for what is under way (stored_quotas.h) holds up
+  // nobody else.
+  CallPool& bounded_writes() { return bounded_writes_; }
   Metrics& metrics() { return *metrics_; }
   Log& log() { return *log_; }
   const AccessControl& access() const { return *access_; }
@@ -103,7 +106,8 @@ class FrontEnd {
   VocabularyCache vocabularies_;
   CallPool calls_;
   CallPool long_calls_;
-  std::vector<const CallPool*> counted_pools_{&calls_, &long_calls_};
+  CallPool bounded_writes_;
+  std::vector<const CallPool*> counted_pools_{&calls_, &long_calls_, &bounded_writes_};
 };
 
 }  // namespace mneme

@@ -41,7 +41,8 @@ void InsertStreamCall::OnReadDone(bool ok) {
   CallPool* pool = nullptr;
   {
     absl::MutexLock lock(&mutex_);
-    if (ok && record_.BoundsWrites()) pool = &record_.front_end().calls();
+    if (ok && record_.BoundsWrites()) pool = &record_.front_end().bounded_writes();
+    taking_ = pool != nullptr;
   }
   // What is stored may have to be asked of shards, which may not hold up a gRPC thread. No other message is read
   // meanwhile.
@@ -51,6 +52,7 @@ void InsertStreamCall::OnReadDone(bool ok) {
   {
     absl::MutexLock lock(&mutex_);
     reading_ = false;
+    taking_ = false;
     if (failure_.ok()) failure_ = submitted;
   }
   Advance();
@@ -62,6 +64,7 @@ void InsertStreamCall::Take(bool ok) {
   {
     absl::MutexLock lock(&mutex_);
     reading_ = false;
+    taking_ = false;
     half_closed_ |= !ok;
     if (failure_.ok()) failure_ = status;
   }
@@ -253,7 +256,7 @@ bool InsertStreamCall::MaybeRespond() {
 bool InsertStreamCall::MaybeFinish() {
   const bool draining = record_.front_end().draining();
   const bool closing = half_closed_ || draining || !failure_.ok();
-  if (writing_ || !closing || (!broken_ && !in_flight_.empty())) return false;
+  if (writing_ || taking_ || !closing || (!broken_ && !in_flight_.empty())) return false;
   if (failure_.ok() && !half_closed_) {
     failure_ = DrainingError();
   }

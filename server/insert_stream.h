@@ -89,6 +89,8 @@ class InsertStreamCall final : public grpc::ServerBidiReactor<grpc::ByteBuffer, 
   absl::Mutex mutex_;
   CallRecord record_ ABSL_GUARDED_BY(mutex_);
   bool reading_ ABSL_GUARDED_BY(mutex_) = false;
+  // A worker takes the message: the call does not end before, since the deployment outlives calls alone.
+  bool taking_ ABSL_GUARDED_BY(mutex_) = false;
   bool half_closed_ ABSL_GUARDED_BY(mutex_) = false;
   bool writing_ ABSL_GUARDED_BY(mutex_) = false;
   bool finished_ ABSL_GUARDED_BY(mutex_) = false;

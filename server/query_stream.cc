@@ -128,7 +128,7 @@ void QueryStreamCall::Pump() {
 QueryStreamCall::Action QueryStreamCall::NextAction() {
   if (finished_) return Action::kNothing;
   if (!failure_.ok()) {
-    if (writing_) return Action::kNothing;
+    if (writing_ || on_workers_ != 0) return Action::kNothing;
     finished_ = true;
     return Action::kFinish;
   }
@@ -150,7 +150,7 @@ QueryStreamCall::Action QueryStreamCall::NextWhenIdle() {
     MaybeRead();
     return Action::kRunStep;
   }
-  if ((!half_closed_ && !draining) || !pending_.empty() || writing_) return Action::kNothing;
+  if ((!half_closed_ && !draining) || !pending_.empty() || writing_ || on_workers_ != 0) return Action::kNothing;
   if (acknowledged_untold_) {
     writing_ = true;
     return Action::kRespondLast;
@@ -180,14 +180,23 @@ void QueryStreamCall::BeginStep() {
   CallPool* pool = nullptr;
   {
     absl::MutexLock lock(&mutex_);
-    if (record_.BoundsWrites()) pool = &record_.front_end().calls();
+    if (record_.BoundsWrites()) pool = &record_.front_end().bounded_writes();
+    if (pool != nullptr) ++on_workers_;
   }
   if (pool == nullptr) return RunStep();
   const absl::Status submitted = pool->Submit([self = shared_from_this()] {
     self->RunStep();
+    self->LeaveWorker();
     self->Pump();
   });
-  if (!submitted.ok()) Fail(submitted);
+  if (submitted.ok()) return;
+  LeaveWorker();
+  Fail(submitted);
+}
+
+void QueryStreamCall::LeaveWorker() {
+  absl::MutexLock lock(&mutex_);
+  --on_workers_;
 }
 
 void QueryStreamCall::RunStep() {

@@ -72,6 +72,7 @@ class QueryStreamCall final : public grpc::ServerBidiReactor<grpc::ByteBuffer, g
 
   // Steps of a step. It begins on a worker where what is stored may have to be asked of shards.
   void BeginStep();
+  void LeaveWorker() ABSL_LOCKS_EXCLUDED(mutex_);
   void RunStep();
   absl::Status Receive(size_t bytes) ABSL_LOCKS_EXCLUDED(mutex_);
   // Of a message whose query was completed.
@@ -125,6 +126,9 @@ class QueryStreamCall final : public grpc::ServerBidiReactor<grpc::ByteBuffer, g
   bool writing_ ABSL_GUARDED_BY(mutex_) = false;
   bool finished_ ABSL_GUARDED_BY(mutex_) = false;
   absl::Status failure_ ABSL_GUARDED_BY(mutex_);  // not OK: the stream ends with it
+  // Steps that workers began and are not done with: the call does not end before, since the deployment outlives calls
+  // alone. A step may be answered, and the next begin, while the worker of the first is on its way out.
+  int on_workers_ ABSL_GUARDED_BY(mutex_) = 0;
   grpc::ByteBuffer incoming_;  // the reader's, while reading_
   grpc::ByteBuffer outgoing_;  // the writer's, while writing_
   std::deque<grpc::ByteBuffer> waiting_ ABSL_GUARDED_BY(mutex_);

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "absl/time/time.h"
 #include "common/limits.h"
 #include "common/status_macros.h"
 #include "engine/deployment.h"
@@ -19,7 +20,7 @@ namespace mneme {
 namespace {
 
 // Who waits for writes that are under way has shards count so often.
-constexpr std::chrono::milliseconds kLook(2);
+constexpr std::chrono::milliseconds kLook(10);
 
 absl::string_view View(std::string_view text) { return {text.data(), text.size()}; }
 
@@ -56,17 +57,34 @@ StoredAmount Difference(const StoredAmount& a, const StoredAmount& b) {
   return {a.entries - b.entries, a.bytes - b.bytes};
 }
 
+std::string Where(const Addition& addition, std::optional<PartitionId> partition) {
+  const std::string memory = absl::StrCat("memory \"", View(addition.memory), "\"");
+  return partition.has_value() ? absl::StrCat("partition ", *partition, " of ", memory) : memory;
+}
+
 absl::Status Refusal(const Principal& principal, const Kind& kind, const Addition& addition,
                      std::optional<PartitionId> partition, const StoredAmount& stored) {
-  std::string where = absl::StrCat("memory \"", View(addition.memory), "\"");
-  if (partition.has_value()) where = absl::StrCat("partition ", *partition, " of ", where);
   const uint64_t bound = principal.stored.*kind.bound;
   const uint64_t used = stored.*kind.amount;
   const absl::Status status = absl::ResourceExhaustedError(
-      absl::StrCat(where, " holds ", used, " ", kind.name, ", and ", addition.amount.*kind.amount,
+      absl::StrCat(Where(addition, partition), " holds ", used, " ", kind.name, ", and ", addition.amount.*kind.amount,
                    " more do not fit in the quota of ", bound, " stored ", kind.name, " of \"", principal.name,
                    "\"; waiting does not help: delete some"));
   return WithQuota(status, reason::kStoredQuota, {principal.name, kind.word, bound, used});
+}
+
+// What is under way has not ended in time; `most` is what there is if all of it comes to be stored.
+absl::Status TooMuchUnderWay(const Principal& principal, const Kind& kind, const Addition& addition,
+                             std::optional<PartitionId> partition, const StoredAmount& most) {
+  const uint64_t bound = principal.stored.*kind.bound;
+  const uint64_t used = most.*kind.amount;
+  const absl::Status status = absl::ResourceExhaustedError(
+      absl::StrCat(Where(addition, partition), " holds up to ", used, " ", kind.name,
+                   " with writes that are under way, beside which ", addition.amount.*kind.amount,
+                   " more may not fit in the quota of ", bound, " stored ", kind.name, " of \"", principal.name,
+                   "\"; try again once they have ended"));
+  return WithRetry(WithQuota(status, reason::kRateLimit, {principal.name, kind.word, bound, used}),
+                   absl::Milliseconds(limits::kStoredWaitMs));
 }
 
 }  // namespace
@@ -103,7 +121,7 @@ void StoredQuotas::Tidy() {
   for (auto at = counts_.begin(); at != counts_.end();) {
     const StoredAmount& under_way = at->second.under_way;
     const auto next = std::next(at);
-    if (under_way.entries == 0 && under_way.bytes == 0) counts_.erase(at);
+    if (under_way.entries == 0 && under_way.bytes == 0 && at->second.counting == 0) counts_.erase(at);
     at = next;
   }
 }
@@ -117,6 +135,7 @@ absl::StatusOr<StoredQuotas::Ticket> StoredQuotas::Admit(const Principal& princi
   const auto passed_by = [&](const StoredAmount& stored) {
     return FirstPassed(principal.stored, stored, addition.amount);
   };
+  const Time gives_up = std::chrono::steady_clock::now() + std::chrono::milliseconds(limits::kStoredWaitMs);
   StoredAmount ended;
   {
     MutexLock lock(&mutex_);
@@ -127,12 +146,14 @@ absl::StatusOr<StoredQuotas::Ticket> StoredQuotas::Admit(const Principal& princi
       return Give(key, addition.amount, counted);
     }
     ended = counted.ended;
+    ++counted.counting;
   }
   while (true) {
     const absl::StatusOr<StoredAmount> stored = count(partition);
     {
       MutexLock lock(&mutex_);
-      Counted& counted = counts_[key];
+      Counted& counted = counts_[key];  // it stays while anybody counts
+      --counted.counting;
       const StoredAmount ended_meanwhile = Difference(counted.ended, ended);
       if (stored.ok()) {
         counted.settled = Sum(*stored, ended_meanwhile);  // the count may have it, or not
@@ -141,15 +162,20 @@ absl::StatusOr<StoredQuotas::Ticket> StoredQuotas::Admit(const Principal& princi
         return stored.status();
       }
       const StoredAmount most = Sum(counted.settled, counted.under_way);
-      if (passed_by(most) == nullptr) return Give(key, addition.amount, counted);
+      const Kind* const may_pass = passed_by(most);
+      if (may_pass == nullptr) return Give(key, addition.amount, counted);
       const StoredAmount& least = stored.ok() ? *stored : most;
       if (const Kind* const passed = passed_by(least); passed != nullptr) {
         return Refusal(principal, *passed, addition, partition, least);
       }
+      // It fits, unless what is under way comes to be stored: that is known in a moment, most often.
+      RETURN_IF_ERROR(limits.Check());
+      if (std::chrono::steady_clock::now() >= gives_up) {
+        return TooMuchUnderWay(principal, *may_pass, addition, partition, most);
+      }
       ended = counted.ended;
+      ++counted.counting;
     }
-    // It fits, unless what is under way comes to be stored: that is known in a moment.
-    RETURN_IF_ERROR(limits.Check());
     std::this_thread::sleep_for(kLook);
   }
 }

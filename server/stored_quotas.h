@@ -4,7 +4,7 @@
 // but the last count of each memory, or partition, what was let in since, and what of it is under way. A write is let
 // in by a count that is at most kStoredCountMs old, and refused only by one that was made for it, so that what was
 // deleted makes room at once. Where writes are under way that a count may have or not, who would not fit beside them
-// waits.
+// waits, for kStoredWaitMs at most.
 //
 // So writes of one front end do not pass a bound; those that other front ends let in within that time may. An entry
 // that takes the place of another counts as one more until the next count.
@@ -60,8 +60,9 @@ class StoredQuotas {
   };
 
   // Lets `addition` to `memory` in, or RESOURCE_EXHAUSTED (STORED_QUOTA) with what is there. Blocks while it counts, or
-  // waits for writes that are under way: errors of `limits`. Errors of `count` where no earlier count is known: with
-  // one, what was let in since goes on to be added to it. Not under a lock of a caller's.
+  // waits for writes that are under way: errors of `limits`, and RESOURCE_EXHAUSTED (RATE_LIMIT) where they last.
+  // Errors of `count` where no earlier count is known: with one, what was let in since goes on to be added to it. Not
+  // under a lock of a caller's.
   absl::StatusOr<Ticket> Admit(const Principal& principal, const Addition& addition, const MemoryRecord& memory,
                                const CallLimits& limits, const Counter& count,
                                Time now = std::chrono::steady_clock::now()) ABSL_LOCKS_EXCLUDED(mutex_);
@@ -72,11 +73,12 @@ class StoredQuotas {
     StoredAmount under_way;  // of tickets
     StoredAmount ended;      // of all that were given, ever
     std::optional<Time> at;  // of the count; nothing: there was none
+    uint32_t counting = 0;   // counts that go on
   };
 
   Ticket Give(const Key& key, const StoredAmount& amount, Counted& counted) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void End(const Key& key, const StoredAmount& amount) ABSL_LOCKS_EXCLUDED(mutex_);
-  // Forgets what nothing is under way of, where there is too much.
+  // Forgets what nothing is under way of, and nobody counts, where there is too much.
   void Tidy() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
 
   Mutex mutex_;

@@ -45,9 +45,9 @@ class UnaryCall final : public grpc::ServerUnaryReactor {
   void Run(const grpc::ByteBuffer& bytes, AsyncHandler<Request, Response> handler) {
     absl::Status status = Guard([&] { return Admit(bytes); });
     if (!status.ok()) return End(status);
-    if (!BoundsWrites(record_.caller()) || !AdditionOf(request_).has_value()) return Handle(handler);
+    if (!IsHeldToBounds()) return Handle(handler);
     // What is stored may have to be asked of shards, which may not hold up a gRPC thread.
-    status = record_.front_end().calls().Submit([this, handler] {
+    status = record_.front_end().bounded_writes().Submit([this, handler] {
       const absl::Status admitted = Guard([this] { return AdmitStored(); });
       admitted.ok() ? Handle(handler) : End(admitted);
     });
@@ -57,7 +57,8 @@ class UnaryCall final : public grpc::ServerUnaryReactor {
   void RunBlocking(const grpc::ByteBuffer& bytes, BlockingHandler<Request, Response> handler, CallPool& pool) {
     const absl::Status status = Guard([&]() -> absl::Status {
       RETURN_IF_ERROR(Admit(bytes));
-      return pool.Submit([this, handler] {
+      CallPool& workers = IsHeldToBounds() ? record_.front_end().bounded_writes() : pool;
+      return workers.Submit([this, handler] {
         absl::Status end = Guard([this] { return AdmitStored(); });
         if (!end.ok()) return End(std::move(end));
         do {
@@ -84,6 +85,9 @@ class UnaryCall final : public grpc::ServerUnaryReactor {
     context_.emplace(CallContext{record_.front_end(), *deployment, limits_, record_.caller()});
     return absl::OkStatus();
   }
+
+  // Whether what it writes is held against what is stored.
+  bool IsHeldToBounds() const { return BoundsWrites(record_.caller()) && AdditionOf(request_).has_value(); }
 
   absl::Status AdmitStored() {
     if (!BoundsWrites(record_.caller())) return absl::OkStatus();

@@ -143,6 +143,19 @@ TEST_F(StoredQuotasTest, WhoWaitsDoesNotWaitBeyondHisCall) {
   EXPECT_TRUE(absl::IsDeadlineExceeded(Write(writer, {60, 1}, 0)));
 }
 
+TEST_F(StoredQuotasTest, WhoWaitsInVainIsToldToComeBack) {
+  const Principal writer = Of("write:wiki", {.entries = 100});
+  under_way_ = true;
+  EXPECT_TRUE(Write(writer, {60, 1}, 0).ok());
+  const absl::Status refused = Write(writer, {60, 1}, 0);  // the first does not end
+  EXPECT_EQ(refused.code(), absl::StatusCode::kResourceExhausted);
+  EXPECT_EQ(ReasonOf(refused), reason::kRateLimit) << "waiting helps";
+  EXPECT_EQ(QuotaOf(refused), "stored-entries");
+  EXPECT_TRUE(refused.GetPayload("type.googleapis.com/google.rpc.RetryInfo").has_value());
+  tickets_.clear();
+  EXPECT_TRUE(Write(writer, {60, 1}, 0).ok()) << "it failed, and the count says so";
+}
+
 TEST_F(StoredQuotasTest, AShardThatDoesNotAnswerLeavesTheLastCount) {
   const Principal writer = Of("write:wiki", {.entries = 10});
   stored_ = absl::UnavailableError("shard 1 is away");

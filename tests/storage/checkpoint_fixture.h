@@ -45,7 +45,9 @@ class CheckpointTest : public ::testing::Test {
       const OwnedBatch made = model_.RandomBatch(random_, 12, value_bytes);
       ASSERT_TRUE(source_->Commit(made.batch).ok());
       model_.Apply(made.batch);
-      if (i == batches / 2) ASSERT_TRUE(source_->Flush().ok());
+      if (i == batches / 2) {
+        ASSERT_TRUE(source_->Flush().ok());
+      }
     }
   }
   std::string NewCheckpoint() {

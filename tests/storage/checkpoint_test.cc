@@ -67,7 +67,9 @@ TEST_F(CheckpointTest, ACopyThatWasCutGoesOnWhereItWas) {
       ASSERT_TRUE(target->Write(**piece, chunk).ok());
       read += chunk.bytes.size();
     }
-    if (whole) ASSERT_TRUE(target->Finish().ok());
+    if (whole) {
+      ASSERT_TRUE(target->Finish().ok());
+    }
   }
   EXPECT_GT(starts, 3);
   EXPECT_EQ(read, source->manifest().bytes()) << "nothing came twice";

@@ -15,7 +15,9 @@ import numpy as np
 
 ROWS, DIM, VOCABULARY, QUERIES = 3_000, 16, 500, 24
 # What differs between deployments, or between moments, and is no part of an answer.
-IGNORED = frozenset({"version", "coverage", "statistics", "deleted_at_ms", "created_ms", "lease", "sequence"})
+IGNORED = frozenset(
+    {"version", "coverage", "statistics", "deleted_at_ms", "receipt", "created_ms", "lease", "sequence"}
+)
 
 Answers = dict[str, Any]
 

@@ -174,6 +174,7 @@ class Replicas(KafkaTest):
             harness.note(f"the prune ended with its replica: {error}")
         if not second.alive():
             second.start()
+        deployment.await_even()  # what it had appended when it died is applied before another chooses
         done = wiki.prune(4, search=mneme.Search(exact=True))
         self.assertEqual(wiki.count(), done.entries - done.merged)
         self.assertEqual(sum(float(weight) for page in wiki.scan() for weight in page.weights), 6_000)
