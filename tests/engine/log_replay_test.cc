@@ -179,6 +179,23 @@ TEST_F(LogReplayTest, RecordsOfMemoriesThatCameLaterAreLeftOut) {
   EXPECT_EQ(Count(target_), 2U);
 }
 
+TEST_F(LogReplayTest, WhatWasPrunedIsPrunedAgain) {
+  for (EntryId id = 1; id <= 20; ++id) Insert(id, 1'000);
+  BackUp(1, 1'500);
+  PruneCommand command;
+  command.neighbours = 9;
+  command.exact = true;
+  const auto pruned = replica_->Prune(memory_, std::move(command));
+  ASSERT_TRUE(pruned.ok()) << pruned.status();
+  ASSERT_GT(pruned->merged, 0U);
+  Insert(100, 2 * clock_.NowMs());
+  ASSERT_TRUE(Restore({.until_ms = 1'500}, directory_ / "before").ok());
+  EXPECT_EQ(Count(directory_ / "before"), 20U);
+  ASSERT_TRUE(Restore({.until_ms = clock_.NowMs()}, target_).ok());
+  EXPECT_EQ(replayed_.end, pruned->sequence);
+  EXPECT_EQ(Count(target_), 20 - pruned->merged);
+}
+
 TEST_F(LogReplayTest, AGapAtTheEndIsNotWaitedFor) {
   Insert(1, 1'000);
   BackUp(1, 1'500);
