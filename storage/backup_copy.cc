@@ -12,6 +12,7 @@
 
 #include "absl/strings/ascii.h"
 #include "absl/strings/match.h"
+#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
 #include "absl/strings/string_view.h"
@@ -43,8 +44,10 @@ bool IsNumber(const std::string& text) {
 
 // As StoreFolder() and PartDirectory() name what is of a shard.
 bool IsOfShard(const std::string& name, const std::string& prefix) {
-  return absl::StartsWith(name, prefix) && name.size() == prefix.size() + kShardDigits &&
-         IsNumber(name.substr(prefix.size()));
+  if (!absl::StartsWith(name, prefix) || name.size() != prefix.size() + kShardDigits) return false;
+  const std::string digits = name.substr(prefix.size());
+  uint32_t shard = 0;
+  return IsNumber(digits) && absl::SimpleAtoi(digits, &shard) && shard < limits::kMaxShards;
 }
 
 // How many folders a name begins with that are of a part: one or none.
@@ -197,7 +200,7 @@ absl::Status CheckFiles(const std::string& directory, const Files& files, const 
 // That a backup which the store has, and the directory has not, was removed here as old: else the directory was lost,
 // or is another one, and the store has what there is. `files` are those of the directory.
 absl::Status CheckRemoved(const std::string& directory, const Files& files, const Manifests& here,
-                          const Manifests& there) {
+                          const Files& objects, const Manifests& there) {
   std::map<std::string, uint64_t> newest;  // number, by folder
   std::set<uint64_t> sets;
   for (const auto& [name, text] : here) {
@@ -205,6 +208,12 @@ absl::Status CheckRemoved(const std::string& directory, const Files& files, cons
     uint64_t& number = newest[FolderOf(name)];
     number = std::max(number, manifest.number);
     if (manifest.part.has_value()) sets.insert(manifest.part->set);
+  }
+  for (const auto& [name, bytes] : objects) {
+    if (!IsManifest(name) || there.count(name) != 0 || here.count(name) != 0) continue;
+    return absl::FailedPreconditionError(absl::StrCat("the store has ", name, ", which is damaged or of a newer "
+                                                      "program, and the directory has it not: push under another "
+                                                      "prefix, or remove that object"));
   }
   for (const auto& [name, text] : there) {
     const auto own = here.find(name);
@@ -264,6 +273,14 @@ class Locked {
   std::vector<std::unique_ptr<BackupWriter>> locks_;
 };
 
+// Those that a name leads through, each so that it lasts.
+absl::Status MakeFolders(const std::string& directory, const std::string& name) {
+  for (size_t at = name.find('/'); at != std::string::npos; at = name.find('/', at + 1)) {
+    RETURN_IF_ERROR(MakeDirectory(absl::StrCat(directory, "/", name.substr(0, at))));
+  }
+  return absl::OkStatus();
+}
+
 // How many of these are manifests.
 uint64_t Count(const Files& files) {
   return static_cast<uint64_t>(
@@ -318,7 +335,7 @@ absl::StatusOr<CopiedBackups> PushBackups(const std::string& directory, ObjectSt
   RETURN_IF_ERROR(CheckFiles(directory, files, manifests));
   ASSIGN_OR_RETURN(const Files objects, ObjectsOf(store));
   ASSIGN_OR_RETURN(const Manifests stored, ManifestsOf(store, objects));
-  RETURN_IF_ERROR(CheckRemoved(directory, files, manifests, stored));
+  RETURN_IF_ERROR(CheckRemoved(directory, files, manifests, objects, stored));
   CopiedBackups copied;
   copied.manifests = manifests.size();
   copied.damaged = Count(files) - manifests.size();
@@ -384,9 +401,8 @@ absl::StatusOr<CopiedBackups> PullBackups(ObjectStore& store, const std::string&
       return absl::DataLossError(absl::StrCat("object ", name, " came with ", content.size(), " bytes; it has ",
                                               bytes));
     }
-    const std::string path = directory + "/" + name;
-    RETURN_IF_ERROR(MakeDirectory(std::filesystem::path(path).parent_path().string()));
-    RETURN_IF_ERROR(ReplaceFile(path, content));
+    RETURN_IF_ERROR(MakeFolders(directory, name));
+    RETURN_IF_ERROR(ReplaceFile(directory + "/" + name, content));
     copying.Did(bytes, copied);
   }
   for (const auto& [name, text] : stored) {

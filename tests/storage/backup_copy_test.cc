@@ -205,6 +205,9 @@ TEST_F(BackupCopyTest, ADirectoryThatWasLostTakesNothingFromTheStore) {
   refused(absl::StatusCode::kFailedPrecondition, "BACKUP-000002, which is damaged in the directory");
   WriteBytes(manifest, whole);
   ASSERT_TRUE(PushBackups(backups_, store, Go).ok());
+  store.objects["BACKUP-000009"] = "of a newer program";
+  refused(absl::StatusCode::kFailedPrecondition, "BACKUP-000009, which is damaged or of a newer program");
+  store.objects.erase("BACKUP-000009");
   fs::remove_all(fs::path(backups_) / "shard-001" / "private");
   refused(absl::StatusCode::kDataLoss, "lacks shard-001/private/1/");
   fs::remove_all(fs::path(backups_) / "shard-000" / "meta");
