@@ -27,8 +27,8 @@ struct CopiedBackups {
 // those of backups are left alone. FAILED_PRECONDITION, before anything is changed, when the directory does not look
 // like the one that was pushed before: the store has a newer backup, another of the same number, one that is damaged
 // here, one that cannot be read, or a part of one of which the directory has others; DATA_LOSS when it lacks a file of
-// a backup. Nobody writes into the directory meanwhile: FAILED_PRECONDITION while somebody does. A backup whose manifest
-// is damaged is left out. CANCELLED when `progress` says so; errors of the store and of files.
+// a backup. Nobody writes into the directory meanwhile: FAILED_PRECONDITION while somebody does. A backup whose
+// manifest is damaged is left out. CANCELLED when `progress` says so; errors of the store and of files.
 absl::StatusOr<CopiedBackups> PushBackups(const std::string& directory, ObjectStore& store,
                                           const BackupProgressSink& progress);
 // Brings what the store has into a directory, which is made when it is missing. FAILED_PRECONDITION when that has a
