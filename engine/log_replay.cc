@@ -22,6 +22,7 @@
 #include "storage/backup_sets.h"
 #include "storage/catalogue_store.h"
 #include "storage/files.h"
+#include "storage/rocksdb_entry_store.h"
 
 namespace mneme {
 namespace {
@@ -37,8 +38,8 @@ constexpr std::chrono::seconds kPatience{30};
 constexpr std::chrono::milliseconds kReadWait{200};
 constexpr std::chrono::milliseconds kLook{20};
 constexpr std::chrono::seconds kAsk{5};
-// Of the catalogue, which is read once.
-constexpr size_t kCatalogueBytes = size_t{8} << 20;
+// Of the catalogue, which is read once, and of a store whose log is written out.
+constexpr size_t kOpenedBytes = size_t{8} << 20;
 
 absl::Status GivenUp() { return absl::CancelledError("the restore was given up"); }
 
@@ -129,7 +130,7 @@ struct Names {
 };
 
 absl::StatusOr<Names> ReadNames(const DataDirectory& made) {
-  StoreResources resources(kCatalogueBytes, kCatalogueBytes);
+  StoreResources resources(kOpenedBytes, kOpenedBytes);
   ASSIGN_OR_RETURN(const auto catalogue, OpenCatalogueStore(made.CataloguePath(), &resources));
   ASSIGN_OR_RETURN(CatalogueRecords records, catalogue->Read());
   Names names;
@@ -149,6 +150,14 @@ absl::Status Move(const std::string& from, const std::string& to) {
   std::filesystem::rename(from, to, error);
   if (!error) return SyncDirectory(std::filesystem::path(to).parent_path().string());
   return absl::UnavailableError(absl::StrCat("could not move ", from, " to ", to, ": ", error.message()));
+}
+
+// What was applied lasts from now on: a store that is closed does not say whether it was synced.
+absl::Status Settle(const std::string& path) {
+  StoreResources resources(kOpenedBytes, kOpenedBytes);
+  ASSIGN_OR_RETURN(const auto store,
+                   OpenRocksDbEntryStore({.path = path, .resources = &resources, .file_system = nullptr}));
+  return store->Flush();
 }
 
 absl::Status OfShard(uint32_t shard, const absl::Status& status) {
@@ -173,6 +182,7 @@ class ShardReplay {
     RETURN_IF_ERROR(Apply(log, from, end));
     {
       ASSIGN_OR_RETURN(const auto replica, DataDirectory::Open(folder_, backup_.shards, hosted));
+      RETURN_IF_ERROR(Settle(replica->StorePath(shard_)));
       RETURN_IF_ERROR(Move(replica->StorePath(shard_), made_.StorePath(shard_)));
     }
     std::error_code error;
