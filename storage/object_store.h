@@ -18,8 +18,8 @@ struct StoredObject {
   uint64_t bytes = 0;
 };
 
-// Not thread-safe. Names have letters, digits and "-_./" alone, but for those that List() tells, which may be anybody's.
-// An object has at most limits::kMaxStoredObjectBytes, and there are at most limits::kMaxStoredObjects: OUT_OF_RANGE
+// Not thread-safe. Names have letters, digits and "-_./" alone, but for those that List() tells, which may be
+// anybody's. An object has at most limits::kMaxStoredObjectBytes, and there are at most limits::kMaxStoredObjects: OUT_OF_RANGE
 // for what has more. UNAVAILABLE when it is not reached; PERMISSION_DENIED
 // when it refuses.
 class ObjectStore {
