@@ -19,9 +19,8 @@ struct StoredObject {
 };
 
 // Not thread-safe. Names have letters, digits and "-_./" alone, but for those that List() tells, which may be
-// anybody's. An object has at most limits::kMaxStoredObjectBytes, and there are at most limits::kMaxStoredObjects: OUT_OF_RANGE
-// for what has more. UNAVAILABLE when it is not reached; PERMISSION_DENIED
-// when it refuses.
+// anybody's. An object has at most limits::kMaxStoredObjectBytes, and there are at most limits::kMaxStoredObjects:
+// OUT_OF_RANGE for what has more. UNAVAILABLE when it is not reached; PERMISSION_DENIED when it refuses.
 class ObjectStore {
  public:
   virtual ~ObjectStore() = default;
