@@ -7,9 +7,11 @@
 #include <librdkafka/rdkafka.h>
 #include <librdkafka/rdkafka_mock.h>
 
+#include <chrono>
 #include <cstddef>
 #include <cstdint>
 #include <string>
+#include <thread>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
@@ -62,6 +64,23 @@ class KafkaAdmin {
     rd_kafka_event_destroy(event);
     rd_kafka_queue_destroy(queue);
     rd_kafka_NewTopic_destroy(made);
+  }
+
+  // Waits until the broker that this was made for knows who leads partition 0: each hears of a new topic by itself.
+  void AwaitLeader(const std::string& topic) {
+    rd_kafka_topic_t* const asked = rd_kafka_topic_new(handle_, topic.c_str(), nullptr);
+    const auto end = std::chrono::steady_clock::now() + std::chrono::milliseconds(kAnswerMs);
+    bool led = false;
+    while (!led && std::chrono::steady_clock::now() < end) {
+      const rd_kafka_metadata_t* told = nullptr;
+      if (rd_kafka_metadata(handle_, 0, asked, &told, kAnswerMs) != RD_KAFKA_RESP_ERR_NO_ERROR) continue;
+      const rd_kafka_metadata_topic_t& known = told->topics[0];
+      led = known.err == RD_KAFKA_RESP_ERR_NO_ERROR && known.partition_cnt > 0 && known.partitions[0].leader >= 0;
+      rd_kafka_metadata_destroy(told);
+      if (!led) std::this_thread::sleep_for(std::chrono::milliseconds(20));
+    }
+    rd_kafka_topic_destroy(asked);
+    EXPECT_TRUE(led) << topic;
   }
 
   // The first offset that partition 0 keeps.

@@ -16,6 +16,8 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_split.h"
+#include "absl/strings/string_view.h"
 #include "common/error_reason.h"
 #include "common/mutex.h"
 #include "tests/cluster/kafka_fixture.h"
@@ -61,6 +63,9 @@ class BrokerLogUnderTest final : public LogUnderTest {
   explicit BrokerLogUnderTest(const std::string& brokers)
       : topic_(absl::StrCat("test-", std::random_device{}(), "-", std::random_device{}())), admin_(brokers) {
     admin_.MakeTopic(topic_, 2);
+    for (const absl::string_view broker : absl::StrSplit(brokers, ',')) {
+      KafkaAdmin(std::string(broker)).AwaitLeader(topic_);
+    }
     KafkaOptions options;
     options.address = {brokers, topic_};
     const std::unique_ptr<KafkaLogs> logs = MakeLogs(options);
