@@ -54,22 +54,9 @@ class Checkpoints(KafkaTest):
             self.assertGreater(len(several), 1)
         return replicas
 
-    def fill(self, deployment: cluster.ReplicatedCluster) -> mneme.Memory:
-        """Something of every kind, some of it gone again."""
-        memory = deployment.client.create_memory("wiki", 4, vocab_size=100)
-        keys = self.random.normal(size=(3_000, 4)).astype(np.float32)
-        memory.insert(keys, np.arange(3_000) % 100, ids=np.arange(3_000), labels=np.arange(3_000) % 5)
-        memory.insert(keys[:200], np.arange(200) % 100)
-        memory.insert(keys[:50], np.arange(50), ids=np.arange(50), partition=7)
-        memory.delete(ids=np.arange(0, 3_000, 7))
-        memory.delete(filter=mneme.Filter(labels=[3]))
-        for number in range(20):
-            memory.session(f"agent{number}").put("draft", f"text {number}".encode())
-        return memory
-
     def test_a_replica_with_an_empty_disk_copies_another_while_writes_go_on(self) -> None:
         deployment = self.start(front_ends=1)
-        self.fill(deployment)
+        cluster.fill(deployment.client, self.random)
         deployment.client.create_memory("stream", 4, vocab_size=100)
         writer = Writer(deployment.front_ends, "stream")
         writer.start()
@@ -104,7 +91,7 @@ class Checkpoints(KafkaTest):
 
     def test_a_replica_that_the_log_has_left_behind_goes_on_from_a_copy(self) -> None:
         deployment = self.start(shards=1, front_ends=1)
-        memory = self.fill(deployment)
+        memory, _ = cluster.fill(deployment.client, self.random)
         behind = deployment.shards[0][1]
         deployment.await_even()
         behind.kill()
@@ -123,7 +110,7 @@ class Checkpoints(KafkaTest):
 
     def test_without_a_source_a_replica_waits_for_one(self) -> None:
         deployment = self.start(shards=2, front_ends=1)
-        memory = self.fill(deployment)
+        memory, _ = cluster.fill(deployment.client, self.random)
         deployment.await_even()
         source, lost = deployment.shards[1]
         self.lose_disk(lost)
@@ -179,7 +166,7 @@ class Checkpoints(KafkaTest):
 
     def test_digests_are_of_one_offset_while_writes_go_on(self) -> None:
         deployment = self.start(front_ends=2)
-        self.fill(deployment)
+        cluster.fill(deployment.client, self.random)
         deployment.client.create_memory("stream", 4, vocab_size=100)
         writers = [Writer(deployment.front_ends[at:] + deployment.front_ends[:at], "stream") for at in range(2)]
         for writer in writers:

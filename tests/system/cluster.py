@@ -10,6 +10,7 @@ from typing import Any, Optional
 
 import harness
 import mneme
+import numpy as np
 
 
 FIRST_PORT, LAST_PORT = 10000, 32000  # below the ports that Linux gives to outgoing connections (32768 and up)
@@ -241,6 +242,20 @@ class ClusterTest(harness.SystemTest):
         cluster = Cluster(self.scratch / name, shards, front_ends, *flags)
         self.addCleanup(cluster.kill)
         return cluster
+
+
+def fill(client: mneme.Client, generator: np.random.Generator) -> tuple[mneme.Memory, Any]:
+    """A memory "wiki" with something of every kind, some of it gone again, and the keys that it was made of."""
+    memory = client.create_memory("wiki", 4, vocab_size=100)
+    keys = generator.normal(size=(3_000, 4)).astype(np.float32)
+    memory.insert(keys, np.arange(3_000) % 100, ids=np.arange(3_000), labels=np.arange(3_000) % 5)
+    memory.insert(keys[:200], np.arange(200) % 100)
+    memory.insert(keys[:50], np.arange(50), ids=np.arange(50), partition=7)
+    memory.delete(ids=np.arange(0, 3_000, 7))
+    memory.delete(filter=mneme.Filter(labels=[3]))
+    for number in range(20):
+        memory.session(f"agent{number}").put("draft", f"text {number}".encode())
+    return memory, keys
 
 
 def plain(value: Any, ignored: frozenset[str] = frozenset()) -> Any:

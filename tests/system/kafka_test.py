@@ -274,15 +274,7 @@ class Replicas(KafkaTest):
     def test_a_replica_that_lost_its_disk_is_made_anew_from_the_log(self) -> None:
         deployment = self.start(front_ends=1)
         client = deployment.client
-        memory = client.create_memory("wiki", 4, vocab_size=100)
-        keys = self.random.normal(size=(3_000, 4)).astype(np.float32)
-        memory.insert(keys, np.arange(3_000) % 100, ids=np.arange(3_000), labels=np.arange(3_000) % 5)
-        memory.insert(keys[:200], np.arange(200) % 100)
-        memory.insert(keys[:50], np.arange(50), ids=np.arange(50), partition=7)
-        memory.delete(ids=np.arange(0, 3_000, 7))
-        memory.delete(filter=mneme.Filter(labels=[3]))
-        for number in range(20):
-            memory.session(f"agent{number}").put("draft", f"text {number}".encode())
+        memory, keys = cluster.fill(client, self.random)
         client.create_memory("rare", 6, metric="cosine", vocab_size=50, capacity=20)
         for _ in range(4):
             client.memory("rare").remember(self.random.normal(size=(8, 6)), self.random.integers(0, 50, 8))
