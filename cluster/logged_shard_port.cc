@@ -53,7 +53,11 @@ template <typename Ask>
 auto UntilApplied(const CallLimits& limits, const Ask& ask) {
   while (true) {
     auto answer = ask();
-    if (answer.ok() || ReasonOf(answer.status()) != reason::kReplicaLagging || !limits.Check().ok()) return answer;
+    if (answer.ok() || ReasonOf(answer.status()) != reason::kReplicaLagging) return answer;
+    // Of a deadline the answer says more: who lags.
+    const absl::Status over = limits.Check();
+    if (absl::IsCancelled(over)) answer = over;
+    if (!over.ok()) return answer;
   }
 }
 
