@@ -8,6 +8,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
+#include "absl/strings/str_join.h"
 #include "cluster/shard_channel.h"
 #include "common/clock.h"
 #include "common/error_reason.h"
@@ -19,8 +20,10 @@
 namespace mneme {
 namespace {
 
-// An owner answers within its poll; one that does not is asked anew.
+// Who tells names answers within its poll; one that does not is asked anew, or the next is, whose answer must come
+// within the same lease.
 constexpr std::chrono::milliseconds kAnswerWithin{1'500};
+constexpr std::chrono::milliseconds kAnswerOfOneWithin{600};
 constexpr std::chrono::milliseconds kLeaveWithin{500};
 constexpr std::chrono::milliseconds kFirstPause{20};
 constexpr std::chrono::milliseconds kLongestPause{250};
@@ -38,12 +41,20 @@ std::string RandomName() {
   return absl::StrFormat("%08x%08x", random(), random());
 }
 
+size_t RandomBelow(size_t count) {
+  std::random_device random;
+  return random() % count;
+}
+
 }  // namespace
 
-// The connection, and the call that is in flight.
+// The connections, and the call that is in flight.
 struct CatalogueWatch::Wire {
-  explicit Wire(const CatalogueWatchOptions& options)
-      : stub(internal::v1::CatalogueService::NewStub(MakeInternalChannel(options.address, options.security.get()))) {}
+  explicit Wire(const CatalogueWatchOptions& options) {
+    for (const std::string& address : options.addresses) {
+      stubs.push_back(internal::v1::CatalogueService::NewStub(MakeInternalChannel(address, options.security.get())));
+    }
+  }
 
   void Begin(std::shared_ptr<grpc::ClientContext> context) {
     MutexLock lock(&mutex);
@@ -54,13 +65,14 @@ struct CatalogueWatch::Wire {
     if (call != nullptr) call->TryCancel();
   }
 
-  const std::unique_ptr<internal::v1::CatalogueService::Stub> stub;
+  std::vector<std::unique_ptr<internal::v1::CatalogueService::Stub>> stubs;  // constant
   Mutex mutex;
   std::shared_ptr<grpc::ClientContext> call ABSL_GUARDED_BY(mutex);
 };
 
 CatalogueWatch::CatalogueWatch(CatalogueWatchOptions options)
-    : options_(std::move(options)), watcher_(RandomName()), wire_(std::make_unique<Wire>(options_)) {}
+    : options_(std::move(options)), watcher_(RandomName()), wire_(std::make_unique<Wire>(options_)),
+      at_(RandomBelow(options_.addresses.size())) {}  // so that the watchers of many spread
 
 absl::StatusOr<std::unique_ptr<CatalogueWatch>> CatalogueWatch::Start(CatalogueWatchOptions options,
                                                                       const std::function<bool()>& give_up) {
@@ -70,7 +82,7 @@ absl::StatusOr<std::unique_ptr<CatalogueWatch>> CatalogueWatch::Start(CatalogueW
     const absl::Status asked = watch->Ask();
     if (asked.ok()) break;
     if (absl::IsFailedPrecondition(asked)) return asked;
-    if (give_up()) return absl::CancelledError("gave up waiting for the owner of the catalogue");
+    if (give_up()) return absl::CancelledError("gave up waiting for the names of the deployment");
     if (!std::exchange(told, true)) watch->Tell("catalogue_awaited", asked.ToString());
     std::this_thread::sleep_for(kLongestPause);
   }
@@ -94,8 +106,10 @@ void CatalogueWatch::Leave() {
   request.set_leaving(true);
   CallLimits limits;
   limits.deadline = Steady::now() + kLeaveWithin;
-  internal::v1::WatchAnswer answer;
-  (void)wire_->stub->Watch(MakeContext(limits).get(), request, &answer);
+  for (const auto& stub : wire_->stubs) {  // it may have a lease of any
+    internal::v1::WatchAnswer answer;
+    (void)stub->Watch(MakeContext(limits).get(), request, &answer);
+  }
 }
 
 absl::Status CatalogueWatch::Check() const {
@@ -109,13 +123,14 @@ absl::Status CatalogueWatch::Check() const {
   }
   return WithReason(
       absl::UnavailableError(absl::StrCat(
-          "shard 0 at ", options_.address, ", which owns the catalogue, has not answered: what names mean was last "
-          "known for sure ", std::chrono::duration_cast<std::chrono::milliseconds>(late).count(), " ms ago", why)),
+          "shard 0 at ", absl::StrJoin(options_.addresses, ", "), ", which tells names, has not answered: what names "
+          "mean was last known for sure ", std::chrono::duration_cast<std::chrono::milliseconds>(late).count(),
+          " ms ago", why)),
       reason::kShardUnavailable);
 }
 
 std::function<absl::Status()> CatalogueWatch::clock_check() const {
-  return [owner_ahead = owner_ahead_ms_, address = options_.address]() -> absl::Status {
+  return [owner_ahead = owner_ahead_ms_, address = absl::StrJoin(options_.addresses, ", ")]() -> absl::Status {
     const int64_t ahead_ms = AheadMs(owner_ahead->load(std::memory_order_relaxed));
     if (-kMostAheadMs <= ahead_ms && ahead_ms <= kMostAheadMs) return absl::OkStatus();
     return absl::FailedPreconditionError(absl::StrCat(
@@ -130,7 +145,8 @@ void CatalogueWatch::LookAtClock() {
   const absl::Status clock = clock_check()();
   if (clock.ok() != clock_wrong_) return;
   clock_wrong_ = !clock.ok();
-  Tell(clock_wrong_ ? "clock_wrong" : "clock_right", clock_wrong_ ? std::string(clock.message()) : options_.address);
+  Tell(clock_wrong_ ? "clock_wrong" : "clock_right",
+       clock_wrong_ ? std::string(clock.message()) : options_.addresses[at_]);
 }
 
 void CatalogueWatch::Note(const absl::Status& asked) {
@@ -144,7 +160,19 @@ void CatalogueWatch::Forward(std::function<absl::Status(const CatalogueChanges&)
   if (forward_ != nullptr) (void)forward_(names_.Everything());
 }
 
+std::chrono::milliseconds CatalogueWatch::AnswerWithin() const {
+  return wire_->stubs.size() == 1 ? kAnswerWithin : kAnswerOfOneWithin;
+}
+
 absl::Status CatalogueWatch::Ask() {
+  const absl::Status asked = AskAt(at_);
+  at_once_ = !asked.ok() || cut_off_;
+  if (at_once_) at_ = (at_ + 1) % wire_->stubs.size();
+  return asked;
+}
+
+absl::Status CatalogueWatch::AskAt(size_t at) {
+  cut_off_ = false;
   internal::v1::WatchRequest request;
   request.set_protocol(kInternalProtocol);
   request.set_deployment(identity_);
@@ -153,16 +181,23 @@ absl::Status CatalogueWatch::Ask() {
   request.set_epoch(epoch_);
   request.set_revision(revision_);
   request.set_now_ms(SystemClock().NowMs());
+  request.set_at_once(at_once_);
   CallLimits limits;
   const Steady::time_point asked = Steady::now();
-  limits.deadline = asked + kAnswerWithin;
+  limits.deadline = asked + AnswerWithin();
   const auto context = MakeContext(limits);
   wire_->Begin(context);
   if (stopping_) return absl::CancelledError("stopping");
   internal::v1::WatchAnswer answer;
-  const grpc::Status status = wire_->stub->Watch(context.get(), request, &answer);
+  const grpc::Status status = wire_->stubs[at]->Watch(context.get(), request, &answer);
   wire_->Begin(nullptr);
-  RETURN_IF_ERROR(FromGrpcStatus(status, absl::StrCat("shard 0 at ", options_.address)));
+  const std::string who = absl::StrCat("shard 0 at ", options_.addresses[at]);
+  RETURN_IF_ERROR(FromGrpcStatus(status, who));
+  // What it has not applied was acknowledged all the same: to go back would bring back what was dropped.
+  if (answer.epoch() == epoch_ && answer.revision() < revision_) {
+    return absl::UnavailableError(absl::StrCat(who, " stands at revision ", answer.revision(), " of the names, before ",
+                                               revision_, ", which is known"));
+  }
   return Take(answer, asked);
 }
 
@@ -180,8 +215,13 @@ absl::Status CatalogueWatch::Take(const internal::v1::WatchAnswer& answer, Stead
   // What the way here takes is little beside what is allowed.
   owner_ahead_ms_->store(answer.now_ms() - SteadyMs(), std::memory_order_relaxed);
   const auto lease = std::chrono::milliseconds(answer.lease_ms()) * 19 / 20;
-  asked_.store(asked.time_since_epoch().count(), std::memory_order_release);
-  fresh_until_.store((asked + lease).time_since_epoch().count(), std::memory_order_release);
+  cut_off_ = answer.cut_off();
+  const auto known = asked - std::chrono::milliseconds(answer.behind_ms());
+  asked_.store(std::max(asked_.load(std::memory_order_relaxed), Steady::time_point(known).time_since_epoch().count()),
+               std::memory_order_release);
+  // One of before may last longer.
+  const Steady::rep until = (asked + lease).time_since_epoch().count();
+  fresh_until_.store(std::max(fresh_until_.load(std::memory_order_relaxed), until), std::memory_order_release);
   return absl::OkStatus();
 }
 
@@ -189,18 +229,25 @@ void CatalogueWatch::Run() {
   auto pause = kFirstPause;
   bool lost = false;
   bool names_lost = false;
+  size_t in_vain = 0;  // asked one after the other
   while (!stopping_) {
+    const size_t at = at_;
     const absl::Status asked = Ask();
     if (stopping_) return;
     Note(asked);
     LookAtClock();
-    if (asked.ok()) {
-      if (lost) Tell("catalogue_found", options_.address);
+    if (asked.ok() && !cut_off_) {
+      if (lost) Tell("catalogue_found", options_.addresses[at]);
       pause = kFirstPause;
+      in_vain = 0;
       lost = names_lost = false;
       continue;
     }
-    if (!std::exchange(lost, true)) Tell("catalogue_lost", asked.ToString());
+    // Others are asked before it is said that nobody answers, and at once.
+    if (++in_vain < wire_->stubs.size()) continue;
+    if (!std::exchange(lost, true)) {
+      Tell("catalogue_lost", asked.ok() ? "those who tell names do not know whether there is more" : asked.ToString());
+    }
     if (const absl::Status known = Check(); !known.ok() && !std::exchange(names_lost, true)) {
       Tell("names_lost", std::string(known.message()));
     }

@@ -1,5 +1,6 @@
-// CatalogueWatch: what a process that does not own the catalogue knows of it, and until when it may answer from that
-// (engine/catalogue_feed.h).
+// CatalogueWatch: what a process that does not have the catalogue knows of it, and until when it may answer from that
+// (engine/catalogue_feed.h). Where several tell names it watches one of them, and goes to the next when that does not
+// answer, or is cut off itself, well before its lease is over.
 #ifndef MNEME_CLUSTER_CATALOGUE_WATCH_H_
 #define MNEME_CLUSTER_CATALOGUE_WATCH_H_
 
@@ -10,6 +11,7 @@
 #include <string>
 #include <string_view>
 #include <thread>
+#include <vector>
 
 #include "absl/base/thread_annotations.h"
 #include "absl/status/status.h"
@@ -27,9 +29,9 @@ class WatchAnswer;
 }  // namespace internal::v1
 
 struct CatalogueWatchOptions {
-  std::string address;  // of shard 0
+  std::vector<std::string> addresses;  // of the replicas of shard 0, at least one: each tells names
   uint32_t shards = 0;
-  // May be empty. "catalogue_awaited" until the owner answers first; "catalogue_lost" when it does not any more,
+  // May be empty. "catalogue_awaited" until one of them answers first; "catalogue_lost" when none does any more,
   // "names_lost" when what is known may not be told any more; "catalogue_found" after either. "clock_wrong" when
   // clock_check() begins to fail, "clock_right" when it does no more.
   EventSink events;
@@ -39,8 +41,8 @@ struct CatalogueWatchOptions {
 // Thread-safe.
 class CatalogueWatch {
  public:
-  // Waits until the owner of the catalogue has answered, however long that takes: CANCELLED when `give_up` says so;
-  // FAILED_PRECONDITION when the owner speaks another protocol or counts other shards.
+  // Waits until one of them has answered, however long that takes: CANCELLED when `give_up` says so;
+  // FAILED_PRECONDITION when one speaks another protocol or counts other shards.
   static absl::StatusOr<std::unique_ptr<CatalogueWatch>> Start(CatalogueWatchOptions options,
                                                                const std::function<bool()>& give_up);
   ~CatalogueWatch();
@@ -48,18 +50,18 @@ class CatalogueWatch {
   // Of the deployment.
   uint64_t identity() const { return identity_; }
   const CatalogueNames& names() const { return names_; }
-  // Whether names() has all that anybody could have been told of at `time`: it was asked for later than that.
+  // Whether names() has all that anybody could have been told of at `time`: they are all there were later than that.
   bool KnowsAllOf(std::chrono::steady_clock::time_point time) const {
     return asked_.load(std::memory_order_acquire) > time.time_since_epoch().count();
   }
-  // OK while what is known is what may be told; UNAVAILABLE (SHARD_UNAVAILABLE), with what the owner was last asked in
-  // vain for, when it has not answered for so long that it may have changed.
+  // OK while what is known is what may be told; UNAVAILABLE (SHARD_UNAVAILABLE), with what was last asked in vain for,
+  // when nobody has answered for so long that it may have changed.
   absl::Status Check() const ABSL_LOCKS_EXCLUDED(failure_mutex_);
-  // Says FAILED_PRECONDITION when the clock of this process is too far from that of the owner, as it was in its last
-  // answer and has gone since (engine/log_record.h): what this process stamps would expire, or be forgotten, at the
-  // wrong time. May be called when the watch has gone.
+  // Says FAILED_PRECONDITION when the clock of this process is too far from that of who is watched, as it was in the
+  // last answer and has gone since (engine/log_record.h): what this process stamps would expire, or be forgotten, at
+  // the wrong time. May be called when the watch has gone.
   std::function<absl::Status()> clock_check() const;
-  // How far the clock of this process is ahead of the owner's, in ms, as clock_check() judges it.
+  // How far the clock of this process is ahead of that one's, in ms, as clock_check() judges it.
   int64_t clock_ahead_ms() const;
   // From now on `take` is called with what changes, beginning with everything; before it is acknowledged.
   void Forward(std::function<absl::Status(const CatalogueChanges&)> take) ABSL_LOCKS_EXCLUDED(forward_mutex_);
@@ -69,12 +71,16 @@ class CatalogueWatch {
   struct Wire;
 
   explicit CatalogueWatch(CatalogueWatchOptions options);
-  // Has the owner wait for this process no more; when it is not there, the lease ends by itself.
+  // Has all who may wait for this process wait no more; where one is not there, the lease ends by itself.
   void Leave();
-  // Asks once. Errors of the call; DATA_LOSS when the answer is damaged.
+  // Asks once, and when that fails has the next asked the next time. Errors of the call; DATA_LOSS when the answer is
+  // damaged; UNAVAILABLE when who answers stands before what is known.
   absl::Status Ask();
+  absl::Status AskAt(size_t at);
   absl::Status Take(const internal::v1::WatchAnswer& answer, Steady::time_point asked)
       ABSL_LOCKS_EXCLUDED(forward_mutex_);
+  // How long one is waited for: with others to ask they must be asked within what is left of a lease.
+  std::chrono::milliseconds AnswerWithin() const;
   void Run();
   void Tell(std::string_view event, std::string_view detail) const {
     if (options_.events != nullptr) options_.events(event, detail);
@@ -92,15 +98,18 @@ class CatalogueWatch {
   uint64_t epoch_ = 0;
   uint64_t revision_ = 0;
   bool clock_wrong_ = false;
+  size_t at_;             // who is watched
+  bool at_once_ = false;  // it was not before
+  bool cut_off_ = false;  // as it said
 
-  std::atomic<Steady::rep> asked_{0};  // when what is known was asked for
+  std::atomic<Steady::rep> asked_{0};  // as of when what is known is all there is
   std::atomic<Steady::rep> fresh_until_{0};
-  // What the owner's clock is ahead of the steady one here, which nobody sets.
+  // What the clock of who is watched is ahead of the steady one here, which nobody sets.
   const std::shared_ptr<std::atomic<int64_t>> owner_ahead_ms_ = std::make_shared<std::atomic<int64_t>>(0);
   std::atomic<bool> stopping_{false};
 
   mutable Mutex failure_mutex_;
-  std::string failure_ ABSL_GUARDED_BY(failure_mutex_);  // what it was last asked in vain for; empty: it answered
+  std::string failure_ ABSL_GUARDED_BY(failure_mutex_);  // what was last asked in vain for; empty: it was answered
 
   Mutex forward_mutex_;  // held while changes are taken
   std::function<absl::Status(const CatalogueChanges&)> forward_ ABSL_GUARDED_BY(forward_mutex_);

@@ -28,7 +28,7 @@ struct CheckpointCopyOptions {
   std::shared_ptr<const ChannelSecurity> security = {};  // of the connections to them; may be null
   const ShardLog* log = nullptr;  // borrowed
   // Until the log is reached, and there is a source where the log does not reach; else nothing is done without the one,
-  // and the store stays as it is without the other: for the owner of the catalogue, whom the sources may wait for.
+  // and the store stays as it is without the other: for who tells names, whom others wait for.
   bool waits = true;
   // May be empty. "checkpoint_copying", "checkpoint_copied"; "checkpoint_failed" when a source is left for the next,
   // "checkpoint_awaited" when all of them were.

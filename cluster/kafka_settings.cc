@@ -59,8 +59,11 @@ bool IsBroker(absl::string_view broker) {
   });
 }
 
+// With the topic of names beside it.
+constexpr size_t kMostTopicBytes = limits::kMaxTopicNameBytes - (sizeof(limits::kCatalogueTopicSuffix) - 1);
+
 bool IsTopic(absl::string_view topic) {
-  return !topic.empty() && topic.size() <= limits::kMaxTopicNameBytes && topic != "." && topic != ".." &&
+  return !topic.empty() && topic.size() <= kMostTopicBytes && topic != "." && topic != ".." &&
          std::all_of(topic.begin(), topic.end(),
                      [](char c) { return absl::ascii_isalnum(c) || c == '.' || c == '_' || c == '-'; });
 }
@@ -114,7 +117,7 @@ absl::StatusOr<KafkaAddress> ParseKafkaAddress(std::string_view address) {
   if (slash == absl::string_view::npos) return NotAnAddress(address, kForm);
   const absl::string_view topic = rest.substr(slash + 1);
   if (!IsTopic(topic)) {
-    return NotAnAddress(address, absl::StrCat(kForm, " with a topic of 1 to ", limits::kMaxTopicNameBytes,
+    return NotAnAddress(address, absl::StrCat(kForm, " with a topic of 1 to ", kMostTopicBytes,
                                               " letters, digits, '.', '_', '-'"));
   }
   const std::vector<absl::string_view> brokers = absl::StrSplit(rest.substr(0, slash), ',');

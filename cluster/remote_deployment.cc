@@ -6,6 +6,7 @@
 #include <optional>
 #include <thread>
 
+#include "absl/strings/str_cat.h"
 #include "common/error_reason.h"
 #include "common/status_macros.h"
 #include "engine/flat_commands.h"
@@ -18,6 +19,9 @@ using Async = ShardChannel::Async;
 
 // Long enough for every watcher's lease to run out, and for a disk that is busy.
 constexpr int kChangeSeconds = 15;
+// At one of several, of which one that is dead costs the leases that it gave; then the next is asked.
+constexpr int kChangeAtOneSeconds = 5;
+constexpr std::chrono::milliseconds kChangePause{100};
 constexpr int kStatisticsSeconds = 5;
 
 CallLimits Within(int seconds) {
@@ -38,7 +42,7 @@ RemoteDeployment::RemoteDeployment(std::unique_ptr<State> state) : state_(std::m
 RemoteDeployment::~RemoteDeployment() { state_->pool.Stop(); }
 
 absl::StatusOr<std::unique_ptr<RemoteDeployment>> RemoteDeployment::Open(RemoteDeploymentOptions options) {
-  const CatalogueWatchOptions watch_options{options.shards.front().front(),
+  const CatalogueWatchOptions watch_options{options.shards.front(),
                                             static_cast<uint32_t>(options.shards.size()),
                                             options.events, options.security};
   ASSIGN_OR_RETURN(auto watch, CatalogueWatch::Start(watch_options, options.give_up));
@@ -74,18 +78,30 @@ absl::StatusOr<std::vector<Alias>> RemoteDeployment::ListAliases() const {
   return state_->watch->names().ListAliases();
 }
 
-absl::StatusOr<std::string> RemoteDeployment::Change(const std::string& record) const {
+absl::StatusOr<std::string> RemoteDeployment::Change(LoggedOperation change) const {
   RETURN_IF_ERROR(state_->watch->Check());
-  const ShardChannel& owner = state_->shards.shard(0);
+  const ShardChannel& names = state_->shards.shard(0);
   internal_wire::Call call;
-  *call.mutable_target() = owner.target();
-  call.set_body(record);
-  internal_wire::Answer answer;
-  const auto context = MakeContext(Within(kChangeSeconds));
-  owner.canceller().Watch(nullptr, context);
-  const grpc::Status status = state_->catalogue->Change(context.get(), call, &answer);
-  if (!status.ok()) return FromGrpcStatus(status, owner.name());
-  return std::move(*answer.mutable_body());
+  *call.mutable_target() = names.target();
+  // The same record at each: it is done once.
+  call.set_body(EncodeLogRecord({0, state_->clock.NowMs(), std::move(change)}));
+  const size_t tellers = state_->catalogues.size();
+  const CallLimits whole = Within(kChangeSeconds);
+  for (size_t at = state_->changed_at.load(std::memory_order_relaxed);; at = (at + 1) % tellers) {
+    CallLimits limits = whole;
+    if (tellers > 1) limits.deadline = std::min(whole.deadline, Within(kChangeAtOneSeconds).deadline);
+    internal_wire::Answer answer;
+    const auto context = MakeContext(limits);
+    names.canceller().Watch(nullptr, context);
+    const grpc::Status status = state_->catalogues[at]->Change(context.get(), call, &answer);
+    const absl::Status why = FromGrpcStatus(status, absl::StrCat("shard 0 at ", state_->addresses.front()[at]));
+    const bool away = absl::IsUnavailable(why) || absl::IsDeadlineExceeded(why);
+    // The next change goes to it at once: one that is cut off from the log may take all its time to say so.
+    if (!away) state_->changed_at.store(at, std::memory_order_relaxed);
+    if (why.ok()) return std::move(*answer.mutable_body());
+    if (tellers == 1 || !away || !whole.Check().ok()) return why;
+    std::this_thread::sleep_for(kChangePause);
+  }
 }
 
 absl::StatusOr<MemoryHandle> RemoteDeployment::CreateMemory(const MemorySpec& spec) {
@@ -98,7 +114,7 @@ absl::StatusOr<MemoryHandle> RemoteDeployment::CreateMemory(const MemorySpec& sp
                         .status());
   }
   ASSIGN_OR_RETURN(const std::string answer,
-                   Change(EncodeLogRecord({0, state_->clock.NowMs(), CreateMemoryCommand{spec}})));
+                   Change(CreateMemoryCommand{spec, NewChangeRequest()}));
   MemoryRecord record;
   RETURN_IF_ERROR(Unflat(answer, record));
   // It has been told; or its lease has run out, and what it finds next is new.
@@ -107,18 +123,18 @@ absl::StatusOr<MemoryHandle> RemoteDeployment::CreateMemory(const MemorySpec& sp
 }
 
 absl::Status RemoteDeployment::DropMemory(std::string_view name) {
-  return Change(EncodeLogRecord({0, state_->clock.NowMs(), DropMemoryCommand{std::string(name)}})).status();
+  return Change(DropMemoryCommand{std::string(name), NewChangeRequest()}).status();
 }
 
 absl::StatusOr<MemoryHandle> RemoteDeployment::SetAlias(const AliasChange& change) {
-  ASSIGN_OR_RETURN(const std::string answer, Change(EncodeLogRecord({0, state_->clock.NowMs(), change})));
+  ASSIGN_OR_RETURN(const std::string answer, Change(SetAliasCommand{change, NewChangeRequest()}));
   MemoryHandle before;
   RETURN_IF_ERROR(Unflat(answer, before));
   return before;
 }
 
 absl::Status RemoteDeployment::DropAlias(std::string_view name) {
-  return Change(EncodeLogRecord({0, state_->clock.NowMs(), DropAliasCommand{std::string(name)}})).status();
+  return Change(DropAliasCommand{std::string(name), NewChangeRequest()}).status();
 }
 
 // --- Writes --------------------------------------------------------------------------------------------------------

@@ -1,7 +1,7 @@
 // RemoteDeployment: a deployment whose shards are in other processes. What a front end is made of; it keeps nothing
 // that matters.
 //
-// - Names come from the owner of the catalogue under a lease (catalogue_watch.h): a call that begins after a drop or a
+// - Names come from a replica of shard 0 under a lease (catalogue_watch.h): a call that begins after a drop or a
 //   swing was acknowledged is answered by it, at whichever front end it arrives; one that cannot know is UNAVAILABLE.
 // - Writes are split here and handed to the shards, or to their logs, as records, each with a request id, the client's
 //   or a random one, so that they may be handed over again.
@@ -21,6 +21,7 @@
 #include "common/clock.h"
 #include "common/mutex.h"
 #include "engine/deployment.h"
+#include "engine/log_record.h"
 
 namespace mneme {
 
@@ -45,7 +46,7 @@ struct FrontEndStatistics {
   uint64_t write_bytes = 0;    // of writes that no shard has answered yet
   uint64_t hedged = 0;         // reads that were asked at a second replica, and
   uint64_t hedges_won = 0;     // those that it answered
-  int64_t clock_ahead_ms = 0;  // of the clock of replica 0 of shard 0
+  int64_t clock_ahead_ms = 0;  // of the clock of the replica of shard 0 that it watches
   uint64_t benefit_tokens = 0;
   double benefit_nats = 0.0;
 };
@@ -53,7 +54,7 @@ struct FrontEndStatistics {
 // Thread-safe.
 class RemoteDeployment final : public Deployment {
  public:
-  // Waits for the owner of the catalogue; errors as CatalogueWatch::Start.
+  // Waits until a replica of shard 0 tells names; errors as CatalogueWatch::Start.
   static absl::StatusOr<std::unique_ptr<RemoteDeployment>> Open(RemoteDeploymentOptions options);
   // Every call has ended.
   ~RemoteDeployment() override;
@@ -128,9 +129,9 @@ class RemoteDeployment final : public Deployment {
   struct State;
   explicit RemoteDeployment(std::unique_ptr<State> state);
 
-  // Has the owner of the catalogue apply a record; its answer. UNAVAILABLE, too, while what it tells is not taken: it
-  // may be an older copy.
-  absl::StatusOr<std::string> Change(const std::string& record) const;
+  // Has a replica of shard 0 make a change of names, the next one when that is away; its answer. UNAVAILABLE, too,
+  // while what they tell is not taken: it may be an older copy.
+  absl::StatusOr<std::string> Change(LoggedOperation change) const;
   absl::StatusOr<DeleteOutcome> DryRun(const MemoryHandle& memory, const DeleteCommand& command) const;
   // One replica of one shard after the other. True when any of them had something to build.
   absl::StatusOr<bool> Build(const MemoryHandle& memory, bool retrain, const GivenParts& given,

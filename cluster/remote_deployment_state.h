@@ -2,6 +2,8 @@
 #ifndef MNEME_CLUSTER_REMOTE_DEPLOYMENT_STATE_H_
 #define MNEME_CLUSTER_REMOTE_DEPLOYMENT_STATE_H_
 
+#include <atomic>
+#include <cstddef>
 #include <memory>
 #include <string>
 #include <utility>
@@ -25,10 +27,19 @@ struct RemoteDeployment::State {
   State(std::unique_ptr<CatalogueWatch> catalogue_watch, const RemoteDeploymentOptions& options, size_t threads)
       : watch(std::move(catalogue_watch)), shards(watch->identity(), options.shards, options.security.get()),
         addresses(options.shards), leases(&shards), logs(options.logs),
-        catalogue(mneme::internal::v1::CatalogueService::NewStub(
-            MakeInternalChannel(options.shards.front().front(), options.security.get()))),
+        catalogues(MakeCatalogues(options)),
         ports(MakePorts(shards, logs, clock, *watch)), port_pointers(PointersTo(ports)),
         pool(threads, /*max_batched_rows=*/1) {}
+
+  using Catalogues = std::vector<std::unique_ptr<mneme::internal::v1::CatalogueService::Stub>>;
+  static Catalogues MakeCatalogues(const RemoteDeploymentOptions& options) {
+    Catalogues made;
+    for (const std::string& address : options.shards.front()) {
+      made.push_back(mneme::internal::v1::CatalogueService::NewStub(
+          MakeInternalChannel(address, options.security.get())));
+    }
+    return made;
+  }
 
   using Ports = std::vector<std::unique_ptr<FrontEndPort>>;
   static Ports MakePorts(const ShardFan& fan, const std::vector<std::shared_ptr<ShardLog>>& logs, const Clock& clock,
@@ -62,7 +73,8 @@ struct RemoteDeployment::State {
   const ShardAddresses addresses;
   RemoteLeases leases;
   const std::vector<std::shared_ptr<ShardLog>> logs;  // by number; none: the shards have logs of their own
-  const std::unique_ptr<mneme::internal::v1::CatalogueService::Stub> catalogue;
+  const Catalogues catalogues;  // of the replicas of shard 0, and
+  std::atomic<size_t> changed_at{shards.shard(0).at()};  // which of them decided on a change last
   const Ports ports;
   const std::vector<ShardPort*> port_pointers;
   const WriteFanout fanout{port_pointers, &shards.routing()};

@@ -16,8 +16,8 @@
 namespace mneme {
 namespace {
 
-// Pruning is left out: done twice it merges twice, and what waits to go on goes on once. So are changes of the
-// catalogue, which have no request ids, and its watch, which asks again by itself.
+// Pruning is left out: done twice it merges twice, and what waits to go on goes on once. So is all that is asked about
+// the catalogue: who asks that goes to another process, or asks again, by himself.
 constexpr char kServiceConfig[] = R"({"methodConfig": [
   {"name": [{"service": "mneme.internal.v1.ShardService", "method": "Prune"},
             {"service": "mneme.internal.v1.ShardService", "method": "GoOnPrune"}]},

@@ -250,6 +250,12 @@ inline constexpr size_t kLogFetchBytes = 2 * (kMaxLogRecordBytes + kLogFramingBy
 inline constexpr size_t kMaxLogBrokers = 64;
 // A topic's name: Kafka's own bound.
 inline constexpr size_t kMaxTopicNameBytes = 249;
+// After the name of the topic of a deployment's shards: the topic of its names (docs/formats.md). The first is as much
+// shorter than that bound.
+inline constexpr char kCatalogueTopicSuffix[] = "-catalogue";
+// Changes of names whose outcome is remembered, so that one which is handed over again is done once: the latest, some
+// hundred bytes each. Who asks gives up after a quarter of a minute, in which a log takes fewer.
+inline constexpr size_t kRememberedChanges = 16'384;
 // Replicas of one shard: a front end has a connection to each, and asks them one after the other until one is there.
 inline constexpr uint32_t kMaxReplicas = 16;
 // A read that a replica has not answered is asked at another, too, when it is late (cluster/hedging.h), but not before

@@ -1,5 +1,6 @@
 #include "engine/catalogue.h"
 
+#include <algorithm>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -33,6 +34,12 @@ absl::Status CheckExpected(const AliasChange& change, const MemoryRecord* now) {
       reason::kAliasMoved);
 }
 
+absl::StatusOr<MemoryHandle> OutcomeOfChange(const RememberedChange& change) {
+  RETURN_IF_ERROR(change.status);
+  if (!change.memory.has_value()) return MemoryHandle();
+  return std::make_shared<const MemoryRecord>(*change.memory);
+}
+
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<Catalogue>> Catalogue::Open(std::unique_ptr<CatalogueStore> store) {
@@ -55,13 +62,42 @@ absl::StatusOr<std::unique_ptr<Catalogue>> Catalogue::Open(std::unique_ptr<Catal
   return catalogue;
 }
 
+absl::StatusOr<std::unique_ptr<Catalogue>> Catalogue::OpenLogged(std::unique_ptr<CatalogueStore> store,
+                                                                 size_t most_remembered) {
+  ASSIGN_OR_RETURN(CatalogueRecords records, store->Read());
+  std::unique_ptr<Catalogue> catalogue(new Catalogue(std::move(store)));
+  catalogue->most_remembered_ = most_remembered;
+  {
+    MutexLock lock(&catalogue->mutex_);
+    for (RememberedChange& change : records.changes) catalogue->Remember(std::move(change));
+    catalogue->replicas_ = std::move(records.replicas);
+  }
+  CatalogueChanges stored;
+  stored.whole = true;
+  stored.memories = std::move(records.memories);
+  stored.aliases = std::move(records.aliases);
+  MutexLock order(&catalogue->store_mutex_);
+  RETURN_IF_ERROR(catalogue->PublishAt(catalogue->store_->applied(), stored));
+  return catalogue;
+}
+
 absl::Status Catalogue::Publish(CatalogueChanges changes) {
   ASSIGN_OR_RETURN(changes.next_number, store_->NextNumber());
   return names_.Apply(changes).status();
 }
 
-absl::StatusOr<MemoryHandle> Catalogue::Create(const MemorySpec& spec, int64_t now_ms) {
-  MutexLock order(&store_mutex_);
+absl::Status Catalogue::PublishAt(Sequence sequence, CatalogueChanges& changes) {
+  ASSIGN_OR_RETURN(changes.next_number, store_->NextNumber());
+  changes.revision = sequence;
+  return names_.ApplyAt(sequence, changes).status();
+}
+
+absl::Status Catalogue::Make(const Plan& plan) {
+  RETURN_IF_ERROR(store_->Write(plan.batch));
+  return Publish(plan.changes);
+}
+
+absl::StatusOr<Catalogue::Plan> Catalogue::PlanCreate(const MemorySpec& spec, int64_t now_ms) const {
   if (names_.HasMemory(spec.name)) return MemoryExists(spec.name);
   if (const auto alias = names_.FindAlias(spec.name); alias.has_value()) {
     return WithReason(absl::AlreadyExistsError(absl::StrCat("\"", spec.name, "\" is an alias of memory \"",
@@ -76,11 +112,18 @@ absl::StatusOr<MemoryHandle> Catalogue::Create(const MemorySpec& spec, int64_t n
   ASSIGN_OR_RETURN(record.number, store_->NextNumber());
   record.spec = spec;
   record.created_ms = now_ms;
-  RETURN_IF_ERROR(store_->Put(record));
-  CatalogueChanges made;
-  made.memories.push_back(record);
-  RETURN_IF_ERROR(Publish(std::move(made)));
-  return names_.FindByNumber(record.number);
+  Plan plan;
+  plan.number = record.number;
+  plan.batch.memories.push_back(record);
+  plan.changes.memories.push_back(std::move(record));
+  return plan;
+}
+
+absl::StatusOr<MemoryHandle> Catalogue::Create(const MemorySpec& spec, int64_t now_ms) {
+  MutexLock order(&store_mutex_);
+  ASSIGN_OR_RETURN(const Plan plan, PlanCreate(spec, now_ms));
+  RETURN_IF_ERROR(Make(plan));
+  return names_.FindByNumber(plan.number);
 }
 
 absl::StatusOr<MemoryNumber> Catalogue::NextNumber() const {
@@ -88,60 +131,76 @@ absl::StatusOr<MemoryNumber> Catalogue::NextNumber() const {
   return store_->NextNumber();
 }
 
-absl::StatusOr<MemoryHandle> Catalogue::Drop(std::string_view name) {
-  MutexLock order(&store_mutex_);
-  ASSIGN_OR_RETURN(MemoryHandle dropped, names_.Find(name));
-  if (const std::string alias = names_.AnyAliasOf(dropped->number); !alias.empty()) {
+absl::StatusOr<Catalogue::Plan> Catalogue::PlanDrop(std::string_view name, bool keeps_number) const {
+  Plan plan;
+  ASSIGN_OR_RETURN(plan.memory, names_.Find(name));
+  const MemoryRecord& dropped = *plan.memory;
+  if (const std::string alias = names_.AnyAliasOf(dropped.number); !alias.empty()) {
     return WithReason(
-        absl::FailedPreconditionError(absl::StrCat("alias \"", alias, "\" points to memory \"", dropped->spec.name,
+        absl::FailedPreconditionError(absl::StrCat("alias \"", alias, "\" points to memory \"", dropped.spec.name,
                                                    "\"; drop it or point it elsewhere first")),
         reason::kMemoryAliased);
   }
-  MemoryRecord record = *dropped;
-  record.dropped = true;
-  RETURN_IF_ERROR(store_->Put(record));
-  CatalogueChanges gone;
-  gone.removed.push_back(record.number);
-  RETURN_IF_ERROR(Publish(std::move(gone)));
-  MutexLock lock(&mutex_);
-  dropped_.push_back(record.number);
-  return dropped;
+  plan.number = dropped.number;
+  if (keeps_number) {
+    plan.batch.memories.push_back(dropped);
+    plan.batch.memories.back().dropped = true;
+  } else {
+    plan.batch.removed.push_back(dropped.number);
+  }
+  plan.changes.removed.push_back(dropped.number);
+  return plan;
 }
 
-absl::StatusOr<std::pair<AliasRecord, MemoryHandle>> Catalogue::PlanAlias(const AliasChange& change) const {
+absl::StatusOr<MemoryHandle> Catalogue::Drop(std::string_view name) {
+  MutexLock order(&store_mutex_);
+  ASSIGN_OR_RETURN(const Plan plan, PlanDrop(name, /*keeps_number=*/true));
+  RETURN_IF_ERROR(Make(plan));
+  MutexLock lock(&mutex_);
+  dropped_.push_back(plan.number);
+  return plan.memory;
+}
+
+absl::StatusOr<Catalogue::Plan> Catalogue::PlanAlias(const AliasChange& change) const {
   ASSIGN_OR_RETURN(const MemoryNumber next, store_->NextNumber());
   ASSIGN_OR_RETURN(const MemoryHandle memory, names_.Find(change.memory));
   if (names_.HasMemory(change.name)) return MemoryExists(change.name);
   const auto found = names_.FindAlias(change.name);
-  const MemoryHandle now = found.has_value() ? found->memory : nullptr;
-  RETURN_IF_ERROR(CheckExpected(change, now.get()));
+  Plan plan;
+  plan.memory = found.has_value() ? found->memory : nullptr;
+  RETURN_IF_ERROR(CheckExpected(change, plan.memory.get()));
   if (!found.has_value() && names_.alias_count() >= limits::kMaxAliases) {
     return absl::ResourceExhaustedError(
         absl::StrCat("there are ", names_.alias_count(), " aliases; the bound is ", limits::kMaxAliases));
   }
-  return std::pair(AliasRecord{found.has_value() ? found->number : next, change.name, memory->number}, now);
+  plan.number = found.has_value() ? found->number : next;
+  plan.batch.aliases.push_back({plan.number, change.name, memory->number});
+  plan.changes.aliases = plan.batch.aliases;
+  return plan;
 }
 
 absl::StatusOr<Catalogue::Swing> Catalogue::SetAlias(const AliasChange& change) {
   MutexLock order(&store_mutex_);
-  ASSIGN_OR_RETURN(const auto plan, PlanAlias(change));
-  const auto& [record, before] = plan;
-  RETURN_IF_ERROR(store_->Put(record));
-  CatalogueChanges swung;
-  swung.aliases.push_back(record);
-  RETURN_IF_ERROR(Publish(std::move(swung)));
-  return Swing{record.number, before};
+  ASSIGN_OR_RETURN(const Plan plan, PlanAlias(change));
+  RETURN_IF_ERROR(Make(plan));
+  return Swing{plan.number, plan.memory};
+}
+
+absl::StatusOr<Catalogue::Plan> Catalogue::PlanDropAlias(std::string_view name) const {
+  const auto alias = names_.FindAlias(name);
+  if (!alias.has_value()) return NoSuchAlias(name);
+  Plan plan;
+  plan.number = alias->number;
+  plan.batch.removed.push_back(alias->number);
+  plan.changes.removed.push_back(alias->number);
+  return plan;
 }
 
 absl::StatusOr<MemoryNumber> Catalogue::DropAlias(std::string_view name) {
   MutexLock order(&store_mutex_);
-  const auto alias = names_.FindAlias(name);
-  if (!alias.has_value()) return NoSuchAlias(name);
-  RETURN_IF_ERROR(store_->Remove(alias->number));
-  CatalogueChanges gone;
-  gone.removed.push_back(alias->number);
-  RETURN_IF_ERROR(Publish(std::move(gone)));
-  return alias->number;
+  ASSIGN_OR_RETURN(const Plan plan, PlanDropAlias(name));
+  RETURN_IF_ERROR(Make(plan));
+  return plan.number;
 }
 
 absl::Status Catalogue::WhileUnchanged(const std::function<absl::Status(const CatalogueStore&)>& call) const {
@@ -159,6 +218,157 @@ absl::Status Catalogue::Forget(MemoryNumber number) {
   RETURN_IF_ERROR(store_->Remove(number));
   MutexLock lock(&mutex_);
   std::erase(dropped_, number);
+  return absl::OkStatus();
+}
+
+// --- With a log ----------------------------------------------------------------------------------------------------
+
+Sequence Catalogue::applied() const {
+  MutexLock order(&store_mutex_);
+  return store_->applied();
+}
+
+absl::StatusOr<Catalogue::Plan> Catalogue::PlanReplicas(const SetReplicasCommand& set) const {
+  if (set.shard >= limits::kMaxShards || set.replicas.size() > limits::kMaxReplicas) {
+    return absl::InvalidArgumentError(absl::StrCat("shard ", set.shard, " is given ", set.replicas.size(),
+                                                   " replicas; the bounds are ", limits::kMaxShards, " shards of ",
+                                                   limits::kMaxReplicas));
+  }
+  if (ReplicasOf(set.shard) != set.expected) {
+    return absl::AbortedError(absl::StrCat("the replicas of shard ", set.shard, " are not those that were expected"));
+  }
+  Plan plan;
+  plan.batch.replicas[set.shard] = set.replicas;
+  return plan;
+}
+
+std::vector<std::string> Catalogue::ReplicasOf(uint32_t shard) const {
+  MutexLock lock(&mutex_);
+  const auto at = replicas_.find(shard);
+  return at == replicas_.end() ? std::vector<std::string>() : at->second;
+}
+
+absl::StatusOr<Catalogue::Plan> Catalogue::PlanRecord(const LogRecord& record) const {
+  if (const auto* create = std::get_if<CreateMemoryCommand>(&record.operation)) {
+    return PlanCreate(create->spec, record.stamp_ms);
+  }
+  if (const auto* drop = std::get_if<DropMemoryCommand>(&record.operation)) {
+    return PlanDrop(drop->name, /*keeps_number=*/false);
+  }
+  if (const auto* set = std::get_if<SetAliasCommand>(&record.operation)) return PlanAlias(set->change);
+  if (const auto* drop = std::get_if<DropAliasCommand>(&record.operation)) return PlanDropAlias(drop->name);
+  if (const auto* set = std::get_if<SetReplicasCommand>(&record.operation)) return PlanReplicas(*set);
+  if (std::holds_alternative<FoundCommand>(record.operation)) return Plan();
+  return absl::InvalidArgumentError("a write of a shard is no change of the catalogue");
+}
+
+absl::StatusOr<AppliedChange> Catalogue::Apply(LogOffset offset, const LogRecord& record) {
+  MutexLock order(&store_mutex_);
+  AppliedChange applied;
+  CatalogueBatch batch;
+  const Hash128* const request = RequestOfChange(record.operation);
+  std::optional<RememberedChange> made;
+  const std::optional<absl::StatusOr<MemoryHandle>> before =
+      request == nullptr ? std::nullopt : OutcomeOf(*request);
+  if (before.has_value()) {
+    applied.outcome = *before;
+  } else {
+    absl::StatusOr<Plan> plan = PlanRecord(record);
+    if (request != nullptr) made = RememberedChange{SequenceAt(offset), *request, plan.status(), std::nullopt};
+    if (plan.ok()) {
+      batch = std::move(plan->batch);
+      applied.changes = std::move(plan->changes);
+      if (std::holds_alternative<CreateMemoryCommand>(record.operation)) made->memory = batch.memories.front();
+      const bool swings = std::holds_alternative<SetAliasCommand>(record.operation);
+      if (swings && plan->memory != nullptr) made->memory = *plan->memory;
+    }
+    applied.outcome = made.has_value() ? OutcomeOfChange(*made) : absl::StatusOr<MemoryHandle>(MemoryHandle());
+    if (request == nullptr && !plan.ok()) applied.outcome = plan.status();
+  }
+  batch.applied = SequenceAt(offset);
+  if (made.has_value()) {
+    MutexLock lock(&mutex_);
+    batch.remembered.push_back(*made);
+    if (remembered_.size() >= most_remembered_) batch.forgotten.push_back(remembered_.front().sequence);
+  }
+  RETURN_IF_ERROR(store_->Write(batch));
+  RETURN_IF_ERROR(PublishAt(*batch.applied, applied.changes));
+  if (!made.has_value()) return applied;
+  // The one handle that a memory has.
+  const MemoryHandle known = made->memory.has_value() ? names_.FindByNumber(made->memory->number) : nullptr;
+  if (known != nullptr) applied.outcome = known;
+  applied.replicas = !batch.replicas.empty();
+  MutexLock lock(&mutex_);
+  for (auto& [shard, replicas] : batch.replicas) replicas_[shard] = std::move(replicas);
+  Remember(*std::move(made));
+  return applied;
+}
+
+const RememberedChange* Catalogue::FindChange(const Hash128& request) const {
+  const auto at = by_request_.find({request.low, request.high});
+  if (at == by_request_.end()) return nullptr;
+  const auto change = std::lower_bound(
+      remembered_.begin(), remembered_.end(), at->second,
+      [](const RememberedChange& each, Sequence sequence) { return each.sequence < sequence; });
+  return &*change;
+}
+
+void Catalogue::Remember(RememberedChange change) {
+  while (!remembered_.empty() && remembered_.size() >= most_remembered_) {
+    by_request_.erase({remembered_.front().request.low, remembered_.front().request.high});
+    remembered_.pop_front();
+  }
+  by_request_[{change.request.low, change.request.high}] = change.sequence;
+  remembered_.push_back(std::move(change));
+}
+
+std::optional<absl::StatusOr<MemoryHandle>> Catalogue::OutcomeOf(const Hash128& request) const {
+  std::optional<absl::StatusOr<MemoryHandle>> outcome;
+  {
+    MutexLock lock(&mutex_);
+    const RememberedChange* const change = FindChange(request);
+    if (change == nullptr) return std::nullopt;
+    outcome = OutcomeOfChange(*change);
+  }
+  // A memory that is there has one handle.
+  if (!outcome->ok() || **outcome == nullptr) return outcome;
+  if (MemoryHandle known = names_.FindByNumber((**outcome)->number)) outcome->emplace(std::move(known));
+  return outcome;
+}
+
+CatalogueSnapshot Catalogue::Snapshot() const {
+  MutexLock order(&store_mutex_);
+  CatalogueSnapshot snapshot;
+  snapshot.applied = store_->applied();
+  snapshot.names = names_.Everything();
+  MutexLock lock(&mutex_);
+  snapshot.remembered.assign(remembered_.begin(), remembered_.end());
+  snapshot.replicas = replicas_;
+  return snapshot;
+}
+
+absl::Status Catalogue::Take(const CatalogueSnapshot& snapshot) {
+  MutexLock order(&store_mutex_);
+  if (snapshot.applied <= store_->applied()) {
+    return absl::FailedPreconditionError(absl::StrCat("a catalogue that is applied up to ", snapshot.applied,
+                                                      " was offered to one that is up to ", store_->applied()));
+  }
+  CatalogueBatch batch;
+  batch.whole = true;
+  batch.memories = snapshot.names.memories;
+  batch.aliases = snapshot.names.aliases;
+  batch.next_number = snapshot.names.next_number;
+  batch.applied = snapshot.applied;
+  batch.remembered = snapshot.remembered;
+  batch.replicas = snapshot.replicas;
+  RETURN_IF_ERROR(store_->Write(batch));
+  CatalogueChanges changes = snapshot.names;
+  RETURN_IF_ERROR(PublishAt(snapshot.applied, changes));
+  MutexLock lock(&mutex_);
+  remembered_.clear();
+  by_request_.clear();
+  replicas_ = snapshot.replicas;
+  for (const RememberedChange& change : snapshot.remembered) Remember(change);
   return absl::OkStatus();
 }
 

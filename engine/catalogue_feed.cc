@@ -19,8 +19,8 @@ constexpr std::chrono::milliseconds kLook{20};
 }  // namespace
 
 CatalogueFeed::CatalogueFeed(const CatalogueNames* names, CatalogueFeedOptions options)
-    : names_(names), options_(options), epoch_(RandomEpoch()),
-      quiet_until_(options.fresh ? Steady::now() : Steady::now() + options.lease), thread_([this] { Run(); }) {}
+    : names_(names), options_(std::move(options)), epoch_(options_.epoch != 0 ? options_.epoch : RandomEpoch()),
+      quiet_until_(options_.fresh ? Steady::now() : Steady::now() + options_.lease), thread_([this] { Run(); }) {}
 
 CatalogueFeed::~CatalogueFeed() {
   {
@@ -40,8 +40,9 @@ void CatalogueFeed::Watch(const std::string& watcher, const Known& known, std::f
       taken->second.taken = std::max(taken->second.taken, known.revision);
       changed_.NotifyAll();  // somebody may wait for it
     }
-    Waiting waiting{watcher, known, Steady::now() + options_.poll, std::move(done)};
-    if (known.epoch != epoch_ || known.revision != names_->revision() || stopping_) {
+    const Steady::time_point now = Steady::now();
+    Waiting waiting{watcher, known, now, now + options_.poll, std::move(done)};
+    if (known.at_once || HasMore(known) || stopping_) {
       at_once.push_back(std::move(waiting));
     } else {
       waiting_.push_back(std::move(waiting));
@@ -68,19 +69,35 @@ void CatalogueFeed::Leave(const std::string& watcher) {
   for (const Waiting& each : left) each.done({});
 }
 
+bool CatalogueFeed::HasMore(const Known& known) const {
+  if (known.epoch != epoch_) return true;
+  const uint64_t revision = names_->revision();
+  // Of one process alone no revision is beyond what it has.
+  return options_.epoch == 0 ? known.revision != revision : known.revision < revision;
+}
+
 void CatalogueFeed::Tell(std::vector<Waiting> asked) {
   for (Waiting& each : asked) {
     Answer answer;
+    // Before the names are looked at: they have at least what they had then.
+    const Steady::time_point known_at = options_.known_at == nullptr ? each.asked : options_.known_at();
+    const Steady::time_point from = std::min(known_at, each.asked);
+    const Steady::duration since = each.asked - std::max(from, each.asked - options_.lease);
+    answer.behind = std::chrono::ceil<std::chrono::milliseconds>(since);
+    answer.lease = options_.lease - answer.behind;
+    answer.cut_off = 2 * answer.lease < options_.lease;
     {
       MutexLock lock(&mutex_);
       // It may be told more than it has taken: until it says so, or this lease runs out, others wait for it.
       Watcher& watcher = watchers_[each.watcher];
       watcher.taken = each.known.epoch == epoch_ ? std::max(watcher.taken, each.known.revision) : 0;
-      watcher.until = Steady::now() + options_.lease;
+      watcher.until = std::max(watcher.until, each.asked + answer.lease);
     }
-    // After its lease began: what changes from here on waits for it.
+    // After its lease began: what changes from here on waits for it. Without one nothing may be told.
     answer.epoch = epoch_;
-    answer.changes = each.known.epoch == epoch_ ? names_->ChangesSince(each.known.revision) : names_->Everything();
+    if (answer.lease > std::chrono::milliseconds::zero()) {
+      answer.changes = each.known.epoch == epoch_ ? names_->ChangesSince(each.known.revision) : names_->Everything();
+    }
     each.done(std::move(answer));
   }
 }
@@ -94,15 +111,18 @@ CatalogueFeed::Steady::time_point CatalogueFeed::AllKnow(uint64_t revision) cons
 }
 
 absl::Status CatalogueFeed::Publish(const CallLimits& limits) {
-  uint64_t revision = 0;
-  {
-    MutexLock lock(&mutex_);  // so that nobody falls asleep who saw the names before
-    revision = names_->revision();
-  }
+  const uint64_t revision = names_->revision();
+  return Publish(revision, Steady::now(), limits);
+}
+
+absl::Status CatalogueFeed::Publish(uint64_t revision, Steady::time_point since, const CallLimits& limits) {
+  { MutexLock lock(&mutex_); }  // so that nobody falls asleep who saw the names before
   changed_.NotifyAll();
+  // Leases that begin later begin with it, those of an owner before are over by then, too.
+  const Steady::time_point over = since + options_.lease;
   MutexLock lock(&mutex_);
-  const auto all_know = [this, revision]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
-    return stopping_ || AllKnow(revision) <= Steady::now();
+  const auto all_know = [this, revision, over]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
+    return stopping_ || std::min(AllKnow(revision), over) <= Steady::now();
   };
   while (!changed_.AwaitFor(&mutex_, kLook, all_know)) RETURN_IF_ERROR(limits.Check());
   return absl::OkStatus();
@@ -122,7 +142,7 @@ void CatalogueFeed::Run() {
     {
       MutexLock lock(&mutex_);
       const auto is_due = [this](const Waiting& each) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
-        return stopping_ || each.known.revision != names_->revision() || each.due <= Steady::now();
+        return stopping_ || HasMore(each.known) || each.due <= Steady::now();
       };
       (void)changed_.AwaitFor(&mutex_, kLook, [&]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
         return stopping_ || std::any_of(waiting_.begin(), waiting_.end(), is_due);

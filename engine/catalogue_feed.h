@@ -2,10 +2,14 @@
 //
 // Each watcher asks again and again; what it says it knows it has taken. An answer is a lease: for `lease` from the
 // moment at which it asked, a watcher may answer from what it knows, so a change is acknowledged to its caller only
-// when every watcher has taken it, or its lease has run out. So names are as they are in one process: from the
-// acknowledgement of a drop or of a swing on, nobody anywhere is told the old.
+// when every watcher has taken it, or the lease is over that it had when the change was made: a later one comes with
+// the change. So names are as they are in one process: from the acknowledgement of a drop or of a swing on, nobody
+// anywhere is told the old, and no watcher, whatever it does, has a change wait for longer than a lease.
 // The owner of the feed does not know the leases that an owner before it gave: after a start it acknowledges nothing
 // for as long as the longest may last.
+//
+// Where several processes tell the same names (engine/catalogue_teller.h), each has a feed. A lease counts from when
+// the names were known to be all there are, if that was before it was asked for.
 #ifndef MNEME_ENGINE_CATALOGUE_FEED_H_
 #define MNEME_ENGINE_CATALOGUE_FEED_H_
 
@@ -33,6 +37,10 @@ struct CatalogueFeedOptions {
   // Nobody can hold a lease of an owner before this one: the catalogue is new.
   bool fresh = false;
   std::shared_ptr<WatcherClocks> clocks = {};  // told what watchers say of theirs; may be null
+  // Of several that tell: the epoch of all of them, in which revisions mean the same. 0: one of this feed alone.
+  uint64_t epoch = 0;
+  // The moment as of which the names have everything that was ever acknowledged; called with no lock held. Empty: now.
+  std::function<std::chrono::steady_clock::time_point()> known_at = {};
 };
 
 // Thread-safe. Borrows the names.
@@ -44,10 +52,14 @@ class CatalogueFeed {
   struct Known {
     uint64_t epoch = 0;
     uint64_t revision = 0;
+    bool at_once = false;  // the lease that it has from elsewhere is about to end
   };
   struct Answer {
     uint64_t epoch = 0;
-    CatalogueChanges changes;  // with the revision that is known then
+    CatalogueChanges changes;  // with the revision that is known then; nothing where the lease is none
+    std::chrono::milliseconds lease{0};   // from when it was asked for
+    std::chrono::milliseconds behind{0};  // so long before that the names were known to be all there are
+    bool cut_off = false;                 // that is more than half of a lease
   };
 
   CatalogueFeed(const CatalogueNames* names, CatalogueFeedOptions options);
@@ -67,6 +79,10 @@ class CatalogueFeed {
   // Tells everybody what the names are now, and returns when they know. DEADLINE_EXCEEDED and CANCELLED, when a change
   // stands though some may not know of it.
   absl::Status Publish(const CallLimits& limits) ABSL_LOCKS_EXCLUDED(mutex_);
+  // The same of what is of `revision`, which the names have had since `since` at least: what changed after it is
+  // others' to wait for.
+  absl::Status Publish(uint64_t revision, Steady::time_point since, const CallLimits& limits)
+      ABSL_LOCKS_EXCLUDED(mutex_);
 
   // Watchers whose lease has not run out.
   size_t watchers() const ABSL_LOCKS_EXCLUDED(mutex_);
@@ -79,6 +95,7 @@ class CatalogueFeed {
   struct Waiting {
     std::string watcher;
     Known known;
+    Steady::time_point asked;
     Steady::time_point due;
     std::function<void(Answer)> done;
   };
@@ -86,12 +103,14 @@ class CatalogueFeed {
   void Run();
   // Answers those of `asked`, whose leases begin anew; with no lock held.
   void Tell(std::vector<Waiting> asked) ABSL_LOCKS_EXCLUDED(mutex_);
+  // Whether there is more to tell than is known; of one that knows more than this process does there is nothing yet.
+  bool HasMore(const Known& known) const;
   // When the last of those who have not taken `revision` must have; before now: all have.
   Steady::time_point AllKnow(uint64_t revision) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
 
   const CatalogueNames* const names_;
   const CatalogueFeedOptions options_;
-  const uint64_t epoch_;  // random
+  const uint64_t epoch_;
   const Steady::time_point quiet_until_;  // leases of an owner before may last until then
 
   mutable Mutex mutex_;

@@ -118,7 +118,8 @@ absl::Status CatalogueNames::Put(const AliasRecord& alias) {
 }
 
 void CatalogueNames::Note(MemoryNumber number) {
-  changes_.emplace_back(++revision_, number);
+  if (!placed_) ++revision_;
+  changes_.emplace_back(revision_, number);
   if (changes_.size() <= kMaxChanges) return;
   forgotten_ = changes_.front().first;
   changes_.pop_front();
@@ -141,8 +142,24 @@ absl::Status CatalogueNames::CheckFollows(const CatalogueChanges& changes) const
 }
 
 absl::StatusOr<std::vector<MemoryHandle>> CatalogueNames::Apply(const CatalogueChanges& changes) {
-  std::vector<MemoryHandle> gone;
   MutexLock lock(&mutex_);
+  return ApplyLocked(changes);
+}
+
+absl::StatusOr<std::vector<MemoryHandle>> CatalogueNames::ApplyAt(uint64_t revision, const CatalogueChanges& changes) {
+  MutexLock lock(&mutex_);
+  placed_ = true;
+  revision_ = revision;
+  absl::StatusOr<std::vector<MemoryHandle>> gone = ApplyLocked(changes);
+  if (!changes.whole) return gone;
+  // What led here one by one is not known.
+  forgotten_ = revision;
+  changes_.clear();
+  return gone;
+}
+
+absl::StatusOr<std::vector<MemoryHandle>> CatalogueNames::ApplyLocked(const CatalogueChanges& changes) {
+  std::vector<MemoryHandle> gone;
   RETURN_IF_ERROR(CheckFollows(changes));
   if (changes.whole) {
     std::set<MemoryNumber> kept;
@@ -187,7 +204,7 @@ CatalogueChanges CatalogueNames::Everything() const {
 
 CatalogueChanges CatalogueNames::ChangesSince(uint64_t revision) const {
   MutexLock lock(&mutex_);
-  if (revision < forgotten_ || revision > revision_) return Whole();
+  if (revision < forgotten_ || (revision > revision_ && !placed_)) return Whole();
   std::set<MemoryNumber> numbers;
   for (auto at = changes_.rbegin(); at != changes_.rend() && at->first > revision; ++at) numbers.insert(at->second);
   CatalogueChanges changes;

@@ -57,13 +57,19 @@ class CatalogueNames {
   // back from a copy): what it lacks was not dropped. DATA_LOSS, too, when an alias has the name of a memory or points
   // to none: what is known then is of no use.
   absl::StatusOr<std::vector<MemoryHandle>> Apply(const CatalogueChanges& changes);
-  // Counts the steps that changed something.
+  // The same for names whose revisions are places in a log, so that they mean the same wherever that is applied: these
+  // are of `revision` from now on, which must not be below what it was.
+  absl::StatusOr<std::vector<MemoryHandle>> ApplyAt(uint64_t revision, const CatalogueChanges& changes);
+  // Counts the steps that changed something; or a place in a log.
   uint64_t revision() const;
-  // What changed after `revision`, with the revision that it leads to; everything, when that is too long ago.
+  // What changed after `revision`, with the revision that it leads to; everything, when that is too long ago. Of a
+  // place in a log that is not reached here yet: nothing, with the place that is.
   CatalogueChanges ChangesSince(uint64_t revision) const;
   CatalogueChanges Everything() const;
 
  private:
+  absl::StatusOr<std::vector<MemoryHandle>> ApplyLocked(const CatalogueChanges& changes)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   absl::Status CheckFollows(const CatalogueChanges& changes) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void Remove(MemoryNumber number, std::vector<MemoryHandle>& gone) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void Put(const MemoryRecord& record) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
@@ -79,6 +85,7 @@ class CatalogueNames {
   std::map<MemoryNumber, std::string> alias_names_ ABSL_GUARDED_BY(mutex_);
   MemoryNumber next_number_ ABSL_GUARDED_BY(mutex_) = 0;
   uint64_t revision_ ABSL_GUARDED_BY(mutex_) = 1;
+  bool placed_ ABSL_GUARDED_BY(mutex_) = false;  // the revision is a place in a log, which is given
   // The latest changes, by the revision that they led to; what changed up to `forgotten_` is not known one by one.
   std::deque<std::pair<uint64_t, MemoryNumber>> changes_ ABSL_GUARDED_BY(mutex_);
   uint64_t forgotten_ ABSL_GUARDED_BY(mutex_) = 1;

@@ -186,7 +186,10 @@ absl::StatusOr<std::unique_ptr<LocalDeployment>> LocalDeployment::Open(Deploymen
     hosted = HostedDirectory{options.hosted->number, options.hosted->identity,
                              /*had_data=*/had_memories && !options.hosted->accept_empty && !logged, logged};
   }
-  ASSIGN_OR_RETURN(auto directory, DataDirectory::Open(options.data_dir, options.shards, hosted));
+  std::shared_ptr<DataDirectory> directory = options.hosted.has_value() ? options.hosted->directory : nullptr;
+  if (directory == nullptr) {
+    ASSIGN_OR_RETURN(directory, DataDirectory::Open(options.data_dir, options.shards, hosted));
+  }
   const std::optional<uint32_t> only = hosted.has_value() ? std::optional(hosted->shard) : std::nullopt;
   auto owned = std::make_unique<State>(Routing(directory->shards(), only));
   State* state = owned.get();
@@ -238,7 +241,7 @@ const CatalogueNames& LocalDeployment::names() const { return state_->names(); }
 
 absl::Status LocalDeployment::State::OwnsCatalogue() const {
   if (catalogue != nullptr) return absl::OkStatus();
-  return absl::FailedPreconditionError("this process does not own the catalogue; shard 0 does");
+  return absl::FailedPreconditionError("this process does not own the catalogue; shard 0 does, or its log of names");
 }
 
 absl::StatusOr<MemoryHandle> LocalDeployment::CreateMemory(const MemorySpec& spec) {

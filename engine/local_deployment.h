@@ -32,12 +32,15 @@ class DataDirectory;
 class PruneDecisions;
 class ShardCheckpoints;
 
-// The one shard that a process has. Replica 0 of shard 0 owns the catalogue; the others are told it.
+// The one shard that a process has. Shard 0 without a replicated log owns the catalogue; all others are told it, a
+// replica of shard 0 by its own process (engine/catalogue_teller.h).
 struct HostedShard {
   uint32_t number = 0;
-  // Of the deployment, as the owner of the catalogue gave it; 0: this is the owner, which gives it.
+  // Of the deployment, as who tells names has it; 0: of shard 0, which then owns the catalogue and gives the number.
   uint64_t identity = 0;
   CatalogueChanges catalogue = {};  // whole; not for the owner
+  // Of a process that has opened it before; null: it is opened, or made.
+  std::shared_ptr<DataDirectory> directory = {};
   // Opens a directory that holds nothing though the deployment has had memories: what the shard had of them is gone. No
   // matter where there is a log: that has it.
   bool accept_empty = false;
@@ -48,7 +51,7 @@ struct HostedShard {
   // (cluster/checkpoint_copy.h), and then brings the catalogue to where it knows the memories of that. May be empty.
   std::function<absl::Status(const DataDirectory&, CatalogueChanges& catalogue)> prepare = {};
 
-  bool OwnsCatalogue() const { return number == 0 && replica == 0; }
+  bool OwnsCatalogue() const { return number == 0 && identity == 0; }
 };
 
 // How far a shard has come with its log.
@@ -92,7 +95,7 @@ class LocalDeployment final : public Deployment {
   uint32_t shards() const override;
   uint64_t identity() const override;
 
-  // FAILED_PRECONDITION, too, where another shard owns the catalogue; so for all that changes it.
+  // FAILED_PRECONDITION, too, where the process does not own the catalogue; so for all that changes it.
   absl::StatusOr<MemoryHandle> CreateMemory(const MemorySpec& spec) override;
   absl::StatusOr<MemoryHandle> FindMemory(std::string_view name) const override;
   absl::StatusOr<std::vector<MemoryHandle>> ListMemories() const override;
@@ -153,7 +156,7 @@ class LocalDeployment final : public Deployment {
   // Whether the shard may have any of what a selection names.
   bool Owns(const MemoryRecord& memory, const PartitionSelection& selection) const;
   const CatalogueNames& names() const;
-  // Takes what the owner of the catalogue told: memories that went are closed, and their data goes. DATA_LOSS as
+  // Takes what it is told of names: memories that went are closed, and their data goes. DATA_LOSS as
   // CatalogueNames::Apply.
   absl::Status TakeCatalogue(const CatalogueChanges& changes);
   // One part of a write, which a front end split. As Shard::Submit(); RESOURCE_EXHAUSTED, too, when ram is full.

@@ -38,7 +38,7 @@ struct LocalDeployment::State {
   const Clock* clock = nullptr;
   uint64_t ram_limit_bytes = 0;
   Routing routing;  // constant once the shards are open
-  std::unique_ptr<DataDirectory> directory;
+  std::shared_ptr<DataDirectory> directory;
   std::unique_ptr<StoreResources> resources;
   std::unique_ptr<Catalogue> catalogue;  // null where another process owns it
   CatalogueNames told_names;             // what that told

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <random>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -52,22 +53,32 @@ void Describe(Codec& codec, T& states) {
 
 template <typename Codec, OneOf<CreateMemoryCommand> T>
 void Describe(Codec& codec, T& create) {
-  codec(create.spec);
+  codec(create.spec, create.request);
 }
 
 template <typename Codec, OneOf<DropMemoryCommand> T>
 void Describe(Codec& codec, T& drop) {
-  codec(drop.name);
+  codec(drop.name, drop.request);
 }
 
-template <typename Codec, OneOf<AliasChange> T>
-void Describe(Codec& codec, T& change) {
-  codec(change.name, change.memory, change.expected);
+template <typename Codec, OneOf<SetAliasCommand> T>
+void Describe(Codec& codec, T& set) {
+  codec(set.change.name, set.change.memory, set.change.expected, set.request);
 }
 
 template <typename Codec, OneOf<DropAliasCommand> T>
 void Describe(Codec& codec, T& drop) {
-  codec(drop.name);
+  codec(drop.name, drop.request);
+}
+
+template <typename Codec, OneOf<SetReplicasCommand> T>
+void Describe(Codec& codec, T& set) {
+  codec(set.shard, set.expected, set.replicas, set.request);
+}
+
+template <typename Codec, OneOf<FoundCommand> T>
+void Describe(Codec& codec, T& found) {
+  codec(found.shards);
 }
 
 template <typename Codec, OneOf<StoredRow> T>
@@ -177,6 +188,22 @@ absl::Status CheckOperation(const LoggedOperation& operation) {
 }
 
 }  // namespace
+
+const Hash128* RequestOfChange(const LoggedOperation& operation) {
+  return std::visit(
+      [](const auto& each) -> const Hash128* {
+        if constexpr (requires { each.request.low; }) return &each.request;
+        return nullptr;
+      },
+      operation);
+}
+
+Hash128 NewChangeRequest() {
+  std::random_device random;
+  const auto number = [&random] { return uint64_t{random()} << 32 | random(); };
+  const uint64_t low = number();
+  return {low, number()};
+}
 
 absl::StatusOr<std::string> EncodeLogRecord(uint64_t deployment, const WriteOperation& operation) {
   if (const auto* insert = std::get_if<InsertOperation>(&operation)) return EncodeTicketed(deployment, *insert);

@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
+#include "common/checksum.h"
 #include "engine/commands.h"
 #include "engine/write_operations.h"
 
@@ -20,14 +21,34 @@ namespace mneme {
 
 // --- Of the catalogue ----------------------------------------------------------------------------------------------
 
+// Each has an id of its own, made by who asks for it, so that the record may be appended again: it is done once.
 struct CreateMemoryCommand {
   MemorySpec spec;
+  Hash128 request = {};
 };
 struct DropMemoryCommand {
   std::string name;
+  Hash128 request = {};
+};
+struct SetAliasCommand {
+  AliasChange change;
+  Hash128 request = {};
 };
 struct DropAliasCommand {
   std::string name;
+  Hash128 request = {};
+};
+// Which processes are replicas of a shard: their addresses by number, "" where there is none. ABORTED unless the list
+// was as expected; none at all is an empty one.
+struct SetReplicasCommand {
+  uint32_t shard = 0;
+  std::vector<std::string> expected;
+  std::vector<std::string> replicas;
+  Hash128 request = {};
+};
+// The first record of a catalogue's log: begins the deployment whose number it has. Any later one changes nothing.
+struct FoundCommand {
+  uint32_t shards = 0;
 };
 
 // --- Of a replica ---------------------------------------------------------------------------------------------------
@@ -51,13 +72,13 @@ struct ReadMarker {};
 
 // --- Records -------------------------------------------------------------------------------------------------------
 
-// The first four and the last four are of a shard, the others of the catalogue. The ticket of an operation is empty
-// but for the request: its memory is `memory`, its moment `stamp_ms`; how durable it is to be is a matter of the log,
-// not of the record. The number of an alternative, counted from 1, is its kind. Stored on disk: add new ones at the
-// end.
+// Kinds 1 to 4 and 9 to 12 are of a shard, the others of the catalogue. The ticket of an operation is empty but for the
+// request: its memory is `memory`, its moment `stamp_ms`; how durable it is to be is a matter of the log, not of the
+// record. The number of an alternative, counted from 1, is its kind. Stored on disk: add new ones at the end.
 using LoggedOperation = std::variant<InsertOperation, DeleteOperation, RememberOperation, StateOperation,
-                                     CreateMemoryCommand, DropMemoryCommand, AliasChange, DropAliasCommand,
-                                     ExpireRowsCommand, ExpireStatesCommand, ReadMarker, MergeRowsCommand>;
+                                     CreateMemoryCommand, DropMemoryCommand, SetAliasCommand, DropAliasCommand,
+                                     ExpireRowsCommand, ExpireStatesCommand, ReadMarker, MergeRowsCommand,
+                                     FoundCommand, SetReplicasCommand>;
 
 // How far the moment of a record may lie from the clock of the shard that it reaches: ahead of it by what clocks of
 // machines may differ, behind by that and by what it may have waited.
@@ -70,6 +91,11 @@ struct LogRecord {
   LoggedOperation operation;
   uint64_t deployment = 0;  // of the log that has it; 0 where the deployment is named beside it
 };
+
+// The id of a change of the catalogue; null for every other operation.
+const Hash128* RequestOfChange(const LoggedOperation& operation);
+// A new one: random.
+Hash128 NewChangeRequest();
 
 // The ticket of a client's write to a shard, in a WriteOperation or a LoggedOperation; null for every other operation.
 template <typename Operation>

@@ -1,5 +1,5 @@
-// WatcherClocks: what the clocks of the other processes of a deployment say of that of the owner of the catalogue, with
-// which all of them compare theirs. Nobody else would notice that it is wrong.
+// WatcherClocks: what the clocks of the other processes of a deployment say of that of one which tells names, with
+// which those that watch it compare theirs. Nobody else would notice that it is wrong.
 #ifndef MNEME_ENGINE_WATCHER_CLOCKS_H_
 #define MNEME_ENGINE_WATCHER_CLOCKS_H_
 

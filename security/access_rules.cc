@@ -79,6 +79,9 @@ constexpr RpcRule kRules[] = {
     {kShard, "CloseCheckpoint", Need::kPeer},
     {kCatalogue, "Watch", Need::kPeer},
     {kCatalogue, "Change", Need::kPeer},
+    {kCatalogue, "Confirm", Need::kPeer},
+    {kCatalogue, "Promise", Need::kPeer},
+    {kCatalogue, "Snapshot", Need::kPeer},
 };
 
 }  // namespace

@@ -5,6 +5,7 @@
 
 #include "common/allocator.h"
 #include "common/limits.h"
+#include "engine/catalogue_teller.h"
 #include "server/request_error.h"
 
 namespace mneme {
@@ -24,6 +25,11 @@ FrontEnd::FrontEnd(Log* log, Metrics* metrics, const AccessControl* access, size
 absl::Status DrainingError() {
   return WithRetry(WithReason(absl::UnavailableError("the server is stopping; go on at another"), reason::kDraining),
                    absl::Seconds(1));
+}
+
+void FrontEnd::Serve(CatalogueTeller* teller) {
+  Serve(&teller->feed());
+  teller_.store(teller, std::memory_order_release);
 }
 
 absl::StatusOr<Deployment*> FrontEnd::deployment() const {

@@ -28,6 +28,7 @@
 namespace mneme {
 
 class CatalogueFeed;
+class CatalogueTeller;
 
 // UNAVAILABLE with the reason DRAINING: the same call may succeed at another server.
 absl::Status DrainingError();
@@ -44,10 +45,13 @@ class FrontEnd {
   absl::StatusOr<Deployment*> deployment() const;
   // Calls go to `deployment` from now on; it must outlive them.
   void Serve(Deployment* deployment) { deployment_.store(deployment, std::memory_order_release); }
-  // Where this process owns the catalogue for others; it must outlive the calls. Null otherwise.
+  // Where this process tells names; it must outlive the calls. Null otherwise.
   void Serve(CatalogueFeed* feed) { feed_.store(feed, std::memory_order_release); }
   CatalogueFeed* catalogue_feed() const { return feed_.load(std::memory_order_acquire); }
-  // While a replica applies what its log has it tells names, where it owns them, and nothing of its shard.
+  // The same, where their changes come from a log.
+  void Serve(CatalogueTeller* teller);
+  CatalogueTeller* catalogue_teller() const { return teller_.load(std::memory_order_acquire); }
+  // While a replica applies what its log has it tells names, if it is of shard 0, and nothing of its shard.
   void SetReplaying(bool replaying) { replaying_.store(replaying, std::memory_order_release); }
   // UNAVAILABLE (STARTING) while it does.
   absl::Status CheckReplayed() const;
@@ -94,6 +98,7 @@ class FrontEnd {
   HeldAnswers held_answers_;
   std::atomic<Deployment*> deployment_{nullptr};
   std::atomic<CatalogueFeed*> feed_{nullptr};
+  std::atomic<CatalogueTeller*> teller_{nullptr};
   std::atomic<bool> draining_{false};
   std::atomic<bool> replaying_{false};
   std::atomic<uint64_t> accesses_{0};

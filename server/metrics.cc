@@ -178,7 +178,8 @@ void AppendState(const MetricsState& state, std::vector<MetricFamily>& out) {
   AppendProcess(state, out);
   if (state.log.has_value()) AppendLog(*state.log, out);
   if (state.clock_ahead_seconds.has_value()) {
-    out.push_back(Gauge("mneme_clock_ahead_seconds", "How far the clock is ahead of that of replica 0 of shard 0.",
+    out.push_back(Gauge("mneme_clock_ahead_seconds",
+                        "How far the clock is ahead of that of the process of shard 0 whose names are watched.",
                         *state.clock_ahead_seconds));
   }
   if (!state.deployment.has_value()) return;

@@ -34,7 +34,7 @@ struct MetricsState {
   uint64_t held_query_bytes = 0;   // what they hold here
   uint64_t hedged_calls = 0;       // reads that were asked at a second replica, and
   uint64_t hedges_won = 0;         // those that it answered
-  std::optional<double> clock_ahead_seconds;  // of that of the owner of the catalogue; nullopt: this is the owner
+  std::optional<double> clock_ahead_seconds;  // of that of who tells names; nullopt: this process does
   uint64_t queued_calls = 0;
   uint64_t held_answer_bytes = 0;
   uint64_t refused_connections = 0;

@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "common/limits.h"
 #include "common/status_macros.h"
 #include "server/security_options.h"
 
@@ -36,35 +37,54 @@ bool Unreached(const absl::Status& status) {
   return absl::IsUnavailable(status) || absl::IsDeadlineExceeded(status);
 }
 
-}  // namespace
+// What is asked for of a topic, and whether it is waited for.
+struct Wanted {
+  const char* suffix = "";  // of the topic's name
+  uint32_t partition = 0;
+  bool waits = false;
+};
 
-absl::StatusOr<std::unique_ptr<KafkaLogs>> OpenLogs(const ServerOptions& options, EventSink events,
-                                                    const std::function<bool()>& give_up) {
-  if (options.log.empty()) return std::unique_ptr<KafkaLogs>();
+absl::StatusOr<std::unique_ptr<KafkaLogs>> OpenTopic(const ServerOptions& options, const Wanted& wanted,
+                                                     const EventSink& events, const std::function<bool()>& give_up) {
   KafkaOptions kafka;
   ASSIGN_OR_RETURN(kafka.address, ParseKafkaAddress(options.log));
+  kafka.address.topic += wanted.suffix;
   ASSIGN_OR_RETURN(kafka.settings, LogSettingsOf(options));
   kafka.events = events;
   absl::StatusOr<std::unique_ptr<KafkaLogs>> logs = KafkaLogs::New(std::move(kafka));
   if (!logs.ok()) {
     return absl::Status(logs.status().code(), absl::StrCat("--log-settings ", logs.status().message()));
   }
-  // Partitions are numbered from 0 without gaps: the last one says that all are there.
-  const bool shard = options.role == Role::kShard;
-  const bool waits = shard && (options.shard_number != 0 || options.replica != 0);
-  const uint32_t partition = shard ? options.shard_number : ShardsOf(options) - 1;
   bool told = false;
   while (true) {
-    const absl::Status there = (*logs)->Check(partition, Within(kAsk));
+    const absl::Status there = (*logs)->Check(wanted.partition, Within(kAsk));
     if (there.ok()) return logs;
     if (!Unreached(there)) {
       return absl::Status(there.code(), absl::StrCat("--log ", options.log, ": ", there.message()));
     }
     if (!std::exchange(told, true)) Tell(events, "log_awaited", there.ToString());
-    if (!waits) return logs;
+    if (!wanted.waits) return logs;
     if (give_up()) return GivenUp();
     std::this_thread::sleep_for(kPause);
   }
+}
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<KafkaLogs>> OpenLogs(const ServerOptions& options, EventSink events,
+                                                    const std::function<bool()>& give_up) {
+  if (options.log.empty()) return std::unique_ptr<KafkaLogs>();
+  // Partitions are numbered from 0 without gaps: the last one says that all are there.
+  const bool shard = options.role == Role::kShard;
+  Wanted wanted;
+  wanted.partition = shard ? options.shard_number : ShardsOf(options) - 1;
+  wanted.waits = shard && options.shard_number != 0;
+  return OpenTopic(options, wanted, events, give_up);
+}
+
+absl::StatusOr<std::unique_ptr<KafkaLogs>> OpenNameLogs(const ServerOptions& options, EventSink events,
+                                                        const std::function<bool()>& give_up) {
+  return OpenTopic(options, {.suffix = limits::kCatalogueTopicSuffix}, events, give_up);
 }
 
 absl::Status AwaitReplayed(const LocalDeployment& shard, const ShardLog& log, const EventSink& events,

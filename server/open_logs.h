@@ -16,11 +16,13 @@
 namespace mneme {
 
 // What --log names; null without it. A replica waits until the brokers say that its partition is there; a front end,
-// which answers reads without them, and the owner of the catalogue, which answers for names, ask once. Events:
-// "log_awaited". CANCELLED when `give_up` says so; errors of KafkaLogs::New and KafkaLogs::Check, which name the
-// options.
+// which answers reads without them, and a replica of shard 0, which tells names, ask once. Events: "log_awaited".
+// CANCELLED when `give_up` says so; errors of KafkaLogs::New and KafkaLogs::Check, which name the options.
 absl::StatusOr<std::unique_ptr<KafkaLogs>> OpenLogs(const ServerOptions& options, EventSink events,
                                                     const std::function<bool()>& give_up);
+// The topic of names beside it, whose partition 0 is their log. Of a replica of shard 0; it asks once.
+absl::StatusOr<std::unique_ptr<KafkaLogs>> OpenNameLogs(const ServerOptions& options, EventSink events,
+                                                        const std::function<bool()>& give_up);
 
 // Blocks until the shard has applied what its log had when this was called: what a replica lacks that was away, or is
 // new, must not be missed by who reads it. CANCELLED as above; what LogState::status says when it cannot go on;

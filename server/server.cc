@@ -14,21 +14,17 @@
 #include <chrono>
 #include <cstdint>
 #include <cstdio>
-#include <filesystem>
 #include <fstream>
 #include <future>
 #include <iterator>
-#include <system_error>
 #include <thread>
 #include <utility>
 #include <vector>
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
-#include "cluster/checkpoint_copy.h"
 #include "cluster/kafka_log.h"
 #include "cluster/remote_deployment.h"
-#include "cluster/replica_log.h"
 #include "common/limits.h"
 #include "common/status_macros.h"
 #include "engine/flat_commands.h"
@@ -43,7 +39,6 @@
 #include "server/security_options.h"
 #include "server/services.h"
 #include "server/version.h"
-#include "storage/data_directory.h"
 
 namespace mneme {
 namespace {
@@ -339,94 +334,6 @@ absl::Status Server::OpenLocal() {
   return absl::OkStatus();
 }
 
-// Replica 0 of shard 0 tells all others what the catalogue holds; they wait for it.
-absl::Status Server::OpenShard() {
-  DeploymentOptions options = LocalOptions();
-  HostedShard& hosted = options.hosted.emplace();
-  hosted.number = options_.shard_number;
-  hosted.replica = options_.replica;
-  if (options_.shard_number != 0 || options_.replica != 0) {
-    ASSIGN_OR_RETURN(auto security, ShardSecurity());
-    ASSIGN_OR_RETURN(watch_, CatalogueWatch::Start({ReplicasOf(options_.shard_addresses.front()).front(),
-                                                    options.shards, Events(), std::move(security)},
-                                                   give_up_));
-    hosted.identity = watch_->identity();
-    hosted.catalogue = watch_->names().Everything();
-    // What a shard that is empty had is in its log, or the log says that it is not.
-    hosted.accept_empty = options_.accept_empty_shard || logs_ != nullptr;
-  }
-  std::shared_ptr<ShardLog> log;
-  const auto clocks = std::make_shared<WatcherClocks>();
-  if (logs_ != nullptr) {
-    std::function<absl::Status()> check_clock = [clocks] { return clocks->Check(); };
-    if (watch_ != nullptr) check_clock = watch_->clock_check();
-    log = std::make_shared<ReplicaLog>(logs_->Open(options_.shard_number), std::move(check_clock), Events());
-  }
-  hosted.log = log;
-  if (log != nullptr) {
-    hosted.prepare = [this, &log](const DataDirectory& directory, CatalogueChanges& catalogue) -> absl::Status {
-      ASSIGN_OR_RETURN(const bool copied, PrepareReplica(directory, *log));
-      return copied ? RefreshNames(catalogue) : absl::OkStatus();
-    };
-  }
-  ASSIGN_OR_RETURN(std::unique_ptr<LocalDeployment> opened, LocalDeployment::Open(std::move(options)));
-  LocalDeployment* const shard = opened.get();
-  local_.store(shard, std::memory_order_release);
-  deployment_ = std::move(opened);
-  CatalogueFeedOptions feed;
-  if (watch_ != nullptr) {
-    watch_->Forward([shard](const CatalogueChanges& changes) { return shard->TakeCatalogue(changes); });
-  } else {
-    feed.fresh = shard->names().next_number() <= 1;
-    feed.clocks = clocks;
-    feed_ = std::make_unique<CatalogueFeed>(&shard->names(), feed);
-    front_end_.Serve(feed_.get());
-  }
-  if (log == nullptr) return absl::OkStatus();
-  // Names need no log, and others wait for them; but an empty directory may be the wrong one, as its log will say. How
-  // far a replica is that owns none may be told in any case.
-  if (feed_ == nullptr || !feed.fresh) {
-    front_end_.SetReplaying(true);
-    front_end_.Serve(shard);
-  }
-  RETURN_IF_ERROR(AwaitReplayed(*shard, *log, Events(), give_up_));
-  front_end_.SetReplaying(false);
-  return absl::OkStatus();
-}
-
-absl::StatusOr<bool> Server::PrepareReplica(const DataDirectory& directory, const ShardLog& log) {
-  const uint32_t shard = options_.shard_number;
-  // The owner of the catalogue in a directory without one begins a deployment, which no other replica is of.
-  std::error_code error;
-  if (watch_ == nullptr && !std::filesystem::exists(directory.CataloguePath(), error)) return false;
-  CheckpointCopyOptions copy;
-  copy.deployment = directory.deployment();
-  copy.shard = shard;
-  copy.shards = directory.shards();
-  const std::vector<std::string> replicas = ReplicasOf(options_.shard_addresses[shard]);
-  for (uint32_t replica = 0; replica < replicas.size(); ++replica) {
-    if (replica != options_.replica) copy.sources.push_back(replicas[replica]);
-  }
-  ASSIGN_OR_RETURN(copy.security, ShardSecurity());
-  copy.log = &log;
-  copy.waits = watch_ != nullptr;  // others wait for the owner of the catalogue
-  copy.events = Events();
-  copy.give_up = give_up_;
-  return PrepareStore(copy, directory.StorePath(shard), directory.IndexPath(shard));
-}
-
-// A copy has entries of memories that were made while it came: what was known before it is too old to open it with.
-absl::Status Server::RefreshNames(CatalogueChanges& catalogue) const {
-  if (watch_ == nullptr) return absl::OkStatus();
-  const auto now = std::chrono::steady_clock::now();
-  while (!watch_->KnowsAllOf(now)) {
-    if (give_up_()) return absl::CancelledError("gave up waiting for the owner of the catalogue");
-    std::this_thread::sleep_for(std::chrono::milliseconds(50));
-  }
-  catalogue = watch_->names().Everything();
-  return absl::OkStatus();
-}
-
 absl::Status Server::OpenRemote() {
   RemoteDeploymentOptions options;
   for (const std::string& shard : options_.shard_addresses) options.shards.push_back(ReplicasOf(shard));
@@ -516,6 +423,11 @@ std::string Server::ExposeMetrics() const {
     const LogState log = shard->log_state();
     const LogOffset applied = std::min(log.seen_end, OffsetAfter(log.handled));
     state.log = LogMetrics{log.handled, log.seen_end - applied, log.lost, log.refused || !log.status.ok()};
+    if (names_ != nullptr) {
+      const CatalogueApplier& names = names_->teller->applier();
+      state.log->lost = log.lost || names.lost();
+      state.log->failed = state.log->failed || !names.status().ok();
+    }
   }
   const absl::StatusOr<Deployment*> deployment = front_end_.deployment();
   if (!deployment.ok()) return metrics_.Expose(state);
@@ -573,7 +485,9 @@ void Server::Drain() {
   admin_.reset();
   watch_.reset();
   feed_.reset();
+  names_.reset();
   deployment_.reset();
+  name_logs_.reset();
   logs_.reset();
   log_->Write(LogLevel::kInfo, "server", "stopped");
 }

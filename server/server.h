@@ -21,6 +21,7 @@
 #include "server/front_end.h"
 #include "server/log.h"
 #include "server/metrics.h"
+#include "server/open_teller.h"
 #include "server/options.h"
 
 namespace mneme {
@@ -64,10 +65,17 @@ class Server {
   absl::Status OpenDeployment();
   absl::Status OpenLocal();
   absl::Status OpenShard();
+  // Of a replica of shard 0: what it tells of names, before its shard is opened.
+  absl::StatusOr<OpenTellerOptions> TellerOptions(const std::shared_ptr<WatcherClocks>& clocks);
+  absl::Status OpenNames(const std::shared_ptr<WatcherClocks>& clocks, HostedShard& hosted);
+  // Of any other shard: what it is told.
+  absl::Status WatchNames(HostedShard& hosted);
   // Before the store of a shard with a log is opened; whether it was copied.
   absl::StatusOr<bool> PrepareReplica(const DataDirectory& directory, const ShardLog& log);
-  // What the owner of the catalogue tells from now on, which it waits for; nothing where this process is the owner.
-  absl::Status RefreshNames(CatalogueChanges& catalogue) const;
+  // What names are from now on, which it waits for.
+  absl::Status RefreshNames(CatalogueChanges& catalogue);
+  // From now on the shard is told what changes, and tells it, if it is shard 0.
+  void FollowNames(LocalDeployment* shard, const std::shared_ptr<WatcherClocks>& clocks);
   absl::Status OpenRemote();
   DeploymentOptions LocalOptions();
   absl::StatusOr<std::shared_ptr<const ChannelSecurity>> ShardSecurity() const;
@@ -101,13 +109,15 @@ class Server {
   Mutex health_mutex_;  // held while health is told
   std::unique_ptr<AdminHttp> admin_;
   std::vector<std::unique_ptr<grpc::Service>> services_;
-  std::unique_ptr<KafkaLogs> logs_;  // outlives the deployment
-  // Of a shard: what it knows of the catalogue, or tells others of it. Both use the deployment, and end first.
+  std::unique_ptr<KafkaLogs> logs_;       // outlives the deployment, and so does
+  std::unique_ptr<KafkaLogs> name_logs_;  // that of names, of a replica of shard 0
+  // Of a shard: what it knows of the catalogue, or tells others of it. All use the deployment, and end first.
   std::unique_ptr<Deployment> deployment_;
   RemoteDeployment* remote_ = nullptr;  // the same, of a front end, and
   std::atomic<LocalDeployment*> local_{nullptr};  // of a shard, while it opens, too
-  std::unique_ptr<CatalogueWatch> watch_;
-  std::unique_ptr<CatalogueFeed> feed_;
+  std::unique_ptr<CatalogueWatch> watch_;  // of a shard other than 0
+  std::unique_ptr<CatalogueFeed> feed_;    // of shard 0 without a log, which owns the catalogue
+  std::unique_ptr<OpenedTeller> names_;    // of a replica of shard 0
   std::shared_ptr<grpc::ServerCredentials> credentials_;  // its files are looked at while it lives; null without TLS
   std::unique_ptr<grpc::Server> grpc_;
   std::atomic<uint32_t> shards_{0};  // 0: not known yet

@@ -65,6 +65,9 @@ absl::Status HandleGoOnPrune(const CallContext& call, const internal::v1::Call& 
 absl::Status HandleWatch(const CallContext& call, const internal::v1::WatchRequest& request,
                          internal::v1::WatchAnswer* response, Done done);
 absl::Status HandleChange(const CallContext& call, const internal::v1::Call& request, internal::v1::Answer* response);
+absl::Status HandleConfirm(const CallContext& call, const internal::v1::Call& request, internal::v1::Answer* response);
+absl::Status HandlePromise(const CallContext& call, const internal::v1::Call& request, internal::v1::Answer* response);
+absl::Status HandleSnapshot(const CallContext& call, const internal::v1::Call& request, internal::v1::Answer* response);
 
 }  // namespace mneme
 

@@ -208,13 +208,20 @@ class RawShardService final
   const RpcMethod close_checkpoint_ = Add("CloseCheckpoint");
 };
 
+template <typename Base>
+using RawTellers = CatalogueService::WithRawCallbackMethod_Confirm<
+    CatalogueService::WithRawCallbackMethod_Promise<CatalogueService::WithRawCallbackMethod_Snapshot<Base>>>;
 using RawCatalogue =
     CatalogueService::WithRawCallbackMethod_Watch<
-        CatalogueService::WithRawCallbackMethod_Change<CatalogueService::Service>>;
+        CatalogueService::WithRawCallbackMethod_Change<RawTellers<CatalogueService::Service>>>;
 
 class RawCatalogueService final : public RawCatalogue {
  public:
-  explicit RawCatalogueService(FrontEnd& front_end) : front_end_(front_end) { front_end_.AlsoCount(&change_pool_); }
+  explicit RawCatalogueService(FrontEnd& front_end) : front_end_(front_end) {
+    front_end_.AlsoCount(&change_pool_);
+    front_end_.AlsoCount(&confirm_pool_);
+    front_end_.AlsoCount(&promise_pool_);
+  }
 
   UnaryReactor* Watch(Context* context, const Bytes* in, Bytes* out) override {
     return StartUnary<internal::v1::WatchRequest, internal::v1::WatchAnswer>(front_end_, watch_, context, in, out,
@@ -222,6 +229,15 @@ class RawCatalogueService final : public RawCatalogue {
   }
   UnaryReactor* Change(Context* context, const Bytes* in, Bytes* out) override {
     return StartBlocking<Call, Answer>(front_end_, change_, context, in, out, HandleChange, change_pool_);
+  }
+  UnaryReactor* Confirm(Context* context, const Bytes* in, Bytes* out) override {
+    return StartBlocking<Call, Answer>(front_end_, confirm_, context, in, out, HandleConfirm, confirm_pool_);
+  }
+  UnaryReactor* Promise(Context* context, const Bytes* in, Bytes* out) override {
+    return StartBlocking<Call, Answer>(front_end_, promise_, context, in, out, HandlePromise, promise_pool_);
+  }
+  UnaryReactor* Snapshot(Context* context, const Bytes* in, Bytes* out) override {
+    return StartBlocking<Call, Answer>(front_end_, snapshot_, context, in, out, HandleSnapshot, promise_pool_);
   }
 
  private:
@@ -231,8 +247,15 @@ class RawCatalogueService final : public RawCatalogue {
 
   FrontEnd& front_end_;
   CallPool change_pool_{limits::kCallWorkers, limits::kMaxQueuedCalls};  // each waits for all watchers
+  // Two replicas whose changes wait for each other's confirmation must not be without a thread for it; and what waits
+  // for nobody is not to wait for those that do.
+  CallPool confirm_pool_{limits::kCallWorkers, limits::kMaxQueuedCalls};
+  CallPool promise_pool_{1, limits::kMaxQueuedCalls};
   const RpcMethod watch_ = Add("Watch");
   const RpcMethod change_ = Add("Change");
+  const RpcMethod confirm_ = Add("Confirm");
+  const RpcMethod promise_ = Add("Promise");
+  const RpcMethod snapshot_ = Add("Snapshot");
 };
 
 }  // namespace

@@ -3,12 +3,15 @@
 #define MNEME_STORAGE_CATALOGUE_STORE_H_
 
 #include <cstdint>
+#include <map>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "common/checksum.h"
 #include "common/types.h"
 #include "storage/rocksdb_entry_store.h"
 
@@ -33,10 +36,40 @@ struct AliasRecord {
   friend bool operator==(const AliasRecord&, const AliasRecord&) = default;
 };
 
-// Both by number.
+// What became of a change that a log of the catalogue has, so that the same request is not done again.
+struct RememberedChange {
+  Sequence sequence = 0;  // its place in the log; its key
+  Hash128 request = {};
+  absl::Status status = {};
+  // Of a success: the memory that was made, or that an alias pointed to before.
+  std::optional<MemoryRecord> memory = {};
+
+  friend bool operator==(const RememberedChange&, const RememberedChange&) = default;
+};
+
+// The addresses of the replicas of each shard, by their numbers.
+using ReplicaLists = std::map<uint32_t, std::vector<std::string>>;
+
+// The first two by number, the third by sequence.
 struct CatalogueRecords {
   std::vector<MemoryRecord> memories;  // dropped ones included
   std::vector<AliasRecord> aliases;
+  std::vector<RememberedChange> changes;
+  ReplicaLists replicas;
+};
+
+// What is written at once: after a crash all of it is there, or nothing.
+struct CatalogueBatch {
+  bool whole = false;  // nothing stays that is not here
+  std::vector<MemoryRecord> memories = {};  // written, or replaced
+  std::vector<AliasRecord> aliases = {};
+  std::vector<MemoryNumber> removed = {};   // dropped memories whose data is gone, or goes; aliases
+  MemoryNumber next_number = 0;             // the next number to give is this one at least
+  // Where the catalogue has a log: up to which it is applied then.
+  std::optional<Sequence> applied = std::nullopt;
+  std::vector<RememberedChange> remembered = {};
+  std::vector<Sequence> forgotten = {};
+  ReplicaLists replicas = {};  // written, or replaced
 };
 
 // Thread-compatible. Every write is synced before it returns.
@@ -45,13 +78,15 @@ class CatalogueStore {
   virtual ~CatalogueStore() = default;
 
   virtual absl::StatusOr<CatalogueRecords> Read() const = 0;
+  // Where it has a log: up to which that is applied.
+  virtual Sequence applied() const = 0;
   // The next number to give; every Put() of a higher number raises it, and it never falls.
   virtual absl::StatusOr<MemoryNumber> NextNumber() const = 0;
-  // Writes or replaces a record: after a crash it is the old one or the new one.
-  virtual absl::Status Put(const MemoryRecord& record) = 0;
-  virtual absl::Status Put(const AliasRecord& record) = 0;
-  // Forgets a dropped memory whose data is gone, or an alias.
-  virtual absl::Status Remove(MemoryNumber number) = 0;
+  virtual absl::Status Write(const CatalogueBatch& batch) = 0;
+  // The same of one record.
+  absl::Status Put(const MemoryRecord& record) { return Write({.memories = {record}}); }
+  absl::Status Put(const AliasRecord& record) { return Write({.aliases = {record}}); }
+  absl::Status Remove(MemoryNumber number) { return Write({.removed = {number}}); }
   // As those of EntryStore.
   virtual absl::Status Flush() const = 0;
   virtual absl::Status Checkpoint(const std::string& path) const = 0;
@@ -59,6 +94,10 @@ class CatalogueStore {
 
 absl::StatusOr<std::unique_ptr<CatalogueStore>> OpenCatalogueStore(
     const std::string& path, StoreResources* resources, std::shared_ptr<rocksdb::FileSystem> file_system = nullptr);
+// One whose changes come from a log: what became of them is remembered beside it. A catalogue is of one kind for good:
+// the other is FAILED_PRECONDITION.
+absl::StatusOr<std::unique_ptr<CatalogueStore>> OpenLoggedCatalogueStore(const std::string& path,
+                                                                         StoreResources* resources);
 
 }  // namespace mneme
 

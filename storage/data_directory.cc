@@ -129,14 +129,13 @@ absl::StatusOr<std::unique_ptr<DataDirectory>> DataDirectory::Open(std::string p
   return directory;
 }
 
-// Replicas of the shard that owns the catalogue have its entries and not the catalogue: opened without it, all of them
-// would be of memories that nobody knows.
+// Opened without its catalogue all entries of a shard would be of memories that nobody knows.
 absl::Status DataDirectory::CheckCatalogue(uint32_t shard) const {
   std::error_code error;
   const bool has_shard = std::filesystem::exists(StorePath(shard) + "/CURRENT", error);
   if (!has_shard || std::filesystem::exists(CataloguePath(), error)) return absl::OkStatus();
-  return absl::FailedPreconditionError(absl::StrCat(path_, " has a shard and no catalogue: it is of a replica other "
-                                                    "than 0; replica 0 needs a directory of its own"));
+  return absl::FailedPreconditionError(absl::StrCat(path_, " has a shard and no catalogue, so its memories have no "
+                                                    "names: put a copy of the whole directory back"));
 }
 
 absl::Status DataDirectory::MakeShardDirectories(const std::optional<HostedDirectory>& hosted) const {
@@ -146,6 +145,13 @@ absl::Status DataDirectory::MakeShardDirectories(const std::optional<HostedDirec
     RETURN_IF_ERROR(MakeDirectory(IndexPath(shard)));
   }
   return absl::OkStatus();
+}
+
+absl::StatusOr<std::optional<uint64_t>> DataDirectory::StoredDeployment(const std::string& path) {
+  ASSIGN_OR_RETURN(const std::optional<std::string> text, ReadSmallFile(path + "/FORMAT", kMaxFormatBytes));
+  if (!text.has_value()) return std::optional<uint64_t>();
+  ASSIGN_OR_RETURN(const format::DirectoryFormat stored, format::DecodeDirectoryFormat(*text));
+  return std::optional<uint64_t>(stored.deployment);
 }
 
 absl::Status DataDirectory::CheckUnused(const std::string& path) {

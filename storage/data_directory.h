@@ -41,6 +41,10 @@ class DataDirectory {
                                                              std::optional<HostedDirectory> hosted = std::nullopt);
   ~DataDirectory();
 
+  // The number of the deployment that `path` is of, without opening it; nullopt when there is nothing. DATA_LOSS as
+  // above.
+  static absl::StatusOr<std::optional<uint64_t>> StoredDeployment(const std::string& path);
+
   // Makes the directory of a new deployment of what `fill` puts into its stores: FORMAT is written after that, so that
   // one that was cut is no data directory. FAILED_PRECONDITION as CheckUnused(), or when another process holds it;
   // errors of `fill`; after any of them nothing that was made stays.

@@ -44,6 +44,8 @@ inline constexpr char kRequestsFamily[] = "requests";
 inline constexpr char kStatesFamily[] = "states";
 // The column family of the catalogue's RocksDB, beside meta.
 inline constexpr char kMemoriesFamily[] = "memories";
+// Of one whose changes come from a log, too.
+inline constexpr char kChangesFamily[] = "changes";
 
 // Keys of the meta column family.
 inline constexpr char kFormatKey[] = "format";
@@ -89,6 +91,8 @@ absl::StatusOr<ParsedRequestAge> ParseRequestByAgeKey(std::string_view bytes);
 // 'd' | sequence u64: the receipt of a deletion. 'e' | sequence u64: a run of erasure. Both beside the requests.
 inline constexpr char kReceiptPrefix[] = "d";
 inline constexpr char kErasurePrefix[] = "e";
+// 'c' | sequence u64, in the catalogue: what became of a change.
+inline constexpr char kChangePrefix[] = "c";
 std::string SequenceKey(const char* prefix, Sequence sequence);
 absl::StatusOr<Sequence> ParseSequenceKey(const char* prefix, std::string_view bytes);
 
@@ -165,6 +169,16 @@ absl::StatusOr<MemoryNumber> ParseMemoryKey(std::string_view bytes);
 bool IsAlias(std::string_view record);
 std::string EncodeAlias(const AliasRecord& alias);
 absl::StatusOr<AliasRecord> DecodeAlias(MemoryNumber number, std::string_view record);
+
+// 'r' | shard u32, beside them: the addresses of its replicas.
+std::string ReplicasKey(uint32_t shard);
+bool IsReplicasKey(std::string_view bytes);
+absl::StatusOr<uint32_t> ParseReplicasKey(std::string_view bytes);
+std::string EncodeReplicas(const std::vector<std::string>& replicas);
+absl::StatusOr<std::vector<std::string>> DecodeReplicas(std::string_view record);
+
+std::string EncodeChange(const RememberedChange& change);
+absl::StatusOr<RememberedChange> DecodeChange(Sequence sequence, std::string_view record);
 
 // Where a store stands; written with every batch (I7).
 struct StoreState {

@@ -1,4 +1,5 @@
 // The catalogue's records (format.h).
+#include "common/error_reason.h"
 #include "common/status_macros.h"
 #include "storage/format.h"
 #include "storage/record.h"
@@ -124,6 +125,90 @@ absl::StatusOr<AliasRecord> DecodeAlias(MemoryNumber number, std::string_view re
   // 0 is the number of no memory.
   if (!reader.AtEnd() || !valid || alias.memory == 0) return Damaged("alias record");
   return alias;
+}
+
+std::string EncodeChange(const RememberedChange& change) {
+  std::string out = OpenedRecord();
+  ByteWriter writer(out);
+  writer.Fixed(change.request.low);
+  writer.Fixed(change.request.high);
+  writer.Fixed(static_cast<uint8_t>(change.status.code()));
+  if (!change.status.ok()) {
+    writer.Text(std::string(change.status.message()));
+    writer.Text(ReasonOf(change.status));
+  }
+  writer.Fixed(static_cast<uint8_t>(change.memory.has_value() ? 1 : 0));
+  if (change.memory.has_value()) {
+    writer.Varint(change.memory->number);
+    writer.Text(EncodeMemory(*change.memory));
+  }
+  return out;
+}
+
+absl::StatusOr<RememberedChange> DecodeChange(Sequence sequence, std::string_view record) {
+  constexpr char kWhat[] = "change of the catalogue";
+  ASSIGN_OR_RETURN(ByteReader reader, OpenRecord(record, kWhat));
+  RememberedChange change;
+  change.sequence = sequence;
+  change.request.low = reader.Fixed<uint64_t>();
+  change.request.high = reader.Fixed<uint64_t>();
+  const auto code = reader.Fixed<uint8_t>();
+  bool valid = code <= static_cast<uint8_t>(absl::StatusCode::kUnauthenticated);
+  if (code != 0 && valid) {
+    const std::string message(reader.Text());
+    const std::string reason(reader.Text());
+    change.status = absl::Status(static_cast<absl::StatusCode>(code), message);
+    if (!reason.empty()) change.status = WithReason(std::move(change.status), reason);
+  }
+  const auto has_memory = reader.Fixed<uint8_t>();
+  if (has_memory == 1) {
+    const uint32_t number = ReadU32(reader, valid);
+    const std::string_view memory = reader.Text();
+    if (!reader.ok()) return Damaged(kWhat);
+    ASSIGN_OR_RETURN(change.memory, DecodeMemory(number, memory));
+    valid = valid && number != 0;
+  }
+  if (!reader.AtEnd() || !valid || has_memory > 1) return Damaged(kWhat);
+  return change;
+}
+
+namespace {
+
+constexpr char kReplicasMark = 'r';
+
+}  // namespace
+
+std::string ReplicasKey(uint32_t shard) {
+  std::string key(1, kReplicasMark);
+  ByteWriter(key).BigEndian(shard);
+  return key;
+}
+
+bool IsReplicasKey(std::string_view bytes) { return !bytes.empty() && bytes.front() == kReplicasMark; }
+
+absl::StatusOr<uint32_t> ParseReplicasKey(std::string_view bytes) {
+  ByteReader reader(bytes);
+  const auto mark = reader.Fixed<char>();
+  const auto shard = reader.BigEndian<uint32_t>();
+  if (!reader.AtEnd() || mark != kReplicasMark) return Damaged("key of replicas");
+  return shard;
+}
+
+std::string EncodeReplicas(const std::vector<std::string>& replicas) {
+  std::string out = OpenedRecord();
+  ByteWriter writer(out);
+  writer.Varint(replicas.size());
+  for (const std::string& address : replicas) writer.Text(address);
+  return out;
+}
+
+absl::StatusOr<std::vector<std::string>> DecodeReplicas(std::string_view record) {
+  ASSIGN_OR_RETURN(ByteReader reader, OpenRecord(record, "list of replicas"));
+  const uint64_t count = reader.Varint();
+  std::vector<std::string> replicas;
+  for (uint64_t i = 0; i < count && reader.ok(); ++i) replicas.emplace_back(reader.Text());
+  if (!reader.AtEnd()) return Damaged("list of replicas");
+  return replicas;
 }
 
 absl::StatusOr<MemoryNumber> ParseMemoryKey(std::string_view bytes) {

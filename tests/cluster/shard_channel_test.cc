@@ -448,7 +448,7 @@ TEST(CatalogueWatchTest, SaysWhenNamesCannotBeToldAndWhy) {
     MutexLock lock(&mutex);
     events.emplace_back(event);
   };
-  const auto watch = CatalogueWatch::Start({owner.address(), 2, hear}, [] { return false; }).value();
+  const auto watch = CatalogueWatch::Start({{owner.address()}, 2, hear}, [] { return false; }).value();
   EXPECT_TRUE(Becomes([&] { return watch->Check().ok(); }));
   owner.Refuse(true);
   ASSERT_TRUE(Becomes([&] { return said("names_lost"); }));
@@ -476,7 +476,7 @@ TEST(CatalogueWatchTest, KnowsAClockThatIsFarFromTheOwners) {
   };
   std::function<absl::Status()> check;
   {
-    const auto watch = CatalogueWatch::Start({owner.address(), 2, hear}, [] { return false; }).value();
+    const auto watch = CatalogueWatch::Start({{owner.address()}, 2, hear}, [] { return false; }).value();
     check = watch->clock_check();
     EXPECT_TRUE(check().ok());
     EXPECT_LT(std::abs(watch->clock_ahead_ms()), 10'000);

@@ -157,6 +157,21 @@ TEST_F(CatalogueFeedTest, AWatcherThatIsGoneIsWaitedForUntilItsLeaseIsOver) {
   EXPECT_LT(PublishTime().count(), 250) << "nobody is left to wait for";
 }
 
+TEST_F(CatalogueFeedTest, AWatcherThatAsksOnAndNeverTakesIsWaitedForOnce) {
+  Start(std::chrono::milliseconds(300));
+  const auto first = Watch("front", {});
+  Create(1, "a");
+  std::atomic<bool> known{false};
+  std::thread asker([&] {
+    while (!known) (void)Watch("front", KnownFrom(first));  // each a lease, which comes with the change
+  });
+  const auto waited = PublishTime();
+  known = true;
+  asker.join();
+  EXPECT_GE(waited.count(), 250);
+  EXPECT_LT(waited.count(), 20'000);
+}
+
 TEST_F(CatalogueFeedTest, AWatcherThatLeavesIsNotWaitedFor) {
   Start(std::chrono::seconds(30));
   const auto first = Watch("front", {});
@@ -210,6 +225,71 @@ TEST_F(CatalogueFeedTest, ItsEndAnswersWhoWaits) {
   feed_->Watch("front", KnownFrom(first), [&](const CatalogueFeed::Answer&) { told.set_value(); });
   feed_.reset();
   EXPECT_EQ(told.get_future().wait_for(std::chrono::seconds(0)), std::future_status::ready);
+}
+
+// One of several that tell the same names.
+class FeedOfSeveralTest : public CatalogueFeedTest {
+ protected:
+  static constexpr std::chrono::milliseconds kLease{1'000};
+
+  FeedOfSeveralTest() {
+    CatalogueChanges none;
+    none.whole = true;
+    EXPECT_TRUE(names_.ApplyAt(10, none).ok());
+    CatalogueFeedOptions options;
+    options.lease = kLease;
+    options.poll = std::chrono::milliseconds(60);
+    options.fresh = true;
+    options.epoch = 7;
+    options.known_at = [this] { return Steady::now() - std::chrono::milliseconds(behind_ms_.load()); };
+    feed_ = std::make_unique<CatalogueFeed>(&names_, std::move(options));
+  }
+
+  std::atomic<int> behind_ms_{0};
+};
+
+TEST_F(FeedOfSeveralTest, ALeaseCountsFromWhenTheNamesWereAllThereAre) {
+  behind_ms_ = 200;
+  const auto answer = Watch("front", {7, 10, /*at_once=*/true});
+  EXPECT_EQ(answer.epoch, 7U);
+  EXPECT_EQ(answer.changes.revision, 10U);
+  EXPECT_FALSE(answer.cut_off);
+  EXPECT_LE(answer.lease, kLease - std::chrono::milliseconds(190));
+  EXPECT_GT(answer.lease.count(), 0);
+  EXPECT_EQ(answer.lease + answer.behind, kLease);
+  behind_ms_ = 700;
+  EXPECT_TRUE(Watch("front", {7, 10, /*at_once=*/true}).cut_off);
+  behind_ms_ = 60'000;
+  EXPECT_EQ(Watch("front", {7, 10, /*at_once=*/true}).lease.count(), 0);
+}
+
+TEST_F(FeedOfSeveralTest, WhoKnowsMoreThanThisOneIsNotToldAtOnce) {
+  const auto start = Steady::now();
+  const auto answer = Watch("front", {7, 12});
+  EXPECT_GE(Steady::now(), start + std::chrono::milliseconds(50));
+  EXPECT_EQ(answer.changes.revision, 10U);
+  EXPECT_FALSE(answer.changes.whole) << "all of it, to be thrown away";
+  CatalogueChanges made;
+  made.memories.push_back(Record(1, "a"));
+  made.next_number = 2;
+  ASSERT_TRUE(names_.ApplyAt(13, made).ok());
+  const auto told = Watch("front", {7, 10});
+  EXPECT_EQ(told.changes.revision, 13U);
+  EXPECT_FALSE(told.changes.whole);
+  EXPECT_THAT(NamesOf(told.changes), ElementsAre("a"));
+  EXPECT_TRUE(Watch("front", {7, 9}).changes.whole) << "what led to 10 is not known one by one";
+}
+
+TEST_F(FeedOfSeveralTest, WhatChangesMeanwhileIsNotWaitedFor) {
+  const auto asked = Steady::now();
+  (void)Watch("front", {7, 10, /*at_once=*/true});
+  CatalogueChanges none;
+  ASSERT_TRUE(names_.ApplyAt(11, none).ok());
+  const auto now = Steady::now();
+  EXPECT_TRUE(feed_->Publish(10, now, {}).ok());
+  EXPECT_LT(Steady::now(), now + kLease / 2) << "it has taken 10";
+  EXPECT_TRUE(feed_->Publish(11, now, {}).ok());
+  EXPECT_GE(Steady::now(), asked + kLease - std::chrono::milliseconds(50)) << "of 11 it was told nothing";
 }
 
 TEST(CatalogueNamesTest, ChangesTakenTogetherFreeNamesBeforeTheyAreTaken) {

@@ -111,8 +111,8 @@ TEST(FlatGoldenTest, ALayoutBelongsToAProtocol) {
   golden["VisitCommand"] = Golden<VisitCommand>();
   golden["WantedEntry"] = Golden<WantedEntry>();
   golden["WriteResult"] = Golden<WriteResult>();
-  // Sizes and checksums of protocol 3.
-  EXPECT_EQ(kInternalProtocol, 3U);
+  // Sizes and checksums of protocol 4.
+  EXPECT_EQ(kInternalProtocol, 4U);
   const std::map<std::string, std::string> expected = {
       {"AliasRecord", "15:99b4369e501302a3"},
       {"ApplyStates", "54:8dc0e20485b9fafd"},

@@ -165,14 +165,16 @@ std::vector<Example> Examples() {
           {"put session", Encoded(PutState())},
           {"reset", Encoded(Request(ResetSessions{{"a", "b/c"}}))},
           {"fork", Encoded(Request(ForkSession{"a", "a/b", true}))},
-          {"create", Command(CreateMemoryCommand{Spec()})},
-          {"drop", Command(DropMemoryCommand{"wiki"})},
-          {"swing", Command(AliasChange{"live", "wiki", "old"})},
-          {"drop alias", Command(DropAliasCommand{"live"})},
+          {"create", Command(CreateMemoryCommand{Spec(), {1, 2}})},
+          {"drop", Command(DropMemoryCommand{"wiki", {3, 4}})},
+          {"swing", Command(SetAliasCommand{{"live", "wiki", "old"}, {5, 6}})},
+          {"drop alias", Command(DropAliasCommand{"live", {7, 8}})},
           {"expire rows", Command(ExpireRowsCommand{3, {{7, 1}, {9, 1ULL << 62}}}, 7)},
           {"expire states", Command(ExpireStatesCommand{{{99, 7, 0, "agent", ""}, {100, 8, 5, "agent", "draft"}}})},
           {"read marker", Command(ReadMarker{})},
-          {"merge rows", Command(Merge(), 7)}};
+          {"merge rows", Command(Merge(), 7)},
+          {"found", Command(FoundCommand{4})},
+          {"set replicas", Command(SetReplicasCommand{0, {"a:1"}, {"a:1", "", "b:2"}, {9, 10}})}};
 }
 
 TEST(LogRecordTest, WhatIsReadIsWrittenAgainToTheByte) {
@@ -227,9 +229,25 @@ TEST(LogRecordTest, AMemoryIsCreatedAsItWasDescribed) {
   EXPECT_EQ(std::get<CreateMemoryCommand>(record.operation).spec, Spec());
 }
 
+TEST(LogRecordTest, OnlyAChangeOfTheCatalogueHasTheIdOfOne) {
+  size_t changes = 0;
+  for (const Example& each : Examples()) {
+    const LogRecord record = DecodeLogRecord(each.record).value();
+    const Hash128* const request = RequestOfChange(record.operation);
+    if (request == nullptr) continue;
+    EXPECT_EQ(request->high, request->low + 1) << each.name;
+    ++changes;
+  }
+  EXPECT_EQ(changes, 5U);
+  EXPECT_FALSE(NewChangeRequest() == NewChangeRequest());
+}
+
 TEST(LogRecordTest, HasItsGoldenBytes) {
-  EXPECT_EQ(Hex(EncodeLogRecord({7, 258, DropMemoryCommand{"wiki"}, kDeployment})).substr(0, 3 * 27),
-            "02 06 ef cd ab 89 67 45 23 01 07 00 00 00 02 01 00 00 00 00 00 00 04 77 69 6b 69 ");
+  EXPECT_EQ(Hex(EncodeLogRecord({0, 258, DropMemoryCommand{"wiki", {1, 2}}, kDeployment})).substr(0, 3 * 43),
+            "02 06 ef cd ab 89 67 45 23 01 00 00 00 00 02 01 00 00 00 00 00 00 04 77 69 6b 69 "
+            "01 00 00 00 00 00 00 00 02 00 00 00 00 00 00 00 ");
+  EXPECT_EQ(Hex(EncodeLogRecord({0, 258, FoundCommand{4}, kDeployment})).substr(0, 3 * 26),
+            "02 0d ef cd ab 89 67 45 23 01 00 00 00 00 02 01 00 00 00 00 00 00 04 00 00 00 ");
   const ExpireRowsCommand rows{3, {{300, 5}}};
   EXPECT_EQ(Hex(EncodeLogRecord({7, 258, rows, kDeployment})).substr(0, 3 * 47),
             "02 09 ef cd ab 89 67 45 23 01 07 00 00 00 02 01 00 00 00 00 00 00 "

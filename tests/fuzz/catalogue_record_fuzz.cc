@@ -1,5 +1,6 @@
 // What the catalogue stores of memories and aliases, and the FORMAT and WATERMARK files of a data directory.
 #include "common/checksum.h"
+#include "common/error_reason.h"
 #include "storage/format.h"
 #include "tests/fuzz/fuzz.h"
 
@@ -11,7 +12,17 @@ namespace {
 using absl::StatusCode;
 
 // kSummed: the last line of a FORMAT file, which is its checksum, is set right.
-enum Kind : uint8_t { kMemory, kAlias, kMemoryKey, kDirectory, kSummedDirectory, kWatermark, kKinds };
+enum Kind : uint8_t {
+  kMemory,
+  kAlias,
+  kMemoryKey,
+  kDirectory,
+  kSummedDirectory,
+  kWatermark,
+  kChange,
+  kReplicas,
+  kKinds
+};
 
 // docs/formats.md, "FORMAT".
 constexpr uint64_t kDirectorySeed = 0x6469726563746F72ULL;
@@ -49,6 +60,13 @@ bool Run(std::string_view input) {
       return Directory(absl::StrFormat("%schecksum %016x\n", std::string(bytes),
                                        Checksum64(bytes, kDirectorySeed)));
     case kWatermark: return Watermark(bytes);
+    case kChange:
+      return Through(format::DecodeChange(9, bytes), bytes, format::EncodeChange, {StatusCode::kDataLoss},
+                     {"change of the catalogue is damaged", "change of the catalogue has version",
+                      "memory record is damaged", "memory record has version"});
+    case kReplicas:
+      return Through(format::DecodeReplicas(bytes), bytes, format::EncodeReplicas, {StatusCode::kDataLoss},
+                     {"list of replicas is damaged", "list of replicas has version"});
     default: return false;
   }
 }
@@ -76,7 +94,11 @@ std::vector<std::string> Seeds() {
           Seed(kDirectory, format::EncodeDirectoryFormat({format::kDirectoryFormat, 0x1234, 4, {}})),
           Seed(kDirectory, hosted),
           Seed(kSummedDirectory, hosted.substr(0, hosted.rfind("checksum "))),
-          Seed(kWatermark, format::EncodeWatermarkSlot(300))};
+          Seed(kWatermark, format::EncodeWatermarkSlot(300)),
+          Seed(kReplicas, format::EncodeReplicas({"a:1", "", "b:2"})),
+          Seed(kChange, format::EncodeChange({9, {1, 2}, absl::OkStatus(), choosing})),
+          Seed(kChange, format::EncodeChange({9, {1, 2}, WithReason(absl::NotFoundError("gone"), "MEMORY_NOT_FOUND"),
+                                              {}}))};
 }
 
 const Registration kTarget({"catalogue_record", Run, Seeds});

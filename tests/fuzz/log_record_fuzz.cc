@@ -141,14 +141,16 @@ std::vector<std::string> Seeds() {
           Seed(Request(ResetSessions{{"a", "b"}})),
           Seed(Request(ForkSession{"a", "b", true})),
           Seed(Request(std::move(put))),
-          Seed(CreateMemoryCommand{spec}, 0),
-          Seed(DropMemoryCommand{"wiki"}, 0),
-          Seed(DropAliasCommand{"live"}, 0),
-          Seed(AliasChange{"live", "wiki", "old"}, 0),
+          Seed(CreateMemoryCommand{spec, {1, 2}}, 0),
+          Seed(DropMemoryCommand{"wiki", {3, 4}}, 0),
+          Seed(DropAliasCommand{"live", {5, 6}}, 0),
+          Seed(SetAliasCommand{{"live", "wiki", "old"}, {7, 8}}, 0),
           Seed(ExpireRowsCommand{3, {{7, 1}, {9, uint64_t{1} << 62}}}),
           Seed(ExpireStatesCommand{{{99, 7, 0, "agent", ""}, {100, 8, 5, "agent", "draft"}}}, 0),
           Seed(ReadMarker{}, 0),
-          Seed(MergeRowsCommand{3, {{{5, 1}, {2, 9}}, {2, 1}, {{6, 4}, {1, uint64_t{1} << 62}, {7, 5}}}})};
+          Seed(MergeRowsCommand{3, {{{5, 1}, {2, 9}}, {2, 1}, {{6, 4}, {1, uint64_t{1} << 62}, {7, 5}}}}),
+          Seed(FoundCommand{4}, 0),
+          Seed(SetReplicasCommand{0, {"a:1"}, {"a:1", "", "b:2"}, {9, 10}}, 0)};
 }
 
 const Registration kTarget({"log_record", Run, Seeds});

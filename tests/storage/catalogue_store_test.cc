@@ -134,6 +134,72 @@ TEST_F(CatalogueStoreTest, ALogThatLostAnAcknowledgedAliasIsRefusedAndNeverOpens
   }
 }
 
+TEST_F(CatalogueStoreTest, OneWithALogKeepsWhereItStandsWithWhatWasChanged) {
+  const std::string path = directory_ / "logged";
+  const RememberedChange made{7, {1, 2}, absl::OkStatus(), Record(1, "a")};
+  const RememberedChange refused{9, {3, 4}, absl::NotFoundError("no"), {}};
+  {
+    const auto store = OpenLoggedCatalogueStore(path, &resources_).value();
+    EXPECT_EQ(store->applied(), 0U);
+    ASSERT_TRUE(store->Write({.memories = {Record(1, "a")}, .applied = 7, .remembered = {made}}).ok());
+    ASSERT_TRUE(store->Write({.applied = 9, .remembered = {refused}, .replicas = {{0, {"a:1", "b:2"}}}}).ok());
+    EXPECT_EQ(store->applied(), 9U);
+  }
+  {
+    const auto store = OpenLoggedCatalogueStore(path, &resources_).value();
+    EXPECT_EQ(store->applied(), 9U);
+    EXPECT_THAT(store->Read()->memories, ElementsAre(Record(1, "a")));
+    EXPECT_THAT(store->Read()->changes, ElementsAre(made, refused));
+    EXPECT_EQ(store->Read()->replicas, ReplicaLists({{0, {"a:1", "b:2"}}}));
+    ASSERT_TRUE(store->Write({.removed = {1}, .applied = 12, .forgotten = {7}}).ok());
+    EXPECT_EQ(store->Write({.applied = 11}).code(), absl::StatusCode::kInternal) << "it does not go back";
+  }
+  const auto store = OpenLoggedCatalogueStore(path, &resources_).value();
+  EXPECT_THAT(store->Read()->memories, IsEmpty());
+  EXPECT_THAT(store->Read()->changes, ElementsAre(refused));
+  EXPECT_EQ(store->applied(), 12U);
+  EXPECT_EQ(store->NextNumber().value(), 2U);
+}
+
+TEST_F(CatalogueStoreTest, OneWithALogBecomesWhatAnotherWas) {
+  const std::string path = directory_ / "logged";
+  const RememberedChange old{3, {1, 2}, absl::OkStatus(), {}};
+  const RememberedChange later{40, {3, 4}, absl::OkStatus(), Record(5, "e")};
+  {
+    const auto store = OpenLoggedCatalogueStore(path, &resources_).value();
+    ASSERT_TRUE(store->Write({.memories = {Record(1, "a"), Record(2, "b")},
+                              .aliases = {AliasRecord{3, "live", 1}},
+                              .applied = 3,
+                              .remembered = {old},
+                              .replicas = {{0, {"a:1"}}, {1, {"b:2"}}}})
+                    .ok());
+    ASSERT_TRUE(store->Write({.whole = true,
+                              .memories = {Record(2, "b"), Record(5, "e")},
+                              .next_number = 9,
+                              .applied = 40,
+                              .remembered = {later},
+                              .replicas = {{0, {"a:1", "c:3"}}}})
+                    .ok());
+  }
+  const auto store = OpenLoggedCatalogueStore(path, &resources_).value();
+  EXPECT_THAT(store->Read()->memories, ElementsAre(Record(2, "b"), Record(5, "e")));
+  EXPECT_THAT(store->Read()->aliases, IsEmpty());
+  EXPECT_THAT(store->Read()->changes, ElementsAre(later));
+  EXPECT_EQ(store->Read()->replicas, ReplicaLists({{0, {"a:1", "c:3"}}}));
+  EXPECT_EQ(store->NextNumber().value(), 9U);
+  EXPECT_EQ(store->applied(), 40U);
+}
+
+TEST_F(CatalogueStoreTest, ACatalogueIsOfOneKindForGood) {
+  { (void)Open(nullptr, directory_ / "own"); }
+  const absl::Status own = OpenLoggedCatalogueStore(directory_ / "own", &resources_).status();
+  EXPECT_EQ(own.code(), absl::StatusCode::kFailedPrecondition) << own;
+  EXPECT_THAT(std::string(own.message()), ::testing::HasSubstr("has no log of names"));
+  { ASSERT_TRUE(OpenLoggedCatalogueStore(directory_ / "logged", &resources_).ok()); }
+  EXPECT_EQ(OpenCatalogueStore(directory_ / "logged", &resources_).status().code(),
+            absl::StatusCode::kFailedPrecondition);
+}
+
 TEST_F(CatalogueStoreTest, SyncsEveryWrite) {
   std::atomic<bool> fail{false};
   auto system = std::make_shared<FaultFileSystem>([&](FileOperation operation, const std::string& path) {

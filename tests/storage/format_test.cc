@@ -15,6 +15,7 @@
 #include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_replace.h"
+#include "common/error_reason.h"
 #include "tests/storage/test_scale.h"
 
 namespace mneme::format {
@@ -57,6 +58,8 @@ const MemoryRecord kMemory{3,
                            false};
 
 const AliasRecord kAlias{9, "live", 300};
+const RememberedChange kMade{9, kRequest.id, absl::OkStatus(), kMemory};
+const RememberedChange kRefused{9, kRequest.id, WithReason(absl::NotFoundError("gone"), "MEMORY_NOT_FOUND"), {}};
 
 MemoryRecord ChoosingMemory() {
   MemoryRecord memory = kMemory;
@@ -115,6 +118,10 @@ std::vector<Decoder> Decoders() {
                   [](auto b) { return DecodeMemory(3, b); }, EncodeMemory),
       MakeDecoder("alias", {EncodeAlias(kAlias), EncodeAlias({9, "", 1})}, [](auto b) { return DecodeAlias(9, b); },
                   EncodeAlias),
+      MakeDecoder("replicas", {EncodeReplicas({"a:1", "", "b:2"}), EncodeReplicas({})}, DecodeReplicas, EncodeReplicas),
+      MakeDecoder("key of replicas", {ReplicasKey(3)}, ParseReplicasKey, ReplicasKey),
+      MakeDecoder("change", {EncodeChange(kMade), EncodeChange(kRefused)}, [](auto b) { return DecodeChange(9, b); },
+                  EncodeChange),
       MakeDecoder("state", {EncodeState({500, 612, 3})}, DecodeState, EncodeState),
       MakeDecoder("session", {EncodeSession(kSession), EncodeSession({.number = 1})}, DecodeSession, EncodeSession),
       MakeDecoder("state of a session", {EncodeSessionState(kState), EncodeSessionState({.kind = StateKind::kRemoved}),
@@ -157,6 +164,13 @@ TEST(FormatTest, RecordsHaveTheirGoldenBytes) {
             "02 00 f6 c9 e6 d2 f8 63 04 77 69 6b 69 80 01 02 02 01 02 d1 88 03 00 04 67 70 74 32 00 04 68 2e 31 31 00 "
             "d1 88 03 04 6e 6f 6e 65 04 40 04 80 20 ac 02");
   EXPECT_EQ(Hex(EncodeAlias(kAlias)), "03 04 6c 69 76 65 ac 02");
+  EXPECT_EQ(Hex(EncodeReplicas({"a:1", "", "b:2"})), "01 03 03 61 3a 31 00 03 62 3a 32");
+  EXPECT_EQ(Hex(ReplicasKey(258)), "72 00 00 01 02");
+  EXPECT_EQ(Hex(EncodeChange(kMade)),
+            "01 88 77 66 55 44 33 22 11 00 ff ee dd cc bb aa 99 00 01 03 2b " + Hex(EncodeMemory(kMemory)));
+  EXPECT_EQ(Hex(EncodeChange(kRefused)),
+            "01 88 77 66 55 44 33 22 11 00 ff ee dd cc bb aa 99 05 04 67 6f 6e 65 "
+            "10 4d 45 4d 4f 52 59 5f 4e 4f 54 5f 46 4f 55 4e 44 00");
   EXPECT_EQ(Hex(EncodeState({500, 612, 3})), "01 f4 03 e4 04 03");
   EXPECT_EQ(Hex(EncodeStoreFormat(1)), "01 00 00 00");
   EXPECT_EQ(Hex(EncodeSession(kSession)), "01 82 02 02 81 02 03 02 ac 02 d0 0f");
@@ -226,6 +240,9 @@ TEST(FormatTest, AMemoryThatChoosesNothingIsNoNewRecordAndAnUnknownCodecIsDamage
 
 TEST(FormatTest, AnAliasIsNoMemoryAndPointsToOne) {
   EXPECT_EQ(DecodeAlias(9, EncodeAlias(kAlias)).value(), kAlias);
+  for (const RememberedChange& change : {kMade, kRefused}) {
+    EXPECT_EQ(DecodeChange(9, EncodeChange(change)).value(), change);
+  }
   EXPECT_TRUE(IsAlias(EncodeAlias(kAlias)));
   for (const std::string& memory : {EncodeMemory(kMemory), EncodeMemory(ChoosingMemory()), std::string()}) {
     EXPECT_FALSE(IsAlias(memory));

@@ -1,5 +1,5 @@
 """The processes of deploy/compose.replicated.yaml, brokers included, started from its environment variables and those
-of the Dockerfile, and its topic from the command that makes it there, so that none of them can rot."""
+of the Dockerfile, and its topics from the commands that make them there, so that none of them can rot."""
 
 from __future__ import annotations
 
@@ -27,6 +27,7 @@ PLACED = {
     "KAFKA_LOG_DIRS",
     "KAFKA_HEAP_OPTS",
 }
+TOPICS = ["kafka-topic", "kafka-topic-catalogue"]
 REPLICAS = ["shard-0-0", "shard-0-1", "shard-1-0", "shard-1-1"]
 FRONT_ENDS = ["front-end-0", "front-end-1"]
 
@@ -35,9 +36,9 @@ def services() -> dict[str, Any]:
     return dict(yaml.safe_load(COMPOSE.read_text())["services"])
 
 
-def topic_arguments() -> tuple[dict[str, str], dict[str, str]]:
+def topic_arguments(service: str) -> tuple[dict[str, str], dict[str, str]]:
     """What the topic is made with, and its settings."""
-    words = [word.removeprefix("--").partition("=") for word in services()["kafka-topic"]["command"]]
+    words = [word.removeprefix("--").partition("=") for word in services()[service]["command"]]
     settings = dict(value.split("=") for name, _, value in words if name == "config")
     return {name: value for name, _, value in words if name != "config"}, settings
 
@@ -60,11 +61,11 @@ class ReplicatedCompose(harness.SystemTest):
         }
         kafka = KafkaBrokers(self.scratch / "kafka", 3, **properties)
         self.addCleanup(kafka.kill)
-        made, settings = topic_arguments()
-        self.assertEqual(made["replication-factor"], "3")
-        kafka.create_topic(
-            made["topic"], int(made["partitions"]), **{key.replace(".", "_"): value for key, value in settings.items()}
-        )
+        for service in TOPICS:
+            made, settings = topic_arguments(service)
+            self.assertEqual(made["replication-factor"], "3")
+            given = {key.replace(".", "_"): value for key, value in settings.items()}
+            kafka.create_topic(made["topic"], int(made["partitions"]), **given)
         return kafka
 
     def start(self, *names: str) -> None:
@@ -153,18 +154,21 @@ class ReplicatedCompose(harness.SystemTest):
             keeps = name.startswith("shard-") or re.fullmatch(r"kafka-\d", name) is not None
             self.assertEqual("volumes" in service, keeps, name)
             wanted = {"mem_limit", "cpus", "restart", "cap_drop", "security_opt"}
-            wanted |= set() if name == "kafka-topic" else {"healthcheck"}
+            wanted |= set() if name in TOPICS else {"healthcheck"}
             wanted |= {"read_only"} if name in self.containers else set()
             self.assertLessEqual(wanted, set(service), name)
 
     def test_the_topic_has_a_partition_for_each_shard_and_keeps_what_was_acknowledged(self) -> None:
-        made, settings = topic_arguments()
+        made, settings = topic_arguments("kafka-topic")
         addresses = self.containers["front-end-0"].given["MNEME_SHARD_ADDRESSES"]
         self.assertEqual(int(made["partitions"]), len(addresses.split(",")))
         self.assertEqual(made["topic"], self.containers["front-end-0"].given["MNEME_LOG"].rsplit("/", 1)[1])
         self.assertEqual(int(settings["max.message.bytes"]), MAX_RECORD_BYTES)
         self.assertEqual(settings["min.insync.replicas"], "2")
         self.assertEqual((settings["retention.ms"], settings["retention.bytes"]), ("-1", "-1"))
+        names, of_names = topic_arguments("kafka-topic-catalogue")
+        self.assertEqual((names["topic"], names["partitions"]), (f"{made['topic']}-catalogue", "1"))
+        self.assertEqual({**settings, **of_names}, settings, "they are kept as well as entries are")
         for name in ("kafka-0", "kafka-1", "kafka-2"):
             given = services()[name]["environment"]
             self.assertEqual(int(given["KAFKA_MESSAGE_MAX_BYTES"]), MAX_RECORD_BYTES)

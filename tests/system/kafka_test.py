@@ -92,6 +92,7 @@ class KafkaTest(harness.SystemTest):
     def topic(self, partitions: int = 2) -> str:
         name = f"mneme-{uuid.uuid4().hex[:8]}"
         self.kafka.create_topic(name, partitions)
+        self.kafka.create_topic(f"{name}-catalogue", 1)
         return self.kafka.url(name)
 
     def start(self, shards: int = 2, replicas: int = 2, front_ends: int = 2) -> cluster.ReplicatedCluster:
@@ -306,32 +307,96 @@ class Replicas(KafkaTest):
         found = memory.query(keys[::1_000], 1, exact=True)
         self.assertEqual(found.distances.max(), 0)
 
-    def test_names_are_told_while_their_owner_waits_for_the_log(self) -> None:
+    def test_names_are_told_while_the_brokers_are_away(self) -> None:
         deployment = self.start(front_ends=1)
         memory = deployment.client.create_memory("wiki", 4, vocab_size=100)
         memory.insert(np.eye(4, dtype=np.float32), np.arange(4), ids=np.arange(4))
         deployment.await_even()
-        owner, broker = deployment.shards[0][0], self.kafka.brokers[0]
+        teller, broker = deployment.shards[0][0], self.kafka.brokers[0]
         broker.freeze()
-        starting = threading.Thread(target=owner.start)
+        starting = threading.Thread(target=teller.start)
         try:
-            owner.kill()
+            with mneme.connect(deployment.front_ends[0].address, timeout=30, attempts=1) as client:
+                time.sleep(4.0)  # beyond every lease that was given by the log
+                self.assertEqual(client.memory("wiki").count(), 4)
+            teller.kill()
             starting.start()
-            with mneme.connect(deployment.front_ends[0].address, timeout=30, attempts=20) as client:
+            with mneme.connect(deployment.front_ends[0].address, timeout=30, attempts=60) as client:
+                # The two tell names by what they promise each other: when the second is back, and not before.
                 self.assertEqual(client.memory("wiki").count(), 4)
                 self.assertEqual([each.name for each in client.memories()], ["wiki"])
                 time.sleep(2.5)  # beyond what the front end may tell by itself
                 self.assertEqual(client.memory("wiki").count(), 4)
-            with mneme.connect(deployment.front_ends[0].address, attempts=1) as client:
-                with self.assertRaises(mneme.Unavailable):  # its number may be one that the log knows
+            with mneme.connect(deployment.front_ends[0].address, timeout=30, attempts=1) as client:
+                with self.assertRaises((mneme.Unavailable, mneme.DeadlineExceeded)):
                     client.create_memory("other", 4, vocab_size=100)
         finally:
             broker.thaw()
             starting.join(harness.START_SECONDS)
         self.assertFalse(starting.is_alive())
-        self.assertTrue(owner.alive(), owner.tail_of_log())
+        self.assertTrue(teller.alive(), teller.tail_of_log())
         memory.insert(np.ones((1, 4), np.float32), [1], ids=[9])
         self.assertEqual(memory.count(), 5)
+
+    def test_names_go_on_when_a_replica_that_tells_them_is_killed(self) -> None:
+        deployment = self.start()
+        first, second = (mneme.connect(each.address, timeout=30, attempts=1) for each in deployment.front_ends)
+        self.addCleanup(first.close)
+        self.addCleanup(second.close)
+        first.create_memory("wiki", 4, vocab_size=100).insert(np.eye(4, dtype=np.float32), np.arange(4))
+        deployment.await_even()
+        for number, dead in enumerate(deployment.shards[0]):
+            dead.kill()
+            end = time.monotonic() + 4.0  # longer than any lease
+            while time.monotonic() < end:
+                for client in (first, second):
+                    self.assertEqual(client.memory("wiki").count(), 4)
+                time.sleep(0.1)
+            start = time.monotonic()
+            first.create_memory(f"made-{number}", 4, vocab_size=100)
+            self.assertIn(f"made-{number}", [each.name for each in second.memories()])
+            second.set_alias("live", f"made-{number}")
+            second.drop_memory("wiki")
+            harness.note(f"three changes with a replica away took {time.monotonic() - start:.1f} s")
+            for client in (first, second):
+                with self.assertRaises(mneme.NotFound):
+                    client.memory("wiki").count()
+                self.assertEqual(client.memory("live").count(), 0)
+            with self.assertRaises(mneme.AlreadyExists):
+                second.create_memory(f"made-{number}", 4, vocab_size=100)
+            first.create_memory("wiki", 4, vocab_size=100).insert(np.eye(4, dtype=np.float32), np.arange(4))
+            dead.start()
+            deployment.await_even()
+        names = {each.name for each in first.memories()}
+        self.assertEqual(names, {"wiki", "made-0", "made-1"})
+
+    def test_a_replica_that_tells_names_and_lost_its_disk_has_them_from_their_log(self) -> None:
+        deployment = self.start(front_ends=1)
+        client = deployment.client
+        for name in ("a", "b", "gone"):
+            client.create_memory(name, 4, vocab_size=100).insert(np.eye(4, dtype=np.float32), np.arange(4))
+        client.set_alias("live", "a")
+        client.drop_memory("gone")
+        topic = deployment.log.rsplit("/", 1)[1]
+        for number, lost in enumerate(deployment.shards[0]):
+            lost.kill()
+            shutil.rmtree(lost.data_dir)
+            client.create_memory(f"meanwhile-{number}", 4, vocab_size=100)
+            if number == 1:  # from the other replica: the log does not begin at its first record any more
+                self.kafka.delete_records(f"{topic}-catalogue", 0, 5)
+            lost.start()
+            self.assertEqual("names_taken" in lost.tail_of_log(), number == 1)
+            deployment.await_even()
+            # By its names alone.
+            deployment.shards[0][1 - number].kill()
+            with mneme.connect(deployment.front_ends[0].address, timeout=30, attempts=20) as alone:
+                names = {each.name for each in alone.memories()}
+                self.assertEqual(names, {"a", "b", *(f"meanwhile-{each}" for each in range(number + 1))})
+                self.assertEqual(alone.memory("live").count(), 4)
+                alone.create_memory("brief", 4, vocab_size=100)
+                alone.drop_memory("brief")
+            deployment.shards[0][1 - number].start()
+            deployment.await_even()
 
     def test_a_lease_is_of_the_replica_that_gave_it(self) -> None:
         deployment = self.start(shards=1, front_ends=1)
@@ -361,10 +426,14 @@ class Replicas(KafkaTest):
                 second.data_dir, "--role", "shard", "--shard-number", "0", "--shard-addresses", addresses[0]
             )
         deployment.shards[0][0].kill()
-        with self.assertRaisesRegex(harness.ServerDied, "no catalogue"):
-            cluster.ReplicaProcess(second.data_dir, (0, 0), deployment.addresses, deployment.log)
-        with self.assertRaisesRegex(harness.ServerDied, "another deployment"):
-            cluster.ReplicaProcess(self.scratch / "anew", (0, 0), deployment.addresses, deployment.log)
+        # Another topic's names are not those of the directory.
+        with self.assertRaisesRegex(harness.ServerDied, "log of names"):
+            cluster.ReplicaProcess(second.data_dir, (0, 0), deployment.addresses, self.topic(1))
+        # An empty topic for entries, and none for names.
+        bare = f"mneme-{uuid.uuid4().hex[:8]}"
+        self.kafka.create_topic(bare, 1)
+        with self.assertRaisesRegex(harness.ServerDied, f"{bare}-catalogue"):
+            cluster.ReplicaProcess(self.scratch / "bare", (0, 0), deployment.addresses, self.kafka.url(bare))
         with self.assertRaisesRegex(harness.ServerDied, "--log kafka://"):
             two = [[addresses[0]], [addresses[1]]]
             cluster.ReplicaProcess(self.scratch / "none", (1, 0), two, self.kafka.url("nobody-made-it"))

@@ -91,6 +91,7 @@ class Deployments:
     def topic(self, name: str) -> dict[str, Any]:
         assert self._brokers is not None
         self._brokers.create_topic(name, 1, **KEPT)
+        self._brokers.create_topic(f"{name}-catalogue", 1)
         return {}
 
     def replicated(self, folder: str, topic: str, replicas: int) -> dict[str, Any]:

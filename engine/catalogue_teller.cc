@@ -1,0 +1,134 @@
+// A change is known, or nobody tells names that lack it, when
+// 1. the other tellers have confirmed it, or a lease has gone since it was in the log and applied here: what they lent
+//    without it is over by then, whether they had asked the log for its end or this one for its promise;
+// 2. its own watchers have taken it, or the leases are over that they had when it was applied.
+#include "engine/catalogue_teller.h"
+
+#include <algorithm>
+#include <future>
+#include <optional>
+#include <utility>
+#include <variant>
+
+#include "absl/strings/str_cat.h"
+#include "common/error_reason.h"
+#include "common/status_macros.h"
+
+namespace mneme {
+namespace {
+
+// Who waits for an append looks whether his own time is over so often.
+constexpr std::chrono::milliseconds kLook(10);
+
+}  // namespace
+
+CatalogueTeller::CatalogueTeller(CatalogueTellerOptions options)
+    : options_(std::move(options)), applier_(ApplierOptions()), feed_(&names(), FeedOptions()) {}
+
+CatalogueTeller::~CatalogueTeller() = default;
+
+CatalogueApplierOptions CatalogueTeller::ApplierOptions() {
+  SetReplicas(options_.catalogue->ReplicasOf(0));
+  CatalogueApplierOptions applier;
+  applier.catalogue = options_.catalogue.get();
+  applier.log = options_.log.get();
+  applier.deployment = options_.deployment;
+  // Before the record counts as applied: a change after it waits for those that it names.
+  applier.replicas = [this](uint32_t shard, const std::vector<std::string>& replicas) {
+    if (shard == 0) SetReplicas(replicas);
+  };
+  applier.poll = options_.poll;
+  applier.events = options_.events;
+  return applier;
+}
+
+CatalogueFeedOptions CatalogueTeller::FeedOptions() {
+  CatalogueFeedOptions feed;
+  feed.lease = options_.lease;
+  feed.poll = options_.poll;
+  feed.clocks = options_.clocks;
+  feed.epoch = options_.deployment;
+  feed.known_at = [this] { return known_at(); };
+  return feed;
+}
+
+CatalogueTeller::Steady::time_point CatalogueTeller::known_at() const {
+  // One that applies no more will not hear of what the others do, promised or not; for one that is not listed they do
+  // not wait; and one that was told of a change which it lacks may have been told by one that promised it nothing.
+  if (!applier_.status().ok() || applier_.Lacks()) return Steady::time_point::min();
+  if (!listed_.load(std::memory_order_acquire)) return Steady::time_point::min();
+  return std::max(applier_.known_at(), options_.others->PromisedAt(applier_.handled()));
+}
+
+void CatalogueTeller::SetReplicas(const std::vector<std::string>& replicas) {
+  options_.others->SetReplicas(replicas);
+  const bool listed = options_.replica < replicas.size() && replicas[options_.replica] == options_.address;
+  listed_.store(listed, std::memory_order_release);
+}
+
+absl::StatusOr<LogOffset> CatalogueTeller::Append(LogRecord record, const CallLimits& limits) {
+  RETURN_IF_ERROR(applier_.status());
+  record.deployment = options_.deployment;
+  record.memory = 0;
+  // By whose clock it was asked for is of no matter: the memory is made now.
+  record.stamp_ms = (options_.clock != nullptr ? *options_.clock : system_clock_).NowMs();
+  const auto told = std::make_shared<std::promise<absl::StatusOr<LogOffset>>>();
+  std::future<absl::StatusOr<LogOffset>> appended = told->get_future();
+  options_.log->Append(EncodeLogRecord(record),
+                       [told](absl::StatusOr<LogOffset> offset) { told->set_value(std::move(offset)); });
+  while (appended.wait_for(kLook) != std::future_status::ready) RETURN_IF_ERROR(limits.Check());
+  return appended.get();
+}
+
+absl::Status CatalogueTeller::Enlist(const std::vector<std::string>& replicas, const CallLimits& limits) {
+  while (true) {
+    const std::vector<std::string> now = options_.catalogue->ReplicasOf(0);
+    if (now == replicas) return absl::OkStatus();
+    LogRecord record;
+    const Hash128 request = NewChangeRequest();
+    record.operation = SetReplicasCommand{0, now, replicas, request};
+    ASSIGN_OR_RETURN(const LogOffset offset, Append(std::move(record), limits));
+    RETURN_IF_ERROR(applier_.AwaitHandled(SequenceAt(offset), limits));
+    const auto outcome = options_.catalogue->OutcomeOf(request);
+    // Another was set meanwhile: what is there now is looked at anew.
+    if (outcome.has_value() && !outcome->ok() && !absl::IsAborted(outcome->status())) return outcome->status();
+  }
+}
+
+absl::StatusOr<MemoryHandle> CatalogueTeller::Change(LogRecord record, const CallLimits& limits) {
+  const Hash128* const asked = RequestOfChange(record.operation);
+  if (asked == nullptr || std::holds_alternative<SetReplicasCommand>(record.operation)) {
+    return absl::InvalidArgumentError("a write of a shard, or of replicas, is no change of names");
+  }
+  const Hash128 request = *asked;
+  ASSIGN_OR_RETURN(const LogOffset offset, Append(std::move(record), limits));
+  RETURN_IF_ERROR(applier_.AwaitHandled(SequenceAt(offset), limits));
+  const Steady::time_point applied = Steady::now();
+  // Those that are do not wait for what this one lends, nor does what they lend wait for it.
+  if (!listed_.load(std::memory_order_acquire)) {
+    return absl::UnavailableError(absl::StrCat("this process, at ", options_.address, ", is not replica ",
+                                               options_.replica, " of shard 0 any more, as the log of names has it"));
+  }
+  (void)options_.others->Confirm(offset, applied + options_.lease);  // 1: they have, or that time has come
+  // A refusal, too, tells what the names are: who hears that one exists must find it wherever he asks next, though the
+  // change that made it is not acknowledged yet.
+  RETURN_IF_ERROR(feed_.Publish(SequenceAt(offset), applied, limits));  // 2
+  std::optional<absl::StatusOr<MemoryHandle>> outcome = options_.catalogue->OutcomeOf(request);
+  if (outcome.has_value()) return *std::move(outcome);
+  return absl::UnavailableError(absl::StrCat("what became of the change at offset ", offset,
+                                             " of the log of names is not known any more; look at the names"));
+}
+
+absl::Status CatalogueTeller::Confirm(LogOffset offset, const CallLimits& limits) {
+  applier_.HeardOf(offset + 1);
+  RETURN_IF_ERROR(applier_.AwaitHandled(SequenceAt(offset), limits));
+  return feed_.Publish(SequenceAt(offset), Steady::now(), limits);
+}
+
+// That every change waits for whom is listed (1) keeps the promise: nothing has to be noted down.
+absl::StatusOr<Sequence> CatalogueTeller::Promise() const {
+  RETURN_IF_ERROR(applier_.status());
+  return applier_.handled();
+}
+
+}  // namespace mneme

@@ -1,0 +1,117 @@
+// CatalogueTeller: a replica of shard 0 as one of those that tell names: its catalogue, what applies the log to that,
+// and what it tells watchers (docs/architecture.md, "Names over replicas").
+//
+// Any of them takes changes. One is acknowledged once nobody anywhere may be told the old any more.
+#ifndef MNEME_ENGINE_CATALOGUE_TELLER_H_
+#define MNEME_ENGINE_CATALOGUE_TELLER_H_
+
+#include <atomic>
+#include <chrono>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "common/clock.h"
+#include "engine/catalogue.h"
+#include "engine/catalogue_applier.h"
+#include "engine/catalogue_feed.h"
+#include "engine/commands.h"
+#include "engine/log_record.h"
+#include "engine/shard_log.h"
+#include "engine/watcher_clocks.h"
+
+namespace mneme {
+
+// The other tellers, as one of them asks them. Thread-safe. Implementations: RemoteTellers (cluster/, the product), and
+// those of tests.
+class OtherTellers {
+ public:
+  using Steady = std::chrono::steady_clock;
+
+  virtual ~OtherTellers() = default;
+  // Who they are from now on: the addresses of all, by number, this one among them. One that is not there any more may
+  // not know it: it is asked to confirm for a lease yet, but promises nothing.
+  virtual void SetReplicas(const std::vector<std::string>& replicas) = 0;
+  // Asks all of them at once for CatalogueTeller::Confirm(). Blocks until all have said so, or else `until`, whatever
+  // they say; the addresses of those who have.
+  virtual std::vector<std::string> Confirm(LogOffset offset, Steady::time_point until) = 0;
+  // The earliest of the moments at which each was last asked for a promise that it gave (CatalogueTeller::Promise()).
+  // The least time while one of them did not, or stands beyond `handled`; now where there are none.
+  virtual Steady::time_point PromisedAt(Sequence handled) const = 0;
+};
+
+struct CatalogueTellerOptions {
+  std::unique_ptr<Catalogue> catalogue = {};    // of OpenLogged()
+  std::shared_ptr<ShardLog> log = {};           // of the catalogue
+  std::unique_ptr<OtherTellers> others = {};
+  uint64_t deployment = 0;
+  uint32_t replica = 0;                         // of shard 0, and
+  std::string address = {};                     // where the others reach it
+  std::chrono::milliseconds lease{2'000};       // the same for all
+  std::chrono::milliseconds poll{400};          // as CatalogueFeedOptions, and as CatalogueApplierOptions
+  const Clock* clock = nullptr;                 // borrowed; null: the machine's
+  std::shared_ptr<WatcherClocks> clocks = {};   // as CatalogueFeedOptions
+  EventSink events = {};                        // as CatalogueApplierOptions
+};
+
+// Thread-safe.
+class CatalogueTeller {
+ public:
+  using Steady = std::chrono::steady_clock;
+
+  // Begins to apply the log at once.
+  explicit CatalogueTeller(CatalogueTellerOptions options);
+  // Answers whoever waits.
+  ~CatalogueTeller();
+
+  uint64_t deployment() const { return options_.deployment; }
+  const CatalogueNames& names() const { return options_.catalogue->names(); }
+  CatalogueApplier& applier() { return applier_; }
+  const CatalogueApplier& applier() const { return applier_; }
+  CatalogueFeed& feed() { return feed_; }
+
+  // Has the log say that these are the replicas of shard 0, unless it does. Who is not among them, as far as is applied
+  // here, lends nothing and acknowledges nothing.
+  absl::Status Enlist(const std::vector<std::string>& replicas, const CallLimits& limits);
+
+  // Appends a change and waits until it is applied here, and until nobody is told what was before it. Its outcome: the
+  // memory that was made, or that an alias pointed to before; refusals as those of Catalogue. UNAVAILABLE and
+  // DEADLINE_EXCEEDED: it may have been made, or may be yet; the same record may be handed to any teller, and is done
+  // once. INVALID_ARGUMENT for a record that is no change.
+  absl::StatusOr<MemoryHandle> Change(LogRecord record, const CallLimits& limits);
+
+  // --- For another teller ---
+  // Returns once the record at `offset` is applied here, and everybody who was told names here knows.
+  absl::Status Confirm(LogOffset offset, const CallLimits& limits);
+  // The sequence up to which the catalogue is applied here: who has applied less lacks what was acknowledged here. And
+  // a promise: for a lease from now on nothing is acknowledged here that is beyond it and that who asks, if it is
+  // listed, has not confirmed.
+  absl::StatusOr<Sequence> Promise() const;
+  CatalogueSnapshot Snapshot() const { return options_.catalogue->Snapshot(); }
+
+  // The moment as of which the names here have everything that was ever acknowledged, by the log or by promises.
+  Steady::time_point known_at() const;
+
+ private:
+  CatalogueFeedOptions FeedOptions();
+  CatalogueApplierOptions ApplierOptions();
+  // Who they are from now on; whether this is one of them.
+  void SetReplicas(const std::vector<std::string>& replicas);
+  // Appended, and applied here.
+  absl::StatusOr<LogOffset> Append(LogRecord record, const CallLimits& limits);
+
+  SystemClock system_clock_;
+  const CatalogueTellerOptions options_;
+  // Whether this is one of those that tell names, as far as is applied here. Not before the others are known.
+  std::atomic<bool> listed_{false};
+  CatalogueApplier applier_;
+  CatalogueFeed feed_;
+};
+
+}  // namespace mneme
+
+#endif  // MNEME_ENGINE_CATALOGUE_TELLER_H_

@@ -1,0 +1,457 @@
+// Several that tell names: whichever is asked, whatever dies, nobody is told what was before an acknowledged change.
+#include "engine/catalogue_teller.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <atomic>
+#include <future>
+#include <thread>
+
+#include "common/error_reason.h"
+#include "engine/flat_catalogue.h"
+#include "engine/flat_commands.h"
+#include "tests/engine/catalogue_tellers.h"
+#include "tests/engine/deployment_fixture.h"
+
+namespace mneme {
+namespace {
+
+using ::testing::ElementsAre;
+using ::testing::IsEmpty;
+using testing::CatalogueTellers;
+using testing::TokenMemory;
+using Steady = std::chrono::steady_clock;
+
+CreateMemoryCommand Create(const std::string& name, uint32_t dimension = 4) {
+  return {TokenMemory(name, dimension), NewChangeRequest()};
+}
+DropMemoryCommand Drop(const std::string& name) { return {name, NewChangeRequest()}; }
+SetAliasCommand Set(const std::string& alias, const std::string& memory) {
+  return {{alias, memory, std::nullopt}, NewChangeRequest()};
+}
+
+// One who watches whichever teller a test says, as cluster/catalogue_watch.h does.
+class TestWatcher {
+ public:
+  // Whether the teller lent him anything.
+  bool Ask(CatalogueTeller& teller) {
+    std::promise<CatalogueFeed::Answer> told;
+    const Steady::time_point asked = Steady::now();
+    teller.feed().Watch("watcher", {epoch_, revision_, true},
+                        [&](CatalogueFeed::Answer answer) { told.set_value(std::move(answer)); });
+    const CatalogueFeed::Answer answer = told.get_future().get();
+    if (answer.lease <= std::chrono::milliseconds::zero() || answer.changes.revision < revision_) return false;
+    EXPECT_TRUE(names_.Apply(answer.changes).ok());
+    epoch_ = answer.epoch;
+    revision_ = answer.changes.revision;
+    until_ = std::max(until_, asked + answer.lease);
+    return true;
+  }
+  bool Knows(const std::string& name) const { return names_.Find(name).ok(); }
+  Steady::time_point until() const { return until_; }
+
+ private:
+  CatalogueNames names_;
+  uint64_t epoch_ = 0;
+  uint64_t revision_ = 0;
+  Steady::time_point until_ = Steady::time_point::min();
+};
+
+// Until it lends; false when it has not for long.
+bool AwaitLent(CatalogueTeller& teller, TestWatcher& watcher) {
+  const Steady::time_point end = Steady::now() + std::chrono::seconds(30);
+  while (!watcher.Ask(teller)) {
+    if (Steady::now() > end) return false;
+    std::this_thread::sleep_for(std::chrono::milliseconds(10));
+  }
+  return true;
+}
+// Until it lends nothing any more.
+bool AwaitNotLent(CatalogueTeller& teller) {
+  const Steady::time_point end = Steady::now() + std::chrono::seconds(30);
+  while (teller.known_at() + CatalogueTellers::kLease > Steady::now()) {
+    if (Steady::now() > end) return false;
+    std::this_thread::sleep_for(std::chrono::milliseconds(10));
+  }
+  return true;
+}
+
+std::vector<std::string> NamesOf(const CatalogueTeller& teller) {
+  std::vector<std::string> names;
+  for (const MemoryHandle& memory : teller.names().List()) names.push_back(memory->spec.name);
+  return names;
+}
+
+TEST(CatalogueTellerTest, AChangeAtOneIsKnownAtAllWhenItIsAcknowledged) {
+  CatalogueTellers tellers(3);
+  for (uint32_t number = 0; number < 3; ++number) {
+    const auto made = tellers.Change(number, Create("m" + std::to_string(number)));
+    ASSERT_TRUE(made.ok()) << made.status();
+    EXPECT_EQ((*made)->number, number + 1);
+    EXPECT_GT((*made)->created_ms, 0);
+    for (uint32_t other = 0; other < 3; ++other) {
+      EXPECT_EQ(tellers[other].names().FindByNumber(number + 1)->spec.name, "m" + std::to_string(number));
+    }
+  }
+  ASSERT_TRUE(tellers.Change(1, Set("live", "m0")).ok());
+  const auto before = tellers.Change(2, Set("live", "m1"));
+  ASSERT_TRUE(before.ok()) << before.status();
+  EXPECT_EQ((*before)->spec.name, "m0");
+  ASSERT_TRUE(tellers.Change(0, Drop("m0")).ok());
+  EXPECT_EQ(tellers.Change(0, Drop("m0")).status().code(), absl::StatusCode::kNotFound);
+  EXPECT_EQ(ReasonOf(tellers.Change(0, Drop("m1")).status()), reason::kMemoryAliased);
+  tellers.AwaitEven();
+  for (uint32_t number = 0; number < 3; ++number) {
+    EXPECT_THAT(NamesOf(tellers[number]), ElementsAre("m1", "m2"));
+    EXPECT_EQ(tellers[number].names().revision(), tellers.log().End({}).value());
+    EXPECT_EQ(tellers[number].names().next_number(), tellers[0].names().next_number());
+  }
+}
+
+TEST(CatalogueTellerTest, TheFirstCreateOfANameWinsWhereverItIsAsked) {
+  CatalogueTellers tellers(2);
+  for (int round = 0; round < 5; ++round) {
+    const std::string name = "m" + std::to_string(round);
+    std::vector<std::future<absl::StatusOr<MemoryHandle>>> asked;
+    for (uint32_t number = 0; number < 2; ++number) {
+      asked.push_back(std::async(std::launch::async, [&tellers, &name, number] {
+        return tellers.Change(number, Create(name, 4 + number));
+      }));
+    }
+    std::vector<absl::StatusOr<MemoryHandle>> outcomes;
+    for (auto& each : asked) outcomes.push_back(each.get());
+    const size_t winner = outcomes[0].ok() ? 0 : 1;
+    ASSERT_TRUE(outcomes[winner].ok()) << outcomes[winner].status();
+    EXPECT_EQ(outcomes[1 - winner].status().code(), absl::StatusCode::kAlreadyExists);
+    EXPECT_EQ(ReasonOf(outcomes[1 - winner].status()), reason::kMemoryExists);
+    for (uint32_t number = 0; number < 2; ++number) {
+      EXPECT_EQ(tellers[number].names().Find(name).value()->spec.dimension, 4 + winner);
+    }
+  }
+}
+
+TEST(CatalogueTellerTest, AChangeThatIsHandedOverAgainIsDoneOnce) {
+  CatalogueTellers tellers(2);
+  const CreateMemoryCommand create = Create("wiki");
+  const DropMemoryCommand drop = Drop("wiki");
+  const auto first = tellers.Change(0, create);
+  ASSERT_TRUE(first.ok()) << first.status();
+  const auto again = tellers.Change(1, create);
+  ASSERT_TRUE(again.ok()) << again.status();
+  EXPECT_EQ((*again)->number, (*first)->number);
+  ASSERT_TRUE(tellers.Change(0, drop).ok());
+  ASSERT_TRUE(tellers.Change(1, drop).ok());
+  // What they ask would be done now; it was done then.
+  EXPECT_EQ(tellers.Change(1, create).value()->number, (*first)->number);
+  EXPECT_THAT(NamesOf(tellers[1]), IsEmpty());
+  ASSERT_TRUE(tellers.Change(0, Create("wiki")).ok());
+  ASSERT_TRUE(tellers.Change(0, drop).ok());
+  EXPECT_THAT(NamesOf(tellers[0]), ElementsAre("wiki"));
+  // A refusal stays one.
+  const CreateMemoryCommand second = Create("wiki");
+  EXPECT_EQ(tellers.Change(0, second).status().code(), absl::StatusCode::kAlreadyExists);
+  ASSERT_TRUE(tellers.Change(0, Drop("wiki")).ok());
+  const absl::Status refused = tellers.Change(1, second).status();
+  EXPECT_EQ(refused.code(), absl::StatusCode::kAlreadyExists);
+  EXPECT_EQ(ReasonOf(refused), reason::kMemoryExists);
+}
+
+TEST(CatalogueTellerTest, AnAppendThatNobodyHeardOfMayBeDoneAndIsNotDoneTwice) {
+  CatalogueTellers tellers(2);
+  tellers.log().FailAppends(absl::UnavailableError("nobody knows"), 1, testing::MemoryLog::Fate::kAppended);
+  const CreateMemoryCommand create = Create("wiki");
+  EXPECT_EQ(tellers.Change(0, create).status().code(), absl::StatusCode::kUnavailable);
+  const auto made = tellers.Change(1, create);
+  ASSERT_TRUE(made.ok()) << made.status();
+  tellers.AwaitEven();
+  EXPECT_THAT(NamesOf(tellers[0]), ElementsAre("wiki"));
+  EXPECT_EQ(tellers[0].names().next_number(), (*made)->number + 1);
+}
+
+TEST(CatalogueTellerTest, OneThatIsCutOffLendsNoLongerThanItsLease) {
+  CatalogueTellers tellers(2);
+  TestWatcher watcher;
+  ASSERT_TRUE(AwaitLent(tellers[1], watcher));
+  tellers.line(1).Cut(true);
+  tellers.CutOff(1, true);
+  const Steady::time_point cut = Steady::now();
+  ASSERT_TRUE(AwaitNotLent(tellers[1]));
+  EXPECT_FALSE(watcher.Ask(tellers[1]));
+  EXPECT_LE(watcher.until(), cut + CatalogueTellers::kLease);
+  // The other lends by the log alone, and this one again once it is back.
+  EXPECT_TRUE(AwaitLent(tellers[0], watcher));
+  ASSERT_TRUE(tellers.Change(0, Create("wiki")).ok());
+  tellers.line(1).Cut(false);
+  TestWatcher later;
+  ASSERT_TRUE(AwaitLent(tellers[1], later));
+  EXPECT_TRUE(later.Knows("wiki")) << "it does not lend before it knows everything";
+}
+
+TEST(CatalogueTellerTest, ADropIsNotAcknowledgedWhileAnybodyMayBeToldOfTheMemory) {
+  CatalogueTellers tellers(2);
+  ASSERT_TRUE(tellers.Change(0, Create("wiki")).ok());
+  TestWatcher watcher;
+  ASSERT_TRUE(AwaitLent(tellers[1], watcher));
+  EXPECT_TRUE(watcher.Knows("wiki"));
+  // Who told him is dead: nobody can ask what it lent.
+  tellers.Kill(1);
+  const auto dropped = tellers.Change(0, Drop("wiki"));
+  const Steady::time_point acknowledged = Steady::now();
+  ASSERT_TRUE(dropped.ok()) << dropped.status();
+  EXPECT_LE(watcher.until(), acknowledged);
+  ASSERT_TRUE(AwaitLent(tellers[0], watcher));
+  EXPECT_FALSE(watcher.Knows("wiki"));
+}
+
+TEST(CatalogueTellerTest, WhileTheLogIsAwayAllThatPromiseLend) {
+  CatalogueTellers tellers(2);
+  ASSERT_TRUE(tellers.Change(0, Create("wiki")).ok());
+  tellers.AwaitEven();
+  for (uint32_t number = 0; number < 2; ++number) tellers.line(number).Cut(true);
+  std::this_thread::sleep_for(2 * CatalogueTellers::kLease);
+  for (uint32_t number = 0; number < 2; ++number) {
+    TestWatcher watcher;
+    EXPECT_TRUE(watcher.Ask(tellers[number])) << number;
+    EXPECT_TRUE(watcher.Knows("wiki"));
+  }
+  EXPECT_EQ(tellers.Change(0, Create("other")).status().code(), absl::StatusCode::kUnavailable);
+  // One that has the log again must wait for what it promised to the other, which has not.
+  TestWatcher watcher;
+  tellers.line(0).Cut(false);
+  ASSERT_TRUE(watcher.Ask(tellers[1]));
+  tellers.CutOff(1, true);
+  const auto dropped = tellers.Change(0, Drop("wiki"));
+  ASSERT_TRUE(dropped.ok()) << dropped.status();
+  EXPECT_LE(watcher.until(), Steady::now());
+  EXPECT_TRUE(AwaitNotLent(tellers[1]));
+}
+
+TEST(CatalogueTellerTest, OneThatLostTheLogAloneHoldsAChangeUpForALease) {
+  CatalogueTellers tellers(2);
+  tellers.AwaitEven();
+  tellers.line(1).Cut(true);
+  std::this_thread::sleep_for(std::chrono::milliseconds(300));  // it may be reading
+  TestWatcher watcher;
+  ASSERT_TRUE(AwaitLent(tellers[1], watcher)) << "by what the other promises";
+  std::atomic<bool> made{false};
+  std::thread asker([&] {
+    while (!made) (void)watcher.Ask(tellers[1]);  // which asks the other to promise, again and again
+  });
+  const Steady::time_point start = Steady::now();
+  const auto change = tellers.Change(0, Create("wiki"));
+  const Steady::time_point acknowledged = Steady::now();
+  made = true;
+  asker.join();
+  ASSERT_TRUE(change.ok()) << change.status();
+  EXPECT_LT(acknowledged, start + 5 * CatalogueTellers::kLease);
+  EXPECT_LE(watcher.until(), acknowledged);
+}
+
+TEST(CatalogueTellerTest, OneAloneLendsWithoutTheLog) {
+  CatalogueTellers tellers(1);
+  ASSERT_TRUE(tellers.Change(0, Create("wiki")).ok());
+  tellers.line(0).Cut(true);
+  std::this_thread::sleep_for(2 * CatalogueTellers::kLease);
+  TestWatcher watcher;
+  EXPECT_TRUE(watcher.Ask(tellers[0]));
+  EXPECT_TRUE(watcher.Knows("wiki"));
+}
+
+TEST(CatalogueTellerTest, WhoHeardOfWhatItLacksLendsNothing) {
+  CatalogueTellers tellers(2);
+  tellers.AwaitEven();
+  CatalogueApplier& applier = tellers[1].applier();
+  const LogOffset end = tellers.log().End({}).value();
+  // What it is told by whoever leads there no more; another teller has seen more.
+  EXPECT_EQ(tellers[1].Confirm(end, CatalogueTellers::Within(std::chrono::milliseconds(50))).code(),
+            absl::StatusCode::kDeadlineExceeded);
+  EXPECT_EQ(applier.known_at(), Steady::time_point::min());
+  EXPECT_EQ(tellers[1].known_at(), Steady::time_point::min()) << "whatever the other promises";
+  ASSERT_TRUE(tellers.Change(0, Create("wiki")).ok());
+  tellers.AwaitEven();
+  EXPECT_GT(applier.known_at(), Steady::time_point::min());
+  EXPECT_GT(tellers[1].known_at(), Steady::time_point::min());
+}
+
+TEST(CatalogueTellerTest, AWatcherGoesFromOneToAnotherAndNeverBack) {
+  CatalogueTellers tellers(2);
+  ASSERT_TRUE(tellers.Change(0, Create("a")).ok());
+  TestWatcher watcher;
+  ASSERT_TRUE(AwaitLent(tellers[0], watcher));
+  tellers.line(1).Cut(true);
+  std::this_thread::sleep_for(std::chrono::milliseconds(300));  // it may be reading
+  ASSERT_TRUE(tellers.Change(0, Drop("a")).ok());
+  ASSERT_TRUE(AwaitLent(tellers[0], watcher));
+  EXPECT_FALSE(watcher.Knows("a"));
+  EXPECT_FALSE(watcher.Ask(tellers[1])) << "it has the memory that was dropped";
+  EXPECT_FALSE(watcher.Knows("a"));
+  tellers.line(1).Cut(false);
+  tellers.AwaitEven();
+  ASSERT_TRUE(tellers.Change(0, Create("b")).ok());
+  ASSERT_TRUE(AwaitLent(tellers[1], watcher));
+  EXPECT_TRUE(watcher.Knows("b"));
+}
+
+TEST(CatalogueTellerTest, ARestartGoesOnWhereItWasAndForgetsNoRequest) {
+  CatalogueTellers tellers(2);
+  const CreateMemoryCommand create = Create("wiki");
+  const MemoryNumber number = tellers.Change(0, create).value()->number;
+  ASSERT_TRUE(tellers.Change(0, Set("live", "wiki")).ok());
+  const Sequence applied = tellers.log().End({}).value();
+  tellers.Kill(1);
+  ASSERT_TRUE(tellers.Change(0, Create("missed")).ok());
+  EXPECT_EQ(tellers.OpenCatalogue(1)->applied(), applied);
+  tellers.Open(1);
+  tellers.AwaitEven();
+  EXPECT_THAT(NamesOf(tellers[1]), ElementsAre("missed", "wiki"));
+  EXPECT_EQ(tellers[1].names().Find("live").value()->number, number);
+  EXPECT_EQ(tellers[1].names().next_number(), tellers[0].names().next_number());
+  EXPECT_EQ(tellers.Change(1, create).value()->number, number);
+  EXPECT_EQ(tellers.Change(1, Create("wiki")).status().code(), absl::StatusCode::kAlreadyExists);
+}
+
+TEST(CatalogueTellerTest, OneThatTheLogDoesNotReachTakesWhatAnotherHas) {
+  CatalogueTellers tellers(2);
+  tellers.Kill(1);
+  const CreateMemoryCommand create = Create("wiki");
+  const MemoryNumber number = tellers.Change(0, create).value()->number;
+  ASSERT_TRUE(tellers.Change(0, Create("gone")).ok());
+  ASSERT_TRUE(tellers.Change(0, Drop("gone")).ok());
+  ASSERT_TRUE(tellers.Change(0, Set("live", "wiki")).ok());
+  tellers.log().DropBefore(tellers.log().End({}).value());
+  // As it travels.
+  CatalogueSnapshot snapshot;
+  ASSERT_TRUE(Unflat(Flat(tellers[0].Snapshot()), snapshot).ok());
+  {
+    const auto catalogue = tellers.OpenCatalogue(1);
+    ASSERT_TRUE(catalogue->Take(snapshot).ok());
+    EXPECT_EQ(catalogue->Take(snapshot).code(), absl::StatusCode::kFailedPrecondition) << "it is as far";
+    EXPECT_EQ(catalogue->applied(), snapshot.applied);
+    EXPECT_EQ(catalogue->names().Find("live").value()->number, number);
+  }
+  tellers.Open(1);
+  ASSERT_TRUE(tellers.Change(1, Create("next")).ok());
+  EXPECT_THAT(NamesOf(tellers[1]), ElementsAre("next", "wiki"));
+  EXPECT_EQ(tellers[1].names().next_number(), tellers[0].names().next_number());
+  EXPECT_EQ(tellers.Change(1, create).value()->number, number) << "requests came with it";
+  EXPECT_TRUE(tellers[1].applier().status().ok());
+}
+
+TEST(CatalogueTellerTest, WithoutASnapshotOneThatTheLogDoesNotReachSaysSo) {
+  CatalogueTellers tellers(1);
+  tellers.AwaitEven();
+  tellers.Kill(0);
+  for (const char* name : {"a", "b"}) tellers.AppendRecord(Create(name));
+  tellers.log().DropBefore(3);
+  tellers.Open(0);
+  const absl::Status status =
+      tellers[0].applier().AwaitHandled(4, CatalogueTellers::Within(std::chrono::seconds(30)));
+  EXPECT_EQ(status.code(), absl::StatusCode::kOutOfRange) << status;
+  EXPECT_THAT(std::string(status.message()), ::testing::HasSubstr("does not have offset 2"));
+}
+
+TEST(CatalogueTellerTest, ARecordOfAnotherDeploymentEndsIt) {
+  CatalogueTellers tellers(1);
+  // Who founded at the same moment, and came second, ends nothing.
+  tellers.AppendRecord(FoundCommand{1}, CatalogueTellers::kDeployment + 2);
+  ASSERT_TRUE(tellers.Change(0, Create("mine")).ok());
+  tellers.AppendRecord(Create("wiki"), CatalogueTellers::kDeployment + 1);
+  const absl::Status status =
+      tellers[0].applier().AwaitHandled(100, CatalogueTellers::Within(std::chrono::seconds(30)));
+  EXPECT_EQ(status.code(), absl::StatusCode::kFailedPrecondition) << status;
+  EXPECT_THAT(std::string(status.message()), ::testing::HasSubstr("another deployment"));
+  TestWatcher watcher;
+  EXPECT_FALSE(watcher.Ask(tellers[0]));
+  EXPECT_FALSE(tellers.Change(0, Create("more")).ok());
+}
+
+TEST(CatalogueTellerTest, OneThatIsNotListedLendsAndAcknowledgesNothingUntilItIs) {
+  CatalogueTellers tellers(1);
+  tellers.Open(1);
+  tellers.AwaitEven();
+  TestWatcher watcher;
+  EXPECT_FALSE(watcher.Ask(tellers[1])) << "the other does not wait for it";
+  const CreateMemoryCommand create = Create("wiki");
+  EXPECT_EQ(tellers.Change(1, create).status().code(), absl::StatusCode::kUnavailable);
+  EXPECT_TRUE(tellers.Change(0, create).ok()) << "it was made all the same";
+  const auto both = CatalogueTellers::Addresses(2);
+  ASSERT_TRUE(tellers[1].Enlist(both, CatalogueTellers::Within(std::chrono::seconds(30))).ok());
+  ASSERT_TRUE(tellers[0].Enlist(both, CatalogueTellers::Within(std::chrono::seconds(30))).ok()) << "it says so already";
+  ASSERT_TRUE(AwaitLent(tellers[1], watcher));
+  EXPECT_TRUE(watcher.Knows("wiki"));
+  tellers.Kill(1);
+  ASSERT_TRUE(tellers.Change(0, Drop("wiki")).ok());
+  EXPECT_LE(watcher.until(), Steady::now());
+}
+
+TEST(CatalogueTellerTest, OneThatIsNotListedAnyMoreIsWaitedForOnceMore) {
+  CatalogueTellers tellers(2);
+  ASSERT_TRUE(tellers.Change(0, Create("wiki")).ok());
+  TestWatcher watcher;
+  ASSERT_TRUE(AwaitLent(tellers[1], watcher));
+  // It does not hear of it, and lends what it may.
+  tellers.line(1).Cut(true);
+  tellers.CutOff(1, true);
+  const CallLimits limits = CatalogueTellers::Within(std::chrono::seconds(30));
+  ASSERT_TRUE(tellers[0].Enlist(CatalogueTellers::Addresses(1), limits).ok());
+  (void)watcher.Ask(tellers[1]);
+  ASSERT_TRUE(tellers.Change(0, Drop("wiki")).ok());
+  EXPECT_LE(watcher.until(), Steady::now());
+  std::this_thread::sleep_for(CatalogueTellers::kLease);
+  const Steady::time_point start = Steady::now();
+  ASSERT_TRUE(tellers.Change(0, Create("wiki")).ok());
+  EXPECT_LT(Steady::now(), start + CatalogueTellers::kLease) << "and then no more";
+  tellers.line(1).Cut(false);
+  tellers.AwaitEven();
+  EXPECT_FALSE(watcher.Ask(tellers[1]));
+}
+
+TEST(CatalogueTellerTest, TwoThatEnlistAtOnceComeToOneList) {
+  CatalogueTellers tellers(2);
+  const std::vector<std::vector<std::string>> lists = {{"teller-0", "teller-1", "a"},
+                                                       {"teller-0", "teller-1", "", "b"}};
+  std::vector<std::future<absl::Status>> enlisting;
+  for (uint32_t number = 0; number < 2; ++number) {
+    enlisting.push_back(std::async(std::launch::async, [&tellers, &lists, number] {
+      return tellers[number].Enlist(lists[number], CatalogueTellers::Within(std::chrono::seconds(30)));
+    }));
+  }
+  for (auto& each : enlisting) EXPECT_TRUE(each.get().ok());
+  tellers.AwaitEven();
+  const auto list = tellers[0].Snapshot().replicas;
+  EXPECT_EQ(list, tellers[1].Snapshot().replicas);
+  EXPECT_TRUE(list.at(0) == lists[0] || list.at(0) == lists[1]);
+}
+
+TEST(CatalogueTest, TheOldestRequestsAreForgottenAlikeEverywhere) {
+  TemporaryDirectory directory;
+  StoreResources resources(4 << 20, 64 << 20);
+  constexpr size_t kRemembered = 3;
+  const auto open = [&](const std::string& name) {
+    return Catalogue::OpenLogged(OpenLoggedCatalogueStore(directory / name, &resources).value(), kRemembered).value();
+  };
+  auto restarted = open("restarted");
+  const auto kept = open("kept");
+  std::vector<CreateMemoryCommand> changes;
+  for (int i = 0; i < 6; ++i) changes.push_back(Create("m" + std::to_string(i)));
+  // Two are handed over again when they are forgotten, and one when it is not.
+  for (const int again : {1, 0, 5}) changes.push_back(CreateMemoryCommand(changes[again]));
+  for (LogOffset offset = 0; offset < changes.size(); ++offset) {
+    restarted.reset();
+    restarted = open("restarted");
+    const LogRecord record = CatalogueTellers::RecordOf(changes[offset]);
+    const auto first = restarted->Apply(offset, record);
+    const auto second = kept->Apply(offset, record);
+    ASSERT_TRUE(first.ok() && second.ok()) << first.status() << second.status();
+    EXPECT_EQ(first->outcome.status(), second->outcome.status()) << offset;
+    const bool refused = offset >= 6 && offset < 8;  // forgotten: it is a second create of the name
+    EXPECT_EQ(first->outcome.ok(), !refused) << offset << ": " << first->outcome.status();
+  }
+  EXPECT_EQ(Flat(restarted->Snapshot()), Flat(kept->Snapshot()));
+  EXPECT_EQ(kept->Snapshot().remembered.size(), kRemembered);
+}
+
+}  // namespace
+}  // namespace mneme
