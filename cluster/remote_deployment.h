@@ -122,6 +122,10 @@ class RemoteDeployment final : public Deployment {
   DeploymentStatistics Statistics() const override;
   void CountBenefit(const MemoryHandle& memory, uint64_t tokens, double nats) override;
   const Backups* backups() const override { return nullptr; }
+  // One replica of each shard writes a part (remote_backups.cc).
+  absl::StatusOr<BackupOutcome> CreateBackup(uint32_t keep, const CallLimits& limits,
+                                             const BackupProgressSink& progress) const override;
+  absl::StatusOr<std::vector<KnownBackup>> ListBackups(const CallLimits& limits) const override;
   // Digests of a shard's replicas are of one offset of its log; where it has none, of each as it is now.
   absl::Status DescribeReplicas(const ReplicaQuestion& question, const ReplicaSink& each) const override;
 

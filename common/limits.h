@@ -294,6 +294,15 @@ inline constexpr uint64_t kCheckpointBytesPerSecond = uint64_t{128} << 20;
 inline constexpr size_t kMaxCheckpointFiles = 1'000'000;
 // A checkpoint of which nothing was read for so long is removed: who copies it, and was started anew, asks sooner.
 inline constexpr int kCheckpointIdleMs = 10 * 60 * 1000;
+// What a shard of several processes took to be backed up goes when nobody had it written for so long: a front end takes
+// all shards, of which one may have to flush and to catch up with its log, before it has the first written. One that
+// has gone holds up the next backup for as long.
+inline constexpr int kBackupIdleMs = 5 * 60 * 1000;
+
+// A file of a backup that is copied into a store of objects, or back: a table has 64 MiB, and a few of one record more;
+// it is held in ram meanwhile. And how many files: 60 TiB of tables, as of a checkpoint.
+inline constexpr uint64_t kMaxStoredObjectBytes = uint64_t{1} << 30;
+inline constexpr size_t kMaxStoredObjects = 1'000'000;
 
 // --- Security -----------------------------------------------------------------------------------------------------
 

@@ -8,9 +8,7 @@
 #include <vector>
 
 #include "absl/cleanup/cleanup.h"
-#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
-#include "absl/strings/str_replace.h"
 #include "common/error_reason.h"
 #include "common/status_macros.h"
 #include "storage/files.h"
@@ -21,17 +19,8 @@ Backups::Backups(BackupsOptions options) : options_(std::move(options)) {
   if (!options_.directory.empty()) options_.directory = std::filesystem::absolute(options_.directory).string();
 }
 
-// Whoever may make backups may not therefore look around on this machine.
 absl::Status Backups::WithoutPaths(const absl::Status& status) const {
-  std::vector<std::pair<std::string, std::string>> names;
-  const auto name = [&](const std::string& path, const char* flag) {
-    if (path.size() > 1 && absl::StrContains(path, '/')) names.emplace_back(path, flag);
-  };
-  name(options_.directory, "--backup-dir");
-  name(options_.data->path(), "--data-dir");
-  absl::Status told(status.code(), absl::StrReplaceAll(status.message(), names));
-  // A full disk has the reason that it has for writes.
-  return absl::IsResourceExhausted(told) ? WithReason(std::move(told), reason::kStorageFull) : told;
+  return mneme::WithoutPaths(status, options_.directory, options_.data->path());
 }
 
 absl::Status Backups::CheckDirectory() const {

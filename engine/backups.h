@@ -12,6 +12,7 @@
 #include "absl/status/statusor.h"
 #include "common/clock.h"
 #include "common/mutex.h"
+#include "engine/backup_outcome.h"
 #include "engine/catalogue.h"
 #include "engine/commands.h"
 #include "engine/shard.h"
@@ -28,11 +29,6 @@ struct BackupsOptions {
   std::vector<Shard*> shards;  // by number
   const Clock* clock = nullptr;
   EventSink events = {};  // may be empty
-};
-
-struct BackupOutcome {
-  WrittenBackup written;
-  uint32_t removed = 0;  // older ones
 };
 
 // Thread-safe.

@@ -17,6 +17,7 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "engine/backup_outcome.h"
 #include "engine/commands.h"
 #include "engine/exported_index.h"
 #include "engine/lease.h"
@@ -139,6 +140,13 @@ class Deployment {
 
   // Null where the shards are in other processes.
   virtual const Backups* backups() const = 0;
+  // Backs up everything, then removes the oldest of this deployment until `keep` are left (0: none); blocks. As
+  // Backups::Create(), and where the shards are in other processes as docs/architecture.md ("Backups") says:
+  // UNAVAILABLE, too, when a shard is away, or names changed whenever it was tried.
+  virtual absl::StatusOr<BackupOutcome> CreateBackup(uint32_t keep, const CallLimits& limits,
+                                                     const BackupProgressSink& progress) const = 0;
+  // By number. As Backups::List().
+  virtual absl::StatusOr<std::vector<KnownBackup>> ListBackups(const CallLimits& limits) const = 0;
   // Tells of each replica of each shard, in their order; blocks. One that does not answer is told as such. Errors of
   // `each`, and what the limits say.
   virtual absl::Status DescribeReplicas(const ReplicaQuestion& question, const ReplicaSink& each) const = 0;

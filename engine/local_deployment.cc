@@ -130,6 +130,7 @@ absl::Status LocalDeployment::State::StartMaintenance(const DeploymentOptions& o
         leaving.RemoveUnread();
         leases->LetGo();
         if (checkpoints != nullptr) checkpoints->LetGo();
+        if (shard_backups != nullptr) shard_backups->LetGoIdle();
         if (LogApplier* const running = running_applier.load()) running->TellWaiters();
       },
       sweeps);
@@ -217,11 +218,7 @@ absl::StatusOr<std::unique_ptr<LocalDeployment>> LocalDeployment::Open(Deploymen
                                                             state->ram_limit_bytes / limits::kLeaseRamParts});
   state->query_context = {state->by_number, &state->routing, state->pool.get(), state->answers.get(),
                           &state->label_sums, &state->matches};
-  if (!options.hosted.has_value()) {
-    state->backups = std::make_unique<Backups>(BackupsOptions{options.backup_dir, state->directory.get(),
-                                                              state->catalogue.get(), state->by_number, state->clock,
-                                                              options.events});
-  }
+  state->MakeBackups(options);
   state->MakeCheckpoints(options);
   RETURN_IF_ERROR(state->StartMaintenance(options));
   state->StartErasure(options);
@@ -230,8 +227,6 @@ absl::StatusOr<std::unique_ptr<LocalDeployment>> LocalDeployment::Open(Deploymen
 }
 
 uint32_t LocalDeployment::shards() const { return state_->routing.shards(); }
-
-const Backups* LocalDeployment::backups() const { return state_->backups.get(); }
 
 const WorkingMemory& LocalDeployment::working_memory() const { return *state_->working_memory; }
 

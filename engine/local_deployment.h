@@ -30,6 +30,7 @@ namespace mneme {
 
 class DataDirectory;
 class PruneDecisions;
+class ShardBackups;
 class ShardCheckpoints;
 
 // The one shard that a process has. Shard 0 without a replicated log owns the catalogue; all others are told it, a
@@ -149,6 +150,10 @@ class LocalDeployment final : public Deployment {
   void CountBenefit(const MemoryHandle& memory, uint64_t tokens, double nats) override;
   // Null, too, in a process that hosts one shard of several.
   const Backups* backups() const override;
+  // FAILED_PRECONDITION, too, in such a process, which front ends ask (shard_backups()).
+  absl::StatusOr<BackupOutcome> CreateBackup(uint32_t keep, const CallLimits& limits,
+                                             const BackupProgressSink& progress) const override;
+  absl::StatusOr<std::vector<KnownBackup>> ListBackups(const CallLimits& limits) const override;
   // Its own shards, each as the one replica that is here; FAILED_PRECONDITION with digests.
   absl::Status DescribeReplicas(const ReplicaQuestion& question, const ReplicaSink& each) const override;
 
@@ -168,8 +173,9 @@ class LocalDeployment final : public Deployment {
   LogState log_state() const;
   // What prunes of the shard wait for (PruneCommand::decided).
   PruneDecisions& prune_decisions() const;
-  // Null unless it hosts a shard.
+  // Both null unless it hosts a shard.
   ShardCheckpoints* checkpoints() const;
+  ShardBackups* shard_backups() const;
   const ShardPort& port() const;
   // Scores what the shard holds of `wanted`; see candidates.h.
   absl::StatusOr<NeighbourColumns> Score(const MemoryHandle& memory, const QueryCommand& command, bool plain,

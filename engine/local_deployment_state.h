@@ -24,6 +24,7 @@
 #include "engine/routing.h"
 #include "engine/search_pool.h"
 #include "engine/shard.h"
+#include "engine/shard_backups.h"
 #include "engine/shard_checkpoints.h"
 #include "engine/write_fanout.h"
 #include "storage/data_directory.h"
@@ -58,7 +59,8 @@ struct LocalDeployment::State {
   std::unique_ptr<AnswerCache> answers;
   std::unique_ptr<HeldLeases> leases;
   std::unique_ptr<Backups> backups;
-  std::unique_ptr<ShardCheckpoints> checkpoints;  // of a hosted shard
+  std::unique_ptr<ShardCheckpoints> checkpoints;  // of a hosted shard, as is
+  std::unique_ptr<ShardBackups> shard_backups;
   PruneDecisions prune_decisions;
   LabelSumCache label_sums;
   MatchCache matches;
@@ -86,6 +88,7 @@ struct LocalDeployment::State {
   absl::Status OpenCatalogue(const std::optional<HostedShard>& hosted);
   absl::Status OpenShards(const DeploymentOptions& options, size_t threads);
   void MakeCheckpoints(const DeploymentOptions& options);
+  void MakeBackups(const DeploymentOptions& options);
   absl::Status StartMaintenance(const DeploymentOptions& options);
   void StartErasure(const DeploymentOptions& options);
   void StartApplier(const DeploymentOptions& options);

@@ -111,16 +111,9 @@ void Describe(Codec&, T&) {}
 
 namespace {
 
-// What stands before the body of a record.
-struct RecordHead {
-  uint64_t deployment = 0;
-  MemoryNumber memory = 0;
-  int64_t stamp_ms = 0;
-};
-
 // `index` is that of the alternative of LoggedOperation.
 template <typename Operation>
-std::string Encode(const RecordHead& head, size_t index, const Operation& operation) {
+std::string Encode(const LogRecordHead& head, size_t index, const Operation& operation) {
   std::string out;
   FlatWriter writer(out);
   writer(kLogRecordVersion, static_cast<uint8_t>(index + 1), head.deployment, head.memory, head.stamp_ms, operation);
@@ -141,6 +134,32 @@ void ReadOperation(size_t index, FlatReader& reader, LoggedOperation& operation)
     if (index != kIndex) return ReadOperation<kIndex + 1>(index, reader, operation);
     reader(operation.emplace<kIndex>());
   }
+}
+
+// A record that is whole and of a kind that is known.
+struct OpenedRecord {
+  LogRecordHead head;
+  uint8_t kind = 0;
+  FlatReader operation;  // at its beginning
+};
+
+absl::StatusOr<OpenedRecord> OpenLogRecord(std::string_view bytes) {
+  if (bytes.size() <= kChecksumBytes) return Damaged();
+  const std::string_view body = bytes.substr(0, bytes.size() - kChecksumBytes);
+  uint64_t checksum = 0;
+  std::memcpy(&checksum, bytes.data() + body.size(), kChecksumBytes);
+  if (checksum != Checksum64(body, kLogRecordSeed)) return Damaged();
+  uint8_t version = 0;
+  OpenedRecord opened{{}, 0, FlatReader(body)};
+  opened.operation(version, opened.kind);
+  if (version != kLogRecordVersion || opened.kind == 0 || opened.kind > std::variant_size_v<LoggedOperation>) {
+    return absl::UnimplementedError(absl::StrCat("a log record has version ", static_cast<int>(version), " and kind ",
+                                                 static_cast<int>(opened.kind), "; this program knows version ",
+                                                 static_cast<int>(kLogRecordVersion), " and kinds up to ",
+                                                 std::variant_size_v<LoggedOperation>));
+  }
+  opened.operation(opened.head.deployment, opened.head.memory, opened.head.stamp_ms);
+  return opened;
 }
 
 // As RowMerges says.
@@ -223,27 +242,21 @@ std::string EncodeLogRecord(const LogRecord& record) {
 }
 
 absl::StatusOr<LogRecord> DecodeLogRecord(std::string_view bytes) {
-  if (bytes.size() <= kChecksumBytes) return Damaged();
-  const std::string_view body = bytes.substr(0, bytes.size() - kChecksumBytes);
-  uint64_t checksum = 0;
-  std::memcpy(&checksum, bytes.data() + body.size(), kChecksumBytes);
-  if (checksum != Checksum64(body, kLogRecordSeed)) return Damaged();
+  ASSIGN_OR_RETURN(OpenedRecord opened, OpenLogRecord(bytes));
   LogRecord record;
-  uint8_t version = 0;
-  uint8_t kind = 0;
-  FlatReader reader(body);
-  reader(version, kind);
-  if (version != kLogRecordVersion || kind == 0 || kind > std::variant_size_v<LoggedOperation>) {
-    return absl::UnimplementedError(absl::StrCat("a log record has version ", static_cast<int>(version), " and kind ",
-                                                 static_cast<int>(kind), "; this program knows version ",
-                                                 static_cast<int>(kLogRecordVersion), " and kinds up to ",
-                                                 std::variant_size_v<LoggedOperation>));
-  }
-  reader(record.deployment, record.memory, record.stamp_ms);
-  ReadOperation(kind - size_t{1}, reader, record.operation);
-  if (!reader.AtEnd()) return Damaged();
+  record.memory = opened.head.memory;
+  record.stamp_ms = opened.head.stamp_ms;
+  record.deployment = opened.head.deployment;
+  ReadOperation(opened.kind - size_t{1}, opened.operation, record.operation);
+  if (!opened.operation.AtEnd()) return Damaged();
   RETURN_IF_ERROR(CheckOperation(record.operation));
   return record;
+}
+
+absl::StatusOr<LogRecordHead> DecodeLogRecordHead(std::string_view bytes) {
+  ASSIGN_OR_RETURN(const OpenedRecord opened, OpenLogRecord(bytes));
+  if (!opened.operation.ok()) return Damaged();
+  return opened.head;
 }
 
 }  // namespace mneme

@@ -120,11 +120,20 @@ bool Grows(const Operation& operation) {
       operation);
 }
 
+// What stands before the operation of a record.
+struct LogRecordHead {
+  uint64_t deployment = 0;
+  MemoryNumber memory = 0;
+  int64_t stamp_ms = 0;
+};
+
 // INVALID_ARGUMENT for operations that no client causes: they are a shard's own.
 absl::StatusOr<std::string> EncodeLogRecord(uint64_t deployment, const WriteOperation& operation);
 std::string EncodeLogRecord(const LogRecord& record);
 // DATA_LOSS when a bit is not as it was written; UNIMPLEMENTED when whole, but of a version or kind that is not known.
 absl::StatusOr<LogRecord> DecodeLogRecord(std::string_view bytes);
+// The same of a record whose operation is not looked at.
+absl::StatusOr<LogRecordHead> DecodeLogRecordHead(std::string_view bytes);
 
 }  // namespace mneme
 

@@ -5,20 +5,14 @@
 
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
 #include "common/limits.h"
 #include "common/status_macros.h"
-#include "engine/backups.h"
+#include "engine/backup_outcome.h"
 #include "server/request_error.h"
 
 namespace mneme {
 namespace {
-
-absl::StatusOr<const Backups*> BackupsOf(const CallContext& call) {
-  const Backups* backups = call.deployment.backups();
-  if (backups != nullptr) return backups;
-  return absl::UnimplementedError(
-      "a backup asks a process that holds all shards; a front end over shards of other processes serves none yet");
-}
 
 void Fill(const BackupManifest& manifest, v1::Backup& out) {
   out.set_number(manifest.number);
@@ -27,13 +21,27 @@ void Fill(const BackupManifest& manifest, v1::Backup& out) {
   out.set_memories(manifest.stores.front().entries);
   out.set_bytes(manifest.bytes());
   for (size_t i = 1; i < manifest.stores.size(); ++i) out.add_applied(manifest.stores[i].applied);
+  out.set_deployment(manifest.deployment);
+  out.set_shards(manifest.shards);
+}
+
+void Fill(const KnownBackup& backup, v1::Backup& out) {
+  if (!backup.manifest.ok()) {
+    out.set_number(backup.number);
+    out.set_damage(std::string(backup.manifest.status().message()));
+    return;
+  }
+  Fill(*backup.manifest, out);
+  if (backup.missing.empty()) return;
+  for (const uint32_t shard : backup.missing) out.add_missing_shards(shard);
+  out.set_damage(absl::StrCat("it is not whole: of its ", backup.manifest->shards, " shards the parts of ",
+                              absl::StrJoin(backup.missing, ", "), " are missing"));
 }
 
 }  // namespace
 
 absl::Status HandleCreateBackup(const CallContext& call, const v1::CreateBackupRequest& request,
                                 const Tell<v1::CreateBackupResponse>& tell) {
-  ASSIGN_OR_RETURN(const Backups* backups, BackupsOf(call));
   const auto progress = [&](const BackupProgress& step) {
     v1::CreateBackupResponse response;
     response.set_stage(step.stage);
@@ -41,7 +49,7 @@ absl::Status HandleCreateBackup(const CallContext& call, const v1::CreateBackupR
     response.set_bytes_total(step.bytes_total);
     return tell(std::move(response));
   };
-  ASSIGN_OR_RETURN(const BackupOutcome made, backups->Create(request.keep(), progress));
+  ASSIGN_OR_RETURN(const BackupOutcome made, call.deployment.CreateBackup(request.keep(), call.limits, progress));
   v1::CreateBackupResponse done;
   done.set_stage("done");
   done.set_bytes_done(made.written.manifest.bytes());
@@ -55,7 +63,6 @@ absl::Status HandleCreateBackup(const CallContext& call, const v1::CreateBackupR
 
 absl::Status HandleListBackups(const CallContext& call, const v1::ListBackupsRequest& request,
                                v1::ListBackupsResponse* response) {
-  ASSIGN_OR_RETURN(const Backups* backups, BackupsOf(call));
   if (request.page_size() > limits::kMaxMemoriesPage) {
     return FieldError("page_size",
                       absl::StrCat("is ", request.page_size(), "; must be at most ", limits::kMaxMemoriesPage));
@@ -65,20 +72,14 @@ absl::Status HandleListBackups(const CallContext& call, const v1::ListBackupsReq
     return FieldError("page_token", "is none that an answer gave");
   }
   const size_t most = request.page_size() == 0 ? limits::kMaxMemoriesPage : request.page_size();
-  ASSIGN_OR_RETURN(const std::vector<ListedBackup> listed, backups->List());
-  for (const ListedBackup& backup : listed) {
+  ASSIGN_OR_RETURN(const std::vector<KnownBackup> known, call.deployment.ListBackups(call.limits));
+  for (const KnownBackup& backup : known) {
     if (backup.number <= after) continue;
     if (static_cast<size_t>(response->backups_size()) == most) {
       response->set_next_page_token(absl::StrCat(response->backups(response->backups_size() - 1).number()));
       break;
     }
-    v1::Backup& out = *response->add_backups();
-    if (backup.manifest.ok()) {
-      Fill(*backup.manifest, out);
-    } else {
-      out.set_number(backup.number);
-      out.set_damage(std::string(backup.manifest.status().message()));
-    }
+    Fill(backup, *response->add_backups());
   }
   return absl::OkStatus();
 }

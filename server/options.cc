@@ -18,6 +18,7 @@
 #include "common/limits.h"
 #include "common/status_macros.h"
 #include "security/loopback.h"
+#include "server/offline_options.h"
 #include "server/security_options.h"
 #include "server/version.h"
 
@@ -33,7 +34,8 @@ constexpr size_t kMaxSlip = 3;
 
 constexpr char kFooter[] =
     "\nEvery option may come from the environment: --data-dir from MNEME_DATA_DIR, and so on. A flag wins.\n"
-    "Not so --verify-backup, --restore-backup and --backup-number, which do their work instead of serving.\n"
+    "Not so --verify-backup, --restore-backup, --push-backups, --pull-backups and what is of them, which do their\n"
+    "work instead of serving.\n"
     "Several addresses are separated by commas or spaces, replicas of one shard by |, Unix sockets by commas.\n"
     "\nExamples:\n"
     "  mneme-server --data-dir /var/lib/mneme\n"
@@ -43,6 +45,7 @@ constexpr char kFooter[] =
     "  mneme-server --data-dir ./data --backup-dir /mnt/backups\n"
     "  mneme-server --restore-backup /mnt/backups --data-dir ./restored\n"
     "  mneme-server --restore-backup /mnt/backups --data-dir ./restored --shards 4\n"
+    "  mneme-server --restore-backup /mnt/backups --data-dir ./shard-0 --backup-shard 0\n"
     "  mneme-server --role shard --shard-number 0 --shard-addresses 127.0.0.1:7710,127.0.0.1:7720 \\\n"
     "    --data-dir ./shard-0 --listen 127.0.0.1:7710 --admin-listen 127.0.0.1:7711\n"
     "  mneme-server --role frontend --shard-addresses 127.0.0.1:7710,127.0.0.1:7720\n"
@@ -54,6 +57,9 @@ struct RawOptions {
   ServerOptions* options = nullptr;
   std::string role = "all";
   std::string drain_delay = "0s";
+  int64_t backup_shard = -1;
+  std::string deployment;
+  std::string until;
   std::string log_format = "auto";
   std::string log_level = "info";
 };
@@ -112,6 +118,20 @@ void Declare(CLI::App& app, RawOptions& raw) {
                  "Verify a backup in DIR, make it the --data-dir, which is absent or empty, and exit")
       ->check(named);
   app.add_option("--backup-number", options.backup_number, "Which backup; 0: the newest")->capture_default_str();
+  app.add_option("--backup-shard", raw.backup_shard, "Of a backup of several processes, one shard alone")
+      ->check(CLI::Range(int64_t{0}, int64_t{limits::kMaxShards} - 1));
+  app.add_option("--deployment", raw.deployment,
+                 "Of --backup-shard: HEX of its deployment, as the restore of shard 0 told, or that of the backup");
+  app.add_option("--until", raw.until,
+                 "Then apply --log up to a TIME (2026-01-31T12:00:00Z), or to an offset of each shard (4711,4802)");
+  app.add_option("--push-backups", options.push_backups, "Copy the backups of DIR into --object-store, and exit")
+      ->check(named);
+  app.add_option("--pull-backups", options.pull_backups, "Copy the backups of --object-store into DIR, and exit")
+      ->check(named);
+  app.add_option("--object-store", options.object_store, "s3://BUCKET[/PREFIX] that has copies of backups");
+  app.add_option("--object-store-settings", options.object_store_settings,
+                 "FILE: endpoint, region, access-key, secret-key and ca-file of the store, NAME=VALUE a line");
+  app.add_flag("--apart", options.apart, "Of a backup of several processes: a directory for each of them");
   Add(app, "--role", raw.role, "What this process is of a deployment: all of it, a frontend, or one shard")
       ->check(CLI::IsMember({"all", "frontend", "shard"}));
   Add(app, "--shard-number", options.shard_number, "Which shard a process of role shard is; 0 owns the catalogue")
@@ -170,6 +190,16 @@ absl::Status Interpret(const RawOptions& raw) {
   options.log_level = levels.at(raw.log_level);
   const bool text = raw.log_format == "text" || (raw.log_format == "auto" && isatty(STDERR_FILENO) != 0);
   options.log_format = text ? LogFormat::kText : LogFormat::kJson;
+  if (raw.backup_shard >= 0) options.backup_shard = static_cast<uint32_t>(raw.backup_shard);
+  if (!raw.until.empty()) {
+    ASSIGN_OR_RETURN(options.until, ParseUntil(raw.until));
+  }
+  if (!raw.deployment.empty() && (raw.deployment.size() != 16 ||
+                                  !absl::SimpleHexAtoi(raw.deployment, &options.deployment) ||
+                                  options.deployment == 0)) {
+    return absl::InvalidArgumentError(absl::StrCat("--deployment is \"", raw.deployment,
+                                                   "\"; must be 16 hexadecimal digits, as mneme backups shows it"));
+  }
   if (!absl::ParseDuration(raw.drain_delay, &options.drain_delay)) {
     return absl::InvalidArgumentError(
         absl::StrCat("--drain-delay is \"", raw.drain_delay, "\"; must be a duration such as 5s or 500ms"));
@@ -338,28 +368,6 @@ absl::Status CheckLog(const ServerOptions& options) {
                                                  shard, "\""));
 }
 
-absl::Status CheckOffline(const ServerOptions& options) {
-  if (!options.offline()) {
-    if (options.backup_number == 0) return absl::OkStatus();
-    return absl::InvalidArgumentError("--backup-number is given; needs --verify-backup or --restore-backup");
-  }
-  if (!options.verify_backup.empty() && !options.restore_backup.empty()) {
-    return absl::InvalidArgumentError("--verify-backup and --restore-backup are given; must be one of them");
-  }
-  if (!options.restore_backup.empty() && options.data_dir.empty()) {
-    return absl::InvalidArgumentError("--data-dir is empty; must name the directory that the backup becomes");
-  }
-  if (options.role != Role::kAll) {
-    return absl::InvalidArgumentError(
-        absl::StrCat("--role is ", RoleName(options.role), ", but backups are of all shards; must be all"));
-  }
-  // Where a log stands is part of what its shards are: entries without it would be applied again, or never.
-  if (options.log.empty()) return absl::OkStatus();
-  return absl::InvalidArgumentError(absl::StrCat("--log is \"", options.log,
-                                                 "\", but backups are of shards with logs of their own, and what is "
-                                                 "restored has no other; must not be"));
-}
-
 // Without links and dots, as far as the path is there, and with a slash at its end.
 std::string Canonical(const std::string& path) {
   std::error_code error;
@@ -370,9 +378,10 @@ std::string Canonical(const std::string& path) {
 
 absl::Status CheckBackupDirectory(const ServerOptions& options) {
   if (options.backup_dir.empty()) return absl::OkStatus();
-  if (options.role != Role::kAll) {
-    return absl::InvalidArgumentError(absl::StrCat("--backup-dir is \"", options.backup_dir, "\", but --role ",
-                                                   RoleName(options.role), " makes no backups; must not be"));
+  if (options.role == Role::kFrontEnd) {
+    return absl::InvalidArgumentError(absl::StrCat("--backup-dir is \"", options.backup_dir,
+                                                   "\", but --role frontend keeps nothing: the processes of shards "
+                                                   "write backups; must not be"));
   }
   if (!absl::StartsWith(Canonical(options.backup_dir), Canonical(options.data_dir))) return absl::OkStatus();
   return absl::InvalidArgumentError(

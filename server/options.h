@@ -3,6 +3,7 @@
 #define MNEME_SERVER_OPTIONS_H_
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -10,6 +11,7 @@
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
 #include "common/limits.h"
+#include "engine/log_replay.h"
 #include "security/tls_files.h"
 #include "server/log.h"
 
@@ -64,8 +66,18 @@ struct ServerOptions {
   std::string verify_backup;
   std::string restore_backup;
   uint64_t backup_number = 0;  // 0: the newest
+  std::optional<uint32_t> backup_shard;  // of one of several processes, that shard alone, and
+  uint64_t deployment = 0;               // which deployment that is of then; 0: a new one
+  bool apart = false;                    // a directory for the process of each shard
+  std::optional<ReplayPoint> until;      // where `log` is then to be applied up to
+  std::string push_backups;  // a directory that is copied to
+  std::string pull_backups;  // or from
+  std::string object_store;  // s3://..
+  std::string object_store_settings;  // FILE
 
-  bool offline() const { return !verify_backup.empty() || !restore_backup.empty(); }
+  bool offline() const {
+    return !verify_backup.empty() || !restore_backup.empty() || !push_backups.empty() || !pull_backups.empty();
+  }
 };
 
 // What parsing came to: options to run with, or something to print and an exit code (help and version: 0).

@@ -5,6 +5,7 @@
 #include "server/checkpoint_handlers.h"
 #include "server/progress_stream.h"
 #include "server/services.h"
+#include "server/shard_backup_handlers.h"
 #include "server/shard_handlers.h"
 #include "server/unary_call.h"
 
@@ -43,6 +44,11 @@ template <typename Base>
 using RawCheckpoints = ShardService::WithRawCallbackMethod_OpenCheckpoint<
     ShardService::WithRawCallbackMethod_ReadCheckpoint<ShardService::WithRawCallbackMethod_CloseCheckpoint<Base>>>;
 
+template <typename Base>
+using RawBackups = ShardService::WithRawCallbackMethod_DescribeBackups<
+    ShardService::WithRawCallbackMethod_TakeBackup<ShardService::WithRawCallbackMethod_WriteBackup<
+        ShardService::WithRawCallbackMethod_RemoveBackup<Base>>>>;
+
 constexpr char kShardService[] = "mneme.internal.v1.ShardService";
 constexpr char kCatalogueService[] = "mneme.internal.v1.CatalogueService";
 // Visits, and exports, that go on side by side: each waits for its reader most of the time.
@@ -51,6 +57,8 @@ constexpr size_t kExportWorkers = 16;
 // Copies and digests that go on side by side, of the replicas of one shard and one who compares them: they share what
 // may be read.
 constexpr size_t kCheckpointWorkers = 4;
+// One backup is made at a time; who asks for another is told so meanwhile.
+constexpr size_t kBackupWorkers = 2;
 
 using UnaryReactor = grpc::ServerUnaryReactor;
 using WriteReactor = grpc::ServerWriteReactor<grpc::ByteBuffer>;
@@ -59,13 +67,14 @@ using Bytes = grpc::ByteBuffer;
 
 class RawShardService final
     : public RawWrites<RawStreams<RawSearches<
-          RawReads<RawLeases<RawStates<RawReplicas<RawCheckpoints<ShardService::Service>>>>>>>> {
+          RawReads<RawLeases<RawStates<RawReplicas<RawCheckpoints<RawBackups<ShardService::Service>>>>>>>>> {
  public:
   explicit RawShardService(FrontEnd& front_end) : front_end_(front_end) {
     front_end_.AlsoCount(&score_pool_);
     front_end_.AlsoCount(&visit_pool_);
     front_end_.AlsoCount(&export_pool_);
     front_end_.AlsoCount(&checkpoint_pool_);
+    front_end_.AlsoCount(&backup_pool_);
   }
 
   WriteReactor* Append(Context* context, const Bytes* in) override {
@@ -160,6 +169,19 @@ class RawShardService final
   UnaryReactor* CloseCheckpoint(Context* context, const Bytes* in, Bytes* out) override {
     return Blocking(close_checkpoint_, context, in, out, HandleCloseCheckpoint);
   }
+  UnaryReactor* DescribeBackups(Context* context, const Bytes* in, Bytes* out) override {
+    return Blocking(describe_backups_, context, in, out, HandleDescribeBackups);
+  }
+  WriteReactor* TakeBackup(Context* context, const Bytes* in) override {
+    return ProgressStream<Call, Answer>::Start(front_end_, backup_pool_, take_backup_, context, in, HandleTakeBackup);
+  }
+  WriteReactor* WriteBackup(Context* context, const Bytes* in) override {
+    return ProgressStream<Call, Answer>::Start(front_end_, backup_pool_, write_backup_, context, in,
+                                               HandleWriteBackup);
+  }
+  UnaryReactor* RemoveBackup(Context* context, const Bytes* in, Bytes* out) override {
+    return Blocking(remove_backup_, context, in, out, HandleRemoveBackup);
+  }
 
  private:
   UnaryReactor* Blocking(const RpcMethod& method, Context* context, const Bytes* in, Bytes* out,
@@ -177,6 +199,7 @@ class RawShardService final
   CallPool visit_pool_{kVisitWorkers, limits::kMaxQueuedCalls};
   CallPool export_pool_{kExportWorkers, limits::kMaxQueuedCalls};
   CallPool checkpoint_pool_{kCheckpointWorkers, limits::kMaxQueuedLongCalls};
+  CallPool backup_pool_{kBackupWorkers, limits::kMaxQueuedLongCalls};
   const RpcMethod append_ = Add("Append", "server_stream");
   const RpcMethod outcome_ = Add("AwaitOutcome");
   const RpcMethod query_ = Add("Query");
@@ -206,6 +229,10 @@ class RawShardService final
   const RpcMethod open_checkpoint_ = Add("OpenCheckpoint", "server_stream");
   const RpcMethod read_checkpoint_ = Add("ReadCheckpoint", "server_stream");
   const RpcMethod close_checkpoint_ = Add("CloseCheckpoint");
+  const RpcMethod describe_backups_ = Add("DescribeBackups");
+  const RpcMethod take_backup_ = Add("TakeBackup", "server_stream");
+  const RpcMethod write_backup_ = Add("WriteBackup", "server_stream");
+  const RpcMethod remove_backup_ = Add("RemoveBackup");
 };
 
 template <typename Base>

@@ -3,6 +3,7 @@
 #define MNEME_STORAGE_BACKUP_MANIFEST_H_
 
 #include <cstdint>
+#include <optional>
 #include <vector>
 
 #include "common/types.h"
@@ -20,12 +21,24 @@ struct BackedUpStore {
   friend bool operator==(const BackedUpStore&, const BackedUpStore&) = default;
 };
 
+// Of a deployment of several processes: what the process of one shard wrote. The parts of one backup have one set.
+struct BackupPart {
+  uint32_t shard = 0;
+  uint64_t set = 0;     // random, never 0: tells it from another backup that was given the same number
+  bool logged = false;  // the shard has a replicated log, and `applied` is where that goes on
+
+  friend bool operator==(const BackupPart&, const BackupPart&) = default;
+};
+
 struct BackupManifest {
   uint64_t number = 0;
   int64_t created_ms = 0;
   uint64_t deployment = 0;
-  uint32_t shards = 0;
-  std::vector<BackedUpStore> stores;  // the catalogue, then every shard
+  uint32_t shards = 0;  // of the deployment
+  // The catalogue, then every shard. Of a part: the catalogue, which has the id 0 where it is of another shard than 0
+  // and has none, then its shard.
+  std::vector<BackedUpStore> stores;
+  std::optional<BackupPart> part = {};  // nullopt: all shards were in one process, or all parts are taken together
 
   uint64_t entries() const {
     uint64_t sum = 0;

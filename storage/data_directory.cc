@@ -50,6 +50,20 @@ bool HoldsStores(const std::string& path) {
   return false;
 }
 
+absl::StatusOr<format::DirectoryFormat> NewFormat(uint32_t shards, const std::optional<HostedDirectory>& hosted) {
+  format::DirectoryFormat created;
+  if (hosted.has_value()) {
+    created.version = hosted->logged ? format::kLoggedDirectoryFormat : format::kHostedDirectoryFormat;
+    created.hosts = hosted->shard;
+    created.deployment = hosted->deployment;
+  }
+  if (created.deployment == 0) {
+    ASSIGN_OR_RETURN(created.deployment, RandomDeployment());
+  }
+  created.shards = shards;
+  return created;
+}
+
 absl::StatusOr<format::DirectoryFormat> ReadOrCreateFormat(const std::string& path, uint32_t shards,
                                                            const std::optional<HostedDirectory>& hosted) {
   const std::string file = path + "/FORMAT";
@@ -62,16 +76,7 @@ absl::StatusOr<format::DirectoryFormat> ReadOrCreateFormat(const std::string& pa
                                             "disk lost? Restore a copy, or give up what it had with "
                                             "--accept-empty-shard"));
   }
-  format::DirectoryFormat created;
-  if (hosted.has_value()) {
-    created.version = hosted->logged ? format::kLoggedDirectoryFormat : format::kHostedDirectoryFormat;
-    created.hosts = hosted->shard;
-    created.deployment = hosted->deployment;
-  }
-  if (created.deployment == 0) {
-    ASSIGN_OR_RETURN(created.deployment, RandomDeployment());
-  }
-  created.shards = shards == 0 ? 1 : shards;
+  ASSIGN_OR_RETURN(format::DirectoryFormat created, NewFormat(shards == 0 ? 1 : shards, hosted));
   RETURN_IF_ERROR(ReplaceFile(file, format::EncodeDirectoryFormat(created)));
   return created;
 }
@@ -171,14 +176,15 @@ absl::Status DataDirectory::CheckUnused(const std::string& path) {
 }
 
 absl::Status DataDirectory::Make(std::string path, uint32_t shards,
-                                 const std::function<absl::Status(const DataDirectory&)>& fill) {
+                                 const std::function<absl::Status(const DataDirectory&)>& fill,
+                                 const std::optional<HostedDirectory>& hosted) {
   path = WithoutSlashes(std::move(path));
   std::error_code error;
   const bool was_there = std::filesystem::exists(path, error);
-  ASSIGN_OR_RETURN(const uint64_t deployment, RandomDeployment());
+  ASSIGN_OR_RETURN(format::DirectoryFormat format, NewFormat(shards, hosted));
   RETURN_IF_ERROR(MakeDirectory(path));
   ASSIGN_OR_RETURN(const int lock_fd, Lock(path));
-  const DataDirectory made(path, shards, deployment, lock_fd);
+  const DataDirectory made(path, shards, format.deployment, lock_fd);
   RETURN_IF_ERROR(CheckUnused(path));
   absl::Cleanup remove = [&] {
     for (const auto& entry : std::filesystem::directory_iterator(path, error)) {
@@ -187,11 +193,8 @@ absl::Status DataDirectory::Make(std::string path, uint32_t shards,
     if (!was_there) std::filesystem::remove(path, error);
   };
   if (::chmod(path.c_str(), 0700) != 0) return ErrnoStatus("protect", path);
-  RETURN_IF_ERROR(made.MakeShardDirectories(std::nullopt));
+  RETURN_IF_ERROR(made.MakeShardDirectories(hosted));
   RETURN_IF_ERROR(fill(made));
-  format::DirectoryFormat format;
-  format.deployment = deployment;
-  format.shards = shards;
   RETURN_IF_ERROR(ReplaceFile(path + "/FORMAT", format::EncodeDirectoryFormat(format)));
   std::move(remove).Cancel();
   return absl::OkStatus();

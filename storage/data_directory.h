@@ -45,11 +45,12 @@ class DataDirectory {
   // above.
   static absl::StatusOr<std::optional<uint64_t>> StoredDeployment(const std::string& path);
 
-  // Makes the directory of a new deployment of what `fill` puts into its stores: FORMAT is written after that, so that
-  // one that was cut is no data directory. FAILED_PRECONDITION as CheckUnused(), or when another process holds it;
-  // errors of `fill`; after any of them nothing that was made stays.
+  // Makes the directory of a new deployment, or what `hosted` says, of what `fill` puts into its stores: FORMAT is
+  // written after that, so that one that was cut is no data directory. FAILED_PRECONDITION as CheckUnused(), or when
+  // another process holds it; errors of `fill`; after any of them nothing that was made stays.
   static absl::Status Make(std::string path, uint32_t shards,
-                           const std::function<absl::Status(const DataDirectory&)>& fill);
+                           const std::function<absl::Status(const DataDirectory&)>& fill,
+                           const std::optional<HostedDirectory>& hosted = std::nullopt);
   // FAILED_PRECONDITION unless `path` is absent or empty.
   static absl::Status CheckUnused(const std::string& path);
 

@@ -104,11 +104,36 @@ absl::StatusOr<DirectoryFormat> DecodeDirectoryFormat(std::string_view text) {
   return format;
 }
 
+namespace {
+
+bool HasNoCatalogue(const BackupManifest& manifest) { return manifest.part.has_value() && manifest.part->shard != 0; }
+
+// Whether its shards and stores are what its kind has.
+bool IsComplete(const BackupManifest& manifest) {
+  if (manifest.number == 0 || manifest.deployment == 0 || manifest.shards == 0 ||
+      manifest.shards > limits::kMaxShards) {
+    return false;
+  }
+  // What has no id would be passed over by who verifies and restores.
+  for (size_t i = HasNoCatalogue(manifest) ? 1 : 0; i < manifest.stores.size(); ++i) {
+    if (manifest.stores[i].id == 0) return false;
+  }
+  if (!manifest.part.has_value()) return manifest.stores.size() == size_t{manifest.shards} + 1;
+  return manifest.part->shard < manifest.shards && manifest.part->set != 0 && manifest.stores.size() == 2;
+}
+
+}  // namespace
+
 std::string EncodeBackupManifest(const BackupManifest& manifest) {
   std::string text = absl::StrFormat("%s\nversion %u\nnumber %u\ncreated %d\ndeployment %016x\nshards %u\n",
-                                     kBackupMagic, kBackupFormat, manifest.number, manifest.created_ms,
-                                     manifest.deployment, manifest.shards);
-  for (const BackedUpStore& store : manifest.stores) {
+                                     kBackupMagic, manifest.part.has_value() ? kBackupPartFormat : kBackupFormat,
+                                     manifest.number, manifest.created_ms, manifest.deployment, manifest.shards);
+  if (manifest.part.has_value()) {
+    absl::StrAppendFormat(&text, "shard %u\nset %016x\nlogged %u\n", manifest.part->shard, manifest.part->set,
+                          manifest.part->logged ? 1U : 0U);
+  }
+  for (size_t i = HasNoCatalogue(manifest) ? 1 : 0; i < manifest.stores.size(); ++i) {
+    const BackedUpStore& store = manifest.stores[i];
     absl::StrAppendFormat(&text, "store %u\napplied %u\nentries %u\nbytes %u\nmeta %016x\n", store.id, store.applied,
                           store.entries, store.bytes, store.meta_checksum);
   }
@@ -129,15 +154,25 @@ absl::StatusOr<BackupManifest> DecodeBackupManifest(std::string_view text) {
   };
   uint32_t version = 0;
   decimal("version", version);
-  if (whole && version != kBackupFormat) {
-    return absl::FailedPreconditionError(
-        absl::StrCat("the manifest has format ", version, "; this program reads format ", kBackupFormat));
+  if (whole && version != kBackupFormat && version != kBackupPartFormat) {
+    return absl::FailedPreconditionError(absl::StrCat("the manifest has format ", version,
+                                                      "; this program reads formats ", kBackupFormat, " to ",
+                                                      kBackupPartFormat));
   }
   BackupManifest manifest;
   decimal("number", manifest.number);
   decimal("created", manifest.created_ms);
   hexadecimal("deployment", manifest.deployment);
   decimal("shards", manifest.shards);
+  if (version == kBackupPartFormat) {
+    BackupPart& part = manifest.part.emplace();
+    uint32_t logged = 0;
+    decimal("shard", part.shard);
+    hexadecimal("set", part.set);
+    decimal("logged", logged);
+    part.logged = logged == 1;  // another number is not what is written
+    if (HasNoCatalogue(manifest)) manifest.stores.emplace_back();
+  }
   while (whole && !rest.empty()) {
     BackedUpStore& store = manifest.stores.emplace_back();
     decimal("store", store.id);
@@ -146,11 +181,7 @@ absl::StatusOr<BackupManifest> DecodeBackupManifest(std::string_view text) {
     decimal("bytes", store.bytes);
     hexadecimal("meta", store.meta_checksum);
   }
-  if (!whole || manifest.number == 0 || manifest.deployment == 0 || manifest.shards == 0 ||
-      manifest.shards > limits::kMaxShards || manifest.stores.size() != size_t{manifest.shards} + 1 ||
-      text != EncodeBackupManifest(manifest)) {
-    return Damaged("manifest");
-  }
+  if (!whole || !IsComplete(manifest) || text != EncodeBackupManifest(manifest)) return Damaged("manifest");
   return manifest;
 }
 

@@ -231,6 +231,7 @@ absl::StatusOr<DirectoryFormat> DecodeDirectoryFormat(std::string_view text);
 
 // The manifest of a backup.
 inline constexpr uint32_t kBackupFormat = 1;
+inline constexpr uint32_t kBackupPartFormat = 2;  // of one shard of several processes
 std::string EncodeBackupManifest(const BackupManifest& manifest);
 // DATA_LOSS when damaged; FAILED_PRECONDITION when whole but of a newer version.
 absl::StatusOr<BackupManifest> DecodeBackupManifest(std::string_view text);

@@ -35,6 +35,7 @@ LIBRARIES = {
     "re2/": {"client"},
     "CLI/": {"server/options.cc", "client/cli/command.cc", "client/cli/parser.cc"},
     "hwy/": {"index", "common", "readout"},
+    "curl/": {"cluster/s3_store.cc"},
     "librdkafka/": {"cluster/kafka_client.h", "cluster/kafka_producer.h", "cluster/kafka_reader.h"},
 }
 # Includes of these are generated from proto/.

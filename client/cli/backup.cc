@@ -1,7 +1,7 @@
-// `mneme backup`, `mneme backups`, `mneme verify` and `mneme restore`.
+// `mneme backup`, `mneme backups`, `mneme verify`, `mneme push`, `mneme pull` and `mneme restore`.
 //
-// The first two ask a server. Verifying and restoring read and write files of the server's formats, which this program
-// knows nothing of: mneme-server does that itself, and takes this process over.
+// The first two ask a server. The others read and write files of the server's formats, which this program knows nothing
+// of: mneme-server does that itself, and takes this process over.
 #include <pthread.h>
 #include <unistd.h>
 
@@ -11,6 +11,7 @@
 #include <memory>
 #include <string>
 #include <system_error>
+#include <utility>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
@@ -27,12 +28,30 @@ namespace {
 
 constexpr char kServerProgram[] = "mneme-server";
 
+std::string DeploymentOf(const v1::Backup& backup) { return absl::StrFormat("%016x", backup.deployment()); }
+
 Json BackupJson(const v1::Backup& backup) {
-  if (!backup.damage().empty()) return {{"number", backup.number()}, {"damage", backup.damage()}};
-  return {{"number", backup.number()},     {"created_ms", backup.created_ms()},
-          {"entries", backup.entries()},   {"memories", backup.memories()},
-          {"bytes", backup.bytes()},       {"applied", std::vector<uint64_t>(backup.applied().begin(),
-                                                                             backup.applied().end())}};
+  if (!backup.damage().empty() && backup.missing_shards().empty()) {
+    return {{"number", backup.number()}, {"damage", backup.damage()}};
+  }
+  Json document = {{"number", backup.number()},
+                   {"created_ms", backup.created_ms()},
+                   {"deployment", DeploymentOf(backup)},
+                   {"shards", backup.shards()},
+                   {"entries", backup.entries()},
+                   {"memories", backup.memories()},
+                   {"bytes", backup.bytes()},
+                   {"applied", std::vector<uint64_t>(backup.applied().begin(), backup.applied().end())}};
+  if (backup.missing_shards().empty()) return document;
+  document["missing_shards"] = std::vector<uint32_t>(backup.missing_shards().begin(), backup.missing_shards().end());
+  document["damage"] = backup.damage();
+  return document;
+}
+
+// All of them, or those that are there of as many.
+std::string ShardsOf(const v1::Backup& backup) {
+  if (backup.missing_shards().empty()) return absl::StrCat(backup.shards());
+  return absl::StrCat(backup.shards() - static_cast<uint32_t>(backup.missing_shards_size()), " of ", backup.shards());
 }
 
 absl::Status Back(uint32_t keep, Session& session) {
@@ -70,16 +89,19 @@ absl::Status List(Session& session) {
     session.PrintJson({{"backups", all}});
     return absl::OkStatus();
   }
-  Table table({"NUMBER", "TIME (UTC)", "MEMORIES", "ENTRIES", "BYTES"});
+  Table table({"NUMBER", "TIME (UTC)", "DEPLOYMENT", "SHARDS", "MEMORIES", "ENTRIES", "BYTES"});
   for (const v1::Backup& backup : backups) {
-    if (!backup.damage().empty()) {
-      table.Add({absl::StrCat(backup.number()), "damaged", "", "", ""});
-      session.Note(backup.damage());
+    const bool lacking = !backup.missing_shards().empty();
+    if (!backup.damage().empty()) session.Note(absl::StrCat("backup ", backup.number(), ": ", backup.damage()));
+    if (!backup.damage().empty() && !lacking) {
+      table.Add({absl::StrCat(backup.number()), "damaged", "", "", "", "", ""});
       continue;
     }
+    const absl::Time time = absl::FromUnixMillis(backup.created_ms());
     table.Add({absl::StrCat(backup.number()),
-               absl::FormatTime("%Y-%m-%d %H:%M:%S", absl::FromUnixMillis(backup.created_ms()), absl::UTCTimeZone()),
-               HumanCount(backup.memories()), HumanCount(backup.entries()), HumanBytes(backup.bytes())});
+               lacking ? "not whole" : absl::FormatTime("%Y-%m-%d %H:%M:%S", time, absl::UTCTimeZone()),
+               DeploymentOf(backup), ShardsOf(backup), lacking ? "" : HumanCount(backup.memories()),
+               lacking ? "" : HumanCount(backup.entries()), lacking ? "" : HumanBytes(backup.bytes())});
   }
   if (table.empty()) {
     session.Note("no backups yet; see: mneme backup --help");
@@ -131,30 +153,77 @@ void AddBackup(Command app, Action& action) {
 
   auto directory = std::make_shared<std::string>();
   auto number = std::make_shared<uint64_t>(0);
+  auto shard = std::make_shared<std::string>();
   Command verify = app.AddVerb("verify", "Read every byte of a backup; asks no server", kServer,
                                "  mneme verify /mnt/backups\n  mneme verify /mnt/backups --number 3");
   verify.AddOption("directory", *directory, "The directory of the backups").Required().Type("");
   verify.AddOption("--number", *number, "Which; 0: the newest").Type("N");
+  verify.AddOption("--shard", *shard, "Of several processes, the part of one shard").Type("N");
   verify.WhenGiven([=, &action] {
     action = [=](Session& session) {
-      return BecomeServer({"--verify-backup=" + *directory, absl::StrCat("--backup-number=", *number)}, session);
+      std::vector<std::string> words = {"--verify-backup=" + *directory, absl::StrCat("--backup-number=", *number)};
+      if (!shard->empty()) words.push_back("--backup-shard=" + *shard);
+      return BecomeServer(std::move(words), session);
     };
   });
 
+  auto store = std::make_shared<std::string>();
+  auto store_settings = std::make_shared<std::string>();
+  for (const bool push : {true, false}) {
+    Command copy = app.AddVerb(push ? "push" : "pull",
+                               push ? "Copy a directory of backups into an S3-compatible store; asks no server"
+                                    : "Copy backups from an S3-compatible store into a directory; asks no server",
+                               kServer,
+                               push ? "  mneme push /mnt/backups s3://bucket/mneme --settings store.conf"
+                                    : "  mneme pull /mnt/backups s3://bucket/mneme --settings store.conf");
+    copy.AddOption("directory", *directory, "The directory of the backups").Required().Type("");
+    copy.AddOption("store", *store, "s3://BUCKET[/PREFIX]").Required().Type("");
+    copy.AddOption("--settings", *store_settings, "Endpoint, region and keys of the store, NAME=VALUE a line")
+        .Required()
+        .Type("FILE");
+    copy.WhenGiven([=, &action] {
+      action = [=](Session& session) {
+        return BecomeServer({(push ? "--push-backups=" : "--pull-backups=") + *directory, "--object-store=" + *store,
+                             "--object-store-settings=" + *store_settings}, session);
+      };
+    });
+  }
+
   auto data = std::make_shared<std::string>();
   auto shards = std::make_shared<uint32_t>(0);
+  auto deployment = std::make_shared<std::string>();
+  auto apart = std::make_shared<bool>(false);
+  auto until = std::make_shared<std::string>();
+  auto log = std::make_shared<std::string>();
+  auto settings = std::make_shared<std::string>();
   Command restore = app.AddVerb("restore", "Make a data directory of a backup; asks no server", kServer,
                                 "  mneme restore /mnt/backups --data-dir /var/lib/mneme\n"
-                                "  mneme restore /mnt/backups --data-dir /var/lib/mneme --shards 4");
+                                "  mneme restore /mnt/backups --data-dir /var/lib/mneme --shards 4\n"
+                                "  mneme restore /mnt/backups --data-dir /var/lib/mneme --shard 0");
   restore.AddOption("directory", *directory, "The directory of the backups").Required().Type("");
   restore.AddOption("--data-dir", *data, "What a server is to be started on; absent or empty").Required().Type("DIR");
   restore.AddOption("--number", *number, "Which; 0: the newest").Type("N");
   restore.AddOption("--shards", *shards, "How many shards it gets; 0: as many as were backed up").Type("N");
+  restore.AddOption("--shard", *shard, "Of several processes, what one shard is started on").Type("N");
+  restore.AddOption("--deployment", *deployment, "Of --shard: the deployment that it is of; see mneme backups")
+      .Type("HEX");
+  restore.AddFlag("--apart", *apart, "Of several processes: a directory for each of them");
+  restore.AddOption("--until", *until, "Then apply --log up to a time (2026-01-31T12:00:00Z), or offset of each shard")
+      .Type("TIME");
+  restore.AddOption("--log", *log, "Of --until: kafka://HOST:PORT[,HOST:PORT...]/TOPIC").Type("LOG");
+  restore.AddOption("--log-settings", *settings, "Of --log: FILE of librdkafka's settings").Type("FILE");
   restore.WhenGiven([=, &action] {
     action = [=](Session& session) {
       // Also when it is 0: what the environment says is for servers.
-      return BecomeServer({"--restore-backup=" + *directory, absl::StrCat("--backup-number=", *number),
-                           "--data-dir=" + *data, absl::StrCat("--shards=", *shards)}, session);
+      std::vector<std::string> words = {"--restore-backup=" + *directory, absl::StrCat("--backup-number=", *number),
+                                        "--data-dir=" + *data, absl::StrCat("--shards=", *shards)};
+      if (!shard->empty()) words.push_back("--backup-shard=" + *shard);
+      if (!deployment->empty()) words.push_back("--deployment=" + *deployment);
+      if (*apart) words.push_back("--apart");
+      if (!until->empty()) words.push_back("--until=" + *until);
+      if (!log->empty()) words.push_back("--log=" + *log);
+      if (!settings->empty()) words.push_back("--log-settings=" + *settings);
+      return BecomeServer(std::move(words), session);
     };
   });
 }

@@ -268,6 +268,11 @@ TEST(LogRecordTest, HasItsGoldenBytes) {
 TEST(LogRecordTest, ARecordSaysWhoseLogItIsOf) {
   for (const Example& each : Examples()) {
     EXPECT_EQ(DecodeLogRecord(each.record)->deployment, kDeployment) << each.name;
+    const LogRecordHead head = DecodeLogRecordHead(each.record).value();
+    EXPECT_EQ(head.deployment, kDeployment) << each.name;
+    EXPECT_EQ(head.memory, DecodeLogRecord(each.record)->memory) << each.name;
+    EXPECT_EQ(head.stamp_ms, DecodeLogRecord(each.record)->stamp_ms) << each.name;
+    EXPECT_EQ(DecodeLogRecordHead(each.record.substr(1)).status().code(), absl::StatusCode::kDataLoss) << each.name;
   }
 }
 

@@ -466,7 +466,21 @@ TEST(OptionsTest, WhatIsWrongIsNamedWithItsBoundAndExitsWithTwo) {
       {{"--restore-backup", "b", "--verify-backup", "b", "--data-dir", "d"}, "must be one of them"},
       {{"--restore-backup", "b", "--data-dir", "d", "--role", "shard"}, "--role is shard"},
       {{"--restore-backup", "b", "--data-dir", "d", "--log", "kafka://broker:9092/mneme"},
-       "--log is \"kafka://broker:9092/mneme\", but backups are of shards with logs of their own"},
+       "--log is \"kafka://broker:9092/mneme\", but --until is not given"},
+      {{"--backup-shard", "1", "--data-dir", "d"}, "--backup-shard is given; needs --verify-backup or"},
+      {{"--restore-backup", "b", "--data-dir", "d", "--backup-shard", "256"}, "--backup-shard"},
+      {{"--restore-backup", "b", "--data-dir", "d", "--deployment", "0123456789abcdef"}, "needs --restore-backup and"},
+      {{"--restore-backup", "b", "--data-dir", "d", "--backup-shard", "1", "--deployment", "12"}, "16 hexadecimal"},
+      {{"--restore-backup", "b", "--data-dir", "d", "--backup-shard", "1", "--shards", "2"}, "--shards is 2, but"},
+      {{"--restore-backup", "b", "--data-dir", "d", "--backup-shard", "1", "--apart"}, "--apart is given, but"},
+      {{"--push-backups", "b", "--pull-backups", "b"}, "must be one of them"},
+      {{"--push-backups", "b", "--object-store", "s3://c"}, "--object-store-settings is empty"},
+      {{"--push-backups", "b", "--object-store", "c", "--object-store-settings", "f"}, "must be s3://BUCKET"},
+      {{"--data-dir", "d", "--object-store", "s3://c"}, "--object-store is given; needs"},
+      {{"--verify-backup", "b", "--apart"}, "--apart is given; needs --restore-backup"},
+      {{"--restore-backup", "b", "--data-dir", "d", "--until", "1,2"}, "--until is given without --log"},
+      {{"--restore-backup", "b", "--data-dir", "d", "--until", "yesterday"}, "--until is \"yesterday\"; must be"},
+      {{"--restore-backup", "b", "--data-dir", "d", "--until", "infinite-future"}, "must be a time, such as"},
   };
   for (const auto& [flags, text] : rows) {
     const ParsedOptions parsed = Parse(flags);

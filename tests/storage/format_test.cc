@@ -82,6 +82,15 @@ BackupManifest Backup() {
   return manifest;
 }
 
+// What the process of shard 1 of 2 wrote.
+BackupManifest BackupOfShard() {
+  BackupManifest manifest = Backup();
+  manifest.shards = 2;
+  manifest.part = BackupPart{1, 0xDEADBEEF, true};
+  manifest.stores[0] = {};
+  return manifest;
+}
+
 // One decoder: bytes that it accepts, and what it makes of any bytes when encoded again; nullopt when it refuses them.
 struct Decoder {
   std::string name;
@@ -139,7 +148,8 @@ std::vector<Decoder> Decoders() {
                   {EncodeDirectoryFormat({1, 0xABCDEF, 4}), EncodeDirectoryFormat({2, 0xABCDEF, 4, 3}),
                    EncodeDirectoryFormat({3, 0xABCDEF, 4, 3})},
                   DecodeDirectoryFormat, EncodeDirectoryFormat),
-      MakeDecoder("manifest of a backup", {EncodeBackupManifest(Backup())}, DecodeBackupManifest, EncodeBackupManifest),
+      MakeDecoder("manifest of a backup", {EncodeBackupManifest(Backup()), EncodeBackupManifest(BackupOfShard())},
+                  DecodeBackupManifest, EncodeBackupManifest),
   };
 }
 
@@ -204,6 +214,17 @@ TEST(FormatTest, AManifestOfABackupHasItsGoldenBytes) {
             "store 3\napplied 12\nentries 2\nbytes 12345\nmeta 0123456789abcdef\n"
             "store 4\napplied 258\nentries 1000\nbytes 567890\nmeta fedcba9876543210\n"
             "checksum 0e096cabb9b1c4e8\n");
+  EXPECT_EQ(EncodeBackupManifest(BackupOfShard()),
+            "mneme backup\nversion 2\nnumber 3\ncreated 1717000000123\ndeployment 0000000000abcdef\nshards 2\n"
+            "shard 1\nset 00000000deadbeef\nlogged 1\n"
+            "store 4\napplied 258\nentries 1000\nbytes 567890\nmeta fedcba9876543210\n"
+            "checksum 2f4b22ad02124f24\n");
+  EXPECT_EQ(DecodeBackupManifest(EncodeBackupManifest(BackupOfShard())).value(), BackupOfShard());
+  // A store without an id would be passed over.
+  for (BackupManifest manifest : {Backup(), BackupOfShard()}) {
+    manifest.stores[1].id = 0;
+    EXPECT_EQ(DecodeBackupManifest(EncodeBackupManifest(manifest)).status().code(), absl::StatusCode::kDataLoss);
+  }
 }
 
 TEST(FormatTest, EveryExampleComesBackWhole) {

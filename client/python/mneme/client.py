@@ -193,11 +193,12 @@ class Client:
         progress: Optional[Callable[[str, int, int], None]] = None,
         timeout: Optional[float] = None,
     ) -> admin_pb2.CreateBackupResponse:
-        """Writes a backup of everything into the directory that the server was given (--backup-dir), while it is read
-        and written. Returns its number, entries and bytes (`.backup`) and what was written (`.new_bytes`).
+        """Writes a backup of everything into the directory that the server was given (--backup-dir), or of each shard a
+        part into that of its process, while it is read and written. Returns its number, entries and bytes (`.backup`)
+        and what was written (`.new_bytes`).
 
         keep: the oldest are removed afterwards until so many are left; 0: none is. progress(stage, bytes done, bytes in
-        all). FailedPrecondition: the server has no such directory, or another backup is being written. Restore one with
+        all). FailedPrecondition: there is no such directory, or another backup is being written. Restore one with
         `mneme restore`."""
         step = admin_pb2.CreateBackupResponse()
         try:
