@@ -1,7 +1,7 @@
 // A backup of all shards, of each by one of its replicas (engine/shard_backups.h).
 //
 // 1. Every replica says what it knows of backups. Of each shard that one is chosen which has the newest backup, so that
-//    it copies little; of shard 0 one that owns the catalogue. The backup gets the next number, and a random set.
+//    it copies little; of shard 0 one that has the catalogue. The backup gets the next number, and a random set.
 // 2. Shard 0 is taken, which keeps other backups away; then the others, all at once; then the names. When the names are
 //    not those that they were before, all are taken again: so no shard has entries of a memory that the names lack, and
 //    no alias points to a memory whose entries came later.
@@ -202,15 +202,9 @@ class BackupSurvey {
   }
   absl::Status CannotWrite(uint32_t shard) const {
     for (const absl::StatusOr<ShardBackupState>& state : told_[shard]) RETURN_IF_ERROR(state.status());
-    const auto has = [](const auto& state) { return state->has_directory; };
-    const bool unnamed = shard == 0 && std::any_of(told_[shard].begin(), told_[shard].end(), has);
-    return WithReason(
-        absl::FailedPreconditionError(
-            unnamed ? std::string("the process that owns the catalogue, replica 0 of shard 0, was given no directory "
-                                  "for backups; start it with --backup-dir DIR")
-                    : absl::StrCat("no process of shard ", shard, " was given a directory for backups; start one with "
-                                   "--backup-dir DIR")),
-        reason::kNoBackupDirectory);
+    return WithReason(absl::FailedPreconditionError(absl::StrCat("no process of shard ", shard, " was given a directory "
+                                                                 "for backups; start one with --backup-dir DIR")),
+                      reason::kNoBackupDirectory);
   }
 
   std::vector<std::vector<absl::StatusOr<ShardBackupState>>> told_;  // by shard and replica
@@ -310,7 +304,7 @@ class Making {
     ShardBackupState state;
     RETURN_IF_ERROR(Unflat(answer, state));
     if (state.names.has_value()) return *state.names;
-    return absl::UnavailableError("shard 0 does not own the catalogue any more; try again");
+    return absl::UnavailableError("shard 0 does not have the catalogue any more; try again");
   }
 
   absl::StatusOr<TakenBackup> TakeOf(uint32_t shard, const TakeBackupCommand& take) {

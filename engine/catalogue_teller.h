@@ -69,6 +69,7 @@ class CatalogueTeller {
   ~CatalogueTeller();
 
   uint64_t deployment() const { return options_.deployment; }
+  const Catalogue& catalogue() const { return *options_.catalogue; }
   const CatalogueNames& names() const { return options_.catalogue->names(); }
   CatalogueApplier& applier() { return applier_; }
   const CatalogueApplier& applier() const { return applier_; }

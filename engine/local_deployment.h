@@ -51,6 +51,9 @@ struct HostedShard {
   // Called with the directory, which is locked, and with `catalogue`, before the store is opened: may put a store there
   // (cluster/checkpoint_copy.h), and then brings the catalogue to where it knows the memories of that. May be empty.
   std::function<absl::Status(const DataDirectory&, CatalogueChanges& catalogue)> prepare = {};
+  // Of a replica of shard 0, which tells names beside: for its backups, as those of ShardBackupsOptions. Borrowed.
+  const Catalogue* names = nullptr;
+  std::function<absl::Status(const CallLimits&)> await_names = {};
 
   bool OwnsCatalogue() const { return number == 0 && identity == 0; }
 };

@@ -22,7 +22,8 @@ void LocalDeployment::State::MakeBackups(const DeploymentOptions& options) {
   ShardBackupsOptions made;
   made.directory = options.backup_dir;
   made.data = directory.get();
-  made.catalogue = catalogue.get();
+  made.catalogue = catalogue != nullptr ? catalogue.get() : options.hosted->names;
+  made.await_names = options.hosted->await_names;
   made.shard = shards.front().get();
   made.events = options.events;
   if (log != nullptr) {

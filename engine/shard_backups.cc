@@ -137,10 +137,12 @@ absl::StatusOr<Sequence> ShardBackups::Take(uint64_t id, Sequence at_least, cons
   return applied;
 }
 
-absl::StatusOr<NamesMark> ShardBackups::TakeNames(uint64_t id) {
+absl::StatusOr<NamesMark> ShardBackups::TakeNames(uint64_t id, const CallLimits& limits) {
   if (options_.catalogue == nullptr) {
-    return absl::FailedPreconditionError("this process does not own the catalogue; replica 0 of shard 0 does");
+    return absl::FailedPreconditionError("this process does not have the catalogue; those of shard 0 have it");
   }
+  // A replica that was cut off may lack a memory of which a shard has entries.
+  if (options_.await_names != nullptr) RETURN_IF_ERROR(options_.await_names(limits));
   ASSIGN_OR_RETURN(Held held, Begin(id, /*fresh=*/false));
   const std::string path = NamesIn(held.path);
   RemoveFolder(path);

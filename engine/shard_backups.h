@@ -2,7 +2,7 @@
 // (cluster/remote_backups.cc): takes what it has, and writes it into the directory that its operator gave.
 //
 // What was taken is held by the number of who took it, one at a time: links to the store's files, and, where this
-// process owns the catalogue, to those of that. It goes once it was written, when it is let go of, or when nobody asks
+// process has the catalogue, as all of shard 0 have, to those of that. It goes once it was written, when it is let go of, or when nobody asks
 // for it any more.
 #ifndef MNEME_ENGINE_SHARD_BACKUPS_H_
 #define MNEME_ENGINE_SHARD_BACKUPS_H_
@@ -34,10 +34,12 @@ namespace mneme {
 struct ShardBackupsOptions {
   std::string directory;  // empty: none was given
   const DataDirectory* data = nullptr;
-  const Catalogue* catalogue = nullptr;  // null: another process owns it
+  const Catalogue* catalogue = nullptr;  // null: other processes have it
   const Shard* shard = nullptr;
   // As LogApplier::AwaitHandled(); null where the shard has no replicated log.
   std::function<absl::Status(Sequence, const CallLimits&)> await_handled = {};
+  // As CatalogueApplier::AwaitEnd(); null where the catalogue has no log.
+  std::function<absl::Status(const CallLimits&)> await_names = {};
   // May be empty; "backup_written", "backup_failed", "backup_cancelled".
   EventSink events = {};
   std::chrono::milliseconds idle{limits::kBackupIdleMs};
@@ -54,7 +56,7 @@ struct NamesMark {
 // What a process knows of backups.
 struct ShardBackupState {
   bool has_directory = false;
-  std::optional<NamesMark> names = {};  // where it owns the catalogue
+  std::optional<NamesMark> names = {};  // where it has the catalogue
   uint64_t greatest = 0;  // number of a backup in its directory, whoever wrote it
   std::vector<BackupManifest> parts = {};  // of its shard, of this deployment and others
   std::vector<std::pair<uint64_t, std::string>> damaged = {};  // numbers of parts that cannot be read, and why
@@ -78,9 +80,9 @@ class ShardBackups {
   // same `id`; returns its last sequence. FAILED_PRECONDITION without a directory, or while another backup is made.
   absl::StatusOr<Sequence> Take(uint64_t id, Sequence at_least, const CallLimits& limits,
                                 const BackupProgressSink& progress) ABSL_LOCKS_EXCLUDED(mutex_);
-  // Takes the names as well. NOT_FOUND when nothing is held by `id`; FAILED_PRECONDITION where another process owns
-  // them.
-  absl::StatusOr<NamesMark> TakeNames(uint64_t id) ABSL_LOCKS_EXCLUDED(mutex_);
+  // Takes the names as well, once everything that their log had is applied to them. NOT_FOUND when nothing is held by
+  // `id`; FAILED_PRECONDITION where other processes have them.
+  absl::StatusOr<NamesMark> TakeNames(uint64_t id, const CallLimits& limits) ABSL_LOCKS_EXCLUDED(mutex_);
   // Writes what was taken, which goes. NOT_FOUND when nothing is held by its id; errors of BackupWriter.
   absl::StatusOr<WrittenBackup> Write(const BackupOrder& order, const BackupProgressSink& progress)
       ABSL_LOCKS_EXCLUDED(mutex_);

@@ -42,6 +42,10 @@ absl::Status Server::OpenNames(const std::shared_ptr<WatcherClocks>& clocks, Hos
   hosted.identity = names_->teller->deployment();
   hosted.directory = names_->directory;
   hosted.catalogue = names_->teller->names().Everything();
+  hosted.names = &names_->teller->catalogue();
+  hosted.await_names = [teller = names_->teller.get()](const CallLimits& limits) {
+    return teller->applier().AwaitEnd(limits);
+  };
   return absl::OkStatus();
 }
 

@@ -38,7 +38,7 @@ absl::Status HandleTakeBackup(const CallContext& call, const Call& request, cons
   RETURN_IF_ERROR(Open(call, request, take));
   TakenBackup taken;
   if (take.names) {
-    ASSIGN_OR_RETURN(taken.names, BackupsOf(call).TakeNames(take.id));
+    ASSIGN_OR_RETURN(taken.names, BackupsOf(call).TakeNames(take.id, call.limits));
   } else {
     const auto progress = [&](const BackupProgress& step) { return Say<TakenBackup>(tell, step); };
     ASSIGN_OR_RETURN(taken.applied, BackupsOf(call).Take(take.id, take.at_least, call.limits, progress));

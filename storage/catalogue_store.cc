@@ -1,13 +1,16 @@
 #include "storage/catalogue_store.h"
 
 #include <algorithm>
+#include <filesystem>
 #include <string>
+#include <system_error>
 #include <utility>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
 #include "common/status_macros.h"
 #include "storage/durable_db.h"
+#include "storage/files.h"
 #include "storage/rocksdb_status.h"
 
 namespace mneme {
@@ -158,6 +161,29 @@ absl::StatusOr<std::unique_ptr<CatalogueStore>> OpenLoggedCatalogueStore(const s
       absl::StrCat(path, " has no log of names: it is of a process without --log, or of a version in which names had "
                    "none, and is exported and imported (or else its manifest is damaged, and it is put back from a "
                    "backup)"));
+}
+
+absl::Status DetachCatalogue(const std::string& path, StoreResources* resources) {
+  if (!HasChanges(path)) return absl::OkStatus();
+  CatalogueBatch all;
+  {
+    ASSIGN_OR_RETURN(const auto logged, OpenLoggedCatalogueStore(path, resources));
+    ASSIGN_OR_RETURN(CatalogueRecords records, logged->Read());
+    all.memories = std::move(records.memories);
+    all.aliases = std::move(records.aliases);
+    ASSIGN_OR_RETURN(all.next_number, logged->NextNumber());
+  }
+  const std::string detached = path + ".detached";
+  {
+    ASSIGN_OR_RETURN(const auto store, OpenCatalogueStore(detached, resources));
+    RETURN_IF_ERROR(store->Write(all));
+    RETURN_IF_ERROR(store->Flush());
+  }
+  std::error_code error;
+  std::filesystem::remove_all(path, error);
+  if (!error) std::filesystem::rename(detached, path, error);
+  if (!error) return SyncDirectory(std::filesystem::path(path).parent_path().string());
+  return absl::UnavailableError(absl::StrCat("could not move ", detached, " to ", path, ": ", error.message()));
 }
 
 }  // namespace mneme

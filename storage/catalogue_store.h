@@ -98,6 +98,8 @@ absl::StatusOr<std::unique_ptr<CatalogueStore>> OpenCatalogueStore(
 // the other is FAILED_PRECONDITION.
 absl::StatusOr<std::unique_ptr<CatalogueStore>> OpenLoggedCatalogueStore(const std::string& path,
                                                                          StoreResources* resources);
+// Makes of one with a log, as a backup has it, one without: what becomes of it no log has. One without stays as it is.
+absl::Status DetachCatalogue(const std::string& path, StoreResources* resources);
 
 }  // namespace mneme
 

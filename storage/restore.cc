@@ -35,6 +35,8 @@ namespace {
 // Of the stores that a restore onto another number of shards reads, and of those that it writes.
 constexpr size_t kReshardCacheBytes = size_t{16} << 20;
 constexpr size_t kReshardWriteBufferBytes = size_t{256} << 20;
+// Of the names, which are read once and written once.
+constexpr size_t kDetachBytes = size_t{8} << 20;
 
 // Calls `work` with each store of a backup, to be read.
 absl::Status ForEachStore(const FoundBackup& backup, const char* stage, const char* what,
@@ -80,6 +82,12 @@ absl::Status RestoreStore(const DataDirectory& made, const BackupManifest& manif
   return CommitWatermark::Create(absl::StrCat(path, "/", format::kWatermarkFile), manifest.stores[i].applied).status();
 }
 
+// The names of a directory that goes on without the log that they had.
+absl::Status DetachNames(const DataDirectory& made) {
+  StoreResources resources(kDetachBytes, kDetachBytes);
+  return DetachCatalogue(made.CataloguePath(), &resources);
+}
+
 // The shards of a backup, opened where they lie; each is closed before what it is read through.
 class OpenedShards {
  public:
@@ -116,6 +124,7 @@ absl::Status RestoreOnto(const Placement& placement, const FoundBackup& backup, 
   ASSIGN_OR_RETURN(const auto names, StoredBackup::Open(backup.folders[0], manifest.stores[0],
                                                         rocksdb::FileSystem::Default()));
   RETURN_IF_ERROR(RestoreStore(made, manifest, 0, *names));
+  RETURN_IF_ERROR(DetachNames(made));
   StoreResources resources(kReshardCacheBytes, kReshardWriteBufferBytes);
   ReshardOptions options;
   options.placement = &placement;
@@ -210,6 +219,8 @@ absl::Status RestoreInto(const std::string& data_dir, const FoundBackup& backup,
       RETURN_IF_ERROR(ForEachStore(
           backup, "restoring", "restore", progress,
           [&](size_t i, const StoredBackup& store) { return RestoreStore(made, manifest, i, store); }));
+      const bool has_names = manifest.stores.front().id != 0;
+      if (has_names && !(hosted.has_value() && hosted->logged)) RETURN_IF_ERROR(DetachNames(made));
     }
     return target.finish == nullptr ? absl::OkStatus() : target.finish(made, manifest);
   };

@@ -92,7 +92,7 @@ TEST_F(ShardBackupsTest, WhatAllShardsWroteIsOneDeploymentAgain) {
   const Sequence second = Insert(1, memory, 4);
   EXPECT_EQ(Of(0).Take(9, 0, {}, Go).value(), first);
   EXPECT_EQ(Of(1).Take(9, 0, {}, Go).value(), second);
-  const NamesMark names = Of(0).TakeNames(9).value();
+  const NamesMark names = Of(0).TakeNames(9, {}).value();
   EXPECT_EQ(Of(0).Describe()->names, names);
   (void)Insert(1, memory, 6);  // after it
   for (uint32_t shard = 0; shard < kShards; ++shard) {
@@ -123,10 +123,10 @@ TEST_F(ShardBackupsTest, TheMarkOfNamesChangesWithThem) {
   ASSERT_TRUE(Of(0).Take(9, 0, {}, Go).ok());
   const NamesMark before = Of(0).Describe()->names.value();
   (void)Create("wiki");
-  EXPECT_FALSE(Of(0).TakeNames(9).value() == before);
+  EXPECT_FALSE(Of(0).TakeNames(9, {}).value() == before);
   EXPECT_FALSE(Of(1).Describe()->names.has_value());
   ASSERT_TRUE(Of(1).Take(9, 0, {}, Go).ok());
-  EXPECT_EQ(Of(1).TakeNames(9).status().code(), absl::StatusCode::kFailedPrecondition);
+  EXPECT_EQ(Of(1).TakeNames(9, {}).status().code(), absl::StatusCode::kFailedPrecondition);
 }
 
 TEST_F(ShardBackupsTest, OneIsMadeAtATimeUntilItIsLetGoOf) {

@@ -200,6 +200,30 @@ TEST_F(CatalogueStoreTest, ACatalogueIsOfOneKindForGood) {
             absl::StatusCode::kFailedPrecondition);
 }
 
+TEST_F(CatalogueStoreTest, OneThatIsDetachedFromItsLogHasItsNamesAndGivesNoNumberAgain) {
+  const std::string path = directory_ / "logged";
+  {
+    const auto store = OpenLoggedCatalogueStore(path, &resources_).value();
+    ASSERT_TRUE(store->Write({.memories = {Record(2, "b")},
+                              .aliases = {AliasRecord{3, "live", 2}},
+                              .next_number = 9,
+                              .applied = 40,
+                              .remembered = {{40, {1, 2}, absl::OkStatus(), {}}},
+                              .replicas = {{0, {"a:1"}}}})
+                    .ok());
+  }
+  for (int i = 0; i < 2; ++i) {  // one without a log stays as it is
+    ASSERT_TRUE(DetachCatalogue(path, &resources_).ok());
+    const auto store = Open(nullptr, path);
+    EXPECT_THAT(store->Read()->memories, ElementsAre(Record(2, "b")));
+    EXPECT_THAT(store->Read()->aliases, ElementsAre(AliasRecord{3, "live", 2}));
+    EXPECT_THAT(store->Read()->changes, IsEmpty());
+    EXPECT_THAT(store->Read()->replicas, IsEmpty());
+    EXPECT_EQ(store->NextNumber().value(), 9U);
+  }
+  EXPECT_EQ(std::distance(std::filesystem::directory_iterator(directory_.path()), {}), 1) << "nothing stays beside it";
+}
+
 TEST_F(CatalogueStoreTest, SyncsEveryWrite) {
   std::atomic<bool> fail{false};
   auto system = std::make_shared<FaultFileSystem>([&](FileOperation operation, const std::string& path) {
