@@ -74,19 +74,22 @@ class ReplicatedBackups(KafkaTest):
         early = ("--until", "2020-01-01T00:00:00Z", *log)
         self.assertIn("no whole backup", refused("restore", backups, "--data-dir", self.scratch / "no", *early))
 
-        # A shard whose replicas lost their disks goes on with its log from its part, though others could not be copied.
+        # A shard whose replicas lost their disks goes on with its log from its part, though others could not be copied;
+        # of shard 0 the names do, with theirs.
         deployment = started.front_ends[0].cli("backups")["backups"][0]["deployment"]
-        for replica in started.shards[1]:
-            replica.kill()
-        for replica in started.shards[1]:
-            shutil.rmtree(replica.data_dir)
-            run("restore", backups, "--data-dir", replica.data_dir, "--shard", 1, "--deployment", deployment)
-            replica.start()
-        started.await_even()
+        for number in (1, 0):
+            for replica in started.shards[number]:
+                replica.kill()
+            for replica in started.shards[number]:
+                shutil.rmtree(replica.data_dir)
+                run("restore", backups, "--data-dir", replica.data_dir, "--shard", number, "--deployment", deployment)
+                replica.start()
+            started.await_even()
         self.assertEqual(content(started.client, keys), at_end)
         self.assertEqual(started.client.memory("later").count(), 5)
         digests = started.front_ends[0].cli("cluster", "show", "--digest")["replicas"]
         self.assertEqual(len({each["digest"] for each in digests if each["shard"] == 1}), 1)
+        self.assertEqual(len({each["digest"] for each in digests if each["shard"] == 0}), 1)
 
     def test_what_was_acknowledged_before_it_is_in_it_whichever_replica_writes_it(self) -> None:
         started = self.start_with_directory()
@@ -98,11 +101,13 @@ class ReplicatedBackups(KafkaTest):
         made = []
         for round in range(4):
             time.sleep(0.3)
-            if round == 2:  # the replica that wrote before is away: the other one does
-                started.shards[1][0].kill()
+            if round == 2:  # the replicas that may have written before are away: the others do
+                for replicas in started.shards:
+                    replicas[0].kill()
             acknowledged = np.concatenate(writer.ids[:])
             made.append((started.client.back_up().backup, acknowledged))
-        started.shards[1][0].start()
+        for replicas in started.shards:
+            replicas[0].start()
         writer.end()
         for backup, acknowledged in made:
             target = self.scratch / f"restored-{backup.number}"
