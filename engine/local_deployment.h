@@ -28,6 +28,7 @@
 
 namespace mneme {
 
+class Catalogue;
 class DataDirectory;
 class PruneDecisions;
 class ShardBackups;

@@ -10,7 +10,7 @@ import time
 import fault_cluster
 import harness
 import tcp_proxy
-from fault_cluster import BROKER_NAMES, FRONT_NAMES, NAMES_OWNER, REPLICA_NAMES
+from fault_cluster import BROKER_NAMES, FRONT_NAMES, REPLICA_NAMES, TELLERS
 
 SCHEDULES = 200 if harness.FULL else 12
 WHOLE_EVERY = 10 if harness.FULL else 4  # everything that is stored is compared after so many
@@ -80,8 +80,8 @@ class Partitions(fault_cluster.FaultTest):
 
     def lost_names(self, schedule: Schedule) -> bool:
         """Whether neither front end was told names."""
-        cut = {name for one, other, _ in schedule.cuts for name in (one, other) if NAMES_OWNER in (one, other)}
-        return cut.issuperset(FRONT_NAMES)
+        cut = {pair for one, other, _ in schedule.cuts for pair in ((one, other), (other, one))}
+        return all((front, teller) in cut for front in FRONT_NAMES for teller in TELLERS)
 
 
 if __name__ == "__main__":

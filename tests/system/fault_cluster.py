@@ -26,8 +26,8 @@ SHARDS, REPLICAS, FRONT_ENDS, BROKERS = 2, 2, 2, 3
 FRONT_NAMES = [f"front-{number}" for number in range(FRONT_ENDS)]
 REPLICA_NAMES = [f"shard-{number}-{replica}" for number in range(SHARDS) for replica in range(REPLICAS)]
 BROKER_NAMES = [f"broker-{number + 1}" for number in range(BROKERS)]
-# It owns the catalogue: while it is away front ends answer for two seconds more (docs/architecture.md).
-NAMES_OWNER = "shard-0-0"
+# They tell names: while all of them are away front ends answer for two seconds more (docs/architecture.md).
+TELLERS = [name for name in REPLICA_NAMES if name.startswith("shard-0-")]
 # From when a fault is over until everything answers, without a person.
 RECOVERY_S = 60.0
 READS_ANSWERED = 0.99
@@ -58,8 +58,8 @@ class LinkedCluster(cluster.ReplicatedCluster):
         return self.kafka.url(self.topic, name)
 
     def _reached(self, name: str, target: str, address: str) -> str:
-        # Replicas speak to who owns the names, and to those of their own shard.
-        spoken_to = name in FRONT_NAMES or target == NAMES_OWNER or name.rsplit("-", 1)[0] == target.rsplit("-", 1)[0]
+        # Replicas speak to those that tell names, and to those of their own shard.
+        spoken_to = name in FRONT_NAMES or target in TELLERS or name.rsplit("-", 1)[0] == target.rsplit("-", 1)[0]
         if name == target or not spoken_to or name not in (*FRONT_NAMES, *REPLICA_NAMES):
             return address
         return self.network.address(name, target, int(address.rsplit(":", 1)[1]))
@@ -93,6 +93,7 @@ class FaultTest(harness.SystemTest):
     def begin(self) -> None:
         self.topic = f"mneme-{uuid.uuid4().hex[:8]}"
         self.kafka.create_topic(self.topic, SHARDS)
+        self.kafka.create_topic(f"{self.topic}-catalogue", 1)
         folder = self.scratch / "cluster"
         self.deployment = LinkedCluster(folder, self.network, self.kafka, self.topic, *self.FRONT_FLAGS)
         self.addCleanup(self.deployment.kill)
@@ -104,7 +105,7 @@ class FaultTest(harness.SystemTest):
         self.probes = [mneme.connect(address, timeout=PROBE_S, attempts=1) for address in addresses]
         self.recoveries: list[float] = []
         self.entries = 0
-        # When reads are held to be answered, and when not: names were away.
+        # When reads are held to be answered, and when not: nobody was told names.
         self.served: list[tuple[float, float]] = []
         self.nameless: list[tuple[float, float]] = []
 
