@@ -63,6 +63,11 @@ class RemoteQuery : public std::enable_shared_from_this<RemoteQuery> {
     const absl::Status version = context_.shards->CheckVersion(command_.at_least);
     if (!version.ok()) return done_(version);
     at_least_ = std::exchange(command_.at_least, Version());
+    // The order of I4 takes ids, partitions and all of a score.
+    if (owners_.size() > 1 || !command_.extra_offsets.empty()) {
+      command_.with_ids = true;
+      command_.single_scores = false;
+    }
     AskNext();
   }
 
@@ -154,7 +159,10 @@ class RemoteQuery : public std::enable_shared_from_this<RemoteQuery> {
   absl::Status CheckAnswer(const NeighbourColumns& answer) const {
     RETURN_IF_ERROR(CheckWhole(answer));
     const size_t attributes = command_.with_attributes ? answer.size() : 0;
-    if (answer.queries() == command_.count && answer.labels.size() == attributes) return absl::OkStatus();
+    const size_t ids = command_.with_ids ? answer.size() : 0;
+    if (answer.queries() == command_.count && answer.labels.size() == attributes && answer.ids.size() == ids) {
+      return absl::OkStatus();
+    }
     return absl::DataLossError("a shard's answer is not whole");
   }
 

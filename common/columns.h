@@ -89,7 +89,7 @@ struct NeighbourColumns {
   size_t key_bytes = 0;
 
   size_t queries() const { return offsets.size() - 1; }
-  size_t size() const { return ids.size(); }
+  size_t size() const { return scores.size(); }
 };
 
 // What a search did; sums over shards.

@@ -127,6 +127,8 @@ struct QueryCommand {
   bool with_keys = false;
   bool with_successors = false;  // with attributes only
   bool with_attributes = true;   // false: labels, sources and positions of what is found may be left out
+  bool with_ids = true;          // false: so may ids and partitions, unless answers are merged; not with successors
+  bool single_scores = false;    // scores may be rounded to f32, unless answers are merged
   // Bytes that searches for every entry gather, together with those of others of one request; null: with none.
   std::shared_ptr<std::atomic<double>> attended_bytes;
   Version at_least;  // no parts: whatever is there

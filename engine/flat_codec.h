@@ -5,7 +5,8 @@
 //
 // so that what is read cannot differ from what is written. Numbers are little endian; a column is its length as a
 // varint and its items side by side; an optional is a byte (0 or 1) and what it holds; a variant the number of its
-// alternative (a byte) and that. Not thread-safe.
+// alternative (a byte) and that. A column may be described as one that few bytes hold (flat_narrow.h) instead:
+// codec.Reals(column), codec.Near(count, columns...). Not thread-safe.
 #ifndef MNEME_ENGINE_FLAT_CODEC_H_
 #define MNEME_ENGINE_FLAT_CODEC_H_
 
@@ -25,6 +26,7 @@
 #include "absl/status/status.h"
 #include "common/aligned_buffer.h"
 #include "common/error_reason.h"
+#include "engine/flat_narrow.h"
 #include "storage/byte_codec.h"
 
 namespace mneme {
@@ -50,8 +52,23 @@ class FlatWriter {
   void Enum(E value, E, E) {
     Write(value);
   }
+  // A column of doubles that are floats, or not.
+  void Reals(const std::vector<double>& column) {
+    bytes_.Varint(column.size());
+    if (!column.empty()) narrow::AppendReals(column, out_);
+  }
+  // Columns of `count` items, or absent, that are the same or near each other.
+  template <narrow::Number... Ts>
+  void Near(size_t, const std::vector<Ts>&... columns) {
+    (WriteNear(columns), ...);
+  }
 
  private:
+  template <typename T>
+  void WriteNear(const std::vector<T>& column) {
+    bytes_.Varint(column.size());
+    if (!column.empty()) narrow::AppendNear(column, out_);
+  }
   void Write(bool value) { bytes_.Fixed(static_cast<uint8_t>(value ? 1 : 0)); }
   template <FlatNumber T>
   void Write(T value) {
@@ -131,8 +148,24 @@ class FlatReader {
     Read(value);
     ok_ = ok_ && first <= value && value <= last;
   }
+  void Reals(std::vector<double>& column) {
+    column.clear();
+    const uint64_t count = bytes_.Varint();
+    if (count != 0 && !narrow::TakeReals(bytes_, count, column)) Fail();
+  }
+  // `count`: of a column that was read, and has bytes for each.
+  template <narrow::Number... Ts>
+  void Near(size_t count, std::vector<Ts>&... columns) {
+    (ReadNear(count, columns), ...);
+  }
 
  private:
+  template <typename T>
+  void ReadNear(size_t count, std::vector<T>& column) {
+    column.clear();
+    const uint64_t size = bytes_.Varint();
+    if (size != 0 && (size != count || !narrow::TakeNear(bytes_, count, column))) Fail();
+  }
   void Read(bool& value) {
     const auto byte = bytes_.Fixed<uint8_t>();
     ok_ = ok_ && byte <= 1;
@@ -169,8 +202,12 @@ class FlatReader {
       if (count > left_ / sizeof(T)) return Fail();
       const std::string_view bytes = bytes_.Bytes(count * sizeof(T));
       if (!ok()) return;
-      column.resize(count);
-      if (count != 0) std::memcpy(column.data(), bytes.data(), bytes.size());
+      if constexpr (std::same_as<T, char>) {
+        column.assign(bytes.begin(), bytes.end());
+      } else {
+        column.resize(count);
+        if (count != 0) std::memcpy(column.data(), bytes.data(), bytes.size());
+      }
     } else {
       if (count > left_) return Fail();  // each has a byte at least
       for (uint64_t i = 0; i < count && ok(); ++i) {

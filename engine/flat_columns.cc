@@ -41,13 +41,22 @@ absl::Status CheckWhole(const NeighbourColumns& neighbours) {
   const size_t count = neighbours.size();
   const std::vector<size_t>& offsets = neighbours.offsets;
   const size_t attributes = neighbours.labels.empty() ? 0 : count;
+  const size_t ids = neighbours.ids.empty() ? 0 : count;
   const bool whole = !offsets.empty() && offsets.front() == 0 && offsets.back() == count &&
-                     std::is_sorted(offsets.begin(), offsets.end()) && neighbours.scores.size() == count &&
-                     neighbours.partitions.size() == count && IsWhole(neighbours.values, count) &&
+                     std::is_sorted(offsets.begin(), offsets.end()) && neighbours.ids.size() == ids &&
+                     neighbours.partitions.size() == ids && IsWhole(neighbours.values, count) &&
                      neighbours.weights.size() == count && neighbours.labels.size() == attributes &&
                      neighbours.sources.size() == attributes && neighbours.positions.size() == attributes &&
                      AreKeys(neighbours.keys.size(), count, neighbours.key_bytes);
   return whole ? absl::OkStatus() : Damaged();
+}
+
+size_t RoomFor(const NeighbourColumns& neighbours) {
+  constexpr size_t kAround = 1024;
+  const size_t id = neighbours.ids.empty() ? 0 : sizeof(uint32_t);  // how far it is from the least
+  return neighbours.size() * (sizeof(double) + id) + neighbours.offsets.size() * sizeof(size_t) +
+         neighbours.values.bytes.size() + neighbours.values.offsets.size() * sizeof(uint64_t) +
+         neighbours.keys.size() + kAround;
 }
 
 }  // namespace mneme

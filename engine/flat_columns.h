@@ -3,6 +3,8 @@
 #ifndef MNEME_ENGINE_FLAT_COLUMNS_H_
 #define MNEME_ENGINE_FLAT_COLUMNS_H_
 
+#include <cstddef>
+
 #include "common/checksum.h"
 #include "common/columns.h"
 #include "common/types.h"
@@ -37,9 +39,13 @@ void Describe(Codec& codec, T& entries) {
 
 template <typename Codec, OneOf<NeighbourColumns> T>
 void Describe(Codec& codec, T& neighbours) {
-  codec(neighbours.offsets, neighbours.scores, neighbours.ids, neighbours.partitions, neighbours.values,
-        neighbours.weights, neighbours.labels, neighbours.sources, neighbours.positions, neighbours.keys,
-        neighbours.key_bytes);
+  codec(neighbours.offsets);
+  codec.Reals(neighbours.scores);
+  const size_t count = neighbours.size();
+  codec.Near(count, neighbours.ids, neighbours.partitions);
+  codec(neighbours.values);
+  codec.Near(count, neighbours.weights, neighbours.labels, neighbours.sources, neighbours.positions);
+  codec(neighbours.keys, neighbours.key_bytes);
 }
 
 template <typename Codec, OneOf<SearchStatistics> T>
@@ -102,9 +108,12 @@ void Describe(Codec& codec, T& alias) {
 }
 
 // DATA_LOSS unless every column has its entries, none reaches beyond its bytes, and keys have `key_bytes` each or are
-// absent; attributes of neighbours that were left out (DropAttributes) are absent together.
+// absent; attributes of neighbours that were left out (DropAttributes) are absent together, as are ids and partitions.
 absl::Status CheckWhole(const EntryColumns& entries);
 absl::Status CheckWhole(const NeighbourColumns& neighbours);
+
+// About the bytes that these take flat, without attributes.
+size_t RoomFor(const NeighbourColumns& neighbours);
 
 }  // namespace mneme
 

@@ -3,6 +3,7 @@
 #ifndef MNEME_ENGINE_FLAT_COMMANDS_H_
 #define MNEME_ENGINE_FLAT_COMMANDS_H_
 
+#include <cstddef>
 #include <string>
 #include <string_view>
 
@@ -25,12 +26,19 @@ inline constexpr uint32_t kInternalProtocol = 4;
 // One message between processes, either way: what a search for every entry may gather, and room for what is around it.
 inline constexpr int kMaxInternalMessageBytes = 1 << 30;
 
+// In a string that has room for so many bytes before it grows.
 template <typename... Ts>
-std::string Flat(const Ts&... values) {
+std::string FlatIn(size_t room, const Ts&... values) {
   std::string out;
+  out.reserve(room);
   FlatWriter writer(out);
   writer(values...);
   return out;
+}
+
+template <typename... Ts>
+std::string Flat(const Ts&... values) {
+  return FlatIn(0, values...);
 }
 
 // DATA_LOSS unless `bytes` are what Flat() of these types made.
@@ -46,7 +54,7 @@ template <typename Codec, OneOf<QueryCommand> T>
 void Describe(Codec& codec, T& query) {
   codec(query.partitions, query.queries, query.count, query.k, query.exact, query.recall_target, query.probes,
         query.approximate_distances, query.filter, query.exclude_ids, query.exclude_sources, query.with_keys,
-        query.with_attributes, query.at_least);
+        query.with_attributes, query.with_ids, query.single_scores, query.at_least);
 }
 
 template <typename Codec, OneOf<QueryOutcome> T>

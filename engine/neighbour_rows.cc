@@ -70,4 +70,13 @@ void DropAttributes(NeighbourColumns& neighbours) {
   neighbours.positions.clear();
 }
 
+void DropIds(NeighbourColumns& neighbours) {
+  neighbours.ids.clear();
+  neighbours.partitions.clear();
+}
+
+void RoundScores(NeighbourColumns& neighbours) {
+  for (double& score : neighbours.scores) score = double{static_cast<float>(score)};
+}
+
 }  // namespace mneme

@@ -17,6 +17,10 @@ NeighbourColumns Concatenate(std::vector<NeighbourColumns> parts);
 
 // Leaves out labels, sources and positions.
 void DropAttributes(NeighbourColumns& neighbours);
+// Leaves out ids and partitions.
+void DropIds(NeighbourColumns& neighbours);
+// Rounds scores to f32.
+void RoundScores(NeighbourColumns& neighbours);
 
 }  // namespace mneme
 

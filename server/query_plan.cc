@@ -84,6 +84,8 @@ absl::Status CheckAnswerBytes(const QueryPlan& plan) {
 absl::Status ReadReadOut(const v1::QueryRequest& request, QueryPlan& plan) {
   for (QuerySource& source : plan.sources) source.command.with_attributes = false;
   if (request.has_distribution()) {
+    // It is made of scores, tokens and weights.
+    for (QuerySource& source : plan.sources) source.command.with_ids = false;
     plan.distribution.emplace();
     return ReadDistribution(request.distribution(), plan.sources, *plan.distribution);
   }
@@ -100,6 +102,7 @@ absl::Status ReadReadOut(const v1::QueryRequest& request, QueryPlan& plan) {
   command.with_keys = plan.neighbours.with_keys();
   command.with_successors = plan.neighbours.with_successors();
   command.with_attributes = plan.neighbours.with_attributes() || command.with_successors;
+  command.single_scores = plan.precision == v1::PRECISION_SINGLE;
   return CheckAnswerBytes(plan);
 }
 

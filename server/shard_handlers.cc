@@ -33,12 +33,14 @@ absl::Status HandleShardQuery(const CallContext& call, const Call& request, Answ
     return absl::InvalidArgumentError("a query holds no keys of its memory");
   }
   command.limits = call.limits;
-  auto answer = [&call, response, wanted = command.with_attributes,
-                       done = std::move(done)](absl::StatusOr<QueryOutcome> got) {
+  auto answer = [&call, response, with_attributes = command.with_attributes, with_ids = command.with_ids,
+                 single_scores = command.single_scores, done = std::move(done)](absl::StatusOr<QueryOutcome> got) {
     if (!got.ok()) return done(got.status());
     call.front_end.metrics().Searched(got->queue_us, got->search_us);
-    if (!wanted) DropAttributes(got->neighbours);
-    response->set_body(Flat(*got));
+    if (!with_attributes) DropAttributes(got->neighbours);
+    if (!with_ids) DropIds(got->neighbours);
+    if (single_scores) RoundScores(got->neighbours);
+    response->set_body(FlatIn(RoomFor(got->neighbours), *got));
     done(absl::OkStatus());
   };
   shard.Query(memory, std::move(command), std::move(answer));

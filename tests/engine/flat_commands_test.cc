@@ -59,6 +59,8 @@ TEST(FlatCommandsTest, AQuery) {
   query.filter.stamp_ms = 1000;
   query.exclude_ids = {3, 4};
   query.with_attributes = false;
+  query.with_ids = false;
+  query.single_scores = true;
   query.at_least = {7, {{1, 99}}};
   QueryCommand read;
   ASSERT_TRUE(Unflat(Flat(query), read).ok());
@@ -67,6 +69,8 @@ TEST(FlatCommandsTest, AQuery) {
   EXPECT_EQ(read.filter.labels, query.filter.labels);
   EXPECT_FALSE(read.filter.ids.has_value());
   EXPECT_FALSE(read.with_attributes);
+  EXPECT_FALSE(read.with_ids);
+  EXPECT_TRUE(read.single_scores);
   EXPECT_EQ(read.at_least.parts.front().sequence, 99U);
 }
 
@@ -88,11 +92,54 @@ TEST(FlatCommandsTest, AttributesAreLeftOutTogether) {
   outcome.neighbours = Neighbours();
   const size_t bytes = Flat(outcome).size();
   DropAttributes(outcome.neighbours);
-  EXPECT_EQ(Flat(outcome).size(), bytes - 3 * 3 * sizeof(uint64_t));
+  // Each column its least, its width and three items: labels on both sides of 0, sources and positions near each other.
+  EXPECT_EQ(Flat(outcome).size(), bytes - 3 * (sizeof(uint64_t) + 1) - 3 * (sizeof(uint64_t) + 1 + 1));
   const QueryOutcome read = Through(outcome);
   EXPECT_TRUE(CheckWhole(read.neighbours).ok());
   EXPECT_EQ(read.neighbours.size(), 3U);
   EXPECT_TRUE(read.neighbours.labels.empty());
+}
+
+TEST(FlatCommandsTest, IdsAndPartitionsAreLeftOutTogether) {
+  QueryOutcome outcome;
+  outcome.neighbours = Neighbours();
+  DropIds(outcome.neighbours);
+  const QueryOutcome read = Through(outcome);
+  EXPECT_TRUE(CheckWhole(read.neighbours).ok());
+  EXPECT_EQ(read.neighbours.size(), 3U);
+  EXPECT_TRUE(read.neighbours.ids.empty());
+  EXPECT_TRUE(read.neighbours.partitions.empty());
+}
+
+// What a shard answers to most queries: one partition, all weights 1, no attributes.
+TEST(FlatCommandsTest, ANeighbourTakesTheBytesThatTellItFromTheOthers) {
+  constexpr size_t kCount = 100;
+  constexpr size_t kAround = 128;
+  NeighbourColumns found;
+  found.offsets = {0, kCount};
+  found.values.width = sizeof(Token);
+  for (uint32_t i = 0; i < kCount; ++i) {
+    found.scores.push_back(-0.1 * i);
+    found.ids.push_back((uint64_t{1} << 40) + 1'000 * i);
+    found.values.Append({reinterpret_cast<const char*>(&i), sizeof(i)});
+  }
+  found.partitions.assign(kCount, 42);
+  found.weights.assign(kCount, 1.0F);
+  const size_t bytes = Flat(found).size();
+  EXPECT_LT(bytes, kCount * (sizeof(double) + sizeof(uint32_t) + sizeof(Token)) + kAround);
+  EXPECT_LE(bytes, RoomFor(found));
+  const NeighbourColumns read = Through(found);
+  EXPECT_TRUE(CheckWhole(read).ok());
+  EXPECT_EQ(read.scores, found.scores);
+  EXPECT_EQ(read.ids, found.ids);
+  EXPECT_EQ(read.partitions, found.partitions);
+  EXPECT_EQ(read.values.bytes, found.values.bytes);
+  EXPECT_EQ(read.weights, found.weights);
+
+  RoundScores(found);
+  EXPECT_EQ(Flat(found).size(), bytes - kCount * (sizeof(double) - sizeof(float)));
+  EXPECT_EQ(Through(found).scores, found.scores);
+  EXPECT_EQ(found.scores[1], double{-0.1F});
 }
 
 TEST(FlatCommandsTest, NeighboursThatDoNotFitTogetherAreRefused) {
@@ -112,6 +159,9 @@ TEST(FlatCommandsTest, NeighboursThatDoNotFitTogetherAreRefused) {
   EXPECT_TRUE(refuses([](auto& n) { n.labels.push_back(0); }));
   EXPECT_TRUE(refuses([](auto& n) { n.labels.clear(); }));
   EXPECT_TRUE(refuses([](auto& n) { n.sources.clear(); }));
+  EXPECT_TRUE(refuses([](auto& n) { n.ids.clear(); }));
+  EXPECT_TRUE(refuses([](auto& n) { n.partitions.clear(); }));
+  EXPECT_TRUE(refuses([](auto& n) { n.weights.clear(); }));
   EXPECT_TRUE(refuses([](auto& n) { n.keys.pop_back(); }));
   EXPECT_TRUE(refuses([](auto& n) { n.key_bytes = 0; }));
 }
@@ -177,6 +227,28 @@ TEST(FlatCommandsTest, ALengthThatBytesCannotHoldTakesNoRam) {
   std::vector<std::string> texts;
   EXPECT_FALSE(Unflat(bytes, column).ok());
   EXPECT_FALSE(Unflat(bytes, texts).ok());
+}
+
+TEST(FlatCommandsTest, AColumnThatTakesNoBytesIsAsLongAsTheOneBesideItOrAbsent) {
+  const auto unflat = [](uint64_t ids) {
+    std::string bytes = Flat(std::vector<uint64_t>{0, 1});
+    format::ByteWriter writer(bytes);
+    writer.Varint(1);  // a score, a float
+    writer.Fixed(uint8_t{1});
+    writer.Fixed(0.5F);
+    writer.Varint(ids);
+    if (ids != 0) writer.Fixed(uint64_t{7});
+    if (ids != 0) writer.Fixed(uint8_t{0});
+    // Nothing else: partitions, values, weights, attributes, keys.
+    bytes += Flat(std::vector<PartitionId>(), ValueColumn(), std::vector<float>(), std::vector<int64_t>(),
+                  std::vector<uint64_t>(), std::vector<uint64_t>(), std::vector<char>(), size_t{0});
+    NeighbourColumns read;
+    return Unflat(bytes, read);
+  };
+  EXPECT_TRUE(unflat(0).ok());
+  EXPECT_TRUE(unflat(1).ok());
+  EXPECT_TRUE(absl::IsDataLoss(unflat(2)));
+  EXPECT_TRUE(absl::IsDataLoss(unflat(uint64_t{1} << 60)));
 }
 
 }  // namespace

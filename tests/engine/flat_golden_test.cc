@@ -24,6 +24,11 @@ class Filler {
   void Enum(E& value, E, E last) {
     value = last;
   }
+  void Reals(std::vector<double>& column) { Fill(column); }
+  template <typename... Ts>
+  void Near(size_t, std::vector<Ts>&... columns) {
+    (Fill(columns), ...);
+  }
 
  private:
   void Fill(bool& value) { value = true; }

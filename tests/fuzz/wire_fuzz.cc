@@ -127,14 +127,14 @@ std::string Seed(Kind kind, const T& value) {
 NeighbourColumns Neighbours() {
   NeighbourColumns neighbours;
   neighbours.offsets = {0, 1, 1, 3};
-  neighbours.scores = {-0.5, -1.0, -1.0};
+  neighbours.scores = {-0.5, -0.9, -0.9};
   neighbours.ids = {7, 8, ~uint64_t{0}};
   neighbours.partitions = {0, 0, 42};
   for (const char* value : {"a", "", "ccc"}) neighbours.values.Append(value);
   neighbours.weights = {1.0F, 2.0F, 0.5F};
   neighbours.labels = {-1, 0, 1};
   neighbours.sources = {1, 2, 3};
-  neighbours.positions = {4, 5, 6};
+  neighbours.positions = {4, 4, 4};
   neighbours.keys.assign(12, 'k');
   neighbours.key_bytes = 4;
   return neighbours;

@@ -38,6 +38,7 @@ class Workload:
         self.names()
         self.slots()
         self.sessions()
+        self.of_one_shard()
 
     def keep(self, name: str, answer: Any) -> Any:
         self.exact[name] = cluster.plain(answer, IGNORED)
@@ -193,6 +194,33 @@ class Workload:
         self.refused("given index of few", lambda: few.build(centroids=keys[:5]))
         wrong = self.normal(4 * 256, DIM)
         self.refused("sub-vectors of another width", lambda: few.build(centroids=keys[:5], subvectors=wrong))
+
+    def of_one_shard(self) -> None:
+        """What one shard has whole: it leaves out of its answers what the read-out does not take."""
+        memory = self.client.create_memory("single", DIM, vocab_size=VOCABULARY, spread="one")
+        keys, ids = self.normal(1_000, DIM), np.arange(1_000) << 33
+        tokens = self.random.integers(0, VOCABULARY, 1_000)
+        memory.insert(keys, tokens, ids=ids, request_id=self.request())
+        memory.insert(self.normal(50, DIM), tokens[:50], request_id=self.request())
+        weights = self.random.uniform(0.5, 2.0, 50).astype(np.float32)
+        memory.insert(keys[:50], tokens[:50], ids=ids[:50], weights=weights, partition=7, request_id=self.request())
+        queries = keys[:QUERIES] + np.float32(0.25)
+        queries[0] = keys[0]
+        extra = (np.arange(QUERIES + 1) * 2, ids[self.random.integers(0, 1_000, QUERIES * 2)])
+        searches: dict[str, dict[str, Any]] = {
+            "plain": {},
+            "partition": {"partitions": 7},
+            "all partitions": {"partitions": "all"},
+            "extra candidates": {"extra": extra},
+        }
+        for precision in ("double", "single"):
+            for name, search in searches.items():
+                how = {"exact": True, "precision": precision, **search}
+                name = f"of one shard, {name}, {precision}"
+                self.keep(name, memory.query(queries, 100, **how))
+                self.keep(f"{name}, successors", memory.query(queries, 100, with_successors=True, **how))
+                self.keep(f"{name}, attributes", memory.query(queries, 100, with_attributes=True, **how))
+                self.keep(f"{name}, distribution", memory.distribution(queries, 100, [1.0, 9.0], **how))
 
     def names(self) -> None:
         client = self.client
