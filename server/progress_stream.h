@@ -126,7 +126,7 @@ class ProgressStream final : public grpc::ServerWriteReactor<grpc::ByteBuffer>,
   void Advance() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
     if (writing_ || finished_) return;
     if (latest_.has_value() && !cancelled_->load(std::memory_order_relaxed)) {
-      const absl::Status serialised = SerializeMessage(*latest_, &outgoing_);
+      const absl::Status serialised = SerializeMessage(*std::move(latest_), &outgoing_);
       latest_.reset();
       if (serialised.ok()) {
         writing_ = true;

@@ -6,7 +6,10 @@
 #include <grpcpp/support/proto_buffer_reader.h>
 #include <grpcpp/support/proto_buffer_writer.h>
 
+#include <limits>
+#include <memory>
 #include <string>
+#include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "common/limits.h"
@@ -18,9 +21,12 @@ using google::protobuf::Descriptor;
 using google::protobuf::FieldDescriptor;
 using google::protobuf::internal::WireFormatLite;
 using google::protobuf::io::CodedInputStream;
+using google::protobuf::io::CodedOutputStream;
 
 // Messages within messages that the parser takes.
 constexpr int kMaxDepth = 100;
+// Bytes that are copied sooner than a slice of their own is made.
+constexpr size_t kCopied = 16 * 1024;
 
 // Takes the fields of a message from `left`; false when there are more. Stops where the bytes are no message: the
 // parser will say so. What no field of ours is keeps its place in ram, so groups of old count by what is in them.
@@ -82,6 +88,24 @@ absl::Status SerializeMessage(const google::protobuf::MessageLite& message, grpc
       grpc::GenericSerialize<grpc::ProtoBufferWriter, google::protobuf::MessageLite>(message, bytes, &own_buffer);
   if (status.ok()) return absl::OkStatus();
   return absl::InternalError(absl::StrCat("cannot serialise ", message.GetTypeName()));
+}
+
+absl::Status SerializeMessage(internal::v1::Answer&& answer, grpc::ByteBuffer* bytes) {
+  const size_t size = answer.body().size();
+  if (size < kCopied || size > size_t{std::numeric_limits<int>::max()}) {
+    return SerializeMessage(static_cast<const google::protobuf::MessageLite&>(answer), bytes);
+  }
+  uint8_t head[16];
+  uint8_t* end = WireFormatLite::WriteTagToArray(internal::v1::Answer::kBodyFieldNumber,
+                                                 WireFormatLite::WIRETYPE_LENGTH_DELIMITED, head);
+  end = CodedOutputStream::WriteVarint32ToArray(static_cast<uint32_t>(size), end);
+  auto body = std::make_unique<std::string>(std::move(*answer.mutable_body()));
+  const auto let_go = [](void* owned) { delete static_cast<std::string*>(owned); };
+  const grpc::Slice slices[] = {{head, static_cast<size_t>(end - head)}, {body->data(), size, let_go, body.get()}};
+  (void)body.release();
+  grpc::ByteBuffer whole(slices, 2);
+  bytes->Swap(&whole);
+  return absl::OkStatus();
 }
 
 }  // namespace mneme

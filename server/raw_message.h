@@ -10,6 +10,7 @@
 #include <utility>
 
 #include "absl/status/status.h"
+#include "mneme/internal/v1/shard.pb.h"
 #include "server/request_error.h"
 
 namespace mneme {
@@ -19,6 +20,8 @@ namespace mneme {
 absl::Status ParseMessage(const grpc::ByteBuffer& bytes, google::protobuf::Message* message);
 // Serialises straight into the slices that gRPC sends.
 absl::Status SerializeMessage(const google::protobuf::MessageLite& message, grpc::ByteBuffer* bytes);
+// As that does, of an answer between processes: its body is not copied, it is sent from where it lies.
+absl::Status SerializeMessage(internal::v1::Answer&& answer, grpc::ByteBuffer* bytes);
 
 // Runs `f`, which returns a Status, and turns what it throws into one: an allocation that fails is RESOURCE_EXHAUSTED,
 // anything else INTERNAL. Nothing that a client sends may end the process.

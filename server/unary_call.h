@@ -111,7 +111,7 @@ class UnaryCall final : public grpc::ServerUnaryReactor {
 
   void End(absl::Status status) {
     ticket_.Release();
-    if (status.ok()) status = Guard([&] { return SerializeMessage(response_, out_); });
+    if (status.ok()) status = Guard([&] { return SerializeMessage(std::move(response_), out_); });
     // What the answer was made of is not held until its client has taken it.
     response_ = Response();
     request_ = Request();
