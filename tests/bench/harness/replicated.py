@@ -19,6 +19,10 @@ FRONT_BATCH, SHARDS_BATCH, INSERT_BATCH = 16, 64, 256
 # Requests of an insert that wait for their acknowledgement.
 INSERTS_IN_FLIGHT = 64
 BROKERS = 3
+# What the shard sends of a neighbour: a token, and an id and a score of single precision, or a score of double; and
+# what is around the columns of a question and of its answer.
+NEIGHBOUR_BYTES = 12
+AROUND_BYTES = 400
 # Records that a replica may be behind: beyond it MnemeLogBehind is told (deploy/monitoring/alerts.replicated.yaml).
 MOST_BEHIND = 1000
 
@@ -42,16 +46,21 @@ def front_end(bench: Bench, row: Row) -> None:
                 "through": lambda: asked(through),
                 "direct": lambda: asked(direct),
                 "empty": lambda: _ping(bench, direct),
+                "hop": lambda: _hop(bench, keys),
             },
         )
-        ours, theirs, empty = (column(sides[name], "p50_us") for name in ("through", "direct", "empty"))
+        ours, theirs, empty, hop = (column(sides[name], "p50_us") for name in ("through", "direct", "empty", "hop"))
         recalls = {f"recall_{name}": searches[store][1] for name, store in (("through", through), ("direct", direct))}
-        shown = {"through_us": median(ours), "direct_us": median(theirs), "empty_us": median(empty), **recalls}
+        medians = {"through": ours, "direct": theirs, "empty": empty, "hop": hop}
+        shown = {**{f"{name}_us": median(each) for name, each in medians.items()}, **recalls}
         added = [(a - b) / c for a, b, c in zip(ours, theirs, empty)]
         row.add(
             Case(f"p50 of {read_out}", ratios(ours, theirs), 1.6, at_most=True, details={**shown, "raw": sides})
         )
         row.add(Case(f"time that it adds to {read_out}, in empty calls", added, 1.5, at_most=True))
+        row.add(Case("the bytes of the shard in a bare call, in empty calls", ratios(hop, empty)))
+        left = [more - bare / call for more, bare, call in zip(added, hop, empty)]
+        row.add(Case("added beside that, in empty calls", left))
     deployments.close()
 
 
@@ -142,3 +151,12 @@ def _keys(bench: Bench) -> DataSet:
 def _ping(bench: Bench, store: Store) -> dict[str, Any]:
     """One run of calls that do nothing, one at a time over TCP."""
     return generate("ping", store.server, store.server.tcp, store.memory, in_flight=1, seconds=bench.seconds)
+
+
+def _hop(bench: Bench, keys: DataSet) -> dict[str, Any]:
+    """One run of bare calls that carry what a front end asks the shard and what that answers."""
+    asked = FRONT_BATCH * keys.dimension * 4 + AROUND_BYTES
+    answered = FRONT_BATCH * K * NEIGHBOUR_BYTES + AROUND_BYTES
+    return bench.run_json(
+        "raw_call", "--request-bytes", asked, "--answer-bytes", answered, "--seconds", bench.seconds
+    )
