@@ -181,6 +181,49 @@ TEST_F(LoggedHandlersTest, AReadWaitsForItsMarker) {
   EXPECT_TRUE(ListAt(wiki, next, std::chrono::seconds(20)).ok());
 }
 
+TEST_F(LoggedHandlersTest, AQueryIsAnsweredWithWhatItReads) {
+  const MemoryHandle wiki = Create("wiki");
+  ASSERT_TRUE(Outcome(Insert(wiki, 1), 1).ok());
+  QueryCommand command;
+  command.queries.Resize(2 * sizeof(float));
+  std::fill_n(command.queries.as<float>(), 2, 0.3F);
+  command.count = 1;
+  command.k = 1;
+  command.exact = true;
+  const auto ask = [&] {
+    const CallContext context = Within(std::chrono::seconds(20));
+    const internal::v1::Call call = CallOf(Flat(wiki->number, std::string(), command));
+    internal::v1::Answer answer;
+    std::promise<absl::Status> ended;
+    const absl::Status begun =
+        HandleShardQuery(context, call, &answer, [&](const absl::Status& status) { ended.set_value(status); });
+    EXPECT_TRUE(begun.ok()) << begun;
+    if (begun.ok()) {
+      EXPECT_TRUE(ended.get_future().get().ok());
+    }
+    QueryOutcome outcome;
+    EXPECT_TRUE(Unflat(answer.body(), outcome).ok());
+    EXPECT_TRUE(CheckWhole(outcome.neighbours).ok());
+    return std::move(outcome.neighbours);
+  };
+  const NeighbourColumns all = ask();
+  ASSERT_EQ(all.size(), 1U);
+  EXPECT_EQ(all.ids, (std::vector<EntryId>{1}));
+  EXPECT_EQ(all.labels.size(), 1U);
+  EXPECT_NE(all.scores.front(), double{static_cast<float>(all.scores.front())});
+  command.with_attributes = false;
+  command.with_ids = false;
+  command.single_scores = true;
+  const NeighbourColumns few = ask();
+  ASSERT_EQ(few.size(), 1U);
+  EXPECT_TRUE(few.ids.empty());
+  EXPECT_TRUE(few.partitions.empty());
+  EXPECT_TRUE(few.labels.empty());
+  EXPECT_EQ(few.values.bytes, all.values.bytes);
+  EXPECT_EQ(few.weights, all.weights);
+  EXPECT_EQ(few.scores.front(), double{static_cast<float>(all.scores.front())});
+}
+
 TEST_F(LoggedHandlersTest, APruneOfAPartWaitsToBeToldToGoOn) {
   const MemoryHandle wiki = Create("wiki");
   for (uint64_t id = 1; id <= 3; ++id) ASSERT_TRUE(Outcome(Insert(wiki, id), id).ok());
