@@ -74,7 +74,7 @@ struct EntryColumns {
 };
 
 // The neighbours of a batch of queries, row by row (CSR), each row in the order of I4: score descending, id ascending,
-// partition ascending.
+// partition ascending. Labels, sources and positions may be left out, and ids with partitions: then they are empty.
 struct NeighbourColumns {
   std::vector<size_t> offsets = {0};  // [queries + 1]
   std::vector<double> scores;         // L2: minus the squared distance; else the similarity. f64, fixed order (I4)
