@@ -202,8 +202,9 @@ class BackupSurvey {
   }
   absl::Status CannotWrite(uint32_t shard) const {
     for (const absl::StatusOr<ShardBackupState>& state : told_[shard]) RETURN_IF_ERROR(state.status());
-    return WithReason(absl::FailedPreconditionError(absl::StrCat("no process of shard ", shard, " was given a directory "
-                                                                 "for backups; start one with --backup-dir DIR")),
+    return WithReason(absl::FailedPreconditionError(absl::StrCat(
+                          "no process of shard ", shard, " was given a directory for backups; start one with "
+                          "--backup-dir DIR")),
                       reason::kNoBackupDirectory);
   }
 

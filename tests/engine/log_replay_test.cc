@@ -67,7 +67,7 @@ class LogReplayTest : public ::testing::Test {
   void BackUp(uint64_t number, int64_t created_ms) {
     ShardBackups& backups = *replica_->shard_backups();
     ASSERT_TRUE(backups.Take(number, log_->End({}).value(), {}, Go).ok());
-    ASSERT_TRUE(backups.TakeNames(number).ok());
+    ASSERT_TRUE(backups.TakeNames(number, {}).ok());
     const auto written = backups.Write({number, number, 100 + number, created_ms}, Go);
     ASSERT_TRUE(written.ok()) << written.status();
   }
