@@ -6,6 +6,7 @@
 #include <memory>
 #include <new>
 #include <optional>
+#include <set>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -22,7 +23,9 @@ namespace mneme {
 namespace {
 
 using Async = ShardChannel::Async;
-using Answers = absl::StatusOr<std::vector<std::string>>;
+using Answers = ShardFan::Answers;
+using Bodies = std::vector<std::string>;
+using Duration = std::chrono::steady_clock::duration;
 // Bytes of a neighbour beside its value.
 constexpr uint64_t kNeighbourBytes = 64;
 
@@ -35,6 +38,17 @@ uint64_t HeldBytes(const MemoryRecord& memory, const QueryCommand& command, size
   }
   return bytes * shards;
 }
+
+// What of its time a query keeps for itself, when shards that take longer may be left out.
+Duration ReserveOf(const QueryCommand& command) {
+  const std::chrono::steady_clock::time_point deadline = command.limits.deadline;
+  if (!command.allow_partial || deadline == std::chrono::steady_clock::time_point::max()) return Duration::zero();
+  const Duration tenth = (deadline - std::chrono::steady_clock::now()) / 10;
+  return std::clamp<Duration>(tenth, Duration::zero(), std::chrono::milliseconds(limits::kMaxPartialReserveMs));
+}
+
+// Whether a shard said nothing, in time or at all, or has not applied what it must show: all else is an answer.
+bool IsAbsence(const absl::Status& status) { return absl::IsUnavailable(status) || absl::IsDeadlineExceeded(status); }
 
 // A step of a query that computes.
 class Step final : public SearchTask {
@@ -72,9 +86,9 @@ class RemoteQuery : public std::enable_shared_from_this<RemoteQuery> {
   }
 
  private:
-  using Next = absl::Status (*)(RemoteQuery& query, Answers answers);
+  using Next = absl::Status (*)(RemoteQuery& query, Bodies bodies);
 
-  // Goes on with answers on a search thread; an error ends the query.
+  // Goes on, on a search thread, with what those of `asked_` answered that did; an error ends the query.
   std::function<void(Answers)> Then(Next next) {
     return [self = shared_from_this(), next](Answers answers) {
       auto moved = std::make_shared<Answers>(std::move(answers));
@@ -90,17 +104,44 @@ class RemoteQuery : public std::enable_shared_from_this<RemoteQuery> {
 
   absl::Status Guarded(Next next, Answers answers) {
     try {
-      return next(*this, std::move(answers));
+      ASSIGN_OR_RETURN(Bodies bodies, Heard(std::move(answers)));
+      return next(*this, std::move(bodies));
     } catch (const std::bad_alloc&) {
       return WithReason(absl::ResourceExhaustedError("out of ram while merging answers"), reason::kMemoryLimit);
     }
   }
 
+  // In the order of `asked_`, without shards that are missing, where that is allowed.
+  absl::StatusOr<Bodies> Heard(Answers answers) {
+    Bodies bodies;
+    for (size_t i = 0; i < answers.size(); ++i) {
+      if (answers[i].ok()) {
+        bodies.push_back(*std::move(answers[i]));
+        continue;
+      }
+      const absl::Status& status = answers[i].status();
+      if (!command_.allow_partial || !IsAbsence(status)) return status;
+      missing_.insert(asked_[i]);
+      absl::Status& why = outcome_.coverage.why_missing;
+      if (!absl::IsUnavailable(why)) why = status;
+    }
+    return bodies;
+  }
+
+  // Of shards that are asked now, while `later` rounds of questions are to come.
+  CallLimits LimitsBefore(int later) const {
+    CallLimits of_shards = command_.limits;
+    of_shards.deadline -= reserve_ * (later + 1);
+    return of_shards;
+  }
+  int RoundsAfterSearch() const { return (command_.extra_offsets.empty() ? 0 : 1) + RoundsAfterCandidates(); }
+  int RoundsAfterCandidates() const { return command_.with_successors ? 1 : 0; }
+
   // Asks shards that were not asked yet: all at once. But what a search for every entry finds has a bound, each shard
   // keeps to that for itself, and how much one has is known when it has answered: so the first is asked alone, and then
   // as many at once as would stay within the bound if none had more than the most so far.
   void AskNext() {
-    size_t count = owners_.size() - outcomes_.size();
+    size_t count = owners_.size() - begun_;
     if (command_.k == limits::kEveryEntry) {
       const double left = static_cast<double>(limits::kMaxAttendedBytes) - attended_bytes_->load();
       const double fit = outcomes_.empty() ? 1.0 : left / std::max(most_attended_, 1.0);
@@ -112,15 +153,15 @@ class RemoteQuery : public std::enable_shared_from_this<RemoteQuery> {
       return Question(Flat(memory_->number, LeaseOn(command_.lease, shard), command_),
                       HolderOf(command_.lease, shard), hedged);
     };
-    const absl::Span<const uint32_t> next = absl::MakeConstSpan(owners_).subspan(outcomes_.size(), count);
-    context_.shards->Ask(&Async::Query, next, body, command_.limits, Then([](RemoteQuery& query, Answers answers) {
-                           return query.Take(std::move(answers));
-                         }));
+    const absl::Span<const uint32_t> next = absl::MakeConstSpan(owners_).subspan(begun_, count);
+    asked_.assign(next.begin(), next.end());
+    begun_ += count;
+    context_.shards->AskEach(&Async::Query, asked_, body, LimitsBefore(RoundsAfterSearch()),
+                             Then([](RemoteQuery& query, Bodies bodies) { return query.Take(std::move(bodies)); }));
   }
 
-  absl::Status Take(Answers answers) {
-    RETURN_IF_ERROR(answers.status());
-    for (std::string& answer : *answers) {
+  absl::Status Take(Bodies answers) {
+    for (std::string& answer : answers) {
       QueryOutcome& outcome = outcomes_.emplace_back();
       RETURN_IF_ERROR(Unflat(answer, outcome));
       std::string().swap(answer);
@@ -138,7 +179,7 @@ class RemoteQuery : public std::enable_shared_from_this<RemoteQuery> {
       outcome_.search_us = std::max(outcome_.search_us, outcome.search_us);
     }
     RETURN_IF_ERROR(CheckEveryEntry());
-    if (outcomes_.size() == owners_.size()) return Merge();
+    if (begun_ == owners_.size()) return Merge();
     AskNext();
     return absl::OkStatus();
   }
@@ -151,8 +192,10 @@ class RemoteQuery : public std::enable_shared_from_this<RemoteQuery> {
     outcome_.neighbours =
         parts.size() == 1 ? std::move(outcomes_[0].neighbours) : MergeNeighbours(parts, command_.k);
     outcomes_.clear();
-    outcome_.coverage.shards_total = static_cast<uint32_t>(owners_.size());
-    outcome_.coverage.shards_answered = outcome_.coverage.shards_total;
+    if (parts.empty()) {
+      outcome_.neighbours.offsets.assign(command_.count + 1, 0);
+      outcome_.neighbours.values.width = memory_->spec.ValueBytes();
+    }
     return AskForCandidates();
   }
 
@@ -184,29 +227,32 @@ class RemoteQuery : public std::enable_shared_from_this<RemoteQuery> {
   // Step 3.
   absl::Status AskForCandidates() {
     if (command_.extra_offsets.empty()) return AskForSuccessors();
-    Score(WantedCandidates(command_, outcome_.neighbours), /*plain=*/false, [](RemoteQuery& query, Answers answers) {
-      ASSIGN_OR_RETURN(const auto scored, query.ReadScored(std::move(answers)));
-      AddCandidates(scored, query.outcome_.neighbours);
-      return query.AskForSuccessors();
-    });
+    Score(WantedCandidates(command_, outcome_.neighbours), /*plain=*/false, LimitsBefore(RoundsAfterCandidates()),
+          [](RemoteQuery& query, Bodies bodies) {
+            ASSIGN_OR_RETURN(const auto scored, query.ReadScored(bodies));
+            AddCandidates(scored, query.outcome_.neighbours);
+            return query.AskForSuccessors();
+          });
     return absl::OkStatus();
   }
 
   absl::Status AskForSuccessors() {
     if (!command_.with_successors) return Finish();
     wanted_ = WantedSuccessors(outcome_);
-    Score(wanted_, /*plain=*/true, [](RemoteQuery& query, Answers answers) {
-      ASSIGN_OR_RETURN(const auto scored, query.ReadScored(std::move(answers)));
+    Score(wanted_, /*plain=*/true, LimitsBefore(0), [](RemoteQuery& query, Bodies bodies) {
+      ASSIGN_OR_RETURN(const auto scored, query.ReadScored(bodies));
       MarkSuccessors(query.wanted_, scored, query.outcome_);
       return query.Finish();
     });
     return absl::OkStatus();
   }
 
-  void Score(const std::vector<WantedEntry>& wanted, bool plain, Next next) {
+  void Score(const std::vector<WantedEntry>& wanted, bool plain, const CallLimits& of_shards, Next next) {
     const auto by_shard = SplitByOwner(context_.shards->routing(), *memory_, wanted);
-    std::vector<uint32_t> shards;
-    for (const auto& [shard, of_shard] : by_shard) shards.push_back(shard);
+    asked_.clear();
+    for (const auto& [shard, of_shard] : by_shard) {
+      if (!missing_.contains(shard)) asked_.push_back(shard);
+    }
     const auto body = [&](uint32_t shard) {
       // Another replica than the one that found them may answer.
       command_.at_least = command_.lease == nullptr ? context_.shards->PartOf(outcome_.version, shard) : Version();
@@ -214,13 +260,12 @@ class RemoteQuery : public std::enable_shared_from_this<RemoteQuery> {
           Flat(memory_->number, LeaseOn(command_.lease, shard), command_, plain, by_shard.at(shard)),
           HolderOf(command_.lease, shard), HedgedRead::kScore);
     };
-    context_.shards->Ask(&Async::Score, shards, body, command_.limits, Then(next));
+    context_.shards->AskEach(&Async::Score, asked_, body, of_shards, Then(next));
   }
 
-  absl::StatusOr<std::vector<NeighbourColumns>> ReadScored(Answers answers) const {
-    RETURN_IF_ERROR(answers.status());
+  absl::StatusOr<std::vector<NeighbourColumns>> ReadScored(const Bodies& answers) const {
     std::vector<NeighbourColumns> scored;
-    for (const std::string& answer : *answers) {
+    for (const std::string& answer : answers) {
       RETURN_IF_ERROR(Unflat(answer, scored.emplace_back()));
       RETURN_IF_ERROR(CheckAnswer(scored.back()));
     }
@@ -228,6 +273,10 @@ class RemoteQuery : public std::enable_shared_from_this<RemoteQuery> {
   }
 
   absl::Status Finish() {
+    Coverage& coverage = outcome_.coverage;
+    coverage.shards_total = static_cast<uint32_t>(owners_.size());
+    coverage.shards_answered = coverage.shards_total - static_cast<uint32_t>(missing_.size());
+    coverage.missing_shards.assign(missing_.begin(), missing_.end());
     done_(std::move(outcome_));
     return absl::OkStatus();
   }
@@ -238,7 +287,11 @@ class RemoteQuery : public std::enable_shared_from_this<RemoteQuery> {
   const std::function<void(absl::StatusOr<QueryOutcome>)> done_;
   const std::vector<uint32_t> owners_;
   Version at_least_;
-  std::vector<QueryOutcome> outcomes_;  // of the first of `owners_`, until they are merged
+  const Duration reserve_ = ReserveOf(command_);
+  std::vector<uint32_t> asked_;  // now
+  size_t begun_ = 0;             // of `owners_`: were searched, or are being
+  std::set<uint32_t> missing_;   // did not answer all that they were asked, which is allowed
+  std::vector<QueryOutcome> outcomes_;  // of those of `owners_` that answered, until they are merged
   // Bytes of every entry, with those of other searches of the request, and the most of one shard.
   const std::shared_ptr<std::atomic<double>> attended_bytes_ =
       command_.attended_bytes != nullptr ? command_.attended_bytes : std::make_shared<std::atomic<double>>(0.0);

@@ -3,6 +3,9 @@
 // 1. Every shard that owns a part of it is asked for its own k nearest, all at once.
 // 2. Their columns merge in the order of I4: what is found is what one process would find, to the byte.
 // 3. Extra candidates that were not found, then successors, are scored on the shards that own them.
+// Where the command allows it, a shard that is away, or silent until little of the deadline is left, is missing: it is
+// not asked again, and the coverage names it. One that is away only in step 3 is missing, too, though what it found is
+// there, and its part of the version.
 // Merging is done on search threads, as is what follows it; threads of gRPC only hand over.
 #ifndef MNEME_CLUSTER_REMOTE_QUERY_H_
 #define MNEME_CLUSTER_REMOTE_QUERY_H_
@@ -25,7 +28,7 @@ struct RemoteQueryContext {
 };
 
 // Starts; the command has its stamp. `done` is called exactly once, with RESOURCE_EXHAUSTED (QUEUE_FULL) when too many
-// are on their way.
+// are on their way. Where an answer in part is allowed it may be of no shard at all.
 void ExecuteRemoteQuery(const RemoteQueryContext& context, MemoryHandle memory, QueryCommand command,
                         std::function<void(absl::StatusOr<QueryOutcome>)> done);
 

@@ -13,13 +13,13 @@ namespace {
 struct Asked {
   explicit Asked(size_t shards) : answers(shards, absl::StatusOr<std::string>(std::string())), pending(shards) {}
 
-  std::vector<absl::StatusOr<std::string>> answers;
+  ShardFan::Answers answers;
   std::atomic<size_t> pending;
 };
 
-absl::StatusOr<std::vector<std::string>> Collect(Asked& asked) {
+absl::StatusOr<std::vector<std::string>> Collect(ShardFan::Answers answers) {
   std::vector<std::string> bodies;
-  for (auto& answer : asked.answers) {
+  for (auto& answer : answers) {
     if (!answer.ok()) return answer.status();
     bodies.push_back(*std::move(answer));
   }
@@ -47,19 +47,25 @@ std::vector<uint32_t> ShardFan::all() const {
   return numbers;
 }
 
-void ShardFan::Ask(ShardChannel::Method method, absl::Span<const uint32_t> shards, const Body& body,
-                   const CallLimits& limits,
-                   std::function<void(absl::StatusOr<std::vector<std::string>>)> done) const {
-  if (shards.empty()) return done(std::vector<std::string>());
+void ShardFan::AskEach(ShardChannel::Method method, absl::Span<const uint32_t> shards, const Body& body,
+                       const CallLimits& limits, std::function<void(Answers)> done) const {
+  if (shards.empty()) return done(Answers());
   const auto asked = std::make_shared<Asked>(shards.size());
   const auto shared_done = std::make_shared<decltype(done)>(std::move(done));
   for (size_t i = 0; i < shards.size(); ++i) {
     const auto answered = [asked, shared_done, i](absl::StatusOr<std::string> got) {
       asked->answers[i] = std::move(got);
-      if (asked->pending.fetch_sub(1) == 1) (*shared_done)(Collect(*asked));
+      if (asked->pending.fetch_sub(1) == 1) (*shared_done)(std::move(asked->answers));
     };
     channels_[shards[i]]->Ask(method, body(shards[i]), limits, answered);
   }
+}
+
+void ShardFan::Ask(ShardChannel::Method method, absl::Span<const uint32_t> shards, const Body& body,
+                   const CallLimits& limits,
+                   std::function<void(absl::StatusOr<std::vector<std::string>>)> done) const {
+  AskEach(method, shards, body, limits,
+          [done = std::move(done)](Answers answers) { done(Collect(std::move(answers))); });
 }
 
 absl::StatusOr<std::vector<std::string>> ShardFan::AskAndWait(ShardChannel::Method method,

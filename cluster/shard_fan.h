@@ -25,6 +25,8 @@ using ShardAddresses = std::vector<std::vector<std::string>>;
 // Thread-safe.
 class ShardFan {
  public:
+  // What each of several shards answered, in their order.
+  using Answers = std::vector<absl::StatusOr<std::string>>;
   using Body = std::function<Question(uint32_t shard)>;
 
   // `addresses` by the numbers of the shards of the deployment `identity`. `security` may be null.
@@ -38,8 +40,10 @@ class ShardFan {
   // The numbers of all.
   std::vector<uint32_t> all() const;
 
-  // Asks all of `shards` at once; `done` is called once, with the bodies of their answers in the order of `shards`, or
-  // the error of the first of them in that order.
+  // Asks all of `shards` at once; `done` is called once, when all have answered or failed.
+  void AskEach(ShardChannel::Method method, absl::Span<const uint32_t> shards, const Body& body,
+               const CallLimits& limits, std::function<void(Answers)> done) const;
+  // As AskEach; `done` is given the bodies of their answers, or the error of the first of them in that order.
   void Ask(ShardChannel::Method method, absl::Span<const uint32_t> shards, const Body& body, const CallLimits& limits,
            std::function<void(absl::StatusOr<std::vector<std::string>>)> done) const;
   // Blocks.

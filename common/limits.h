@@ -269,6 +269,10 @@ inline constexpr int kMaxHedgeMs = 1'000;
 inline constexpr uint64_t kReadsPerHedge = 10;
 // How many of those are saved up: what a busy front end has with a replica when that falls asleep.
 inline constexpr uint64_t kMostHedgesAtOnce = 64;
+// What a query that may be answered in part keeps of its time for itself, at most, for each round of questions to come
+// and for what follows them: merging, reading out and sending the largest answers. It is a tenth of what is left where
+// that is less, so that a caller with little time has most of it spent on searching.
+inline constexpr int kMaxPartialReserveMs = 200;
 // A file of log settings: paths, names and one certificate.
 inline constexpr size_t kMaxLogSettingsBytes = 64 * 1024;
 

@@ -13,6 +13,7 @@
 #include <string_view>
 #include <vector>
 
+#include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "common/aligned_buffer.h"
 #include "common/columns.h"
@@ -134,12 +135,17 @@ struct QueryCommand {
   Version at_least;  // no parts: whatever is there
   LeaseHandle lease;  // covers `partitions`; not with at_least
   CallLimits limits;
+  // Not for every entry: shards of other processes that do not answer in time are left out, be it all of them. The
+  // coverage tells.
+  bool allow_partial = false;
 };
 
+// Which of the shards that were asked have answered all that they were asked.
 struct Coverage {
   uint32_t shards_total = 0;
   uint32_t shards_answered = 0;
-  std::vector<uint32_t> missing_shards;
+  std::vector<uint32_t> missing_shards;  // ascending
+  absl::Status why_missing;              // of one of them, UNAVAILABLE rather than DEADLINE_EXCEEDED; OK without any
 };
 
 struct QueryOutcome {

@@ -54,6 +54,9 @@ bool IsEntryReadOut(const v1::QueryRequest& request) {
 absl::Status HandleEntryReadOut(const CallContext& call, const v1::QueryRequest& request, v1::QueryResponse* response,
                                 Done done) {
   ASSIGN_OR_RETURN(MemoryHandle memory, FindMemory(call.deployment, request.memory()));
+  if (request.allow_partial()) {
+    return FieldError("allow_partial", "is true; centroids, match and select are of every shard or not at all");
+  }
   if (request.has_centroids() && request.has_keys()) {
     return HandleCentroidsOfNearest(call, memory, request, response, std::move(done));
   }

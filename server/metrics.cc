@@ -216,6 +216,10 @@ struct Metrics::Families {
                                   .Name("mneme_search_seconds")
                                   .Help("Time of a query, by stage.")
                                   .Register(registry);
+  Family<Counter>& in_part = prometheus::BuildCounter()
+                                 .Name("mneme_partial_answers_total")
+                                 .Help("Queries that were answered without some of their shards.")
+                                 .Register(registry);
   Family<Counter>& rejected = prometheus::BuildCounter()
                                   .Name("mneme_rejected_total")
                                   .Help("Calls refused because something was full.")
@@ -235,6 +239,7 @@ struct Metrics::Families {
   Histogram& queue = search.Add({{"stage", "queue"}}, Seconds());
   Histogram& scan = search.Add({{"stage", "search"}}, Seconds());
   Histogram& read_out = search.Add({{"stage", "read_out"}}, Seconds());
+  Counter& partial_answers = in_part.Add({});
   std::vector<std::unique_ptr<Method>> methods;
 };
 
@@ -279,6 +284,8 @@ void Metrics::Searched(uint64_t queue_us, uint64_t search_us) {
 }
 
 void Metrics::ReadOut(double seconds) { families_->read_out.Observe(seconds); }
+
+void Metrics::AnsweredInPart() { families_->partial_answers.Increment(); }
 
 void Metrics::Rejected(const std::string& reason) { families_->rejected.Add({{"reason", reason}}).Increment(); }
 

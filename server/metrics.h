@@ -58,6 +58,8 @@ class Metrics {
 
   void Searched(uint64_t queue_us, uint64_t search_us);
   void ReadOut(double seconds);
+  // A query was answered without some of its shards.
+  void AnsweredInPart();
   // A call refused with RESOURCE_EXHAUSTED.
   void Rejected(const std::string& reason);
   // A call refused by a quota of its caller; `quota` as the token file calls it.

@@ -38,9 +38,12 @@ absl::Status AnswerQuery(FrontEnd& front_end, Deployment& deployment, const Quer
   // What a mixture is worth is no one memory's.
   if (benefit.tokens != 0 && !plan.mixed) deployment.CountBenefit(first.memory, benefit.tokens, benefit.nats);
   const std::chrono::duration<double> elapsed = std::chrono::steady_clock::now() - start;
+  bool whole = true;
   for (const QuerySource& source : plan.sources) {
     front_end.metrics().Searched(source.outcome.queue_us, source.outcome.search_us);
+    whole = whole && source.outcome.coverage.missing_shards.empty();
   }
+  if (!whole) front_end.metrics().AnsweredInPart();
   front_end.metrics().ReadOut(elapsed.count());
   return absl::OkStatus();
 }

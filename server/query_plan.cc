@@ -139,6 +139,17 @@ absl::Status ShareWithSources(QueryPlan& plan) {
   return absl::OkStatus();
 }
 
+// Of the nearest those that are there are an answer; a share of all entries is one only where all have been counted.
+absl::Status ReadAllowPartial(const v1::QueryRequest& request, QueryPlan& plan) {
+  for (QuerySource& source : plan.sources) {
+    source.command.allow_partial = request.allow_partial();
+    if (!request.allow_partial() || source.command.k != limits::kEveryEntry) continue;
+    return FieldError("allow_partial", "is true beside a k of 0, all entries, which are of every shard or none: ask "
+                                       "without it, or give a k");
+  }
+  return absl::OkStatus();
+}
+
 }  // namespace
 
 void WriteCoverage(const Coverage& coverage, v1::Coverage* out) {
@@ -205,7 +216,7 @@ absl::Status ReadQuery(const v1::QueryRequest& request, QueryPlan& plan) {
   RETURN_IF_ERROR(ShareWithSources(plan));
   RETURN_IF_ERROR(ReadReadOut(request, plan));
   for (QuerySource& source : plan.sources) source.searched_k = source.command.k;
-  return absl::OkStatus();
+  return ReadAllowPartial(request, plan);
 }
 
 void WriteOutcome(const QueryOutcome& outcome, const std::string& version, const std::string& sequence_ids,

@@ -107,6 +107,15 @@ struct Join {
   const std::function<void(absl::Status)> done;
 };
 
+// Where an answer in part will do: that some shard of some source has answered, or why none has.
+absl::Status CheckAnswered(absl::Span<const QuerySource> sources) {
+  for (const QuerySource& source : sources) {
+    const Coverage& coverage = source.outcome.coverage;
+    if (coverage.shards_answered != 0 || coverage.why_missing.ok()) return absl::OkStatus();
+  }
+  return sources.front().outcome.coverage.why_missing;
+}
+
 }  // namespace
 
 absl::Status CheckSameShape(const std::string& field, const MemorySpec& memory, const MemorySpec& first) {
@@ -137,7 +146,9 @@ absl::StatusOr<std::vector<QuerySource>> FindSources(const Deployment& deploymen
 
 void AskSources(Deployment& deployment, std::vector<QuerySource>& sources, std::function<void(absl::Status)> done) {
   const size_t count = sources.size();
-  const auto join = std::make_shared<Join>(count, std::move(done));
+  const auto join = std::make_shared<Join>(count, [&sources, done = std::move(done)](const absl::Status& status) {
+    done(status.ok() ? CheckAnswered(sources) : status);
+  });
   // After the last of these calls the sources may be gone.
   for (size_t i = 0; i < count; ++i) {
     QuerySource& source = sources[i];

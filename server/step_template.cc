@@ -14,6 +14,7 @@ absl::Status StepTemplate::Complete(v1::QueryRequest& query) {
     query_.set_k(query.k());
     query_.set_precision(query.precision());
     query_.set_lease(query.lease());
+    query_.set_allow_partial(query.allow_partial());
     if (query.has_search()) *query_.mutable_search() = query.search();
     if (query.has_filter()) *query_.mutable_filter() = query.filter();
     if (query.has_partitions()) *query_.mutable_partitions() = query.partitions();
@@ -30,6 +31,7 @@ absl::Status StepTemplate::Complete(v1::QueryRequest& query) {
   if (query.k() == 0) query.set_k(query_.k());
   if (query.precision() == v1::PRECISION_UNSPECIFIED) query.set_precision(query_.precision());
   if (query.lease().empty()) query.set_lease(query_.lease());
+  if (query_.allow_partial()) query.set_allow_partial(true);
   if (!query.has_search() && query_.has_search()) *query.mutable_search() = query_.search();
   if (!query.has_filter() && query_.has_filter()) *query.mutable_filter() = query_.filter();
   if (!query.has_partitions() && query_.has_partitions()) *query.mutable_partitions() = query_.partitions();

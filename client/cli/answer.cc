@@ -5,6 +5,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
+#include "absl/strings/str_join.h"
 #include "client/cli/columns.h"
 #include "client/cli/table.h"
 
@@ -29,6 +30,7 @@ void AnswerWriter::AddStatistics(const v1::SearchStatistics& statistics, const v
                                  uint64_t queries) {
   last_ = statistics;
   if (coverage.shards_answered() < coverage.shards_total() || queries_ == 0) coverage_ = coverage;
+  missing_.insert(coverage.missing_shards().begin(), coverage.missing_shards().end());
   queries_ += queries;
   scanned_ += statistics.rows_scanned() * queries;
   reranked_ += statistics.rows_reranked();
@@ -37,6 +39,11 @@ void AnswerWriter::AddStatistics(const v1::SearchStatistics& statistics, const v
 
 void AnswerWriter::Finish() {
   if (queries_ > 0 && found_ == 0) session_.Note(nothing_found_);
+  if (!missing_.empty()) {
+    session_.Note(absl::StrCat("warning: the answer lacks what is on shard ", absl::StrJoin(missing_, ", shard "),
+                               ", which did not answer"));
+    Attach("missing_shards", missing_);
+  }
   const double scanned = static_cast<double>(scanned_) / static_cast<double>(std::max<uint64_t>(1, queries_));
   if (session_.json()) {
     session_.Print(any_ ? "]" : "{\"queries\":[]");

@@ -4,6 +4,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <set>
 #include <string>
 #include <utility>
 
@@ -30,6 +31,7 @@ class AnswerWriter {
   void AddStatistics(const v1::SearchStatistics& statistics, const v1::Coverage& coverage, uint64_t queries);
   // A field of the JSON beside "queries", for Finish to write.
   void Attach(const std::string& name, Json value) { attached_[name] = std::move(value); }
+  // Warns of shards that some answer lacks, which are "missing_shards" of the JSON.
   void Finish();
 
   // Returns INTERNAL unless `offsets`, a column of u64 of an answer, has `rows` + 1 ascending items.
@@ -45,6 +47,7 @@ class AnswerWriter {
   uint64_t found_ = 0;     // summed over queries
   v1::SearchStatistics last_;
   v1::Coverage coverage_;
+  std::set<uint32_t> missing_;  // shards
   uint64_t queries_ = 0;
   uint64_t scanned_ = 0;   // summed over queries
   uint64_t reranked_ = 0;  // summed over queries

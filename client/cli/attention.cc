@@ -215,6 +215,7 @@ void AddAttention(Command app, Action& action) {
                              "  mneme attention residuals --keys q.npy -k 20 --mix tenant=0.3:12");
   auto options = std::make_shared<AttentionOptions>();
   AddSearchOptions(verb, options->search);
+  AddPartialOption(verb, options->search.allow_partial);
   verb.AddOption("-k", options->k, "Neighbours of each key; 0: all entries").Type("K").ShowDefault()
       .Range(0U, limits::kMaxK);
   verb.AddOption("--kernel", options->kernel, "exp of score / SCALE, or of -distance / SCALE").ShowDefault()

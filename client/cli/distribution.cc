@@ -168,6 +168,7 @@ void AddDistribution(Command app, Action& action) {
                              "--knn-weight 0.3");
   auto options = std::make_shared<DistributionOptions>();
   AddSearchOptions(verb, options->search);
+  AddPartialOption(verb, options->search.allow_partial);
   AddVocabularyFile(verb, options->search.vocabulary);
   verb.AddOption("-k", options->k, "Neighbours of each key").Type("K").ShowDefault().Range(1U, limits::kMaxK);
   verb.AddOption("--temperature", options->temperature, "T of exp(score / T)").Type("T")

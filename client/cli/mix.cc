@@ -107,6 +107,7 @@ v1::Coverage WholeCoverage(const v1::QueryResponse& response) {
   for (const v1::MixtureAnswer& source : response.sources()) {
     whole.set_shards_total(whole.shards_total() + source.coverage().shards_total());
     whole.set_shards_answered(whole.shards_answered() + source.coverage().shards_answered());
+    whole.mutable_missing_shards()->MergeFrom(source.coverage().missing_shards());
   }
   return whole;
 }

@@ -135,6 +135,7 @@ void AddQuery(Command app, Action& action) {
                              "  mneme query wiki --keys q.npy -k 5 --source 1 --source 2 --vocab vocab.txt");
   auto options = std::make_shared<QueryOptions>();
   AddSearchOptions(verb, options->search);
+  AddPartialOption(verb, options->search.allow_partial);
   AddVocabularyFile(verb, options->search.vocabulary);
   verb.AddOption("-k", options->k, "Neighbours of each key").Type("K").ShowDefault().Range(1U, limits::kMaxK);
   verb.AddFlag("--with-keys", options->with_keys, "Also the stored keys (JSON)");

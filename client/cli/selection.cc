@@ -118,6 +118,11 @@ void AddVocabularyFile(Command verb, std::string& file) {
   verb.AddOption("--vocab", file, "Show tokens as text: line i + 1 is token i").Type("FILE.txt");
 }
 
+void AddPartialOption(Command verb, bool& allow_partial) {
+  verb.AddFlag("--allow-partial", allow_partial, "Answer without shards that do not, and say which")
+      .Group("How to search");
+}
+
 void AddExtraOptions(Command verb, ExtraFiles& extra) {
   constexpr char kGroup[] = "Extra candidates, usually the successors of the last step's neighbours";
   verb.AddOption("--extra-ids", extra.ids, "[n x c], or those of all queries one after the other")
@@ -147,6 +152,7 @@ absl::StatusOr<QueryPlan> QueryPlan::New(const SearchOptions& options, uint32_t 
   }
   plan.common_.set_memory(options.memory);
   plan.common_.set_k(k);
+  plan.common_.set_allow_partial(options.allow_partial);
   if (!options.fingerprint.empty()) {
     ASSIGN_OR_RETURN(*plan.common_.mutable_fingerprint(), ParseFingerprint(options.fingerprint));
   }

@@ -53,15 +53,18 @@ struct SearchOptions {
   std::string vocabulary;       // a file; where a verb has --vocab
   std::vector<std::string> fingerprint;  // NAME=VALUE
   std::vector<std::string> mix;          // NAME=WEIGHT[:PARTITION]; where a verb has --mix
+  bool allow_partial = false;            // where a verb has --allow-partial
   ExtraFiles extra;
 
   // Why no query found anything, for people.
   std::string NothingFound() const;
 };
-// All of them but --vocab and --mix, which not every such verb has.
+// All of them but --vocab, --mix and --allow-partial, which not every such verb has.
 void AddSearchOptions(Command verb, SearchOptions& options);
 // --vocab, of verbs that show tokens.
 void AddVocabularyFile(Command verb, std::string& file);
+// --allow-partial, of verbs whose answer still is one when a shard does not answer.
+void AddPartialOption(Command verb, bool& allow_partial);
 // Of verbs whose neighbours may have extra candidates: --extra-ids and what belongs to it.
 void AddExtraOptions(Command verb, ExtraFiles& extra);
 

@@ -119,6 +119,12 @@ class Questions(WikiTest):
         self.assertEqual(answer["statistics"]["rows_total"], ROWS)
         self.assertEqual(answer["statistics"]["shards_answered"], 2)
 
+    def test_an_answer_that_may_lack_shards_is_whole_where_none_is_away(self):
+        asked = ["--keys", self.at("queries"), "-k", 2, "--exact"]
+        may_lack = run("--server", self.address, "query", "wiki", *asked, "--allow-partial", "-o", "json")
+        self.assertEqual(json.loads(may_lack.stdout), self.cli("query", "wiki", *asked))
+        self.assertEqual(may_lack.stderr, "")
+
     def test_distribution_is_the_softmax_of_the_neighbours(self):
         answer = self.cli("distribution", "wiki", "--keys", self.at("queries"), "-k", 20, "--temperature", 3, "--exact")
         for query, got in zip(self.queries, answer["queries"]):

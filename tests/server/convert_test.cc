@@ -357,6 +357,7 @@ TEST(StepTemplateTest, WhatIsLeftOutIsAsInTheLastMessageThatNamedAMemory) {
   first.set_memory("wiki");
   first.set_k(7);
   first.mutable_search()->set_exact(true);
+  first.set_allow_partial(true);
   first.mutable_distribution()->set_top_m(3);
   ASSERT_TRUE(step_template.Complete(first).ok());
   v1::QueryRequest second;
@@ -364,6 +365,7 @@ TEST(StepTemplateTest, WhatIsLeftOutIsAsInTheLastMessageThatNamedAMemory) {
   ASSERT_TRUE(step_template.Complete(second).ok());
   EXPECT_EQ(second.k(), 7U);
   EXPECT_TRUE(second.search().exact());
+  EXPECT_TRUE(second.allow_partial());
   EXPECT_TRUE(second.has_neighbours());
   v1::QueryRequest third;
   third.set_memory("news");
@@ -372,6 +374,7 @@ TEST(StepTemplateTest, WhatIsLeftOutIsAsInTheLastMessageThatNamedAMemory) {
   ASSERT_TRUE(step_template.Complete(fourth).ok());
   EXPECT_EQ(fourth.memory(), "news");
   EXPECT_EQ(fourth.k(), 0U);
+  EXPECT_FALSE(fourth.allow_partial());
 }
 
 TEST(VersionTest, TheMergedVersionShowsBothWrites) {

@@ -43,6 +43,11 @@ TEST(EntryReadOutsTest, EachNamesTheFieldThatIsWrong) {
       {"select.mode", [=](auto& r) { select(r)->set_mode(static_cast<v1::SelectMode>(9)); }},
       {"select.temperature", [=](auto& r) { select(r)->set_temperature(-1); }},
       {"select.n", [=](auto& r) { select(r)->set_n(limits::kMaxK + 1); }},
+      {"allow_partial", [=](auto& r) { centroids(r), r.set_allow_partial(true); }},
+      {"allow_partial",
+       [=](auto& r) { centroids(r), r.set_allow_partial(true), *r.mutable_keys() = F32({1, 2}, 2), r.set_k(1); }},
+      {"allow_partial", [=](auto& r) { match(r), r.set_allow_partial(true); }},
+      {"allow_partial", [=](auto& r) { select(r), r.set_allow_partial(true); }},
       {"keys", [=](auto& r) { select(r), *r.mutable_keys() = F32({1, 2}, 2); }},
       {"keys", [=](auto& r) { match(r), *r.mutable_keys() = F32({1, 2}, 2); }},
       {"partitions.partitions", [=](auto& r) {

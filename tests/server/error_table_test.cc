@@ -118,6 +118,8 @@ TEST_F(ErrorTableTest, QueryNamesTheFieldThatIsWrong) {
       {"extra.offsets", [](auto& r) { r.mutable_extra()->set_ids(Column<uint64_t>({1})); }},
       {"at_least_version", [](auto& r) { r.set_at_least_version("nonsense"); }},
       {"precision", [](auto& r) { r.set_precision(static_cast<v1::Precision>(7)); }},
+      {"allow_partial",
+       [](auto& r) { r.set_memory("vectors"), r.set_k(0), r.mutable_attention(), r.set_allow_partial(true); }},
   };
   for (const auto& [field, spoil] : rows) {
     v1::QueryRequest request = GoodQuery("wiki");
@@ -453,6 +455,16 @@ TEST_F(ErrorTableTest, AGetThatCannotFitInAMessageIsRefusedBeforeItIsRead) {
             "ids names 1025 entries, which is 67174400 bytes of keys and values; must stay within 67108864");
   request.set_with_keys(true);
   ExpectInvalid(get(1024), "ids");
+}
+
+TEST_F(ErrorTableTest, OneProcessAnswersWithAllItsShardsThoughAPartWouldDo) {
+  v1::QueryRequest request = GoodQuery("wiki");
+  request.set_allow_partial(true);
+  v1::QueryResponse response;
+  ASSERT_TRUE(server_->Query(request, &response).ok());
+  EXPECT_EQ(response.coverage().shards_total(), 2U);
+  EXPECT_EQ(response.coverage().shards_answered(), 2U);
+  EXPECT_EQ(response.coverage().missing_shards_size(), 0);
 }
 
 TEST_F(ErrorTableTest, AQueryWhoseAnswerCannotFitInAMessageIsRefusedBeforeTheSearch) {

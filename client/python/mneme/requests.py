@@ -19,7 +19,8 @@ class Search:
     exact | recall | nprobe: at most one. approximate_distances: order by the codec's own distances, not re-ranked
     exactly; those of the answer are then estimates (not with exact). `extra` is (offsets, ids) or (offsets, ids,
     sources) of candidates to score in addition, usually the successors of the last step. `version` is one that a write
-    returned, to read that write; `lease` is that of a `Pinned`, to read what it holds.
+    returned, to read that write; `lease` is that of a `Pinned`, to read what it holds. allow_partial: answer without
+    shards that do not, rather than raise; `coverage.missing_shards` of the answer names them.
     """
 
     exact: bool = False
@@ -34,6 +35,7 @@ class Search:
     sequence_ids: Optional[ArrayLike] = None
     version: bytes = b""
     lease: bytes = b""
+    allow_partial: bool = False
     fingerprint: Optional[Mapping[str, Any]] = None
     precision: str = "double"
 
@@ -79,6 +81,7 @@ def query(
         sequence_ids=wire.column(search.sequence_ids, "<u8", "sequence_ids"),
         at_least_version=search.version,
         lease=search.lease,
+        allow_partial=search.allow_partial,
         fingerprint=wire.fingerprint(search.fingerprint),
         precision=wire.choice("precision", search.precision, wire.PRECISIONS),
     )

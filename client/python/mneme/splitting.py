@@ -11,7 +11,7 @@ from typing import Any, Callable, Iterator, Mapping, Optional, Sequence, TypeVar
 import numpy as np
 
 from . import read_outs, requests, results
-from ._proto import memory_pb2
+from ._proto import memory_pb2, types_pb2
 from .calls import MAX_MESSAGE_BYTES
 
 MAX_INSERT_ENTRIES = 65_536
@@ -224,6 +224,8 @@ def join_answers(parts: Sequence[_Answer]) -> _Answer:
             joined[field.name] = column[0]
         elif field.name == "statistics":
             joined[field.name] = _join_statistics(column)
+        elif field.name == "coverage":
+            joined[field.name] = _join_coverage(column)
         else:
             joined[field.name] = _join(column)
     return type(parts[0])(**joined)
@@ -246,6 +248,7 @@ def _join_sources(parts: Sequence[results.SourceAnswer]) -> results.SourceAnswer
         found=_join([part.found for part in parts]),
         weights=_join([part.weights for part in parts]),
         active=_join([part.active for part in parts]),
+        coverage=_join_coverage([part.coverage for part in parts]),
         statistics=_join_statistics([part.statistics for part in parts]),
     )
 
@@ -258,6 +261,12 @@ def _join_offsets(column: list[Any]) -> Optional[Any]:
         out.append(offsets[1:] + offsets.dtype.type(end))
         end += int(offsets[-1])
     return np.concatenate(out)
+
+
+def _join_coverage(column: Sequence[types_pb2.Coverage]) -> types_pb2.Coverage:
+    """A shard that one part lacks is missing."""
+    total, missing = column[0].shards_total, sorted({shard for each in column for shard in each.missing_shards})
+    return types_pb2.Coverage(shards_total=total, shards_answered=total - len(missing), missing_shards=missing)
 
 
 def _join_statistics(column: list[Any]) -> Any:

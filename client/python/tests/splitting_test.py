@@ -112,6 +112,20 @@ class Querying(SplitCase):
         by_server = memory.distribution(queries, 16, 3, mix=(lm, 0.3), exact=True).dense(100)
         np.testing.assert_allclose(by_server, memory.distribution(queries, 16, 3, exact=True).mix(lm, 0.3), rtol=1e-6)
 
+    def test_what_goes_as_several_lacks_the_shards_that_any_part_lacks(self):
+        coverage = splitting.types_pb2.Coverage
+        whole = coverage(shards_total=3, shards_answered=3)
+        parts = [coverage(shards_total=3, shards_answered=2, missing_shards=[missing]) for missing in (2, 0, 2)]
+        self.assertEqual(splitting._join_coverage([whole, whole]), whole)
+        joined = splitting._join_coverage([whole, *parts])
+        self.assertEqual(joined, coverage(shards_total=3, shards_answered=1, missing_shards=[0, 2]))
+
+    def test_one_server_answers_with_all_its_shards_though_a_part_would_do(self):
+        memory = self.filled()
+        got = memory.query(self.normal(1_500, DIMENSION), 5, exact=True, allow_partial=True)
+        self.assertEqual((got.coverage.shards_total, got.coverage.shards_answered), (2, 2))
+        self.assertEqual(list(got.coverage.missing_shards), [])
+
     def test_an_answer_that_lacks_a_part_is_empty_as_a_whole(self):
         memory = self.filled()
         got = memory.query(self.normal(100_000, DIMENSION), 100, exact=True, budget_ms=200, on_error="empty")

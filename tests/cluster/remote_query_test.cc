@@ -1,0 +1,301 @@
+// A query of shards in other processes, some of which are away, silent or wrong.
+#include "cluster/remote_query.h"
+
+#include <gmock/gmock.h>
+#include <grpcpp/server.h>
+#include <grpcpp/server_builder.h>
+#include <gtest/gtest.h>
+
+#include <atomic>
+#include <chrono>
+#include <future>
+#include <memory>
+#include <string>
+#include <thread>
+#include <utility>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "common/error_reason.h"
+#include "engine/flat_commands.h"
+#include "google/rpc/error_details.pb.h"
+#include "google/rpc/status.pb.h"
+#include "tests/engine/deployment_fixture.h"
+
+namespace mneme {
+namespace {
+
+using ::testing::ElementsAre;
+using ::testing::IsEmpty;
+using Steady = std::chrono::steady_clock;
+
+constexpr MemoryNumber kMemory = 7;
+
+// What a shard answers to one row: entries as near as their ids are small.
+NeighbourColumns ColumnsOf(const std::vector<EntryId>& ids) {
+  NeighbourColumns columns;
+  columns.values.width = sizeof(Token);
+  for (const EntryId id : ids) {
+    columns.scores.push_back(-static_cast<double>(id));
+    columns.ids.push_back(id);
+    columns.partitions.push_back(0);
+    const auto token = static_cast<Token>(id);
+    columns.values.Append({reinterpret_cast<const char*>(&token), sizeof(token)});
+    columns.weights.push_back(1.0F);
+    columns.labels.push_back(0);
+    columns.sources.push_back(0);
+    columns.positions.push_back(0);
+  }
+  columns.offsets.push_back(ids.size());
+  return columns;
+}
+
+// A shard that has the entries it is told, all of them within the k nearest, and does what a test says.
+class ToldShard final : public internal_wire::ShardService::Service {
+ public:
+  ToldShard(uint32_t number, std::vector<EntryId> ids) : number_(number), ids_(std::move(ids)) {
+    grpc::ServerBuilder builder;
+    builder.AddListeningPort("127.0.0.1:0", grpc::InsecureServerCredentials(), &port_);
+    builder.RegisterService(this);
+    server_ = builder.BuildAndStart();
+  }
+  ~ToldShard() override { server_->Shutdown(std::chrono::system_clock::now()); }
+
+  std::string address() const { return absl::StrCat("127.0.0.1:", port_); }
+  // How its searches end from now on, and its scores.
+  void Search(grpc::Status status) {
+    MutexLock lock(&mutex_);
+    searches_ = std::move(status);
+  }
+  void Scores(grpc::Status status) {
+    MutexLock lock(&mutex_);
+    scores_ = std::move(status);
+  }
+  // Answers no search from now on.
+  void BeSilent() { silent_ = true; }
+  int scored() const { return scored_; }
+  // What the last search had to see.
+  Sequence waited_for() const { return waited_for_; }
+
+  grpc::Status Query(grpc::ServerContext* context, const internal_wire::Call* call,
+                     internal_wire::Answer* answer) override {
+    MemoryNumber memory = 0;
+    std::string lease;
+    QueryCommand command;
+    if (!Unflat(call->body(), memory, lease, command).ok()) return {grpc::StatusCode::INVALID_ARGUMENT, "damaged"};
+    waited_for_ = command.at_least.parts.empty() ? 0 : command.at_least.parts.front().sequence;
+    while (silent_ && !context->IsCancelled()) std::this_thread::sleep_for(std::chrono::milliseconds(1));
+    QueryOutcome outcome;
+    outcome.neighbours = ColumnsOf(ids_);
+    outcome.version = Version{memory, {{number_, 10 + number_}}};
+    answer->set_body(Flat(outcome));
+    MutexLock lock(&mutex_);
+    return searches_;
+  }
+  // Has all that is wanted.
+  grpc::Status Score(grpc::ServerContext*, const internal_wire::Call* call, internal_wire::Answer* answer) override {
+    ++scored_;
+    MemoryNumber memory = 0;
+    std::string lease;
+    QueryCommand command;
+    bool plain = false;
+    std::vector<WantedEntry> wanted;
+    if (!Unflat(call->body(), memory, lease, command, plain, wanted).ok()) {
+      return {grpc::StatusCode::INVALID_ARGUMENT, "damaged"};
+    }
+    std::vector<EntryId> ids;
+    for (const WantedEntry& each : wanted) ids.push_back(each.id);
+    answer->set_body(Flat(ColumnsOf(ids)));
+    MutexLock lock(&mutex_);
+    return scores_;
+  }
+
+ private:
+  const uint32_t number_;
+  const std::vector<EntryId> ids_;
+  int port_ = 0;
+  std::atomic<bool> silent_{false};
+  std::atomic<int> scored_{0};
+  std::atomic<Sequence> waited_for_{0};
+  Mutex mutex_;
+  grpc::Status searches_ ABSL_GUARDED_BY(mutex_);
+  grpc::Status scores_ ABSL_GUARDED_BY(mutex_);
+  std::unique_ptr<grpc::Server> server_;
+};
+
+grpc::Status Away() { return {grpc::StatusCode::UNAVAILABLE, "it is away"}; }
+
+grpc::Status Lags() {
+  google::rpc::ErrorInfo info;
+  info.set_reason(std::string(reason::kReplicaLagging));
+  google::rpc::Status details;
+  details.add_details()->PackFrom(info);
+  return {grpc::StatusCode::DEADLINE_EXCEEDED, "it lags", details.SerializeAsString()};
+}
+
+// Two shards.
+class RemoteQueryTest : public ::testing::Test {
+ protected:
+  RemoteQueryTest() {
+    MemoryRecord record;
+    record.number = kMemory;
+    record.spec = testing::TokenMemory("wiki", 1);
+    memory_ = std::make_shared<const MemoryRecord>(record);
+  }
+
+  // One row for its ten nearest.
+  static QueryCommand Row(bool allow_partial, std::chrono::milliseconds time = std::chrono::seconds(20)) {
+    QueryCommand command;
+    command.queries.Resize(sizeof(float));
+    *command.queries.as<float>() = 0.0F;
+    command.count = 1;
+    command.k = 10;
+    command.allow_partial = allow_partial;
+    command.limits.deadline = Steady::now() + time;
+    return command;
+  }
+  absl::StatusOr<QueryOutcome> Ask(QueryCommand command) {
+    std::promise<absl::StatusOr<QueryOutcome>> told;
+    ExecuteRemoteQuery(context_, memory_, std::move(command),
+                       [&told](absl::StatusOr<QueryOutcome> outcome) { told.set_value(std::move(outcome)); });
+    return told.get_future().get();
+  }
+  // The first even id that `shard` owns, from `from` on.
+  EntryId OwnedBy(uint32_t shard, EntryId from) const {
+    EntryId id = from;
+    while (fan_.routing().OwnerOfEntry(*memory_, 0, id) != shard) id += 2;
+    return id;
+  }
+
+  MemoryHandle memory_;
+  ToldShard first_{0, {2, 6}};
+  ToldShard second_{1, {4, 8}};
+  const ShardFan fan_{1, {{first_.address()}, {second_.address()}}, nullptr};
+  SearchPool pool_{2, /*max_batched_rows=*/1};
+  QueryAdmission admission_;
+  const RemoteQueryContext context_{&fan_, &pool_, &admission_};
+};
+
+TEST_F(RemoteQueryTest, AnAnswerOfAllShardsIsWholeWhetherOrNotAPartWouldDo) {
+  for (const bool allow_partial : {false, true}) {
+    const auto got = Ask(Row(allow_partial));
+    ASSERT_TRUE(got.ok()) << got.status();
+    EXPECT_THAT(got->neighbours.ids, ElementsAre(2, 4, 6, 8));
+    EXPECT_EQ(got->coverage.shards_total, 2U);
+    EXPECT_EQ(got->coverage.shards_answered, 2U);
+    EXPECT_THAT(got->coverage.missing_shards, IsEmpty());
+    EXPECT_TRUE(got->coverage.why_missing.ok());
+    EXPECT_EQ(got->version.parts.size(), 2U);
+  }
+}
+
+TEST_F(RemoteQueryTest, AShardThatIsAwayIsAnErrorUnlessAPartWillDo) {
+  second_.Search(Away());
+  const absl::Status whole = Ask(Row(/*allow_partial=*/false)).status();
+  EXPECT_EQ(whole.code(), absl::StatusCode::kUnavailable);
+  EXPECT_EQ(ReasonOf(whole), reason::kShardUnavailable);
+
+  const auto got = Ask(Row(/*allow_partial=*/true));
+  ASSERT_TRUE(got.ok()) << got.status();
+  EXPECT_THAT(got->neighbours.ids, ElementsAre(2, 6));
+  EXPECT_EQ(got->coverage.shards_total, 2U);
+  EXPECT_EQ(got->coverage.shards_answered, 1U);
+  EXPECT_THAT(got->coverage.missing_shards, ElementsAre(1));
+  EXPECT_EQ(got->coverage.why_missing.code(), absl::StatusCode::kUnavailable);
+  ASSERT_EQ(got->version.parts.size(), 1U);
+  EXPECT_EQ(got->version.parts.front().shard, 0U);
+  EXPECT_EQ(got->version.parts.front().sequence, 10U);
+  EXPECT_EQ(admission_.queries(), 0U);
+}
+
+TEST_F(RemoteQueryTest, AShardThatIsSilentIsWaitedForUntilATenthOfTheDeadlineIsLeft) {
+  second_.BeSilent();
+  const std::chrono::milliseconds time(1'500);
+  const auto begin = Steady::now();
+  const auto got = Ask(Row(/*allow_partial=*/true, time));
+  const auto took = Steady::now() - begin;
+  ASSERT_TRUE(got.ok()) << got.status();
+  EXPECT_THAT(got->neighbours.ids, ElementsAre(2, 6));
+  EXPECT_THAT(got->coverage.missing_shards, ElementsAre(1));
+  EXPECT_EQ(got->coverage.why_missing.code(), absl::StatusCode::kDeadlineExceeded);
+  EXPECT_GE(took, time * 8 / 10);
+  EXPECT_LT(took, time * 11 / 10);
+  EXPECT_EQ(Ask(Row(/*allow_partial=*/false, std::chrono::milliseconds(100))).status().code(),
+            absl::StatusCode::kDeadlineExceeded);
+}
+
+TEST_F(RemoteQueryTest, AShardThatHasNotAppliedWhatATokenNamesIsMissingAndNeverStale) {
+  second_.Search(Lags());
+  QueryCommand command = Row(/*allow_partial=*/true);
+  command.at_least = Version{kMemory, {{0, 3}, {1, 99}}};
+  const auto got = Ask(std::move(command));
+  ASSERT_TRUE(got.ok()) << got.status();
+  EXPECT_EQ(first_.waited_for(), 3U);
+  EXPECT_EQ(second_.waited_for(), 99U);
+  EXPECT_THAT(got->neighbours.ids, ElementsAre(2, 6));
+  EXPECT_THAT(got->coverage.missing_shards, ElementsAre(1));
+  EXPECT_EQ(ReasonOf(got->coverage.why_missing), reason::kReplicaLagging);
+}
+
+TEST_F(RemoteQueryTest, WhatIsNotAbsenceStaysAnError) {
+  first_.Search(Away());
+  for (const auto code : {grpc::StatusCode::INVALID_ARGUMENT, grpc::StatusCode::NOT_FOUND,
+                          grpc::StatusCode::FAILED_PRECONDITION, grpc::StatusCode::RESOURCE_EXHAUSTED,
+                          grpc::StatusCode::DATA_LOSS}) {
+    second_.Search({code, "no"});
+    EXPECT_EQ(static_cast<int>(Ask(Row(/*allow_partial=*/true)).status().code()), static_cast<int>(code));
+  }
+}
+
+TEST_F(RemoteQueryTest, WithoutAnyShardThereAreNoNeighboursOfEachRowAndTheCoverageSaysWhy) {
+  first_.Search(Lags());
+  second_.Search(Away());
+  const auto got = Ask(Row(/*allow_partial=*/true));
+  ASSERT_TRUE(got.ok()) << got.status();
+  EXPECT_THAT(got->neighbours.offsets, ElementsAre(0, 0));
+  EXPECT_EQ(got->neighbours.values.width, sizeof(Token));
+  EXPECT_EQ(got->coverage.shards_total, 2U);
+  EXPECT_EQ(got->coverage.shards_answered, 0U);
+  EXPECT_THAT(got->coverage.missing_shards, ElementsAre(0, 1));
+  EXPECT_EQ(got->coverage.why_missing.code(), absl::StatusCode::kUnavailable);
+  EXPECT_THAT(got->version.parts, IsEmpty());
+}
+
+TEST_F(RemoteQueryTest, AMissingShardIsNotAskedToScore) {
+  second_.Search(Away());
+  const EntryId there = OwnedBy(0, 100);
+  const EntryId elsewhere = OwnedBy(1, 100);
+  QueryCommand command = Row(/*allow_partial=*/true);
+  command.extra_offsets = {0, 2};
+  command.extra_ids = {there, elsewhere};
+  command.with_successors = true;
+  const auto got = Ask(std::move(command));
+  ASSERT_TRUE(got.ok()) << got.status();
+  EXPECT_THAT(got->neighbours.ids, ElementsAre(2, 6, there));
+  EXPECT_EQ(second_.scored(), 0);
+  ASSERT_EQ(got->has_successor.size(), 3U);
+  for (size_t i = 0; i < 3; ++i) {
+    EXPECT_EQ(got->has_successor[i] != 0, fan_.routing().OwnerOfEntry(*memory_, 0, got->successors[i]) == 0U);
+  }
+}
+
+TEST_F(RemoteQueryTest, AShardThatIsAwayWhenItIsToScoreIsMissingThoughWhatItFoundIsThere) {
+  second_.Scores(Away());
+  const EntryId elsewhere = OwnedBy(1, 100);
+  const auto asked = [&](bool allow_partial) {
+    QueryCommand command = Row(allow_partial);
+    command.extra_offsets = {0, 1};
+    command.extra_ids = {elsewhere};
+    return Ask(std::move(command));
+  };
+  EXPECT_EQ(asked(/*allow_partial=*/false).status().code(), absl::StatusCode::kUnavailable);
+  const auto got = asked(/*allow_partial=*/true);
+  ASSERT_TRUE(got.ok()) << got.status();
+  EXPECT_THAT(got->neighbours.ids, ElementsAre(2, 4, 6, 8));
+  EXPECT_EQ(got->coverage.shards_answered, 1U);
+  EXPECT_THAT(got->coverage.missing_shards, ElementsAre(1));
+  EXPECT_EQ(got->version.parts.size(), 2U);
+}
+
+}  // namespace
+}  // namespace mneme
