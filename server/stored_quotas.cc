@@ -7,6 +7,7 @@
 #include <utility>
 #include <vector>
 
+#include "absl/strings/cord.h"
 #include "absl/strings/str_cat.h"
 #include "absl/time/time.h"
 #include "common/limits.h"
@@ -87,6 +88,19 @@ absl::Status TooMuchUnderWay(const Principal& principal, const Kind& kind, const
                    absl::Milliseconds(limits::kStoredWaitMs));
 }
 
+// `error` is why shards cannot be asked; `most` is what there may be by their last count.
+absl::Status NotCounted(const absl::Status& error, const Principal& principal, const Kind& kind,
+                        const Addition& addition, std::optional<PartitionId> partition, const StoredAmount& most) {
+  absl::Status status(
+      error.code(),
+      absl::StrCat(Where(addition, partition), " cannot be counted now, and by its last count holds up to ",
+                   most.*kind.amount, " ", kind.name, ", beside which ", addition.amount.*kind.amount,
+                   " more may not fit in the quota of ", principal.stored.*kind.bound, " stored ", kind.name, " of \"",
+                   principal.name, "\"; try again: ", error.message()));
+  error.ForEachPayload([&](const auto& type, const absl::Cord& payload) { status.SetPayload(type, payload); });
+  return status;
+}
+
 }  // namespace
 
 StoredQuotas::Ticket& StoredQuotas::Ticket::operator=(Ticket&& other) noexcept {
@@ -164,9 +178,9 @@ absl::StatusOr<StoredQuotas::Ticket> StoredQuotas::Admit(const Principal& princi
       const StoredAmount most = Sum(counted.settled, counted.under_way);
       const Kind* const may_pass = passed_by(most);
       if (may_pass == nullptr) return Give(key, addition.amount, counted);
-      const StoredAmount& least = stored.ok() ? *stored : most;
-      if (const Kind* const passed = passed_by(least); passed != nullptr) {
-        return Refusal(principal, *passed, addition, partition, least);
+      if (!stored.ok()) return NotCounted(stored.status(), principal, *may_pass, addition, partition, most);
+      if (const Kind* const passed = passed_by(*stored); passed != nullptr) {
+        return Refusal(principal, *passed, addition, partition, *stored);
       }
       // It fits, unless what is under way comes to be stored: that is known in a moment, most often.
       RETURN_IF_ERROR(limits.Check());
