@@ -1,11 +1,10 @@
 #include "server/stored_quotas.h"
 
-#include <algorithm>
 #include <iterator>
 #include <string>
+#include <string_view>
 #include <thread>
 #include <utility>
-#include <vector>
 
 #include "absl/strings/cord.h"
 #include "absl/strings/str_cat.h"
@@ -208,21 +207,6 @@ absl::StatusOr<StoredQuotas::Ticket> AdmitAddition(StoredQuotas& quotas, const C
   return quotas.Admit(*caller.principal(), *addition, **memory, limits, [&](std::optional<PartitionId> partition) {
     return deployment.CountStored(*memory, partition, limits);
   });
-}
-
-absl::Status AdmitMemory(const Caller& caller, const Deployment& deployment, std::string_view name) {
-  const Principal* const principal = caller.principal();
-  if (principal == nullptr || principal->stored.memories == 0) return absl::OkStatus();
-  if (deployment.FindMemory(name).ok()) return absl::OkStatus();  // who makes it tells that it is there
-  ASSIGN_OR_RETURN(const std::vector<MemoryHandle> memories, deployment.ListMemories());
-  const auto his = [&](const MemoryHandle& memory) { return MayAdminister(*principal, memory->spec.name); };
-  const auto used = static_cast<uint64_t>(std::count_if(memories.begin(), memories.end(), his));
-  const uint64_t bound = principal->stored.memories;
-  if (used < bound) return absl::OkStatus();
-  const absl::Status status = absl::ResourceExhaustedError(
-      absl::StrCat("there are ", used, " memories of the names that \"", principal->name,
-                   "\" may create, and his quota is ", bound, "; waiting does not help: drop one"));
-  return WithQuota(status, reason::kStoredQuota, {principal->name, "memories", bound, used});
 }
 
 }  // namespace mneme

@@ -15,7 +15,6 @@
 #include <cstdint>
 #include <functional>
 #include <optional>
-#include <string_view>
 #include <utility>
 
 #include "absl/base/thread_annotations.h"
@@ -93,9 +92,6 @@ bool BoundsWrites(const Caller& caller);
 absl::StatusOr<StoredQuotas::Ticket> AdmitAddition(StoredQuotas& quotas, const Caller& caller,
                                                    const Deployment& deployment,
                                                    const std::optional<Addition>& addition, const CallLimits& limits);
-
-// RESOURCE_EXHAUSTED (STORED_QUOTA) when as many memories have names that the caller may create as he may have.
-absl::Status AdmitMemory(const Caller& caller, const Deployment& deployment, std::string_view name);
 
 }  // namespace mneme
 
