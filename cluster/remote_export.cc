@@ -14,12 +14,17 @@
 #include <utility>
 
 #include "cluster/remote_deployment_state.h"
+#include "common/limits.h"
 #include "common/status_macros.h"
+#include "engine/flat_commands.h"
 
 namespace mneme {
 namespace {
 
 using Stub = ShardChannel::Stub;
+
+// Those of the first group go to a shard without an index as they are, with room for what is around them.
+static_assert(limits::kMaxCentroidBytes <= size_t{kMaxInternalMessageBytes} / 2);
 
 absl::Status NotWhole() { return absl::DataLossError("what a shard exports is not whole"); }
 
@@ -77,6 +82,7 @@ absl::Status RemoteExport::MakeGroups() {
     rows += head.rows;
     entries_ += head.entries;
     if (head.lists == 0) continue;
+    if (uint64_t{head.lists} * memory_->spec.dimension * sizeof(float) > limits::kMaxCentroidBytes) return NotWhole();
     size_t group = 0;
     while (group < groups_.size() && (sources_[first[group]].head.lists != head.lists ||
                                       sources_[first[group]].head.centroids != head.centroids)) {

@@ -5,6 +5,7 @@
 #include <limits>
 #include <memory>
 #include <utility>
+#include <vector>
 
 #include "absl/strings/str_cat.h"
 #include "common/error_reason.h"
@@ -46,6 +47,14 @@ std::vector<uint32_t> ShardsOf(const RemoteLease& lease) {
   std::vector<uint32_t> shards;
   for (const auto& [shard, holder] : lease.holders) shards.push_back(shard);
   return shards;
+}
+
+// What a shard is asked that is to release its part.
+ShardFan::Body Releases(std::shared_ptr<const RemoteLease> lease) {
+  return [lease = std::move(lease)](uint32_t shard) {
+    const auto& [replica, of_shard] = lease->holders.at(shard);
+    return Question(Flat(of_shard), replica);
+  };
 }
 
 // Asks a replica of the shard for its part of a lease, which that one alone will have: the first that is there.
@@ -129,12 +138,16 @@ absl::StatusOr<int64_t> RemoteLeases::Renew(std::string_view id, int64_t lease_m
 
 absl::Status RemoteLeases::Release(std::string_view id) {
   ASSIGN_OR_RETURN(const auto lease, DecodeId(*shards_, id));
-  const std::vector<uint32_t> shards = ShardsOf(*lease);
-  const auto body = [&](uint32_t shard) {
-    const auto& [replica, of_shard] = lease->holders.at(shard);
-    return Question(Flat(of_shard), replica);
-  };
-  return shards_->AskAndWait(&Async::ReleaseLease, shards, body, Within()).status();
+  return shards_->AskAndWait(&Async::ReleaseLease, ShardsOf(*lease), Releases(lease), Within()).status();
+}
+
+void RemoteLeases::ReleaseThen(std::string_view id, std::function<void(absl::Status)> done) {
+  const auto lease = DecodeId(*shards_, id);
+  if (!lease.ok()) return done(lease.status());
+  shards_->Ask(&Async::ReleaseLease, ShardsOf(**lease), Releases(*lease), Within(),
+               [done = std::move(done)](const absl::StatusOr<std::vector<std::string>>& answers) {
+                 done(answers.status());
+               });
 }
 
 absl::StatusOr<LeaseHandle> RemoteLeases::Find(std::string_view id, const MemoryRecord& memory) const {

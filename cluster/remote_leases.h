@@ -3,6 +3,7 @@
 #ifndef MNEME_CLUSTER_REMOTE_LEASES_H_
 #define MNEME_CLUSTER_REMOTE_LEASES_H_
 
+#include <functional>
 #include <map>
 #include <string>
 #include <string_view>
@@ -23,7 +24,7 @@ std::string LeaseOn(const LeaseHandle& lease, uint32_t shard);
 // The replica that has it: no other can read it. Any without a lease.
 uint32_t HolderOf(const LeaseHandle& lease, uint32_t shard);
 
-// Thread-safe; its calls block. Borrows the shards.
+// Thread-safe; its calls block, but for ReleaseThen(). Borrows the shards.
 class RemoteLeases final : public Leases {
  public:
   explicit RemoteLeases(const ShardFan* shards) : shards_(shards) {}
@@ -33,6 +34,7 @@ class RemoteLeases final : public Leases {
 
   absl::StatusOr<int64_t> Renew(std::string_view id, int64_t lease_ms) override;
   absl::Status Release(std::string_view id) override;
+  void ReleaseThen(std::string_view id, std::function<void(absl::Status)> done) override;
   // That a lease has ended is found when a shard is asked to read it.
   absl::StatusOr<LeaseHandle> Find(std::string_view id, const MemoryRecord& memory) const override;
 

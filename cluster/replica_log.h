@@ -18,8 +18,8 @@ namespace mneme {
 // Thread-safe.
 class ReplicaLog final : public ShardLog {
  public:
-  // `check_clock` may be empty. Events: "expiry_failed", but not because the log cannot be reached, which its reader
-  // tells.
+  // `check_clock` may be empty. Events: "expiry_failed" and "prune_failed", by what was to be appended, but not because
+  // the log cannot be reached, which its reader tells.
   ReplicaLog(std::unique_ptr<ShardLog> log, std::function<absl::Status()> check_clock, EventSink events)
       : log_(std::move(log)), check_clock_(std::move(check_clock)), events_(std::move(events)) {}
 

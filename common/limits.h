@@ -377,6 +377,9 @@ inline constexpr size_t kLooksForSleepers = 4'096;
 inline constexpr size_t kTrainingRowsPerCentroid = 64;
 // Ram of one training sample: beyond it a training takes longer and ends no better.
 inline constexpr size_t kMaxSampleBytes = size_t{512} << 20;
+// Centroids of one codebook, f32: those that are given come in one message, of halves at most, and a training has a
+// sixteenth of its sample. So they go from one process to another in one message, too.
+inline constexpr size_t kMaxCentroidBytes = 2 * kMaxMessageBytes;
 
 }  // namespace mneme::limits
 

@@ -1,9 +1,5 @@
 #include "engine/erasure.h"
 
-#include <sys/resource.h>
-#include <sys/syscall.h>
-#include <unistd.h>
-
 #include <algorithm>
 #include <filesystem>
 #include <iterator>
@@ -14,12 +10,12 @@
 #include "absl/strings/str_cat.h"
 #include "common/crash_point.h"
 #include "common/limits.h"
+#include "common/nicer_thread.h"
 #include "common/status_macros.h"
 
 namespace mneme {
 namespace {
 
-constexpr int kNicer = 10;
 // How often receipts are looked for, and what readers still hold.
 constexpr std::chrono::milliseconds kTick(250);
 // An index that could not be freed of everything at once, since its tail grew meanwhile, is tried again after this.
@@ -102,9 +98,7 @@ Erasure::Counts Erasure::counts() const {
 }
 
 void Erasure::Run() {
-  // Per-thread on Linux: only this thread becomes nicer.
-  const id_t thread = static_cast<id_t>(syscall(SYS_gettid));
-  setpriority(PRIO_PROCESS, thread, getpriority(PRIO_PROCESS, thread) + kNicer);
+  MakeThreadNicer();
   std::vector<Work> works(options_.shards.size());
   for (size_t i = 0; i < works.size(); ++i) works[i].shard = options_.shards[i];
   while (true) {

@@ -22,6 +22,8 @@ namespace {
 constexpr uint64_t kMinSampleRows = 4096;
 // Fewer rows of the sample than this for each list would make lists of single rows.
 constexpr uint64_t kMinRowsPerList = 16;
+static_assert(limits::kMaxSampleBytes / kMinRowsPerList <= limits::kMaxCentroidBytes &&
+              kMinSampleRows / kMinRowsPerList * limits::kMaxDimension * sizeof(float) <= limits::kMaxCentroidBytes);
 constexpr uint64_t kProgressRows = 8192;
 
 uint64_t MostSampleRows(const IndexSpec& spec) {

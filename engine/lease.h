@@ -3,6 +3,7 @@
 #define MNEME_ENGINE_LEASE_H_
 
 #include <cstdint>
+#include <functional>
 #include <string>
 #include <string_view>
 
@@ -50,6 +51,8 @@ class Leases {
   // ended.
   virtual absl::StatusOr<int64_t> Renew(std::string_view id, int64_t lease_ms) = 0;
   virtual absl::Status Release(std::string_view id) = 0;
+  // The same for who may not block; `done` is called once, before it returns or later, on any thread.
+  virtual void ReleaseThen(std::string_view id, std::function<void(absl::Status)> done) { done(Release(id)); }
   // LEASE_EXPIRED, too, when it is of another memory.
   virtual absl::StatusOr<LeaseHandle> Find(std::string_view id, const MemoryRecord& memory) const = 0;
 };

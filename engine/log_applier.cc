@@ -51,6 +51,13 @@ class LongWait {
 
 // What is remembered of the request of the record at `offset`, by the time that the record has had its outcome.
 absl::StatusOr<WriteResult> Recall(const Shard& shard, LogOffset offset, const RequestIdentity& request) {
+  const std::string unknown = absl::StrCat("the outcome of the record at offset ", offset, " of shard ",
+                                           shard.number(), " is not known any more");
+  // Of a merge, which nobody asks for by a request id.
+  if (request.id == Hash128()) {
+    return absl::UnavailableError(
+        absl::StrCat(unknown, ", and it has no request id: prune again, which chooses from what is left"));
+  }
   ASSIGN_OR_RETURN(const auto known, shard.store().FindRequest(request.id));
   if (known.has_value() && known->content == request.content) {
     ASSIGN_OR_RETURN(WriteResult result, ResultOf(*known, shard.number()));
@@ -61,8 +68,7 @@ absl::StatusOr<WriteResult> Recall(const Shard& shard, LogOffset offset, const R
     return WithReason(absl::FailedPreconditionError("request_id was used before with other content; use a new one"),
                       reason::kRequestIdReused);
   }
-  return absl::UnavailableError(absl::StrCat("the outcome of the record at offset ", offset, " of shard ",
-                                             shard.number(), " is not known any more; ask again with its request id"));
+  return absl::UnavailableError(absl::StrCat(unknown, "; ask again with its request id"));
 }
 
 }  // namespace

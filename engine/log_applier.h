@@ -66,7 +66,8 @@ class LogApplier {
   // Tells what became of the record at `offset`, once it is applied: at once, or later on a thread of the shard's;
   // DEADLINE_EXCEEDED at the deadline of `limits`. `request` is that of the record: an outcome that is no longer at
   // hand is read from the requests that the shard remembers, and one that is not there either is UNAVAILABLE: the write
-  // was refused, or is past its window; who asks again by the same request id is told. The error of status() when the
+  // was refused, or is past its window; who asks again by the same request id is told. A record of merged rows has no
+  // request, and its outcome is at hand or not known. The error of status() when the
   // applier has stopped short of it. DEADLINE_EXCEEDED (REPLICA_LAGGING), too, when the record has waited for ram, or
   // behind one that does, for half a second: another replica may have some.
   void AwaitOutcome(LogOffset offset, const RequestIdentity& request, const CallLimits& limits,

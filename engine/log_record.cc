@@ -111,12 +111,12 @@ void Describe(Codec&, T&) {}
 
 namespace {
 
-// `index` is that of the alternative of LoggedOperation.
 template <typename Operation>
-std::string Encode(const LogRecordHead& head, size_t index, const Operation& operation) {
+std::string Encode(const LogRecordHead& head, const Operation& operation) {
   std::string out;
   FlatWriter writer(out);
-  writer(kLogRecordVersion, static_cast<uint8_t>(index + 1), head.deployment, head.memory, head.stamp_ms, operation);
+  writer(kLogRecordVersion, static_cast<uint8_t>(head.operation + 1), head.deployment, head.memory, head.stamp_ms,
+         operation);
   writer(Checksum64(out, kLogRecordSeed));
   return out;
 }
@@ -125,7 +125,7 @@ template <typename Operation>
 std::string EncodeTicketed(uint64_t deployment, const Operation& operation) {
   const size_t index = LoggedOperation(std::in_place_type<Operation>).index();
   const WriteTicket& ticket = operation.ticket;
-  return Encode({deployment, ticket.memory->number, ticket.stamp_ms}, index, operation);
+  return Encode({deployment, ticket.memory->number, ticket.stamp_ms, index}, operation);
 }
 
 template <size_t kIndex = 0>
@@ -159,6 +159,7 @@ absl::StatusOr<OpenedRecord> OpenLogRecord(std::string_view bytes) {
                                                  std::variant_size_v<LoggedOperation>));
   }
   opened.operation(opened.head.deployment, opened.head.memory, opened.head.stamp_ms);
+  opened.head.operation = opened.kind - size_t{1};
   return opened;
 }
 
@@ -236,7 +237,7 @@ absl::StatusOr<std::string> EncodeLogRecord(uint64_t deployment, const WriteOper
 std::string EncodeLogRecord(const LogRecord& record) {
   return std::visit(
       [&](const auto& operation) {
-        return Encode({record.deployment, record.memory, record.stamp_ms}, record.operation.index(), operation);
+        return Encode({record.deployment, record.memory, record.stamp_ms, record.operation.index()}, operation);
       },
       record.operation);
 }
@@ -247,7 +248,7 @@ absl::StatusOr<LogRecord> DecodeLogRecord(std::string_view bytes) {
   record.memory = opened.head.memory;
   record.stamp_ms = opened.head.stamp_ms;
   record.deployment = opened.head.deployment;
-  ReadOperation(opened.kind - size_t{1}, opened.operation, record.operation);
+  ReadOperation(opened.head.operation, opened.operation, record.operation);
   if (!opened.operation.AtEnd()) return Damaged();
   RETURN_IF_ERROR(CheckOperation(record.operation));
   return record;

@@ -4,6 +4,7 @@
 #ifndef MNEME_ENGINE_LOG_RECORD_H_
 #define MNEME_ENGINE_LOG_RECORD_H_
 
+#include <cstddef>
 #include <cstdint>
 #include <optional>
 #include <string>
@@ -120,11 +121,12 @@ bool Grows(const Operation& operation) {
       operation);
 }
 
-// What stands before the operation of a record.
+// What stands before the operation of a record, and which that is.
 struct LogRecordHead {
   uint64_t deployment = 0;
   MemoryNumber memory = 0;
   int64_t stamp_ms = 0;
+  size_t operation = 0;  // which alternative of LoggedOperation it has
 };
 
 // INVALID_ARGUMENT for operations that no client causes: they are a shard's own.

@@ -1,23 +1,18 @@
 #include "engine/maintenance.h"
 
-#include <sys/resource.h>
-#include <sys/syscall.h>
-#include <unistd.h>
-
 #include <algorithm>
 #include <chrono>
 #include <future>
 
 #include "absl/strings/str_cat.h"
 #include "common/limits.h"
+#include "common/nicer_thread.h"
 #include "common/status_macros.h"
 #include "engine/index_builder.h"
 
 namespace mneme {
 namespace {
 
-// The background thread yields to searches and writes: so much nicer than they are.
-constexpr int kNicer = 10;
 // How often waiting reads are checked for their deadline.
 constexpr std::chrono::milliseconds kTick(50);
 // A load of which nothing came for so long is over, or its client is gone: what came is sealed.
@@ -116,9 +111,7 @@ void Maintenance::Wake(uint32_t shard, const PartitionKey& key, Urgency urgency)
 }
 
 void Maintenance::Run() {
-  // Per-thread on Linux: only this thread becomes nicer.
-  const id_t thread = static_cast<id_t>(syscall(SYS_gettid));
-  setpriority(PRIO_PROCESS, thread, getpriority(PRIO_PROCESS, thread) + kNicer);
+  MakeThreadNicer();
   while (true) {
     std::set<std::pair<uint32_t, PartitionKey>> due;
     {

@@ -43,23 +43,26 @@ void AddCommonName(const X509& certificate, std::vector<std::string>& out) {
 
 }  // namespace
 
-absl::StatusOr<TlsIdentity::Held> TlsIdentity::Read(const TlsFiles& files) {
-  RETURN_IF_ERROR(CheckTlsFiles(files));  // what is wrong has a name there
+TlsIdentity::Held TlsIdentity::Read(const JudgedTlsFiles& files) {
+  const std::string& pair = files.pair_path();
+  const std::string& ca = files.ca_path();
   Held held(SSL_CTX_new(TLS_server_method()), SSL_CTX_free);
-  const bool taken =
-      held != nullptr && SSL_CTX_use_certificate_chain_file(held.get(), files.certificate.c_str()) == 1 &&
-      SSL_CTX_use_PrivateKey_file(held.get(), files.key.c_str(), SSL_FILETYPE_PEM) == 1 &&
-      SSL_CTX_check_private_key(held.get()) == 1 &&
-      (files.ca.empty() || SSL_CTX_load_verify_locations(held.get(), files.ca.c_str(), nullptr) == 1);
+  const bool taken = held != nullptr && SSL_CTX_use_certificate_chain_file(held.get(), pair.c_str()) == 1 &&
+                     SSL_CTX_use_PrivateKey_file(held.get(), pair.c_str(), SSL_FILETYPE_PEM) == 1 &&
+                     SSL_CTX_check_private_key(held.get()) == 1 &&
+                     (ca.empty() || SSL_CTX_load_verify_locations(held.get(), ca.c_str(), nullptr) == 1);
   ERR_clear_error();
-  if (taken) return held;
-  return absl::InvalidArgumentError(
-      absl::StrCat("OpenSSL does not take the certificate in ", files.certificate, ", its key, or the ca beside it"));
+  return taken ? held : nullptr;
 }
 
-absl::StatusOr<std::unique_ptr<TlsIdentity>> TlsIdentity::New(TlsFiles files) {
-  ASSIGN_OR_RETURN(Held held, Read(files));
-  return std::unique_ptr<TlsIdentity>(new TlsIdentity(std::move(files), std::move(held)));
+absl::StatusOr<std::unique_ptr<TlsIdentity>> TlsIdentity::New(const TlsFiles& files) {
+  ASSIGN_OR_RETURN(std::shared_ptr<const JudgedTlsFiles> judged, JudgedTlsFiles::Watch(files));
+  Held held = Read(*judged);
+  if (held == nullptr) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("OpenSSL does not take the certificate in ", files.certificate, ", its key, or the ca beside it"));
+  }
+  return std::unique_ptr<TlsIdentity>(new TlsIdentity(std::move(judged), std::move(held)));
 }
 
 TlsIdentity::Held TlsIdentity::Current() {
@@ -67,7 +70,7 @@ TlsIdentity::Held TlsIdentity::Current() {
   const auto now = std::chrono::steady_clock::now();
   if (now - looked_ < std::chrono::seconds(kTlsRefreshSeconds)) return held_;
   looked_ = now;
-  if (absl::StatusOr<Held> read = Read(files_); read.ok()) held_ = *std::move(read);
+  if (Held read = Read(*files_); read != nullptr) held_ = std::move(read);
   return held_;
 }
 
@@ -82,7 +85,7 @@ int TlsIdentity::OnHandshake(ssl_st* connection, void* self) {
                            1) != 1) {
     return 0;
   }
-  if (identity.files_.ca.empty()) return 1;
+  if (identity.files_->ca_path().empty()) return 1;
   return SSL_set1_verify_cert_store(connection, SSL_CTX_get_cert_store(held.get())) == 1 ? 1 : 0;
 }
 
@@ -92,7 +95,7 @@ bool TlsIdentity::Serve(ssl_ctx_st& context) {
   SSL_CTX_set_session_cache_mode(&context, SSL_SESS_CACHE_OFF);
   SSL_CTX_set_options(&context, SSL_OP_NO_TICKET | SSL_OP_NO_RENEGOTIATION);
   if (SSL_CTX_set_num_tickets(&context, 0) != 1) return false;
-  SSL_CTX_set_verify(&context, files_.ca.empty() ? SSL_VERIFY_NONE : SSL_VERIFY_PEER, nullptr);
+  SSL_CTX_set_verify(&context, files_->ca_path().empty() ? SSL_VERIFY_NONE : SSL_VERIFY_PEER, nullptr);
   SSL_CTX_set_cert_cb(&context, OnHandshake, this);
   return true;
 }

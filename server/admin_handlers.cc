@@ -8,9 +8,9 @@
 #include "common/status_macros.h"
 #include "server/convert_memory.h"
 #include "server/find_memory.h"
+#include "server/memory_quotas.h"
 #include "server/name_page.h"
 #include "server/request_error.h"
-#include "server/stored_quotas.h"
 #include "server/version.h"
 
 namespace mneme {
@@ -54,7 +54,10 @@ absl::Status HandleCreateMemory(const CallContext& call, const v1::CreateMemoryR
                                 v1::CreateMemoryResponse* response) {
   MemorySpec spec;
   RETURN_IF_ERROR(ReadMemory(request.memory(), spec));
-  RETURN_IF_ERROR(AdmitMemory(call.caller, call.deployment, spec.name));
+  MemoryQuotas::Ticket ticket;  // until it is there
+  if (const Principal* const principal = call.caller.principal(); principal != nullptr) {
+    ASSIGN_OR_RETURN(ticket, call.front_end.memory_quotas().Admit(*principal, call.deployment, spec.name));
+  }
   absl::StatusOr<MemoryHandle> memory = call.deployment.CreateMemory(spec);
   if (!memory.ok()) {
     if (!absl::IsAlreadyExists(memory.status())) return memory.status();

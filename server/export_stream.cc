@@ -114,17 +114,17 @@ void ExportStream::OnWriteDone(bool ok) {
 }
 
 void ExportStream::EndSoon(const absl::Status& status) {
-  // When too much waits it ends here.
+  // When too much waits it ends here, which waits for no other process.
   if (!front_end_.calls().Submit([this, status] { End(status); }).ok()) End(status);
 }
 
 void ExportStream::End(const absl::Status& status) {
   export_.reset();
-  if (!lease_.empty()) {
-    (void)deployment_->leases().Release(lease_);
+  if (lease_.empty()) return Finish(record_.Finish(status));
+  deployment_->leases().ReleaseThen(lease_, [this, status](const absl::Status&) {
     front_end_.lease_shares().GiveBack(record_.caller().principal(), lease_);
-  }
-  Finish(record_.Finish(status));
+    Finish(record_.Finish(status));
+  });
 }
 
 }  // namespace mneme

@@ -42,7 +42,8 @@ class ExportStream final : public grpc::ServerWriteReactor<grpc::ByteBuffer> {
   // The lease once more, for as long as the next piece may take.
   absl::StatusOr<LeaseHandle> Renew() const;
   absl::Status FillPiece(v1::ExportIndexResponse& response);
-  // Gives the lease back, which may have to ask other processes: not on a thread of gRPC's.
+  // Gives the lease back at once, and ends once other processes have said that they have. What they held goes here:
+  // not on a thread of gRPC's, as long as a worker may take it.
   void End(const absl::Status& status);
   // On a worker, for who is on a thread of gRPC's.
   void EndSoon(const absl::Status& status);

@@ -20,6 +20,7 @@
 #include "server/lease_shares.h"
 #include "server/line_budget.h"
 #include "server/log.h"
+#include "server/memory_quotas.h"
 #include "server/metrics.h"
 #include "server/quotas.h"
 #include "server/stored_quotas.h"
@@ -74,6 +75,7 @@ class FrontEnd {
   const AccessControl& access() const { return *access_; }
   Quotas& quotas() { return quotas_; }
   StoredQuotas& stored_quotas() { return stored_quotas_; }
+  MemoryQuotas& memory_quotas() { return memory_quotas_; }
   LeaseShares& lease_shares() { return lease_shares_; }
   HeldAnswers& held_answers() { return held_answers_; }
   const HeldAnswers& held_answers() const { return held_answers_; }
@@ -94,6 +96,7 @@ class FrontEnd {
   const AccessControl* const access_;
   Quotas quotas_;
   StoredQuotas stored_quotas_;
+  MemoryQuotas memory_quotas_;
   LeaseShares lease_shares_;
   HeldAnswers held_answers_;
   std::atomic<Deployment*> deployment_{nullptr};

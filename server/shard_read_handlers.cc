@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "absl/types/span.h"
+#include "common/limits.h"
 #include "common/status_macros.h"
 #include "engine/flat_export.h"
 #include "engine/index_export.h"
@@ -180,7 +181,8 @@ absl::Status HandleShardExport(const CallContext& call, const Call& request, con
     if (question.part != ExportPart::kLists) {
       ASSIGN_OR_RETURN(head, DescribeExport(spec, Held(*held), question.stamp_ms, call.limits));
     } else {
-      if (question.given.size() % spec.dimension != 0) {
+      if (question.given.size() % spec.dimension != 0 ||
+          question.given.size() * sizeof(float) > limits::kMaxCentroidBytes) {
         return absl::InvalidArgumentError("centroids are no keys of the memory");
       }
       IndexExport::Part part{question.stamp_ms, nullptr};

@@ -73,6 +73,7 @@ class RawShardService final
     front_end_.AlsoCount(&score_pool_);
     front_end_.AlsoCount(&visit_pool_);
     front_end_.AlsoCount(&export_pool_);
+    front_end_.AlsoCount(&release_pool_);
     front_end_.AlsoCount(&checkpoint_pool_);
     front_end_.AlsoCount(&backup_pool_);
   }
@@ -127,7 +128,7 @@ class RawShardService final
     return Blocking(renew_, context, in, out, HandleShardRenew);
   }
   UnaryReactor* ReleaseLease(Context* context, const Bytes* in, Bytes* out) override {
-    return Blocking(release_, context, in, out, HandleShardRelease);
+    return StartBlocking<Call, Answer>(front_end_, release_, context, in, out, HandleShardRelease, release_pool_);
   }
   UnaryReactor* ReadStates(Context* context, const Bytes* in, Bytes* out) override {
     return Blocking(states_, context, in, out, HandleReadStates);
@@ -198,6 +199,8 @@ class RawShardService final
   CallPool score_pool_{limits::kCallWorkers, limits::kMaxQueuedSearches};
   CallPool visit_pool_{kVisitWorkers, limits::kMaxQueuedCalls};
   CallPool export_pool_{kExportWorkers, limits::kMaxQueuedCalls};
+  // The end of a lease waits for nothing: it is not refused where other calls are, and then held until it runs out.
+  CallPool release_pool_{1, limits::kMaxQueuedCalls};
   CallPool checkpoint_pool_{kCheckpointWorkers, limits::kMaxQueuedLongCalls};
   CallPool backup_pool_{kBackupWorkers, limits::kMaxQueuedLongCalls};
   const RpcMethod append_ = Add("Append", "server_stream");

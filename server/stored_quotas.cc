@@ -1,12 +1,12 @@
 #include "server/stored_quotas.h"
 
-#include <algorithm>
 #include <iterator>
 #include <string>
+#include <string_view>
 #include <thread>
 #include <utility>
-#include <vector>
 
+#include "absl/strings/cord.h"
 #include "absl/strings/str_cat.h"
 #include "absl/time/time.h"
 #include "common/limits.h"
@@ -87,6 +87,19 @@ absl::Status TooMuchUnderWay(const Principal& principal, const Kind& kind, const
                    absl::Milliseconds(limits::kStoredWaitMs));
 }
 
+// `error` is why shards cannot be asked; `most` is what there may be by their last count.
+absl::Status NotCounted(const absl::Status& error, const Principal& principal, const Kind& kind,
+                        const Addition& addition, std::optional<PartitionId> partition, const StoredAmount& most) {
+  absl::Status status(
+      error.code(),
+      absl::StrCat(Where(addition, partition), " cannot be counted now, and by its last count holds up to ",
+                   most.*kind.amount, " ", kind.name, ", beside which ", addition.amount.*kind.amount,
+                   " more may not fit in the quota of ", principal.stored.*kind.bound, " stored ", kind.name, " of \"",
+                   principal.name, "\"; try again: ", error.message()));
+  error.ForEachPayload([&](const auto& type, const absl::Cord& payload) { status.SetPayload(type, payload); });
+  return status;
+}
+
 }  // namespace
 
 StoredQuotas::Ticket& StoredQuotas::Ticket::operator=(Ticket&& other) noexcept {
@@ -164,9 +177,9 @@ absl::StatusOr<StoredQuotas::Ticket> StoredQuotas::Admit(const Principal& princi
       const StoredAmount most = Sum(counted.settled, counted.under_way);
       const Kind* const may_pass = passed_by(most);
       if (may_pass == nullptr) return Give(key, addition.amount, counted);
-      const StoredAmount& least = stored.ok() ? *stored : most;
-      if (const Kind* const passed = passed_by(least); passed != nullptr) {
-        return Refusal(principal, *passed, addition, partition, least);
+      if (!stored.ok()) return NotCounted(stored.status(), principal, *may_pass, addition, partition, most);
+      if (const Kind* const passed = passed_by(*stored); passed != nullptr) {
+        return Refusal(principal, *passed, addition, partition, *stored);
       }
       // It fits, unless what is under way comes to be stored: that is known in a moment, most often.
       RETURN_IF_ERROR(limits.Check());
@@ -194,21 +207,6 @@ absl::StatusOr<StoredQuotas::Ticket> AdmitAddition(StoredQuotas& quotas, const C
   return quotas.Admit(*caller.principal(), *addition, **memory, limits, [&](std::optional<PartitionId> partition) {
     return deployment.CountStored(*memory, partition, limits);
   });
-}
-
-absl::Status AdmitMemory(const Caller& caller, const Deployment& deployment, std::string_view name) {
-  const Principal* const principal = caller.principal();
-  if (principal == nullptr || principal->stored.memories == 0) return absl::OkStatus();
-  if (deployment.FindMemory(name).ok()) return absl::OkStatus();  // who makes it tells that it is there
-  ASSIGN_OR_RETURN(const std::vector<MemoryHandle> memories, deployment.ListMemories());
-  const auto his = [&](const MemoryHandle& memory) { return MayAdminister(*principal, memory->spec.name); };
-  const auto used = static_cast<uint64_t>(std::count_if(memories.begin(), memories.end(), his));
-  const uint64_t bound = principal->stored.memories;
-  if (used < bound) return absl::OkStatus();
-  const absl::Status status = absl::ResourceExhaustedError(
-      absl::StrCat("there are ", used, " memories of the names that \"", principal->name,
-                   "\" may create, and his quota is ", bound, "; waiting does not help: drop one"));
-  return WithQuota(status, reason::kStoredQuota, {principal->name, "memories", bound, used});
 }
 
 }  // namespace mneme

@@ -15,7 +15,6 @@
 #include <cstdint>
 #include <functional>
 #include <optional>
-#include <string_view>
 #include <utility>
 
 #include "absl/base/thread_annotations.h"
@@ -61,8 +60,8 @@ class StoredQuotas {
 
   // Lets `addition` to `memory` in, or RESOURCE_EXHAUSTED (STORED_QUOTA) with what is there. Blocks while it counts, or
   // waits for writes that are under way: errors of `limits`, and RESOURCE_EXHAUSTED (RATE_LIMIT) where they last.
-  // Errors of `count` where no earlier count is known: with one, what was let in since goes on to be added to it. Not
-  // under a lock of a caller's.
+  // Errors of `count` where no earlier count is known, or `addition` may not fit beside it: what fits beside the last
+  // count, to which what was let in since is added, is let in though shards are away. Not under a lock of a caller's.
   absl::StatusOr<Ticket> Admit(const Principal& principal, const Addition& addition, const MemoryRecord& memory,
                                const CallLimits& limits, const Counter& count,
                                Time now = std::chrono::steady_clock::now()) ABSL_LOCKS_EXCLUDED(mutex_);
@@ -93,9 +92,6 @@ bool BoundsWrites(const Caller& caller);
 absl::StatusOr<StoredQuotas::Ticket> AdmitAddition(StoredQuotas& quotas, const Caller& caller,
                                                    const Deployment& deployment,
                                                    const std::optional<Addition>& addition, const CallLimits& limits);
-
-// RESOURCE_EXHAUSTED (STORED_QUOTA) when as many memories have names that the caller may create as he may have.
-absl::Status AdmitMemory(const Caller& caller, const Deployment& deployment, std::string_view name);
 
 }  // namespace mneme
 

@@ -272,6 +272,7 @@ TEST(LogRecordTest, ARecordSaysWhoseLogItIsOf) {
     EXPECT_EQ(head.deployment, kDeployment) << each.name;
     EXPECT_EQ(head.memory, DecodeLogRecord(each.record)->memory) << each.name;
     EXPECT_EQ(head.stamp_ms, DecodeLogRecord(each.record)->stamp_ms) << each.name;
+    EXPECT_EQ(head.operation, DecodeLogRecord(each.record)->operation.index()) << each.name;
     EXPECT_EQ(DecodeLogRecordHead(each.record.substr(1)).status().code(), absl::StatusCode::kDataLoss) << each.name;
   }
 }

@@ -236,6 +236,12 @@ TEST_F(ReplicatedShardTest, WhatOneReplicaPrunesGoesFromEveryOne) {
   replicas_[0].reset();
   Open(0);
   EXPECT_EQ(CountAt(0, memory, pruned->sequence - 1), 60 - pruned->merged) << "it comes back with the same";
+  std::promise<Outcome> told;
+  replicas_[0]->AwaitOutcome(pruned->sequence - 1, RequestIdentity(), Patient(),
+                             [&told](Outcome outcome) { told.set_value(std::move(outcome)); });
+  const absl::Status unknown = told.get_future().get().status();
+  EXPECT_TRUE(absl::IsUnavailable(unknown)) << unknown;
+  EXPECT_THAT(std::string(unknown.message()), HasSubstr("not known any more, and it has no request id: prune again"));
 }
 
 TEST_F(ReplicatedShardTest, WhatIsWrittenBetweenTheChoiceAndItsRecordWins) {

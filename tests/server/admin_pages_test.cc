@@ -2,8 +2,12 @@
 // while it serves.
 #include <httplib.h>
 
+#include <chrono>
 #include <cstdlib>
+#include <filesystem>
+#include <fstream>
 #include <string>
+#include <thread>
 
 #include "tests/server/access_fixture.h"
 
@@ -18,12 +22,7 @@ class AdminPagesTest : public testing::Test {
     std::string pattern = (std::filesystem::temp_directory_path() / "mneme_pages_XXXXXX").string();
     directory_ = mkdtemp(pattern.data());
     umask(0077);
-    for (const char* name : {"server", "prometheus", "stranger"}) {
-      const char* source = std::getenv("MNEME_SOURCE_DIR");
-      const std::string command = std::string(source != nullptr ? source : ".") + "/deploy/certificates " + directory_ +
-                                  " " + name + " DNS:localhost DNS:" + name + " IP:127.0.0.1 > /dev/null";
-      EXPECT_EQ(std::system(command.c_str()), 0);
-    }
+    for (const char* name : {"server", "prometheus", "stranger"}) MakeCertificate(directory_, name);
     std::ofstream tokens(directory_ + "/tokens");
     tokens << kTokenFileHeader << "\n"
            << "prometheus sha256:" << HexOf(DigestOf("mneme_prometheus-0123")) << " metrics\n"
@@ -41,6 +40,12 @@ class AdminPagesTest : public testing::Test {
     std::filesystem::remove_all(directory_);
   }
 
+  static void MakeCertificate(const std::string& directory, const std::string& name) {
+    const char* source = std::getenv("MNEME_SOURCE_DIR");
+    const std::string command = std::string(source != nullptr ? source : ".") + "/deploy/certificates " + directory +
+                                " " + name + " DNS:localhost DNS:" + name + " IP:127.0.0.1 > /dev/null";
+    EXPECT_EQ(std::system(command.c_str()), 0);
+  }
   void Start() {
     auto server = Server::Start(options_, &log_);
     ASSERT_TRUE(server.ok()) << server.status();
@@ -103,6 +108,23 @@ TEST_F(AdminPagesTest, WithoutTokensACertificateOfTheAuthorityIsEnough) {
   EXPECT_EQ(Get("/readyz"), 200);
   EXPECT_EQ(Get("/metrics"), 401);
   EXPECT_EQ(Get("/metrics", "", "stranger"), 200);
+}
+
+TEST_F(AdminPagesTest, APairThatIsBrokenDoesNotHoldUpWhoIsTrustedNoLonger) {
+  const std::string trusted = directory_ + "/trusted.pem";
+  std::filesystem::copy_file(directory_ + "/ca.pem", trusted);
+  options_.tls.ca = trusted;
+  Start();
+  EXPECT_EQ(Get("/metrics", "", "prometheus"), 200);
+  MakeCertificate(directory_ + "/other", "other");
+  std::ofstream(options_.tls.key) << "no key";
+  std::filesystem::rename(directory_ + "/other/ca.pem", trusted);
+  const auto end = std::chrono::steady_clock::now() + std::chrono::seconds(20);
+  while (Get("/metrics", "", "prometheus") == 200 && std::chrono::steady_clock::now() < end) {
+    std::this_thread::sleep_for(std::chrono::milliseconds(50));
+  }
+  EXPECT_EQ(Get("/metrics", "", "prometheus"), 0) << "its authority is none of those any more";
+  EXPECT_EQ(Get("/readyz"), 200) << "by the pair of before";
 }
 
 TEST_F(AdminPagesTest, NothingIsToldInTheClearAndOnThisMachineNothingIsAsked) {

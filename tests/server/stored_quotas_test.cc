@@ -164,7 +164,17 @@ TEST_F(StoredQuotasTest, AShardThatDoesNotAnswerLeavesTheLastCount) {
   EXPECT_TRUE(Write(writer, {1, 1}, 0).ok());
   stored_ = absl::UnavailableError("shard 1 is away");
   EXPECT_TRUE(Write(writer, {4, 1}, 60'000).ok());
-  EXPECT_TRUE(absl::IsResourceExhausted(Write(writer, {1, 1}, 120'000)));
+  stored_ = WithReason(absl::UnavailableError("shard 1 is away"), reason::kShardUnavailable);
+  const absl::Status refused = Write(writer, {1, 1}, 120'000);
+  EXPECT_TRUE(absl::IsUnavailable(refused)) << "it passes: what was deleted since is not known";
+  EXPECT_EQ(ReasonOf(refused), reason::kShardUnavailable);
+  EXPECT_EQ(QuotaOf(refused), "");
+  EXPECT_EQ(std::string(refused.message()),
+            "partition 7 of memory \"wiki\" cannot be counted now, and by its last count holds up to 10 entries, "
+            "beside which 1 more may not fit in the quota of 10 stored entries of \"tenant\"; try again: shard 1 is "
+            "away");
+  stored_ = StoredAmount{9, 0};
+  EXPECT_TRUE(Write(writer, {1, 1}, 120'001).ok());
 }
 
 }  // namespace

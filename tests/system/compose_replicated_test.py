@@ -157,6 +157,8 @@ class ReplicatedCompose(harness.SystemTest):
             wanted |= set() if name in TOPICS else {"healthcheck"}
             wanted |= {"read_only"} if name in self.containers else set()
             self.assertLessEqual(wanted, set(service), name)
+            if name in self.containers:
+                self.assertEqual(self.containers[name].given["MNEME_SEARCH_THREADS"], str(service["cpus"]), name)
 
     def test_the_topic_has_a_partition_for_each_shard_and_keeps_what_was_acknowledged(self) -> None:
         made, settings = topic_arguments("kafka-topic")

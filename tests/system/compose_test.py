@@ -141,6 +141,7 @@ class Compose(harness.SystemTest):
             self.assertEqual("volumes" in each.service, role == "shard", name)
             for key in ("healthcheck", "mem_limit", "cpus", "restart", "read_only"):
                 self.assertIn(key, each.service, name)
+            self.assertEqual(each.given["MNEME_SEARCH_THREADS"], str(each.service["cpus"]), name)
 
 
 if __name__ == "__main__":
