@@ -70,12 +70,12 @@ absl::StatusOr<std::unique_ptr<Catalogue>> Catalogue::OpenLogged(std::unique_ptr
   {
     MutexLock lock(&catalogue->mutex_);
     for (RememberedChange& change : records.changes) catalogue->Remember(std::move(change));
-    catalogue->replicas_ = std::move(records.replicas);
   }
   CatalogueChanges stored;
   stored.whole = true;
   stored.memories = std::move(records.memories);
   stored.aliases = std::move(records.aliases);
+  stored.replicas = std::move(records.replicas);
   MutexLock order(&catalogue->store_mutex_);
   RETURN_IF_ERROR(catalogue->PublishAt(catalogue->store_->applied(), stored));
   return catalogue;
@@ -234,18 +234,14 @@ absl::StatusOr<Catalogue::Plan> Catalogue::PlanReplicas(const SetReplicasCommand
                                                    " replicas; the bounds are ", limits::kMaxShards, " shards of ",
                                                    limits::kMaxReplicas));
   }
-  if (ReplicasOf(set.shard) != set.expected) {
+  const ReplicaList now = names_.ReplicasOf(set.shard);
+  if (now.addresses != set.expected || (now.fixed && !set.fixed)) {
     return absl::AbortedError(absl::StrCat("the replicas of shard ", set.shard, " are not those that were expected"));
   }
   Plan plan;
-  plan.batch.replicas[set.shard] = set.replicas;
+  plan.batch.replicas[set.shard] = {set.replicas, set.fixed};
+  plan.changes.replicas = plan.batch.replicas;
   return plan;
-}
-
-std::vector<std::string> Catalogue::ReplicasOf(uint32_t shard) const {
-  MutexLock lock(&mutex_);
-  const auto at = replicas_.find(shard);
-  return at == replicas_.end() ? std::vector<std::string>() : at->second;
 }
 
 absl::StatusOr<Catalogue::Plan> Catalogue::PlanRecord(const LogRecord& record) const {
@@ -297,9 +293,7 @@ absl::StatusOr<AppliedChange> Catalogue::Apply(LogOffset offset, const LogRecord
   // The one handle that a memory has.
   const MemoryHandle known = made->memory.has_value() ? names_.FindByNumber(made->memory->number) : nullptr;
   if (known != nullptr) applied.outcome = known;
-  applied.replicas = !batch.replicas.empty();
   MutexLock lock(&mutex_);
-  for (auto& [shard, replicas] : batch.replicas) replicas_[shard] = std::move(replicas);
   Remember(*std::move(made));
   return applied;
 }
@@ -343,7 +337,6 @@ CatalogueSnapshot Catalogue::Snapshot() const {
   snapshot.names = names_.Everything();
   MutexLock lock(&mutex_);
   snapshot.remembered.assign(remembered_.begin(), remembered_.end());
-  snapshot.replicas = replicas_;
   return snapshot;
 }
 
@@ -360,14 +353,13 @@ absl::Status Catalogue::Take(const CatalogueSnapshot& snapshot) {
   batch.next_number = snapshot.names.next_number;
   batch.applied = snapshot.applied;
   batch.remembered = snapshot.remembered;
-  batch.replicas = snapshot.replicas;
+  batch.replicas = snapshot.names.replicas;
   RETURN_IF_ERROR(store_->Write(batch));
   CatalogueChanges changes = snapshot.names;
   RETURN_IF_ERROR(PublishAt(snapshot.applied, changes));
   MutexLock lock(&mutex_);
   remembered_.clear();
   by_request_.clear();
-  replicas_ = snapshot.replicas;
   for (const RememberedChange& change : snapshot.remembered) Remember(change);
   return absl::OkStatus();
 }

@@ -36,7 +36,6 @@ struct AppliedChange {
   // Of a success: the memory that was made, or that an alias pointed to before.
   absl::StatusOr<MemoryHandle> outcome = MemoryHandle();
   CatalogueChanges changes = {};  // nothing, of one that was refused, or had been there before
-  bool replicas = false;          // a list of replicas is another now
 };
 
 // All that a catalogue with a log is.
@@ -44,7 +43,6 @@ struct CatalogueSnapshot {
   Sequence applied = 0;
   CatalogueChanges names;  // whole
   std::vector<RememberedChange> remembered;  // ascending by sequence
-  ReplicaLists replicas;
 };
 
 // Thread-safe. Changes are in one order under a mutex of their own, which is held during I/O; finding a memory never
@@ -97,8 +95,6 @@ class Catalogue {
   absl::StatusOr<AppliedChange> Apply(LogOffset offset, const LogRecord& record);
   // What became of the change with this request; nullopt when it is not remembered (any more).
   std::optional<absl::StatusOr<MemoryHandle>> OutcomeOf(const Hash128& request) const;
-  // The addresses of a shard's replicas, by number, as the log has them last; empty where it has not.
-  std::vector<std::string> ReplicasOf(uint32_t shard) const;
   CatalogueSnapshot Snapshot() const;
   // Becomes what another was, which had applied more. FAILED_PRECONDITION when that had not.
   absl::Status Take(const CatalogueSnapshot& snapshot);
@@ -142,7 +138,6 @@ class Catalogue {
   std::vector<MemoryNumber> dropped_ ABSL_GUARDED_BY(mutex_);
   std::deque<RememberedChange> remembered_ ABSL_GUARDED_BY(mutex_);  // ascending by sequence
   std::map<RequestKey, Sequence> by_request_ ABSL_GUARDED_BY(mutex_);
-  ReplicaLists replicas_ ABSL_GUARDED_BY(mutex_);
 };
 
 }  // namespace mneme

@@ -180,9 +180,8 @@ absl::Status CatalogueApplier::ApplyRecord(const LoggedBytes& logged) {
   MutexLock order(&forward_mutex_);
   ASSIGN_OR_RETURN(const AppliedChange applied, options_.catalogue->Apply(logged.offset, *record));
   if (forward_ != nullptr) RETURN_IF_ERROR(forward_(applied.changes));
-  if (applied.replicas && options_.replicas != nullptr) {
-    const uint32_t shard = std::get<SetReplicasCommand>(record->operation).shard;
-    options_.replicas(shard, options_.catalogue->ReplicasOf(shard));
+  if (options_.replicas != nullptr) {
+    for (const auto& [shard, list] : applied.changes.replicas) options_.replicas(shard, list.addresses);
   }
   Handled(SequenceAt(logged.offset));
   return absl::OkStatus();

@@ -83,6 +83,12 @@ std::string CatalogueNames::AnyAliasOf(MemoryNumber memory) const {
   return "";
 }
 
+ReplicaList CatalogueNames::ReplicasOf(uint32_t shard) const {
+  MutexLock lock(&mutex_);
+  const auto at = replicas_.find(shard);
+  return at == replicas_.end() ? ReplicaList() : at->second.second;
+}
+
 void CatalogueNames::Remove(MemoryNumber number, std::vector<MemoryHandle>& gone) {
   if (const auto alias = alias_names_.find(number); alias != alias_names_.end()) {
     aliases_.erase(alias->second);
@@ -115,6 +121,11 @@ absl::Status CatalogueNames::Put(const AliasRecord& alias) {
   alias_names_[alias.number] = alias.name;
   Note(alias.number);
   return absl::OkStatus();
+}
+
+void CatalogueNames::Put(const ReplicaLists& replicas, bool whole) {
+  if (whole) replicas_.clear();
+  for (const auto& [shard, list] : replicas) replicas_[shard] = {revision_, list};
 }
 
 void CatalogueNames::Note(MemoryNumber number) {
@@ -174,6 +185,7 @@ absl::StatusOr<std::vector<MemoryHandle>> CatalogueNames::ApplyLocked(const Cata
   for (const MemoryNumber number : changes.removed) Remove(number, gone);
   for (const MemoryRecord& memory : changes.memories) Put(memory);
   for (const AliasRecord& alias : changes.aliases) RETURN_IF_ERROR(Put(alias));
+  Put(changes.replicas, changes.whole);
   next_number_ = std::max(next_number_, changes.next_number);
   return gone;
 }
@@ -194,6 +206,7 @@ CatalogueChanges CatalogueNames::Whole() const {
   changes.next_number = next_number_;
   for (const auto& [number, memory] : by_number_) changes.memories.push_back(*memory);
   for (const auto& [number, name] : alias_names_) changes.aliases.push_back(AliasOf(number, name));
+  for (const auto& [shard, since] : replicas_) changes.replicas[shard] = since.second;
   return changes;
 }
 
@@ -218,6 +231,9 @@ CatalogueChanges CatalogueNames::ChangesSince(uint64_t revision) const {
     } else {
       changes.removed.push_back(number);
     }
+  }
+  for (const auto& [shard, since] : replicas_) {
+    if (since.first > revision) changes.replicas[shard] = since.second;
   }
   return changes;
 }

@@ -27,6 +27,7 @@ struct CatalogueChanges {
   std::vector<MemoryRecord> memories;  // none is dropped
   std::vector<AliasRecord> aliases;
   std::vector<MemoryNumber> removed;  // dropped memories, and aliases
+  ReplicaLists replicas = {};         // of shards, as they are now
 };
 
 // Thread-safe. The lock is held for look-ups in the maps only.
@@ -51,6 +52,8 @@ class CatalogueNames {
   std::optional<StoredAlias> FindAlias(std::string_view name) const;
   // The name of one that points to the memory; empty when none does.
   std::string AnyAliasOf(MemoryNumber memory) const;
+  // The replicas of a shard, as the log of names has them; none where it has not.
+  ReplicaList ReplicasOf(uint32_t shard) const;
 
   // All of them in one step; a memory that stays keeps its handle. Returns the memories that went. DATA_LOSS, and
   // nothing is changed, when they come from a catalogue that is older than what is known, or another (shard 0 was put
@@ -75,6 +78,7 @@ class CatalogueNames {
   void Put(const MemoryRecord& record) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   absl::Status Put(const AliasRecord& alias) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void Note(MemoryNumber number) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void Put(const ReplicaLists& replicas, bool whole) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   AliasRecord AliasOf(MemoryNumber number, const std::string& name) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   CatalogueChanges Whole() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
 
@@ -83,6 +87,8 @@ class CatalogueNames {
   std::map<MemoryNumber, MemoryHandle> by_number_ ABSL_GUARDED_BY(mutex_);
   std::map<std::string, StoredAlias, std::less<>> aliases_ ABSL_GUARDED_BY(mutex_);
   std::map<MemoryNumber, std::string> alias_names_ ABSL_GUARDED_BY(mutex_);
+  // With the revision that each has been since.
+  std::map<uint32_t, std::pair<uint64_t, ReplicaList>> replicas_ ABSL_GUARDED_BY(mutex_);
   MemoryNumber next_number_ ABSL_GUARDED_BY(mutex_) = 0;
   uint64_t revision_ ABSL_GUARDED_BY(mutex_) = 1;
   bool placed_ ABSL_GUARDED_BY(mutex_) = false;  // the revision is a place in a log, which is given

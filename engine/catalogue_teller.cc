@@ -8,7 +8,6 @@
 #include <future>
 #include <optional>
 #include <utility>
-#include <variant>
 
 #include "absl/strings/str_cat.h"
 #include "common/error_reason.h"
@@ -28,7 +27,7 @@ CatalogueTeller::CatalogueTeller(CatalogueTellerOptions options)
 CatalogueTeller::~CatalogueTeller() = default;
 
 CatalogueApplierOptions CatalogueTeller::ApplierOptions() {
-  SetReplicas(options_.catalogue->ReplicasOf(0));
+  SetReplicas(names().ReplicasOf(0).addresses);
   CatalogueApplierOptions applier;
   applier.catalogue = options_.catalogue.get();
   applier.log = options_.log.get();
@@ -56,14 +55,14 @@ CatalogueTeller::Steady::time_point CatalogueTeller::known_at() const {
   // One that applies no more will not hear of what the others do, promised or not; for one that is not listed they do
   // not wait; and one that was told of a change which it lacks may have been told by one that promised it nothing.
   if (!applier_.status().ok() || applier_.Lacks()) return Steady::time_point::min();
-  if (!listed_.load(std::memory_order_acquire)) return Steady::time_point::min();
+  if (!listed()) return Steady::time_point::min();
   return std::max(applier_.known_at(), options_.others->PromisedAt(applier_.handled()));
 }
 
 void CatalogueTeller::SetReplicas(const std::vector<std::string>& replicas) {
   options_.others->SetReplicas(replicas);
-  const bool listed = options_.replica < replicas.size() && replicas[options_.replica] == options_.address;
-  listed_.store(listed, std::memory_order_release);
+  listed_.store(std::find(replicas.begin(), replicas.end(), options_.address) != replicas.end(),
+                std::memory_order_release);
 }
 
 absl::StatusOr<LogOffset> CatalogueTeller::Append(LogRecord record, const CallLimits& limits) {
@@ -82,11 +81,11 @@ absl::StatusOr<LogOffset> CatalogueTeller::Append(LogRecord record, const CallLi
 
 absl::Status CatalogueTeller::Enlist(const std::vector<std::string>& replicas, const CallLimits& limits) {
   while (true) {
-    const std::vector<std::string> now = options_.catalogue->ReplicasOf(0);
-    if (now == replicas) return absl::OkStatus();
+    const ReplicaList now = names().ReplicasOf(0);
+    if (now.fixed || now.addresses == replicas) return absl::OkStatus();
     LogRecord record;
     const Hash128 request = NewChangeRequest();
-    record.operation = SetReplicasCommand{0, now, replicas, request};
+    record.operation = SetReplicasCommand{0, now.addresses, replicas, request};
     ASSIGN_OR_RETURN(const LogOffset offset, Append(std::move(record), limits));
     RETURN_IF_ERROR(applier_.AwaitHandled(SequenceAt(offset), limits));
     const auto outcome = options_.catalogue->OutcomeOf(request);
@@ -97,17 +96,15 @@ absl::Status CatalogueTeller::Enlist(const std::vector<std::string>& replicas, c
 
 absl::StatusOr<MemoryHandle> CatalogueTeller::Change(LogRecord record, const CallLimits& limits) {
   const Hash128* const asked = RequestOfChange(record.operation);
-  if (asked == nullptr || std::holds_alternative<SetReplicasCommand>(record.operation)) {
-    return absl::InvalidArgumentError("a write of a shard, or of replicas, is no change of names");
-  }
+  if (asked == nullptr) return absl::InvalidArgumentError("a write of a shard is no change of names");
   const Hash128 request = *asked;
   ASSIGN_OR_RETURN(const LogOffset offset, Append(std::move(record), limits));
   RETURN_IF_ERROR(applier_.AwaitHandled(SequenceAt(offset), limits));
   const Steady::time_point applied = Steady::now();
   // Those that are do not wait for what this one lends, nor does what they lend wait for it.
-  if (!listed_.load(std::memory_order_acquire)) {
-    return absl::UnavailableError(absl::StrCat("this process, at ", options_.address, ", is not replica ",
-                                               options_.replica, " of shard 0 any more, as the log of names has it"));
+  if (!listed()) {
+    return absl::UnavailableError(absl::StrCat("this process, at ", options_.address, ", is none of the replicas of "
+                                               "shard 0, as the log of names has it"));
   }
   (void)options_.others->Confirm(offset, applied + options_.lease);  // 1: they have, or that time has come
   // A refusal, too, tells what the names are: who hears that one exists must find it wherever he asks next, though the

@@ -49,7 +49,6 @@ struct CatalogueTellerOptions {
   std::shared_ptr<ShardLog> log = {};           // of the catalogue
   std::unique_ptr<OtherTellers> others = {};
   uint64_t deployment = 0;
-  uint32_t replica = 0;                         // of shard 0, and
   std::string address = {};                     // where the others reach it
   std::chrono::milliseconds lease{2'000};       // the same for all
   std::chrono::milliseconds poll{400};          // as CatalogueFeedOptions, and as CatalogueApplierOptions
@@ -75,12 +74,14 @@ class CatalogueTeller {
   const CatalogueApplier& applier() const { return applier_; }
   CatalogueFeed& feed() { return feed_; }
 
-  // Has the log say that these are the replicas of shard 0, unless it does. Who is not among them, as far as is applied
-  // here, lends nothing and acknowledges nothing.
+  // Has the log say that these are the replicas of shard 0, unless it does, or an operator has said who they are. One
+  // that is none of them, as far as is applied here, lends nothing and acknowledges nothing.
   absl::Status Enlist(const std::vector<std::string>& replicas, const CallLimits& limits);
+  // Whether this is one of them, as far as is applied here.
+  bool listed() const { return listed_.load(std::memory_order_acquire); }
 
   // Appends a change and waits until it is applied here, and until nobody is told what was before it. Its outcome: the
-  // memory that was made, or that an alias pointed to before; refusals as those of Catalogue. UNAVAILABLE and
+  // memory that was made, or that an alias pointed to before, or null; refusals as those of Catalogue. UNAVAILABLE and
   // DEADLINE_EXCEEDED: it may have been made, or may be yet; the same record may be handed to any teller, and is done
   // once. INVALID_ARGUMENT for a record that is no change.
   absl::StatusOr<MemoryHandle> Change(LogRecord record, const CallLimits& limits);

@@ -8,9 +8,15 @@
 
 namespace mneme {
 
+template <typename Codec, OneOf<ReplicaList> T>
+void Describe(Codec& codec, T& replicas) {
+  codec(replicas.addresses, replicas.fixed);
+}
+
 template <typename Codec, OneOf<CatalogueChanges> T>
 void Describe(Codec& codec, T& changes) {
-  codec(changes.whole, changes.revision, changes.next_number, changes.memories, changes.aliases, changes.removed);
+  codec(changes.whole, changes.revision, changes.next_number, changes.memories, changes.aliases, changes.removed,
+        changes.replicas);
 }
 
 template <typename Codec, OneOf<RememberedChange> T>
@@ -20,7 +26,7 @@ void Describe(Codec& codec, T& change) {
 
 template <typename Codec, OneOf<CatalogueSnapshot> T>
 void Describe(Codec& codec, T& snapshot) {
-  codec(snapshot.applied, snapshot.names, snapshot.remembered, snapshot.replicas);
+  codec(snapshot.applied, snapshot.names, snapshot.remembered);
 }
 
 }  // namespace mneme

@@ -73,7 +73,7 @@ void Describe(Codec& codec, T& drop) {
 
 template <typename Codec, OneOf<SetReplicasCommand> T>
 void Describe(Codec& codec, T& set) {
-  codec(set.shard, set.expected, set.replicas, set.request);
+  codec(set.shard, set.expected, set.replicas, set.request, set.fixed);
 }
 
 template <typename Codec, OneOf<FoundCommand> T>

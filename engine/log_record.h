@@ -40,12 +40,14 @@ struct DropAliasCommand {
   Hash128 request = {};
 };
 // Which processes are replicas of a shard: their addresses by number, "" where there is none. ABORTED unless the list
-// was as expected; none at all is an empty one.
+// was as expected; none at all is an empty one. One that an operator sets is fixed; where it is, another one that is not
+// is ABORTED, too.
 struct SetReplicasCommand {
   uint32_t shard = 0;
   std::vector<std::string> expected;
   std::vector<std::string> replicas;
   Hash128 request = {};
+  bool fixed = false;
 };
 // The first record of a catalogue's log: begins the deployment whose number it has. Any later one changes nothing.
 struct FoundCommand {

@@ -12,6 +12,7 @@
 #include <variant>
 
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
 #include "cluster/remote_tellers.h"
 #include "common/clock.h"
 #include "common/status_macros.h"
@@ -228,7 +229,6 @@ absl::StatusOr<OpenedTeller> Opening::Run() {
   teller.log = options_.log;
   teller.others = std::make_unique<RemoteTellers>(Others(deployment));
   teller.deployment = deployment;
-  teller.replica = options_.replica;
   teller.address = options_.addresses[options_.replica];
   teller.clocks = options_.clocks;
   teller.events = options_.events;
@@ -248,8 +248,17 @@ absl::StatusOr<OpenedTeller> Opening::Run() {
 absl::Status Opening::Enlist(CatalogueTeller& teller) {
   while (reached_) {
     const absl::Status listed = teller.Enlist(options_.addresses, Within(kAsk));
-    if (!Unreached(listed)) return listed;
+    if (!Unreached(listed)) {
+      RETURN_IF_ERROR(listed);
+      break;
+    }
     RETURN_IF_ERROR(Pause(listed));
+  }
+  if (!teller.listed() && options_.events != nullptr) {
+    options_.events("replica_not_listed",
+                    absl::StrCat(options_.addresses[options_.replica], " is none of the replicas of shard 0, ",
+                                 absl::StrJoin(teller.names().ReplicasOf(0).addresses, ", "),
+                                 ": it tells no names until it is one (mneme cluster add)"));
   }
   return absl::OkStatus();
 }

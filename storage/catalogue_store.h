@@ -47,8 +47,15 @@ struct RememberedChange {
   friend bool operator==(const RememberedChange&, const RememberedChange&) = default;
 };
 
-// The addresses of the replicas of each shard, by their numbers.
-using ReplicaLists = std::map<uint32_t, std::vector<std::string>>;
+// The replicas of a shard.
+struct ReplicaList {
+  std::vector<std::string> addresses = {};  // by their numbers, "" where there is none
+  // An operator has set it: options of processes say nothing of this shard any more.
+  bool fixed = false;
+
+  friend bool operator==(const ReplicaList&, const ReplicaList&) = default;
+};
+using ReplicaLists = std::map<uint32_t, ReplicaList>;  // by shard
 
 // The first two by number, the third by sequence.
 struct CatalogueRecords {

@@ -170,12 +170,12 @@ bool IsAlias(std::string_view record);
 std::string EncodeAlias(const AliasRecord& alias);
 absl::StatusOr<AliasRecord> DecodeAlias(MemoryNumber number, std::string_view record);
 
-// 'r' | shard u32, beside them: the addresses of its replicas.
+// 'r' | shard u32, beside them: its replicas.
 std::string ReplicasKey(uint32_t shard);
 bool IsReplicasKey(std::string_view bytes);
 absl::StatusOr<uint32_t> ParseReplicasKey(std::string_view bytes);
-std::string EncodeReplicas(const std::vector<std::string>& replicas);
-absl::StatusOr<std::vector<std::string>> DecodeReplicas(std::string_view record);
+std::string EncodeReplicas(const ReplicaList& replicas);
+absl::StatusOr<ReplicaList> DecodeReplicas(std::string_view record);
 
 std::string EncodeChange(const RememberedChange& change);
 absl::StatusOr<RememberedChange> DecodeChange(Sequence sequence, std::string_view record);

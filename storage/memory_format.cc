@@ -194,20 +194,23 @@ absl::StatusOr<uint32_t> ParseReplicasKey(std::string_view bytes) {
   return shard;
 }
 
-std::string EncodeReplicas(const std::vector<std::string>& replicas) {
+std::string EncodeReplicas(const ReplicaList& replicas) {
   std::string out = OpenedRecord();
   ByteWriter writer(out);
-  writer.Varint(replicas.size());
-  for (const std::string& address : replicas) writer.Text(address);
+  writer.Varint(replicas.addresses.size());
+  for (const std::string& address : replicas.addresses) writer.Text(address);
+  writer.Fixed(static_cast<uint8_t>(replicas.fixed ? 1 : 0));
   return out;
 }
 
-absl::StatusOr<std::vector<std::string>> DecodeReplicas(std::string_view record) {
+absl::StatusOr<ReplicaList> DecodeReplicas(std::string_view record) {
   ASSIGN_OR_RETURN(ByteReader reader, OpenRecord(record, "list of replicas"));
   const uint64_t count = reader.Varint();
-  std::vector<std::string> replicas;
-  for (uint64_t i = 0; i < count && reader.ok(); ++i) replicas.emplace_back(reader.Text());
-  if (!reader.AtEnd()) return Damaged("list of replicas");
+  ReplicaList replicas;
+  for (uint64_t i = 0; i < count && reader.ok(); ++i) replicas.addresses.emplace_back(reader.Text());
+  const auto fixed = reader.Fixed<uint8_t>();
+  replicas.fixed = fixed == 1;
+  if (!reader.AtEnd() || fixed > 1) return Damaged("list of replicas");
   return replicas;
 }
 

@@ -420,9 +420,9 @@ TEST(CatalogueTellerTest, TwoThatEnlistAtOnceComeToOneList) {
   }
   for (auto& each : enlisting) EXPECT_TRUE(each.get().ok());
   tellers.AwaitEven();
-  const auto list = tellers[0].Snapshot().replicas;
-  EXPECT_EQ(list, tellers[1].Snapshot().replicas);
-  EXPECT_TRUE(list.at(0) == lists[0] || list.at(0) == lists[1]);
+  const auto list = tellers[0].Snapshot().names.replicas;
+  EXPECT_EQ(list, tellers[1].Snapshot().names.replicas);
+  EXPECT_TRUE(list.at(0).addresses == lists[0] || list.at(0).addresses == lists[1]);
 }
 
 TEST(CatalogueTest, TheOldestRequestsAreForgottenAlikeEverywhere) {

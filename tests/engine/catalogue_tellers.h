@@ -194,7 +194,6 @@ class CatalogueTellers {
     options.log = lines_[number];
     options.others = std::make_unique<TestTellers>(network_, AddressOf(number), kLease);
     options.deployment = kDeployment;
-    options.replica = number;
     options.address = AddressOf(number);
     options.lease = kLease;
     options.poll = kPoll;

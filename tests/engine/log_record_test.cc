@@ -174,7 +174,7 @@ std::vector<Example> Examples() {
           {"read marker", Command(ReadMarker{})},
           {"merge rows", Command(Merge(), 7)},
           {"found", Command(FoundCommand{4})},
-          {"set replicas", Command(SetReplicasCommand{0, {"a:1"}, {"a:1", "", "b:2"}, {9, 10}})}};
+          {"set replicas", Command(SetReplicasCommand{0, {"a:1"}, {"a:1", "", "b:2"}, {9, 10}, true})}};
 }
 
 TEST(LogRecordTest, WhatIsReadIsWrittenAgainToTheByte) {

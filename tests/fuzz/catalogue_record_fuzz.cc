@@ -95,7 +95,7 @@ std::vector<std::string> Seeds() {
           Seed(kDirectory, hosted),
           Seed(kSummedDirectory, hosted.substr(0, hosted.rfind("checksum "))),
           Seed(kWatermark, format::EncodeWatermarkSlot(300)),
-          Seed(kReplicas, format::EncodeReplicas({"a:1", "", "b:2"})),
+          Seed(kReplicas, format::EncodeReplicas({{"a:1", "", "b:2"}, true})),
           Seed(kChange, format::EncodeChange({9, {1, 2}, absl::OkStatus(), choosing})),
           Seed(kChange, format::EncodeChange({9, {1, 2}, WithReason(absl::NotFoundError("gone"), "MEMORY_NOT_FOUND"),
                                               {}}))};

@@ -150,7 +150,7 @@ std::vector<std::string> Seeds() {
           Seed(ReadMarker{}, 0),
           Seed(MergeRowsCommand{3, {{{5, 1}, {2, 9}}, {2, 1}, {{6, 4}, {1, uint64_t{1} << 62}, {7, 5}}}}),
           Seed(FoundCommand{4}, 0),
-          Seed(SetReplicasCommand{0, {"a:1"}, {"a:1", "", "b:2"}, {9, 10}}, 0)};
+          Seed(SetReplicasCommand{0, {"a:1"}, {"a:1", "", "b:2"}, {9, 10}, true}, 0)};
 }
 
 const Registration kTarget({"log_record", Run, Seeds});

@@ -275,7 +275,7 @@ TEST_F(TellerHandlersTest, TheOthersAreAnsweredAlsoWhileItReplays) {
   EXPECT_EQ(snapshot.applied, handled);
   EXPECT_EQ(snapshot.names.memories.size(), 1U);
   EXPECT_EQ(snapshot.remembered.size(), 2U) << "who tells names, and the memory";
-  EXPECT_EQ(snapshot.replicas, ReplicaLists({{0, {"127.0.0.1:1"}}}));
+  EXPECT_EQ(snapshot.names.replicas.at(0), (ReplicaList{{"127.0.0.1:1"}, false}));
   EXPECT_EQ(HandleSnapshot(context, CallOf(Flat(), shard_->identity() + 1), &answer).code(),
             absl::StatusCode::kFailedPrecondition);
 }

@@ -14,6 +14,8 @@
 namespace mneme {
 namespace {
 
+const ReplicaLists kTwo = {{0, ReplicaList{{"a:1", "b:2"}, true}}};
+
 using ::testing::ElementsAre;
 using ::testing::IsEmpty;
 
@@ -142,7 +144,7 @@ TEST_F(CatalogueStoreTest, OneWithALogKeepsWhereItStandsWithWhatWasChanged) {
     const auto store = OpenLoggedCatalogueStore(path, &resources_).value();
     EXPECT_EQ(store->applied(), 0U);
     ASSERT_TRUE(store->Write({.memories = {Record(1, "a")}, .applied = 7, .remembered = {made}}).ok());
-    ASSERT_TRUE(store->Write({.applied = 9, .remembered = {refused}, .replicas = {{0, {"a:1", "b:2"}}}}).ok());
+    ASSERT_TRUE(store->Write({.applied = 9, .remembered = {refused}, .replicas = kTwo}).ok());
     EXPECT_EQ(store->applied(), 9U);
   }
   {
@@ -150,7 +152,7 @@ TEST_F(CatalogueStoreTest, OneWithALogKeepsWhereItStandsWithWhatWasChanged) {
     EXPECT_EQ(store->applied(), 9U);
     EXPECT_THAT(store->Read()->memories, ElementsAre(Record(1, "a")));
     EXPECT_THAT(store->Read()->changes, ElementsAre(made, refused));
-    EXPECT_EQ(store->Read()->replicas, ReplicaLists({{0, {"a:1", "b:2"}}}));
+    EXPECT_EQ(store->Read()->replicas, kTwo);
     ASSERT_TRUE(store->Write({.removed = {1}, .applied = 12, .forgotten = {7}}).ok());
     EXPECT_EQ(store->Write({.applied = 11}).code(), absl::StatusCode::kInternal) << "it does not go back";
   }
@@ -171,21 +173,21 @@ TEST_F(CatalogueStoreTest, OneWithALogBecomesWhatAnotherWas) {
                               .aliases = {AliasRecord{3, "live", 1}},
                               .applied = 3,
                               .remembered = {old},
-                              .replicas = {{0, {"a:1"}}, {1, {"b:2"}}}})
+                              .replicas = {{0, ReplicaList{{"a:1"}, false}}, {1, ReplicaList{{"b:2"}, true}}}})
                     .ok());
     ASSERT_TRUE(store->Write({.whole = true,
                               .memories = {Record(2, "b"), Record(5, "e")},
                               .next_number = 9,
                               .applied = 40,
                               .remembered = {later},
-                              .replicas = {{0, {"a:1", "c:3"}}}})
+                              .replicas = kTwo})
                     .ok());
   }
   const auto store = OpenLoggedCatalogueStore(path, &resources_).value();
   EXPECT_THAT(store->Read()->memories, ElementsAre(Record(2, "b"), Record(5, "e")));
   EXPECT_THAT(store->Read()->aliases, IsEmpty());
   EXPECT_THAT(store->Read()->changes, ElementsAre(later));
-  EXPECT_EQ(store->Read()->replicas, ReplicaLists({{0, {"a:1", "c:3"}}}));
+  EXPECT_EQ(store->Read()->replicas, kTwo);
   EXPECT_EQ(store->NextNumber().value(), 9U);
   EXPECT_EQ(store->applied(), 40U);
 }

@@ -58,6 +58,7 @@ const MemoryRecord kMemory{3,
                            false};
 
 const AliasRecord kAlias{9, "live", 300};
+const ReplicaList kReplicas{{"a:1", "", "b:2"}, true};
 const RememberedChange kMade{9, kRequest.id, absl::OkStatus(), kMemory};
 const RememberedChange kRefused{9, kRequest.id, WithReason(absl::NotFoundError("gone"), "MEMORY_NOT_FOUND"), {}};
 
@@ -127,7 +128,7 @@ std::vector<Decoder> Decoders() {
                   [](auto b) { return DecodeMemory(3, b); }, EncodeMemory),
       MakeDecoder("alias", {EncodeAlias(kAlias), EncodeAlias({9, "", 1})}, [](auto b) { return DecodeAlias(9, b); },
                   EncodeAlias),
-      MakeDecoder("replicas", {EncodeReplicas({"a:1", "", "b:2"}), EncodeReplicas({})}, DecodeReplicas, EncodeReplicas),
+      MakeDecoder("replicas", {EncodeReplicas(kReplicas), EncodeReplicas({})}, DecodeReplicas, EncodeReplicas),
       MakeDecoder("key of replicas", {ReplicasKey(3)}, ParseReplicasKey, ReplicasKey),
       MakeDecoder("change", {EncodeChange(kMade), EncodeChange(kRefused)}, [](auto b) { return DecodeChange(9, b); },
                   EncodeChange),
@@ -174,7 +175,7 @@ TEST(FormatTest, RecordsHaveTheirGoldenBytes) {
             "02 00 f6 c9 e6 d2 f8 63 04 77 69 6b 69 80 01 02 02 01 02 d1 88 03 00 04 67 70 74 32 00 04 68 2e 31 31 00 "
             "d1 88 03 04 6e 6f 6e 65 04 40 04 80 20 ac 02");
   EXPECT_EQ(Hex(EncodeAlias(kAlias)), "03 04 6c 69 76 65 ac 02");
-  EXPECT_EQ(Hex(EncodeReplicas({"a:1", "", "b:2"})), "01 03 03 61 3a 31 00 03 62 3a 32");
+  EXPECT_EQ(Hex(EncodeReplicas(kReplicas)), "01 03 03 61 3a 31 00 03 62 3a 32 01");
   EXPECT_EQ(Hex(ReplicasKey(258)), "72 00 00 01 02");
   EXPECT_EQ(Hex(EncodeChange(kMade)),
             "01 88 77 66 55 44 33 22 11 00 ff ee dd cc bb aa 99 00 01 03 2b " + Hex(EncodeMemory(kMemory)));
