@@ -144,6 +144,19 @@ absl::StatusOr<std::vector<v1::ShowClusterResponse>> AdminClient::ShowCluster(bo
   return replicas;
 }
 
+absl::StatusOr<v1::ChangeReplicasResponse> AdminClient::ChangeReplicas(
+    const v1::ChangeReplicasRequest& request, const std::function<bool(const v1::ChangeReplicasResponse&)>& progress) {
+  grpc::ClientContext context;
+  auto reader = stub_->service->ChangeReplicas(&context, request);
+  v1::ChangeReplicasResponse response;
+  while (reader->Read(&response)) {
+    if (!progress(response)) context.TryCancel();
+  }
+  absl::Status status = ToAbslStatus(reader->Finish());
+  if (!status.ok()) return status;
+  return response;
+}
+
 absl::StatusOr<std::vector<v1::Backup>> AdminClient::ListBackups() {
   std::vector<v1::Backup> backups;
   v1::ListBackupsRequest request;

@@ -55,6 +55,10 @@ class AdminClient {
   absl::StatusOr<std::vector<v1::Backup>> ListBackups();
   // Every replica of every shard, by shard and replica. Has no deadline: with `digest` each reads all that it has.
   absl::StatusOr<std::vector<v1::ShowClusterResponse>> ShowCluster(bool digest);
+  // Adds a replica, drains one, or both, telling `progress` as it goes; that returning false ends it (CANCELLED). Has
+  // no deadline. Returns the last message; NOT_FOUND, FAILED_PRECONDITION and UNAVAILABLE as the server says.
+  absl::StatusOr<v1::ChangeReplicasResponse> ChangeReplicas(
+      const v1::ChangeReplicasRequest& request, const std::function<bool(const v1::ChangeReplicasResponse&)>& progress);
   // Of one memory; of the whole deployment when `name` is empty.
   absl::StatusOr<v1::GetStatisticsResponse> GetStatistics(const std::string& name);
   absl::StatusOr<v1::ProbeRecallResponse> ProbeRecall(const v1::ProbeRecallRequest& request);

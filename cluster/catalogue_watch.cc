@@ -50,10 +50,27 @@ size_t RandomBelow(size_t count) {
 
 // The connections, and the call that is in flight.
 struct CatalogueWatch::Wire {
-  explicit Wire(const CatalogueWatchOptions& options) {
-    for (const std::string& address : options.addresses) {
-      stubs.push_back(internal::v1::CatalogueService::NewStub(MakeInternalChannel(address, options.security.get())));
+  struct Teller {
+    std::string address;
+    std::unique_ptr<internal::v1::CatalogueService::Stub> stub;
+  };
+
+  Wire(const std::vector<std::string>& addresses, const ChannelSecurity* security) { Take(addresses, security); }
+
+  // Those that were there keep their connections.
+  void Take(const std::vector<std::string>& addresses, const ChannelSecurity* security) {
+    std::vector<Teller> taken;
+    for (const std::string& address : addresses) {
+      if (address.empty()) continue;
+      Teller& teller = taken.emplace_back();
+      teller.address = address;
+      const auto known = std::find_if(tellers.begin(), tellers.end(),
+                                      [&address](const Teller& each) { return each.address == address; });
+      teller.stub = known != tellers.end()
+                        ? std::move(known->stub)
+                        : internal::v1::CatalogueService::NewStub(MakeInternalChannel(address, security));
     }
+    tellers = std::move(taken);
   }
 
   void Begin(std::shared_ptr<grpc::ClientContext> context) {
@@ -65,14 +82,16 @@ struct CatalogueWatch::Wire {
     if (call != nullptr) call->TryCancel();
   }
 
-  std::vector<std::unique_ptr<internal::v1::CatalogueService::Stub>> stubs;  // constant
+  std::vector<Teller> tellers;  // the asking thread's own
   Mutex mutex;
   std::shared_ptr<grpc::ClientContext> call ABSL_GUARDED_BY(mutex);
 };
 
 CatalogueWatch::CatalogueWatch(CatalogueWatchOptions options)
-    : options_(std::move(options)), watcher_(RandomName()), wire_(std::make_unique<Wire>(options_)),
-      at_(RandomBelow(options_.addresses.size())) {}  // so that the watchers of many spread
+    : options_(std::move(options)), watcher_(RandomName()),
+      wire_(std::make_unique<Wire>(options_.addresses, options_.security.get())),
+      at_(RandomBelow(options_.addresses.size())),  // so that the watchers of many spread
+      watched_(absl::StrJoin(options_.addresses, ", ")) {}
 
 absl::StatusOr<std::unique_ptr<CatalogueWatch>> CatalogueWatch::Start(CatalogueWatchOptions options,
                                                                       const std::function<bool()>& give_up) {
@@ -106,9 +125,9 @@ void CatalogueWatch::Leave() {
   request.set_leaving(true);
   CallLimits limits;
   limits.deadline = Steady::now() + kLeaveWithin;
-  for (const auto& stub : wire_->stubs) {  // it may have a lease of any
+  for (const Wire::Teller& teller : wire_->tellers) {  // it may have a lease of any
     internal::v1::WatchAnswer answer;
-    (void)stub->Watch(MakeContext(limits).get(), request, &answer);
+    (void)teller.stub->Watch(MakeContext(limits).get(), request, &answer);
   }
 }
 
@@ -117,13 +136,15 @@ absl::Status CatalogueWatch::Check() const {
   const auto late = now - Steady::duration(fresh_until_.load(std::memory_order_acquire));
   if (late <= Steady::duration::zero()) return absl::OkStatus();
   std::string why;
+  std::string watched;
   {
     MutexLock lock(&failure_mutex_);
+    watched = watched_;
     if (!failure_.empty()) why = absl::StrCat(" (", failure_, ")");
   }
   return WithReason(
       absl::UnavailableError(absl::StrCat(
-          "shard 0 at ", absl::StrJoin(options_.addresses, ", "), ", which tells names, has not answered: what names "
+          "shard 0 at ", watched, ", which tells names, has not answered: what names "
           "mean was last known for sure ", std::chrono::duration_cast<std::chrono::milliseconds>(late).count(),
           " ms ago", why)),
       reason::kShardUnavailable);
@@ -146,7 +167,7 @@ void CatalogueWatch::LookAtClock() {
   if (clock.ok() != clock_wrong_) return;
   clock_wrong_ = !clock.ok();
   Tell(clock_wrong_ ? "clock_wrong" : "clock_right",
-       clock_wrong_ ? std::string(clock.message()) : options_.addresses[at_]);
+       clock_wrong_ ? std::string(clock.message()) : wire_->tellers[at_].address);
 }
 
 void CatalogueWatch::Note(const absl::Status& asked) {
@@ -161,13 +182,13 @@ void CatalogueWatch::Forward(std::function<absl::Status(const CatalogueChanges&)
 }
 
 std::chrono::milliseconds CatalogueWatch::AnswerWithin() const {
-  return wire_->stubs.size() == 1 ? kAnswerWithin : kAnswerOfOneWithin;
+  return wire_->tellers.size() == 1 ? kAnswerWithin : kAnswerOfOneWithin;
 }
 
 absl::Status CatalogueWatch::Ask() {
   const absl::Status asked = AskAt(at_);
   at_once_ = !asked.ok() || cut_off_;
-  if (at_once_) at_ = (at_ + 1) % wire_->stubs.size();
+  if (at_once_) at_ = (at_ + 1) % wire_->tellers.size();
   return asked;
 }
 
@@ -189,9 +210,9 @@ absl::Status CatalogueWatch::AskAt(size_t at) {
   wire_->Begin(context);
   if (stopping_) return absl::CancelledError("stopping");
   internal::v1::WatchAnswer answer;
-  const grpc::Status status = wire_->stubs[at]->Watch(context.get(), request, &answer);
+  const grpc::Status status = wire_->tellers[at].stub->Watch(context.get(), request, &answer);
   wire_->Begin(nullptr);
-  const std::string who = absl::StrCat("shard 0 at ", options_.addresses[at]);
+  const std::string who = absl::StrCat("shard 0 at ", wire_->tellers[at].address);
   RETURN_IF_ERROR(FromGrpcStatus(status, who));
   // What it has not applied was acknowledged all the same: to go back would bring back what was dropped.
   if (answer.epoch() == epoch_ && answer.revision() < revision_) {
@@ -209,6 +230,9 @@ absl::Status CatalogueWatch::Take(const internal::v1::WatchAnswer& answer, Stead
     RETURN_IF_ERROR(names_.Apply(changes).status());
     if (forward_ != nullptr) RETURN_IF_ERROR(forward_(changes));
   }
+  if (const auto told = changes.replicas.find(0); told != changes.replicas.end() && told->second.fixed) {
+    TakeTellers(told->second.addresses);
+  }
   identity_ = answer.deployment();
   epoch_ = answer.epoch();
   revision_ = answer.revision();
@@ -225,26 +249,40 @@ absl::Status CatalogueWatch::Take(const internal::v1::WatchAnswer& answer, Stead
   return absl::OkStatus();
 }
 
+void CatalogueWatch::TakeTellers(const std::vector<std::string>& addresses) {
+  if (std::all_of(addresses.begin(), addresses.end(), [](const std::string& each) { return each.empty(); })) return;
+  const std::string watched = wire_->tellers[at_].address;
+  wire_->Take(addresses, options_.security.get());
+  const std::vector<Wire::Teller>& tellers = wire_->tellers;
+  const auto at = std::find_if(tellers.begin(), tellers.end(),
+                               [&watched](const Wire::Teller& each) { return each.address == watched; });
+  at_ = at != tellers.end() ? static_cast<size_t>(at - tellers.begin()) : RandomBelow(tellers.size());
+  std::vector<std::string> known;
+  for (const Wire::Teller& each : tellers) known.push_back(each.address);
+  MutexLock lock(&failure_mutex_);
+  watched_ = absl::StrJoin(known, ", ");
+}
+
 void CatalogueWatch::Run() {
   auto pause = kFirstPause;
   bool lost = false;
   bool names_lost = false;
   size_t in_vain = 0;  // asked one after the other
   while (!stopping_) {
-    const size_t at = at_;
+    const std::string at = wire_->tellers[at_].address;
     const absl::Status asked = Ask();
     if (stopping_) return;
     Note(asked);
     LookAtClock();
     if (asked.ok() && !cut_off_) {
-      if (lost) Tell("catalogue_found", options_.addresses[at]);
+      if (lost) Tell("catalogue_found", at);
       pause = kFirstPause;
       in_vain = 0;
       lost = names_lost = false;
       continue;
     }
     // Others are asked before it is said that nobody answers, and at once.
-    if (++in_vain < wire_->stubs.size()) continue;
+    if (++in_vain < wire_->tellers.size()) continue;
     if (!std::exchange(lost, true)) {
       Tell("catalogue_lost", asked.ok() ? "those who tell names do not know whether there is more" : asked.ToString());
     }

@@ -29,7 +29,8 @@ class WatchAnswer;
 }  // namespace internal::v1
 
 struct CatalogueWatchOptions {
-  std::vector<std::string> addresses;  // of the replicas of shard 0, at least one: each tells names
+  // Of the replicas of shard 0, at least one: each tells names. Those whom an operator has set take their place.
+  std::vector<std::string> addresses;
   uint32_t shards = 0;
   // May be empty. "catalogue_awaited" until one of them answers first; "catalogue_lost" when none does any more,
   // "names_lost" when what is known may not be told any more; "catalogue_found" after either. "clock_wrong" when
@@ -79,6 +80,8 @@ class CatalogueWatch {
   absl::Status AskAt(size_t at);
   absl::Status Take(const internal::v1::WatchAnswer& answer, Steady::time_point asked)
       ABSL_LOCKS_EXCLUDED(forward_mutex_);
+  // From now on these are asked.
+  void TakeTellers(const std::vector<std::string>& addresses) ABSL_LOCKS_EXCLUDED(failure_mutex_);
   // How long one is waited for: with others to ask they must be asked within what is left of a lease.
   std::chrono::milliseconds AnswerWithin() const;
   void Run();
@@ -110,6 +113,7 @@ class CatalogueWatch {
 
   mutable Mutex failure_mutex_;
   std::string failure_ ABSL_GUARDED_BY(failure_mutex_);  // what was last asked in vain for; empty: it was answered
+  std::string watched_ ABSL_GUARDED_BY(failure_mutex_);  // the addresses of who may be asked
 
   Mutex forward_mutex_;  // held while changes are taken
   std::function<absl::Status(const CatalogueChanges&)> forward_ ABSL_GUARDED_BY(forward_mutex_);

@@ -76,10 +76,12 @@ class BackupSurvey {
     BackupSurvey survey(shards);
     std::vector<std::vector<std::future<absl::StatusOr<std::string>>>> asked(shards.size());
     for (const uint32_t number : shards.all()) {
-      for (uint32_t replica = 0; replica < shards.shard(number).replicas(); ++replica) {
+      for (const ShardChannel::Place& place : shards.shard(number).places()) {
+        survey.numbers_[number].push_back(place.replica);
         const auto told = std::make_shared<std::promise<absl::StatusOr<std::string>>>();
         asked[number].push_back(told->get_future());
-        shards.shard(number).Ask(&Async::DescribeBackups, Question(Flat(), replica), Within(kDescribeWithin, limits),
+        shards.shard(number).Ask(&Async::DescribeBackups, Question(Flat(), place.replica),
+                                 Within(kDescribeWithin, limits),
                                  [told](absl::StatusOr<std::string> answer) { told->set_value(std::move(answer)); });
       }
     }
@@ -97,15 +99,15 @@ class BackupSurvey {
     for (uint32_t shard = 0; shard < told_.size(); ++shard) {
       std::optional<uint32_t> best;
       uint64_t newest = 0;
-      for (uint32_t replica = 0; replica < told_[shard].size(); ++replica) {
-        const absl::StatusOr<ShardBackupState>& state = told_[shard][replica];
+      for (size_t at = 0; at < told_[shard].size(); ++at) {
+        const absl::StatusOr<ShardBackupState>& state = told_[shard][at];
         if (!state.ok() || !state->has_directory || (shard == 0 && !state->names.has_value())) continue;
         uint64_t last = 0;
         for (const BackupManifest& part : state->parts) {
           if (part.deployment == deployment) last = std::max(last, part.number);
         }
         if (!best.has_value() || last > newest) {
-          best = replica;
+          best = numbers_[shard][at];
           newest = last;
         }
       }
@@ -175,19 +177,19 @@ class BackupSurvey {
     for (uint32_t shard = 0; shard < told_.size(); ++shard) {
       const auto part = set.parts.find(shard);
       if (part == set.parts.end()) continue;
-      for (uint32_t replica = 0; replica < told_[shard].size(); ++replica) {
-        const absl::StatusOr<ShardBackupState>& state = told_[shard][replica];
+      for (size_t at = 0; at < told_[shard].size(); ++at) {
+        const absl::StatusOr<ShardBackupState>& state = told_[shard][at];
         if (!state.ok()) continue;
         const bool holds = std::any_of(state->parts.begin(), state->parts.end(), [&](const BackupManifest& own) {
           return own.number == set.number() && own.part == part->second.manifest.part;
         });
-        if (holds) each(shard, replica);
+        if (holds) each(shard, numbers_[shard][at]);
       }
     }
   }
 
  private:
-  explicit BackupSurvey(const ShardFan& shards) { told_.reserve(shards.size()); }
+  explicit BackupSurvey(const ShardFan& shards) : numbers_(shards.size()) { told_.reserve(shards.size()); }
 
   static absl::StatusOr<ShardBackupState> Read(const absl::StatusOr<std::string>& answer) {
     RETURN_IF_ERROR(answer.status());
@@ -208,7 +210,8 @@ class BackupSurvey {
                       reason::kNoBackupDirectory);
   }
 
-  std::vector<std::vector<absl::StatusOr<ShardBackupState>>> told_;  // by shard and replica
+  std::vector<std::vector<uint32_t>> numbers_;                       // of the replicas of each shard, and
+  std::vector<std::vector<absl::StatusOr<ShardBackupState>>> told_;  // what each said, in their order
 };
 
 // How far all shards are, told as one.

@@ -30,18 +30,20 @@ absl::StatusOr<bool> RemoteDeployment::Build(const MemoryHandle& memory, bool re
   for (const uint32_t number : state_->shards.all()) {
     const ShardChannel& shard = state_->shards.shard(number);
     // Replicas have the same rows, and each an index of its own.
-    for (uint32_t replica = 0; replica < shard.replicas(); ++replica) {
+    const std::vector<ShardChannel::Place> replicas = shard.places();
+    for (size_t at = 0; at < replicas.size(); ++at) {
       const auto hear = [&](std::string_view bytes) -> absl::Status {
         FlatProgress told;
         std::optional<bool> built;
         RETURN_IF_ERROR(Unflat(bytes, told, built));
         any |= built.value_or(false);
-        told.done += told.total * replica;
-        told.total *= shard.replicas();
+        told.done += told.total * at;
+        told.total *= replicas.size();
         if (built.has_value() || teller.Tell(std::move(told))) return absl::OkStatus();
         return absl::CancelledError("the build was cancelled");
       };
-      RETURN_IF_ERROR(shard.AskForMany(&Stub::BuildIndex, Question(body, replica), teller.limits(), hear));
+      RETURN_IF_ERROR(shard.AskForMany(&Stub::BuildIndex, Question(body, replicas[at].replica), teller.limits(),
+                                       hear));
     }
   }
   return any;

@@ -39,7 +39,23 @@ void Join(const Version& part, Version& whole) {
 
 RemoteDeployment::RemoteDeployment(std::unique_ptr<State> state) : state_(std::move(state)) {}
 
-RemoteDeployment::~RemoteDeployment() { state_->pool.Stop(); }
+RemoteDeployment::~RemoteDeployment() {
+  state_->watch->Forward(nullptr);
+  state_->pool.Stop();
+}
+
+void RemoteDeployment::State::TakeReplicas(const ReplicaLists& lists) {
+  for (const auto& [shard, list] : lists) {
+    const bool any = std::any_of(list.addresses.begin(), list.addresses.end(),
+                                 [](const std::string& each) { return !each.empty(); });
+    if (!list.fixed || !any || shard >= shards.size()) continue;
+    shards.SetReplicas(shard, list.addresses);
+    if (shard != 0) continue;
+    Tellers made = MakeTellers(list.addresses, TellersNow());
+    MutexLock lock(&tellers_mutex);
+    tellers.swap(made);
+  }
+}
 
 absl::StatusOr<std::unique_ptr<RemoteDeployment>> RemoteDeployment::Open(RemoteDeploymentOptions options) {
   const CatalogueWatchOptions watch_options{options.shards.front(),
@@ -48,8 +64,13 @@ absl::StatusOr<std::unique_ptr<RemoteDeployment>> RemoteDeployment::Open(RemoteD
   ASSIGN_OR_RETURN(auto watch, CatalogueWatch::Start(watch_options, options.give_up));
   const size_t threads =
       options.search_threads != 0 ? options.search_threads : std::max(1U, std::thread::hardware_concurrency());
-  return std::unique_ptr<RemoteDeployment>(
-      new RemoteDeployment(std::make_unique<State>(std::move(watch), options, threads)));
+  auto state = std::make_unique<State>(std::move(watch), options, threads);
+  // Before a change is acknowledged: a replica that is none any more is asked nothing from then on.
+  state->watch->Forward([raw = state.get()](const CatalogueChanges& changes) {
+    raw->TakeReplicas(changes.replicas);
+    return absl::OkStatus();
+  });
+  return std::unique_ptr<RemoteDeployment>(new RemoteDeployment(std::move(state)));
 }
 
 void RemoteDeployment::GiveUp() {
@@ -85,21 +106,23 @@ absl::StatusOr<std::string> RemoteDeployment::Change(LoggedOperation change) con
   *call.mutable_target() = names.target();
   // The same record at each: it is done once.
   call.set_body(EncodeLogRecord({0, state_->clock.NowMs(), std::move(change)}));
-  const size_t tellers = state_->catalogues.size();
   const CallLimits whole = Within(kChangeSeconds);
-  for (size_t at = state_->changed_at.load(std::memory_order_relaxed);; at = (at + 1) % tellers) {
+  for (size_t at = state_->changed_at.load(std::memory_order_relaxed);; ++at) {
+    // It may be a change of these.
+    const State::Tellers tellers = state_->TellersNow();
+    at %= tellers.size();
     CallLimits limits = whole;
-    if (tellers > 1) limits.deadline = std::min(whole.deadline, Within(kChangeAtOneSeconds).deadline);
+    if (tellers.size() > 1) limits.deadline = std::min(whole.deadline, Within(kChangeAtOneSeconds).deadline);
     internal_wire::Answer answer;
     const auto context = MakeContext(limits);
     names.canceller().Watch(nullptr, context);
-    const grpc::Status status = state_->catalogues[at]->Change(context.get(), call, &answer);
-    const absl::Status why = FromGrpcStatus(status, absl::StrCat("shard 0 at ", state_->addresses.front()[at]));
+    const grpc::Status status = tellers[at]->stub->Change(context.get(), call, &answer);
+    const absl::Status why = FromGrpcStatus(status, absl::StrCat("shard 0 at ", tellers[at]->address));
     const bool away = absl::IsUnavailable(why) || absl::IsDeadlineExceeded(why);
     // The next change goes to it at once: one that is cut off from the log may take all its time to say so.
     if (!away) state_->changed_at.store(at, std::memory_order_relaxed);
     if (why.ok()) return std::move(*answer.mutable_body());
-    if (tellers == 1 || !away || !whole.Check().ok()) return why;
+    if (tellers.size() == 1 || !away || !whole.Check().ok()) return why;
     std::this_thread::sleep_for(kChangePause);
   }
 }
@@ -186,10 +209,10 @@ absl::StatusOr<ReceiptStatus> RemoteDeployment::Receipt(const MemoryHandle& memo
   for (const Version::Part& part : receipt.parts) {
     const ShardChannel& shard = state_->shards.shard(part.shard);
     std::optional<ReceiptStatus> least;  // of its replicas, each of which has index and store of its own
-    for (uint32_t replica = 0; replica < shard.replicas(); ++replica) {
+    for (const ShardChannel::Place& place : shard.places()) {
       const Version asked{memory->number, {part}};
       ASSIGN_OR_RETURN(const std::string answer,
-                       shard.AskAndWait(&Async::Receipt, {Flat(memory->number, asked), replica}, limits));
+                       shard.AskAndWait(&Async::Receipt, {Flat(memory->number, asked), place.replica}, limits));
       ReceiptStatus status;
       RETURN_IF_ERROR(Unflat(answer, status));
       if (!least.has_value()) {

@@ -128,6 +128,8 @@ class RemoteDeployment final : public Deployment {
   absl::StatusOr<std::vector<KnownBackup>> ListBackups(const CallLimits& limits) const override;
   // Digests of a shard's replicas are of one offset of its log; where it has none, of each as it is now.
   absl::Status DescribeReplicas(const ReplicaQuestion& question, const ReplicaSink& each) const override;
+  absl::StatusOr<ReplicaChangeOutcome> ChangeReplicas(const ReplicaChange& change, const CallLimits& limits,
+                                                      const ReplicaChangeSink& tell) const override;
 
  private:
   struct State;

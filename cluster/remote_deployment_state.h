@@ -2,6 +2,7 @@
 #ifndef MNEME_CLUSTER_REMOTE_DEPLOYMENT_STATE_H_
 #define MNEME_CLUSTER_REMOTE_DEPLOYMENT_STATE_H_
 
+#include <algorithm>
 #include <atomic>
 #include <cstddef>
 #include <memory>
@@ -25,21 +26,44 @@ namespace mneme {
 
 struct RemoteDeployment::State {
   State(std::unique_ptr<CatalogueWatch> catalogue_watch, const RemoteDeploymentOptions& options, size_t threads)
-      : watch(std::move(catalogue_watch)), shards(watch->identity(), options.shards, options.security.get()),
-        addresses(options.shards), leases(&shards), logs(options.logs),
-        catalogues(MakeCatalogues(options)),
+      : watch(std::move(catalogue_watch)), security(options.security),
+        shards(watch->identity(), options.shards, security.get()), addresses(options.shards), leases(&shards),
+        logs(options.logs),
+        tellers(MakeTellers(options.shards.front(), {})), changed_at(shards.shard(0).at()),
         ports(MakePorts(shards, logs, clock, *watch)), port_pointers(PointersTo(ports)),
         pool(threads, /*max_batched_rows=*/1) {}
 
-  using Catalogues = std::vector<std::unique_ptr<mneme::internal::v1::CatalogueService::Stub>>;
-  static Catalogues MakeCatalogues(const RemoteDeploymentOptions& options) {
-    Catalogues made;
-    for (const std::string& address : options.shards.front()) {
-      made.push_back(mneme::internal::v1::CatalogueService::NewStub(
-          MakeInternalChannel(address, options.security.get())));
+  // A replica of shard 0, as it is asked for changes of names.
+  struct Teller {
+    std::string address;
+    std::unique_ptr<mneme::internal::v1::CatalogueService::Stub> stub;
+  };
+  using Tellers = std::vector<std::shared_ptr<const Teller>>;
+  // At `addresses`, where one is; those of `before` that are there already.
+  Tellers MakeTellers(const std::vector<std::string>& addresses, const Tellers& before) const {
+    Tellers made;
+    for (const std::string& address : addresses) {
+      if (address.empty()) continue;
+      const auto known = std::find_if(before.begin(), before.end(),
+                                      [&address](const auto& each) { return each->address == address; });
+      if (known != before.end()) {
+        made.push_back(*known);
+        continue;
+      }
+      auto teller = std::make_shared<Teller>();
+      teller->address = address;
+      teller->stub =
+          mneme::internal::v1::CatalogueService::NewStub(MakeInternalChannel(address, security.get()));
+      made.push_back(std::move(teller));
     }
     return made;
   }
+  Tellers TellersNow() const ABSL_LOCKS_EXCLUDED(tellers_mutex) {
+    MutexLock lock(&tellers_mutex);
+    return tellers;
+  }
+  // Shards have the replicas that an operator has set, from now on. One thread at a time.
+  void TakeReplicas(const ReplicaLists& lists) ABSL_LOCKS_EXCLUDED(tellers_mutex);
 
   using Ports = std::vector<std::unique_ptr<FrontEndPort>>;
   static Ports MakePorts(const ShardFan& fan, const std::vector<std::shared_ptr<ShardLog>>& logs, const Clock& clock,
@@ -69,12 +93,14 @@ struct RemoteDeployment::State {
 
   SystemClock clock;
   const std::unique_ptr<CatalogueWatch> watch;
-  const ShardFan shards;
-  const ShardAddresses addresses;
+  const std::shared_ptr<const ChannelSecurity> security;  // may be null
+  ShardFan shards;
+  const ShardAddresses addresses;  // as options say
   RemoteLeases leases;
   const std::vector<std::shared_ptr<ShardLog>> logs;  // by number; none: the shards have logs of their own
-  const Catalogues catalogues;  // of the replicas of shard 0, and
-  std::atomic<size_t> changed_at{shards.shard(0).at()};  // which of them decided on a change last
+  mutable Mutex tellers_mutex;
+  Tellers tellers ABSL_GUARDED_BY(tellers_mutex);  // at least one, and
+  std::atomic<size_t> changed_at;                  // which of them decided on a change last
   const Ports ports;
   const std::vector<ShardPort*> port_pointers;
   const WriteFanout fanout{port_pointers, &shards.routing()};

@@ -9,6 +9,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "common/error_reason.h"
+#include "common/limits.h"
 #include "common/status_macros.h"
 #include "engine/flat_commands.h"
 
@@ -37,7 +38,7 @@ absl::StatusOr<std::shared_ptr<RemoteLease>> DecodeId(const ShardFan& shards, st
   bool known = Unflat(id, format, lease->memory, lease->stamp_ms, lease->partitions, lease->holders).ok() &&
                format == kIdFormat && !lease->holders.empty();
   for (const auto& [shard, holder] : lease->holders) {
-    known = known && shard < shards.size() && holder.first < shards.shard(shard).replicas();
+    known = known && shard < shards.size() && holder.first < limits::kMaxReplicas;
   }
   if (!known) return absl::InvalidArgumentError("lease is not one that AcquireLease gave");
   return lease;
@@ -55,6 +56,25 @@ ShardFan::Body Releases(std::shared_ptr<const RemoteLease> lease) {
     const auto& [replica, of_shard] = lease->holders.at(shard);
     return Question(Flat(of_shard), replica);
   };
+}
+
+// Of which a part is to be released: what a replica gave that is none any more ends by itself.
+std::vector<uint32_t> Holders(const ShardFan& shards, const RemoteLease& lease) {
+  std::vector<uint32_t> holders = ShardsOf(lease);
+  std::erase_if(holders, [&](uint32_t shard) { return !shards.shard(shard).Has(lease.holders.at(shard).first); });
+  return holders;
+}
+
+// LEASE_EXPIRED when a replica that gave a part is none any more.
+absl::Status CheckHolders(const ShardFan& shards, const RemoteLease& lease) {
+  for (const auto& [shard, holder] : lease.holders) {
+    if (shards.shard(shard).Has(holder.first)) continue;
+    return WithReason(
+        absl::FailedPreconditionError(absl::StrCat("the lease is of a process that is no replica of shard ", shard,
+                                                   " any more; take another with AcquireLease")),
+        reason::kLeaseExpired);
+  }
+  return absl::OkStatus();
 }
 
 // Asks a replica of the shard for its part of a lease, which that one alone will have: the first that is there.
@@ -121,6 +141,7 @@ absl::StatusOr<Leases::Granted> RemoteLeases::Acquire(const MemoryRecord& memory
 
 absl::StatusOr<int64_t> RemoteLeases::Renew(std::string_view id, int64_t lease_ms) {
   ASSIGN_OR_RETURN(const auto lease, DecodeId(*shards_, id));
+  RETURN_IF_ERROR(CheckHolders(*shards_, *lease));
   const std::vector<uint32_t> shards = ShardsOf(*lease);
   const auto body = [&](uint32_t shard) {
     const auto& [replica, of_shard] = lease->holders.at(shard);
@@ -138,13 +159,13 @@ absl::StatusOr<int64_t> RemoteLeases::Renew(std::string_view id, int64_t lease_m
 
 absl::Status RemoteLeases::Release(std::string_view id) {
   ASSIGN_OR_RETURN(const auto lease, DecodeId(*shards_, id));
-  return shards_->AskAndWait(&Async::ReleaseLease, ShardsOf(*lease), Releases(lease), Within()).status();
+  return shards_->AskAndWait(&Async::ReleaseLease, Holders(*shards_, *lease), Releases(lease), Within()).status();
 }
 
 void RemoteLeases::ReleaseThen(std::string_view id, std::function<void(absl::Status)> done) {
   const auto lease = DecodeId(*shards_, id);
   if (!lease.ok()) return done(lease.status());
-  shards_->Ask(&Async::ReleaseLease, ShardsOf(**lease), Releases(*lease), Within(),
+  shards_->Ask(&Async::ReleaseLease, Holders(*shards_, **lease), Releases(*lease), Within(),
                [done = std::move(done)](const absl::StatusOr<std::vector<std::string>>& answers) {
                  done(answers.status());
                });
@@ -152,6 +173,7 @@ void RemoteLeases::ReleaseThen(std::string_view id, std::function<void(absl::Sta
 
 absl::StatusOr<LeaseHandle> RemoteLeases::Find(std::string_view id, const MemoryRecord& memory) const {
   ASSIGN_OR_RETURN(const auto lease, DecodeId(*shards_, id));
+  RETURN_IF_ERROR(CheckHolders(*shards_, *lease));
   if (lease->memory == memory.number) return LeaseHandle(lease);
   return WithReason(absl::FailedPreconditionError(absl::StrCat("the lease is of another memory than \"",
                                                                memory.spec.name,

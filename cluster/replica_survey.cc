@@ -16,6 +16,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "cluster/remote_deployment_state.h"
+#include "common/limits.h"
 #include "common/status_macros.h"
 #include "engine/flat_checkpoints.h"
 #include "engine/log_record.h"
@@ -56,7 +57,7 @@ struct Asked {
 class DigestRound {
  public:
   DigestRound(const ShardChannel& shard, std::optional<LogOffset> at, const CallLimits& limits)
-      : shard_(shard), at_(at), deadline_(limits.deadline), asked_(shard.replicas()) {}
+      : shard_(shard), at_(at), deadline_(limits.deadline), asked_(limits::kMaxReplicas) {}
   ~DigestRound() {
     for (const Asked& asked : asked_) asked.cancelled->store(true);
     for (Asked& asked : asked_) {
@@ -129,28 +130,28 @@ class DigestRound {
 // What is known of the replicas of one shard, and asked of them.
 class ShardSurvey {
  public:
-  ShardSurvey(const ShardChannel& shard, const std::vector<std::string>& addresses, ShardLog* log,
-              std::function<std::string()> marker, const ReplicaQuestion& question)
+  ShardSurvey(const ShardChannel& shard, ShardLog* log, std::function<std::string()> marker,
+              const ReplicaQuestion& question)
       : shard_(shard), log_(log), marker_(std::move(marker)), question_(question) {
-    for (uint32_t replica = 0; replica < shard.replicas(); ++replica) {
+    for (ShardChannel::Place& place : shard.places()) {
       ReplicaDescription& told = replicas_.emplace_back();
       told.shard = shard.number();
-      told.replica = replica;
-      told.address = addresses[replica];
+      told.replica = place.replica;
+      told.address = std::move(place.address);
     }
   }
 
   // Asks all of them, and does not wait.
   void Begin() {
-    for (uint32_t replica = 0; replica < replicas_.size(); ++replica) {
+    for (const ReplicaDescription& replica : replicas_) {
       const auto told = std::make_shared<std::promise<absl::StatusOr<std::string>>>();
       asked_.push_back(told->get_future());
-      shard_.Ask(&Async::DescribeReplica, Question(Flat(), replica), Within(kDescribeWithin, question_.limits),
+      shard_.Ask(&Async::DescribeReplica, Question(Flat(), replica.replica), Within(kDescribeWithin, question_.limits),
                  [told](absl::StatusOr<std::string> answer) { told->set_value(std::move(answer)); });
     }
   }
   absl::StatusOr<std::vector<ReplicaDescription>> Finish() {
-    for (uint32_t replica = 0; replica < replicas_.size(); ++replica) Hear(replicas_[replica], asked_[replica].get());
+    for (size_t at = 0; at < replicas_.size(); ++at) Hear(replicas_[at], asked_[at].get());
     if (log_ != nullptr) {
       const absl::StatusOr<LogOffset> end = log_->End(Within(kDescribeWithin, question_.limits));
       // One that is ahead of a front end's brokers knows more.
@@ -269,8 +270,7 @@ absl::Status RemoteDeployment::DescribeReplicas(const ReplicaQuestion& question,
       return EncodeLogRecord(record);
     };
     ShardLog* const log = state_->logs.empty() ? nullptr : state_->logs[number].get();
-    surveys.push_back(std::make_unique<ShardSurvey>(state_->shards.shard(number), state_->addresses[number], log,
-                                                    marker, question));
+    surveys.push_back(std::make_unique<ShardSurvey>(state_->shards.shard(number), log, marker, question));
     surveys.back()->Begin();
   }
   for (const auto& survey : surveys) {

@@ -69,18 +69,81 @@ std::shared_ptr<grpc::ClientContext> MakeContext(const CallLimits& limits) {
 
 ShardChannel::ShardChannel(internal_wire::Target target, const std::vector<std::string>& addresses,
                            const ChannelSecurity* security, Canceller* canceller, CallTimer* timer)
-    : target_(std::move(target)), canceller_(canceller), timer_(timer) {
-  for (const std::string& address : addresses) {
-    replicas_.push_back({absl::StrCat("shard ", target_.shard(), " at ", address),
-                         internal_wire::ShardService::NewStub(MakeInternalChannel(address, security))});
-  }
-  if (replicas() > 1) at_ = std::random_device{}() % replicas();
+    : target_(std::move(target)), canceller_(canceller), timer_(timer), security_(security),
+      replicas_(MakeReplicas(addresses, {})), first_(replicas_->front()) {
+  if (addresses.size() > 1) at_ = std::random_device{}() % static_cast<uint32_t>(addresses.size());
 }
 
 ShardChannel::~ShardChannel() {
   MutexLock lock(&mutex_);
   const auto idle = [this]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) { return dropped_ == 0; };
   ended_.Await(&mutex_, idle);
+}
+
+std::shared_ptr<const ShardChannel::Replicas> ShardChannel::MakeReplicas(const std::vector<std::string>& addresses,
+                                                                         const Replicas& before) const {
+  auto made = std::make_shared<Replicas>();
+  for (uint32_t number = 0; number < addresses.size(); ++number) {
+    const std::string& address = addresses[number];
+    const ReplicaHandle known = FindIn(before, number);
+    if (address.empty()) {
+      made->push_back(nullptr);
+    } else if (known != nullptr && known->address == address) {
+      made->push_back(known);
+    } else {
+      auto replica = std::make_shared<Replica>();
+      replica->address = address;
+      replica->name = absl::StrCat("shard ", target_.shard(), " at ", address);
+      replica->stub = internal_wire::ShardService::NewStub(MakeInternalChannel(address, security_));
+      made->push_back(std::move(replica));
+    }
+  }
+  return made;
+}
+
+void ShardChannel::SetReplicas(const std::vector<std::string>& addresses) {
+  std::shared_ptr<const Replicas> before = Now();  // let go of with no lock held
+  std::shared_ptr<const Replicas> made = MakeReplicas(addresses, *before);
+  if (CountIn(*made) == 0) return;
+  MutexLock lock(&replicas_mutex_);
+  replicas_ = std::move(made);
+}
+
+std::vector<ShardChannel::Place> ShardChannel::places() const {
+  std::vector<Place> places;
+  const std::shared_ptr<const Replicas> now = Now();
+  for (uint32_t number = 0; number < now->size(); ++number) {
+    if ((*now)[number] != nullptr) places.push_back({number, (*now)[number]->address});
+  }
+  return places;
+}
+
+uint32_t ShardChannel::CountIn(const Replicas& replicas) {
+  return static_cast<uint32_t>(std::count_if(replicas.begin(), replicas.end(),
+                                             [](const ReplicaHandle& each) { return each != nullptr; }));
+}
+
+ShardChannel::ReplicaHandle ShardChannel::FindIn(const Replicas& replicas, uint32_t replica) {
+  return replica < replicas.size() ? replicas[replica] : nullptr;
+}
+
+uint32_t ShardChannel::NextIn(const Replicas& replicas, uint32_t replica) {
+  const auto count = static_cast<uint32_t>(replicas.size());
+  uint32_t next = (replica + 1) % count;
+  while (replicas[next] == nullptr) next = (next + 1) % count;
+  return next;
+}
+
+// It may have been left for one that has gone since.
+uint32_t ShardChannel::AtIn(const Replicas& replicas) const {
+  const uint32_t at = at_.load(std::memory_order_relaxed);
+  return FindIn(replicas, at) != nullptr ? at : NextIn(replicas, at);
+}
+
+absl::Status ShardChannel::NoReplica(uint32_t replica) const {
+  return WithReason(absl::UnavailableError(absl::StrCat("shard ", target_.shard(), " has no replica ", replica,
+                                                        " any more")),
+                    reason::kShardUnavailable);
 }
 
 internal_wire::Call ShardChannel::MakeCall(std::string body) const {
@@ -96,8 +159,7 @@ void ShardChannel::Saw(Sequence sequence) const {
   }
 }
 
-absl::Status ShardChannel::Ended(const grpc::Status& status, uint32_t replica, const CallLimits& limits) const {
-  const std::string& name = replicas_[replica].name;
+absl::Status ShardChannel::Ended(const grpc::Status& status, const std::string& name, const CallLimits& limits) const {
   absl::Status ended = FromGrpcStatus(status, name);
   if (!absl::IsCancelled(ended) || !IsAway(status)) return ended;
   if (absl::IsCancelled(limits.Check()) || canceller_->cancels_all()) return ended;
@@ -115,24 +177,27 @@ bool ShardChannel::Leaves(uint32_t replica, const absl::Status& status) const {
 struct ShardChannel::Attempt {
   uint32_t replica = 0;
   bool hedge = false;  // the one before it was late
-  // Holds the channel; let go of once the attempt has ended.
+  // Hold the channel; let go of once the attempt has ended.
+  ReplicaHandle at = {};
   std::shared_ptr<grpc::ClientContext> context = {};
   internal_wire::Answer answer = {};
 };
 
 // One question, on its way from replica to replica.
 struct ShardChannel::Asked {
-  Asked(Method what, CallLimits within, internal_wire::Call asked, std::optional<HedgedRead> read)
-      : method(what), limits(std::move(within)), call(std::move(asked)), hedged(read) {}
+  Asked(Method what, CallLimits within, internal_wire::Call asked, std::optional<HedgedRead> read,
+        std::shared_ptr<const Replicas> of)
+      : method(what), limits(std::move(within)), call(std::move(asked)), hedged(read), replicas(std::move(of)) {}
 
   // Asks the next replica; to be sent with no lock held.
   AttemptHandle Begin(const ShardChannel& channel, bool hedge) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex) {
     auto attempt = std::make_shared<Attempt>();
     attempt->replica = next;
+    attempt->at = FindIn(*replicas, next);
     attempt->hedge = hedge;
     attempt->context = MakeContext(limits);
     channel.canceller_->Watch(limits.cancelled, attempt->context);
-    next = channel.Next(next);
+    next = NextIn(*replicas, next);
     --left;
     under_way.push_back(attempt);
     return attempt;
@@ -144,7 +209,8 @@ struct ShardChannel::Asked {
   const std::optional<HedgedRead> hedged;
   const std::chrono::steady_clock::time_point begin = std::chrono::steady_clock::now();
   Mutex mutex;
-  Answered done ABSL_GUARDED_BY(mutex);     // null: the caller was told
+  std::shared_ptr<const Replicas> replicas ABSL_GUARDED_BY(mutex);  // when it was asked; null: the caller was told
+  Answered done ABSL_GUARDED_BY(mutex);      // the same
   uint32_t next ABSL_GUARDED_BY(mutex) = 0;  // replica that is asked next, if any
   uint32_t left ABSL_GUARDED_BY(mutex) = 0;  // that were not asked yet
   absl::Status lags ABSL_GUARDED_BY(mutex);  // what one said that is there, and has not applied enough
@@ -153,15 +219,19 @@ struct ShardChannel::Asked {
 
 void ShardChannel::Ask(Method method, Question question, const CallLimits& limits, Answered done) const {
   const bool any = question.replica == kAnyReplica;
-  const bool hedged = any && question.hedged.has_value() && replicas() > 1 && timer_ != nullptr;
+  std::shared_ptr<const Replicas> now = Now();
+  if (!any && FindIn(*now, question.replica) == nullptr) return done(NoReplica(question.replica));
+  const uint32_t count = CountIn(*now);
+  const uint32_t at = AtIn(*now);
+  const bool hedged = any && question.hedged.has_value() && count > 1 && timer_ != nullptr;
   const auto asked = std::make_shared<Asked>(method, limits, MakeCall(std::move(question.body)),
-                                             hedged ? question.hedged : std::nullopt);
+                                             hedged ? question.hedged : std::nullopt, std::move(now));
   AttemptHandle first;
   {
     MutexLock lock(&asked->mutex);
     asked->done = std::move(done);
-    asked->next = any ? at() : question.replica;
-    asked->left = any ? replicas() : 1;
+    asked->next = any ? at : question.replica;
+    asked->left = any ? count : 1;
     first = asked->Begin(*this, /*hedge=*/false);
   }
   // Before it is sent: when it was answered the channel may be gone.
@@ -176,26 +246,28 @@ void ShardChannel::Send(AskedHandle asked, AttemptHandle attempt) const {
   auto ended = [this, asked = std::move(asked), attempt = std::move(attempt)](const grpc::Status& status) {
     End(asked, attempt, status);
   };
-  (replicas_[sent.replica].stub->async()->*question.method)(context, &question.call, &sent.answer, std::move(ended));
+  (sent.at->stub->async()->*question.method)(context, &question.call, &sent.answer, std::move(ended));
 }
 
-// The context holds the channel. It is let go before `done`, and before a dropped attempt is forgotten, after which
-// the owner of this channel may destroy it: a channel whose last holder is a thread of gRPC's own would wait for that
-// thread there.
+// Contexts and replicas hold channels of gRPC. They are let go before `done`, and before a dropped one is forgotten,
+// after which the owner of this channel may destroy it: one whose last holder is a thread of gRPC's own would wait for
+// that thread there.
 void ShardChannel::End(const AskedHandle& asked, const AttemptHandle& attempt, const grpc::Status& status) const {
   absl::Status failed;
   std::shared_ptr<grpc::ClientContext> context;
+  ReplicaHandle at;
+  std::shared_ptr<const Replicas> replicas;
   std::vector<std::shared_ptr<grpc::ClientContext>> overtaken;
   AttemptHandle next;
   Answered done;
   {
     MutexLock lock(&asked->mutex);
     context = std::move(attempt->context);
+    at = std::move(attempt->at);
     std::erase(asked->under_way, attempt);
     const bool told = asked->done == nullptr;
     // An attempt that was overtaken was cancelled here.
-    failed = told ? FromGrpcStatus(status, replicas_[attempt->replica].name)
-                  : Ended(status, attempt->replica, asked->limits);
+    failed = told ? FromGrpcStatus(status, at->name) : Ended(status, at->name, asked->limits);
     const bool leaves = Leaves(attempt->replica, failed);
     const bool other_may_answer = !asked->under_way.empty() && (leaves || attempt->hedge);
     if (ReasonOf(failed) == reason::kReplicaLagging) asked->lags = failed;
@@ -206,6 +278,7 @@ void ShardChannel::End(const AskedHandle& asked, const AttemptHandle& attempt, c
       CountDropped(1);
     } else if (!told) {
       done = std::exchange(asked->done, nullptr);
+      replicas = std::move(asked->replicas);
       // That another is away says less of the shard.
       if (absl::IsUnavailable(failed) && !asked->lags.ok()) failed = asked->lags;
       CountDropped(asked->under_way.size());
@@ -217,6 +290,8 @@ void ShardChannel::End(const AskedHandle& asked, const AttemptHandle& attempt, c
     }
   }
   context.reset();
+  at.reset();
+  replicas.reset();
   if (next != nullptr) return Send(asked, std::move(next));
   if (done == nullptr) return ForgetDropped();
   for (const auto& each : overtaken) each->TryCancel();

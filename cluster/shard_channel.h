@@ -13,6 +13,7 @@
 
 #include <atomic>
 #include <cstddef>
+#include <cstdint>
 #include <functional>
 #include <limits>
 #include <memory>
@@ -55,12 +56,14 @@ struct Question {
       : body(std::move(asked)), replica(of), hedged(read) {}
 
   std::string body;
-  uint32_t replica;  // below ShardChannel::replicas(), for what that one alone has; or kAnyReplica
+  uint32_t replica;  // the number of one, for what that one alone has; or kAnyReplica
   std::optional<HedgedRead> hedged;  // may be asked at two replicas at once, if it is for any
 };
 
-// Thread-safe. Borrows the canceller and the timer; outlives what it is asked. Answers come on threads of gRPC's, which
-// must not block.
+// Thread-safe. Borrows the security, the canceller and the timer; outlives what it is asked. Answers come on threads of
+// gRPC's, which must not block; that there is no replica of the number which is asked for is told at once.
+//
+// Its replicas may change while it is asked: a question goes to those that there were when it began.
 //
 // A question for any replica goes to the one that answered last, a first one to any of them, so that the readers of
 // many front ends spread. One that is not available, or has not applied what a read must see, is left for the next: all
@@ -79,7 +82,7 @@ class ShardChannel {
   using StreamMethod = std::unique_ptr<grpc::ClientReader<internal_wire::Answer>> (Stub::*)(grpc::ClientContext*,
                                                                                             const internal_wire::Call&);
 
-  // `addresses` of its replicas by their numbers, at least one. Without a timer nothing is hedged.
+  // `addresses` of its replicas by their numbers, the first of them there. Without a timer nothing is hedged.
   ShardChannel(internal_wire::Target target, const std::vector<std::string>& addresses,
                const ChannelSecurity* security, Canceller* canceller, CallTimer* timer = nullptr);
   // Waits for calls that were cancelled because another replica had answered; not on a thread of gRPC's.
@@ -87,13 +90,24 @@ class ShardChannel {
 
   uint32_t number() const { return target_.shard(); }
   const internal_wire::Target& target() const { return target_; }
-  uint32_t replicas() const { return static_cast<uint32_t>(replicas_.size()); }
+  // These are its replicas from now on, by their numbers, "" where there is none; at least one. One that keeps its
+  // number keeps its connection; who is asked already answers, be it one of them or not.
+  void SetReplicas(const std::vector<std::string>& addresses) ABSL_LOCKS_EXCLUDED(replicas_mutex_);
+
+  struct Place {
+    uint32_t replica = 0;
+    std::string address;
+  };
+  // Its replicas, by number.
+  std::vector<Place> places() const;
+  uint32_t replicas() const { return CountIn(*Now()); }
+  bool Has(uint32_t replica) const { return FindIn(*Now(), replica) != nullptr; }
   // The replica that is asked first.
-  uint32_t at() const { return at_.load(std::memory_order_relaxed); }
-  uint32_t Next(uint32_t replica) const { return (replica + 1) % replicas(); }
-  // Of replica 0: "shard 1 at HOST:PORT", and what it is asked with.
-  const std::string& name() const { return replicas_.front().name; }
-  Stub& stub() const { return *replicas_.front().stub; }
+  uint32_t at() const { return AtIn(*Now()); }
+  uint32_t Next(uint32_t replica) const { return NextIn(*Now(), replica); }
+  // Of the first that it had: "shard 1 at HOST:PORT", and what it is asked with.
+  const std::string& name() const { return first_->name; }
+  Stub& stub() const { return *first_->stub; }
   Canceller& canceller() const { return *canceller_; }
   const Hedging& hedging() const { return hedging_; }
 
@@ -114,13 +128,29 @@ class ShardChannel {
   friend class ShardStream;
 
   struct Replica {
+    std::string address;
     std::string name;
     std::unique_ptr<Stub> stub;
   };
+  using ReplicaHandle = std::shared_ptr<const Replica>;
+  using Replicas = std::vector<ReplicaHandle>;  // by number, null where there is none; at least one is there
   struct Asked;
   struct Attempt;
   using AskedHandle = std::shared_ptr<Asked>;
   using AttemptHandle = std::shared_ptr<Attempt>;
+
+  static uint32_t CountIn(const Replicas& replicas);
+  static ReplicaHandle FindIn(const Replicas& replicas, uint32_t replica);  // null: there is none
+  static uint32_t NextIn(const Replicas& replicas, uint32_t replica);
+  uint32_t AtIn(const Replicas& replicas) const;
+  std::shared_ptr<const Replicas> Now() const ABSL_LOCKS_EXCLUDED(replicas_mutex_) {
+    MutexLock lock(&replicas_mutex_);
+    return replicas_;
+  }
+  // Of `addresses`; those of `before` that are there already.
+  std::shared_ptr<const Replicas> MakeReplicas(const std::vector<std::string>& addresses, const Replicas& before) const;
+  // UNAVAILABLE.
+  absl::Status NoReplica(uint32_t replica) const;
 
   internal_wire::Call MakeCall(std::string body) const;
   // Sends an attempt that was begun.
@@ -132,7 +162,7 @@ class ShardChannel {
   void Hedge(const AskedHandle& asked, Hedging::Duration late) const;
   // What the end of a call says that somebody waits for. gRPC says CANCELLED, with nothing of ours, to what reaches a
   // server that has begun to shut down: UNAVAILABLE, unless the caller of `limits` has gone or all are cancelled.
-  absl::Status Ended(const grpc::Status& status, uint32_t replica, const CallLimits& limits) const;
+  absl::Status Ended(const grpc::Status& status, const std::string& name, const CallLimits& limits) const;
   // Whether another replica is to be asked what this one answered with `status`; later questions go to it, too.
   bool Leaves(uint32_t replica, const absl::Status& status) const;
   // Attempts that nobody waits for any more, and one of them when it holds the channel no more.
@@ -142,7 +172,10 @@ class ShardChannel {
   const internal_wire::Target target_;
   Canceller* const canceller_;
   CallTimer* const timer_;
-  std::vector<Replica> replicas_;  // constant
+  const ChannelSecurity* const security_;
+  mutable Mutex replicas_mutex_;
+  std::shared_ptr<const Replicas> replicas_ ABSL_GUARDED_BY(replicas_mutex_);
+  const ReplicaHandle first_;
   mutable std::atomic<uint32_t> at_{0};
   mutable std::atomic<Sequence> seen_{0};
   mutable Hedging hedging_;

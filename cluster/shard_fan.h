@@ -29,12 +29,16 @@ class ShardFan {
   using Answers = std::vector<absl::StatusOr<std::string>>;
   using Body = std::function<Question(uint32_t shard)>;
 
-  // `addresses` by the numbers of the shards of the deployment `identity`. `security` may be null.
+  // `addresses` by the numbers of the shards of the deployment `identity`. `security` may be null, and is borrowed.
   ShardFan(uint64_t identity, const ShardAddresses& addresses, const ChannelSecurity* security);
 
   const Routing& routing() const { return routing_; }
   uint32_t size() const { return static_cast<uint32_t>(channels_.size()); }
   const ShardChannel& shard(uint32_t number) const { return *channels_[number]; }
+  // As ShardChannel::SetReplicas.
+  void SetReplicas(uint32_t number, const std::vector<std::string>& addresses) {
+    channels_[number]->SetReplicas(addresses);
+  }
   // Ends every call, and those that are made later, with CANCELLED.
   void GiveUp() const { canceller_.CancelAll(); }
   // The numbers of all.

@@ -3,6 +3,7 @@
 #include <utility>
 
 #include "common/error_reason.h"
+#include "common/status_macros.h"
 
 namespace mneme {
 
@@ -10,8 +11,9 @@ ShardStream::ShardStream(const ShardChannel& channel, ShardChannel::StreamMethod
                          CallLimits limits)
     : channel_(channel), method_(method), limits_(std::move(limits)),
       call_(channel.MakeCall(std::move(question.body))),
-      replica_(question.replica == kAnyReplica ? channel.at() : question.replica),
-      others_(question.replica == kAnyReplica ? channel.replicas() - 1 : 0) {
+      replicas_(channel.Now()),
+      replica_(question.replica == kAnyReplica ? channel.AtIn(*replicas_) : question.replica),
+      others_(question.replica == kAnyReplica ? ShardChannel::CountIn(*replicas_) - 1 : 0) {
   Begin();
 }
 
@@ -22,25 +24,31 @@ ShardStream::~ShardStream() {
 }
 
 void ShardStream::Begin() {
+  const ShardChannel::ReplicaHandle replica = ShardChannel::FindIn(*replicas_, replica_);
+  if (replica == nullptr) {
+    gone_ = channel_.NoReplica(replica_);
+    return;
+  }
   context_ = MakeContext(limits_);
   channel_.canceller().Watch(limits_.cancelled, context_);
-  reader_ = (*channel_.replicas_[replica_].stub.*method_)(context_.get(), call_);
+  reader_ = (*replica->stub.*method_)(context_.get(), call_);
 }
 
 absl::StatusOr<std::optional<std::string>> ShardStream::Next() {
+  RETURN_IF_ERROR(std::exchange(gone_, absl::OkStatus()));
   while (reader_ != nullptr) {
     internal_wire::Answer answer;
     if (reader_->Read(&answer)) {
       heard_ = true;
       return std::optional<std::string>(std::move(*answer.mutable_body()));
     }
-    const absl::Status ended = channel_.Ended(reader_->Finish(), replica_, limits_);
+    const absl::Status ended = channel_.Ended(reader_->Finish(), (*replicas_)[replica_]->name, limits_);
     reader_.reset();
     if (ended.ok()) break;
     if (ReasonOf(ended) == reason::kReplicaLagging) lags_ = ended;
     const bool goes_on = channel_.Leaves(replica_, ended) && !heard_ && others_ != 0 && limits_.Check().ok();
     if (!goes_on) return absl::IsUnavailable(ended) && !heard_ && !lags_.ok() ? lags_ : ended;
-    replica_ = channel_.Next(replica_);
+    replica_ = ShardChannel::NextIn(*replicas_, replica_);
     --others_;
     Begin();
   }

@@ -40,9 +40,11 @@ class ShardStream {
   const ShardChannel::StreamMethod method_;
   const CallLimits limits_;
   const internal_wire::Call call_;
+  const std::shared_ptr<const ShardChannel::Replicas> replicas_;  // when it was asked
   uint32_t replica_;
   uint32_t others_;  // that may be asked in its place
   bool heard_ = false;
+  absl::Status gone_;  // there is no replica of the number that was asked for, and it was not told
   absl::Status lags_;  // what one said that is there, and has not applied enough
   std::shared_ptr<grpc::ClientContext> context_;
   std::unique_ptr<grpc::ClientReader<internal_wire::Answer>> reader_;  // null once it has ended

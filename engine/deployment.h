@@ -150,6 +150,12 @@ class Deployment {
   // Tells of each replica of each shard, in their order; blocks. One that does not answer is told as such. Errors of
   // `each`, and what the limits say.
   virtual absl::Status DescribeReplicas(const ReplicaQuestion& question, const ReplicaSink& each) const = 0;
+  // Adds a replica once it serves, removes one while another serves, or the one and then the other; blocks. Everybody
+  // has been told when it returns. What was done already is not done again. NOT_FOUND when none is where one is to be
+  // drained; FAILED_PRECONDITION when that is the last that serves, when what is added is another's, or has failed, and
+  // where shards have no log; UNAVAILABLE when nothing answers there; RESOURCE_EXHAUSTED beyond kMaxReplicas.
+  virtual absl::StatusOr<ReplicaChangeOutcome> ChangeReplicas(const ReplicaChange& change, const CallLimits& limits,
+                                                              const ReplicaChangeSink& tell) const = 0;
 
   // Opaque bytes of a version, and back. INVALID_ARGUMENT when malformed; FAILED_PRECONDITION when it is of another
   // deployment or of a memory that was dropped.

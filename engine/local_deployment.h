@@ -160,6 +160,9 @@ class LocalDeployment final : public Deployment {
   absl::StatusOr<std::vector<KnownBackup>> ListBackups(const CallLimits& limits) const override;
   // Its own shards, each as the one replica that is here; FAILED_PRECONDITION with digests.
   absl::Status DescribeReplicas(const ReplicaQuestion& question, const ReplicaSink& each) const override;
+  // FAILED_PRECONDITION.
+  absl::StatusOr<ReplicaChangeOutcome> ChangeReplicas(const ReplicaChange& change, const CallLimits& limits,
+                                                      const ReplicaChangeSink& tell) const override;
 
   // --- For front ends elsewhere: what they ask of the shard that this process hosts ---
   // Whether the shard may have any of what a selection names.

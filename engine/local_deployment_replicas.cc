@@ -28,6 +28,11 @@ PruneDecisions& LocalDeployment::prune_decisions() const { return state_->prune_
 
 ShardCheckpoints* LocalDeployment::checkpoints() const { return state_->checkpoints.get(); }
 
+absl::StatusOr<ReplicaChangeOutcome> LocalDeployment::ChangeReplicas(const ReplicaChange&, const CallLimits&,
+                                                                     const ReplicaChangeSink&) const {
+  return absl::FailedPreconditionError("each shard is in this process alone: it has no replicas to add or drain");
+}
+
 absl::Status LocalDeployment::DescribeReplicas(const ReplicaQuestion& question, const ReplicaSink& each) const {
   if (question.digests) {
     return absl::FailedPreconditionError(

@@ -40,8 +40,8 @@ struct DropAliasCommand {
   Hash128 request = {};
 };
 // Which processes are replicas of a shard: their addresses by number, "" where there is none. ABORTED unless the list
-// was as expected; none at all is an empty one. One that an operator sets is fixed; where it is, another one that is not
-// is ABORTED, too.
+// was as expected; none at all is an empty one. What an operator sets is fixed: another list that is not is ABORTED
+// from then on, too.
 struct SetReplicasCommand {
   uint32_t shard = 0;
   std::vector<std::string> expected;

@@ -6,6 +6,7 @@
 #include <functional>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "absl/status/status.h"
 #include "common/types.h"
@@ -44,6 +45,23 @@ struct ReplicaQuestion {
 };
 // Its error ends the telling.
 using ReplicaSink = std::function<absl::Status(const ReplicaDescription&)>;
+
+// Which processes are replicas of a shard from now on. Either address may be empty, and not both.
+struct ReplicaChange {
+  std::string add = {};    // is one
+  std::string drain = {};  // is none
+  uint32_t shard = 0;      // of what is added where nothing is drained; else it is the shard of that
+};
+struct ReplicaChangeStep {
+  const char* stage = "";  // "waiting" for what is added until it serves; "adding", "draining"
+  ReplicaDescription replica = {};
+};
+// False ends it.
+using ReplicaChangeSink = std::function<bool(const ReplicaChangeStep&)>;
+struct ReplicaChangeOutcome {
+  uint32_t shard = 0;
+  std::vector<std::string> replicas = {};  // by number, "" where there is none
+};
 
 }  // namespace mneme
 

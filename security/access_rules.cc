@@ -47,6 +47,7 @@ constexpr RpcRule kRules[] = {
     {kAdmin, "CreateBackup", Need::kAdmin},
     {kAdmin, "ListBackups", Need::kAdmin},
     {kAdmin, "ShowCluster", Need::kAdmin},
+    {kAdmin, "ChangeReplicas", Need::kAdmin},
     {kAdmin, "Ping", Need::kKnown},
     {kShard, "Append", Need::kPeer},
     {kShard, "AwaitOutcome", Need::kPeer},

@@ -160,6 +160,9 @@ AccessTargets TargetsOf(const v1::ListBackupsRequest&) { return {Whole("")}; }
 // It tells of all memories together, and where they are.
 AccessTargets TargetsOf(const v1::ShowClusterRequest&) { return {Whole("")}; }
 
+// So does who answers for them.
+AccessTargets TargetsOf(const v1::ChangeReplicasRequest&) { return {Whole("")}; }
+
 AccessTargets TargetsOf(const v1::PingRequest&) { return {}; }
 
 size_t RowsOf(const v1::Vectors& vectors) {

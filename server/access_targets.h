@@ -63,6 +63,7 @@ AccessTargets TargetsOf(const v1::PruneMemoryRequest& request);
 AccessTargets TargetsOf(const v1::CreateBackupRequest& request);
 AccessTargets TargetsOf(const v1::ListBackupsRequest& request);
 AccessTargets TargetsOf(const v1::ShowClusterRequest& request);
+AccessTargets TargetsOf(const v1::ChangeReplicasRequest& request);
 AccessTargets TargetsOf(const v1::PingRequest& request);
 
 // What the processes of a deployment ask of each other names nothing here: they may do everything.

@@ -29,13 +29,16 @@ using RawState = AdminService::WithRawCallbackMethod_BuildIndex<AdminService::Wi
 template <typename Next>
 using RawBackups =
     AdminService::WithRawCallbackMethod_CreateBackup<AdminService::WithRawCallbackMethod_ListBackups<
-        AdminService::WithRawCallbackMethod_ShowCluster<Next>>>;
+        AdminService::WithRawCallbackMethod_ShowCluster<AdminService::WithRawCallbackMethod_ChangeReplicas<Next>>>>;
 
 constexpr char kService[] = "mneme.v1.AdminService";
 
 class RawAdminService final : public RawMemories<RawAliases<RawState<RawBackups<AdminService::Service>>>> {
  public:
-  explicit RawAdminService(FrontEnd& front_end) : front_end_(front_end) { front_end_.AlsoCount(&cluster_pool_); }
+  explicit RawAdminService(FrontEnd& front_end) : front_end_(front_end) {
+    front_end_.AlsoCount(&cluster_pool_);
+    front_end_.AlsoCount(&change_pool_);
+  }
 
   grpc::ServerUnaryReactor* CreateMemory(grpc::CallbackServerContext* context, const grpc::ByteBuffer* in,
                                          grpc::ByteBuffer* out) override {
@@ -95,6 +98,11 @@ class RawAdminService final : public RawMemories<RawAliases<RawState<RawBackups<
     using Stream = ProgressStream<v1::ShowClusterRequest, v1::ShowClusterResponse>;
     return Stream::Start(front_end_, cluster_pool_, show_cluster_, context, in, HandleShowCluster, Pace::kEach);
   }
+  grpc::ServerWriteReactor<grpc::ByteBuffer>* ChangeReplicas(grpc::CallbackServerContext* context,
+                                                             const grpc::ByteBuffer* in) override {
+    using Stream = ProgressStream<v1::ChangeReplicasRequest, v1::ChangeReplicasResponse>;
+    return Stream::Start(front_end_, change_pool_, change_replicas_, context, in, HandleChangeReplicas);
+  }
   grpc::ServerUnaryReactor* GetStatistics(grpc::CallbackServerContext* context, const grpc::ByteBuffer* in,
                                           grpc::ByteBuffer* out) override {
     return Blocking<v1::GetStatisticsRequest, v1::GetStatisticsResponse>(statistics_, context, in, out,
@@ -120,8 +128,9 @@ class RawAdminService final : public RawMemories<RawAliases<RawState<RawBackups<
   RpcMethod Add(const char* name, const char* type) { return MakeMethod(front_end_, kService, name, type); }
 
   FrontEnd& front_end_;
-  // Comparing replicas may take hours.
+  // Comparing replicas may take hours, and so may waiting for one, which somebody looks at.
   CallPool cluster_pool_{limits::kLongCallWorkers, limits::kMaxQueuedLongCalls};
+  CallPool change_pool_{limits::kLongCallWorkers, limits::kMaxQueuedLongCalls};
   const RpcMethod create_ = Add("CreateMemory", "unary");
   const RpcMethod get_ = Add("GetMemory", "unary");
   const RpcMethod list_ = Add("ListMemories", "unary");
@@ -137,6 +146,7 @@ class RawAdminService final : public RawMemories<RawAliases<RawState<RawBackups<
   const RpcMethod create_backup_ = Add("CreateBackup", "server_stream");
   const RpcMethod list_backups_ = Add("ListBackups", "unary");
   const RpcMethod show_cluster_ = Add("ShowCluster", "server_stream");
+  const RpcMethod change_replicas_ = Add("ChangeReplicas", "server_stream");
   const RpcMethod ping_ = Add("Ping", "unary");
 };
 

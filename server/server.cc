@@ -278,6 +278,7 @@ absl::StatusOr<std::shared_ptr<const ChannelSecurity>> Server::ShardSecurity() c
   if (!options_.shard_token_file.empty()) {
     ASSIGN_OR_RETURN(options.token, TokenSource::OfFile(options_.shard_token_file));
   }
+  options.insecure_token = options_.insecure_shard_token;
   return ChannelSecurity::New(std::move(options));
 }
 

@@ -82,7 +82,7 @@ absl::Status Server::OpenShard() {
   hosted.log = log;
   if (log != nullptr) {
     hosted.prepare = [this, &log](const DataDirectory& directory, CatalogueChanges& catalogue) -> absl::Status {
-      ASSIGN_OR_RETURN(const bool copied, PrepareReplica(directory, *log));
+      ASSIGN_OR_RETURN(const bool copied, PrepareReplica(directory, *log, catalogue.replicas));
       return copied ? RefreshNames(catalogue) : absl::OkStatus();
     };
   }
@@ -114,15 +114,19 @@ void Server::FollowNames(LocalDeployment* shard, const std::shared_ptr<WatcherCl
   front_end_.Serve(feed_.get());
 }
 
-absl::StatusOr<bool> Server::PrepareReplica(const DataDirectory& directory, const ShardLog& log) {
+absl::StatusOr<bool> Server::PrepareReplica(const DataDirectory& directory, const ShardLog& log,
+                                            const ReplicaLists& lists) {
   const uint32_t shard = options_.shard_number;
   CheckpointCopyOptions copy;
   copy.deployment = directory.deployment();
   copy.shard = shard;
   copy.shards = directory.shards();
-  const std::vector<std::string> replicas = ReplicasOf(options_.shard_addresses[shard]);
-  for (uint32_t replica = 0; replica < replicas.size(); ++replica) {
-    if (replica != options_.replica) copy.sources.push_back(replicas[replica]);
+  std::vector<std::string> replicas = ReplicasOf(options_.shard_addresses[shard]);
+  const std::string own = replicas[options_.replica];
+  // Where an operator has said who they are, options may name some that have gone.
+  if (const auto list = lists.find(shard); list != lists.end() && list->second.fixed) replicas = list->second.addresses;
+  for (std::string& replica : replicas) {
+    if (!replica.empty() && replica != own) copy.sources.push_back(std::move(replica));
   }
   ASSIGN_OR_RETURN(copy.security, ShardSecurity());
   copy.log = &log;

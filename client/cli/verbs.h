@@ -49,7 +49,7 @@ void AddVocabulary(Command app, Action& action);  // vocabulary put, get
 void AddMask(Command app, Action& action);
 void AddEvaluate(Command app, Action& action);
 void AddBackup(Command app, Action& action);      // backup, backups, verify, restore
-void AddCluster(Command app, Action& action);     // cluster show
+void AddCluster(Command app, Action& action);     // cluster show, add, drain, move
 void AddHealth(Command app, Action& action);      // health, ping
 void AddToken(Command app, Action& action);
 void AddCompletion(Command app, Action& action);  // completion, version

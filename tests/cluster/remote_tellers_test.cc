@@ -62,6 +62,11 @@ class Teller final : public wire::CatalogueService::Service {
     revision_ = revision;
   }
   void SetClock(int64_t ahead_ms) { clock_ms_ = ahead_ms; }
+  // Of the replicas of shard 0, to who watches.
+  void Tell(ReplicaList replicas) {
+    MutexLock lock(&mutex_);
+    replicas_ = std::move(replicas);
+  }
   int watched() const { return watched_; }
   int left() const { return left_; }
   int asked_at_once() const { return at_once_; }
@@ -87,6 +92,10 @@ class Teller final : public wire::CatalogueService::Service {
       MemoryRecord& memory = changes.memories.emplace_back();
       memory.number = 1;
       memory.spec.name = "wiki";
+    }
+    {
+      MutexLock lock(&mutex_);
+      if (!replicas_.addresses.empty()) changes.replicas[0] = replicas_;
     }
     answer->set_deployment(kDeployment);
     answer->set_epoch(kDeployment);
@@ -141,6 +150,7 @@ class Teller final : public wire::CatalogueService::Service {
   std::atomic<int> at_once_{0};
   mutable Mutex mutex_;
   std::string promised_to_ ABSL_GUARDED_BY(mutex_);
+  ReplicaList replicas_ ABSL_GUARDED_BY(mutex_);
   std::unique_ptr<grpc::Server> server_;
 };
 
@@ -223,6 +233,24 @@ TEST_F(WatchOfTwoTest, OneThatStandsBeforeWhatIsKnownIsNotHeard) {
 TEST_F(WatchOfTwoTest, BothHearThatItLeaves) {
   watch_.reset();
   EXPECT_EQ(first_.left() + second_.left(), 2);
+}
+
+TEST(CatalogueWatchTest, WhomAnOperatorHasSetAreAskedFromThenOn) {
+  Teller first;
+  Teller second;
+  const auto watch = CatalogueWatch::Start({{first.address()}, 2, {}}, [] { return false; }).value();
+  first.Tell({{second.address()}, false});
+  const int had = first.watched();
+  ASSERT_TRUE(Becomes([&] { return first.watched() > had + 3; }));
+  EXPECT_EQ(second.watched(), 0) << "that is what options of others say";
+  first.Tell({{"", second.address()}, true});
+  ASSERT_TRUE(Becomes([&] { return second.watched() > 3; }));
+  const int before = first.watched();
+  ASSERT_TRUE(Becomes([&] { return second.watched() > 10; }));
+  EXPECT_EQ(first.watched(), before);
+  second.Refuse(true);
+  ASSERT_TRUE(Becomes([&] { return !watch->Check().ok(); }));
+  EXPECT_NE(watch->Check().message().find(second.address()), absl::string_view::npos);
 }
 
 class RemoteTellersTest : public ::testing::Test {

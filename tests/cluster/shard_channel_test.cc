@@ -322,6 +322,50 @@ TEST_F(ReplicasTest, WhatWasAcknowledgedIsWaitedForByEveryLaterRead) {
   EXPECT_EQ(sequence_of(1, version), 25U);
 }
 
+TEST_F(ReplicasTest, OneThatIsTakenOutAnswersWhatItWasAskedAndIsAskedNothingMore) {
+  ShardChannel channel(internal_wire::Target(), {first_.address(), second_.address()}, nullptr, &canceller_);
+  const auto ask = [&](uint32_t replica) {
+    return channel.AskAndWait(&ShardChannel::Async::Count, Question("", replica), Within(kLong));
+  };
+  first_.Hold(true);
+  auto asked = std::async(std::launch::async, [&] { return ask(0); });
+  ASSERT_TRUE(Becomes([&] { return first_.asked() == 1; }));
+  channel.SetReplicas({"", second_.address()});
+  EXPECT_EQ(channel.replicas(), 1U);
+  EXPECT_FALSE(channel.Has(0));
+  EXPECT_EQ(channel.at(), 1U);
+  EXPECT_EQ(channel.Next(1), 1U);
+  ASSERT_EQ(channel.places().size(), 1U);
+  EXPECT_EQ(channel.places().front().replica, 1U);
+  EXPECT_EQ(channel.places().front().address, second_.address());
+  for (int i = 0; i < 3; ++i) EXPECT_EQ(ask(kAnyReplica).value(), "second");
+  EXPECT_EQ(ask(0).status().code(), absl::StatusCode::kUnavailable);
+  EXPECT_EQ(ask(7).status().code(), absl::StatusCode::kUnavailable);
+  {
+    ShardStream stream(channel, &ShardChannel::Stub::Visit, Question("", 0), Within(kLong));
+    EXPECT_EQ(stream.Next().status().code(), absl::StatusCode::kUnavailable);
+    EXPECT_FALSE(stream.Next()->has_value());
+  }
+  first_.Hold(false);
+  EXPECT_EQ(asked.get().value(), "first");
+  EXPECT_EQ(first_.asked(), 1);
+}
+
+TEST_F(ReplicasTest, APlaceMayBeTakenByAnother) {
+  Replica third("third");
+  ShardChannel channel(internal_wire::Target(), {first_.address(), second_.address()}, nullptr, &canceller_);
+  const auto ask = [&](uint32_t replica) {
+    return channel.AskAndWait(&ShardChannel::Async::Count, Question("", replica), Within(kLong));
+  };
+  channel.SetReplicas({third.address(), second_.address(), first_.address()});
+  EXPECT_EQ(channel.replicas(), 3U);
+  EXPECT_EQ(ask(0).value(), "third");
+  EXPECT_EQ(ask(1).value(), "second");
+  EXPECT_EQ(ask(2).value(), "first");
+  channel.SetReplicas({"", ""});
+  EXPECT_EQ(channel.replicas(), 3U) << "a shard has one at least";
+}
+
 // Reads that are late.
 class HedgedReadsTest : public ReplicasTest {
  protected:

@@ -425,6 +425,66 @@ TEST(CatalogueTellerTest, TwoThatEnlistAtOnceComeToOneList) {
   EXPECT_TRUE(list.at(0).addresses == lists[0] || list.at(0).addresses == lists[1]);
 }
 
+TEST(CatalogueTellerTest, WhatAnOperatorSetsIsToldAndNoOptionsSetItBack) {
+  CatalogueTellers tellers(2);
+  tellers.Open(2);
+  tellers.AwaitEven();
+  const auto two = CatalogueTellers::Addresses(2);
+  const auto three = CatalogueTellers::Addresses(3);
+  const uint64_t before = tellers[1].names().revision();
+  EXPECT_FALSE(tellers[2].listed());
+  ASSERT_TRUE(tellers.Change(0, SetReplicasCommand{0, two, three, NewChangeRequest(), true}).ok());
+  ASSERT_TRUE(tellers.Change(1, SetReplicasCommand{1, {}, {"a:1"}, NewChangeRequest(), true}).ok()) << "of any shard";
+  tellers.AwaitEven();
+  EXPECT_TRUE(tellers[2].listed());
+  const ReplicaLists told = tellers[1].names().ChangesSince(before).replicas;
+  EXPECT_EQ(told, (ReplicaLists{{0, ReplicaList{three, true}}, {1, ReplicaList{{"a:1"}, true}}}));
+  EXPECT_TRUE(tellers[1].names().ChangesSince(tellers[1].names().revision()).replicas.empty());
+  // Another list was expected, or it is one of options.
+  EXPECT_EQ(tellers.Change(1, SetReplicasCommand{0, two, two, NewChangeRequest(), true}).status().code(),
+            absl::StatusCode::kAborted);
+  EXPECT_EQ(tellers.Change(1, SetReplicasCommand{0, three, two, NewChangeRequest(), false}).status().code(),
+            absl::StatusCode::kAborted);
+  const CallLimits limits = CatalogueTellers::Within(std::chrono::seconds(30));
+  EXPECT_TRUE(tellers[2].Enlist(two, limits).ok()) << "it goes by the list";
+  // One that is drained is not waited for once it may not lend any more, and after a restart, too.
+  const SetReplicasCommand drain{0, three, {"", "teller-1", "teller-2"}, NewChangeRequest(), true};
+  EXPECT_EQ(tellers.Change(0, drain).status().code(), absl::StatusCode::kUnavailable) << "it is none of them any more";
+  EXPECT_TRUE(tellers.Change(1, drain).ok()) << "and it was done all the same";
+  tellers.AwaitEven();
+  EXPECT_FALSE(tellers[0].listed());
+  tellers.Kill(0);
+  tellers.Kill(1);
+  tellers.Open(1);
+  tellers.AwaitEven();
+  EXPECT_EQ(tellers[1].names().ReplicasOf(0), (ReplicaList{{"", "teller-1", "teller-2"}, true}));
+  std::this_thread::sleep_for(CatalogueTellers::kLease);
+  const Steady::time_point start = Steady::now();
+  ASSERT_TRUE(tellers.Change(2, Create("wiki")).ok());
+  EXPECT_LT(Steady::now(), start + CatalogueTellers::kLease);
+}
+
+TEST(CatalogueTellerTest, OfTwoThatChangeAListAtOnceOneIsRefused) {
+  CatalogueTellers tellers(2);
+  tellers.AwaitEven();
+  const auto two = CatalogueTellers::Addresses(2);
+  std::vector<std::future<absl::Status>> setting;
+  for (uint32_t number = 0; number < 2; ++number) {
+    setting.push_back(std::async(std::launch::async, [&tellers, &two, number] {
+      std::vector<std::string> wanted = two;
+      wanted.push_back(number == 0 ? "a:1" : "b:2");
+      return tellers.Change(number, SetReplicasCommand{1, {}, wanted, NewChangeRequest(), true}).status();
+    }));
+  }
+  const absl::Status first = setting[0].get();
+  const absl::Status second = setting[1].get();
+  EXPECT_NE(first.ok(), second.ok()) << first << second;
+  EXPECT_TRUE(absl::IsAborted(first.ok() ? second : first));
+  tellers.AwaitEven();
+  EXPECT_EQ(tellers[0].names().ReplicasOf(1), tellers[1].names().ReplicasOf(1));
+  EXPECT_EQ(tellers[0].names().ReplicasOf(1).addresses.back(), first.ok() ? "a:1" : "b:2");
+}
+
 TEST(CatalogueTest, TheOldestRequestsAreForgottenAlikeEverywhere) {
   TemporaryDirectory directory;
   StoreResources resources(4 << 20, 64 << 20);

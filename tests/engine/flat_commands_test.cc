@@ -215,7 +215,9 @@ TEST(FlatCommandsTest, ChangesOfTheCatalogue) {
   changes.memories.push_back({3, TokenMemory("wiki", 128), 1000, false});
   changes.aliases.push_back({2, "live", 3});
   changes.removed = {1};
+  changes.replicas[2] = {{"a:1", "", "b:2"}, true};
   const CatalogueChanges read = Through(changes);
+  EXPECT_EQ(read.replicas, changes.replicas);
   EXPECT_EQ(read.memories, changes.memories);
   EXPECT_EQ(read.aliases, changes.aliases);
 }

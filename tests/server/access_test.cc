@@ -111,7 +111,8 @@ Need NeedOf(const google::protobuf::MethodDescriptor& method) {
 
 // What touches all memories, whatever a request names.
 bool IsOfAll(const google::protobuf::MethodDescriptor& method) {
-  return method.name() == "CreateBackup" || method.name() == "ListBackups" || method.name() == "ShowCluster";
+  return method.name() == "CreateBackup" || method.name() == "ListBackups" || method.name() == "ShowCluster" ||
+         method.name() == "ChangeReplicas";
 }
 
 TEST_F(AccessTest, TheMatrixOfRightsAndRpcsAndMemoriesIsKeptInEveryCell) {

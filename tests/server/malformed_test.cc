@@ -309,6 +309,10 @@ std::vector<Call> Calls() {
   v1::ShowClusterRequest show;
   show.set_digest(true);
   calls.push_back(MakeCall(admin + "ShowCluster", show));
+  v1::ChangeReplicasRequest change;
+  change.set_add("127.0.0.1:7");
+  change.set_drain("127.0.0.1:8");
+  calls.push_back(MakeCall(admin + "ChangeReplicas", change));
   calls.push_back(MakeCall(admin + "Ping", v1::PingRequest()));
   return calls;
 }

@@ -19,6 +19,7 @@
 #include "common/error_reason.h"
 #include "engine/flat_catalogue.h"
 #include "engine/log_record.h"
+#include "server/cluster_handlers.h"
 #include "server/hosted_shard.h"
 #include "server/shard_handlers.h"
 #include "tests/engine/catalogue_tellers.h"
@@ -111,6 +112,23 @@ TEST_F(OpenTellerTest, WhatItHadItTellsWithoutItsLog) {
   ASSERT_TRUE(opened.ok()) << opened.status();
   EXPECT_FALSE(opened->reached_log);
   EXPECT_TRUE(opened->teller->names().Find("wiki").ok());
+}
+
+TEST_F(OpenTellerTest, WhatAnOperatorSetHoldsWhateverOptionsSay) {
+  { ASSERT_TRUE(Open("a").ok()); }
+  const uint64_t deployment = DataDirectory::StoredDeployment(directory_ / "a").value().value();
+  Append(SetReplicasCommand{0, {"127.0.0.1:1"}, {"127.0.0.1:3"}, NewChangeRequest(), true}, deployment);
+  OpenTellerOptions options = Options("a");
+  options.addresses = {"127.0.0.1:2"};
+  std::atomic<bool> told{false};
+  options.events = [&](std::string_view event, std::string_view) {
+    if (event == "replica_not_listed") told = true;
+  };
+  const absl::StatusOr<OpenedTeller> opened = OpenTeller(options);
+  ASSERT_TRUE(opened.ok()) << opened.status();
+  EXPECT_TRUE(told);
+  EXPECT_FALSE(opened->teller->listed());
+  EXPECT_EQ(opened->teller->names().ReplicasOf(0), (ReplicaList{{"127.0.0.1:3"}, true}));
 }
 
 TEST_F(OpenTellerTest, AnEmptyDirectoryWaitsForTheLog) {
@@ -253,6 +271,26 @@ TEST_F(TellerHandlersTest, AWatcherIsToldWithPlacesInTheLog) {
   ASSERT_TRUE(Unflat(answer.changes(), changes).ok());
   EXPECT_TRUE(changes.whole);
   ASSERT_EQ(changes.memories.size(), 1U);
+}
+
+TEST_F(TellerHandlersTest, ReplicasAreSetThroughATellerAndOneProcessAloneHasNone) {
+  ASSERT_TRUE(Change(SetReplicasCommand{1, {}, {"a:1"}, NewChangeRequest(), true}).ok());
+  EXPECT_EQ(Change(SetReplicasCommand{1, {}, {"b:2"}, NewChangeRequest(), true}).status().code(),
+            absl::StatusCode::kAborted);
+  EXPECT_EQ(shard_->names().ReplicasOf(1), (ReplicaList{{"a:1"}, true})) << "the shard is told";
+  const Tell<v1::ChangeReplicasResponse> tell = [](const v1::ChangeReplicasResponse&) { return true; };
+  v1::ChangeReplicasRequest request;
+  const auto code = [&] { return HandleChangeReplicas(Within(std::chrono::seconds(30)), request, tell).code(); };
+  EXPECT_EQ(code(), absl::StatusCode::kInvalidArgument);
+  request.set_add("nowhere");
+  EXPECT_EQ(code(), absl::StatusCode::kInvalidArgument);
+  request.set_add("a:1");
+  request.set_drain("a:1");
+  EXPECT_EQ(code(), absl::StatusCode::kInvalidArgument);
+  request.set_drain("b:0");
+  EXPECT_EQ(code(), absl::StatusCode::kInvalidArgument);
+  request.set_drain("b:2");
+  EXPECT_EQ(code(), absl::StatusCode::kFailedPrecondition);
 }
 
 TEST_F(TellerHandlersTest, TheOthersAreAnsweredAlsoWhileItReplays) {

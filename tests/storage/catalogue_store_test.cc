@@ -14,10 +14,10 @@
 namespace mneme {
 namespace {
 
-const ReplicaLists kTwo = {{0, ReplicaList{{"a:1", "b:2"}, true}}};
-
 using ::testing::ElementsAre;
 using ::testing::IsEmpty;
+
+const ReplicaLists kTwo = {{0, ReplicaList{{"a:1", "b:2"}, true}}};
 
 MemoryRecord Record(MemoryNumber number, const std::string& name) {
   MemoryRecord record;
@@ -211,7 +211,7 @@ TEST_F(CatalogueStoreTest, OneThatIsDetachedFromItsLogHasItsNamesAndGivesNoNumbe
                               .next_number = 9,
                               .applied = 40,
                               .remembered = {{40, {1, 2}, absl::OkStatus(), {}}},
-                              .replicas = {{0, {"a:1"}}}})
+                              .replicas = kTwo})
                     .ok());
   }
   for (int i = 0; i < 2; ++i) {  // one without a log stays as it is
