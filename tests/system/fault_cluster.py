@@ -60,6 +60,9 @@ class LinkedCluster(cluster.ReplicatedCluster):
     def _reached(self, name: str, target: str, address: str) -> str:
         # Replicas speak to those that tell names, and to those of their own shard.
         spoken_to = name in FRONT_NAMES or target in TELLERS or name.rsplit("-", 1)[0] == target.rsplit("-", 1)[0]
+        if name in TELLERS and target in TELLERS:
+            # They are to have the same list, so each goes by the address at which the other reaches it.
+            name = next(each for each in TELLERS if each != target)
         if name == target or not spoken_to or name not in (*FRONT_NAMES, *REPLICA_NAMES):
             return address
         return self.network.address(name, target, int(address.rsplit(":", 1)[1]))
