@@ -62,9 +62,29 @@ TEST_F(BackupSetsTest, AllPartsTogetherAreWhatOneProcessWouldHaveWritten) {
     EXPECT_EQ(verified->stores[shard + 1].applied, stores.shards[shard]->applied());
   }
   EXPECT_EQ(Restored(7), stores.Dump());
-  // Also onto another number of shards.
+}
+
+TEST_F(BackupSetsTest, AllPartsTogetherAreRestoredOntoAnotherNumberOfShards) {
+  Stores stores(data_, resources_);
+  MemoryRecord memory;
+  memory.number = stores.catalogue->NextNumber().value();
+  memory.spec.name = "wiki";
+  memory.spec.dimension = 2;
+  ASSERT_TRUE(stores.catalogue->Put(memory).ok());
+  EntryColumns columns;
+  columns.values.width = memory.spec.ValueBytes();
+  columns.Append({.id = 1, .key = std::string(memory.spec.KeyBytes(), 'k'), .value = "1234", .attributes = {}});
+  const PartitionHead head{.key = {memory.number, 0}, .next_row = 7, .live_rows = 1, .id_bound = 2};
+  StoreBatch batch;
+  batch.sequence = 1;
+  batch.runs = {{head.key, 6, &columns, 0, 1}};
+  batch.heads = {head};
+  ASSERT_TRUE(stores.shards[1]->Commit(batch).ok());
+  WriteAll(Checkpoint(stores), 7, 1);
   const std::string onto = directory_ / "onto";
-  ASSERT_TRUE(RestoreBackup(backups_, 7, {onto, PlacementOn(3)}, Go).ok());
+  const auto restored = RestoreBackup(backups_, 7, {onto, PlacementOn(3)}, Go);
+  ASSERT_TRUE(restored.ok()) << restored.status();
+  EXPECT_EQ(restored->entries(), 1U);
   EXPECT_EQ(DataDirectory::Open(onto, 3).value()->shards(), 3U);
 }
 
