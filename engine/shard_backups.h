@@ -2,8 +2,8 @@
 // (cluster/remote_backups.cc): takes what it has, and writes it into the directory that its operator gave.
 //
 // What was taken is held by the number of who took it, one at a time: links to the store's files, and, where this
-// process has the catalogue, as all of shard 0 have, to those of that. It goes once it was written, when it is let go of, or when nobody asks
-// for it any more.
+// process has the catalogue, as all of shard 0 have, to those of that. It goes once it was written, when it is let go
+// of, or when nobody asks for it any more.
 #ifndef MNEME_ENGINE_SHARD_BACKUPS_H_
 #define MNEME_ENGINE_SHARD_BACKUPS_H_
 

@@ -19,7 +19,8 @@ import tempfile
 HERE = pathlib.Path(__file__).resolve().parent
 PROTO = next((p for p in (HERE.parent.parent / "proto", HERE / "proto") if (p / "mneme/v1").is_dir()), None)
 OUT = HERE / "mneme" / "_proto"
-SERVICES = tuple(f"mneme/v1/{name}.proto" for name in ("types", "read_outs", "memory", "working_memory", "admin"))
+NAMES = ("types", "read_outs", "receipts", "memory", "working_memory", "admin")
+SERVICES = tuple(f"mneme/v1/{name}.proto" for name in NAMES)
 DETAILS = ("google/rpc/error_details.proto", "google/rpc/status.proto")
 
 

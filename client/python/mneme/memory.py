@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from . import calls, errors, exporting, leasing, masks, requests, results, splitting, streams, wire, working
-from ._proto import admin_pb2, memory_pb2
+from ._proto import admin_pb2, memory_pb2, receipts_pb2
 from .asking import Asking, Partitions
 
 # Bytes of keys, and rows: of a batch of an import, and of a load.
@@ -299,7 +299,7 @@ class Memory(Asking, masks.WithMasks):
         if wait is not None and wait not in results.ERASURE_STATES:
             raise ValueError(f"wait is {wait!r}; must be one of {', '.join(results.ERASURE_STATES)}")
         selection = wire.partition_selection(partitions)
-        request = memory_pb2.GetReceiptRequest(memory=self.name, partitions=selection, receipt=receipt)
+        request = receipts_pb2.GetReceiptRequest(memory=self.name, partitions=selection, receipt=receipt)
         end = time.monotonic() + within
         while True:
             got = results.read_receipt(self._caller.call(self._data.GetReceipt, request, timeout).receipt)
@@ -312,7 +312,7 @@ class Memory(Asking, masks.WithMasks):
     def receipts(self) -> list[results.Receipt]:
         """Those that the server keeps of this memory, those of each shard by age."""
         found: list[results.Receipt] = []
-        request = memory_pb2.ListReceiptsRequest(memory=self.name)
+        request = receipts_pb2.ListReceiptsRequest(memory=self.name)
         while True:
             page = self._caller.call(self._data.ListReceipts, request)
             found += map(results.read_receipt, page.receipts)

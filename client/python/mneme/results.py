@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from . import wire
-from ._proto import memory_pb2, types_pb2
+from ._proto import memory_pb2, receipts_pb2, types_pb2
 from .errors import MnemeError
 from .sparse import SparseVectors
 from .wire import Array
@@ -387,11 +387,11 @@ class Receipt:
         return ERASURE_STATES.index(self.state) >= ERASURE_STATES.index(state)
 
 
-def read_receipt(wire_receipt: memory_pb2.Receipt) -> Receipt:
+def read_receipt(wire_receipt: receipts_pb2.Receipt) -> Receipt:
     """One of an answer."""
     return Receipt(
         wire_receipt.id,
-        ERASURE_STATES[wire_receipt.state - memory_pb2.ERASURE_STATE_HIDDEN],
+        ERASURE_STATES[wire_receipt.state - receipts_pb2.ERASURE_STATE_HIDDEN],
         wire_receipt.deleted,
         wire_receipt.deleted_at_ms,
         wire_receipt.index_at_ms,
