@@ -47,8 +47,11 @@ Duration ReserveOf(const QueryCommand& command) {
   return std::clamp<Duration>(tenth, Duration::zero(), std::chrono::milliseconds(limits::kMaxPartialReserveMs));
 }
 
-// Whether a shard said nothing, in time or at all, or has not applied what it must show: all else is an answer.
-bool IsAbsence(const absl::Status& status) { return absl::IsUnavailable(status) || absl::IsDeadlineExceeded(status); }
+// Whether a shard said nothing, in time or at all, has not applied what it must show, or has too much to search by then
+// to begin: all else is an answer.
+bool IsAbsence(const absl::Status& status) {
+  return absl::IsUnavailable(status) || absl::IsDeadlineExceeded(status) || ReasonOf(status) == reason::kQueueFull;
+}
 
 // A step of a query that computes.
 class Step final : public SearchTask {

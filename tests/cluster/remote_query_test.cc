@@ -11,6 +11,7 @@
 #include <future>
 #include <memory>
 #include <string>
+#include <string_view>
 #include <thread>
 #include <utility>
 #include <vector>
@@ -125,12 +126,19 @@ class ToldShard final : public internal_wire::ShardService::Service {
 
 grpc::Status Away() { return {grpc::StatusCode::UNAVAILABLE, "it is away"}; }
 
-grpc::Status Lags() {
+// As a shard says it.
+grpc::Status Says(grpc::StatusCode code, const std::string& what, std::string_view reason) {
   google::rpc::ErrorInfo info;
-  info.set_reason(std::string(reason::kReplicaLagging));
+  info.set_reason(std::string(reason));
   google::rpc::Status details;
   details.add_details()->PackFrom(info);
-  return {grpc::StatusCode::DEADLINE_EXCEEDED, "it lags", details.SerializeAsString()};
+  return {code, what, details.SerializeAsString()};
+}
+
+grpc::Status Lags() { return Says(grpc::StatusCode::DEADLINE_EXCEEDED, "it lags", reason::kReplicaLagging); }
+
+grpc::Status IsFull() {
+  return Says(grpc::StatusCode::RESOURCE_EXHAUSTED, "9 searches are waiting", reason::kQueueFull);
 }
 
 // Two shards.
@@ -235,6 +243,26 @@ TEST_F(RemoteQueryTest, AShardThatHasNotAppliedWhatATokenNamesIsMissingAndNeverS
   EXPECT_THAT(got->neighbours.ids, ElementsAre(2, 6));
   EXPECT_THAT(got->coverage.missing_shards, ElementsAre(1));
   EXPECT_EQ(ReasonOf(got->coverage.why_missing), reason::kReplicaLagging);
+}
+
+// It is given less time than the query has: without a part it might have answered.
+TEST_F(RemoteQueryTest, AShardThatHasTooMuchToDoToAnswerInTimeIsMissing) {
+  second_.Search(IsFull());
+  const absl::Status whole = Ask(Row(/*allow_partial=*/false)).status();
+  EXPECT_EQ(whole.code(), absl::StatusCode::kResourceExhausted);
+  EXPECT_EQ(ReasonOf(whole), reason::kQueueFull);
+
+  const auto got = Ask(Row(/*allow_partial=*/true));
+  ASSERT_TRUE(got.ok()) << got.status();
+  EXPECT_THAT(got->neighbours.ids, ElementsAre(2, 6));
+  EXPECT_THAT(got->coverage.missing_shards, ElementsAre(1));
+  EXPECT_EQ(ReasonOf(got->coverage.why_missing), reason::kQueueFull);
+
+  first_.Search(IsFull());
+  const auto nothing = Ask(Row(/*allow_partial=*/true));
+  ASSERT_TRUE(nothing.ok()) << nothing.status();
+  EXPECT_EQ(nothing->coverage.shards_answered, 0U);
+  EXPECT_EQ(nothing->coverage.why_missing.code(), absl::StatusCode::kResourceExhausted);
 }
 
 TEST_F(RemoteQueryTest, WhatIsNotAbsenceStaysAnError) {
