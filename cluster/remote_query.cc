@@ -86,7 +86,11 @@ class RemoteQuery : public std::enable_shared_from_this<RemoteQuery> {
       command_.with_ids = true;
       command_.single_scores = false;
     }
-    AskNext();
+    try {
+      AskNext();
+    } catch (const std::bad_alloc&) {
+      done_(WithReason(absl::ResourceExhaustedError("out of ram while asking shards"), reason::kMemoryLimit));
+    }
   }
 
  private:
