@@ -118,7 +118,7 @@ class RemotePrune {
   static absl::Status CheckAnswer(const NeighbourColumns& answer, size_t count) {
     RETURN_IF_ERROR(CheckWhole(answer));
     const bool whole = answer.queries() == count && answer.ids.size() == answer.size() &&
-                       answer.values.width == sizeof(Token);
+                       answer.values.width == sizeof(Token) && answer.key_bytes == 0;
     return whole ? absl::OkStatus() : absl::DataLossError("a shard's answer to a guard is not whole");
   }
 

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <atomic>
 #include <chrono>
+#include <exception>
 #include <memory>
 #include <new>
 #include <optional>
@@ -47,8 +48,11 @@ Duration ReserveOf(const QueryCommand& command) {
   return std::clamp<Duration>(tenth, Duration::zero(), std::chrono::milliseconds(limits::kMaxPartialReserveMs));
 }
 
-// Whether a shard said nothing, in time or at all, or has not applied what it must show: all else is an answer.
-bool IsAbsence(const absl::Status& status) { return absl::IsUnavailable(status) || absl::IsDeadlineExceeded(status); }
+// Whether a shard said nothing, in time or at all, has not applied what it must show, or has too much to search by then
+// to begin: all else is an answer.
+bool IsAbsence(const absl::Status& status) {
+  return absl::IsUnavailable(status) || absl::IsDeadlineExceeded(status) || ReasonOf(status) == reason::kQueueFull;
+}
 
 // A step of a query that computes.
 class Step final : public SearchTask {
@@ -82,7 +86,11 @@ class RemoteQuery : public std::enable_shared_from_this<RemoteQuery> {
       command_.with_ids = true;
       command_.single_scores = false;
     }
-    AskNext();
+    try {
+      AskNext();
+    } catch (const std::bad_alloc&) {
+      done_(WithReason(absl::ResourceExhaustedError("out of ram while asking shards"), reason::kMemoryLimit));
+    }
   }
 
  private:
@@ -108,6 +116,8 @@ class RemoteQuery : public std::enable_shared_from_this<RemoteQuery> {
       return next(*this, std::move(bodies));
     } catch (const std::bad_alloc&) {
       return WithReason(absl::ResourceExhaustedError("out of ram while merging answers"), reason::kMemoryLimit);
+    } catch (const std::exception& error) {
+      return absl::InternalError(error.what());
     }
   }
 
@@ -165,7 +175,7 @@ class RemoteQuery : public std::enable_shared_from_this<RemoteQuery> {
       QueryOutcome& outcome = outcomes_.emplace_back();
       RETURN_IF_ERROR(Unflat(answer, outcome));
       std::string().swap(answer);
-      RETURN_IF_ERROR(CheckAnswer(outcome.neighbours));
+      RETURN_IF_ERROR(CheckAnswer(outcome.neighbours, command_.with_keys));
       // Rounded up for each row and shard: a mean of several shards is up to one for each above that of one process.
       outcome_.statistics.Add(outcome.statistics);
       if (command_.k == limits::kEveryEntry) {
@@ -199,11 +209,18 @@ class RemoteQuery : public std::enable_shared_from_this<RemoteQuery> {
     return AskForCandidates();
   }
 
-  absl::Status CheckAnswer(const NeighbourColumns& answer) const {
+  // `keyed`: with keys. Nothing is read of it before it is as wide as the memory says; only what a search for nothing,
+  // of a k of 0, finds has no width.
+  absl::Status CheckAnswer(const NeighbourColumns& answer, bool keyed) const {
     RETURN_IF_ERROR(CheckWhole(answer));
-    const size_t attributes = command_.with_attributes ? answer.size() : 0;
-    const size_t ids = command_.with_ids ? answer.size() : 0;
-    if (answer.queries() == command_.count && answer.labels.size() == attributes && answer.ids.size() == ids) {
+    const size_t count = answer.size();
+    const size_t attributes = command_.with_attributes ? count : 0;
+    const size_t ids = command_.with_ids ? count : 0;
+    const size_t key_bytes = keyed ? memory_->spec.KeyBytes() : 0;
+    const bool none = command_.k == 0 && count == 0 && answer.values.width == 0 && answer.key_bytes == 0;
+    const bool fits = none || (answer.values.width == memory_->spec.ValueBytes() && answer.key_bytes == key_bytes &&
+                               answer.keys.size() == count * key_bytes);
+    if (fits && answer.queries() == command_.count && answer.labels.size() == attributes && answer.ids.size() == ids) {
       return absl::OkStatus();
     }
     return absl::DataLossError("a shard's answer is not whole");
@@ -229,7 +246,7 @@ class RemoteQuery : public std::enable_shared_from_this<RemoteQuery> {
     if (command_.extra_offsets.empty()) return AskForSuccessors();
     Score(WantedCandidates(command_, outcome_.neighbours), /*plain=*/false, LimitsBefore(RoundsAfterCandidates()),
           [](RemoteQuery& query, Bodies bodies) {
-            ASSIGN_OR_RETURN(const auto scored, query.ReadScored(bodies));
+            ASSIGN_OR_RETURN(const auto scored, query.ReadScored(bodies, query.command_.with_keys));
             AddCandidates(scored, query.outcome_.neighbours);
             return query.AskForSuccessors();
           });
@@ -240,7 +257,7 @@ class RemoteQuery : public std::enable_shared_from_this<RemoteQuery> {
     if (!command_.with_successors) return Finish();
     wanted_ = WantedSuccessors(outcome_);
     Score(wanted_, /*plain=*/true, LimitsBefore(0), [](RemoteQuery& query, Bodies bodies) {
-      ASSIGN_OR_RETURN(const auto scored, query.ReadScored(bodies));
+      ASSIGN_OR_RETURN(const auto scored, query.ReadScored(bodies, /*keyed=*/false));
       MarkSuccessors(query.wanted_, scored, query.outcome_);
       return query.Finish();
     });
@@ -263,11 +280,11 @@ class RemoteQuery : public std::enable_shared_from_this<RemoteQuery> {
     context_.shards->AskEach(&Async::Score, asked_, body, of_shards, Then(next));
   }
 
-  absl::StatusOr<std::vector<NeighbourColumns>> ReadScored(const Bodies& answers) const {
+  absl::StatusOr<std::vector<NeighbourColumns>> ReadScored(const Bodies& answers, bool keyed) const {
     std::vector<NeighbourColumns> scored;
     for (const std::string& answer : answers) {
       RETURN_IF_ERROR(Unflat(answer, scored.emplace_back()));
-      RETURN_IF_ERROR(CheckAnswer(scored.back()));
+      RETURN_IF_ERROR(CheckAnswer(scored.back(), keyed));
     }
     return scored;
   }

@@ -135,8 +135,8 @@ struct QueryCommand {
   Version at_least;  // no parts: whatever is there
   LeaseHandle lease;  // covers `partitions`; not with at_least
   CallLimits limits;
-  // Not for every entry: shards of other processes that do not answer in time are left out, be it all of them. The
-  // coverage tells.
+  // Not for every entry: shards of other processes that do not answer in time, or say that they could not (QUEUE_FULL),
+  // are left out, be it all of them. The coverage tells.
   bool allow_partial = false;
 };
 
@@ -145,7 +145,7 @@ struct Coverage {
   uint32_t shards_total = 0;
   uint32_t shards_answered = 0;
   std::vector<uint32_t> missing_shards;  // ascending
-  absl::Status why_missing;              // of one of them, UNAVAILABLE rather than DEADLINE_EXCEEDED; OK without any
+  absl::Status why_missing;              // of one of them, UNAVAILABLE rather than another; OK without any
 };
 
 struct QueryOutcome {

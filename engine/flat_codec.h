@@ -129,10 +129,15 @@ class FlatWriter {
   format::ByteWriter bytes_;
 };
 
-// Reads borrowed bytes. What no writer wrote makes ok() false, and everything after it empty. It takes no more ram than
-// a few times the bytes it is given.
+// Reads borrowed bytes. What no writer wrote makes ok() false, and everything after it empty. What it reads takes some
+// tens of times as much ram as its bytes at most: an item of a column that is described may be one byte here, and a
+// neighbour the four of its score, since what is the same of all of them takes none.
 class FlatReader {
  public:
+  // Of a column of reals, which bounds the columns beside it that take no bytes: twice the neighbours that a search for
+  // every entry may gather (limits::kMaxAttendedBytes, 64 bytes each at least), not a GiB of ram. Nobody writes more.
+  static constexpr uint64_t kMostReals = uint64_t{1} << 24;
+
   explicit FlatReader(std::string_view bytes) : bytes_(bytes), left_(bytes.size()) {}
 
   bool ok() const { return ok_ && bytes_.ok(); }
@@ -151,6 +156,7 @@ class FlatReader {
   void Reals(std::vector<double>& column) {
     column.clear();
     const uint64_t count = bytes_.Varint();
+    if (count > kMostReals) return Fail();
     if (count != 0 && !narrow::TakeReals(bytes_, count, column)) Fail();
   }
   // `count`: of a column that was read, and has bytes for each.

@@ -109,6 +109,7 @@ void Describe(Codec& codec, T& alias) {
 
 // DATA_LOSS unless every column has its entries, none reaches beyond its bytes, and keys have `key_bytes` each or are
 // absent; attributes of neighbours that were left out (DropAttributes) are absent together, as are ids and partitions.
+// The widths themselves may be any: who knows the memory compares them.
 absl::Status CheckWhole(const EntryColumns& entries);
 absl::Status CheckWhole(const NeighbourColumns& neighbours);
 

@@ -58,6 +58,7 @@ TlsIdentity::Held TlsIdentity::Read(const JudgedTlsFiles& files) {
 absl::StatusOr<std::unique_ptr<TlsIdentity>> TlsIdentity::New(const TlsFiles& files) {
   ASSIGN_OR_RETURN(std::shared_ptr<const JudgedTlsFiles> judged, JudgedTlsFiles::Watch(files));
   Held held = Read(*judged);
+  if (held == nullptr) held = Read(*judged);  // the pair may have been put anew meanwhile
   if (held == nullptr) {
     return absl::InvalidArgumentError(
         absl::StrCat("OpenSSL does not take the certificate in ", files.certificate, ", its key, or the ca beside it"));

@@ -107,15 +107,6 @@ struct Join {
   const std::function<void(absl::Status)> done;
 };
 
-// Where an answer in part will do: that some shard of some source has answered, or why none has.
-absl::Status CheckAnswered(absl::Span<const QuerySource> sources) {
-  for (const QuerySource& source : sources) {
-    const Coverage& coverage = source.outcome.coverage;
-    if (coverage.shards_answered != 0 || coverage.why_missing.ok()) return absl::OkStatus();
-  }
-  return sources.front().outcome.coverage.why_missing;
-}
-
 }  // namespace
 
 absl::Status CheckSameShape(const std::string& field, const MemorySpec& memory, const MemorySpec& first) {
@@ -142,6 +133,17 @@ absl::StatusOr<std::vector<QuerySource>> FindSources(const Deployment& deploymen
     sources.push_back(std::move(source));
   }
   return sources;
+}
+
+absl::Status CheckAnswered(absl::Span<const QuerySource> sources) {
+  absl::Status why;
+  for (const QuerySource& source : sources) {
+    const Coverage& coverage = source.outcome.coverage;
+    if (coverage.shards_answered != 0 || coverage.why_missing.ok()) return absl::OkStatus();
+    const bool tells_more = absl::IsUnavailable(coverage.why_missing) && !absl::IsUnavailable(why);
+    if (why.ok() || tells_more) why = coverage.why_missing;
+  }
+  return why;
 }
 
 void AskSources(Deployment& deployment, std::vector<QuerySource>& sources, std::function<void(absl::Status)> done) {

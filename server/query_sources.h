@@ -25,9 +25,13 @@ absl::Status CheckSameShape(const std::string& field, const MemorySpec& memory, 
 
 // Searches all at once, and fills in the outcomes. `done` is called exactly once, when every search has ended, with the
 // error of the first source that has one; NOT_FOUND when a memory is dropped meanwhile. Where an answer in part is
-// allowed a source may have none of its shards, but one of all sources has answered: else UNAVAILABLE, or
-// DEADLINE_EXCEEDED. `sources` outlive it.
+// allowed a source may have none of its shards, but one of all sources has answered: else UNAVAILABLE,
+// DEADLINE_EXCEEDED, or RESOURCE_EXHAUSTED (QUEUE_FULL). `sources` outlive it.
 void AskSources(Deployment& deployment, std::vector<QuerySource>& sources, std::function<void(absl::Status)> done);
+
+// Where an answer in part will do: OK when some shard of some source has answered, else why none has: UNAVAILABLE of
+// the first source that says so, or what the first says.
+absl::Status CheckAnswered(absl::Span<const QuerySource> sources);
 
 // A MixtureAnswer for each: all of it that does not depend on the read-out.
 void WriteSources(const Deployment& deployment, absl::Span<const QuerySource> sources, v1::QueryResponse* out);

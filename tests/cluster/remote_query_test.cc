@@ -8,9 +8,11 @@
 
 #include <atomic>
 #include <chrono>
+#include <functional>
 #include <future>
 #include <memory>
 #include <string>
+#include <string_view>
 #include <thread>
 #include <utility>
 #include <vector>
@@ -25,14 +27,15 @@
 namespace mneme {
 namespace {
 
+using ::testing::Each;
 using ::testing::ElementsAre;
 using ::testing::IsEmpty;
 using Steady = std::chrono::steady_clock;
 
 constexpr MemoryNumber kMemory = 7;
 
-// What a shard answers to one row: entries as near as their ids are small.
-NeighbourColumns ColumnsOf(const std::vector<EntryId>& ids) {
+// What a shard answers to one row: entries as near as their ids are small, with keys of one f32 where they are wanted.
+NeighbourColumns ColumnsOf(const std::vector<EntryId>& ids, bool with_keys) {
   NeighbourColumns columns;
   columns.values.width = sizeof(Token);
   for (const EntryId id : ids) {
@@ -47,6 +50,17 @@ NeighbourColumns ColumnsOf(const std::vector<EntryId>& ids) {
     columns.positions.push_back(0);
   }
   columns.offsets.push_back(ids.size());
+  if (with_keys) {
+    columns.key_bytes = sizeof(float);
+    columns.keys.assign(ids.size() * sizeof(float), 0);
+  }
+  return columns;
+}
+
+// What a search finds that was not made, as the engine tells it when k is 0.
+NeighbourColumns NothingOf(size_t rows) {
+  NeighbourColumns columns;
+  columns.offsets.assign(rows + 1, 0);
   return columns;
 }
 
@@ -71,6 +85,11 @@ class ToldShard final : public internal_wire::ShardService::Service {
     MutexLock lock(&mutex_);
     scores_ = std::move(status);
   }
+  // What is wrong with what its searches find from now on.
+  void Spoil(std::function<void(NeighbourColumns&)> spoil) {
+    MutexLock lock(&mutex_);
+    spoil_ = std::move(spoil);
+  }
   // Answers no search from now on.
   void BeSilent() { silent_ = true; }
   int scored() const { return scored_; }
@@ -86,10 +105,12 @@ class ToldShard final : public internal_wire::ShardService::Service {
     waited_for_ = command.at_least.parts.empty() ? 0 : command.at_least.parts.front().sequence;
     while (silent_ && !context->IsCancelled()) std::this_thread::sleep_for(std::chrono::milliseconds(1));
     QueryOutcome outcome;
-    outcome.neighbours = ColumnsOf(ids_);
+    outcome.neighbours = ColumnsOf(ids_, command.with_keys);
+    if (command.k == 0) outcome.neighbours = NothingOf(1);
     outcome.version = Version{memory, {{number_, 10 + number_}}};
-    answer->set_body(Flat(outcome));
     MutexLock lock(&mutex_);
+    if (spoil_ != nullptr) spoil_(outcome.neighbours);
+    answer->set_body(Flat(outcome));
     return searches_;
   }
   // Has all that is wanted.
@@ -105,7 +126,7 @@ class ToldShard final : public internal_wire::ShardService::Service {
     }
     std::vector<EntryId> ids;
     for (const WantedEntry& each : wanted) ids.push_back(each.id);
-    answer->set_body(Flat(ColumnsOf(ids)));
+    answer->set_body(Flat(ColumnsOf(ids, command.with_keys && !plain)));
     MutexLock lock(&mutex_);
     return scores_;
   }
@@ -120,17 +141,25 @@ class ToldShard final : public internal_wire::ShardService::Service {
   Mutex mutex_;
   grpc::Status searches_ ABSL_GUARDED_BY(mutex_);
   grpc::Status scores_ ABSL_GUARDED_BY(mutex_);
+  std::function<void(NeighbourColumns&)> spoil_ ABSL_GUARDED_BY(mutex_);
   std::unique_ptr<grpc::Server> server_;
 };
 
 grpc::Status Away() { return {grpc::StatusCode::UNAVAILABLE, "it is away"}; }
 
-grpc::Status Lags() {
+// As a shard says it.
+grpc::Status Says(grpc::StatusCode code, const std::string& what, std::string_view reason) {
   google::rpc::ErrorInfo info;
-  info.set_reason(std::string(reason::kReplicaLagging));
+  info.set_reason(std::string(reason));
   google::rpc::Status details;
   details.add_details()->PackFrom(info);
-  return {grpc::StatusCode::DEADLINE_EXCEEDED, "it lags", details.SerializeAsString()};
+  return {code, what, details.SerializeAsString()};
+}
+
+grpc::Status Lags() { return Says(grpc::StatusCode::DEADLINE_EXCEEDED, "it lags", reason::kReplicaLagging); }
+
+grpc::Status IsFull() {
+  return Says(grpc::StatusCode::RESOURCE_EXHAUSTED, "9 searches are waiting", reason::kQueueFull);
 }
 
 // Two shards.
@@ -237,6 +266,26 @@ TEST_F(RemoteQueryTest, AShardThatHasNotAppliedWhatATokenNamesIsMissingAndNeverS
   EXPECT_EQ(ReasonOf(got->coverage.why_missing), reason::kReplicaLagging);
 }
 
+// It is given less time than the query has: without a part it might have answered.
+TEST_F(RemoteQueryTest, AShardThatHasTooMuchToDoToAnswerInTimeIsMissing) {
+  second_.Search(IsFull());
+  const absl::Status whole = Ask(Row(/*allow_partial=*/false)).status();
+  EXPECT_EQ(whole.code(), absl::StatusCode::kResourceExhausted);
+  EXPECT_EQ(ReasonOf(whole), reason::kQueueFull);
+
+  const auto got = Ask(Row(/*allow_partial=*/true));
+  ASSERT_TRUE(got.ok()) << got.status();
+  EXPECT_THAT(got->neighbours.ids, ElementsAre(2, 6));
+  EXPECT_THAT(got->coverage.missing_shards, ElementsAre(1));
+  EXPECT_EQ(ReasonOf(got->coverage.why_missing), reason::kQueueFull);
+
+  first_.Search(IsFull());
+  const auto nothing = Ask(Row(/*allow_partial=*/true));
+  ASSERT_TRUE(nothing.ok()) << nothing.status();
+  EXPECT_EQ(nothing->coverage.shards_answered, 0U);
+  EXPECT_EQ(nothing->coverage.why_missing.code(), absl::StatusCode::kResourceExhausted);
+}
+
 TEST_F(RemoteQueryTest, WhatIsNotAbsenceStaysAnError) {
   first_.Search(Away());
   for (const auto code : {grpc::StatusCode::INVALID_ARGUMENT, grpc::StatusCode::NOT_FOUND,
@@ -245,6 +294,82 @@ TEST_F(RemoteQueryTest, WhatIsNotAbsenceStaysAnError) {
     second_.Search({code, "no"});
     EXPECT_EQ(static_cast<int>(Ask(Row(/*allow_partial=*/true)).status().code()), static_cast<int>(code));
   }
+}
+
+TEST_F(RemoteQueryTest, WhatIsNotAsWideAsTheMemorySaysIsDamage) {
+  const std::vector<std::function<void(NeighbourColumns&)>> spoils = {
+      [](NeighbourColumns& found) {
+        found.values.width = 1;
+        found.values.bytes.resize(found.size());
+      },
+      [](NeighbourColumns& found) { found.keys.clear(); },
+      [](NeighbourColumns& found) {
+        found.key_bytes = 1;
+        found.keys.resize(found.size());
+      },
+      [](NeighbourColumns& found) {
+        found = NothingOf(1);
+        found.values.width = size_t{1} << 60;
+        found.key_bytes = size_t{1} << 60;
+      },
+      [](NeighbourColumns& found) { found = NothingOf(1); },  // as of a k of 0
+  };
+  for (size_t i = 0; i < spoils.size(); ++i) {
+    first_.Spoil(spoils[i]);
+    QueryCommand command = Row(/*allow_partial=*/true);
+    command.with_keys = true;
+    EXPECT_EQ(Ask(std::move(command)).status().code(), absl::StatusCode::kDataLoss) << i;
+  }
+  first_.Spoil(nullptr);
+  second_.Spoil([](NeighbourColumns& found) {
+    found.key_bytes = sizeof(float);
+    found.keys.assign(found.size() * sizeof(float), 0);
+  });
+  EXPECT_EQ(Ask(Row(/*allow_partial=*/true)).status().code(), absl::StatusCode::kDataLoss) << "nobody asked for keys";
+}
+
+TEST_F(RemoteQueryTest, ValuesOfAnyLengthHaveNoWidth) {
+  MemoryRecord record = *memory_;
+  record.spec.value_kind = ValueKind::kBytes;
+  record.spec.vocabulary_size = 0;
+  memory_ = std::make_shared<const MemoryRecord>(record);
+  EXPECT_EQ(Ask(Row(/*allow_partial=*/false)).status().code(), absl::StatusCode::kDataLoss) << "these are tokens";
+
+  first_.Spoil([](NeighbourColumns& found) {
+    found.values = ValueColumn();
+    for (const EntryId id : found.ids) found.values.Append(absl::StrCat("value ", id));
+  });
+  second_.Spoil([](NeighbourColumns& found) { found = NothingOf(1); });
+  const auto got = Ask(Row(/*allow_partial=*/false));
+  ASSERT_TRUE(got.ok()) << got.status();
+  EXPECT_THAT(got->neighbours.ids, ElementsAre(2, 6));
+  EXPECT_EQ(got->neighbours.values.At(1), "value 6");
+}
+
+TEST_F(RemoteQueryTest, KeysComeWithWhatIsFoundAndWithCandidatesAndNotWithSuccessors) {
+  const EntryId there = OwnedBy(0, 100);
+  QueryCommand command = Row(/*allow_partial=*/false);
+  command.with_keys = true;
+  command.extra_offsets = {0, 1};
+  command.extra_ids = {there};
+  command.with_successors = true;
+  const auto got = Ask(std::move(command));
+  ASSERT_TRUE(got.ok()) << got.status();
+  EXPECT_THAT(got->neighbours.ids, ElementsAre(2, 4, 6, 8, there));
+  EXPECT_EQ(got->neighbours.key_bytes, sizeof(float));
+  EXPECT_EQ(got->neighbours.keys.size(), 5 * sizeof(float));
+  EXPECT_THAT(got->has_successor, Each(1));
+}
+
+TEST_F(RemoteQueryTest, ASearchForNothingFindsCandidates) {
+  const EntryId there = OwnedBy(0, 100);
+  QueryCommand command = Row(/*allow_partial=*/false);
+  command.k = 0;
+  command.extra_offsets = {0, 1};
+  command.extra_ids = {there};
+  const auto got = Ask(std::move(command));
+  ASSERT_TRUE(got.ok()) << got.status();
+  EXPECT_THAT(got->neighbours.ids, ElementsAre(there));
 }
 
 TEST_F(RemoteQueryTest, WithoutAnyShardThereAreNoNeighboursOfEachRowAndTheCoverageSaysWhy) {

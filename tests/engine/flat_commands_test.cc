@@ -253,5 +253,21 @@ TEST(FlatCommandsTest, AColumnThatTakesNoBytesIsAsLongAsTheOneBesideItOrAbsent) 
   EXPECT_TRUE(absl::IsDataLoss(unflat(uint64_t{1} << 60)));
 }
 
+TEST(FlatCommandsTest, NoMoreRealsAreReadThanAnybodyWrites) {
+  const auto reads = [](uint64_t count) {
+    std::string bytes;
+    format::ByteWriter writer(bytes);
+    writer.Varint(count);
+    writer.Fixed(uint8_t{1});  // floats
+    bytes.append(count * sizeof(float), '\0');
+    FlatReader reader(bytes);
+    std::vector<double> column;
+    reader.Reals(column);
+    return reader.AtEnd() && column.size() == count;
+  };
+  EXPECT_TRUE(reads(FlatReader::kMostReals));
+  EXPECT_FALSE(reads(FlatReader::kMostReals + 1));
+}
+
 }  // namespace
 }  // namespace mneme

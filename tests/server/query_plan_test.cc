@@ -10,7 +10,9 @@
 #include <utility>
 #include <vector>
 
+#include "common/error_reason.h"
 #include "server/convert_columns.h"
+#include "server/query_sources.h"
 
 namespace mneme {
 namespace {
@@ -85,6 +87,24 @@ TEST(QueryPlanTest, ASourceThatLacksAllItsShardsGivesItsWeightToTheOthers) {
   EXPECT_EQ(response.sources(0).found(), Column<uint32_t>({0}));
   EXPECT_EQ(response.sources(0).weights(), Column<double>({0}));
   EXPECT_EQ(response.sources(1).weights(), Column<double>({1}));
+}
+
+TEST(QueryPlanTest, WhatNoSourceIsAnsweredForIsUnavailableWhereOneOfThemIs) {
+  const absl::Status late = absl::DeadlineExceededError("shard 0 did not answer before the deadline");
+  const absl::Status away = absl::UnavailableError("shard 1 is not available");
+  const absl::Status full = WithReason(absl::ResourceExhaustedError("9 searches are waiting"), reason::kQueueFull);
+  const auto check = [](const std::vector<absl::Status>& whys) {
+    std::vector<QuerySource> sources;
+    for (const absl::Status& why : whys) {
+      sources.push_back(Source(1.0));
+      sources.back().outcome.coverage = {1, why.ok() ? 1U : 0U, {}, why};
+    }
+    return CheckAnswered(sources);
+  };
+  EXPECT_EQ(check({late, away, full}), away);
+  EXPECT_EQ(check({away, absl::UnavailableError("shard 2 is not available")}), away);
+  EXPECT_EQ(check({full, late}), full);
+  EXPECT_TRUE(check({away, absl::OkStatus()}).ok());
 }
 
 }  // namespace
