@@ -51,7 +51,8 @@ class Process {
       : shard_(shard), address_(address),
         stub_(internal_wire::ShardService::NewStub(MakeInternalChannel(address, security))) {}
 
-  // kAway, and why, while it does not say. FAILED_PRECONDITION when it is no process of the shard.
+  // kAway, and why, while it does not say. FAILED_PRECONDITION when it is no process of the shard, or knows itself by
+  // another address.
   absl::StatusOr<ReplicaDescription> Describe(const CallLimits& limits) {
     internal_wire::Call call;
     *call.mutable_target() = shard_.target();
@@ -67,7 +68,13 @@ class Process {
     told.address = address_;
     absl::Status failed = FromGrpcStatus(status, absl::StrCat("shard ", shard_.number(), " at ", address_));
     if (failed.ok()) failed = Unflat(answer.body(), told);
-    if (failed.ok()) return told;
+    // It goes by lists that name it so; under another address it would serve, and find itself on none of them.
+    const std::string own = std::exchange(told.address, address_);
+    if (failed.ok() && own == address_) return told;
+    if (failed.ok()) {
+      return absl::FailedPreconditionError(absl::StrCat("the process at ", address_, " is ", own,
+                                                        " by its own --shard-addresses; must be given so"));
+    }
     if (!absl::IsUnavailable(failed) && !absl::IsDeadlineExceeded(failed) && !absl::IsCancelled(failed)) {
       return absl::FailedPreconditionError(absl::StrCat("the process at ", address_, " is no replica of shard ",
                                                         shard_.number(), ": ", failed.message()));

@@ -67,6 +67,7 @@ absl::Status Server::OpenShard() {
   HostedShard& hosted = options.hosted.emplace();
   hosted.number = options_.shard_number;
   hosted.replica = options_.replica;
+  hosted.address = ReplicasOf(options_.shard_addresses[options_.shard_number])[options_.replica];
   const auto clocks = std::make_shared<WatcherClocks>();
   if (options_.shard_number != 0) {
     RETURN_IF_ERROR(WatchNames(hosted));

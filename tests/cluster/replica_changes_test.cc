@@ -121,17 +121,23 @@ class Process final : public wire::ShardService::Service {
 
   std::string address() const { return absl::StrCat("127.0.0.1:", port_); }
   void Be(ReplicaState state) { state_ = state; }
+  // As its own options have it.
+  void CallItself(const std::string& own) {
+    MutexLock lock(&mutex_);
+    own_ = own;
+  }
   void Refuse(const std::string& why) {
     MutexLock lock(&mutex_);
     why_ = why;
   }
 
   grpc::Status DescribeReplica(grpc::ServerContext*, const wire::Call*, wire::Answer* answer) override {
+    ReplicaDescription told;
     {
       MutexLock lock(&mutex_);
       if (!why_.empty()) return {grpc::StatusCode::FAILED_PRECONDITION, why_};
+      told.address = own_.empty() ? address() : own_;
     }
-    ReplicaDescription told;
     told.state = state_;
     if (told.state == ReplicaState::kFailed) told.detail = "its disk is full";
     told.applied = 3;
@@ -148,6 +154,7 @@ class Process final : public wire::ShardService::Service {
   std::atomic<ReplicaState> state_{ReplicaState::kServing};
   Mutex mutex_;
   std::string why_ ABSL_GUARDED_BY(mutex_);
+  std::string own_ ABSL_GUARDED_BY(mutex_);
   std::unique_ptr<grpc::Server> server_;
 };
 
@@ -276,6 +283,22 @@ TEST_F(ReplicaChangesTest, WhatCannotBeAReplicaIsRefused) {
   EXPECT_EQ(code(third_.address(), 1), absl::StatusCode::kFailedPrecondition);
   EXPECT_EQ(Change("", "127.0.0.1:1").status().code(), absl::StatusCode::kNotFound);
   EXPECT_EQ(names_.changes(), 0);
+}
+
+TEST_F(ReplicaChangesTest, OneIsGivenByTheAddressByWhichItKnowsItself) {
+  second_.CallItself("own:1");
+  const absl::Status other = Change(second_.address(), "").status();
+  EXPECT_EQ(other.code(), absl::StatusCode::kFailedPrecondition);
+  EXPECT_THAT(std::string(other.message()), HasSubstr("is own:1 by its own --shard-addresses"));
+  EXPECT_EQ(names_.changes(), 0);
+  // Nor does one that is listed so count as another that serves; whoever looks at it reaches it all the same.
+  second_.CallItself(second_.address());
+  ASSERT_TRUE(Change(second_.address(), "").ok());
+  second_.CallItself("own:1");
+  EXPECT_THAT(Asked(1), ElementsAre(first_.address(), second_.address()));
+  const absl::Status last = Change("", first_.address()).status();
+  EXPECT_EQ(last.code(), absl::StatusCode::kFailedPrecondition);
+  EXPECT_THAT(std::string(last.message()), HasSubstr("is own:1 by its own"));
 }
 
 TEST_F(ReplicaChangesTest, WhoIsNotHeardAnyMoreEndsIt) {

@@ -18,7 +18,9 @@
 #include "common/clock.h"
 #include "common/error_reason.h"
 #include "engine/flat_catalogue.h"
+#include "engine/flat_checkpoints.h"
 #include "engine/log_record.h"
+#include "server/checkpoint_handlers.h"
 #include "server/cluster_handlers.h"
 #include "server/hosted_shard.h"
 #include "server/shard_handlers.h"
@@ -189,6 +191,7 @@ class TellerHandlersTest : public OpenTellerTest {
     hosted.directory = opened_.directory;
     hosted.catalogue = opened_.teller->names().Everything();
     hosted.log = entries_;
+    hosted.address = "127.0.0.1:1";
     shard_ = LocalDeployment::Open(std::move(options)).value();
     opened_.teller->applier().Forward(
         [this](const CatalogueChanges& changes) { return shard_->TakeCatalogue(changes); });
@@ -291,6 +294,26 @@ TEST_F(TellerHandlersTest, ReplicasAreSetThroughATellerAndOneProcessAloneHasNone
   EXPECT_EQ(code(), absl::StatusCode::kInvalidArgument);
   request.set_drain("b:2");
   EXPECT_EQ(code(), absl::StatusCode::kFailedPrecondition);
+}
+
+TEST_F(TellerHandlersTest, OneWhoseNamesHaveEndedSaysThatItHasFailed) {
+  const auto describe = [this] {
+    internal::v1::Answer answer;
+    EXPECT_TRUE(HandleDescribeReplica(Within(std::chrono::seconds(30)), CallOf(Flat()), &answer).ok());
+    ReplicaDescription told;
+    EXPECT_TRUE(Unflat(answer.body(), told).ok());
+    return told;
+  };
+  const ReplicaDescription serving = describe();
+  EXPECT_EQ(serving.state, ReplicaState::kServing) << serving.detail;
+  EXPECT_EQ(serving.address, "127.0.0.1:1");
+  Append(CreateMemoryCommand{TokenMemory("wiki", 4), NewChangeRequest()}, shard_->identity() + 1);
+  EXPECT_FALSE(opened_.teller->applier()
+                   .AwaitHandled(100, testing::CatalogueTellers::Within(std::chrono::seconds(30)))
+                   .ok());
+  const ReplicaDescription failed = describe();
+  EXPECT_EQ(failed.state, ReplicaState::kFailed) << "though its entries go on";
+  EXPECT_THAT(failed.detail, HasSubstr("it tells no names"));
 }
 
 TEST_F(TellerHandlersTest, TheOthersAreAnsweredAlsoWhileItReplays) {
