@@ -133,6 +133,28 @@ TEST_F(OpenTellerTest, WhatAnOperatorSetHoldsWhateverOptionsSay) {
   EXPECT_EQ(opened->teller->names().ReplicasOf(0), (ReplicaList{{"127.0.0.1:3"}, true}));
 }
 
+TEST_F(OpenTellerTest, OneThatWasAwayGoesByTheListThatWasSetMeanwhile) {
+  const std::vector<std::string> alone = {"127.0.0.1:1"};
+  uint64_t deployment = 0;
+  {
+    const OpenedTeller opened = Open("a").value();
+    deployment = opened.teller->deployment();
+    Append(SetReplicasCommand{0, alone, alone, NewChangeRequest(), true}, deployment);
+    const auto limits = testing::CatalogueTellers::Within(std::chrono::seconds(30));
+    ASSERT_TRUE(opened.teller->applier().AwaitEnd(limits).ok());
+    ASSERT_EQ(opened.teller->names().ReplicasOf(0), (ReplicaList{alone, true}));
+  }
+  for (int i = 0; i < 200; ++i) {
+    Append(CreateMemoryCommand{TokenMemory("m" + std::to_string(i), 4), NewChangeRequest()}, deployment);
+  }
+  const std::vector<std::string> moved = {"", "127.0.0.1:3"};
+  Append(SetReplicasCommand{0, alone, moved, NewChangeRequest(), true}, deployment);
+  const absl::StatusOr<OpenedTeller> opened = Open("a");
+  ASSERT_TRUE(opened.ok()) << opened.status();
+  EXPECT_EQ(opened->teller->names().ReplicasOf(0), (ReplicaList{moved, true}));
+  EXPECT_FALSE(opened->teller->listed());
+}
+
 TEST_F(OpenTellerTest, AnEmptyDirectoryWaitsForTheLog) {
   line_->Cut(true);
   EXPECT_EQ(GivenUp("a").code(), absl::StatusCode::kCancelled);
