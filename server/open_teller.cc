@@ -6,8 +6,10 @@
 #include "server/open_teller.h"
 
 #include <chrono>
+#include <filesystem>
 #include <future>
 #include <optional>
+#include <system_error>
 #include <thread>
 #include <utility>
 #include <variant>
@@ -227,7 +229,9 @@ absl::StatusOr<OpenedTeller> Opening::Run() {
   opened.resources = std::make_unique<StoreResources>(kBlockCacheBytes, kWriteBufferBytes);
   ASSIGN_OR_RETURN(auto store, OpenLoggedCatalogueStore(opened.directory->CataloguePath(), opened.resources.get()));
   ASSIGN_OR_RETURN(std::unique_ptr<Catalogue> catalogue, Catalogue::OpenLogged(std::move(store)));
-  const bool is_new = catalogue->applied() == 0;
+  std::error_code error;
+  const std::string restored = opened.directory->RestoredPath();
+  const bool is_new = catalogue->applied() == 0 || std::filesystem::exists(restored, error);
   RETURN_IF_ERROR(ReachBack(*catalogue, deployment, is_new));  // 2
   CatalogueTellerOptions teller;
   teller.catalogue = std::move(catalogue);
@@ -245,6 +249,7 @@ absl::StatusOr<OpenedTeller> Opening::Run() {
       return absl::FailedPreconditionError(absl::StrCat(options_.data_dir, " is of a deployment, and the log of names "
                                                         "is empty: is it another topic, or was it lost?"));
     }
+    std::filesystem::remove(restored, error);  // if it stays this is done once more
   } else {
     RETURN_IF_ERROR(CatchUp(*opened.teller));
   }

@@ -7,6 +7,7 @@
 #include <atomic>
 #include <chrono>
 #include <filesystem>
+#include <fstream>
 #include <future>
 #include <memory>
 #include <string>
@@ -153,6 +154,27 @@ TEST_F(OpenTellerTest, OneThatWasAwayGoesByTheListThatWasSetMeanwhile) {
   ASSERT_TRUE(opened.ok()) << opened.status();
   EXPECT_EQ(opened->teller->names().ReplicasOf(0), (ReplicaList{moved, true}));
   EXPECT_FALSE(opened->teller->listed());
+}
+
+TEST_F(OpenTellerTest, NamesOfABackupAreToldOnceTheLogIsApplied) {
+  { ASSERT_TRUE(Open("a").ok()); }
+  const std::string restored = directory_ / "a/RESTORED";
+  std::ofstream{restored};
+  line_->Cut(true);
+  EXPECT_EQ(GivenUp("a").code(), absl::StatusCode::kCancelled) << "what it has may be old";
+  EXPECT_TRUE(std::filesystem::exists(restored));
+  give_up_ = false;
+  line_->Cut(false);
+  const uint64_t deployment = DataDirectory::StoredDeployment(directory_ / "a").value().value();
+  Append(CreateMemoryCommand{TokenMemory("since", 4), NewChangeRequest()}, deployment);
+  {
+    const absl::StatusOr<OpenedTeller> opened = Open("a");
+    ASSERT_TRUE(opened.ok()) << opened.status();
+    EXPECT_TRUE(opened->teller->names().Find("since").ok());
+  }
+  EXPECT_FALSE(std::filesystem::exists(restored));
+  line_->Cut(true);
+  EXPECT_TRUE(Open("a").ok()) << "from then on it tells what it has";
 }
 
 TEST_F(OpenTellerTest, AnEmptyDirectoryWaitsForTheLog) {
