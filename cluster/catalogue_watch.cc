@@ -66,7 +66,7 @@ struct CatalogueWatch::Wire {
       teller.address = address;
       const auto known = std::find_if(tellers.begin(), tellers.end(),
                                       [&address](const Teller& each) { return each.address == address; });
-      teller.stub = known != tellers.end()
+      teller.stub = known != tellers.end() && known->stub != nullptr  // it may stand there twice
                         ? std::move(known->stub)
                         : internal::v1::CatalogueService::NewStub(MakeInternalChannel(address, security));
     }

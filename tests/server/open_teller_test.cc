@@ -324,6 +324,8 @@ TEST_F(TellerHandlersTest, ReplicasAreSetThroughATellerAndOneProcessAloneHasNone
   ASSERT_TRUE(Change(SetReplicasCommand{1, {}, {"a:1"}, NewChangeRequest(), true}).ok());
   EXPECT_EQ(Change(SetReplicasCommand{1, {}, {"b:2"}, NewChangeRequest(), true}).status().code(),
             absl::StatusCode::kAborted);
+  EXPECT_EQ(Change(SetReplicasCommand{1, {"a:1"}, {"a:1", "", "", "a:1"}, NewChangeRequest(), true}).status().code(),
+            absl::StatusCode::kInvalidArgument);
   EXPECT_EQ(shard_->names().ReplicasOf(1), (ReplicaList{{"a:1"}, true})) << "the shard is told";
   const Tell<v1::ChangeReplicasResponse> tell = [](const v1::ChangeReplicasResponse&) { return true; };
   v1::ChangeReplicasRequest request;
