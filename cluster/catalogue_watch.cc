@@ -263,6 +263,21 @@ void CatalogueWatch::TakeTellers(const std::vector<std::string>& addresses) {
   watched_ = absl::StrJoin(known, ", ");
 }
 
+void CatalogueWatch::TakeOptionsToo() {
+  std::vector<std::string> addresses;
+  for (const Wire::Teller& each : wire_->tellers) addresses.push_back(each.address);
+  for (const std::string& each : options_.addresses) {
+    if (std::find(addresses.begin(), addresses.end(), each) == addresses.end()) addresses.push_back(each);
+  }
+  if (addresses.size() > wire_->tellers.size()) TakeTellers(addresses);
+}
+
+void CatalogueWatch::TakeListed(const std::string& address) {
+  const ReplicaList list = names_.ReplicasOf(0);
+  const auto& listed = list.addresses;
+  if (list.fixed && std::find(listed.begin(), listed.end(), address) != listed.end()) TakeTellers(listed);
+}
+
 void CatalogueWatch::Run() {
   auto pause = kFirstPause;
   bool lost = false;
@@ -275,7 +290,10 @@ void CatalogueWatch::Run() {
     Note(asked);
     LookAtClock();
     if (asked.ok() && !cut_off_) {
-      if (lost) Tell("catalogue_found", at);
+      if (lost) {
+        Tell("catalogue_found", at);
+        TakeListed(at);
+      }
       pause = kFirstPause;
       in_vain = 0;
       lost = names_lost = false;
@@ -285,6 +303,7 @@ void CatalogueWatch::Run() {
     if (++in_vain < wire_->tellers.size()) continue;
     if (!std::exchange(lost, true)) {
       Tell("catalogue_lost", asked.ok() ? "those who tell names do not know whether there is more" : asked.ToString());
+      TakeOptionsToo();
     }
     if (const absl::Status known = Check(); !known.ok() && !std::exchange(names_lost, true)) {
       Tell("names_lost", std::string(known.message()));

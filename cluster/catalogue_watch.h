@@ -29,7 +29,8 @@ class WatchAnswer;
 }  // namespace internal::v1
 
 struct CatalogueWatchOptions {
-  // Of the replicas of shard 0, at least one: each tells names. Those whom an operator has set take their place.
+  // Of the replicas of shard 0, at least one: each tells names. Those whom an operator has set take their place, and
+  // while none of those answers these are asked as well.
   std::vector<std::string> addresses;
   uint32_t shards = 0;
   // May be empty. "catalogue_awaited" until one of them answers first; "catalogue_lost" when none does any more,
@@ -82,6 +83,10 @@ class CatalogueWatch {
       ABSL_LOCKS_EXCLUDED(forward_mutex_);
   // From now on these are asked.
   void TakeTellers(const std::vector<std::string>& addresses) ABSL_LOCKS_EXCLUDED(failure_mutex_);
+  // Nobody of a list answers: those of options may name who tells names by now.
+  void TakeOptionsToo() ABSL_LOCKS_EXCLUDED(failure_mutex_);
+  // The one at `address` answers again: where it is of the list, that is gone by.
+  void TakeListed(const std::string& address) ABSL_LOCKS_EXCLUDED(failure_mutex_);
   // How long one is waited for: with others to ask they must be asked within what is left of a lease.
   std::chrono::milliseconds AnswerWithin() const;
   void Run();

@@ -51,9 +51,11 @@ class Names final : public wire::CatalogueService::Service {
     meanwhile_ = {{shard, ReplicaList{std::move(addresses), true}}};
   }
   int changes() const { return changes_; }
+  int watched() const { return watched_; }
 
   grpc::Status Watch(grpc::ServerContext*, const wire::WatchRequest* request, wire::WatchAnswer* answer) override {
     if (request->leaving()) return grpc::Status::OK;
+    ++watched_;
     std::this_thread::sleep_for(std::chrono::milliseconds(5));
     CatalogueChanges changes;
     changes.whole = request->epoch() == 0;
@@ -100,6 +102,7 @@ class Names final : public wire::CatalogueService::Service {
   }
 
   std::atomic<int> changes_{0};
+  std::atomic<int> watched_{0};
   mutable Mutex mutex_;
   ReplicaLists lists_ ABSL_GUARDED_BY(mutex_);
   ReplicaLists meanwhile_ ABSL_GUARDED_BY(mutex_);
@@ -117,7 +120,8 @@ class Process final : public wire::ShardService::Service {
     if (names != nullptr) builder.RegisterService(names);
     server_ = builder.BuildAndStart();
   }
-  ~Process() override { server_->Shutdown(Deadline()); }
+  ~Process() override { Stop(); }
+  void Stop() { server_->Shutdown(Deadline()); }
 
   std::string address() const { return absl::StrCat("127.0.0.1:", port_); }
   void Be(ReplicaState state) { state_ = state; }
@@ -299,6 +303,24 @@ TEST_F(ReplicaChangesTest, OneIsGivenByTheAddressByWhichItKnowsItself) {
   const absl::Status last = Change("", first_.address()).status();
   EXPECT_EQ(last.code(), absl::StatusCode::kFailedPrecondition);
   EXPECT_THAT(std::string(last.message()), HasSubstr("is own:1 by its own"));
+}
+
+// It was told of one teller, and that has gone; who came since is where its options say.
+TEST_F(ReplicaChangesTest, WhoMissedAMoveAsksThoseOfItsOptions) {
+  Process other(&names_);
+  deployment_.reset();
+  RemoteDeploymentOptions options;
+  options.shards = {{zero_.address(), other.address()}, {first_.address()}};
+  options.logs = {std::make_shared<MemoryLog>(), std::make_shared<MemoryLog>()};
+  options.search_threads = 1;
+  deployment_ = RemoteDeployment::Open(std::move(options)).value();
+  ASSERT_TRUE(Change("", other.address()).ok());
+  ASSERT_EQ(names_.Of(0), (ReplicaList{{zero_.address()}, true}));
+  zero_.Stop();
+  const int before = names_.watched();
+  const Steady::time_point end = Steady::now() + std::chrono::seconds(30);
+  while (names_.watched() == before && Steady::now() < end) std::this_thread::sleep_for(std::chrono::milliseconds(10));
+  EXPECT_GT(names_.watched(), before);
 }
 
 TEST_F(ReplicaChangesTest, WhoIsNotHeardAnyMoreEndsIt) {
