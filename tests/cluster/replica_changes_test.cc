@@ -243,7 +243,11 @@ TEST_F(ReplicaChangesTest, OneIsDrainedWhileAnotherServes) {
   ASSERT_TRUE(drained.ok()) << drained.status();
   EXPECT_THAT(drained->replicas, ElementsAre("", second_.address())) << "numbers stay";
   EXPECT_THAT(Asked(1), ElementsAre(second_.address()));
-  EXPECT_EQ(Change("", first_.address()).status().code(), absl::StatusCode::kNotFound);
+  const absl::Status again = Change("", first_.address()).status();
+  EXPECT_EQ(again.code(), absl::StatusCode::kNotFound);
+  EXPECT_THAT(std::string(again.message()), HasSubstr("one that was drained may be stopped 2 s from now"));
+  // Nor was anything moved to one that options name.
+  EXPECT_EQ(Change(zero_.address(), first_.address()).status().code(), absl::StatusCode::kNotFound);
   // Its number is free.
   EXPECT_THAT(Change(third_.address(), "")->replicas, ElementsAre(third_.address(), second_.address()));
   EXPECT_THAT(Change("", second_.address())->replicas, ElementsAre(third_.address()));
@@ -255,7 +259,7 @@ TEST_F(ReplicaChangesTest, AMoveIsBothAndIsDoneOnce) {
     ASSERT_TRUE(moved.ok()) << moved.status();
     EXPECT_EQ(moved->shard, 1U) << "of what is drained";
     EXPECT_THAT(moved->replicas, ElementsAre("", second_.address()));
-    EXPECT_EQ(names_.changes(), 2);
+    EXPECT_EQ(names_.changes(), 2 + again) << "that all have been told is known by another change";
   }
   EXPECT_THAT(said(), ElementsAre("waiting1", "adding", "draining"));
   EXPECT_THAT(Asked(1), ElementsAre(second_.address()));
