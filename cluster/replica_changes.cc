@@ -164,6 +164,13 @@ class Changing {
     return std::nullopt;
   }
 
+  // What an operator is to know who makes a list that of all: those whom it does not name are none any more.
+  std::string WhoseList(uint32_t shard) const {
+    if (parts_.watch.names().ReplicasOf(shard).fixed) return "";
+    return absl::StrCat("the list of shard ", shard, " was that of options until now; from now on it is ",
+                        absl::StrJoin(ListOf(shard), ", "), " with this change, whatever other options say");
+  }
+
   absl::Status Tell(const char* stage, ReplicaDescription replica) {
     if (tell_({stage, std::move(replica)})) return absl::OkStatus();
     return absl::CancelledError("nobody hears of the change of replicas any more");
@@ -197,6 +204,7 @@ class Changing {
     ReplicaDescription told;
     told.shard = shard;
     told.address = address;
+    told.detail = WhoseList(shard);
     RETURN_IF_ERROR(Tell("adding", std::move(told)));
     if (std::find(list.begin(), list.end(), address) != list.end()) return absl::OkStatus();
     const auto hole = std::find(list.begin(), list.end(), "");
@@ -216,6 +224,7 @@ class Changing {
     ReplicaDescription drained;
     drained.shard = shard;
     drained.address = address;
+    drained.detail = WhoseList(shard);
     RETURN_IF_ERROR(Tell("draining", std::move(drained)));
     const auto at = std::find(list.begin(), list.end(), address);
     if (at == list.end()) return absl::OkStatus();  // another drained it meanwhile

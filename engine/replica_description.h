@@ -55,6 +55,7 @@ struct ReplicaChange {
 };
 struct ReplicaChangeStep {
   const char* stage = "";  // "waiting" for what is added until it serves; "adding", "draining"
+  // While it waits, what that says of itself; then the address alone, with what is to be known of the list as detail.
   ReplicaDescription replica = {};
 };
 // False ends it.

@@ -179,6 +179,7 @@ class ReplicaChangesTest : public ::testing::Test {
     return deployment_->ChangeReplicas({add, drain, shard}, limits, [this](const ReplicaChangeStep& step) {
       MutexLock lock(&mutex_);
       const bool waits = std::string(step.stage) == "waiting";
+      if (!waits) noted_ = step.replica.detail;
       std::string said = waits ? absl::StrCat(step.stage, static_cast<int>(step.replica.state)) : step.stage;
       if (said_.empty() || said_.back() != said) said_.push_back(std::move(said));
       return true;
@@ -187,6 +188,11 @@ class ReplicaChangesTest : public ::testing::Test {
   std::vector<std::string> said() {
     MutexLock lock(&mutex_);
     return std::exchange(said_, {});
+  }
+  // Of the list that was changed last.
+  std::string noted() {
+    MutexLock lock(&mutex_);
+    return noted_;
   }
   // Whom the front end asks.
   std::vector<std::string> Asked(uint32_t shard) const {
@@ -206,6 +212,7 @@ class ReplicaChangesTest : public ::testing::Test {
   Process third_;
   Mutex mutex_;
   std::vector<std::string> said_ ABSL_GUARDED_BY(mutex_);
+  std::string noted_ ABSL_GUARDED_BY(mutex_);
   std::unique_ptr<RemoteDeployment> deployment_;
 };
 
@@ -221,12 +228,14 @@ TEST_F(ReplicaChangesTest, OneIsAddedOnceItServes) {
   EXPECT_EQ(added->shard, 1U);
   EXPECT_THAT(added->replicas, ElementsAre(first_.address(), second_.address()));
   EXPECT_THAT(said(), ElementsAre("waiting2", "waiting1", "adding"));
+  EXPECT_THAT(noted(), HasSubstr(first_.address() + " with this change")) << "whoever else was one is none";
   EXPECT_EQ(names_.Of(1), (ReplicaList{{first_.address(), second_.address()}, true}));
   EXPECT_THAT(Asked(1), ElementsAre(first_.address(), second_.address())) << "when it is acknowledged";
   EXPECT_THAT(Asked(0), ElementsAre(zero_.address()));
   // Once more is no more.
   EXPECT_THAT(Change(second_.address(), "")->replicas, ElementsAre(first_.address(), second_.address()));
   EXPECT_EQ(names_.changes(), 1);
+  EXPECT_EQ(noted(), "") << "it was set by hand before";
 }
 
 TEST_F(ReplicaChangesTest, OneIsDrainedWhileAnotherServes) {
