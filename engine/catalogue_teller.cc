@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
 #include "common/error_reason.h"
 #include "common/status_macros.h"
 
@@ -44,7 +45,13 @@ CatalogueApplierOptions CatalogueTeller::ApplierOptions() {
   applier.deployment = options_.deployment;
   // Before the record counts as applied: a change after it waits for those that it names.
   applier.replicas = [this](uint32_t shard, const std::vector<std::string>& replicas) {
-    if (shard == 0) SetReplicas(replicas);
+    if (shard != 0) return;
+    const bool before = listed();
+    SetReplicas(replicas);
+    if (listed() == before || options_.events == nullptr) return;
+    options_.events(before ? "replica_not_listed" : "replica_listed",
+                    absl::StrCat("the replicas of shard 0 are ", absl::StrJoin(replicas, ", "), ", and this is ",
+                                 options_.address, before ? ": it tells no names any more" : ""));
   };
   applier.poll = options_.poll;
   applier.events = options_.events;

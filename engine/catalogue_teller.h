@@ -56,7 +56,8 @@ struct CatalogueTellerOptions {
   std::chrono::milliseconds poll{400};          // as CatalogueFeedOptions, and as CatalogueApplierOptions
   const Clock* clock = nullptr;                 // borrowed; null: the machine's
   std::shared_ptr<WatcherClocks> clocks = {};   // as CatalogueFeedOptions
-  EventSink events = {};                        // as CatalogueApplierOptions
+  // As CatalogueApplierOptions; "replica_not_listed" and "replica_listed" where a record of the log makes it so.
+  EventSink events = {};
 };
 
 // Thread-safe.

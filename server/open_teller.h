@@ -31,7 +31,7 @@ struct OpenTellerOptions {
   std::shared_ptr<ShardLog> log = {};                    // of the catalogue
   std::shared_ptr<WatcherClocks> clocks = {};
   // May be empty. "names_awaited" while what is needed to begin is not there; "names_taken" when the catalogue of
-  // another replica was; "replica_not_listed" when this one tells no names as yet; and those of CatalogueApplier and
+  // another replica was; "replica_not_listed" when this one tells no names as yet; and those of CatalogueTeller and
   // RemoteTellers.
   EventSink events = {};
   std::function<bool()> give_up = [] { return false; };

@@ -18,6 +18,7 @@
 
 #include "common/clock.h"
 #include "common/error_reason.h"
+#include "common/mutex.h"
 #include "engine/flat_catalogue.h"
 #include "engine/flat_checkpoints.h"
 #include "engine/log_record.h"
@@ -132,6 +133,26 @@ TEST_F(OpenTellerTest, WhatAnOperatorSetHoldsWhateverOptionsSay) {
   EXPECT_TRUE(told);
   EXPECT_FALSE(opened->teller->listed());
   EXPECT_EQ(opened->teller->names().ReplicasOf(0), (ReplicaList{{"127.0.0.1:3"}, true}));
+}
+
+TEST_F(OpenTellerTest, OneThatRunsSaysWhenItIsDrainedAndAddedAgain) {
+  OpenTellerOptions options = Options("a");
+  Mutex mutex;
+  std::vector<std::string> told;
+  options.events = [&](std::string_view event, std::string_view) {
+    MutexLock lock(&mutex);
+    if (event == "replica_not_listed" || event == "replica_listed") told.emplace_back(event);
+  };
+  const OpenedTeller opened = OpenTeller(options).value();
+  const uint64_t deployment = opened.teller->deployment();
+  const std::vector<std::string> with = {"127.0.0.1:1", "127.0.0.1:3"};
+  const std::vector<std::string> without = {"", "127.0.0.1:3"};
+  Append(SetReplicasCommand{0, {"127.0.0.1:1"}, with, NewChangeRequest(), true}, deployment);
+  Append(SetReplicasCommand{0, with, without, NewChangeRequest(), true}, deployment);
+  Append(SetReplicasCommand{0, without, with, NewChangeRequest(), true}, deployment);
+  ASSERT_TRUE(opened.teller->applier().AwaitEnd(testing::CatalogueTellers::Within(std::chrono::seconds(30))).ok());
+  MutexLock lock(&mutex);
+  EXPECT_EQ(told, (std::vector<std::string>{"replica_listed", "replica_not_listed", "replica_listed"}));
 }
 
 TEST_F(OpenTellerTest, OneThatWasAwayGoesByTheListThatWasSetMeanwhile) {
