@@ -4,7 +4,8 @@
 //    it copies little; of shard 0 one that has the catalogue. The backup gets the next number, and a random set.
 // 2. Shard 0 is taken, which keeps other backups away; then the others, all at once; then the names. When the names are
 //    not those that they were before, all are taken again: so no shard has entries of a memory that the names lack, and
-//    no alias points to a memory whose entries came later.
+//    no alias points to a memory whose entries came later. Names that change without a pause are held then
+//    (engine/names_hold.h): that brings no certainty, so their marks are compared as before.
 // 3. All write what was taken, and the backup is whole when all have. Whatever fails, all remove what they have of it.
 // 4. What is left of backups that were cut goes, and the oldest ones; not what others have of one whose part a shard
 //    lost, or cannot see, until it is older than those that are kept.
@@ -29,6 +30,7 @@
 #include "cluster/progress_teller.h"
 #include "cluster/remote_deployment_state.h"
 #include "common/error_reason.h"
+#include "common/limits.h"
 #include "common/mutex.h"
 #include "common/status_macros.h"
 #include "engine/flat_backups.h"
@@ -49,9 +51,13 @@ constexpr std::chrono::seconds kAskLog{5};
 constexpr std::chrono::seconds kTakeWithin{60};
 // What a shard removes may be a backup of its own size; who waits in vain has told his caller all the same.
 constexpr std::chrono::seconds kRemoveWithin{60};
-// Names that change rest for longer than it takes to link files, now and then.
+// Names that change rest for longer than it takes to link files, now and then: so many tries wait for that, before
+// changes are made to wait for those that follow.
 constexpr int kTakes = 16;
+constexpr int kFreeTakes = 2;
 constexpr std::chrono::milliseconds kLongestPause{250};
+// Until a replica says that it holds names: half of the time for which it does is left then.
+constexpr std::chrono::milliseconds kHoldWithin{limits::kNamesHoldMs / 2};
 
 CallLimits Within(Steady::duration time, const CallLimits& outer) {
   CallLimits limits = outer;
@@ -285,20 +291,44 @@ class Making {
   absl::Status TakeAll() {
     std::mt19937_64 random(order_.id);
     for (int i = 0; i < kTakes; ++i) {
-      ASSIGN_OR_RETURN(const NamesMark before, AskNames());
-      const auto take = [this](uint32_t shard) {
-        return TakeOf(shard, {order_.id, at_least_[shard], /*names=*/false}).status();
-      };
-      begun_ = true;
-      RETURN_IF_ERROR(take(0));
-      RETURN_IF_ERROR(AtOnce(Others(), take));
-      ASSIGN_OR_RETURN(const TakenBackup names, TakeOf(0, {order_.id, 0, /*names=*/true}));
-      if (names.names == before) return absl::OkStatus();
+      const bool holds = i >= kFreeTakes;
+      if (holds) AskToHold(BackupStep::kHoldNames);
+      const absl::StatusOr<bool> agree = TakeOnce();
+      if (holds) AskToHold(BackupStep::kLetNamesGo);
+      RETURN_IF_ERROR(agree.status());
+      if (*agree) return absl::OkStatus();
       std::this_thread::sleep_for(kLongestPause * (random() % 100) / 100 * i / kTakes);
     }
     return WithReason(absl::UnavailableError(absl::StrCat("names changed at each of ", kTakes, " tries to take all "
                                                           "shards between two of their changes; try again")),
                       reason::kShardUnavailable);
+  }
+
+  // Whether names were the same before all shards were taken and after.
+  absl::StatusOr<bool> TakeOnce() {
+    ASSIGN_OR_RETURN(const NamesMark before, AskNames());
+    const auto take = [this](uint32_t shard) {
+      return TakeOf(shard, {order_.id, at_least_[shard], BackupStep::kStore}).status();
+    };
+    begun_ = true;
+    RETURN_IF_ERROR(take(0));
+    RETURN_IF_ERROR(AtOnce(Others(), take));
+    ASSIGN_OR_RETURN(const TakenBackup names, TakeOf(0, {order_.id, 0, BackupStep::kNames}));
+    return names.names == before;
+  }
+
+  // All replicas of shard 0, whichever is taken: changes of names come to any. What one does that is not reached, the
+  // names show.
+  void AskToHold(BackupStep step) {
+    const ShardChannel& tellers = shards_.shard(0);
+    std::vector<uint32_t> replicas;
+    for (const ShardChannel::Place& place : tellers.places()) replicas.push_back(place.replica);
+    const std::string body = Flat(TakeBackupCommand{order_.id, 0, step});
+    (void)AtOnce(replicas, [&](uint32_t replica) {
+      (void)tellers.AskForMany(&Stub::TakeBackup, Question(body, replica), Within(kHoldWithin, {}),
+                               [](std::string_view) { return absl::OkStatus(); });
+      return absl::OkStatus();
+    });
   }
 
   absl::StatusOr<NamesMark> AskNames() const {

@@ -305,6 +305,10 @@ inline constexpr int kCheckpointIdleMs = 10 * 60 * 1000;
 // all shards, of which one may have to flush and to catch up with its log, before it has the first written. One that
 // has gone holds up the next backup for as long.
 inline constexpr int kBackupIdleMs = 5 * 60 * 1000;
+// Changes of names wait so long, at most, while the shards of several processes are taken anew for a backup because of
+// them: a shard that flushed a moment ago takes some ten milliseconds, of a busy machine some hundred. Well below the
+// time in which a change is to be made, which is some seconds.
+inline constexpr int kNamesHoldMs = 1'000;
 
 // A file of a backup that is copied into a store of objects, or back: a table has 64 MiB, and a few of one record more;
 // it is held in ram meanwhile. And how many files: 60 TiB of tables, as of a checkpoint.

@@ -2,6 +2,7 @@
 #ifndef MNEME_ENGINE_FLAT_BACKUPS_H_
 #define MNEME_ENGINE_FLAT_BACKUPS_H_
 
+#include <cstdint>
 #include <optional>
 
 #include "engine/flat_commands.h"
@@ -12,12 +13,16 @@
 
 namespace mneme {
 
-// Whether the names are to be taken, instead of the store; and what was taken.
+// What is to be done for a backup: the store taken, or the names; names held (engine/names_hold.h), and let go of, also
+// by a replica of which nothing is taken.
+enum class BackupStep : uint8_t { kStore, kNames, kHoldNames, kLetNamesGo };
+
 struct TakeBackupCommand {
   uint64_t id = 0;
-  Sequence at_least = 0;
-  bool names = false;
+  Sequence at_least = 0;  // of the store
+  BackupStep step = BackupStep::kStore;
 };
+// What was taken.
 struct TakenBackup {
   Sequence applied = 0;                // of the store
   std::optional<NamesMark> names = {};  // of the names
@@ -25,7 +30,8 @@ struct TakenBackup {
 
 template <typename Codec, OneOf<TakeBackupCommand> T>
 void Describe(Codec& codec, T& take) {
-  codec(take.id, take.at_least, take.names);
+  codec(take.id, take.at_least);
+  codec.Enum(take.step, BackupStep::kStore, BackupStep::kLetNamesGo);
 }
 
 template <typename Codec, OneOf<NamesMark> T>

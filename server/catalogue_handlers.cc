@@ -3,6 +3,7 @@
 #include <utility>
 #include <variant>
 
+#include "absl/cleanup/cleanup.h"
 #include "absl/strings/str_cat.h"
 #include "common/clock.h"
 #include "common/error_reason.h"
@@ -11,6 +12,7 @@
 #include "engine/catalogue_teller.h"
 #include "engine/flat_catalogue.h"
 #include "engine/log_record.h"
+#include "engine/names_hold.h"
 #include "server/hosted_shard.h"
 #include "server/shard_handlers.h"
 
@@ -45,6 +47,16 @@ absl::StatusOr<MemoryHandle> Apply(LocalDeployment& shard, const LoggedOperation
     return MemoryHandle();
   }
   return absl::InvalidArgumentError("a write of a shard is no change of the catalogue");
+}
+
+// Makes a change, by the log of names where there is one (a teller). While names are held it waits, on a worker that
+// changes alone use: what tellers ask of each other goes on.
+absl::StatusOr<MemoryHandle> MakeChange(const CallContext& call, CatalogueTeller* teller, LogRecord record) {
+  NamesHold& hold = call.front_end.names_hold();
+  RETURN_IF_ERROR(hold.Begin(call.limits));
+  const absl::Cleanup end = [&hold] { hold.End(); };
+  if (teller != nullptr) return teller->Change(std::move(record), call.limits);
+  return Apply(Hosted(call.deployment), record.operation);
 }
 
 absl::Status NotKnown() {
@@ -96,22 +108,16 @@ absl::Status HandleWatch(const CallContext& call, const internal::v1::WatchReque
 
 absl::Status HandleChange(const CallContext& call, const internal::v1::Call& request,
                           internal::v1::Answer* response) {
-  LocalDeployment& shard = Hosted(call.deployment);
-  RETURN_IF_ERROR(CheckTarget(shard, request.target()));
+  RETURN_IF_ERROR(CheckTarget(Hosted(call.deployment), request.target()));
   ASSIGN_OR_RETURN(CatalogueFeed* const feed, FeedOf(call));
   ASSIGN_OR_RETURN(LogRecord record, DecodeLogRecord(request.body()));
   const bool creates = std::holds_alternative<CreateMemoryCommand>(record.operation);
   const bool swings = std::holds_alternative<SetAliasCommand>(record.operation);
   CatalogueTeller* const teller = call.front_end.catalogue_teller();
-  absl::StatusOr<MemoryHandle> changed;
-  if (teller != nullptr) {
-    changed = teller->Change(std::move(record), call.limits);
-  } else {
-    changed = Apply(shard, record.operation);
-    // A refusal, too, tells what the names are: who hears that one exists must find it wherever it asks next, though
-    // the change that made it is not acknowledged yet.
-    RETURN_IF_ERROR(feed->Publish(call.limits));
-  }
+  const absl::StatusOr<MemoryHandle> changed = MakeChange(call, teller, std::move(record));
+  // A refusal, too, tells what the names are: who hears that one exists must find it wherever it asks next, though the
+  // change that made it is not acknowledged yet. A teller has waited for that already.
+  if (teller == nullptr) RETURN_IF_ERROR(feed->Publish(call.limits));
   RETURN_IF_ERROR(changed.status());
   if (creates) response->set_body(Flat(**changed));
   if (swings) response->set_body(Flat(*changed));  // what it pointed to before

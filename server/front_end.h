@@ -13,6 +13,7 @@
 #include "absl/synchronization/mutex.h"
 #include "common/limits.h"
 #include "engine/deployment.h"
+#include "engine/names_hold.h"
 #include "server/access_control.h"
 #include "server/call_pool.h"
 #include "server/drain_listener.h"
@@ -52,6 +53,8 @@ class FrontEnd {
   // The same, where their changes come from a log.
   void Serve(CatalogueTeller* teller);
   CatalogueTeller* catalogue_teller() const { return teller_.load(std::memory_order_acquire); }
+  // Of the changes of names that come to this process.
+  NamesHold& names_hold() { return names_hold_; }
   // While a replica applies what its log has it tells names, if it is of shard 0, and nothing of its shard.
   void SetReplaying(bool replaying) { replaying_.store(replaying, std::memory_order_release); }
   // UNAVAILABLE (STARTING) while it does.
@@ -102,6 +105,7 @@ class FrontEnd {
   std::atomic<Deployment*> deployment_{nullptr};
   std::atomic<CatalogueFeed*> feed_{nullptr};
   std::atomic<CatalogueTeller*> teller_{nullptr};
+  NamesHold names_hold_;
   std::atomic<bool> draining_{false};
   std::atomic<bool> replaying_{false};
   std::atomic<uint64_t> accesses_{0};

@@ -35,9 +35,18 @@ absl::Status HandleDescribeBackups(const CallContext& call, const Call& request,
 
 absl::Status HandleTakeBackup(const CallContext& call, const Call& request, const Tell<Answer>& tell) {
   TakeBackupCommand take;
-  RETURN_IF_ERROR(Open(call, request, take));
+  RETURN_IF_ERROR(CheckTarget(Hosted(call.deployment), request.target()));
+  RETURN_IF_ERROR(Unflat(request.body(), take));
   TakenBackup taken;
-  if (take.names) {
+  if (take.step == BackupStep::kHoldNames || take.step == BackupStep::kLetNamesGo) {
+    // Also while the replica replays the log of its entries, or applies no more of it: changes of names come to it.
+    NamesHold& hold = call.front_end.names_hold();
+    take.step == BackupStep::kHoldNames ? hold.Hold(take.id) : hold.LetGo(take.id);
+    (void)Say<TakenBackup>(tell, {"done", 0, 0}, taken);
+    return absl::OkStatus();
+  }
+  RETURN_IF_ERROR(Open(call, request, take));
+  if (take.step == BackupStep::kNames) {
     ASSIGN_OR_RETURN(taken.names, BackupsOf(call).TakeNames(take.id, call.limits));
   } else {
     const auto progress = [&](const BackupProgress& step) { return Say<TakenBackup>(tell, step); };

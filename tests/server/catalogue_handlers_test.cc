@@ -3,13 +3,16 @@
 
 #include <chrono>
 #include <memory>
+#include <string>
 #include <utility>
 
 #include "common/clock.h"
 #include "common/error_reason.h"
 #include "engine/catalogue_feed.h"
+#include "engine/flat_backups.h"
 #include "engine/log_record.h"
 #include "server/hosted_shard.h"
+#include "server/shard_backup_handlers.h"
 #include "server/shard_handlers.h"
 #include "tests/engine/deployment_fixture.h"
 
@@ -38,15 +41,23 @@ class CatalogueHandlersTest : public ::testing::Test {
     limits.deadline = std::chrono::steady_clock::now() + time;
     return {front_end_, *shard_, limits, caller_};
   }
-  absl::Status Change(LoggedOperation operation, std::chrono::milliseconds time) {
+  internal::v1::Call Ask(std::string body) const {
     internal::v1::Call request;
     request.mutable_target()->set_protocol(kInternalProtocol);
     request.mutable_target()->set_deployment(shard_->identity());
     request.mutable_target()->set_shard(0);
     request.mutable_target()->set_shards(2);
-    request.set_body(EncodeLogRecord({0, 1'000, std::move(operation)}));
+    request.set_body(std::move(body));
+    return request;
+  }
+  absl::Status Change(LoggedOperation operation, std::chrono::milliseconds time) {
     internal::v1::Answer answer;
-    return HandleChange(Within(time), request, &answer);
+    return HandleChange(Within(time), Ask(EncodeLogRecord({0, 1'000, std::move(operation)})), &answer);
+  }
+  // As a front end that makes backup 9.
+  absl::Status Take(BackupStep step) {
+    return HandleTakeBackup(Within(std::chrono::seconds(10)), Ask(Flat(TakeBackupCommand{9, 0, step})),
+                            [](const internal::v1::Answer&) { return true; });
   }
   // A front end that asks once, and takes nothing of what it is told.
   void Watch() {
@@ -87,6 +98,19 @@ TEST_F(CatalogueHandlersTest, ARefusalWaitsUntilAllKnowWhatItIsRefusedFor) {
   EXPECT_EQ(early.code(), absl::StatusCode::kDeadlineExceeded) << early;
   feed_->Leave("front end");
   EXPECT_EQ(Change(create, std::chrono::seconds(10)).code(), absl::StatusCode::kAlreadyExists);
+}
+
+TEST_F(CatalogueHandlersTest, AChangeWaitsWhileNamesAreHeldForABackup) {
+  const CreateMemoryCommand create{TokenMemory("wiki", 4)};
+  ASSERT_TRUE(Take(BackupStep::kHoldNames).ok());
+  const absl::Status early = Change(create, std::chrono::milliseconds(100));
+  EXPECT_EQ(early.code(), absl::StatusCode::kDeadlineExceeded) << early;
+  EXPECT_FALSE(shard_->FindMemory("wiki").ok());
+  ASSERT_TRUE(Take(BackupStep::kLetNamesGo).ok());
+  EXPECT_TRUE(Change(create, std::chrono::seconds(10)).ok());
+  // Its time is over before that of who waits: no front end has to let go.
+  ASSERT_TRUE(Take(BackupStep::kHoldNames).ok());
+  EXPECT_TRUE(Change(DropMemoryCommand{"wiki"}, std::chrono::minutes(1)).ok());
 }
 
 TEST_F(CatalogueHandlersTest, TheOwnerHearsWhatTheClocksOfWatchersSay) {

@@ -63,12 +63,12 @@ def content(client: mneme.Client, keys: Any) -> Any:
 
 
 class Swinger(threading.Thread):
-    """Loads a memory, points the alias to it and drops the one before, over and over."""
+    """Loads a memory, points the alias to it and drops the one before, over and over, at times without a pause."""
 
     def __init__(self, address: str) -> None:
         super().__init__()
         self.client = mneme.connect(address, timeout=120)
-        self.going, self.done = True, 0
+        self.going, self.done, self.pause = True, 0, 0.2
         self.failure: Optional[BaseException] = None
 
     def run(self) -> None:
@@ -81,7 +81,7 @@ class Swinger(threading.Thread):
                 self.done = number
                 if old:
                     self.client.drop_memory(old)
-                time.sleep(0.2)
+                time.sleep(self.pause)
         except BaseException as error:  # for whoever joins it
             self.failure = error
 
@@ -185,7 +185,8 @@ class ClusterBackups(cluster.ClusterTest):
             while swinger.done < 2 and swinger.failure is None and time.monotonic() < end:
                 time.sleep(0.02)
             made = []
-            for _ in range(ROUNDS):
+            for each in range(ROUNDS):
+                swinger.pause = 0.2 * (each % 2)
                 low = swinger.done
                 made.append((started.client.back_up().backup.number, low, swinger.done + 1))
         finally:
