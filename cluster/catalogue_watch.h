@@ -71,6 +71,7 @@ class CatalogueWatch {
  private:
   using Steady = std::chrono::steady_clock;
   struct Wire;
+  struct OwnerClock;
 
   explicit CatalogueWatch(CatalogueWatchOptions options);
   // Has all who may wait for this process wait no more; where one is not there, the lease ends by itself.
@@ -79,7 +80,7 @@ class CatalogueWatch {
   // damaged; UNAVAILABLE when who answers stands before what is known.
   absl::Status Ask();
   absl::Status AskAt(size_t at);
-  absl::Status Take(const internal::v1::WatchAnswer& answer, Steady::time_point asked)
+  absl::Status Take(const internal::v1::WatchAnswer& answer, Steady::time_point asked, const std::string& address)
       ABSL_LOCKS_EXCLUDED(forward_mutex_);
   // From now on these are asked.
   void TakeTellers(const std::vector<std::string>& addresses) ABSL_LOCKS_EXCLUDED(failure_mutex_);
@@ -112,8 +113,7 @@ class CatalogueWatch {
 
   std::atomic<Steady::rep> asked_{0};  // as of when what is known is all there is
   std::atomic<Steady::rep> fresh_until_{0};
-  // What the clock of who is watched is ahead of the steady one here, which nobody sets.
-  const std::shared_ptr<std::atomic<int64_t>> owner_ahead_ms_ = std::make_shared<std::atomic<int64_t>>(0);
+  const std::shared_ptr<OwnerClock> owner_;  // outlives this with clock_check()
   std::atomic<bool> stopping_{false};
 
   mutable Mutex failure_mutex_;
