@@ -66,7 +66,7 @@ struct CatalogueWatch::Wire {
       teller.address = address;
       const auto known = std::find_if(tellers.begin(), tellers.end(),
                                       [&address](const Teller& each) { return each.address == address; });
-      teller.stub = known != tellers.end()
+      teller.stub = known != tellers.end() && known->stub != nullptr  // it may stand there twice
                         ? std::move(known->stub)
                         : internal::v1::CatalogueService::NewStub(MakeInternalChannel(address, security));
     }
@@ -87,11 +87,19 @@ struct CatalogueWatch::Wire {
   std::shared_ptr<grpc::ClientContext> call ABSL_GUARDED_BY(mutex);
 };
 
+// The clock of who answered last.
+struct CatalogueWatch::OwnerClock {
+  // What it is ahead of the steady one here, which nobody sets.
+  std::atomic<int64_t> ahead_ms{0};
+  Mutex mutex;
+  std::string address ABSL_GUARDED_BY(mutex);
+};
+
 CatalogueWatch::CatalogueWatch(CatalogueWatchOptions options)
     : options_(std::move(options)), watcher_(RandomName()),
       wire_(std::make_unique<Wire>(options_.addresses, options_.security.get())),
       at_(RandomBelow(options_.addresses.size())),  // so that the watchers of many spread
-      watched_(absl::StrJoin(options_.addresses, ", ")) {}
+      owner_(std::make_shared<OwnerClock>()), watched_(absl::StrJoin(options_.addresses, ", ")) {}
 
 absl::StatusOr<std::unique_ptr<CatalogueWatch>> CatalogueWatch::Start(CatalogueWatchOptions options,
                                                                       const std::function<bool()>& give_up) {
@@ -151,16 +159,17 @@ absl::Status CatalogueWatch::Check() const {
 }
 
 std::function<absl::Status()> CatalogueWatch::clock_check() const {
-  return [owner_ahead = owner_ahead_ms_, address = absl::StrJoin(options_.addresses, ", ")]() -> absl::Status {
-    const int64_t ahead_ms = AheadMs(owner_ahead->load(std::memory_order_relaxed));
+  return [owner = owner_]() -> absl::Status {
+    const int64_t ahead_ms = AheadMs(owner->ahead_ms.load(std::memory_order_relaxed));
     if (-kMostAheadMs <= ahead_ms && ahead_ms <= kMostAheadMs) return absl::OkStatus();
+    MutexLock lock(&owner->mutex);
     return absl::FailedPreconditionError(absl::StrCat(
-        "the clock of this process is ", ahead_ms, " ms ahead of that of shard 0 at ", address, "; must be in [",
+        "the clock of this process is ", ahead_ms, " ms ahead of that of shard 0 at ", owner->address, "; must be in [",
         -kMostAheadMs, ", ", kMostAheadMs, "]: set the clocks of their machines"));
   };
 }
 
-int64_t CatalogueWatch::clock_ahead_ms() const { return AheadMs(owner_ahead_ms_->load(std::memory_order_relaxed)); }
+int64_t CatalogueWatch::clock_ahead_ms() const { return AheadMs(owner_->ahead_ms.load(std::memory_order_relaxed)); }
 
 void CatalogueWatch::LookAtClock() {
   const absl::Status clock = clock_check()();
@@ -212,17 +221,19 @@ absl::Status CatalogueWatch::AskAt(size_t at) {
   internal::v1::WatchAnswer answer;
   const grpc::Status status = wire_->tellers[at].stub->Watch(context.get(), request, &answer);
   wire_->Begin(nullptr);
-  const std::string who = absl::StrCat("shard 0 at ", wire_->tellers[at].address);
+  const std::string address = wire_->tellers[at].address;  // the answer may say that others tell names
+  const std::string who = absl::StrCat("shard 0 at ", address);
   RETURN_IF_ERROR(FromGrpcStatus(status, who));
   // What it has not applied was acknowledged all the same: to go back would bring back what was dropped.
   if (answer.epoch() == epoch_ && answer.revision() < revision_) {
     return absl::UnavailableError(absl::StrCat(who, " stands at revision ", answer.revision(), " of the names, before ",
                                                revision_, ", which is known"));
   }
-  return Take(answer, asked);
+  return Take(answer, asked, address);
 }
 
-absl::Status CatalogueWatch::Take(const internal::v1::WatchAnswer& answer, Steady::time_point asked) {
+absl::Status CatalogueWatch::Take(const internal::v1::WatchAnswer& answer, Steady::time_point asked,
+                                  const std::string& address) {
   CatalogueChanges changes;
   RETURN_IF_ERROR(Unflat(answer.changes(), changes));
   {
@@ -237,7 +248,11 @@ absl::Status CatalogueWatch::Take(const internal::v1::WatchAnswer& answer, Stead
   epoch_ = answer.epoch();
   revision_ = answer.revision();
   // What the way here takes is little beside what is allowed.
-  owner_ahead_ms_->store(answer.now_ms() - SteadyMs(), std::memory_order_relaxed);
+  owner_->ahead_ms.store(answer.now_ms() - SteadyMs(), std::memory_order_relaxed);
+  {
+    MutexLock lock(&owner_->mutex);
+    owner_->address = address;
+  }
   const auto lease = std::chrono::milliseconds(answer.lease_ms()) * 19 / 20;
   cut_off_ = answer.cut_off();
   const auto known = asked - std::chrono::milliseconds(answer.behind_ms());
@@ -263,6 +278,21 @@ void CatalogueWatch::TakeTellers(const std::vector<std::string>& addresses) {
   watched_ = absl::StrJoin(known, ", ");
 }
 
+void CatalogueWatch::TakeOptionsToo() {
+  std::vector<std::string> addresses;
+  for (const Wire::Teller& each : wire_->tellers) addresses.push_back(each.address);
+  for (const std::string& each : options_.addresses) {
+    if (std::find(addresses.begin(), addresses.end(), each) == addresses.end()) addresses.push_back(each);
+  }
+  if (addresses.size() > wire_->tellers.size()) TakeTellers(addresses);
+}
+
+void CatalogueWatch::TakeListed(const std::string& address) {
+  const ReplicaList list = names_.ReplicasOf(0);
+  const auto& listed = list.addresses;
+  if (list.fixed && std::find(listed.begin(), listed.end(), address) != listed.end()) TakeTellers(listed);
+}
+
 void CatalogueWatch::Run() {
   auto pause = kFirstPause;
   bool lost = false;
@@ -275,7 +305,10 @@ void CatalogueWatch::Run() {
     Note(asked);
     LookAtClock();
     if (asked.ok() && !cut_off_) {
-      if (lost) Tell("catalogue_found", at);
+      if (lost) {
+        Tell("catalogue_found", at);
+        TakeListed(at);
+      }
       pause = kFirstPause;
       in_vain = 0;
       lost = names_lost = false;
@@ -285,6 +318,7 @@ void CatalogueWatch::Run() {
     if (++in_vain < wire_->tellers.size()) continue;
     if (!std::exchange(lost, true)) {
       Tell("catalogue_lost", asked.ok() ? "those who tell names do not know whether there is more" : asked.ToString());
+      TakeOptionsToo();
     }
     if (const absl::Status known = Check(); !known.ok() && !std::exchange(names_lost, true)) {
       Tell("names_lost", std::string(known.message()));

@@ -29,7 +29,8 @@ class WatchAnswer;
 }  // namespace internal::v1
 
 struct CatalogueWatchOptions {
-  // Of the replicas of shard 0, at least one: each tells names. Those whom an operator has set take their place.
+  // Of the replicas of shard 0, at least one: each tells names. Those whom an operator has set take their place, and
+  // while none of those answers these are asked as well.
   std::vector<std::string> addresses;
   uint32_t shards = 0;
   // May be empty. "catalogue_awaited" until one of them answers first; "catalogue_lost" when none does any more,
@@ -70,6 +71,7 @@ class CatalogueWatch {
  private:
   using Steady = std::chrono::steady_clock;
   struct Wire;
+  struct OwnerClock;
 
   explicit CatalogueWatch(CatalogueWatchOptions options);
   // Has all who may wait for this process wait no more; where one is not there, the lease ends by itself.
@@ -78,10 +80,14 @@ class CatalogueWatch {
   // damaged; UNAVAILABLE when who answers stands before what is known.
   absl::Status Ask();
   absl::Status AskAt(size_t at);
-  absl::Status Take(const internal::v1::WatchAnswer& answer, Steady::time_point asked)
+  absl::Status Take(const internal::v1::WatchAnswer& answer, Steady::time_point asked, const std::string& address)
       ABSL_LOCKS_EXCLUDED(forward_mutex_);
   // From now on these are asked.
   void TakeTellers(const std::vector<std::string>& addresses) ABSL_LOCKS_EXCLUDED(failure_mutex_);
+  // Nobody of a list answers: those of options may name who tells names by now.
+  void TakeOptionsToo() ABSL_LOCKS_EXCLUDED(failure_mutex_);
+  // The one at `address` answers again: where it is of the list, that is gone by.
+  void TakeListed(const std::string& address) ABSL_LOCKS_EXCLUDED(failure_mutex_);
   // How long one is waited for: with others to ask they must be asked within what is left of a lease.
   std::chrono::milliseconds AnswerWithin() const;
   void Run();
@@ -107,8 +113,7 @@ class CatalogueWatch {
 
   std::atomic<Steady::rep> asked_{0};  // as of when what is known is all there is
   std::atomic<Steady::rep> fresh_until_{0};
-  // What the clock of who is watched is ahead of the steady one here, which nobody sets.
-  const std::shared_ptr<std::atomic<int64_t>> owner_ahead_ms_ = std::make_shared<std::atomic<int64_t>>(0);
+  const std::shared_ptr<OwnerClock> owner_;  // outlives this with clock_check()
   std::atomic<bool> stopping_{false};
 
   mutable Mutex failure_mutex_;

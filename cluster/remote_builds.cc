@@ -1,6 +1,7 @@
 // Work that takes minutes, one shard after the other, and of each one replica: it has the cores of its machine to
 // itself, and progress is that of the shard which is at work, as it is in one process.
 #include <optional>
+#include <string_view>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
@@ -31,6 +32,7 @@ absl::StatusOr<bool> RemoteDeployment::Build(const MemoryHandle& memory, bool re
     const ShardChannel& shard = state_->shards.shard(number);
     // Replicas have the same rows, and each an index of its own.
     const std::vector<ShardChannel::Place> replicas = shard.places();
+    bool asked = false;
     for (size_t at = 0; at < replicas.size(); ++at) {
       const auto hear = [&](std::string_view bytes) -> absl::Status {
         FlatProgress told;
@@ -42,9 +44,13 @@ absl::StatusOr<bool> RemoteDeployment::Build(const MemoryHandle& memory, bool re
         if (built.has_value() || teller.Tell(std::move(told))) return absl::OkStatus();
         return absl::CancelledError("the build was cancelled");
       };
-      RETURN_IF_ERROR(shard.AskForMany(&Stub::BuildIndex, Question(body, replicas[at].replica), teller.limits(),
-                                       hear));
+      const absl::Status ended = shard.AskForMany(&Stub::BuildIndex, Question(body, replicas[at].replica),
+                                                  teller.limits(), hear);
+      if (absl::IsUnavailable(ended) && !shard.Has(replicas[at].replica)) continue;  // it was drained meanwhile
+      RETURN_IF_ERROR(ended);
+      asked = true;
     }
+    if (!asked) return ReplicasChanged(number);
   }
   return any;
 }

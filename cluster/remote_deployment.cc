@@ -37,6 +37,12 @@ void Join(const Version& part, Version& whole) {
   whole.parts.insert(whole.parts.end(), part.parts.begin(), part.parts.end());
 }
 
+absl::Status ReplicasChanged(uint32_t shard) {
+  return WithReason(absl::UnavailableError(absl::StrCat("the replicas of shard ", shard, " are others than when they "
+                                                        "began to be asked; ask again")),
+                    reason::kShardUnavailable);
+}
+
 RemoteDeployment::RemoteDeployment(std::unique_ptr<State> state) : state_(std::move(state)) {}
 
 RemoteDeployment::~RemoteDeployment() {
@@ -211,10 +217,13 @@ absl::StatusOr<ReceiptStatus> RemoteDeployment::Receipt(const MemoryHandle& memo
     std::optional<ReceiptStatus> least;  // of its replicas, each of which has index and store of its own
     for (const ShardChannel::Place& place : shard.places()) {
       const Version asked{memory->number, {part}};
-      ASSIGN_OR_RETURN(const std::string answer,
-                       shard.AskAndWait(&Async::Receipt, {Flat(memory->number, asked), place.replica}, limits));
+      const absl::StatusOr<std::string> answer =
+          shard.AskAndWait(&Async::Receipt, {Flat(memory->number, asked), place.replica}, limits);
+      // It was drained meanwhile: what it has goes with its process.
+      if (absl::IsUnavailable(answer.status()) && !shard.Has(place.replica)) continue;
+      RETURN_IF_ERROR(answer.status());
       ReceiptStatus status;
-      RETURN_IF_ERROR(Unflat(answer, status));
+      RETURN_IF_ERROR(Unflat(*answer, status));
       if (!least.has_value()) {
         least = std::move(status);
         continue;
@@ -223,6 +232,7 @@ absl::StatusOr<ReceiptStatus> RemoteDeployment::Receipt(const MemoryHandle& memo
       JoinReceipt(status, *least);
       least->deleted = deleted;
     }
+    if (!least.has_value()) return ReplicasChanged(part.shard);
     if (whole.has_value()) {
       JoinReceipt(*least, *whole);
     } else {

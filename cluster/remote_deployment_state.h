@@ -5,11 +5,13 @@
 #include <algorithm>
 #include <atomic>
 #include <cstddef>
+#include <cstdint>
 #include <memory>
 #include <string>
 #include <utility>
 #include <vector>
 
+#include "absl/status/status.h"
 #include "cluster/catalogue_watch.h"
 #include "cluster/front_end_port.h"
 #include "cluster/logged_shard_port.h"
@@ -114,6 +116,9 @@ struct RemoteDeployment::State {
 
 // Appends a part of a version that was read.
 void Join(const Version& part, Version& whole);
+
+// UNAVAILABLE: of the replicas of a shard that each were to be asked none is one any more.
+absl::Status ReplicasChanged(uint32_t shard);
 
 }  // namespace mneme
 

@@ -100,8 +100,14 @@ RemoteTellers::~RemoteTellers() {
 }
 
 void RemoteTellers::SetReplicas(const std::vector<std::string>& replicas) {
+  std::vector<OtherHandle> past;  // nobody asks them anything any more
   {
     MutexLock lock(&mutex_);
+    const auto kept = std::partition(others_.begin(), others_.end(), [now = Steady::now()](const OtherHandle& other) {
+      return other->gone_until.value_or(Steady::time_point::max()) > now;
+    });
+    past.assign(kept, others_.end());
+    others_.erase(kept, others_.end());
     std::set<std::string> wanted(replicas.begin(), replicas.end());
     wanted.erase("");
     wanted.erase(options_.address);
@@ -119,6 +125,7 @@ void RemoteTellers::SetReplicas(const std::vector<std::string>& replicas) {
     }
   }
   stop_.NotifyAll();
+  for (const OtherHandle& other : past) other->thread.join();  // they have ended, or do at once
 }
 
 void RemoteTellers::AskForPromises(Other& other) {

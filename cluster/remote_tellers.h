@@ -60,7 +60,7 @@ class RemoteTellers final : public OtherTellers {
   mutable Mutex mutex_;
   CondVar stop_;
   bool stopping_ ABSL_GUARDED_BY(mutex_) = false;
-  // All that ever were: what of them changes is guarded by mutex_, too.
+  // Those that there are, and that were until a while ago: what of them changes is guarded by mutex_, too.
   std::vector<OtherHandle> others_ ABSL_GUARDED_BY(mutex_);
 };
 

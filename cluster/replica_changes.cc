@@ -6,7 +6,9 @@
 // 3. One that is to be none any more is taken out of the list, if another one of it serves then. Once that is
 //    acknowledged every front end has been told, and asks it nothing any more.
 //
-// Whatever is done twice is done once: who did not hear how it ended asks for the same again.
+// Whatever is done twice is done once: who did not hear how it ended asks for the same again. That what was drained may
+// be stopped is said once everybody is known to have been told, so of one that is drained already the same list is set
+// again: what is acknowledged after another change is known wherever that is.
 #include <algorithm>
 #include <chrono>
 #include <functional>
@@ -37,6 +39,8 @@ constexpr std::chrono::seconds kDescribeWithin{2};
 constexpr std::chrono::milliseconds kLook{500};
 // One that starts says so, however long it copies: where nothing answers for so long there is nothing.
 constexpr std::chrono::seconds kSilentFor{30};
+// Who was told a list that has another since may go by it for so long (CatalogueTellerOptions::lease).
+constexpr std::chrono::seconds kLeaseEnds{2};
 
 CallLimits Within(Steady::duration time, const CallLimits& outer) {
   CallLimits limits = outer;
@@ -51,7 +55,8 @@ class Process {
       : shard_(shard), address_(address),
         stub_(internal_wire::ShardService::NewStub(MakeInternalChannel(address, security))) {}
 
-  // kAway, and why, while it does not say. FAILED_PRECONDITION when it is no process of the shard.
+  // kAway, and why, while it does not say. FAILED_PRECONDITION when it is no process of the shard, or knows itself by
+  // another address.
   absl::StatusOr<ReplicaDescription> Describe(const CallLimits& limits) {
     internal_wire::Call call;
     *call.mutable_target() = shard_.target();
@@ -67,7 +72,13 @@ class Process {
     told.address = address_;
     absl::Status failed = FromGrpcStatus(status, absl::StrCat("shard ", shard_.number(), " at ", address_));
     if (failed.ok()) failed = Unflat(answer.body(), told);
-    if (failed.ok()) return told;
+    // It goes by lists that name it so; under another address it would serve, and find itself on none of them.
+    const std::string own = std::exchange(told.address, address_);
+    if (failed.ok() && own == address_) return told;
+    if (failed.ok()) {
+      return absl::FailedPreconditionError(absl::StrCat("the process at ", address_, " is ", own,
+                                                        " by its own --shard-addresses; must be given so"));
+    }
     if (!absl::IsUnavailable(failed) && !absl::IsDeadlineExceeded(failed) && !absl::IsCancelled(failed)) {
       return absl::FailedPreconditionError(absl::StrCat("the process at ", address_, " is no replica of shard ",
                                                         shard_.number(), ": ", failed.message()));
@@ -105,8 +116,14 @@ class Changing {
     const std::optional<uint32_t> of_added = ShardOf(change.add);
     const std::optional<uint32_t> of_drained = ShardOf(change.drain);
     if (!change.drain.empty() && !of_drained.has_value()) {
-      if (of_added.has_value()) return ReplicaChangeOutcome{*of_added, ListOf(*of_added)};  // it was moved
-      return absl::NotFoundError(absl::StrCat("no shard has a replica at ", change.drain));
+      if (of_added.has_value() && parts_.watch.names().ReplicasOf(*of_added).fixed) {  // it was moved
+        ReplicaChangeOutcome moved;
+        moved.shard = *of_added;
+        ASSIGN_OR_RETURN(moved.replicas, Edit(*of_added, /*again=*/true, [](Addresses&) { return absl::OkStatus(); }));
+        return moved;
+      }
+      return absl::NotFoundError(absl::StrCat("no shard has a replica at ", change.drain, "; one that was drained may ",
+                                              "be stopped ", kLeaseEnds.count(), " s from now"));
     }
     const uint32_t shard = of_drained.value_or(change.shard);  // 1
     if (shard >= parts_.shards.size()) {
@@ -123,11 +140,12 @@ class Changing {
       if (parts_.security != nullptr) RETURN_IF_ERROR(parts_.security->CheckAddress(change.add));
       RETURN_IF_ERROR(AwaitServing(shard, change.add));
       ASSIGN_OR_RETURN(outcome.replicas,
-                       Edit(shard, [&](Addresses& list) { return AddTo(list, shard, change.add); }));
+                       Edit(shard, /*again=*/false, [&](Addresses& list) { return AddTo(list, shard, change.add); }));
     }
     if (!change.drain.empty()) {  // 3
-      ASSIGN_OR_RETURN(outcome.replicas,
-                       Edit(shard, [&](Addresses& list) { return TakeOutOf(list, shard, change.drain); }));
+      ASSIGN_OR_RETURN(outcome.replicas, Edit(shard, /*again=*/true, [&](Addresses& list) {
+                         return TakeOutOf(list, shard, change.drain);
+                       }));
     }
     return outcome;
   }
@@ -144,6 +162,13 @@ class Changing {
       if (std::find(list.begin(), list.end(), address) != list.end()) return shard;
     }
     return std::nullopt;
+  }
+
+  // What an operator is to know who makes a list that of all: those whom it does not name are none any more.
+  std::string WhoseList(uint32_t shard) const {
+    if (parts_.watch.names().ReplicasOf(shard).fixed) return "";
+    return absl::StrCat("the list of shard ", shard, " was that of options until now; from now on it is ",
+                        absl::StrJoin(ListOf(shard), ", "), " with this change, whatever other options say");
   }
 
   absl::Status Tell(const char* stage, ReplicaDescription replica) {
@@ -179,6 +204,7 @@ class Changing {
     ReplicaDescription told;
     told.shard = shard;
     told.address = address;
+    told.detail = WhoseList(shard);
     RETURN_IF_ERROR(Tell("adding", std::move(told)));
     if (std::find(list.begin(), list.end(), address) != list.end()) return absl::OkStatus();
     const auto hole = std::find(list.begin(), list.end(), "");
@@ -198,6 +224,7 @@ class Changing {
     ReplicaDescription drained;
     drained.shard = shard;
     drained.address = address;
+    drained.detail = WhoseList(shard);
     RETURN_IF_ERROR(Tell("draining", std::move(drained)));
     const auto at = std::find(list.begin(), list.end(), address);
     if (at == list.end()) return absl::OkStatus();  // another drained it meanwhile
@@ -216,8 +243,9 @@ class Changing {
                      why.empty() ? ", and it is the only one" : absl::StrCat(": ", absl::StrJoin(why, "; "))));
   }
 
-  // Sets a list to what `edit` makes of it; called again when it was set by another meanwhile.
-  absl::StatusOr<Addresses> Edit(uint32_t shard, const std::function<absl::Status(Addresses&)>& edit) {
+  // Sets a list to what `edit` makes of it, which is called again when it was set by another meanwhile. A list that is
+  // so already is set only `again`.
+  absl::StatusOr<Addresses> Edit(uint32_t shard, bool again, const std::function<absl::Status(Addresses&)>& edit) {
     while (true) {
       RETURN_IF_ERROR(limits_.Check());
       RETURN_IF_ERROR(parts_.watch.Check());
@@ -225,7 +253,7 @@ class Changing {
       Addresses wanted = before.addresses.empty() ? parts_.of_options[shard] : before.addresses;
       RETURN_IF_ERROR(edit(wanted));
       while (!wanted.empty() && wanted.back().empty()) wanted.pop_back();
-      if (before.fixed && wanted == before.addresses) return wanted;
+      if (!again && before.fixed && wanted == before.addresses) return wanted;
       const absl::Status set = parts_.change(
           SetReplicasCommand{shard, before.addresses, wanted, NewChangeRequest(), /*fixed=*/true});
       if (set.ok()) return wanted;

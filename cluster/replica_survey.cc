@@ -165,7 +165,10 @@ class ShardSurvey {
 
  private:
   static void Hear(ReplicaDescription& told, const absl::StatusOr<std::string>& answer) {
+    // Where this process reaches it, and that may be by another address than others do.
+    const std::string address = told.address;
     const absl::Status read = answer.ok() ? Unflat(*answer, told) : answer.status();
+    told.address = address;
     if (read.ok()) return;
     told.state = ReplicaState::kAway;
     told.detail = std::string(read.message());

@@ -178,6 +178,9 @@ inline constexpr size_t kCallWorkers = 4;
 inline constexpr size_t kMaxQueuedCalls = 256;
 // Workers for calls that may run for minutes (build, recall probe), and calls that wait for one.
 inline constexpr size_t kLongCallWorkers = 2;
+// Workers for changes of replicas: one that waits for a process to serve, which may be hours, sleeps, and must hold up
+// no drain. More of them at once are more than one who looks after a deployment has under way.
+inline constexpr size_t kReplicaChangeWorkers = 8;
 inline constexpr size_t kMaxQueuedLongCalls = 16;
 // Lists that a query may ask to probe in each segment, and that a memory may choose (IVF<n>): what the rule of
 // ListsFor() gives for 268 million rows.

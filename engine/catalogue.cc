@@ -234,6 +234,11 @@ absl::StatusOr<Catalogue::Plan> Catalogue::PlanReplicas(const SetReplicasCommand
                                                    " replicas; the bounds are ", limits::kMaxShards, " shards of ",
                                                    limits::kMaxReplicas));
   }
+  for (auto at = set.replicas.begin(); at != set.replicas.end(); ++at) {
+    if (at->empty() || std::find(set.replicas.begin(), at, *at) == at) continue;
+    return absl::InvalidArgumentError(absl::StrCat("shard ", set.shard, " is given ", *at,
+                                                   " twice; must be one replica of it"));
+  }
   const ReplicaList now = names_.ReplicasOf(set.shard);
   if (now.addresses != set.expected || (now.fixed && !set.fixed)) {
     return absl::AbortedError(absl::StrCat("the replicas of shard ", set.shard, " are not those that were expected"));

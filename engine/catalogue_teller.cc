@@ -8,8 +8,11 @@
 #include <future>
 #include <optional>
 #include <utility>
+#include <variant>
+#include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
 #include "common/error_reason.h"
 #include "common/status_macros.h"
 
@@ -20,6 +23,14 @@ namespace {
 constexpr std::chrono::milliseconds kLook(10);
 
 }  // namespace
+
+// A list of replicas of shard 0 on its way to the log.
+struct CatalogueTeller::HandedList {
+  // Written before `told`, by whoever calls back.
+  Sequence sequence = 0;  // 0: it was refused, and may be there all the same
+  Steady::time_point refused;
+  std::atomic<bool> told{false};
+};
 
 CatalogueTeller::CatalogueTeller(CatalogueTellerOptions options)
     : options_(std::move(options)), applier_(ApplierOptions()), feed_(&names(), FeedOptions()) {}
@@ -34,7 +45,13 @@ CatalogueApplierOptions CatalogueTeller::ApplierOptions() {
   applier.deployment = options_.deployment;
   // Before the record counts as applied: a change after it waits for those that it names.
   applier.replicas = [this](uint32_t shard, const std::vector<std::string>& replicas) {
-    if (shard == 0) SetReplicas(replicas);
+    if (shard != 0) return;
+    const bool before = listed();
+    SetReplicas(replicas);
+    if (listed() == before || options_.events == nullptr) return;
+    options_.events(before ? "replica_not_listed" : "replica_listed",
+                    absl::StrCat("the replicas of shard 0 are ", absl::StrJoin(replicas, ", "), ", and this is ",
+                                 options_.address, before ? ": it tells no names any more" : ""));
   };
   applier.poll = options_.poll;
   applier.events = options_.events;
@@ -56,6 +73,8 @@ CatalogueTeller::Steady::time_point CatalogueTeller::known_at() const {
   // not wait; and one that was told of a change which it lacks may have been told by one that promised it nothing.
   if (!applier_.status().ok() || applier_.Lacks()) return Steady::time_point::min();
   if (!listed()) return Steady::time_point::min();
+  // Those whose promises there are may be listed no more: who is does not wait for what is lent by them.
+  if (AwaitsList()) return applier_.known_at();
   return std::max(applier_.known_at(), options_.others->PromisedAt(applier_.handled()));
 }
 
@@ -65,16 +84,42 @@ void CatalogueTeller::SetReplicas(const std::vector<std::string>& replicas) {
                 std::memory_order_release);
 }
 
+bool CatalogueTeller::AwaitsList() const {
+  MutexLock lock(&lists_mutex_);
+  std::erase_if(handed_lists_, [this](const std::shared_ptr<HandedList>& list) {
+    if (!list->told.load(std::memory_order_acquire)) return false;
+    if (list->sequence != 0) return applier_.handled() >= list->sequence;
+    return applier_.known_at() > list->refused;  // it is applied, or is not there
+  });
+  return !handed_lists_.empty();
+}
+
 absl::StatusOr<LogOffset> CatalogueTeller::Append(LogRecord record, const CallLimits& limits) {
   RETURN_IF_ERROR(applier_.status());
+  std::shared_ptr<HandedList> list;
+  if (const auto* set = std::get_if<SetReplicasCommand>(&record.operation); set != nullptr && set->shard == 0) {
+    // Promises would end until the log is there again, and names with them, for a list that cannot come to be.
+    if (applier_.lost()) {
+      return absl::UnavailableError("replicas of shard 0 are changed while the log of names is reached; it is not now");
+    }
+    list = std::make_shared<HandedList>();
+    MutexLock lock(&lists_mutex_);
+    handed_lists_.push_back(list);
+  }
   record.deployment = options_.deployment;
   record.memory = 0;
   // By whose clock it was asked for is of no matter: the memory is made now.
   record.stamp_ms = (options_.clock != nullptr ? *options_.clock : system_clock_).NowMs();
   const auto told = std::make_shared<std::promise<absl::StatusOr<LogOffset>>>();
   std::future<absl::StatusOr<LogOffset>> appended = told->get_future();
-  options_.log->Append(EncodeLogRecord(record),
-                       [told](absl::StatusOr<LogOffset> offset) { told->set_value(std::move(offset)); });
+  options_.log->Append(EncodeLogRecord(record), [told, list](absl::StatusOr<LogOffset> offset) {
+    if (list != nullptr) {
+      if (offset.ok()) list->sequence = SequenceAt(*offset);
+      list->refused = Steady::now();
+      list->told.store(true, std::memory_order_release);
+    }
+    told->set_value(std::move(offset));
+  });
   while (appended.wait_for(kLook) != std::future_status::ready) RETURN_IF_ERROR(limits.Check());
   return appended.get();
 }
@@ -125,6 +170,7 @@ absl::Status CatalogueTeller::Confirm(LogOffset offset, const CallLimits& limits
 // That every change waits for whom is listed (1) keeps the promise: nothing has to be noted down.
 absl::StatusOr<Sequence> CatalogueTeller::Promise() const {
   RETURN_IF_ERROR(applier_.status());
+  if (AwaitsList()) return absl::UnavailableError("a list of the replicas of shard 0 is on its way to the log");
   return applier_.handled();
 }
 

@@ -13,9 +13,11 @@
 #include <string>
 #include <vector>
 
+#include "absl/base/thread_annotations.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "common/clock.h"
+#include "common/mutex.h"
 #include "engine/catalogue.h"
 #include "engine/catalogue_applier.h"
 #include "engine/catalogue_feed.h"
@@ -54,7 +56,8 @@ struct CatalogueTellerOptions {
   std::chrono::milliseconds poll{400};          // as CatalogueFeedOptions, and as CatalogueApplierOptions
   const Clock* clock = nullptr;                 // borrowed; null: the machine's
   std::shared_ptr<WatcherClocks> clocks = {};   // as CatalogueFeedOptions
-  EventSink events = {};                        // as CatalogueApplierOptions
+  // As CatalogueApplierOptions; "replica_not_listed" and "replica_listed" where a record of the log makes it so.
+  EventSink events = {};
 };
 
 // Thread-safe.
@@ -91,25 +94,34 @@ class CatalogueTeller {
   absl::Status Confirm(LogOffset offset, const CallLimits& limits);
   // The sequence up to which the catalogue is applied here: who has applied less lacks what was acknowledged here. And
   // a promise: for a lease from now on nothing is acknowledged here that is beyond it and that who asks, if it is
-  // listed, has not confirmed.
-  absl::StatusOr<Sequence> Promise() const;
+  // listed, has not confirmed. UNAVAILABLE while a list of replicas of shard 0 was handed to the log here, and is not
+  // known to be in it or not: who is listed by it acknowledges changes without asking whom the list before it names.
+  absl::StatusOr<Sequence> Promise() const ABSL_LOCKS_EXCLUDED(lists_mutex_);
   CatalogueSnapshot Snapshot() const { return options_.catalogue->Snapshot(); }
 
-  // The moment as of which the names here have everything that was ever acknowledged, by the log or by promises.
-  Steady::time_point known_at() const;
+  // The moment as of which the names here have everything that was ever acknowledged, by the log or by promises; by the
+  // log alone while Promise() gives none for a list that was handed to it.
+  Steady::time_point known_at() const ABSL_LOCKS_EXCLUDED(lists_mutex_);
 
  private:
+  struct HandedList;
+
   CatalogueFeedOptions FeedOptions();
   CatalogueApplierOptions ApplierOptions();
   // Who they are from now on; whether this is one of them.
   void SetReplicas(const std::vector<std::string>& replicas);
-  // Appended, and applied here.
-  absl::StatusOr<LogOffset> Append(LogRecord record, const CallLimits& limits);
+  // Where it was appended. UNAVAILABLE for a list of replicas of shard 0 while the log cannot be reached.
+  absl::StatusOr<LogOffset> Append(LogRecord record, const CallLimits& limits) ABSL_LOCKS_EXCLUDED(lists_mutex_);
+  // Whether a list of replicas of shard 0 that was handed to the log here may be in it and not applied here.
+  bool AwaitsList() const ABSL_LOCKS_EXCLUDED(lists_mutex_);
 
   SystemClock system_clock_;
   const CatalogueTellerOptions options_;
   // Whether this is one of those that tell names, as far as is applied here. Not before the others are known.
   std::atomic<bool> listed_{false};
+  mutable Mutex lists_mutex_;  // before those of the applier
+  // Those of which it was not seen yet what became of them.
+  mutable std::vector<std::shared_ptr<HandedList>> handed_lists_ ABSL_GUARDED_BY(lists_mutex_);
   CatalogueApplier applier_;
   CatalogueFeed feed_;
 };

@@ -30,11 +30,11 @@ void Describe(Codec& codec, T& digest) {
   codec(digest.applied, digest.entries, digest.hash);
 }
 
-// What a replica says of itself; the rest is known to who asks.
+// What a replica says of itself, with the address by which it knows itself; the rest is known to who asks.
 template <typename Codec, OneOf<ReplicaDescription> T>
 void Describe(Codec& codec, T& replica) {
   codec.Enum(replica.state, ReplicaState::kServing, ReplicaState::kAway);
-  codec(replica.detail, replica.applied, replica.log_end, replica.entries);
+  codec(replica.address, replica.detail, replica.applied, replica.log_end, replica.entries);
 }
 
 }  // namespace mneme

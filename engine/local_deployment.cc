@@ -201,7 +201,10 @@ absl::StatusOr<std::unique_ptr<LocalDeployment>> LocalDeployment::Open(Deploymen
     RETURN_IF_ERROR(options.hosted->prepare(*state->directory, options.hosted->catalogue));
   }
   state->resources = std::make_unique<StoreResources>(kBlockCacheBytes, kWriteBufferBytes);
-  if (options.hosted.has_value()) state->log = options.hosted->log;
+  if (options.hosted.has_value()) {
+    state->log = options.hosted->log;
+    state->address = options.hosted->address;
+  }
   RETURN_IF_ERROR(state->OpenCatalogue(options.hosted));
   const uint32_t threads = options.search_threads != 0 ? options.search_threads
                                                        : std::max(1U, std::thread::hardware_concurrency());

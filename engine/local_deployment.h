@@ -49,6 +49,7 @@ struct HostedShard {
   // Its replicated log, which all replicas of the shard apply; null: it has none, and there is one replica.
   std::shared_ptr<ShardLog> log = {};
   uint32_t replica = 0;
+  std::string address = {};  // where others of the deployment reach it, by its own options
   // Called with the directory, which is locked, and with `catalogue`, before the store is opened: may put a store there
   // (cluster/checkpoint_copy.h), and then brings the catalogue to where it knows the memories of that. May be empty.
   std::function<absl::Status(const DataDirectory&, CatalogueChanges& catalogue)> prepare = {};

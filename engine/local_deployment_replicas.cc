@@ -42,6 +42,7 @@ absl::Status LocalDeployment::DescribeReplicas(const ReplicaQuestion& question, 
     RETURN_IF_ERROR(question.limits.Check());
     ReplicaDescription replica;
     replica.shard = shard->number();
+    replica.address = state_->address;
     replica.applied = shard->store().applied();
     replica.log_end = OffsetAfter(replica.applied);
     replica.entries = shard->Statistics().entries;

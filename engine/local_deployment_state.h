@@ -50,6 +50,7 @@ struct LocalDeployment::State {
   std::vector<std::unique_ptr<LocalShardPort>> ports;
   std::unique_ptr<WriteFanout> fanout;
   std::unique_ptr<WorkingMemory> working_memory;
+  std::string address;  // of a hosted shard, as that of HostedShard
   // Of a hosted shard that has one. The applier starts last, when all that it needs is there.
   std::shared_ptr<ShardLog> log;
   std::unique_ptr<LogApplier> applier;

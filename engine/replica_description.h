@@ -28,7 +28,8 @@ enum class ReplicaState : uint8_t {
 struct ReplicaDescription {
   uint32_t shard = 0;
   uint32_t replica = 0;
-  std::string address = {};  // empty: it is in the process that is asked
+  // Where who asks reaches it; as it says it, where it knows itself to be. Empty: it is in the process that is asked.
+  std::string address = {};
   ReplicaState state = ReplicaState::kServing;
   std::string detail = {};  // why, where it is not serving, or has no digest that was asked for
   Sequence applied = 0;  // up to which every record of its log had its outcome
@@ -54,6 +55,7 @@ struct ReplicaChange {
 };
 struct ReplicaChangeStep {
   const char* stage = "";  // "waiting" for what is added until it serves; "adding", "draining"
+  // While it waits, what that says of itself; then the address alone, with what is to be known of the list as detail.
   ReplicaDescription replica = {};
 };
 // False ends it.

@@ -120,7 +120,7 @@ std::shared_ptr<grpc::Channel> OpenChannel(const std::string& address, const Cha
     arguments.SetSslTargetNameOverride(security->options_.server_name);
   }
   const auto files = encrypted ? security->judged_ : nullptr;
-  if (security == nullptr || security->options_.token == nullptr) {
+  if (security == nullptr || security->options_.token == nullptr || !security->CheckAddress(address).ok()) {
     return With(files, grpc::CreateCustomChannel(address, credentials, arguments));
   }
   std::vector<std::unique_ptr<grpc::experimental::ClientInterceptorFactoryInterface>> interceptors;

@@ -53,9 +53,9 @@ class ChannelSecurity {
   std::shared_ptr<grpc::ChannelCredentials> credentials_;  // null: nothing is encrypted
 };
 
-// A channel to "HOST:PORT" or "unix:PATH", which CheckAddress has seen. A Unix socket is never encrypted: its
-// permissions protect it. No web proxy is used, whatever the environment says. `security` may be null, and need not
-// outlive the call.
+// A channel to "HOST:PORT" or "unix:PATH". Where CheckAddress refuses that, as it may one that others have told, calls
+// show no token, and are refused by who wants one. A Unix socket is never encrypted: its permissions protect it. No web
+// proxy is used, whatever the environment says. `security` may be null, and need not outlive the call.
 std::shared_ptr<grpc::Channel> OpenChannel(const std::string& address, const ChannelSecurity* security,
                                            grpc::ChannelArguments arguments);
 

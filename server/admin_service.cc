@@ -130,7 +130,7 @@ class RawAdminService final : public RawMemories<RawAliases<RawState<RawBackups<
   FrontEnd& front_end_;
   // Comparing replicas may take hours, and so may waiting for one, which somebody looks at.
   CallPool cluster_pool_{limits::kLongCallWorkers, limits::kMaxQueuedLongCalls};
-  CallPool change_pool_{limits::kLongCallWorkers, limits::kMaxQueuedLongCalls};
+  CallPool change_pool_{limits::kReplicaChangeWorkers, limits::kMaxQueuedLongCalls};
   const RpcMethod create_ = Add("CreateMemory", "unary");
   const RpcMethod get_ = Add("GetMemory", "unary");
   const RpcMethod list_ = Add("ListMemories", "unary");

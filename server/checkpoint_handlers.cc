@@ -3,8 +3,10 @@
 #include <optional>
 #include <utility>
 
+#include "absl/strings/str_cat.h"
 #include "common/limits.h"
 #include "common/status_macros.h"
+#include "engine/catalogue_teller.h"
 #include "engine/flat_checkpoints.h"
 #include "engine/shard_checkpoints.h"
 #include "engine/shard_log.h"
@@ -29,7 +31,8 @@ absl::Status NotHeard() { return absl::CancelledError("nobody reads the checkpoi
 
 }  // namespace
 
-// Also while it replays: who asks wants to know how far it is.
+// Also while it replays: who asks wants to know how far it is. One of shard 0 that applies no more of the log of names
+// tells none, whatever its entries do.
 absl::Status HandleDescribeReplica(const CallContext& call, const Call& request, Answer* response) {
   const LocalDeployment& shard = Hosted(call.deployment);
   RETURN_IF_ERROR(CheckTarget(shard, request.target()));
@@ -38,6 +41,12 @@ absl::Status HandleDescribeReplica(const CallContext& call, const Call& request,
   return shard.DescribeReplicas({.limits = call.limits}, [&](const ReplicaDescription& told) {
     ReplicaDescription replica = told;
     if (replays && replica.state == ReplicaState::kServing) replica.state = ReplicaState::kReplaying;
+    const CatalogueTeller* const names = call.front_end.catalogue_teller();
+    if (const absl::Status told_names = names == nullptr ? absl::OkStatus() : names->applier().status();
+        !told_names.ok()) {
+      replica.state = ReplicaState::kFailed;
+      replica.detail = absl::StrCat("it tells no names: ", told_names.message());
+    }
     response->set_body(Flat(replica));
     return absl::OkStatus();
   });

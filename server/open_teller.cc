@@ -1,12 +1,15 @@
 // 1. Which deployment is it? The directory says so, or the log, or another replica; or this process begins one.
 // 2. The catalogue is opened. Where the log does not reach back to it, it becomes what another replica has.
-// 3. From there the log is applied, to where it ends, if what was there may be less than this replica has had before.
+// 3. From there the log is applied, to where it ends, if what was there may be less than this replica has had before;
+//    else for a while, so that what it goes by next, the list of replicas, is not one of when it was last here.
 // 4. The log says which replicas shard 0 has.
 #include "server/open_teller.h"
 
 #include <chrono>
+#include <filesystem>
 #include <future>
 #include <optional>
+#include <system_error>
 #include <thread>
 #include <utility>
 #include <variant>
@@ -35,6 +38,8 @@ constexpr std::chrono::seconds kReadWithin{10};
 constexpr std::chrono::milliseconds kPause{250};
 // Brokers that were just started may not know of a topic, or of who may read it, for so long.
 constexpr std::chrono::seconds kRefusedFor{10};
+// One that was away, and has names to tell, catches up with a log that is reached for so long before it tells them.
+constexpr std::chrono::seconds kCatchUp{10};
 
 CallLimits Within(Steady::duration time) {
   CallLimits limits;
@@ -66,6 +71,8 @@ class Opening {
   absl::StatusOr<LogRange> AskLog();
   // Makes the catalogue one from which the log can be applied.
   absl::Status ReachBack(Catalogue& catalogue, uint64_t deployment, bool waits);
+  // Applies what the log has, if it is reached, within kCatchUp.
+  absl::Status CatchUp(const CatalogueTeller& teller);
   // Has the log say who tells names, unless it is away: then they are who they were.
   absl::Status Enlist(CatalogueTeller& teller);
   // CANCELLED when it is to give up.
@@ -222,7 +229,9 @@ absl::StatusOr<OpenedTeller> Opening::Run() {
   opened.resources = std::make_unique<StoreResources>(kBlockCacheBytes, kWriteBufferBytes);
   ASSIGN_OR_RETURN(auto store, OpenLoggedCatalogueStore(opened.directory->CataloguePath(), opened.resources.get()));
   ASSIGN_OR_RETURN(std::unique_ptr<Catalogue> catalogue, Catalogue::OpenLogged(std::move(store)));
-  const bool is_new = catalogue->applied() == 0;
+  std::error_code error;
+  const std::string restored = opened.directory->RestoredPath();
+  const bool is_new = catalogue->applied() == 0 || std::filesystem::exists(restored, error);
   RETURN_IF_ERROR(ReachBack(*catalogue, deployment, is_new));  // 2
   CatalogueTellerOptions teller;
   teller.catalogue = std::move(catalogue);
@@ -240,9 +249,22 @@ absl::StatusOr<OpenedTeller> Opening::Run() {
       return absl::FailedPreconditionError(absl::StrCat(options_.data_dir, " is of a deployment, and the log of names "
                                                         "is empty: is it another topic, or was it lost?"));
     }
+    std::filesystem::remove(restored, error);  // if it stays this is done once more
+  } else {
+    RETURN_IF_ERROR(CatchUp(*opened.teller));
   }
   RETURN_IF_ERROR(Enlist(*opened.teller));  // 4
   return opened;
+}
+
+absl::Status Opening::CatchUp(const CatalogueTeller& teller) {
+  const Steady::time_point end = Steady::now() + kCatchUp;
+  while (reached_ && Steady::now() < end) {
+    // One whose applier has ended says so itself, and tells nothing.
+    if (!absl::IsDeadlineExceeded(teller.applier().AwaitEnd(Within(kAsk)))) break;
+    if (options_.give_up()) return absl::CancelledError("gave up waiting for the log of names");
+  }
+  return absl::OkStatus();
 }
 
 absl::Status Opening::Enlist(CatalogueTeller& teller) {

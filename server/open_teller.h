@@ -31,7 +31,7 @@ struct OpenTellerOptions {
   std::shared_ptr<ShardLog> log = {};                    // of the catalogue
   std::shared_ptr<WatcherClocks> clocks = {};
   // May be empty. "names_awaited" while what is needed to begin is not there; "names_taken" when the catalogue of
-  // another replica was; "replica_not_listed" when this one tells no names as yet; and those of CatalogueApplier and
+  // another replica was; "replica_not_listed" when this one tells no names as yet; and those of CatalogueTeller and
   // RemoteTellers.
   EventSink events = {};
   std::function<bool()> give_up = [] { return false; };
@@ -46,10 +46,10 @@ struct OpenedTeller {
 };
 
 // Opens the directory, which gets the number of the deployment: the one that it had, or that the first record of the
-// log has, or that this process appends as the first. Where there is a catalogue it waits for nobody. Where there is
-// none it waits until all is applied that the log has; and where the log does not reach back to what is there, until
-// another replica has given its own. Where the log is reached it says who tells names, as `addresses` do unless an
-// operator has said so.
+// log has, or that this process appends as the first. Where there is a catalogue it waits for nobody, but for a log
+// that is reached, some seconds. Where there is none, or that of a backup, it waits until all is applied that the log
+// has; and where the log does not reach back to what is there, until another replica has given its own. Where the log
+// is reached it says who tells names, as `addresses` do unless an operator has said so.
 // CANCELLED when `give_up` says so; FAILED_PRECONDITION, OUT_OF_RANGE and DATA_LOSS when directory and log do not
 // belong together; NOT_FOUND and PERMISSION_DENIED when the brokers have said so for a while.
 absl::StatusOr<OpenedTeller> OpenTeller(const OpenTellerOptions& options);

@@ -317,6 +317,11 @@ absl::Status CheckRole(const ServerOptions& options) {
       return absl::InvalidArgumentError(
           absl::StrCat("--shard-addresses has \"", address, "\"; must be HOST:PORT with the port that the shard has"));
     }
+    for (auto at = replicas.begin(); at != replicas.end(); ++at) {
+      if (std::find(replicas.begin(), at, *at) == at) continue;
+      return absl::InvalidArgumentError(
+          absl::StrCat("--shard-addresses has ", *at, " twice in \"", shard_address, "\"; must be one replica"));
+    }
   }
   if (options.shards != 0 && options.shards != shards) {
     return absl::InvalidArgumentError(

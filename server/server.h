@@ -71,7 +71,7 @@ class Server {
   // Of any other shard: what it is told.
   absl::Status WatchNames(HostedShard& hosted);
   // Before the store of a shard with a log is opened; whether it was copied.
-  absl::StatusOr<bool> PrepareReplica(const DataDirectory& directory, const ShardLog& log, const ReplicaLists& lists);
+  absl::StatusOr<bool> PrepareReplica(const DataDirectory& directory, const ShardLog& log);
   // What names are from now on, which it waits for.
   absl::Status RefreshNames(CatalogueChanges& catalogue);
   // From now on the shard is told what changes, and tells it, if it is shard 0.

@@ -1,5 +1,6 @@
 // How a process of role `shard` opens what it hosts: first what names are, then its entries, then what its log has
 // beyond them.
+#include <algorithm>
 #include <chrono>
 #include <functional>
 #include <memory>
@@ -67,6 +68,7 @@ absl::Status Server::OpenShard() {
   HostedShard& hosted = options.hosted.emplace();
   hosted.number = options_.shard_number;
   hosted.replica = options_.replica;
+  hosted.address = ReplicasOf(options_.shard_addresses[options_.shard_number])[options_.replica];
   const auto clocks = std::make_shared<WatcherClocks>();
   if (options_.shard_number != 0) {
     RETURN_IF_ERROR(WatchNames(hosted));
@@ -82,7 +84,7 @@ absl::Status Server::OpenShard() {
   hosted.log = log;
   if (log != nullptr) {
     hosted.prepare = [this, &log](const DataDirectory& directory, CatalogueChanges& catalogue) -> absl::Status {
-      ASSIGN_OR_RETURN(const bool copied, PrepareReplica(directory, *log, catalogue.replicas));
+      ASSIGN_OR_RETURN(const bool copied, PrepareReplica(directory, *log));
       return copied ? RefreshNames(catalogue) : absl::OkStatus();
     };
   }
@@ -114,19 +116,21 @@ void Server::FollowNames(LocalDeployment* shard, const std::shared_ptr<WatcherCl
   front_end_.Serve(feed_.get());
 }
 
-absl::StatusOr<bool> Server::PrepareReplica(const DataDirectory& directory, const ShardLog& log,
-                                            const ReplicaLists& lists) {
+absl::StatusOr<bool> Server::PrepareReplica(const DataDirectory& directory, const ShardLog& log) {
   const uint32_t shard = options_.shard_number;
   CheckpointCopyOptions copy;
   copy.deployment = directory.deployment();
   copy.shard = shard;
   copy.shards = directory.shards();
-  std::vector<std::string> replicas = ReplicasOf(options_.shard_addresses[shard]);
-  const std::string own = replicas[options_.replica];
-  // Where an operator has said who they are, options may name some that have gone.
-  if (const auto list = lists.find(shard); list != lists.end() && list->second.fixed) replicas = list->second.addresses;
-  for (std::string& replica : replicas) {
-    if (!replica.empty() && replica != own) copy.sources.push_back(std::move(replica));
+  const std::vector<std::string> of_options = ReplicasOf(options_.shard_addresses[shard]);
+  // Where an operator has said who they are, options may name some that have gone, and this process may not have heard
+  // of the latest: it asks them all, those first.
+  const ReplicaList list = (names_ != nullptr ? names_->teller->names() : watch_->names()).ReplicasOf(shard);
+  std::vector<std::string> replicas = list.fixed ? list.addresses : std::vector<std::string>();
+  replicas.insert(replicas.end(), of_options.begin(), of_options.end());
+  for (const std::string& replica : replicas) {
+    const bool known = std::find(copy.sources.begin(), copy.sources.end(), replica) != copy.sources.end();
+    if (!known && !replica.empty() && replica != of_options[options_.replica]) copy.sources.push_back(replica);
   }
   ASSIGN_OR_RETURN(copy.security, ShardSecurity());
   copy.log = &log;

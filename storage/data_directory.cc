@@ -205,6 +205,8 @@ DataDirectory::DataDirectory(std::string path, uint32_t shards, uint64_t deploym
 
 DataDirectory::~DataDirectory() { ::close(lock_fd_); }
 
+std::string DataDirectory::RestoredPath() const { return path_ + "/RESTORED"; }
+
 std::string DataDirectory::CataloguePath() const { return path_ + "/catalogue"; }
 
 std::string DataDirectory::CheckpointPath() const { return path_ + "/checkpoint"; }

@@ -2,6 +2,7 @@
 //
 //   FORMAT           text: format version, deployment number, shard count, checksum
 //   LOCK             held by the running process
+//   RESTORED         of a replica of shard 0: its names are those of a backup, and have not caught up with their log
 //   catalogue/       RocksDB of the catalogue
 //   shard-000/db/    RocksDB of shard 0
 //   shard-000/index/ index files of shard 0 (may be deleted: I2)
@@ -59,6 +60,7 @@ class DataDirectory {
   // Random, given at creation: tells the versions and files of this deployment from those of any other.
   uint64_t deployment() const { return deployment_; }
 
+  std::string RestoredPath() const;
   std::string CataloguePath() const;
   std::string CheckpointPath() const;
   std::string StorePath(uint32_t shard) const;

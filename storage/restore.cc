@@ -220,7 +220,10 @@ absl::Status RestoreInto(const std::string& data_dir, const FoundBackup& backup,
           backup, "restoring", "restore", progress,
           [&](size_t i, const StoredBackup& store) { return RestoreStore(made, manifest, i, store); }));
       const bool has_names = manifest.stores.front().id != 0;
-      if (has_names && !(hosted.has_value() && hosted->logged)) RETURN_IF_ERROR(DetachNames(made));
+      const bool logged = hosted.has_value() && hosted->logged;
+      if (has_names && !logged) RETURN_IF_ERROR(DetachNames(made));
+      // The log of names has what was acknowledged since; until that is applied nobody may be told these.
+      if (has_names && logged) RETURN_IF_ERROR(ReplaceFile(made.RestoredPath(), ""));
     }
     return target.finish == nullptr ? absl::OkStatus() : target.finish(made, manifest);
   };

@@ -105,7 +105,7 @@ absl::Status Show(bool digest, Session& session) {
 // "waiting for b:7720: replaying, 1,200 of 65,536", or why it does not answer.
 std::string StepLine(const v1::ChangeReplicasResponse& step) {
   const v1::ShowClusterResponse& replica = step.replica();
-  if (step.stage() != "waiting") return absl::StrCat(step.stage(), " ", replica.address());
+  if (step.stage() != "waiting") return absl::StrCat(step.stage(), " ", replica.address());  // its detail comes last
   const std::string waits = absl::StrCat("waiting for ", replica.address(), ": ", StateWord(replica.state()));
   if (!replica.detail().empty()) return absl::StrCat(waits, " (", replica.detail(), ")");
   return absl::StrFormat("%s, %s of %s records", waits, HumanCount(replica.applied()), HumanCount(replica.log_end()));
@@ -114,14 +114,17 @@ std::string StepLine(const v1::ChangeReplicasResponse& step) {
 absl::Status Change(const v1::ChangeReplicasRequest& request, Session& session) {
   Progress progress(session.live(), "cluster", "records", 0);
   std::string said;  // a line for each stage and state, where nothing is redrawn
+  std::string of_list;
   ASSIGN_OR_RETURN(const v1::ChangeReplicasResponse changed,
                    session.admin().ChangeReplicas(request, [&](const v1::ChangeReplicasResponse& step) {
                      if (step.stage() == "done") return true;
+                     if (step.stage() != "waiting" && of_list.empty()) of_list = step.replica().detail();
                      progress.SetLine(absl::StrCat(StepLine(step), "  ", HumanSeconds(progress.seconds())));
                      const std::string now = absl::StrCat(step.stage(), StateWord(step.replica().state()));
                      if (!session.live() && std::exchange(said, now) != now) session.Note(StepLine(step));
                      return true;
                    }));
+  if (!of_list.empty()) session.Note(of_list);
   if (session.json()) {
     session.PrintJson({{"shard", changed.shard()},
                        {"replicas", std::vector<std::string>(changed.replicas().begin(), changed.replicas().end())},

@@ -51,9 +51,11 @@ class Names final : public wire::CatalogueService::Service {
     meanwhile_ = {{shard, ReplicaList{std::move(addresses), true}}};
   }
   int changes() const { return changes_; }
+  int watched() const { return watched_; }
 
   grpc::Status Watch(grpc::ServerContext*, const wire::WatchRequest* request, wire::WatchAnswer* answer) override {
     if (request->leaving()) return grpc::Status::OK;
+    ++watched_;
     std::this_thread::sleep_for(std::chrono::milliseconds(5));
     CatalogueChanges changes;
     changes.whole = request->epoch() == 0;
@@ -100,6 +102,7 @@ class Names final : public wire::CatalogueService::Service {
   }
 
   std::atomic<int> changes_{0};
+  std::atomic<int> watched_{0};
   mutable Mutex mutex_;
   ReplicaLists lists_ ABSL_GUARDED_BY(mutex_);
   ReplicaLists meanwhile_ ABSL_GUARDED_BY(mutex_);
@@ -117,21 +120,28 @@ class Process final : public wire::ShardService::Service {
     if (names != nullptr) builder.RegisterService(names);
     server_ = builder.BuildAndStart();
   }
-  ~Process() override { server_->Shutdown(Deadline()); }
+  ~Process() override { Stop(); }
+  void Stop() { server_->Shutdown(Deadline()); }
 
   std::string address() const { return absl::StrCat("127.0.0.1:", port_); }
   void Be(ReplicaState state) { state_ = state; }
+  // As its own options have it.
+  void CallItself(const std::string& own) {
+    MutexLock lock(&mutex_);
+    own_ = own;
+  }
   void Refuse(const std::string& why) {
     MutexLock lock(&mutex_);
     why_ = why;
   }
 
   grpc::Status DescribeReplica(grpc::ServerContext*, const wire::Call*, wire::Answer* answer) override {
+    ReplicaDescription told;
     {
       MutexLock lock(&mutex_);
       if (!why_.empty()) return {grpc::StatusCode::FAILED_PRECONDITION, why_};
+      told.address = own_.empty() ? address() : own_;
     }
-    ReplicaDescription told;
     told.state = state_;
     if (told.state == ReplicaState::kFailed) told.detail = "its disk is full";
     told.applied = 3;
@@ -148,6 +158,7 @@ class Process final : public wire::ShardService::Service {
   std::atomic<ReplicaState> state_{ReplicaState::kServing};
   Mutex mutex_;
   std::string why_ ABSL_GUARDED_BY(mutex_);
+  std::string own_ ABSL_GUARDED_BY(mutex_);
   std::unique_ptr<grpc::Server> server_;
 };
 
@@ -168,6 +179,7 @@ class ReplicaChangesTest : public ::testing::Test {
     return deployment_->ChangeReplicas({add, drain, shard}, limits, [this](const ReplicaChangeStep& step) {
       MutexLock lock(&mutex_);
       const bool waits = std::string(step.stage) == "waiting";
+      if (!waits) noted_ = step.replica.detail;
       std::string said = waits ? absl::StrCat(step.stage, static_cast<int>(step.replica.state)) : step.stage;
       if (said_.empty() || said_.back() != said) said_.push_back(std::move(said));
       return true;
@@ -176,6 +188,11 @@ class ReplicaChangesTest : public ::testing::Test {
   std::vector<std::string> said() {
     MutexLock lock(&mutex_);
     return std::exchange(said_, {});
+  }
+  // Of the list that was changed last.
+  std::string noted() {
+    MutexLock lock(&mutex_);
+    return noted_;
   }
   // Whom the front end asks.
   std::vector<std::string> Asked(uint32_t shard) const {
@@ -195,6 +212,7 @@ class ReplicaChangesTest : public ::testing::Test {
   Process third_;
   Mutex mutex_;
   std::vector<std::string> said_ ABSL_GUARDED_BY(mutex_);
+  std::string noted_ ABSL_GUARDED_BY(mutex_);
   std::unique_ptr<RemoteDeployment> deployment_;
 };
 
@@ -210,12 +228,14 @@ TEST_F(ReplicaChangesTest, OneIsAddedOnceItServes) {
   EXPECT_EQ(added->shard, 1U);
   EXPECT_THAT(added->replicas, ElementsAre(first_.address(), second_.address()));
   EXPECT_THAT(said(), ElementsAre("waiting2", "waiting1", "adding"));
+  EXPECT_THAT(noted(), HasSubstr(first_.address() + " with this change")) << "whoever else was one is none";
   EXPECT_EQ(names_.Of(1), (ReplicaList{{first_.address(), second_.address()}, true}));
   EXPECT_THAT(Asked(1), ElementsAre(first_.address(), second_.address())) << "when it is acknowledged";
   EXPECT_THAT(Asked(0), ElementsAre(zero_.address()));
   // Once more is no more.
   EXPECT_THAT(Change(second_.address(), "")->replicas, ElementsAre(first_.address(), second_.address()));
   EXPECT_EQ(names_.changes(), 1);
+  EXPECT_EQ(noted(), "") << "it was set by hand before";
 }
 
 TEST_F(ReplicaChangesTest, OneIsDrainedWhileAnotherServes) {
@@ -232,7 +252,11 @@ TEST_F(ReplicaChangesTest, OneIsDrainedWhileAnotherServes) {
   ASSERT_TRUE(drained.ok()) << drained.status();
   EXPECT_THAT(drained->replicas, ElementsAre("", second_.address())) << "numbers stay";
   EXPECT_THAT(Asked(1), ElementsAre(second_.address()));
-  EXPECT_EQ(Change("", first_.address()).status().code(), absl::StatusCode::kNotFound);
+  const absl::Status again = Change("", first_.address()).status();
+  EXPECT_EQ(again.code(), absl::StatusCode::kNotFound);
+  EXPECT_THAT(std::string(again.message()), HasSubstr("one that was drained may be stopped 2 s from now"));
+  // Nor was anything moved to one that options name.
+  EXPECT_EQ(Change(zero_.address(), first_.address()).status().code(), absl::StatusCode::kNotFound);
   // Its number is free.
   EXPECT_THAT(Change(third_.address(), "")->replicas, ElementsAre(third_.address(), second_.address()));
   EXPECT_THAT(Change("", second_.address())->replicas, ElementsAre(third_.address()));
@@ -244,7 +268,7 @@ TEST_F(ReplicaChangesTest, AMoveIsBothAndIsDoneOnce) {
     ASSERT_TRUE(moved.ok()) << moved.status();
     EXPECT_EQ(moved->shard, 1U) << "of what is drained";
     EXPECT_THAT(moved->replicas, ElementsAre("", second_.address()));
-    EXPECT_EQ(names_.changes(), 2);
+    EXPECT_EQ(names_.changes(), 2 + again) << "that all have been told is known by another change";
   }
   EXPECT_THAT(said(), ElementsAre("waiting1", "adding", "draining"));
   EXPECT_THAT(Asked(1), ElementsAre(second_.address()));
@@ -276,6 +300,40 @@ TEST_F(ReplicaChangesTest, WhatCannotBeAReplicaIsRefused) {
   EXPECT_EQ(code(third_.address(), 1), absl::StatusCode::kFailedPrecondition);
   EXPECT_EQ(Change("", "127.0.0.1:1").status().code(), absl::StatusCode::kNotFound);
   EXPECT_EQ(names_.changes(), 0);
+}
+
+TEST_F(ReplicaChangesTest, OneIsGivenByTheAddressByWhichItKnowsItself) {
+  second_.CallItself("own:1");
+  const absl::Status other = Change(second_.address(), "").status();
+  EXPECT_EQ(other.code(), absl::StatusCode::kFailedPrecondition);
+  EXPECT_THAT(std::string(other.message()), HasSubstr("is own:1 by its own --shard-addresses"));
+  EXPECT_EQ(names_.changes(), 0);
+  // Nor does one that is listed so count as another that serves; whoever looks at it reaches it all the same.
+  second_.CallItself(second_.address());
+  ASSERT_TRUE(Change(second_.address(), "").ok());
+  second_.CallItself("own:1");
+  EXPECT_THAT(Asked(1), ElementsAre(first_.address(), second_.address()));
+  const absl::Status last = Change("", first_.address()).status();
+  EXPECT_EQ(last.code(), absl::StatusCode::kFailedPrecondition);
+  EXPECT_THAT(std::string(last.message()), HasSubstr("is own:1 by its own"));
+}
+
+// It was told of one teller, and that has gone; who came since is where its options say.
+TEST_F(ReplicaChangesTest, WhoMissedAMoveAsksThoseOfItsOptions) {
+  Process other(&names_);
+  deployment_.reset();
+  RemoteDeploymentOptions options;
+  options.shards = {{zero_.address(), other.address()}, {first_.address()}};
+  options.logs = {std::make_shared<MemoryLog>(), std::make_shared<MemoryLog>()};
+  options.search_threads = 1;
+  deployment_ = RemoteDeployment::Open(std::move(options)).value();
+  ASSERT_TRUE(Change("", other.address()).ok());
+  ASSERT_EQ(names_.Of(0), (ReplicaList{{zero_.address()}, true}));
+  zero_.Stop();
+  const int before = names_.watched();
+  const Steady::time_point end = Steady::now() + std::chrono::seconds(30);
+  while (names_.watched() == before && Steady::now() < end) std::this_thread::sleep_for(std::chrono::milliseconds(10));
+  EXPECT_GT(names_.watched(), before);
 }
 
 TEST_F(ReplicaChangesTest, WhoIsNotHeardAnyMoreEndsIt) {

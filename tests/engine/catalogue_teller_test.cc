@@ -485,6 +485,48 @@ TEST(CatalogueTellerTest, OfTwoThatChangeAListAtOnceOneIsRefused) {
   EXPECT_EQ(tellers[0].names().ReplicasOf(1).addresses.back(), first.ok() ? "a:1" : "b:2");
 }
 
+TEST(CatalogueTellerTest, WhoHandedAListToTheLogLendsByTheLogAloneUntilItKnowsWhatBecameOfIt) {
+  CatalogueTellers tellers(2);
+  tellers.AwaitEven();
+  const auto two = CatalogueTellers::Addresses(2);
+  ASSERT_TRUE(tellers[0].Promise().ok());
+  const auto await_lost = [&](bool lost) {
+    const Steady::time_point end = Steady::now() + std::chrono::seconds(30);
+    while (tellers[0].applier().lost() != lost && Steady::now() < end) {
+      std::this_thread::sleep_for(std::chrono::milliseconds(5));
+    }
+    EXPECT_EQ(tellers[0].applier().lost(), lost);
+  };
+  // It is in the log, and applied, and who appended it has not heard so.
+  tellers.log().HoldAppends();
+  auto setting = std::async(std::launch::async, [&] {
+    return tellers.Change(0, SetReplicasCommand{0, two, two, NewChangeRequest(), true}).status();
+  });
+  const Steady::time_point end = Steady::now() + std::chrono::seconds(30);
+  while (tellers[0].Promise().ok() && Steady::now() < end) std::this_thread::sleep_for(std::chrono::milliseconds(5));
+  EXPECT_EQ(tellers[0].Promise().status().code(), absl::StatusCode::kUnavailable);
+  tellers.log().StopReading();
+  std::this_thread::sleep_for(CatalogueTellers::kPoll);  // it may be asking
+  const Steady::time_point stopped = Steady::now();
+  for (uint32_t number = 0; number < 2; ++number) EXPECT_LE(tellers[number].known_at(), stopped) << number;
+  tellers.log().GoOnReading();
+  tellers.log().ReleaseAppends();
+  EXPECT_TRUE(setting.get().ok());
+  EXPECT_TRUE(tellers[0].Promise().ok());
+  await_lost(false);
+  // One that was refused may be there, until the log was seen to its end.
+  tellers.log().FailAppends(absl::UnavailableError("nobody knows"), 1, testing::MemoryLog::Fate::kLost);
+  const SetReplicasCommand lost{0, two, two, NewChangeRequest(), true};
+  EXPECT_EQ(tellers.Change(0, lost).status().code(), absl::StatusCode::kUnavailable);
+  tellers.AwaitEven();
+  EXPECT_TRUE(tellers[0].Promise().ok());
+  // And where the log is not there none is handed to it: all are told names by promises meanwhile.
+  tellers.line(0).Cut(true);
+  await_lost(true);
+  EXPECT_EQ(tellers.Change(0, lost).status().code(), absl::StatusCode::kUnavailable);
+  EXPECT_TRUE(tellers[0].Promise().ok());
+}
+
 TEST(CatalogueTest, TheOldestRequestsAreForgottenAlikeEverywhere) {
   TemporaryDirectory directory;
   StoreResources resources(4 << 20, 64 << 20);

@@ -2,14 +2,18 @@
 
 #include <gmock/gmock.h>
 #include <grpcpp/generic/async_generic_service.h>
+#include <grpcpp/generic/generic_stub.h>
 #include <grpcpp/grpcpp.h>
 #include <gtest/gtest.h>
 #include <sys/stat.h>
 
+#include <atomic>
 #include <chrono>
 #include <cstdlib>
 #include <fstream>
+#include <future>
 #include <sstream>
+#include <string>
 
 #include "security/channel_security.h"
 #include "security/token_source.h"
@@ -109,6 +113,54 @@ TEST_F(TlsFilesTest, ATokenIsNotShownToWhoeverIsOnTheWay) {
   options.insecure_token = false;
   options.files.ca = Make("server").ca;
   EXPECT_TRUE((*ChannelSecurity::New(options))->CheckAddress("memory.example.org:7700").ok());
+}
+
+// Answers nothing, and counts who shows a token.
+class Listener final : public grpc::CallbackGenericService {
+ public:
+  grpc::ServerGenericBidiReactor* CreateReactor(grpc::GenericCallbackServerContext* context) override {
+    ++calls;
+    if (context->client_metadata().count("authorization") != 0) ++tokens;
+    return CallbackGenericService::CreateReactor(context);
+  }
+  std::atomic<int> calls{0};
+  std::atomic<int> tokens{0};
+};
+
+TEST_F(TlsFilesTest, ACallToWhereATokenMustNotGoShowsNone) {
+  Listener listener;
+  grpc::ServerBuilder builder;
+  int port = 0;
+  builder.AddListeningPort("127.0.0.1:0", grpc::InsecureServerCredentials(), &port);
+  builder.RegisterCallbackGenericService(&listener);
+  const auto server = builder.BuildAndStart();
+  ASSERT_NE(server, nullptr);
+  ChannelSecurityOptions options;
+  options.token = *TokenSource::OfText("mneme_0123456789");
+  const auto security = ChannelSecurity::New(options);
+  ASSERT_TRUE(security.ok());
+  const auto call = [&](const std::string& address) {
+    grpc::GenericStub stub(OpenChannel(address, security->get(), grpc::ChannelArguments()));
+    grpc::ClientContext context;
+    context.set_deadline(std::chrono::system_clock::now() + std::chrono::seconds(20));
+    const grpc::Slice nothing("nothing");
+    const grpc::ByteBuffer request(&nothing, 1);
+    grpc::ByteBuffer answer;
+    std::promise<void> ended;
+    stub.UnaryCall(&context, "/a/b", grpc::StubOptions(), &request, &answer,
+                   [&](const grpc::Status&) { ended.set_value(); });
+    ended.get_future().wait();
+  };
+  call("127.0.0.1:" + std::to_string(port));
+  EXPECT_EQ(listener.calls.load(), 1);
+  EXPECT_EQ(listener.tokens.load(), 1);
+  // As gRPC takes it as well, and nothing here knows it to be of this machine.
+  const std::string elsewhere = "ipv4:127.0.0.1:" + std::to_string(port);
+  ASSERT_FALSE((*security)->CheckAddress(elsewhere).ok());
+  call(elsewhere);
+  EXPECT_EQ(listener.calls.load(), 2);
+  EXPECT_EQ(listener.tokens.load(), 1);
+  server->Shutdown();
 }
 
 TEST_F(TlsFilesTest, ACertificateWithoutACaEncryptsNothing) {

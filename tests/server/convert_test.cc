@@ -512,6 +512,7 @@ TEST(OptionsTest, WhatIsWrongWithAReplicatedLogIsNamed) {
       {shard("a:1|a:2", {"--log", kLog, "--replica", "99"}), "--replica"},
       {shard("a:1|", {"--log", kLog}), "--shard-addresses has \"\"; must be HOST:PORT"},
       {shard("a:1|a:0", {"--log", kLog}), "--shard-addresses has \"a:0\""},
+      {shard("a:1|b:1|a:1", {"--log", kLog}), "--shard-addresses has a:1 twice in \"a:1|b:1|a:1\""},
       {shard("a:1", {"--log", "zookeeper://a:1/t"}), "--log is \"zookeeper://a:1/t\"; must be kafka://"},
       {shard("a:1,b:1", {"--log", kLog, "--shard-number", "1", "--accept-empty-shard"}), "--accept-empty-shard"},
       {{"--role", "frontend", "--shard-addresses", "a:1|a:2", "--log", kLog, "--replica", "1"}, "--role shard"},

@@ -7,6 +7,7 @@
 #include <atomic>
 #include <chrono>
 #include <filesystem>
+#include <fstream>
 #include <future>
 #include <memory>
 #include <string>
@@ -17,8 +18,11 @@
 
 #include "common/clock.h"
 #include "common/error_reason.h"
+#include "common/mutex.h"
 #include "engine/flat_catalogue.h"
+#include "engine/flat_checkpoints.h"
 #include "engine/log_record.h"
+#include "server/checkpoint_handlers.h"
 #include "server/cluster_handlers.h"
 #include "server/hosted_shard.h"
 #include "server/shard_handlers.h"
@@ -131,6 +135,69 @@ TEST_F(OpenTellerTest, WhatAnOperatorSetHoldsWhateverOptionsSay) {
   EXPECT_EQ(opened->teller->names().ReplicasOf(0), (ReplicaList{{"127.0.0.1:3"}, true}));
 }
 
+TEST_F(OpenTellerTest, OneThatRunsSaysWhenItIsDrainedAndAddedAgain) {
+  OpenTellerOptions options = Options("a");
+  Mutex mutex;
+  std::vector<std::string> told;
+  options.events = [&](std::string_view event, std::string_view) {
+    MutexLock lock(&mutex);
+    if (event == "replica_not_listed" || event == "replica_listed") told.emplace_back(event);
+  };
+  const OpenedTeller opened = OpenTeller(options).value();
+  const uint64_t deployment = opened.teller->deployment();
+  const std::vector<std::string> with = {"127.0.0.1:1", "127.0.0.1:3"};
+  const std::vector<std::string> without = {"", "127.0.0.1:3"};
+  Append(SetReplicasCommand{0, {"127.0.0.1:1"}, with, NewChangeRequest(), true}, deployment);
+  Append(SetReplicasCommand{0, with, without, NewChangeRequest(), true}, deployment);
+  Append(SetReplicasCommand{0, without, with, NewChangeRequest(), true}, deployment);
+  ASSERT_TRUE(opened.teller->applier().AwaitEnd(testing::CatalogueTellers::Within(std::chrono::seconds(30))).ok());
+  MutexLock lock(&mutex);
+  EXPECT_EQ(told, (std::vector<std::string>{"replica_listed", "replica_not_listed", "replica_listed"}));
+}
+
+TEST_F(OpenTellerTest, OneThatWasAwayGoesByTheListThatWasSetMeanwhile) {
+  const std::vector<std::string> alone = {"127.0.0.1:1"};
+  uint64_t deployment = 0;
+  {
+    const OpenedTeller opened = Open("a").value();
+    deployment = opened.teller->deployment();
+    Append(SetReplicasCommand{0, alone, alone, NewChangeRequest(), true}, deployment);
+    const auto limits = testing::CatalogueTellers::Within(std::chrono::seconds(30));
+    ASSERT_TRUE(opened.teller->applier().AwaitEnd(limits).ok());
+    ASSERT_EQ(opened.teller->names().ReplicasOf(0), (ReplicaList{alone, true}));
+  }
+  for (int i = 0; i < 200; ++i) {
+    Append(CreateMemoryCommand{TokenMemory("m" + std::to_string(i), 4), NewChangeRequest()}, deployment);
+  }
+  const std::vector<std::string> moved = {"", "127.0.0.1:3"};
+  Append(SetReplicasCommand{0, alone, moved, NewChangeRequest(), true}, deployment);
+  const absl::StatusOr<OpenedTeller> opened = Open("a");
+  ASSERT_TRUE(opened.ok()) << opened.status();
+  EXPECT_EQ(opened->teller->names().ReplicasOf(0), (ReplicaList{moved, true}));
+  EXPECT_FALSE(opened->teller->listed());
+}
+
+TEST_F(OpenTellerTest, NamesOfABackupAreToldOnceTheLogIsApplied) {
+  { ASSERT_TRUE(Open("a").ok()); }
+  const std::string restored = directory_ / "a/RESTORED";
+  std::ofstream{restored};
+  line_->Cut(true);
+  EXPECT_EQ(GivenUp("a").code(), absl::StatusCode::kCancelled) << "what it has may be old";
+  EXPECT_TRUE(std::filesystem::exists(restored));
+  give_up_ = false;
+  line_->Cut(false);
+  const uint64_t deployment = DataDirectory::StoredDeployment(directory_ / "a").value().value();
+  Append(CreateMemoryCommand{TokenMemory("since", 4), NewChangeRequest()}, deployment);
+  {
+    const absl::StatusOr<OpenedTeller> opened = Open("a");
+    ASSERT_TRUE(opened.ok()) << opened.status();
+    EXPECT_TRUE(opened->teller->names().Find("since").ok());
+  }
+  EXPECT_FALSE(std::filesystem::exists(restored));
+  line_->Cut(true);
+  EXPECT_TRUE(Open("a").ok()) << "from then on it tells what it has";
+}
+
 TEST_F(OpenTellerTest, AnEmptyDirectoryWaitsForTheLog) {
   line_->Cut(true);
   EXPECT_EQ(GivenUp("a").code(), absl::StatusCode::kCancelled);
@@ -189,6 +256,7 @@ class TellerHandlersTest : public OpenTellerTest {
     hosted.directory = opened_.directory;
     hosted.catalogue = opened_.teller->names().Everything();
     hosted.log = entries_;
+    hosted.address = "127.0.0.1:1";
     shard_ = LocalDeployment::Open(std::move(options)).value();
     opened_.teller->applier().Forward(
         [this](const CatalogueChanges& changes) { return shard_->TakeCatalogue(changes); });
@@ -277,6 +345,8 @@ TEST_F(TellerHandlersTest, ReplicasAreSetThroughATellerAndOneProcessAloneHasNone
   ASSERT_TRUE(Change(SetReplicasCommand{1, {}, {"a:1"}, NewChangeRequest(), true}).ok());
   EXPECT_EQ(Change(SetReplicasCommand{1, {}, {"b:2"}, NewChangeRequest(), true}).status().code(),
             absl::StatusCode::kAborted);
+  EXPECT_EQ(Change(SetReplicasCommand{1, {"a:1"}, {"a:1", "", "", "a:1"}, NewChangeRequest(), true}).status().code(),
+            absl::StatusCode::kInvalidArgument);
   EXPECT_EQ(shard_->names().ReplicasOf(1), (ReplicaList{{"a:1"}, true})) << "the shard is told";
   const Tell<v1::ChangeReplicasResponse> tell = [](const v1::ChangeReplicasResponse&) { return true; };
   v1::ChangeReplicasRequest request;
@@ -291,6 +361,26 @@ TEST_F(TellerHandlersTest, ReplicasAreSetThroughATellerAndOneProcessAloneHasNone
   EXPECT_EQ(code(), absl::StatusCode::kInvalidArgument);
   request.set_drain("b:2");
   EXPECT_EQ(code(), absl::StatusCode::kFailedPrecondition);
+}
+
+TEST_F(TellerHandlersTest, OneWhoseNamesHaveEndedSaysThatItHasFailed) {
+  const auto describe = [this] {
+    internal::v1::Answer answer;
+    EXPECT_TRUE(HandleDescribeReplica(Within(std::chrono::seconds(30)), CallOf(Flat()), &answer).ok());
+    ReplicaDescription told;
+    EXPECT_TRUE(Unflat(answer.body(), told).ok());
+    return told;
+  };
+  const ReplicaDescription serving = describe();
+  EXPECT_EQ(serving.state, ReplicaState::kServing) << serving.detail;
+  EXPECT_EQ(serving.address, "127.0.0.1:1");
+  Append(CreateMemoryCommand{TokenMemory("wiki", 4), NewChangeRequest()}, shard_->identity() + 1);
+  EXPECT_FALSE(opened_.teller->applier()
+                   .AwaitHandled(100, testing::CatalogueTellers::Within(std::chrono::seconds(30)))
+                   .ok());
+  const ReplicaDescription failed = describe();
+  EXPECT_EQ(failed.state, ReplicaState::kFailed) << "though its entries go on";
+  EXPECT_THAT(failed.detail, HasSubstr("it tells no names"));
 }
 
 TEST_F(TellerHandlersTest, TheOthersAreAnsweredAlsoWhileItReplays) {

@@ -136,11 +136,16 @@ TEST_F(BackupSetsTest, AShardAloneComesBackToItsDeploymentOrToANewOne) {
   ASSERT_TRUE(restored("rejoins", 1, deployment).ok());
   EXPECT_TRUE(DataDirectory::Open(directory_ / "rejoins", kShards, HostedDirectory{1, deployment, true, true}).ok());
   EXPECT_FALSE(std::filesystem::exists(directory_ / "rejoins/catalogue"));
+  EXPECT_FALSE(std::filesystem::exists(directory_ / "rejoins/RESTORED"));
+  // Shard 0 is to catch up with names first.
+  ASSERT_TRUE(restored("tells", 0, deployment).ok());
+  EXPECT_TRUE(std::filesystem::exists(directory_ / "tells/RESTORED"));
   // A new deployment gets its number with shard 0, and has no log that knows what it has.
   ASSERT_TRUE(restored("first", 0, 0).ok());
   const uint64_t fresh = DataDirectory::StoredDeployment(directory_ / "first").value().value();
   EXPECT_NE(fresh, deployment);
   EXPECT_TRUE(std::filesystem::exists(directory_ / "first/catalogue/CURRENT"));
+  EXPECT_FALSE(std::filesystem::exists(directory_ / "first/RESTORED"));
   ASSERT_TRUE(restored("second", 1, fresh).ok());
   EXPECT_TRUE(DataDirectory::Open(directory_ / "first", kShards, HostedDirectory{0, 0, false, false}).ok());
   EXPECT_TRUE(DataDirectory::Open(directory_ / "second", kShards, HostedDirectory{1, fresh, true, false}).ok());

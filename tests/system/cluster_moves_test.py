@@ -189,6 +189,9 @@ class Moves(KafkaTest):
         self.refused(front, "must be HOST:PORT", "add", "1", "nowhere")
         self.refused(front, "is a replica of shard 0", "add", "1", zero)
         self.refused(front, "is no replica of shard 1", "add", "1", front.address)
+        otherwise = one.replace("127.0.0.1", "localhost")
+        self.assertNotEqual(otherwise, one)
+        self.refused(front, "by its own --shard-addresses", "add", "1", otherwise)
         strange = self.start_other()
         self.refused(front, "another deployment", "add", "1", strange)
         # The last that serves stays, and so does one whose other is away.
