@@ -71,10 +71,14 @@ class Partitions(fault_cluster.FaultTest):
             harness.note(f"schedule {number + 1}: {schedule}; everything answers {took:.2f} s after it healed")
         self.finish(f"{SCHEDULES} schedules")
         # What was cut was in use: all but the way by which a replica copies another. Clients of brokers speak to those
-        # that lead.
+        # that lead, and who is told names to one of those that tell them.
         unused = [pair for pair in self.network.pairs() if not self.network.carried(*pair)]
         of_clients = [pair for pair in unused if sum(name in BROKER_NAMES for name in pair) == 1]
-        self.assertEqual([pair for pair in unused if pair not in of_clients], [("shard-1-0", "shard-1-1")])
+        told = [name for name in REPLICA_NAMES if name not in TELLERS]
+        of_told = [pair for pair in unused if pair in [(teller, name) for teller in TELLERS for name in told]]
+        self.assertEqual(set(unused).difference(of_clients, of_told), {("shard-1-0", "shard-1-1")})
+        for name in told:
+            self.assertLess(sum(name in pair for pair in of_told), len(TELLERS), name)
         for client in (*FRONT_NAMES, *REPLICA_NAMES):
             self.assertLess(sum(client in pair for pair in of_clients), len(BROKER_NAMES), client)
 
