@@ -46,6 +46,10 @@ constexpr char kFooter[] =
     "  mneme-server --restore-backup /mnt/backups --data-dir ./restored\n"
     "  mneme-server --restore-backup /mnt/backups --data-dir ./restored --shards 4\n"
     "  mneme-server --restore-backup /mnt/backups --data-dir ./shard-0 --backup-shard 0\n"
+    "  mneme-server --restore-backup /mnt/backups --data-dir ./restored --until 2026-01-31T12:00:00Z \\\n"
+    "    --log kafka://127.0.0.1:9092/mneme\n"
+    "  mneme-server --push-backups /mnt/backups --object-store s3://bucket/mneme \\\n"
+    "    --object-store-settings store.conf\n"
     "  mneme-server --role shard --shard-number 0 --shard-addresses 127.0.0.1:7710,127.0.0.1:7720 \\\n"
     "    --data-dir ./shard-0 --listen 127.0.0.1:7710 --admin-listen 127.0.0.1:7711\n"
     "  mneme-server --role frontend --shard-addresses 127.0.0.1:7710,127.0.0.1:7720\n"
@@ -134,7 +138,7 @@ void Declare(CLI::App& app, RawOptions& raw) {
   app.add_flag("--apart", options.apart, "Of a backup of several processes: a directory for each of them");
   Add(app, "--role", raw.role, "What this process is of a deployment: all of it, a frontend, or one shard")
       ->check(CLI::IsMember({"all", "frontend", "shard"}));
-  Add(app, "--shard-number", options.shard_number, "Which shard a process of role shard is; 0 owns the catalogue")
+  Add(app, "--shard-number", options.shard_number, "Which shard a process of role shard is; 0 has the names, too")
       ->check(CLI::Range(uint32_t{0}, limits::kMaxShards - 1));
   Add(app, "--shard-addresses", options.shard_addresses,
       "HOST:PORT of every shard, by number, and of its replicas, separated by |: of roles frontend and shard")
@@ -142,7 +146,7 @@ void Declare(CLI::App& app, RawOptions& raw) {
   Add(app, "--replica", options.replica, "Which replica of its shard a process of role shard is; needs --log")
       ->check(CLI::Range(uint32_t{0}, limits::kMaxReplicas - 1));
   Add(app, "--log", options.log,
-      "kafka://HOST:PORT[,HOST:PORT...]/TOPIC: the replicated log of all shards, a partition for each");
+      "kafka://HOST:PORT[,HOST:PORT...]/TOPIC: the log of all shards, a partition for each; names: TOPIC-catalogue");
   Add(app, "--log-settings", options.log_settings, "FILE of librdkafka's settings: how brokers are reached");
   Add(app, "--shards", options.shards, "Shards of a new or restored deployment; 0: 1, or as stored")
       ->check(CLI::Range(uint32_t{0}, limits::kMaxShards));

@@ -143,7 +143,7 @@ absl::Status BecomeServer(std::vector<std::string> words, const Session& session
 
 void AddBackup(Command app, Action& action) {
   auto keep = std::make_shared<uint32_t>(0);
-  Command backup = app.AddVerb("backup", "Write a backup into the server's --backup-dir", kServer,
+  Command backup = app.AddVerb("backup", "Write a backup into the server's --backup-dir, or each shard's", kServer,
                                "  mneme backup\n  mneme backup --keep 7");
   backup.AddOption("--keep", *keep, "Then remove the oldest until N are left; 0: none").Type("N");
   backup.WhenGiven([keep, &action] { action = [keep](Session& session) { return Back(*keep, session); }; });
@@ -199,7 +199,10 @@ void AddBackup(Command app, Action& action) {
   Command restore = app.AddVerb("restore", "Make a data directory of a backup; asks no server", kServer,
                                 "  mneme restore /mnt/backups --data-dir /var/lib/mneme\n"
                                 "  mneme restore /mnt/backups --data-dir /var/lib/mneme --shards 4\n"
-                                "  mneme restore /mnt/backups --data-dir /var/lib/mneme --shard 0");
+                                "  mneme restore /mnt/backups --data-dir /var/lib/mneme --apart\n"
+                                "  mneme restore /mnt/backups --data-dir /var/lib/mneme --shard 0\n"
+                                "  mneme restore /mnt/backups --data-dir /var/lib/mneme --until 2026-01-31T12:00:00Z "
+                                "--log kafka://kafka-0:9092/mneme");
   restore.AddOption("directory", *directory, "The directory of the backups").Required().Type("");
   restore.AddOption("--data-dir", *data, "What a server is to be started on; absent or empty").Required().Type("DIR");
   restore.AddOption("--number", *number, "Which; 0: the newest").Type("N");
