@@ -213,8 +213,8 @@ class Changing {
       return absl::OkStatus();
     }
     if (list.size() >= limits::kMaxReplicas) {
-      return absl::ResourceExhaustedError(absl::StrCat("shard ", shard, " has ", list.size(),
-                                                       " replicas, as many as it may: drain one first"));
+      return absl::FailedPreconditionError(absl::StrCat("shard ", shard, " has ", list.size(),
+                                                        " replicas, as many as it may: drain one first"));
     }
     list.push_back(address);
     return absl::OkStatus();

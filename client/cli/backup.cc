@@ -7,9 +7,11 @@
 
 #include <cerrno>
 #include <csignal>
+#include <cstdlib>
 #include <filesystem>
 #include <memory>
 #include <string>
+#include <string_view>
 #include <system_error>
 #include <utility>
 #include <vector>
@@ -119,6 +121,16 @@ std::string ServerProgram() {
   return !error && access(beside.c_str(), X_OK) == 0 ? beside.string() : kServerProgram;
 }
 
+// What the environment says is for servers: the role of a shard, say, or its log.
+void ForgetServersEnvironment() {
+  std::vector<std::string> names;
+  for (char** each = environ; *each != nullptr; ++each) {
+    const std::string_view entry = *each;
+    if (entry.starts_with("MNEME_")) names.emplace_back(entry.substr(0, entry.find('=')));
+  }
+  for (const std::string& name : names) unsetenv(name.c_str());
+}
+
 // Returns only when there is no such program.
 absl::Status BecomeServer(std::vector<std::string> words, const Session& session) {
   const std::string program = ServerProgram();
@@ -128,6 +140,7 @@ absl::Status BecomeServer(std::vector<std::string> words, const Session& session
   std::vector<char*> arguments;
   for (std::string& word : words) arguments.push_back(word.data());
   arguments.push_back(nullptr);
+  ForgetServersEnvironment();
   // A program inherits what is blocked and ignored.
   std::signal(SIGPIPE, SIG_DFL);
   sigset_t none;
@@ -217,7 +230,6 @@ void AddBackup(Command app, Action& action) {
   restore.AddOption("--log-settings", *settings, "Of --log: FILE of librdkafka's settings").Type("FILE");
   restore.WhenGiven([=, &action] {
     action = [=](Session& session) {
-      // Also when it is 0: what the environment says is for servers.
       std::vector<std::string> words = {"--restore-backup=" + *directory, absl::StrCat("--backup-number=", *number),
                                         "--data-dir=" + *data, absl::StrCat("--shards=", *shards)};
       if (!shard->empty()) words.push_back("--backup-shard=" + *shard);
