@@ -248,9 +248,11 @@ TEST(CatalogueWatchTest, WhomAnOperatorHasSetAreAskedFromThenOn) {
   const int before = first.watched();
   ASSERT_TRUE(Becomes([&] { return second.watched() > 10; }));
   EXPECT_EQ(first.watched(), before);
+  // When none of them answers those of options are asked as well: who was away may have missed a list.
   second.Refuse(true);
-  ASSERT_TRUE(Becomes([&] { return !watch->Check().ok(); }));
-  EXPECT_NE(watch->Check().message().find(second.address()), absl::string_view::npos);
+  ASSERT_TRUE(Becomes([&] { return first.watched() > before; }));
+  first.Refuse(true);
+  EXPECT_TRUE(Becomes([&] { return !watch->Check().ok(); }));
 }
 
 class RemoteTellersTest : public ::testing::Test {
