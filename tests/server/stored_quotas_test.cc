@@ -170,7 +170,7 @@ TEST_F(StoredQuotasTest, AShardThatDoesNotAnswerLeavesTheLastCount) {
   EXPECT_EQ(ReasonOf(refused), reason::kShardUnavailable);
   EXPECT_EQ(QuotaOf(refused), "");
   EXPECT_EQ(std::string(refused.message()),
-            "partition 7 of memory \"wiki\" cannot be counted now, and by its last count holds up to 10 entries, "
+            "memory \"wiki\" cannot be counted now, and by its last count holds up to 10 entries, "
             "beside which 1 more may not fit in the quota of 10 stored entries of \"tenant\"; try again: shard 1 is "
             "away");
   stored_ = StoredAmount{9, 0};
