@@ -388,7 +388,7 @@ class NotServed(cluster.ClusterTest):
         keys = self.random.normal(size=(2_000, 4)).astype(np.float32)
         memory.insert(keys, np.arange(2_000) % 100, ids=np.arange(2_000))
         for refused in (deployment.client.back_up, deployment.client.backups):
-            with self.assertRaisesRegex(mneme.FailedPrecondition, "was given no directory for backups") as error:
+            with self.assertRaisesRegex(mneme.FailedPrecondition, "was given a directory for backups") as error:
                 refused()
             self.assertEqual(error.exception.reason, "NO_BACKUP_DIRECTORY")
         self.assertEqual(memory.count(), 2_000)
