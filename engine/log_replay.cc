@@ -145,13 +145,6 @@ absl::StatusOr<Names> ReadNames(const DataDirectory& made) {
   return names;
 }
 
-absl::Status Move(const std::string& from, const std::string& to) {
-  std::error_code error;
-  std::filesystem::rename(from, to, error);
-  if (!error) return SyncDirectory(std::filesystem::path(to).parent_path().string());
-  return absl::UnavailableError(absl::StrCat("could not move ", from, " to ", to, ": ", error.message()));
-}
-
 // What was applied lasts from now on: a store that is closed does not say whether it was synced.
 absl::Status Settle(const std::string& path) {
   StoreResources resources(kOpenedBytes, kOpenedBytes);
@@ -177,13 +170,13 @@ class ShardReplay {
     const HostedDirectory hosted{shard_, backup_.deployment, false, true};
     RETURN_IF_ERROR(DataDirectory::Make(
         folder_, backup_.shards,
-        [this](const DataDirectory& replica) { return Move(made_.StorePath(shard_), replica.StorePath(shard_)); },
+        [this](const DataDirectory& replica) { return MovePath(made_.StorePath(shard_), replica.StorePath(shard_)); },
         hosted));
     RETURN_IF_ERROR(Apply(log, from, end));
     {
       ASSIGN_OR_RETURN(const auto replica, DataDirectory::Open(folder_, backup_.shards, hosted));
       RETURN_IF_ERROR(Settle(replica->StorePath(shard_)));
-      RETURN_IF_ERROR(Move(replica->StorePath(shard_), made_.StorePath(shard_)));
+      RETURN_IF_ERROR(MovePath(replica->StorePath(shard_), made_.StorePath(shard_)));
     }
     std::error_code error;
     std::filesystem::remove_all(folder_, error);

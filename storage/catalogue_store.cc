@@ -181,9 +181,7 @@ absl::Status DetachCatalogue(const std::string& path, StoreResources* resources)
   }
   std::error_code error;
   std::filesystem::remove_all(path, error);
-  if (!error) std::filesystem::rename(detached, path, error);
-  if (!error) return SyncDirectory(std::filesystem::path(path).parent_path().string());
-  return absl::UnavailableError(absl::StrCat("could not move ", detached, " to ", path, ": ", error.message()));
+  return MovePath(detached, path);
 }
 
 }  // namespace mneme

@@ -95,6 +95,13 @@ absl::StatusOr<int> LockDirectory(const std::string& path, const std::string& he
   return status;
 }
 
+absl::Status MovePath(const std::string& from, const std::string& to) {
+  std::error_code error;
+  std::filesystem::rename(from, to, error);
+  if (!error) return SyncDirectory(std::filesystem::path(to).parent_path().string());
+  return absl::UnavailableError(absl::StrCat("could not move ", from, " to ", to, ": ", error.message()));
+}
+
 absl::Status SyncDirectory(const std::string& path) {
   const std::string directory = path.empty() ? "." : path;
   const int fd = ::open(directory.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);

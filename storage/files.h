@@ -29,6 +29,9 @@ absl::Status MakeDirectory(const std::string& path);
 // with `held` as its message, when another has it.
 absl::StatusOr<int> LockDirectory(const std::string& path, const std::string& held);
 
+// Moves a file or a directory within a file system, durably; not onto a directory that has anything. UNAVAILABLE.
+absl::Status MovePath(const std::string& from, const std::string& to);
+
 // Syncs a directory, so that names created or renamed in it last.
 absl::Status SyncDirectory(const std::string& path);
 

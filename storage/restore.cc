@@ -182,21 +182,14 @@ absl::Status CheckTarget(const RestoreTarget& target, const FoundBackup& backup,
                                                     "all shards; it is restored as one"));
 }
 
-absl::Status Move(const std::string& from, const std::string& to) {
-  std::error_code error;
-  std::filesystem::rename(from, to, error);
-  if (!error) return SyncDirectory(std::filesystem::path(to).parent_path().string());
-  return absl::UnavailableError(absl::StrCat("could not move ", from, " to ", to, ": ", error.message()));
-}
-
 // Makes of the directory `whole`, which has all shards, one for each of them, and removes it.
 absl::Status MoveApart(const std::string& whole, const std::string& data_dir) {
   {
     ASSIGN_OR_RETURN(const auto all, DataDirectory::Open(whole, 0));
     for (uint32_t shard = 0; shard < all->shards(); ++shard) {
       const auto fill = [&](const DataDirectory& made) -> absl::Status {
-        if (shard == 0) RETURN_IF_ERROR(Move(all->CataloguePath(), made.CataloguePath()));
-        return Move(all->StorePath(shard), made.StorePath(shard));
+        if (shard == 0) RETURN_IF_ERROR(MovePath(all->CataloguePath(), made.CataloguePath()));
+        return MovePath(all->StorePath(shard), made.StorePath(shard));
       };
       RETURN_IF_ERROR(DataDirectory::Make(absl::StrFormat("%s/shard-%03u", data_dir, shard), all->shards(), fill,
                                           HostedDirectory{shard, all->deployment(), false, false}));
