@@ -1,6 +1,7 @@
 #include "cluster/remote_tellers.h"
 
 #include <algorithm>
+#include <map>
 #include <optional>
 #include <set>
 #include <thread>
@@ -113,7 +114,7 @@ void RemoteTellers::SetReplicas(const std::vector<std::string>& replicas) {
     wanted.erase(options_.address);
     for (const OtherHandle& other : others_) {
       if (other->gone_until.has_value() || wanted.erase(other->address) != 0) continue;
-      other->gone_until = Steady::now() + options_.lease;
+      other->gone_until = Steady::now() + options_.promise;
       if (other->call != nullptr) other->call->TryCancel();
     }
     for (const std::string& address : wanted) {
@@ -189,7 +190,7 @@ RemoteTellers::Steady::time_point RemoteTellers::PromisedAt(Sequence handled) co
   return earliest;
 }
 
-std::vector<std::string> RemoteTellers::Confirm(LogOffset offset, Steady::time_point until) {
+std::vector<std::string> RemoteTellers::Confirm(LogOffset offset, const Until& until) {
   std::vector<OtherHandle> asked;
   {
     MutexLock lock(&mutex_);
@@ -203,11 +204,13 @@ std::vector<std::string> RemoteTellers::Confirm(LogOffset offset, Steady::time_p
     MutexLock lock(&all->mutex);
     all->left = asked.size();
   }
+  std::map<std::string, Steady::time_point> untils;
   for (size_t i = 0; i < asked.size(); ++i) {
     Confirmations::Each& each = all->calls[i];
-    each.context = ContextUntil(until);
+    const std::string& address = asked[i]->address;
+    untils[address] = until(address);
+    each.context = ContextUntil(untils[address]);
     each.call = MakeCall(options_, Flat(offset));
-    const std::string address = asked[i]->address;
     asked[i]->stub->async()->Confirm(each.context.get(), &each.call, &each.answer,
                                      [all, address](const grpc::Status& status) { all->End(address, status.ok()); });
   }
@@ -219,7 +222,8 @@ std::vector<std::string> RemoteTellers::Confirm(LogOffset offset, Steady::time_p
     confirmed = all->confirmed;
   }
   // What one lent that did not may last until then, though it is known by now that it does not answer.
-  if (confirmed.size() < asked.size()) std::this_thread::sleep_until(until);
+  for (const std::string& address : confirmed) untils.erase(address);
+  for (const auto& [address, over] : untils) std::this_thread::sleep_until(over);
   return confirmed;
 }
 

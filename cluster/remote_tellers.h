@@ -26,12 +26,12 @@ struct RemoteTellersOptions {
   std::string address = {};  // of this one, as the others reach it
   uint32_t shards = 0;
   uint64_t deployment = 0;
-  // How long a promise lasts, and how often one is asked for.
-  std::chrono::milliseconds lease{2'000};
-  std::chrono::milliseconds poll{400};
+  std::chrono::milliseconds lease = kNamesLease;      // as CatalogueTellerOptions
+  std::chrono::milliseconds promise = kNamesPromise;  // as CatalogueTellerOptions
+  std::chrono::milliseconds poll{400};                // a promise is asked for so often
   std::shared_ptr<WatcherClocks> clocks = {};            // told what theirs say; may be null
   std::shared_ptr<const ChannelSecurity> security = {};  // of the connections to them; may be null
-  // May be empty. "teller_lost" when one has not promised for a lease, so that each change waits as long;
+  // May be empty. "teller_lost" when one has not promised for a lease, so that each change waits as long at least;
   // "teller_found" when it does again.
   EventSink events = {};
 };
@@ -44,7 +44,7 @@ class RemoteTellers final : public OtherTellers {
   ~RemoteTellers() override;
 
   void SetReplicas(const std::vector<std::string>& replicas) override ABSL_LOCKS_EXCLUDED(mutex_);
-  std::vector<std::string> Confirm(LogOffset offset, Steady::time_point until) override ABSL_LOCKS_EXCLUDED(mutex_);
+  std::vector<std::string> Confirm(LogOffset offset, const Until& until) override ABSL_LOCKS_EXCLUDED(mutex_);
   Steady::time_point PromisedAt(Sequence handled) const override ABSL_LOCKS_EXCLUDED(mutex_);
 
  private:

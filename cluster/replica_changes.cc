@@ -24,6 +24,7 @@
 #include "cluster/remote_deployment_state.h"
 #include "common/limits.h"
 #include "common/status_macros.h"
+#include "engine/catalogue_teller.h"
 #include "engine/flat_checkpoints.h"
 #include "engine/log_record.h"
 
@@ -39,8 +40,8 @@ constexpr std::chrono::seconds kDescribeWithin{2};
 constexpr std::chrono::milliseconds kLook{500};
 // One that starts says so, however long it copies: where nothing answers for so long there is nothing.
 constexpr std::chrono::seconds kSilentFor{30};
-// Who was told a list that has another since may go by it for so long (CatalogueTellerOptions::lease).
-constexpr std::chrono::seconds kLeaseEnds{2};
+// Who was told a list that has another since may go by it for so long.
+constexpr auto kLeaseEnds = std::chrono::ceil<std::chrono::seconds>(kNamesPromise);
 
 CallLimits Within(Steady::duration time, const CallLimits& outer) {
   CallLimits limits = outer;

@@ -15,6 +15,8 @@ uint64_t RandomEpoch() {
 
 // Who waits for others looks whether its own time is over so often.
 constexpr std::chrono::milliseconds kLook{20};
+// Longer than anything is told; what was never known at all is so long ago.
+constexpr std::chrono::hours kLongestBehind{1};
 
 }  // namespace
 
@@ -80,12 +82,13 @@ void CatalogueFeed::Tell(std::vector<Waiting> asked) {
   for (Waiting& each : asked) {
     Answer answer;
     // Before the names are looked at: they have at least what they had then.
-    const Steady::time_point known_at = options_.known_at == nullptr ? each.asked : options_.known_at();
-    const Steady::time_point from = std::min(known_at, each.asked);
-    const Steady::duration since = each.asked - std::max(from, each.asked - options_.lease);
-    answer.behind = std::chrono::ceil<std::chrono::milliseconds>(since);
-    answer.lease = options_.lease - answer.behind;
-    answer.cut_off = 2 * answer.lease < options_.lease;
+    const Steady::time_point whole = each.asked + options_.lease;
+    const NamesKnown known = options_.known == nullptr ? NamesKnown{each.asked, whole} : options_.known();
+    const Steady::time_point until = std::clamp(known.until, each.asked, whole);
+    answer.lease = std::chrono::floor<std::chrono::milliseconds>(until - each.asked);
+    const Steady::time_point known_at = std::clamp(known.at, each.asked - kLongestBehind, each.asked);
+    answer.behind = std::chrono::ceil<std::chrono::milliseconds>(each.asked - known_at);
+    answer.cut_off = 2 * answer.behind > options_.lease;
     {
       MutexLock lock(&mutex_);
       // It may be told more than it has taken: until it says so, or this lease runs out, others wait for it.

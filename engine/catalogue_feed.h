@@ -8,8 +8,8 @@
 // The owner of the feed does not know the leases that an owner before it gave: after a start it acknowledges nothing
 // for as long as the longest may last.
 //
-// Where several processes tell the same names (engine/catalogue_teller.h), each has a feed. A lease counts from when
-// the names were known to be all there are, if that was before it was asked for.
+// Where several processes tell the same names (engine/catalogue_teller.h), each has a feed. A lease ends when the names
+// are not known to be all there are any more, if that is before it would end by itself.
 #ifndef MNEME_ENGINE_CATALOGUE_FEED_H_
 #define MNEME_ENGINE_CATALOGUE_FEED_H_
 
@@ -31,16 +31,25 @@
 
 namespace mneme {
 
+// How long a watcher may go by what it was told: so long a change waits for one that died.
+inline constexpr std::chrono::milliseconds kNamesLease{2'000};
+
+// Of names that are told: what was known to be all there are, and may be told as that.
+struct NamesKnown {
+  std::chrono::steady_clock::time_point at;     // they had everything that was ever acknowledged then
+  std::chrono::steady_clock::time_point until;  // nothing else is acknowledged before that but what waits for its lease
+};
+
 struct CatalogueFeedOptions {
-  std::chrono::milliseconds lease{2'000};
+  std::chrono::milliseconds lease = kNamesLease;
   std::chrono::milliseconds poll{400};  // an answer comes at the latest after it; well below the lease
   // Nobody can hold a lease of an owner before this one: the catalogue is new.
   bool fresh = false;
   std::shared_ptr<WatcherClocks> clocks = {};  // told what watchers say of theirs; may be null
   // Of several that tell: the epoch of all of them, in which revisions mean the same. 0: one of this feed alone.
   uint64_t epoch = 0;
-  // The moment as of which the names have everything that was ever acknowledged; called with no lock held. Empty: now.
-  std::function<std::chrono::steady_clock::time_point()> known_at = {};
+  // Called with no lock held. Empty: the names are always all there are.
+  std::function<NamesKnown()> known = {};
 };
 
 // Thread-safe. Borrows the names.
@@ -59,7 +68,7 @@ class CatalogueFeed {
     CatalogueChanges changes;  // with the revision that is known then; nothing where the lease is none
     std::chrono::milliseconds lease{0};   // from when it was asked for
     std::chrono::milliseconds behind{0};  // so long before that the names were known to be all there are
-    bool cut_off = false;                 // that is more than half of a lease
+    bool cut_off = false;                 // that is more than half of a lease before
   };
 
   CatalogueFeed(const CatalogueNames* names, CatalogueFeedOptions options);

@@ -1,12 +1,14 @@
 // A change is known, or nobody tells names that lack it, when
-// 1. the other tellers have confirmed it, or a lease has gone since it was in the log and applied here: what they lent
-//    without it is over by then, whether they had asked the log for its end or this one for its promise;
+// 1. the other tellers have confirmed it, or what they lent without it is over: a lease after it was in the log, for
+//    those who had asked the log for its end, and when the last promise ends that they had of this one before it was
+//    applied here;
 // 2. its own watchers have taken it, or the leases are over that they had when it was applied.
 #include "engine/catalogue_teller.h"
 
 #include <algorithm>
 #include <future>
 #include <optional>
+#include <thread>
 #include <utility>
 #include <variant>
 #include <vector>
@@ -33,7 +35,9 @@ struct CatalogueTeller::HandedList {
 };
 
 CatalogueTeller::CatalogueTeller(CatalogueTellerOptions options)
-    : options_(std::move(options)), applier_(ApplierOptions()), feed_(&names(), FeedOptions()) {}
+    : options_(std::move(options)),
+      quiet_until_(options_.catalogue->applied() == 0 ? started_ : started_ + options_.promise),
+      applier_(ApplierOptions()), feed_(&names(), FeedOptions()) {}
 
 CatalogueTeller::~CatalogueTeller() = default;
 
@@ -64,18 +68,32 @@ CatalogueFeedOptions CatalogueTeller::FeedOptions() {
   feed.poll = options_.poll;
   feed.clocks = options_.clocks;
   feed.epoch = options_.deployment;
-  feed.known_at = [this] { return known_at(); };
+  feed.known = [this] { return known(); };
   return feed;
 }
 
-CatalogueTeller::Steady::time_point CatalogueTeller::known_at() const {
+NamesKnown CatalogueTeller::known() const {
+  constexpr NamesKnown kNothing{Steady::time_point::min(), Steady::time_point::min()};
   // One that applies no more will not hear of what the others do, promised or not; for one that is not listed they do
   // not wait; and one that was told of a change which it lacks may have been told by one that promised it nothing.
-  if (!applier_.status().ok() || applier_.Lacks()) return Steady::time_point::min();
-  if (!listed()) return Steady::time_point::min();
+  if (!applier_.status().ok() || applier_.Lacks()) return kNothing;
+  if (!listed()) return kNothing;
+  const Steady::time_point logged = applier_.known_at();
+  const NamesKnown by_log{logged, logged + options_.lease};
   // Those whose promises there are may be listed no more: who is does not wait for what is lent by them.
-  if (AwaitsList()) return applier_.known_at();
-  return std::max(applier_.known_at(), options_.others->PromisedAt(applier_.handled()));
+  if (AwaitsList()) return by_log;
+  const Steady::time_point promised = options_.others->PromisedAt(applier_.handled());
+  // Who promised may have a clock that goes faster.
+  return {std::max(logged, promised), std::max(by_log.until, promised + options_.promise * 19 / 20)};
+}
+
+CatalogueTeller::Steady::time_point CatalogueTeller::MayTellUntil(const std::string& address,
+                                                                  Steady::time_point applied) const {
+  MutexLock lock(&promised_mutex_);
+  // The one before this one may have promised it something until it ended.
+  const auto promised = promised_.find(address);
+  return std::max(applied + options_.lease,
+                  (promised != promised_.end() ? promised->second : started_) + options_.promise);
 }
 
 void CatalogueTeller::SetReplicas(const std::vector<std::string>& replicas) {
@@ -151,7 +169,12 @@ absl::StatusOr<MemoryHandle> CatalogueTeller::Change(LogRecord record, const Cal
     return absl::UnavailableError(absl::StrCat("this process, at ", options_.address, ", is none of the replicas of "
                                                "shard 0, as the log of names has it"));
   }
-  (void)options_.others->Confirm(offset, applied + options_.lease);  // 1: they have, or that time has come
+  const auto until = [&](const std::string& address) { return MayTellUntil(address, applied); };
+  (void)options_.others->Confirm(offset, until);  // 1: they have, or that time has come
+  while (Steady::now() < quiet_until_) {          // of who is not listed any more, and was when this one was not there
+    RETURN_IF_ERROR(limits.Check());
+    std::this_thread::sleep_for(kLook);
+  }
   // A refusal, too, tells what the names are: who hears that one exists must find it wherever he asks next, though the
   // change that made it is not acknowledged yet.
   RETURN_IF_ERROR(feed_.Publish(SequenceAt(offset), applied, limits));  // 2
@@ -167,10 +190,16 @@ absl::Status CatalogueTeller::Confirm(LogOffset offset, const CallLimits& limits
   return feed_.Publish(SequenceAt(offset), Steady::now(), limits);
 }
 
-// That every change waits for whom is listed (1) keeps the promise: nothing has to be noted down.
-absl::StatusOr<Sequence> CatalogueTeller::Promise() const {
+absl::StatusOr<Sequence> CatalogueTeller::Promise(const std::string& address) {
   RETURN_IF_ERROR(applier_.status());
   if (AwaitsList()) return absl::UnavailableError("a list of the replicas of shard 0 is on its way to the log");
+  {
+    MutexLock lock(&promised_mutex_);
+    const Steady::time_point now = Steady::now();
+    std::erase_if(promised_, [&](const auto& each) { return each.second + options_.promise < now; });
+    promised_[address] = now;
+  }
+  // Only now: a change that is applied from here on finds the promise, and one that is before is in what is promised.
   return applier_.handled();
 }
 

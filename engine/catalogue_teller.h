@@ -9,6 +9,7 @@
 #include <chrono>
 #include <cstdint>
 #include <functional>
+#include <map>
 #include <memory>
 #include <string>
 #include <vector>
@@ -33,18 +34,25 @@ namespace mneme {
 class OtherTellers {
  public:
   using Steady = std::chrono::steady_clock;
+  // Of the one at an address; the same whenever it is asked for.
+  using Until = std::function<Steady::time_point(const std::string& address)>;
 
   virtual ~OtherTellers() = default;
   // Who they are from now on: the addresses of all, by number, this one among them. One that is not there any more may
-  // not know it: it is asked to confirm for a lease yet, but promises nothing.
+  // not know it: it is asked to confirm for as long as a promise lasts yet, but promises nothing.
   virtual void SetReplicas(const std::vector<std::string>& replicas) = 0;
-  // Asks all of them at once for CatalogueTeller::Confirm(). Blocks until all have said so, or else `until`, whatever
-  // they say; the addresses of those who have.
-  virtual std::vector<std::string> Confirm(LogOffset offset, Steady::time_point until) = 0;
+  // Asks all of them at once for CatalogueTeller::Confirm(). Blocks until each has said so, or else its `until`,
+  // whatever it says; the addresses of those who have.
+  virtual std::vector<std::string> Confirm(LogOffset offset, const Until& until) = 0;
   // The earliest of the moments at which each was last asked for a promise that it gave (CatalogueTeller::Promise()).
   // The least time while one of them did not, or stands beyond `handled`; now where there are none.
   virtual Steady::time_point PromisedAt(Sequence handled) const = 0;
 };
+
+// How long a promise between two tellers lasts: so long the one may tell names by it without the log and without the
+// other, which is to be longer than a log takes to find another leader; and so long after one of them died a change may
+// have to wait for what it was promised, and after one was started for what the one before it promised.
+inline constexpr std::chrono::milliseconds kNamesPromise{8'000};
 
 struct CatalogueTellerOptions {
   std::unique_ptr<Catalogue> catalogue = {};    // of OpenLogged()
@@ -52,7 +60,8 @@ struct CatalogueTellerOptions {
   std::unique_ptr<OtherTellers> others = {};
   uint64_t deployment = 0;
   std::string address = {};                     // where the others reach it
-  std::chrono::milliseconds lease{2'000};       // the same for all
+  std::chrono::milliseconds lease = kNamesLease;      // the same for all
+  std::chrono::milliseconds promise = kNamesPromise;  // the same for all; a lease at least
   std::chrono::milliseconds poll{400};          // as CatalogueFeedOptions, and as CatalogueApplierOptions
   const Clock* clock = nullptr;                 // borrowed; null: the machine's
   std::shared_ptr<WatcherClocks> clocks = {};   // as CatalogueFeedOptions
@@ -93,15 +102,16 @@ class CatalogueTeller {
   // Returns once the record at `offset` is applied here, and everybody who was told names here knows.
   absl::Status Confirm(LogOffset offset, const CallLimits& limits);
   // The sequence up to which the catalogue is applied here: who has applied less lacks what was acknowledged here. And
-  // a promise: for a lease from now on nothing is acknowledged here that is beyond it and that who asks, if it is
-  // listed, has not confirmed. UNAVAILABLE while a list of replicas of shard 0 was handed to the log here, and is not
-  // known to be in it or not: who is listed by it acknowledges changes without asking whom the list before it names.
-  absl::StatusOr<Sequence> Promise() const ABSL_LOCKS_EXCLUDED(lists_mutex_);
+  // a promise to the teller at `address`: for kNamesPromise from now on nothing is acknowledged here that is beyond it
+  // and that the other, if it is listed, has not confirmed. UNAVAILABLE while a list of replicas of shard 0 was handed
+  // to the log here, and is not known to be in it or not: who is listed by it acknowledges changes without asking whom
+  // the list before it names.
+  absl::StatusOr<Sequence> Promise(const std::string& address) ABSL_LOCKS_EXCLUDED(lists_mutex_, promised_mutex_);
   CatalogueSnapshot Snapshot() const { return options_.catalogue->Snapshot(); }
 
-  // The moment as of which the names here have everything that was ever acknowledged, by the log or by promises; by the
-  // log alone while Promise() gives none for a list that was handed to it.
-  Steady::time_point known_at() const ABSL_LOCKS_EXCLUDED(lists_mutex_);
+  // As of when the names here have everything that was ever acknowledged, and until when they may be told: by the log
+  // or by promises; by the log alone while Promise() gives none for a list that was handed to it.
+  NamesKnown known() const ABSL_LOCKS_EXCLUDED(lists_mutex_);
 
  private:
   struct HandedList;
@@ -112,13 +122,22 @@ class CatalogueTeller {
   void SetReplicas(const std::vector<std::string>& replicas);
   // Where it was appended. UNAVAILABLE for a list of replicas of shard 0 while the log cannot be reached.
   absl::StatusOr<LogOffset> Append(LogRecord record, const CallLimits& limits) ABSL_LOCKS_EXCLUDED(lists_mutex_);
+  // Until when one that has not confirmed a change, which is applied here since `applied`, may tell what was before it.
+  Steady::time_point MayTellUntil(const std::string& address, Steady::time_point applied) const
+      ABSL_LOCKS_EXCLUDED(promised_mutex_);
   // Whether a list of replicas of shard 0 that was handed to the log here may be in it and not applied here.
   bool AwaitsList() const ABSL_LOCKS_EXCLUDED(lists_mutex_);
 
   SystemClock system_clock_;
   const CatalogueTellerOptions options_;
+  const Steady::time_point started_ = Steady::now();
+  // What may have been promised to whom before: without names at the start, to those alone whom the log names.
+  const Steady::time_point quiet_until_;
   // Whether this is one of those that tell names, as far as is applied here. Not before the others are known.
   std::atomic<bool> listed_{false};
+  mutable Mutex promised_mutex_;
+  // The latest promise to each, if it may last.
+  std::map<std::string, Steady::time_point> promised_ ABSL_GUARDED_BY(promised_mutex_);
   mutable Mutex lists_mutex_;  // before those of the applier
   // Those of which it was not seen yet what became of them.
   mutable std::vector<std::shared_ptr<HandedList>> handed_lists_ ABSL_GUARDED_BY(lists_mutex_);

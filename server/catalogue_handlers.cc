@@ -141,7 +141,7 @@ absl::Status HandlePromise(const CallContext& call, const internal::v1::Call& re
   std::string other;  // its address
   int64_t now_ms = 0;
   RETURN_IF_ERROR(Unflat(request.body(), other, now_ms));
-  ASSIGN_OR_RETURN(const Sequence handled, teller->Promise());
+  ASSIGN_OR_RETURN(const Sequence handled, teller->Promise(other));
   teller->feed().NoteClock(other, now_ms - SystemClock().NowMs());
   response->set_body(Flat(handled, SystemClock().NowMs()));
   return absl::OkStatus();

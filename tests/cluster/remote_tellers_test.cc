@@ -263,9 +263,13 @@ class RemoteTellersTest : public ::testing::Test {
     options.shards = 2;
     options.deployment = kDeployment;
     options.lease = std::chrono::milliseconds(1'000);
+    options.promise = std::chrono::milliseconds(1'500);
     options.poll = std::chrono::milliseconds(20);
     options.clocks = clocks_;
     return options;
+  }
+  static OtherTellers::Until At(Steady::time_point until) {
+    return [until](const std::string&) { return until; };
   }
   std::vector<std::string> All() const { return {first_.address(), kOwn, "", second_.address()}; }
 
@@ -326,16 +330,27 @@ TEST_F(RemoteTellersTest, WhoDoesNotConfirmIsWaitedForAsLongAsItIsSaid) {
   RemoteTellers tellers(Options());
   tellers.SetReplicas(All());
   const auto start = Steady::now();
-  EXPECT_THAT(tellers.Confirm(4711, start + std::chrono::seconds(30)),
+  EXPECT_THAT(tellers.Confirm(4711, At(start + std::chrono::seconds(30))),
               UnorderedElementsAre(first_.address(), second_.address()));
   EXPECT_LT(Steady::now(), start + std::chrono::seconds(30));
   second_.Refuse(true);
   const auto until = Steady::now() + std::chrono::milliseconds(400);
-  EXPECT_THAT(tellers.Confirm(4711, until), ElementsAre(first_.address())) << "it says at once that it does not";
+  EXPECT_THAT(tellers.Confirm(4711, At(until)), ElementsAre(first_.address())) << "it says at once that it does not";
   EXPECT_GE(Steady::now(), until);
+  // Each for itself: what was promised to one may last longer.
+  const auto sooner = Steady::now() + std::chrono::milliseconds(200);
+  const auto later = sooner + std::chrono::milliseconds(400);
+  second_.Refuse(false);
+  first_.Refuse(true);
+  const auto each = [&](const std::string& address) { return address == first_.address() ? sooner : later; };
+  EXPECT_THAT(tellers.Confirm(4711, each), ElementsAre(second_.address()));
+  EXPECT_GE(Steady::now(), sooner);
+  EXPECT_LT(Steady::now(), later) << "the second has confirmed";
+  first_.Refuse(false);
+  second_.Refuse(true);
   first_.Sleep(true);
   const auto asleep_until = Steady::now() + std::chrono::milliseconds(400);
-  EXPECT_THAT(tellers.Confirm(4711, asleep_until), IsEmpty());
+  EXPECT_THAT(tellers.Confirm(4711, At(asleep_until)), IsEmpty());
   EXPECT_GE(Steady::now(), asleep_until);
 }
 
@@ -351,7 +366,7 @@ TEST_F(RemoteTellersTest, TheOneThatHasAppliedMostGivesItsCatalogue) {
   EXPECT_EQ(AskForCatalogue(Options(), All()).status().code(), absl::StatusCode::kUnavailable);
 }
 
-TEST_F(RemoteTellersTest, OneThatIsGonePromisesNothingAndIsAskedForALeaseYet) {
+TEST_F(RemoteTellersTest, OneThatIsGonePromisesNothingAndIsAskedWhileAPromiseLasts) {
   RemoteTellers tellers(Options());
   tellers.SetReplicas(All());
   ASSERT_TRUE(Becomes([&] { return tellers.PromisedAt(10) > Steady::time_point::min(); }));
@@ -360,15 +375,15 @@ TEST_F(RemoteTellersTest, OneThatIsGonePromisesNothingAndIsAskedForALeaseYet) {
   const auto gone = Steady::now();
   EXPECT_TRUE(Becomes([&] { return tellers.PromisedAt(10) > gone; })) << "of the first alone";
   const auto until = Steady::now() + std::chrono::milliseconds(200);
-  EXPECT_THAT(tellers.Confirm(4711, until), ElementsAre(first_.address()));
+  EXPECT_THAT(tellers.Confirm(4711, At(until)), ElementsAre(first_.address()));
   EXPECT_GE(Steady::now(), until) << "what it lent may last";
-  std::this_thread::sleep_until(gone + std::chrono::milliseconds(1'000));
+  std::this_thread::sleep_until(gone + Options().promise);
   const auto long_after = Steady::now() + std::chrono::seconds(30);
-  EXPECT_THAT(tellers.Confirm(4711, long_after), ElementsAre(first_.address()));
+  EXPECT_THAT(tellers.Confirm(4711, At(long_after)), ElementsAre(first_.address()));
   EXPECT_LT(Steady::now(), long_after);
   second_.Refuse(false);
   tellers.SetReplicas(All());
-  EXPECT_THAT(tellers.Confirm(4711, Steady::now() + std::chrono::seconds(30)),
+  EXPECT_THAT(tellers.Confirm(4711, At(Steady::now() + std::chrono::seconds(30))),
               UnorderedElementsAre(first_.address(), second_.address()));
 }
 
@@ -377,7 +392,7 @@ TEST_F(RemoteTellersTest, OneWithoutOthersWaitsForNobody) {
   tellers.SetReplicas({kOwn});
   const auto now = Steady::now();
   EXPECT_GE(tellers.PromisedAt(0), now);
-  EXPECT_THAT(tellers.Confirm(4711, now + std::chrono::seconds(30)), IsEmpty());
+  EXPECT_THAT(tellers.Confirm(4711, At(now + std::chrono::seconds(30))), IsEmpty());
   EXPECT_LT(Steady::now(), now + std::chrono::seconds(30));
 }
 

@@ -241,11 +241,15 @@ class FeedOfSeveralTest : public CatalogueFeedTest {
     options.poll = std::chrono::milliseconds(60);
     options.fresh = true;
     options.epoch = 7;
-    options.known_at = [this] { return Steady::now() - std::chrono::milliseconds(behind_ms_.load()); };
+    options.known = [this] {
+      const auto at = Steady::now() - std::chrono::milliseconds(behind_ms_.load());
+      return NamesKnown{at, at + kLease + std::chrono::milliseconds(longer_ms_.load())};
+    };
     feed_ = std::make_unique<CatalogueFeed>(&names_, std::move(options));
   }
 
   std::atomic<int> behind_ms_{0};
+  std::atomic<int> longer_ms_{0};
 };
 
 TEST_F(FeedOfSeveralTest, ALeaseCountsFromWhenTheNamesWereAllThereAre) {
@@ -259,6 +263,12 @@ TEST_F(FeedOfSeveralTest, ALeaseCountsFromWhenTheNamesWereAllThereAre) {
   EXPECT_EQ(answer.lease + answer.behind, kLease);
   behind_ms_ = 700;
   EXPECT_TRUE(Watch("front", {7, 10, /*at_once=*/true}).cut_off);
+  // They may be told for longer: no lease is longer than any, and another teller may know more all the same.
+  longer_ms_ = 2'000;
+  const auto longer = Watch("front", {7, 10, /*at_once=*/true});
+  EXPECT_EQ(longer.lease, kLease);
+  EXPECT_TRUE(longer.cut_off);
+  longer_ms_ = 0;
   behind_ms_ = 60'000;
   EXPECT_EQ(Watch("front", {7, 10, /*at_once=*/true}).lease.count(), 0);
 }

@@ -13,70 +13,20 @@
 #include "engine/flat_catalogue.h"
 #include "engine/flat_commands.h"
 #include "tests/engine/catalogue_tellers.h"
-#include "tests/engine/deployment_fixture.h"
+#include "tests/engine/catalogue_watcher.h"
 
 namespace mneme {
 namespace {
 
 using ::testing::ElementsAre;
 using ::testing::IsEmpty;
+using testing::AwaitLent;
 using testing::CatalogueTellers;
-using testing::TokenMemory;
+using testing::Create;
+using testing::Drop;
+using testing::Set;
+using testing::TestWatcher;
 using Steady = std::chrono::steady_clock;
-
-CreateMemoryCommand Create(const std::string& name, uint32_t dimension = 4) {
-  return {TokenMemory(name, dimension), NewChangeRequest()};
-}
-DropMemoryCommand Drop(const std::string& name) { return {name, NewChangeRequest()}; }
-SetAliasCommand Set(const std::string& alias, const std::string& memory) {
-  return {{alias, memory, std::nullopt}, NewChangeRequest()};
-}
-
-// One who watches whichever teller a test says, as cluster/catalogue_watch.h does.
-class TestWatcher {
- public:
-  // Whether the teller lent him anything.
-  bool Ask(CatalogueTeller& teller) {
-    std::promise<CatalogueFeed::Answer> told;
-    const Steady::time_point asked = Steady::now();
-    teller.feed().Watch("watcher", {epoch_, revision_, true},
-                        [&](CatalogueFeed::Answer answer) { told.set_value(std::move(answer)); });
-    const CatalogueFeed::Answer answer = told.get_future().get();
-    if (answer.lease <= std::chrono::milliseconds::zero() || answer.changes.revision < revision_) return false;
-    EXPECT_TRUE(names_.Apply(answer.changes).ok());
-    epoch_ = answer.epoch;
-    revision_ = answer.changes.revision;
-    until_ = std::max(until_, asked + answer.lease);
-    return true;
-  }
-  bool Knows(const std::string& name) const { return names_.Find(name).ok(); }
-  Steady::time_point until() const { return until_; }
-
- private:
-  CatalogueNames names_;
-  uint64_t epoch_ = 0;
-  uint64_t revision_ = 0;
-  Steady::time_point until_ = Steady::time_point::min();
-};
-
-// Until it lends; false when it has not for long.
-bool AwaitLent(CatalogueTeller& teller, TestWatcher& watcher) {
-  const Steady::time_point end = Steady::now() + std::chrono::seconds(30);
-  while (!watcher.Ask(teller)) {
-    if (Steady::now() > end) return false;
-    std::this_thread::sleep_for(std::chrono::milliseconds(10));
-  }
-  return true;
-}
-// Until it lends nothing any more.
-bool AwaitNotLent(CatalogueTeller& teller) {
-  const Steady::time_point end = Steady::now() + std::chrono::seconds(30);
-  while (teller.known_at() + CatalogueTellers::kLease > Steady::now()) {
-    if (Steady::now() > end) return false;
-    std::this_thread::sleep_for(std::chrono::milliseconds(10));
-  }
-  return true;
-}
 
 std::vector<std::string> NamesOf(const CatalogueTeller& teller) {
   std::vector<std::string> names;
@@ -168,130 +118,6 @@ TEST(CatalogueTellerTest, AnAppendThatNobodyHeardOfMayBeDoneAndIsNotDoneTwice) {
   tellers.AwaitEven();
   EXPECT_THAT(NamesOf(tellers[0]), ElementsAre("wiki"));
   EXPECT_EQ(tellers[0].names().next_number(), (*made)->number + 1);
-}
-
-TEST(CatalogueTellerTest, OneThatIsCutOffLendsNoLongerThanItsLease) {
-  CatalogueTellers tellers(2);
-  TestWatcher watcher;
-  ASSERT_TRUE(AwaitLent(tellers[1], watcher));
-  tellers.line(1).Cut(true);
-  tellers.CutOff(1, true);
-  const Steady::time_point cut = Steady::now();
-  ASSERT_TRUE(AwaitNotLent(tellers[1]));
-  EXPECT_FALSE(watcher.Ask(tellers[1]));
-  EXPECT_LE(watcher.until(), cut + CatalogueTellers::kLease);
-  // The other lends by the log alone, and this one again once it is back.
-  EXPECT_TRUE(AwaitLent(tellers[0], watcher));
-  ASSERT_TRUE(tellers.Change(0, Create("wiki")).ok());
-  tellers.line(1).Cut(false);
-  TestWatcher later;
-  ASSERT_TRUE(AwaitLent(tellers[1], later));
-  EXPECT_TRUE(later.Knows("wiki")) << "it does not lend before it knows everything";
-}
-
-TEST(CatalogueTellerTest, ADropIsNotAcknowledgedWhileAnybodyMayBeToldOfTheMemory) {
-  CatalogueTellers tellers(2);
-  ASSERT_TRUE(tellers.Change(0, Create("wiki")).ok());
-  TestWatcher watcher;
-  ASSERT_TRUE(AwaitLent(tellers[1], watcher));
-  EXPECT_TRUE(watcher.Knows("wiki"));
-  // Who told him is dead: nobody can ask what it lent.
-  tellers.Kill(1);
-  const auto dropped = tellers.Change(0, Drop("wiki"));
-  const Steady::time_point acknowledged = Steady::now();
-  ASSERT_TRUE(dropped.ok()) << dropped.status();
-  EXPECT_LE(watcher.until(), acknowledged);
-  ASSERT_TRUE(AwaitLent(tellers[0], watcher));
-  EXPECT_FALSE(watcher.Knows("wiki"));
-}
-
-TEST(CatalogueTellerTest, WhileTheLogIsAwayAllThatPromiseLend) {
-  CatalogueTellers tellers(2);
-  ASSERT_TRUE(tellers.Change(0, Create("wiki")).ok());
-  tellers.AwaitEven();
-  for (uint32_t number = 0; number < 2; ++number) tellers.line(number).Cut(true);
-  std::this_thread::sleep_for(2 * CatalogueTellers::kLease);
-  for (uint32_t number = 0; number < 2; ++number) {
-    TestWatcher watcher;
-    EXPECT_TRUE(watcher.Ask(tellers[number])) << number;
-    EXPECT_TRUE(watcher.Knows("wiki"));
-  }
-  EXPECT_EQ(tellers.Change(0, Create("other")).status().code(), absl::StatusCode::kUnavailable);
-  // One that has the log again must wait for what it promised to the other, which has not.
-  TestWatcher watcher;
-  tellers.line(0).Cut(false);
-  ASSERT_TRUE(watcher.Ask(tellers[1]));
-  tellers.CutOff(1, true);
-  const auto dropped = tellers.Change(0, Drop("wiki"));
-  ASSERT_TRUE(dropped.ok()) << dropped.status();
-  EXPECT_LE(watcher.until(), Steady::now());
-  EXPECT_TRUE(AwaitNotLent(tellers[1]));
-}
-
-TEST(CatalogueTellerTest, OneThatLostTheLogAloneHoldsAChangeUpForALease) {
-  CatalogueTellers tellers(2);
-  tellers.AwaitEven();
-  tellers.line(1).Cut(true);
-  std::this_thread::sleep_for(std::chrono::milliseconds(300));  // it may be reading
-  TestWatcher watcher;
-  ASSERT_TRUE(AwaitLent(tellers[1], watcher)) << "by what the other promises";
-  std::atomic<bool> made{false};
-  std::thread asker([&] {
-    while (!made) (void)watcher.Ask(tellers[1]);  // which asks the other to promise, again and again
-  });
-  const Steady::time_point start = Steady::now();
-  const auto change = tellers.Change(0, Create("wiki"));
-  const Steady::time_point acknowledged = Steady::now();
-  made = true;
-  asker.join();
-  ASSERT_TRUE(change.ok()) << change.status();
-  EXPECT_LT(acknowledged, start + 5 * CatalogueTellers::kLease);
-  EXPECT_LE(watcher.until(), acknowledged);
-}
-
-TEST(CatalogueTellerTest, OneAloneLendsWithoutTheLog) {
-  CatalogueTellers tellers(1);
-  ASSERT_TRUE(tellers.Change(0, Create("wiki")).ok());
-  tellers.line(0).Cut(true);
-  std::this_thread::sleep_for(2 * CatalogueTellers::kLease);
-  TestWatcher watcher;
-  EXPECT_TRUE(watcher.Ask(tellers[0]));
-  EXPECT_TRUE(watcher.Knows("wiki"));
-}
-
-TEST(CatalogueTellerTest, WhoHeardOfWhatItLacksLendsNothing) {
-  CatalogueTellers tellers(2);
-  tellers.AwaitEven();
-  CatalogueApplier& applier = tellers[1].applier();
-  const LogOffset end = tellers.log().End({}).value();
-  // What it is told by whoever leads there no more; another teller has seen more.
-  EXPECT_EQ(tellers[1].Confirm(end, CatalogueTellers::Within(std::chrono::milliseconds(50))).code(),
-            absl::StatusCode::kDeadlineExceeded);
-  EXPECT_EQ(applier.known_at(), Steady::time_point::min());
-  EXPECT_EQ(tellers[1].known_at(), Steady::time_point::min()) << "whatever the other promises";
-  ASSERT_TRUE(tellers.Change(0, Create("wiki")).ok());
-  tellers.AwaitEven();
-  EXPECT_GT(applier.known_at(), Steady::time_point::min());
-  EXPECT_GT(tellers[1].known_at(), Steady::time_point::min());
-}
-
-TEST(CatalogueTellerTest, AWatcherGoesFromOneToAnotherAndNeverBack) {
-  CatalogueTellers tellers(2);
-  ASSERT_TRUE(tellers.Change(0, Create("a")).ok());
-  TestWatcher watcher;
-  ASSERT_TRUE(AwaitLent(tellers[0], watcher));
-  tellers.line(1).Cut(true);
-  std::this_thread::sleep_for(std::chrono::milliseconds(300));  // it may be reading
-  ASSERT_TRUE(tellers.Change(0, Drop("a")).ok());
-  ASSERT_TRUE(AwaitLent(tellers[0], watcher));
-  EXPECT_FALSE(watcher.Knows("a"));
-  EXPECT_FALSE(watcher.Ask(tellers[1])) << "it has the memory that was dropped";
-  EXPECT_FALSE(watcher.Knows("a"));
-  tellers.line(1).Cut(false);
-  tellers.AwaitEven();
-  ASSERT_TRUE(tellers.Change(0, Create("b")).ok());
-  ASSERT_TRUE(AwaitLent(tellers[1], watcher));
-  EXPECT_TRUE(watcher.Knows("b"));
 }
 
 TEST(CatalogueTellerTest, ARestartGoesOnWhereItWasAndForgetsNoRequest) {
@@ -399,7 +225,7 @@ TEST(CatalogueTellerTest, OneThatIsNotListedAnyMoreIsWaitedForOnceMore) {
   (void)watcher.Ask(tellers[1]);
   ASSERT_TRUE(tellers.Change(0, Drop("wiki")).ok());
   EXPECT_LE(watcher.until(), Steady::now());
-  std::this_thread::sleep_for(CatalogueTellers::kLease);
+  std::this_thread::sleep_for(CatalogueTellers::kPromise);
   const Steady::time_point start = Steady::now();
   ASSERT_TRUE(tellers.Change(0, Create("wiki")).ok());
   EXPECT_LT(Steady::now(), start + CatalogueTellers::kLease) << "and then no more";
@@ -458,7 +284,7 @@ TEST(CatalogueTellerTest, WhatAnOperatorSetsIsToldAndNoOptionsSetItBack) {
   tellers.Open(1);
   tellers.AwaitEven();
   EXPECT_EQ(tellers[1].names().ReplicasOf(0), (ReplicaList{{"", "teller-1", "teller-2"}, true}));
-  std::this_thread::sleep_for(CatalogueTellers::kLease);
+  std::this_thread::sleep_for(CatalogueTellers::kPromise);
   const Steady::time_point start = Steady::now();
   ASSERT_TRUE(tellers.Change(2, Create("wiki")).ok());
   EXPECT_LT(Steady::now(), start + CatalogueTellers::kLease);
@@ -489,7 +315,7 @@ TEST(CatalogueTellerTest, WhoHandedAListToTheLogLendsByTheLogAloneUntilItKnowsWh
   CatalogueTellers tellers(2);
   tellers.AwaitEven();
   const auto two = CatalogueTellers::Addresses(2);
-  ASSERT_TRUE(tellers[0].Promise().ok());
+  ASSERT_TRUE(tellers[0].Promise("teller-1").ok());
   const auto await_lost = [&](bool lost) {
     const Steady::time_point end = Steady::now() + std::chrono::seconds(30);
     while (tellers[0].applier().lost() != lost && Steady::now() < end) {
@@ -503,28 +329,30 @@ TEST(CatalogueTellerTest, WhoHandedAListToTheLogLendsByTheLogAloneUntilItKnowsWh
     return tellers.Change(0, SetReplicasCommand{0, two, two, NewChangeRequest(), true}).status();
   });
   const Steady::time_point end = Steady::now() + std::chrono::seconds(30);
-  while (tellers[0].Promise().ok() && Steady::now() < end) std::this_thread::sleep_for(std::chrono::milliseconds(5));
-  EXPECT_EQ(tellers[0].Promise().status().code(), absl::StatusCode::kUnavailable);
+  while (tellers[0].Promise("teller-1").ok() && Steady::now() < end) {
+    std::this_thread::sleep_for(std::chrono::milliseconds(5));
+  }
+  EXPECT_EQ(tellers[0].Promise("teller-1").status().code(), absl::StatusCode::kUnavailable);
   tellers.log().StopReading();
   std::this_thread::sleep_for(CatalogueTellers::kPoll);  // it may be asking
   const Steady::time_point stopped = Steady::now();
-  for (uint32_t number = 0; number < 2; ++number) EXPECT_LE(tellers[number].known_at(), stopped) << number;
+  for (uint32_t number = 0; number < 2; ++number) EXPECT_LE(tellers[number].known().at, stopped) << number;
   tellers.log().GoOnReading();
   tellers.log().ReleaseAppends();
   EXPECT_TRUE(setting.get().ok());
-  EXPECT_TRUE(tellers[0].Promise().ok());
+  EXPECT_TRUE(tellers[0].Promise("teller-1").ok());
   await_lost(false);
   // One that was refused may be there, until the log was seen to its end.
   tellers.log().FailAppends(absl::UnavailableError("nobody knows"), 1, testing::MemoryLog::Fate::kLost);
   const SetReplicasCommand lost{0, two, two, NewChangeRequest(), true};
   EXPECT_EQ(tellers.Change(0, lost).status().code(), absl::StatusCode::kUnavailable);
   tellers.AwaitEven();
-  EXPECT_TRUE(tellers[0].Promise().ok());
+  EXPECT_TRUE(tellers[0].Promise("teller-1").ok());
   // And where the log is not there none is handed to it: all are told names by promises meanwhile.
   tellers.line(0).Cut(true);
   await_lost(true);
   EXPECT_EQ(tellers.Change(0, lost).status().code(), absl::StatusCode::kUnavailable);
-  EXPECT_TRUE(tellers[0].Promise().ok());
+  EXPECT_TRUE(tellers[0].Promise("teller-1").ok());
 }
 
 TEST(CatalogueTest, TheOldestRequestsAreForgottenAlikeEverywhere) {

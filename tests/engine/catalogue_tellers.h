@@ -5,6 +5,7 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <atomic>
 #include <chrono>
 #include <future>
@@ -104,12 +105,12 @@ class TellerNetwork {
 
 class TestTellers final : public OtherTellers {
  public:
-  TestTellers(std::shared_ptr<TellerNetwork> network, std::string address, std::chrono::milliseconds lease)
-      : network_(std::move(network)), address_(std::move(address)), lease_(lease) {}
+  TestTellers(std::shared_ptr<TellerNetwork> network, std::string address, std::chrono::milliseconds promise)
+      : network_(std::move(network)), address_(std::move(address)), promise_(promise) {}
 
   void SetReplicas(const std::vector<std::string>& replicas) override {
     MutexLock lock(&mutex_);
-    for (const std::string& address : others_) gone_[address] = Steady::now() + lease_;
+    for (const std::string& address : others_) gone_[address] = Steady::now() + promise_;
     others_.clear();
     for (const std::string& address : replicas) {
       if (address.empty() || address == address_) continue;
@@ -117,35 +118,49 @@ class TestTellers final : public OtherTellers {
       gone_.erase(address);
     }
   }
-  std::vector<std::string> Confirm(LogOffset offset, Steady::time_point until) override {
+  std::vector<std::string> Confirm(LogOffset offset, const Until& until) override {
     std::map<std::string, std::future<bool>> asked;
+    std::map<std::string, Steady::time_point> untils;
     for (const std::string& other : Others(/*gone=*/true)) {
-      asked[other] = std::async(std::launch::async, [this, other, offset, until] {
+      untils[other] = until(other);
+      asked[other] = std::async(std::launch::async, [this, other, offset, over = untils[other]] {
         const auto teller = network_->Reach(address_, other);
         CallLimits limits;
-        limits.deadline = until;
+        limits.deadline = over;
         return teller != nullptr && teller->Confirm(offset, limits).ok();
       });
     }
     std::vector<std::string> confirmed;
     for (auto& [other, confirms] : asked) {
-      if (confirms.get()) confirmed.push_back(other);
+      if (!confirms.get()) continue;
+      confirmed.push_back(other);
+      untils.erase(other);
     }
-    if (confirmed.size() != asked.size()) std::this_thread::sleep_until(until);
+    for (const auto& [other, over] : untils) std::this_thread::sleep_until(over);
     return confirmed;
   }
   Steady::time_point PromisedAt(Sequence handled) const override {
-    const Steady::time_point asked = Steady::now();
+    Steady::time_point earliest = Steady::now();
     for (const std::string& other : Others(/*gone=*/false)) {
+      const Steady::time_point asked = Steady::now();
       const auto teller = network_->Reach(address_, other);
-      if (teller == nullptr) return Steady::time_point::min();
-      const auto promised = teller->Promise();
-      if (!promised.ok() || *promised > handled) return Steady::time_point::min();
+      const absl::StatusOr<Sequence> answer =
+          teller != nullptr ? teller->Promise(address_) : absl::UnavailableError("it is cut off");
+      MutexLock lock(&mutex_);
+      Promised& promised = promised_[other];
+      if (answer.ok()) promised = {asked, *answer};
+      if (promised.handled > handled) return Steady::time_point::min();
+      earliest = std::min(earliest, promised.asked);
     }
-    return asked;
+    return earliest;
   }
 
  private:
+  struct Promised {
+    Steady::time_point asked = Steady::time_point::min();
+    Sequence handled = 0;
+  };
+
   std::vector<std::string> Others(bool gone) const {
     MutexLock lock(&mutex_);
     std::vector<std::string> others = others_;
@@ -157,9 +172,10 @@ class TestTellers final : public OtherTellers {
 
   const std::shared_ptr<TellerNetwork> network_;
   const std::string address_;
-  const std::chrono::milliseconds lease_;
+  const std::chrono::milliseconds promise_;
   mutable Mutex mutex_;
   std::vector<std::string> others_ ABSL_GUARDED_BY(mutex_);
+  mutable std::map<std::string, Promised> promised_ ABSL_GUARDED_BY(mutex_);  // the last that each gave
   std::map<std::string, Steady::time_point> gone_ ABSL_GUARDED_BY(mutex_);
 };
 
@@ -168,6 +184,7 @@ class CatalogueTellers {
  public:
   static constexpr uint64_t kDeployment = 0x0123456789abcdef;
   static constexpr std::chrono::milliseconds kLease{1'000};
+  static constexpr std::chrono::milliseconds kPromise{3'000};
   static constexpr std::chrono::milliseconds kPoll{50};
 
   explicit CatalogueTellers(uint32_t count) {
@@ -192,10 +209,11 @@ class CatalogueTellers {
     CatalogueTellerOptions options;
     options.catalogue = OpenCatalogue(number);
     options.log = lines_[number];
-    options.others = std::make_unique<TestTellers>(network_, AddressOf(number), kLease);
+    options.others = std::make_unique<TestTellers>(network_, AddressOf(number), kPromise);
     options.deployment = kDeployment;
     options.address = AddressOf(number);
     options.lease = kLease;
+    options.promise = kPromise;
     options.poll = kPoll;
     const auto closed = std::make_shared<std::promise<void>>();
     closed_[number] = closed->get_future();

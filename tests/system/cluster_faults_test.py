@@ -110,10 +110,6 @@ class Faults(fault_cluster.FaultTest):
 
     def through(self, what: str, names: list[str], fault: Callable[[str], None], seconds: float) -> str:
         begin = time.monotonic()
-        # A teller that is left alone may tell names for as long as their log is there, or two seconds more: until the
-        # brokers have agreed on another that leads it, if that died, too.
-        leads_names = self.kafka.leader(f"{self.topic}-catalogue", 0).name
-        nameless = leads_names in names and not set(names).isdisjoint(TELLERS)
         for name in names:
             fault(name)
         self.let_run(seconds)
@@ -123,7 +119,7 @@ class Faults(fault_cluster.FaultTest):
                 self.thaw(name)
         self.revive()
         took = self.await_recovery(healed)
-        self.note_time(begin, time.monotonic(), nameless)
+        self.note_time(begin, time.monotonic())
         return f"{what}: everything answers after {took:.2f} s"
 
     def mount_small_disk(self) -> None:

@@ -1,0 +1,221 @@
+// What tellers of names lend, by the log and by what they promise each other: for how long, and who waits for it.
+#include <gtest/gtest.h>
+
+#include <atomic>
+#include <chrono>
+#include <thread>
+
+#include "engine/catalogue_teller.h"
+#include "tests/engine/catalogue_tellers.h"
+#include "tests/engine/catalogue_watcher.h"
+
+namespace mneme {
+namespace {
+
+using testing::AwaitLent;
+using testing::AwaitNotLent;
+using testing::CatalogueTellers;
+using testing::Create;
+using testing::Drop;
+using testing::TestWatcher;
+using Steady = std::chrono::steady_clock;
+
+TEST(CatalogueLeasesTest, OneThatIsCutOffLendsNoLongerThanWhatItWasPromised) {
+  CatalogueTellers tellers(2);
+  TestWatcher watcher;
+  ASSERT_TRUE(AwaitLent(tellers[1], watcher));
+  tellers.line(1).Cut(true);
+  tellers.CutOff(1, true);
+  const Steady::time_point cut = Steady::now();
+  ASSERT_TRUE(AwaitNotLent(tellers[1]));
+  EXPECT_FALSE(watcher.Ask(tellers[1]));
+  EXPECT_LE(watcher.until(), cut + CatalogueTellers::kPromise);
+  // The other lends by the log alone, and this one again once it is back.
+  EXPECT_TRUE(AwaitLent(tellers[0], watcher));
+  ASSERT_TRUE(tellers.Change(0, Create("wiki")).ok());
+  tellers.line(1).Cut(false);
+  TestWatcher later;
+  ASSERT_TRUE(AwaitLent(tellers[1], later));
+  EXPECT_TRUE(later.Knows("wiki")) << "it does not lend before it knows everything";
+}
+
+TEST(CatalogueLeasesTest, ADropIsNotAcknowledgedWhileAnybodyMayBeToldOfTheMemory) {
+  CatalogueTellers tellers(2);
+  ASSERT_TRUE(tellers.Change(0, Create("wiki")).ok());
+  TestWatcher watcher;
+  ASSERT_TRUE(AwaitLent(tellers[1], watcher));
+  EXPECT_TRUE(watcher.Knows("wiki"));
+  // Who told him is dead: nobody can ask what it lent.
+  tellers.Kill(1);
+  const auto dropped = tellers.Change(0, Drop("wiki"));
+  const Steady::time_point acknowledged = Steady::now();
+  ASSERT_TRUE(dropped.ok()) << dropped.status();
+  EXPECT_LE(watcher.until(), acknowledged);
+  ASSERT_TRUE(AwaitLent(tellers[0], watcher));
+  EXPECT_FALSE(watcher.Knows("wiki"));
+}
+
+TEST(CatalogueLeasesTest, WhileTheLogIsAwayAllThatPromiseLend) {
+  CatalogueTellers tellers(2);
+  ASSERT_TRUE(tellers.Change(0, Create("wiki")).ok());
+  tellers.AwaitEven();
+  for (uint32_t number = 0; number < 2; ++number) tellers.line(number).Cut(true);
+  std::this_thread::sleep_for(2 * CatalogueTellers::kLease);
+  for (uint32_t number = 0; number < 2; ++number) {
+    TestWatcher watcher;
+    EXPECT_TRUE(watcher.Ask(tellers[number])) << number;
+    EXPECT_TRUE(watcher.Knows("wiki"));
+  }
+  EXPECT_EQ(tellers.Change(0, Create("other")).status().code(), absl::StatusCode::kUnavailable);
+  // One that has the log again must wait for what it promised to the other, which has not.
+  TestWatcher watcher;
+  tellers.line(0).Cut(false);
+  ASSERT_TRUE(watcher.Ask(tellers[1]));
+  tellers.CutOff(1, true);
+  const auto dropped = tellers.Change(0, Drop("wiki"));
+  ASSERT_TRUE(dropped.ok()) << dropped.status();
+  EXPECT_LE(watcher.until(), Steady::now());
+  EXPECT_TRUE(AwaitNotLent(tellers[1]));
+}
+
+TEST(CatalogueLeasesTest, OneThatLostTheLogAloneHoldsAChangeUpForALease) {
+  CatalogueTellers tellers(2);
+  tellers.AwaitEven();
+  tellers.line(1).Cut(true);
+  std::this_thread::sleep_for(std::chrono::milliseconds(300));  // it may be reading
+  TestWatcher watcher;
+  ASSERT_TRUE(AwaitLent(tellers[1], watcher)) << "by what the other promises";
+  std::atomic<bool> made{false};
+  std::thread asker([&] {
+    while (!made) (void)watcher.Ask(tellers[1]);  // which asks the other to promise, again and again
+  });
+  const Steady::time_point start = Steady::now();
+  const auto change = tellers.Change(0, Create("wiki"));
+  const Steady::time_point acknowledged = Steady::now();
+  made = true;
+  asker.join();
+  ASSERT_TRUE(change.ok()) << change.status();
+  EXPECT_LT(acknowledged, start + 5 * CatalogueTellers::kLease);
+  EXPECT_LE(watcher.until(), acknowledged);
+}
+
+TEST(CatalogueLeasesTest, OneAloneLendsWithoutTheLog) {
+  CatalogueTellers tellers(1);
+  ASSERT_TRUE(tellers.Change(0, Create("wiki")).ok());
+  tellers.line(0).Cut(true);
+  std::this_thread::sleep_for(2 * CatalogueTellers::kLease);
+  TestWatcher watcher;
+  EXPECT_TRUE(watcher.Ask(tellers[0]));
+  EXPECT_TRUE(watcher.Knows("wiki"));
+}
+
+TEST(CatalogueLeasesTest, OneThatIsLeftAloneLendsForAsLongAsItWasPromised) {
+  CatalogueTellers tellers(2);
+  ASSERT_TRUE(tellers.Change(0, Create("wiki")).ok());
+  TestWatcher watcher;
+  ASSERT_TRUE(AwaitLent(tellers[0], watcher));
+  tellers.Kill(1);
+  tellers.line(0).Cut(true);
+  const Steady::time_point alone = Steady::now();
+  // Longer than by the log, whose leader may have died with it.
+  std::this_thread::sleep_until(alone + CatalogueTellers::kPromise * 2 / 3);
+  EXPECT_GT(alone + CatalogueTellers::kPromise * 2 / 3, alone + CatalogueTellers::kLease);
+  EXPECT_TRUE(watcher.Ask(tellers[0]));
+  EXPECT_TRUE(watcher.Knows("wiki"));
+  ASSERT_TRUE(AwaitNotLent(tellers[0]));
+  EXPECT_FALSE(watcher.Ask(tellers[0]));
+  EXPECT_LE(watcher.until(), alone + CatalogueTellers::kPromise);
+}
+
+TEST(CatalogueLeasesTest, AChangeWaitsForWhatOneThatIsCutOffWasPromisedAndThenForItsLeaseAlone) {
+  CatalogueTellers tellers(2);
+  ASSERT_TRUE(tellers.Change(0, Create("wiki")).ok());
+  tellers.AwaitEven();
+  TestWatcher watcher;
+  ASSERT_TRUE(AwaitLent(tellers[1], watcher));
+  tellers.line(1).Cut(true);
+  ASSERT_TRUE(watcher.Ask(tellers[1])) << "by what the other promises";
+  tellers.CutOff(1, true);
+  std::atomic<bool> dropped{false};
+  std::thread asker([&] {
+    while (!dropped) {
+      (void)watcher.Ask(tellers[1]);
+      std::this_thread::sleep_for(std::chrono::milliseconds(5));
+    }
+  });
+  const auto drop = tellers.Change(0, Drop("wiki"));
+  const Steady::time_point acknowledged = Steady::now();
+  dropped = true;
+  asker.join();
+  ASSERT_TRUE(drop.ok()) << drop.status();
+  EXPECT_LE(watcher.until(), acknowledged);
+  // It was promised nothing since.
+  const Steady::time_point start = Steady::now();
+  ASSERT_TRUE(tellers.Change(0, Create("other")).ok());
+  EXPECT_GE(Steady::now(), start + CatalogueTellers::kLease) << "it may have reached the log";
+  EXPECT_LT(Steady::now(), start + CatalogueTellers::kPromise);
+}
+
+TEST(CatalogueLeasesTest, OneThatWasStartedWaitsForWhatItPromisedBefore) {
+  CatalogueTellers tellers(2);
+  ASSERT_TRUE(tellers.Change(0, Create("wiki")).ok());
+  TestWatcher watcher;
+  tellers.line(1).Cut(true);
+  std::this_thread::sleep_for(std::chrono::milliseconds(300));  // it may be reading
+  ASSERT_TRUE(AwaitLent(tellers[1], watcher)) << "by what the other promises";
+  tellers.CutOff(1, true);
+  tellers.Kill(0);
+  tellers.Open(0);
+  std::atomic<bool> dropped{false};
+  std::thread asker([&] {
+    while (!dropped) {
+      (void)watcher.Ask(tellers[1]);
+      std::this_thread::sleep_for(std::chrono::milliseconds(5));
+    }
+  });
+  const auto drop = tellers.Change(0, Drop("wiki"));
+  const Steady::time_point acknowledged = Steady::now();
+  dropped = true;
+  asker.join();
+  ASSERT_TRUE(drop.ok()) << drop.status();
+  EXPECT_LE(watcher.until(), acknowledged);
+}
+
+TEST(CatalogueLeasesTest, WhoHeardOfWhatItLacksLendsNothing) {
+  CatalogueTellers tellers(2);
+  tellers.AwaitEven();
+  CatalogueApplier& applier = tellers[1].applier();
+  const LogOffset end = tellers.log().End({}).value();
+  // What it is told by whoever leads there no more; another teller has seen more.
+  EXPECT_EQ(tellers[1].Confirm(end, CatalogueTellers::Within(std::chrono::milliseconds(50))).code(),
+            absl::StatusCode::kDeadlineExceeded);
+  EXPECT_EQ(applier.known_at(), Steady::time_point::min());
+  EXPECT_EQ(tellers[1].known().at, Steady::time_point::min()) << "whatever the other promises";
+  EXPECT_EQ(tellers[1].known().until, Steady::time_point::min());
+  ASSERT_TRUE(tellers.Change(0, Create("wiki")).ok());
+  tellers.AwaitEven();
+  EXPECT_GT(applier.known_at(), Steady::time_point::min());
+  EXPECT_GT(tellers[1].known().at, Steady::time_point::min());
+}
+
+TEST(CatalogueLeasesTest, AWatcherGoesFromOneToAnotherAndNeverBack) {
+  CatalogueTellers tellers(2);
+  ASSERT_TRUE(tellers.Change(0, Create("a")).ok());
+  TestWatcher watcher;
+  ASSERT_TRUE(AwaitLent(tellers[0], watcher));
+  tellers.line(1).Cut(true);
+  std::this_thread::sleep_for(std::chrono::milliseconds(300));  // it may be reading
+  ASSERT_TRUE(tellers.Change(0, Drop("a")).ok());
+  ASSERT_TRUE(AwaitLent(tellers[0], watcher));
+  EXPECT_FALSE(watcher.Knows("a"));
+  EXPECT_FALSE(watcher.Ask(tellers[1])) << "it has the memory that was dropped";
+  EXPECT_FALSE(watcher.Knows("a"));
+  tellers.line(1).Cut(false);
+  tellers.AwaitEven();
+  ASSERT_TRUE(tellers.Change(0, Create("b")).ok());
+  ASSERT_TRUE(AwaitLent(tellers[1], watcher));
+  EXPECT_TRUE(watcher.Knows("b"));
+}
+
+}  // namespace
+}  // namespace mneme
