@@ -208,47 +208,6 @@ absl::StatusOr<DeleteOutcome> RemoteDeployment::DryRun(const MemoryHandle& memor
   return outcome;
 }
 
-absl::StatusOr<ReceiptStatus> RemoteDeployment::Receipt(const MemoryHandle& memory, const Version& receipt,
-                                                        const CallLimits& limits) const {
-  RETURN_IF_ERROR(state_->shards.CheckVersion(receipt));
-  std::optional<ReceiptStatus> whole;
-  for (const Version::Part& part : receipt.parts) {
-    const ShardChannel& shard = state_->shards.shard(part.shard);
-    std::optional<ReceiptStatus> least;  // of its replicas, each of which has index and store of its own
-    for (const ShardChannel::Place& place : shard.places()) {
-      const Version asked{memory->number, {part}};
-      const absl::StatusOr<std::string> answer =
-          shard.AskAndWait(&Async::Receipt, {Flat(memory->number, asked), place.replica}, limits);
-      // It was drained meanwhile: what it has goes with its process.
-      if (absl::IsUnavailable(answer.status()) && !shard.Has(place.replica)) continue;
-      RETURN_IF_ERROR(answer.status());
-      ReceiptStatus status;
-      RETURN_IF_ERROR(Unflat(*answer, status));
-      if (!least.has_value()) {
-        least = std::move(status);
-        continue;
-      }
-      const uint64_t deleted = least->deleted;  // each removed the same
-      JoinReceipt(status, *least);
-      least->deleted = deleted;
-    }
-    if (!least.has_value()) return ReplicasChanged(part.shard);
-    if (whole.has_value()) {
-      JoinReceipt(*least, *whole);
-    } else {
-      whole = std::move(least);
-    }
-  }
-  if (!whole.has_value()) return absl::InvalidArgumentError("receipt names no shard");
-  return *std::move(whole);
-}
-
-absl::StatusOr<ReceiptPage> RemoteDeployment::ListReceipts(const MemoryHandle&, const std::optional<ScanPosition>&,
-                                                           size_t, const CallLimits&) const {
-  return absl::UnimplementedError(
-      "a list of receipts asks a process that holds all shards; a front end over shards of other processes has none");
-}
-
 // --- Leases and working memory -------------------------------------------------------------------------------------
 
 absl::StatusOr<Leases::Granted> RemoteDeployment::AcquireLease(const MemoryHandle& memory, const VisitCommand& command,

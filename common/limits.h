@@ -192,6 +192,8 @@ inline constexpr uint32_t kMaxRabitqBits = 4;
 inline constexpr uint32_t kMaxProjectedDimension = 2'048;
 // Descriptions of one page of memories, or of aliases.
 inline constexpr size_t kMaxMemoriesPage = 1'000;
+// Receipts of one page: with the partitions that each may name it is some ten megabytes, and every replica reads it.
+inline constexpr size_t kMaxReceiptsPage = 1'000;
 // Queries of one recall probe: each is searched exactly as well.
 inline constexpr size_t kMaxProbeQueries = 1'024;
 // Queries of a pruning's guard: each is searched exactly twice, and perplexity over so many tokens is known to 2 %.

@@ -77,7 +77,8 @@ class Deployment {
   // (RECEIPT_NOT_FOUND) when one of them has none of it.
   virtual absl::StatusOr<ReceiptStatus> Receipt(const MemoryHandle& memory, const Version& receipt,
                                                 const CallLimits& limits) const = 0;
-  // From `from` on, by shard; at most `limit`. UNIMPLEMENTED where the shards are in other processes.
+  // From `from` on, by shard, and those of a shard by age; at most `limit`, each with the status that Receipt() tells.
+  // A deletion that was acknowledged before is among them, unless one of the replicas has forgotten it.
   virtual absl::StatusOr<ReceiptPage> ListReceipts(const MemoryHandle& memory, const std::optional<ScanPosition>& from,
                                                    size_t limit, const CallLimits& limits) const = 0;
 

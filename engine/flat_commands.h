@@ -132,6 +132,16 @@ void Describe(Codec& codec, T& receipt) {
   codec(receipt.deleted, receipt.deleted_at_ms, receipt.indexed_at_ms, receipt.erased_at_ms, receipt.partitions);
 }
 
+template <typename Codec, OneOf<ReceiptPage::Item> T>
+void Describe(Codec& codec, T& item) {
+  codec(item.receipt, item.status);
+}
+
+template <typename Codec, OneOf<ReceiptPage> T>
+void Describe(Codec& codec, T& page) {
+  codec(page.items, page.next);
+}
+
 template <typename Codec, OneOf<PruneGuard> T>
 void Describe(Codec& codec, T& guard) {
   codec(guard.queries, guard.count, guard.targets, guard.lm_log_probs, guard.k, guard.temperature, guard.knn_weight,

@@ -62,6 +62,7 @@ constexpr RpcRule kRules[] = {
     {kShard, "Scan", Need::kPeer},
     {kShard, "DryDelete", Need::kPeer},
     {kShard, "Receipt", Need::kPeer},
+    {kShard, "ListReceipts", Need::kPeer},
     {kShard, "AcquireLease", Need::kPeer},
     {kShard, "RenewLease", Need::kPeer},
     {kShard, "ReleaseLease", Need::kPeer},

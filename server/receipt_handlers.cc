@@ -79,18 +79,21 @@ absl::Status HandleGetReceipt(const CallContext& call, const v1::GetReceiptReque
 absl::Status HandleListReceipts(const CallContext& call, const v1::ListReceiptsRequest& request,
                                 v1::ListReceiptsResponse* response) {
   ASSIGN_OR_RETURN(const MemoryHandle memory, FindMemory(call.deployment, request.memory()));
-  if (request.page_size() > limits::kMaxMemoriesPage) {
+  if (request.page_size() > limits::kMaxReceiptsPage) {
     return FieldError("page_size",
-                      absl::StrCat("is ", request.page_size(), "; must be at most ", limits::kMaxMemoriesPage));
+                      absl::StrCat("is ", request.page_size(), "; must be at most ", limits::kMaxReceiptsPage));
   }
   std::optional<ScanPosition> from;
   if (!request.page_token().empty()) {
     const absl::StatusOr<ScanPosition> position = call.deployment.DecodeScanPosition(memory, request.page_token());
     if (absl::IsInvalidArgument(position.status())) return FieldError("page_token", "is none that an answer gave");
     RETURN_IF_ERROR(position.status());
+    if (position->shard >= call.deployment.shards() || position->partition != 0) {
+      return FieldError("page_token", "is none that an answer gave");
+    }
     from = *position;
   }
-  const size_t most = request.page_size() == 0 ? limits::kMaxMemoriesPage : request.page_size();
+  const size_t most = request.page_size() == 0 ? limits::kMaxReceiptsPage : request.page_size();
   ASSIGN_OR_RETURN(const ReceiptPage page, call.deployment.ListReceipts(memory, from, most, call.limits));
   for (const ReceiptPage::Item& item : page.items) {
     Write(call.deployment.EncodeReceipt(item.receipt), item.status, *response->add_receipts());

@@ -28,6 +28,8 @@ absl::Status HandleShardScan(const CallContext& call, const internal::v1::Call& 
                              internal::v1::Answer* response);
 absl::Status HandleShardReceipt(const CallContext& call, const internal::v1::Call& request,
                                 internal::v1::Answer* response);
+absl::Status HandleShardReceipts(const CallContext& call, const internal::v1::Call& request,
+                                 internal::v1::Answer* response);
 absl::Status HandleDryDelete(const CallContext& call, const internal::v1::Call& request,
                              internal::v1::Answer* response);
 absl::Status HandleVisit(const CallContext& call, const internal::v1::Call& request,

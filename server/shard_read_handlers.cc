@@ -154,6 +154,22 @@ absl::Status HandleShardReceipt(const CallContext& call, const Call& request, An
   return absl::OkStatus();
 }
 
+absl::Status HandleShardReceipts(const CallContext& call, const Call& request, Answer* response) {
+  const LocalDeployment& shard = Hosted(call.deployment);
+  MemoryNumber number = 0;
+  Sequence first = 0;
+  uint64_t limit = 0;
+  Version at_least;
+  RETURN_IF_ERROR(Open(call, request, number, first, limit, at_least));
+  if (limit > limits::kMaxReceiptsPage) return absl::InvalidArgumentError("a page has too many receipts");
+  ASSIGN_OR_RETURN(const MemoryHandle memory, FindNumber(shard, number));
+  RETURN_IF_ERROR(shard.Await(at_least, call.limits));
+  const ScanPosition from{number, shard.port().number(), 0, first};
+  ASSIGN_OR_RETURN(const ReceiptPage page, shard.ListReceipts(memory, from, limit, call.limits));
+  response->set_body(Flat(page));
+  return absl::OkStatus();
+}
+
 absl::Status HandleShardExport(const CallContext& call, const Call& request, const Tell<Answer>& tell) {
   const LocalDeployment& shard = Hosted(call.deployment);
   ExportQuestion question;

@@ -29,7 +29,8 @@ using RawSearches = ShardService::WithRawCallbackMethod_Query<ShardService::With
 template <typename Base>
 using RawReads = ShardService::WithRawCallbackMethod_Get<ShardService::WithRawCallbackMethod_Count<
     ShardService::WithRawCallbackMethod_CountStored<ShardService::WithRawCallbackMethod_Scan<
-        ShardService::WithRawCallbackMethod_DryDelete<ShardService::WithRawCallbackMethod_Receipt<Base>>>>>>;
+        ShardService::WithRawCallbackMethod_DryDelete<ShardService::WithRawCallbackMethod_Receipt<
+            ShardService::WithRawCallbackMethod_ListReceipts<Base>>>>>>>;
 template <typename Base>
 using RawLeases = ShardService::WithRawCallbackMethod_AcquireLease<ShardService::WithRawCallbackMethod_RenewLease<
     ShardService::WithRawCallbackMethod_ReleaseLease<ShardService::WithRawCallbackMethod_Statistics<Base>>>>;
@@ -120,6 +121,9 @@ class RawShardService final
   }
   UnaryReactor* Receipt(Context* context, const Bytes* in, Bytes* out) override {
     return Blocking(receipt_, context, in, out, HandleShardReceipt);
+  }
+  UnaryReactor* ListReceipts(Context* context, const Bytes* in, Bytes* out) override {
+    return Blocking(receipts_, context, in, out, HandleShardReceipts);
   }
   UnaryReactor* AcquireLease(Context* context, const Bytes* in, Bytes* out) override {
     return Blocking(acquire_, context, in, out, HandleShardAcquire);
@@ -217,6 +221,7 @@ class RawShardService final
   const RpcMethod scan_ = Add("Scan");
   const RpcMethod dry_delete_ = Add("DryDelete");
   const RpcMethod receipt_ = Add("Receipt");
+  const RpcMethod receipts_ = Add("ListReceipts");
   const RpcMethod acquire_ = Add("AcquireLease");
   const RpcMethod renew_ = Add("RenewLease");
   const RpcMethod release_ = Add("ReleaseLease");

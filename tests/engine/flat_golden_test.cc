@@ -108,6 +108,7 @@ TEST(FlatGoldenTest, ALayoutBelongsToAProtocol) {
   golden["PruneOutcome"] = Golden<PruneOutcome>();
   golden["QueryCommand"] = Golden<QueryCommand>();
   golden["QueryOutcome"] = Golden<QueryOutcome>();
+  golden["ReceiptPage"] = Golden<ReceiptPage>();
   golden["ScanCommand"] = Golden<ScanCommand>();
   golden["ScanPage"] = Golden<ScanPage>();
   golden["SlotAnswers"] = Golden<SlotAnswers>();
@@ -134,6 +135,7 @@ TEST(FlatGoldenTest, ALayoutBelongsToAProtocol) {
       {"PruneOutcome", "42:36637c83c3c69164"},
       {"QueryCommand", "199:28f22aade3b7b8d2"},
       {"QueryOutcome", "234:8f12a0b6af441341"},
+      {"ReceiptPage", "186:to be filled"},
       {"ScanCommand", "169:beb4d7a556df576c"},
       {"ScanPage", "222:63b3623b7d8161c"},
       {"SlotAnswers", "216:c65d9bf724dbd493"},

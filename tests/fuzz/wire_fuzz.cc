@@ -29,6 +29,7 @@ enum Kind : uint8_t {
   kProgress,
   kEntries,
   kSessions,
+  kReceipts,
   kKinds,
 };
 
@@ -115,6 +116,7 @@ bool Run(std::string_view input) {
       return true;
     }
     case kSessions: return ReadOnly<std::vector<NamedSession>>(bytes);
+    case kReceipts: return ReadOnly<ReceiptPage>(bytes);
     default: return false;
   }
 }
@@ -178,6 +180,21 @@ CatalogueChanges Catalogue() {
   return changes;
 }
 
+ReceiptPage Receipts() {
+  ReceiptPage page;
+  for (const Sequence sequence : {258, 300}) {
+    ReceiptStatus status;
+    status.deleted = 12;
+    status.deleted_at_ms = 1'717'000'000'123;
+    status.indexed_at_ms = 1'717'000'086'400;
+    status.partitions.partitions = {0, 42};
+    page.items.push_back({Version{7, {{1, sequence}}}, status});
+  }
+  page.items.back().status.state = ErasureState::kHidden;
+  page.next = ScanPosition{7, 1, 0, 301};
+  return page;
+}
+
 std::vector<std::string> Seeds() {
   QueryCommand query;
   query.partitions.partitions = {0, 42};
@@ -221,7 +238,8 @@ std::vector<std::string> Seeds() {
           Seed(kCatalogue, Catalogue()),
           Seed(kProgress, FlatProgress{"training", 1, 2}),
           Seed(kEntries, Entries()),
-          Seed(kSessions, std::vector<NamedSession>{{"agent/1", {1, {2}, 3, 4, 5}}})};
+          Seed(kSessions, std::vector<NamedSession>{{"agent/1", {1, {2}, 3, 4, 5}}}),
+          Seed(kReceipts, Receipts())};
 }
 
 const Registration kTarget({"wire", Run, Seeds});

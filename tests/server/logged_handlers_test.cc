@@ -181,6 +181,45 @@ TEST_F(LoggedHandlersTest, AReadWaitsForItsMarker) {
   EXPECT_TRUE(ListAt(wiki, next, std::chrono::seconds(20)).ok());
 }
 
+TEST_F(LoggedHandlersTest, APageOfReceiptsHasWhatWasWaitedFor) {
+  const MemoryHandle wiki = Create("wiki");
+  Insert(wiki, 1);
+  DeleteOperation erase;
+  erase.ticket.memory = wiki;
+  erase.ticket.request = Request(2);
+  erase.ticket.stamp_ms = SystemClock().NowMs();
+  erase.partitions = {0};
+  erase.ids = {1};
+  const Sequence deletion = SequenceAt(Append(EncodeLogRecord(shard_->identity(), std::move(erase)).value()));
+  const auto ask = [&](Sequence first, uint64_t limit, Sequence sequence, std::chrono::milliseconds time,
+                       ReceiptPage& page) -> absl::Status {
+    const Version at_least{wiki->number, {{0, sequence}}};
+    internal::v1::Answer answer;
+    RETURN_IF_ERROR(HandleShardReceipts(Within(time), CallOf(Flat(wiki->number, first, limit, at_least)), &answer));
+    return Unflat(answer.body(), page);
+  };
+  const std::chrono::milliseconds patient = std::chrono::seconds(20);
+  ReceiptPage page;
+  ASSERT_TRUE(ask(0, 10, deletion, patient, page).ok());
+  ASSERT_EQ(page.items.size(), 1U);
+  ASSERT_EQ(page.items.front().receipt.parts.size(), 1U);
+  EXPECT_EQ(page.items.front().receipt.parts.front().sequence, deletion);
+  EXPECT_EQ(page.items.front().status.deleted, 1U);
+  EXPECT_EQ(page.items.front().status.state, ErasureState::kHidden);
+  EXPECT_FALSE(page.next.has_value());
+  ASSERT_TRUE(ask(0, 0, deletion, patient, page).ok());
+  EXPECT_TRUE(page.items.empty());
+  ASSERT_TRUE(page.next.has_value()) << "whether there is one";
+  EXPECT_EQ(page.next->row, deletion);
+  ASSERT_TRUE(ask(deletion + 1, 10, deletion, patient, page).ok());
+  EXPECT_TRUE(page.items.empty());
+  EXPECT_FALSE(page.next.has_value());
+  EXPECT_EQ(ask(0, 1'001, deletion, patient, page).code(), absl::StatusCode::kInvalidArgument);
+  const absl::Status early = ask(0, 10, deletion + 1, std::chrono::milliseconds(50), page);
+  EXPECT_EQ(early.code(), absl::StatusCode::kDeadlineExceeded);
+  EXPECT_EQ(ReasonOf(early), reason::kReplicaLagging);
+}
+
 TEST_F(LoggedHandlersTest, AQueryIsAnsweredWithWhatItReads) {
   const MemoryHandle wiki = Create("wiki");
   ASSERT_TRUE(Outcome(Insert(wiki, 1), 1).ok());

@@ -247,6 +247,28 @@ class Replicas(KafkaTest):
             self.assertEqual(found.values.tolist(), [number])
             writer, reader = reader, writer
 
+    def test_a_list_of_receipts_is_of_all_replicas(self) -> None:
+        deployment = self.start()
+        deployment.client.create_memory("wiki", 4, vocab_size=100)
+        memory, other = (front.client.memory("wiki") for front in deployment.front_ends)
+        memory.insert(np.eye(4, dtype=np.float32), np.arange(4), ids=np.arange(4))
+        for number in range(20):
+            memory.delete(ids=[number % 4])
+            # Through whichever front end, and whichever replica has told of the deletion.
+            self.assertEqual(len(other.receipts()), 2 * (number + 1))
+            memory, other = other, memory
+        listed = other.receipts()
+        self.assertEqual(sum(each.deleted for each in listed), 4)
+        self.assertEqual([memory.receipt(each.id) for each in listed], listed)
+        for away in deployment.shards[1]:
+            away.kill()
+            with mneme.connect(deployment.front_ends[1].address, timeout=30, attempts=1) as client:
+                with self.assertRaisesRegex(mneme.Unavailable, "shard 1"):
+                    client.memory("wiki").receipts()
+            away.start()
+            deployment.await_even()
+        self.assertEqual(other.receipts(), listed)
+
     def test_registers_are_linearizable_through_two_front_ends(self) -> None:
         deployment = self.start()
         deployment.client.create_memory("wm", 2)
