@@ -17,10 +17,11 @@ namespace {
 
 using Async = ShardChannel::Async;
 
-// Long enough for every watcher's lease to run out, and for a disk that is busy.
-constexpr int kChangeSeconds = 15;
-// At one of several, of which one that is dead costs the leases that it gave; then the next is asked.
-constexpr int kChangeAtOneSeconds = 5;
+// At one of several, which may have to wait for what it promised to one that is dead; then the next is asked.
+constexpr int kChangeAtOneSeconds = 9;
+static_assert(std::chrono::seconds(kChangeAtOneSeconds) > kNamesPromise);
+// Long enough for one that sleeps, for that at the next, and for a disk that is busy.
+constexpr int kChangeSeconds = 25;
 constexpr std::chrono::milliseconds kChangePause{100};
 constexpr int kStatisticsSeconds = 5;
 

@@ -148,7 +148,8 @@ void RemoteTellers::AskForPromise(Other& other) {
     if (stopping_ || other.gone_until.has_value()) return;
     other.call = context;
   }
-  const internal::v1::Call call = MakeCall(options_, Flat(options_.address, SystemClock().NowMs()));
+  const Sequence own = handled_.load(std::memory_order_acquire);
+  const internal::v1::Call call = MakeCall(options_, Flat(options_.address, SystemClock().NowMs(), own));
   internal::v1::Answer answer;
   const grpc::Status status = other.stub->Promise(context.get(), call, &answer);
   Sequence handled = 0;

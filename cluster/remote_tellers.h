@@ -2,6 +2,7 @@
 #ifndef MNEME_CLUSTER_REMOTE_TELLERS_H_
 #define MNEME_CLUSTER_REMOTE_TELLERS_H_
 
+#include <atomic>
 #include <chrono>
 #include <cstdint>
 #include <functional>
@@ -45,6 +46,7 @@ class RemoteTellers final : public OtherTellers {
 
   void SetReplicas(const std::vector<std::string>& replicas) override ABSL_LOCKS_EXCLUDED(mutex_);
   std::vector<std::string> Confirm(LogOffset offset, const Until& until) override ABSL_LOCKS_EXCLUDED(mutex_);
+  void SetHandled(Sequence handled) override { handled_.store(handled, std::memory_order_release); }
   Steady::time_point PromisedAt(Sequence handled) const override ABSL_LOCKS_EXCLUDED(mutex_);
 
  private:
@@ -56,6 +58,7 @@ class RemoteTellers final : public OtherTellers {
   void AskForPromise(Other& other) ABSL_LOCKS_EXCLUDED(mutex_);
 
   const RemoteTellersOptions options_;
+  std::atomic<Sequence> handled_{0};
 
   mutable Mutex mutex_;
   CondVar stop_;

@@ -194,6 +194,7 @@ void CatalogueApplier::Handled(Sequence sequence) {
     Settle();
   }
   changed_.NotifyAll();
+  if (options_.handled != nullptr) options_.handled(sequence);
 }
 
 void CatalogueApplier::Settle() {

@@ -30,6 +30,8 @@ struct CatalogueApplierOptions {
   uint64_t deployment = 0;         // records of another are refused
   // Called with what a list of replicas is from a record on, before handled() says that it is applied. May be empty.
   std::function<void(uint32_t shard, const std::vector<std::string>& replicas)> replicas = {};
+  // Called with what handled() has become, after that. May be empty.
+  std::function<void(Sequence)> handled = {};
   // The log is asked for its end so often; well below the lease that is counted from that.
   std::chrono::milliseconds poll{400};
   // May be empty. "log_lost" while the log cannot be reached, "log_refused" while it is reached and not there, or may

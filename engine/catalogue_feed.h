@@ -34,10 +34,10 @@ namespace mneme {
 // How long a watcher may go by what it was told: so long a change waits for one that died.
 inline constexpr std::chrono::milliseconds kNamesLease{2'000};
 
-// Of names that are told: what was known to be all there are, and may be told as that.
+// How much the names that are told are known to be all there are.
 struct NamesKnown {
   std::chrono::steady_clock::time_point at;     // they had everything that was ever acknowledged then
-  std::chrono::steady_clock::time_point until;  // nothing else is acknowledged before that but what waits for its lease
+  std::chrono::steady_clock::time_point until;  // nothing that they lack is acknowledged before
 };
 
 struct CatalogueFeedOptions {

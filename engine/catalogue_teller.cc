@@ -42,8 +42,10 @@ CatalogueTeller::CatalogueTeller(CatalogueTellerOptions options)
 CatalogueTeller::~CatalogueTeller() = default;
 
 CatalogueApplierOptions CatalogueTeller::ApplierOptions() {
+  options_.others->SetHandled(options_.catalogue->applied());
   SetReplicas(names().ReplicasOf(0).addresses);
   CatalogueApplierOptions applier;
+  applier.handled = [this](Sequence handled) { options_.others->SetHandled(handled); };
   applier.catalogue = options_.catalogue.get();
   applier.log = options_.log.get();
   applier.deployment = options_.deployment;
@@ -90,16 +92,23 @@ NamesKnown CatalogueTeller::known() const {
 CatalogueTeller::Steady::time_point CatalogueTeller::MayTellUntil(const std::string& address,
                                                                   Steady::time_point applied) const {
   MutexLock lock(&promised_mutex_);
-  // The one before this one may have promised it something until it ended.
-  const auto promised = promised_.find(address);
-  return std::max(applied + options_.lease,
-                  (promised != promised_.end() ? promised->second : started_) + options_.promise);
+  // The process before this one may have promised it something until it ended, and who was listed before this one was,
+  // until then.
+  Steady::time_point promised = listed_since_;
+  if (const auto noted = promised_.find(address); noted != promised_.end()) {
+    promised = std::max(promised, noted->second);
+  }
+  return std::max(applied + options_.lease, promised + options_.promise);
 }
 
 void CatalogueTeller::SetReplicas(const std::vector<std::string>& replicas) {
   options_.others->SetReplicas(replicas);
-  listed_.store(std::find(replicas.begin(), replicas.end(), options_.address) != replicas.end(),
-                std::memory_order_release);
+  const bool listed = std::find(replicas.begin(), replicas.end(), options_.address) != replicas.end();
+  if (listed && !listed_.load(std::memory_order_relaxed)) {
+    MutexLock lock(&promised_mutex_);
+    listed_since_ = Steady::now();
+  }
+  listed_.store(listed, std::memory_order_release);
 }
 
 bool CatalogueTeller::AwaitsList() const {
@@ -112,11 +121,17 @@ bool CatalogueTeller::AwaitsList() const {
   return !handed_lists_.empty();
 }
 
+absl::Status CatalogueTeller::NotListed() const {
+  return absl::UnavailableError(absl::StrCat("this process, at ", options_.address, ", is none of the replicas of "
+                                             "shard 0, as the log of names has it"));
+}
+
 absl::StatusOr<LogOffset> CatalogueTeller::Append(LogRecord record, const CallLimits& limits) {
   RETURN_IF_ERROR(applier_.status());
   std::shared_ptr<HandedList> list;
   if (const auto* set = std::get_if<SetReplicasCommand>(&record.operation); set != nullptr && set->shard == 0) {
     // Promises would end until the log is there again, and names with them, for a list that cannot come to be.
+    if (set->fixed && !listed()) return NotListed();
     if (applier_.lost()) {
       return absl::UnavailableError("replicas of shard 0 are changed while the log of names is reached; it is not now");
     }
@@ -165,12 +180,12 @@ absl::StatusOr<MemoryHandle> CatalogueTeller::Change(LogRecord record, const Cal
   RETURN_IF_ERROR(applier_.AwaitHandled(SequenceAt(offset), limits));
   const Steady::time_point applied = Steady::now();
   // Those that are do not wait for what this one lends, nor does what they lend wait for it.
-  if (!listed()) {
-    return absl::UnavailableError(absl::StrCat("this process, at ", options_.address, ", is none of the replicas of "
-                                               "shard 0, as the log of names has it"));
-  }
-  const auto until = [&](const std::string& address) { return MayTellUntil(address, applied); };
+  if (!listed()) return NotListed();
+  const auto until = [&](const std::string& address) {
+    return std::min(MayTellUntil(address, applied), limits.deadline);
+  };
   (void)options_.others->Confirm(offset, until);  // 1: they have, or that time has come
+  RETURN_IF_ERROR(limits.Check());                // or the caller's has
   while (Steady::now() < quiet_until_) {          // of who is not listed any more, and was when this one was not there
     RETURN_IF_ERROR(limits.Check());
     std::this_thread::sleep_for(kLook);
@@ -190,8 +205,12 @@ absl::Status CatalogueTeller::Confirm(LogOffset offset, const CallLimits& limits
   return feed_.Publish(SequenceAt(offset), Steady::now(), limits);
 }
 
-absl::StatusOr<Sequence> CatalogueTeller::Promise(const std::string& address) {
+absl::StatusOr<Sequence> CatalogueTeller::Promise(const std::string& address, Sequence handled) {
   RETURN_IF_ERROR(applier_.status());
+  if (handled < applier_.handled()) {
+    return absl::UnavailableError(absl::StrCat(address, " has not applied all of the log of names that is applied at ",
+                                               options_.address, " yet"));
+  }
   if (AwaitsList()) return absl::UnavailableError("a list of the replicas of shard 0 is on its way to the log");
   {
     MutexLock lock(&promised_mutex_);

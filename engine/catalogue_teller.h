@@ -44,14 +44,17 @@ class OtherTellers {
   // Asks all of them at once for CatalogueTeller::Confirm(). Blocks until each has said so, or else its `until`,
   // whatever it says; the addresses of those who have.
   virtual std::vector<std::string> Confirm(LogOffset offset, const Until& until) = 0;
+  // What is applied here: who asks for a promise says so.
+  virtual void SetHandled(Sequence handled) = 0;
   // The earliest of the moments at which each was last asked for a promise that it gave (CatalogueTeller::Promise()).
   // The least time while one of them did not, or stands beyond `handled`; now where there are none.
   virtual Steady::time_point PromisedAt(Sequence handled) const = 0;
 };
 
 // How long a promise between two tellers lasts: so long the one may tell names by it without the log and without the
-// other, which is to be longer than a log takes to find another leader; and so long after one of them died a change may
-// have to wait for what it was promised, and after one was started for what the one before it promised.
+// other, which is longer than brokers take to agree on another leader where their sessions are short
+// (docs/operations.md, "Replicas"); and so long after one of them died a change may have to wait for what it was
+// promised, and after one was started for what the one before it promised.
 inline constexpr std::chrono::milliseconds kNamesPromise{8'000};
 
 struct CatalogueTellerOptions {
@@ -102,11 +105,13 @@ class CatalogueTeller {
   // Returns once the record at `offset` is applied here, and everybody who was told names here knows.
   absl::Status Confirm(LogOffset offset, const CallLimits& limits);
   // The sequence up to which the catalogue is applied here: who has applied less lacks what was acknowledged here. And
-  // a promise to the teller at `address`: for kNamesPromise from now on nothing is acknowledged here that is beyond it
-  // and that the other, if it is listed, has not confirmed. UNAVAILABLE while a list of replicas of shard 0 was handed
-  // to the log here, and is not known to be in it or not: who is listed by it acknowledges changes without asking whom
-  // the list before it names.
-  absl::StatusOr<Sequence> Promise(const std::string& address) ABSL_LOCKS_EXCLUDED(lists_mutex_, promised_mutex_);
+  // a promise to the teller at `address`, which has applied its own up to `handled`: for kNamesPromise from now on
+  // nothing is acknowledged here that is beyond it and that the other, if it is listed, has not confirmed. UNAVAILABLE,
+  // and no promise, when the other lacks something that is applied here: it could not tell names by it, and a change
+  // would wait for it all the same. And while a list of replicas of shard 0 was handed to the log here, and is not known
+  // to be in it or not: who is listed by it acknowledges changes without asking whom the list before it names.
+  absl::StatusOr<Sequence> Promise(const std::string& address, Sequence handled)
+      ABSL_LOCKS_EXCLUDED(lists_mutex_, promised_mutex_);
   CatalogueSnapshot Snapshot() const { return options_.catalogue->Snapshot(); }
 
   // As of when the names here have everything that was ever acknowledged, and until when they may be told: by the log
@@ -119,7 +124,9 @@ class CatalogueTeller {
   CatalogueFeedOptions FeedOptions();
   CatalogueApplierOptions ApplierOptions();
   // Who they are from now on; whether this is one of them.
-  void SetReplicas(const std::vector<std::string>& replicas);
+  void SetReplicas(const std::vector<std::string>& replicas) ABSL_LOCKS_EXCLUDED(promised_mutex_);
+  // Of what only one that is listed does.
+  absl::Status NotListed() const;
   // Where it was appended. UNAVAILABLE for a list of replicas of shard 0 while the log cannot be reached.
   absl::StatusOr<LogOffset> Append(LogRecord record, const CallLimits& limits) ABSL_LOCKS_EXCLUDED(lists_mutex_);
   // Until when one that has not confirmed a change, which is applied here since `applied`, may tell what was before it.
@@ -131,13 +138,16 @@ class CatalogueTeller {
   SystemClock system_clock_;
   const CatalogueTellerOptions options_;
   const Steady::time_point started_ = Steady::now();
-  // What may have been promised to whom before: without names at the start, to those alone whom the log names.
+  // Nothing is acknowledged before: the process before this one may have made promises to tellers that are listed no
+  // more. With an empty catalogue the log lists those anew, and Confirm() asks them.
   const Steady::time_point quiet_until_;
   // Whether this is one of those that tell names, as far as is applied here. Not before the others are known.
   std::atomic<bool> listed_{false};
   mutable Mutex promised_mutex_;
   // The latest promise to each, if it may last.
   std::map<std::string, Steady::time_point> promised_ ABSL_GUARDED_BY(promised_mutex_);
+  // Before it others may tell names by promises that they had from tellers alone which were listed then: none of this.
+  Steady::time_point listed_since_ ABSL_GUARDED_BY(promised_mutex_) = started_;
   mutable Mutex lists_mutex_;  // before those of the applier
   // Those of which it was not seen yet what became of them.
   mutable std::vector<std::shared_ptr<HandedList>> handed_lists_ ABSL_GUARDED_BY(lists_mutex_);

@@ -22,7 +22,7 @@
 namespace mneme {
 
 // The protocol of mneme.internal.v1 and of these bodies.
-inline constexpr uint32_t kInternalProtocol = 4;
+inline constexpr uint32_t kInternalProtocol = 5;
 // One message between processes, either way: what a search for every entry may gather, and room for what is around it.
 inline constexpr int kMaxInternalMessageBytes = 1 << 30;
 

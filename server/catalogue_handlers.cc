@@ -140,8 +140,9 @@ absl::Status HandlePromise(const CallContext& call, const internal::v1::Call& re
   ASSIGN_OR_RETURN(CatalogueTeller* const teller, TellerOf(call));
   std::string other;  // its address
   int64_t now_ms = 0;
-  RETURN_IF_ERROR(Unflat(request.body(), other, now_ms));
-  ASSIGN_OR_RETURN(const Sequence handled, teller->Promise(other));
+  Sequence other_handled = 0;
+  RETURN_IF_ERROR(Unflat(request.body(), other, now_ms, other_handled));
+  ASSIGN_OR_RETURN(const Sequence handled, teller->Promise(other, other_handled));
   teller->feed().NoteClock(other, now_ms - SystemClock().NowMs());
   response->set_body(Flat(handled, SystemClock().NowMs()));
   return absl::OkStatus();

@@ -56,6 +56,8 @@ class Teller final : public wire::CatalogueService::Service {
   // Answers nothing.
   void Sleep(bool sleeps) { sleeps_ = sleeps; }
   void CutOff(bool cut_off) { cut_off_ = cut_off; }
+  // What who asked for a promise last had applied.
+  Sequence asked_with() const { return asked_with_; }
   // Stands there, where the memory is, or is no more.
   void Stand(uint64_t revision, bool has_memory) {
     has_memory_ = has_memory;
@@ -115,11 +117,13 @@ class Teller final : public wire::CatalogueService::Service {
   grpc::Status Promise(grpc::ServerContext* context, const wire::Call* call, wire::Answer* answer) override {
     std::string other;
     int64_t now_ms = 0;
-    EXPECT_TRUE(Unflat(call->body(), other, now_ms).ok());
+    Sequence handled = 0;
+    EXPECT_TRUE(Unflat(call->body(), other, now_ms, handled).ok());
     {
       MutexLock lock(&mutex_);
       promised_to_ = other;
     }
+    asked_with_ = handled;
     if (!Wakes(context)) return {grpc::StatusCode::UNAVAILABLE, "it sleeps"};
     answer->set_body(Flat(Sequence{revision_}, SystemClock().NowMs() + clock_ms_));
     return grpc::Status::OK;
@@ -142,6 +146,7 @@ class Teller final : public wire::CatalogueService::Service {
   std::atomic<bool> refuses_{false};
   std::atomic<bool> sleeps_{false};
   std::atomic<bool> cut_off_{false};
+  std::atomic<Sequence> asked_with_{0};
   std::atomic<bool> has_memory_{true};
   std::atomic<uint64_t> revision_{10};
   std::atomic<int64_t> clock_ms_{0};
@@ -263,7 +268,7 @@ class RemoteTellersTest : public ::testing::Test {
     options.shards = 2;
     options.deployment = kDeployment;
     options.lease = std::chrono::milliseconds(1'000);
-    options.promise = std::chrono::milliseconds(1'500);
+    options.promise = std::chrono::milliseconds(3'000);
     options.poll = std::chrono::milliseconds(20);
     options.clocks = clocks_;
     return options;
@@ -284,6 +289,8 @@ TEST_F(RemoteTellersTest, ItIsPromisedWhenAllOthersHave) {
   tellers.SetReplicas(All());
   ASSERT_TRUE(Becomes([&] { return tellers.PromisedAt(10) >= start; }));
   EXPECT_EQ(first_.promised_to(), kOwn);
+  tellers.SetHandled(12);
+  EXPECT_TRUE(Becomes([&] { return first_.asked_with() == 12 && second_.asked_with() == 12; }));
   EXPECT_EQ(tellers.PromisedAt(9), Steady::time_point::min()) << "they have acknowledged what is not here";
   second_.Refuse(true);
   std::this_thread::sleep_for(std::chrono::milliseconds(300));
@@ -338,8 +345,8 @@ TEST_F(RemoteTellersTest, WhoDoesNotConfirmIsWaitedForAsLongAsItIsSaid) {
   EXPECT_THAT(tellers.Confirm(4711, At(until)), ElementsAre(first_.address())) << "it says at once that it does not";
   EXPECT_GE(Steady::now(), until);
   // Each for itself: what was promised to one may last longer.
-  const auto sooner = Steady::now() + std::chrono::milliseconds(200);
-  const auto later = sooner + std::chrono::milliseconds(400);
+  const auto sooner = Steady::now() + std::chrono::milliseconds(400);
+  const auto later = sooner + std::chrono::seconds(30);
   second_.Refuse(false);
   first_.Refuse(true);
   const auto each = [&](const std::string& address) { return address == first_.address() ? sooner : later; };
@@ -377,6 +384,10 @@ TEST_F(RemoteTellersTest, OneThatIsGonePromisesNothingAndIsAskedWhileAPromiseLas
   const auto until = Steady::now() + std::chrono::milliseconds(200);
   EXPECT_THAT(tellers.Confirm(4711, At(until)), ElementsAre(first_.address()));
   EXPECT_GE(Steady::now(), until) << "what it lent may last";
+  std::this_thread::sleep_until(gone + (Options().lease + Options().promise) / 2);
+  const auto amid = Steady::now() + std::chrono::milliseconds(50);
+  EXPECT_THAT(tellers.Confirm(4711, At(amid)), ElementsAre(first_.address()));
+  EXPECT_GE(Steady::now(), amid) << "for a promise, not for a lease alone";
   std::this_thread::sleep_until(gone + Options().promise);
   const auto long_after = Steady::now() + std::chrono::seconds(30);
   EXPECT_THAT(tellers.Confirm(4711, At(long_after)), ElementsAre(first_.address()));

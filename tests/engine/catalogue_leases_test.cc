@@ -3,9 +3,14 @@
 
 #include <atomic>
 #include <chrono>
+#include <cstdint>
+#include <future>
+#include <string>
 #include <thread>
+#include <vector>
 
 #include "engine/catalogue_teller.h"
+#include "engine/log_record.h"
 #include "tests/engine/catalogue_tellers.h"
 #include "tests/engine/catalogue_watcher.h"
 
@@ -20,6 +25,37 @@ using testing::Drop;
 using testing::TestWatcher;
 using Steady = std::chrono::steady_clock;
 
+// One who asks a teller again and again, until he is to stop.
+class Asker {
+ public:
+  Asker(CatalogueTeller& teller, TestWatcher& watcher) : thread_([this, &teller, &watcher] {
+    while (!stop_) {
+      (void)watcher.Ask(teller);
+      std::this_thread::sleep_for(std::chrono::milliseconds(5));
+    }
+  }) {}
+  ~Asker() { Stop(); }
+  void Stop() {
+    stop_ = true;
+    if (thread_.joinable()) thread_.join();
+  }
+
+ private:
+  std::atomic<bool> stop_{false};
+  std::thread thread_;
+};
+
+// A drop at one teller is acknowledged when the lease that a watcher has of another is over.
+void ExpectADropWaits(CatalogueTellers& tellers, uint32_t at, uint32_t other, TestWatcher& watcher) {
+  Asker asker(tellers[other], watcher);
+  const auto drop = tellers.Change(at, Drop("wiki"));
+  const Steady::time_point acknowledged = Steady::now();
+  asker.Stop();
+  ASSERT_TRUE(drop.ok()) << drop.status();
+  EXPECT_TRUE(watcher.Knows("wiki")) << "it was to be cut off";
+  EXPECT_LE(watcher.until(), acknowledged);
+}
+
 TEST(CatalogueLeasesTest, OneThatIsCutOffLendsNoLongerThanWhatItWasPromised) {
   CatalogueTellers tellers(2);
   TestWatcher watcher;
@@ -27,9 +63,13 @@ TEST(CatalogueLeasesTest, OneThatIsCutOffLendsNoLongerThanWhatItWasPromised) {
   tellers.line(1).Cut(true);
   tellers.CutOff(1, true);
   const Steady::time_point cut = Steady::now();
-  ASSERT_TRUE(AwaitNotLent(tellers[1]));
+  {
+    const Asker asker(tellers[1], watcher);
+    ASSERT_TRUE(AwaitNotLent(tellers[1]));
+  }
   EXPECT_FALSE(watcher.Ask(tellers[1]));
   EXPECT_LE(watcher.until(), cut + CatalogueTellers::kPromise);
+  EXPECT_GT(watcher.until(), cut + CatalogueTellers::kLease) << "by what it was promised before";
   // The other lends by the log alone, and this one again once it is back.
   EXPECT_TRUE(AwaitLent(tellers[0], watcher));
   ASSERT_TRUE(tellers.Change(0, Create("wiki")).ok());
@@ -78,24 +118,21 @@ TEST(CatalogueLeasesTest, WhileTheLogIsAwayAllThatPromiseLend) {
   EXPECT_TRUE(AwaitNotLent(tellers[1]));
 }
 
-TEST(CatalogueLeasesTest, OneThatLostTheLogAloneHoldsAChangeUpForALease) {
+TEST(CatalogueLeasesTest, OneThatLostTheLogAloneHoldsTheFirstChangeUpForAPromiseAndOthersForALease) {
   CatalogueTellers tellers(2);
   tellers.AwaitEven();
   tellers.line(1).Cut(true);
   std::this_thread::sleep_for(std::chrono::milliseconds(300));  // it may be reading
   TestWatcher watcher;
   ASSERT_TRUE(AwaitLent(tellers[1], watcher)) << "by what the other promises";
-  std::atomic<bool> made{false};
-  std::thread asker([&] {
-    while (!made) (void)watcher.Ask(tellers[1]);  // which asks the other to promise, again and again
-  });
-  const Steady::time_point start = Steady::now();
-  const auto change = tellers.Change(0, Create("wiki"));
+  Asker asker(tellers[1], watcher);  // which has it ask the other to promise, again and again
+  const auto first = tellers.Change(0, Create("wiki"));
   const Steady::time_point acknowledged = Steady::now();
-  made = true;
-  asker.join();
-  ASSERT_TRUE(change.ok()) << change.status();
-  EXPECT_LT(acknowledged, start + 5 * CatalogueTellers::kLease);
+  ASSERT_TRUE(first.ok()) << first.status();
+  const auto second = tellers.Change(0, Create("other"));
+  ASSERT_TRUE(second.ok()) << second.status();
+  EXPECT_LT(Steady::now(), acknowledged + CatalogueTellers::kPromise) << "it lacks the first, and is promised nothing";
+  asker.Stop();
   EXPECT_LE(watcher.until(), acknowledged);
 }
 
@@ -118,8 +155,8 @@ TEST(CatalogueLeasesTest, OneThatIsLeftAloneLendsForAsLongAsItWasPromised) {
   tellers.line(0).Cut(true);
   const Steady::time_point alone = Steady::now();
   // Longer than by the log, whose leader may have died with it.
-  std::this_thread::sleep_until(alone + CatalogueTellers::kPromise * 2 / 3);
-  EXPECT_GT(alone + CatalogueTellers::kPromise * 2 / 3, alone + CatalogueTellers::kLease);
+  static_assert(CatalogueTellers::kPromise / 2 > CatalogueTellers::kLease);
+  std::this_thread::sleep_until(alone + CatalogueTellers::kPromise / 2);
   EXPECT_TRUE(watcher.Ask(tellers[0]));
   EXPECT_TRUE(watcher.Knows("wiki"));
   ASSERT_TRUE(AwaitNotLent(tellers[0]));
@@ -136,19 +173,7 @@ TEST(CatalogueLeasesTest, AChangeWaitsForWhatOneThatIsCutOffWasPromisedAndThenFo
   tellers.line(1).Cut(true);
   ASSERT_TRUE(watcher.Ask(tellers[1])) << "by what the other promises";
   tellers.CutOff(1, true);
-  std::atomic<bool> dropped{false};
-  std::thread asker([&] {
-    while (!dropped) {
-      (void)watcher.Ask(tellers[1]);
-      std::this_thread::sleep_for(std::chrono::milliseconds(5));
-    }
-  });
-  const auto drop = tellers.Change(0, Drop("wiki"));
-  const Steady::time_point acknowledged = Steady::now();
-  dropped = true;
-  asker.join();
-  ASSERT_TRUE(drop.ok()) << drop.status();
-  EXPECT_LE(watcher.until(), acknowledged);
+  ExpectADropWaits(tellers, 0, 1, watcher);
   // It was promised nothing since.
   const Steady::time_point start = Steady::now();
   ASSERT_TRUE(tellers.Change(0, Create("other")).ok());
@@ -157,28 +182,62 @@ TEST(CatalogueLeasesTest, AChangeWaitsForWhatOneThatIsCutOffWasPromisedAndThenFo
 }
 
 TEST(CatalogueLeasesTest, OneThatWasStartedWaitsForWhatItPromisedBefore) {
-  CatalogueTellers tellers(2);
+  for (const bool lost : {false, true}) {
+    CatalogueTellers tellers(2);
+    ASSERT_TRUE(tellers.Change(0, Create("wiki")).ok());
+    tellers.AwaitEven();
+    tellers.line(1).Cut(true);
+    std::this_thread::sleep_for(std::chrono::milliseconds(300));  // it may be reading
+    TestWatcher watcher;
+    ASSERT_TRUE(AwaitLent(tellers[1], watcher)) << "by what the other promises";
+    tellers.CutOff(1, true);
+    tellers.Kill(0);
+    if (lost) tellers.Lose(0);
+    tellers.Open(0);
+    ExpectADropWaits(tellers, 0, 1, watcher);
+  }
+}
+
+TEST(CatalogueLeasesTest, OneThatWasStartedWaitsForWhatItPromisedToWhoIsListedNoMore) {
+  CatalogueTellers tellers(3);
   ASSERT_TRUE(tellers.Change(0, Create("wiki")).ok());
-  TestWatcher watcher;
+  tellers.AwaitEven();
   tellers.line(1).Cut(true);
   std::this_thread::sleep_for(std::chrono::milliseconds(300));  // it may be reading
-  ASSERT_TRUE(AwaitLent(tellers[1], watcher)) << "by what the other promises";
+  TestWatcher watcher;
+  ASSERT_TRUE(AwaitLent(tellers[1], watcher));
   tellers.CutOff(1, true);
+  const std::vector<std::string> left = {"teller-0", "", "teller-2"};
+  tellers.AppendRecord(SetReplicasCommand{0, CatalogueTellers::Addresses(3), left, NewChangeRequest()});
+  const CallLimits limits = CatalogueTellers::Within(std::chrono::seconds(30));
+  for (const uint32_t number : {0U, 2U}) ASSERT_TRUE(tellers[number].applier().AwaitEnd(limits).ok());
+  ASSERT_EQ(tellers[0].names().ReplicasOf(0).addresses, left);
   tellers.Kill(0);
   tellers.Open(0);
-  std::atomic<bool> dropped{false};
-  std::thread asker([&] {
-    while (!dropped) {
-      (void)watcher.Ask(tellers[1]);
-      std::this_thread::sleep_for(std::chrono::milliseconds(5));
-    }
+  ExpectADropWaits(tellers, 0, 1, watcher);
+}
+
+TEST(CatalogueLeasesTest, OneThatIsNewlyListedWaitsForWhatOthersPromisedBefore) {
+  CatalogueTellers tellers(2);
+  tellers.Open(2);
+  ASSERT_TRUE(tellers.Change(0, Create("wiki")).ok());
+  tellers.AwaitEven();
+  std::this_thread::sleep_for(CatalogueTellers::kPromise);  // of the one before it there was nothing
+  tellers.line(1).Cut(true);
+  std::this_thread::sleep_for(std::chrono::milliseconds(300));  // it may be reading
+  TestWatcher watcher;
+  ASSERT_TRUE(AwaitLent(tellers[1], watcher));
+  tellers.CutOff(1, true);
+  const auto two = CatalogueTellers::Addresses(2);
+  const auto three = CatalogueTellers::Addresses(3);
+  auto listing = std::async(std::launch::async, [&] {
+    return tellers.Change(0, SetReplicasCommand{0, two, three, NewChangeRequest(), true}).status();
   });
-  const auto drop = tellers.Change(0, Drop("wiki"));
-  const Steady::time_point acknowledged = Steady::now();
-  dropped = true;
-  asker.join();
-  ASSERT_TRUE(drop.ok()) << drop.status();
-  EXPECT_LE(watcher.until(), acknowledged);
+  const Steady::time_point end = Steady::now() + std::chrono::seconds(30);
+  while (!tellers[2].listed() && Steady::now() < end) std::this_thread::sleep_for(std::chrono::milliseconds(5));
+  // Nobody ever asked it for a promise.
+  ExpectADropWaits(tellers, 2, 1, watcher);
+  EXPECT_TRUE(listing.get().ok());
 }
 
 TEST(CatalogueLeasesTest, WhoHeardOfWhatItLacksLendsNothing) {

@@ -8,6 +8,7 @@
 #include <algorithm>
 #include <atomic>
 #include <chrono>
+#include <filesystem>
 #include <future>
 #include <map>
 #include <memory>
@@ -139,13 +140,14 @@ class TestTellers final : public OtherTellers {
     for (const auto& [other, over] : untils) std::this_thread::sleep_until(over);
     return confirmed;
   }
+  void SetHandled(Sequence) override {}  // as PromisedAt() is told
   Steady::time_point PromisedAt(Sequence handled) const override {
     Steady::time_point earliest = Steady::now();
     for (const std::string& other : Others(/*gone=*/false)) {
       const Steady::time_point asked = Steady::now();
       const auto teller = network_->Reach(address_, other);
       const absl::StatusOr<Sequence> answer =
-          teller != nullptr ? teller->Promise(address_) : absl::UnavailableError("it is cut off");
+          teller != nullptr ? teller->Promise(address_, handled) : absl::UnavailableError("it is cut off");
       MutexLock lock(&mutex_);
       Promised& promised = promised_[other];
       if (answer.ok()) promised = {asked, *answer};
@@ -231,6 +233,8 @@ class CatalogueTellers {
     tellers_.erase(number);
     closed_.at(number).wait();
   }
+  // Its disk is lost.
+  void Lose(uint32_t number) { std::filesystem::remove_all(directory_ / absl::StrCat("catalogue-", number)); }
   std::unique_ptr<Catalogue> OpenCatalogue(uint32_t number) {
     auto store = OpenLoggedCatalogueStore(directory_ / absl::StrCat("catalogue-", number), &resources_);
     EXPECT_TRUE(store.ok()) << store.status();

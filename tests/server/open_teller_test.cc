@@ -388,7 +388,11 @@ TEST_F(TellerHandlersTest, TheOthersAreAnsweredAlsoWhileItReplays) {
   front_end_.SetReplaying(true);
   const CallContext context = Within(std::chrono::seconds(30));
   internal::v1::Answer answer;
-  ASSERT_TRUE(HandlePromise(context, CallOf(Flat(std::string("other:1"), SystemClock().NowMs())), &answer).ok());
+  const Sequence all = log_->End({}).value();
+  const std::string behind = Flat(std::string("other:1"), SystemClock().NowMs(), all - 1);
+  EXPECT_EQ(HandlePromise(context, CallOf(behind), &answer).code(), absl::StatusCode::kUnavailable)
+      << "it lacks something, and may tell no names by a promise";
+  ASSERT_TRUE(HandlePromise(context, CallOf(Flat(std::string("other:1"), SystemClock().NowMs(), all)), &answer).ok());
   Sequence handled = 0;
   int64_t now_ms = 0;
   ASSERT_TRUE(Unflat(answer.body(), handled, now_ms).ok());
