@@ -122,7 +122,7 @@ class RemoteDeployment final : public Deployment {
   DeploymentStatistics Statistics() const override;
   void CountBenefit(const MemoryHandle& memory, uint64_t tokens, double nats) override;
   const Backups* backups() const override { return nullptr; }
-  // One replica of each shard writes a part (remote_backups.cc).
+  // One replica of each shard writes a part (remote_backups.cc). One that was not made is an event, too: TellNotMade().
   absl::StatusOr<BackupOutcome> CreateBackup(uint32_t keep, const CallLimits& limits,
                                              const BackupProgressSink& progress) const override;
   absl::StatusOr<std::vector<KnownBackup>> ListBackups(const CallLimits& limits) const override;

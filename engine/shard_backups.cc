@@ -183,15 +183,16 @@ absl::StatusOr<WrittenBackup> ShardBackups::Write(const BackupOrder& order, cons
   };
   absl::StatusOr<WrittenBackup> written = write();
   End(std::move(held), /*goes=*/true);
-  if (options_.events != nullptr) {
-    const bool given_up = absl::IsCancelled(written.status());
-    options_.events(written.ok() ? "backup_written" : given_up ? "backup_cancelled" : "backup_failed",
-                    written.ok() ? absl::StrCat("backup ", order.number, " of shard ", options_.shard->number(), ": ",
-                                                written->manifest.entries(), " entries, ", written->manifest.bytes(),
-                                                " bytes, of which ", written->new_bytes, " are new")
-                                 : std::string(written.status().message()));
+  if (!written.ok()) {
+    TellNotMade(options_.events, written.status());
+    return Told(written.status());
   }
-  if (!written.ok()) return Told(written.status());
+  if (options_.events != nullptr) {
+    options_.events("backup_written",
+                    absl::StrCat("backup ", order.number, " of shard ", options_.shard->number(), ": ",
+                                 written->manifest.entries(), " entries, ", written->manifest.bytes(),
+                                 " bytes, of which ", written->new_bytes, " are new"));
+  }
   return written;
 }
 
