@@ -32,6 +32,7 @@
 #include "common/error_reason.h"
 #include "common/limits.h"
 #include "common/mutex.h"
+#include "common/random_number.h"
 #include "common/status_macros.h"
 #include "engine/flat_backups.h"
 #include "storage/backup_sets.h"
@@ -63,13 +64,6 @@ CallLimits Within(Steady::duration time, const CallLimits& outer) {
   CallLimits limits = outer;
   limits.deadline = std::min(limits.deadline, Steady::now() + time);
   return limits;
-}
-
-uint64_t RandomNumber() {
-  std::random_device random;
-  uint64_t number = 0;
-  while (number == 0) number = (uint64_t{random()} << 32) | random();
-  return number;
 }
 
 const char* StageNamed(const std::string& told) { return told == "copying" ? "copying" : "flushing"; }

@@ -2,11 +2,11 @@
 
 #include <filesystem>
 #include <memory>
-#include <random>
 #include <system_error>
 
 #include "absl/strings/str_cat.h"
 #include "common/error_reason.h"
+#include "common/random_number.h"
 #include "common/status_macros.h"
 #include "storage/backup_folder.h"
 #include "storage/backup_sets.h"
@@ -14,11 +14,6 @@
 
 namespace mneme {
 namespace {
-
-uint64_t RandomNumber() {
-  std::random_device random;
-  return (uint64_t{random()} << 32) | random();
-}
 
 void RemoveFolder(const std::string& path) {
   std::error_code error;
