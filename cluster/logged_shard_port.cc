@@ -326,9 +326,7 @@ absl::StatusOr<Version> LoggedShardPort::Marker(const MemoryRecord& memory, cons
   // A marker has a stamp, as every record has, by which replicas may forget what they remember of requests.
   if (check_clock_ != nullptr) RETURN_IF_ERROR(check_clock_());
   // A reader holds a thread, which others need who ask for less.
-  CallLimits bounded = limits;
-  bounded.deadline = std::min(bounded.deadline, Steady::now() + kLongestMarker);
-  const absl::StatusOr<Sequence> marker = markers_.Next(bounded);
+  const absl::StatusOr<Sequence> marker = markers_.Next(limits.Within(kLongestMarker));
   if (marker.ok()) return Version{memory.number, {{number(), *marker}}};
   // What the caller's own limits say is his.
   RETURN_IF_ERROR(limits.Check());

@@ -42,7 +42,6 @@ namespace {
 
 using Async = ShardChannel::Async;
 using Stub = ShardChannel::Stub;
-using Steady = std::chrono::steady_clock;
 
 // What a replica knows of backups it reads from a directory, be it on a file system that is shared.
 constexpr std::chrono::seconds kDescribeWithin{15};
@@ -60,12 +59,6 @@ constexpr std::chrono::milliseconds kLongestPause{250};
 // Until a replica says that it holds names: half of the time for which it does is left then.
 constexpr std::chrono::milliseconds kHoldWithin{limits::kNamesHoldMs / 2};
 
-CallLimits Within(Steady::duration time, const CallLimits& outer) {
-  CallLimits limits = outer;
-  limits.deadline = std::min(limits.deadline, Steady::now() + time);
-  return limits;
-}
-
 const char* StageNamed(const std::string& told) { return told == "copying" ? "copying" : "flushing"; }
 
 // What all replicas say of backups.
@@ -81,7 +74,7 @@ class BackupSurvey {
         const auto told = std::make_shared<std::promise<absl::StatusOr<std::string>>>();
         asked[number].push_back(told->get_future());
         shards.shard(number).Ask(&Async::DescribeBackups, Question(Flat(), place.replica),
-                                 Within(kDescribeWithin, limits),
+                                 limits.Within(kDescribeWithin),
                                  [told](absl::StatusOr<std::string> answer) { told->set_value(std::move(answer)); });
       }
     }
@@ -271,7 +264,7 @@ class Making {
   absl::Status AskLogs() {
     at_least_.assign(shards_.size(), 0);
     for (uint32_t shard = 0; shard < logs_.size(); ++shard) {
-      const absl::StatusOr<LogOffset> end = logs_[shard]->End(Within(kAskLog, teller_.limits()));
+      const absl::StatusOr<LogOffset> end = logs_[shard]->End(teller_.limits().Within(kAskLog));
       if (!end.ok()) {
         return absl::Status(end.status().code(), absl::StrCat("the log of shard ", shard, " does not say where it "
                                                               "ends: ", end.status().message()));
@@ -319,7 +312,7 @@ class Making {
     for (const ShardChannel::Place& place : tellers.places()) replicas.push_back(place.replica);
     const std::string body = Flat(TakeBackupCommand{order_.id, 0, step});
     (void)AtOnce(replicas, [&](uint32_t replica) {
-      (void)tellers.AskForMany(&Stub::TakeBackup, Question(body, replica), Within(kHoldWithin, {}),
+      (void)tellers.AskForMany(&Stub::TakeBackup, Question(body, replica), CallLimits().Within(kHoldWithin),
                                [](std::string_view) { return absl::OkStatus(); });
       return absl::OkStatus();
     });
@@ -328,7 +321,7 @@ class Making {
   absl::StatusOr<NamesMark> AskNames() const {
     ASSIGN_OR_RETURN(const std::string answer,
                      shards_.shard(0).AskAndWait(&Async::DescribeBackups, Question(Flat(), chosen_[0]),
-                                                 Within(kDescribeWithin, teller_.limits())));
+                                                 teller_.limits().Within(kDescribeWithin)));
     ShardBackupState state;
     RETURN_IF_ERROR(Unflat(answer, state));
     if (state.names.has_value()) return *state.names;
@@ -344,7 +337,7 @@ class Making {
     };
     const CallLimits limits = teller_.limits();
     const absl::Status asked = shards_.shard(shard).AskForMany(&Stub::TakeBackup, Question(Flat(take), chosen_[shard]),
-                                                               Within(kTakeWithin, limits), hear);
+                                                               limits.Within(kTakeWithin), hear);
     if (absl::IsDeadlineExceeded(asked) && limits.Check().ok()) {
       return WithReason(absl::UnavailableError(absl::StrCat("shard ", shard, " was not taken within ",
                                                             kTakeWithin.count(), " s: it flushes, or has not applied "
@@ -418,7 +411,7 @@ class Making {
     for (const uint32_t shard : shards_.all()) {
       const auto told = std::make_shared<std::promise<absl::StatusOr<std::string>>>();
       asked.push_back(told->get_future());
-      shards_.shard(shard).Ask(&Async::RemoveBackup, Question(body, chosen_[shard]), Within(kRemoveWithin, {}),
+      shards_.shard(shard).Ask(&Async::RemoveBackup, Question(body, chosen_[shard]), CallLimits().Within(kRemoveWithin),
                                [told](absl::StatusOr<std::string> answer) { told->set_value(std::move(answer)); });
     }
     for (auto& each : asked) each.wait();
@@ -447,7 +440,7 @@ absl::StatusOr<uint32_t> RemoveOld(const ShardFan& shards, uint64_t deployment, 
     survey.ForEachHolder(set, [&](uint32_t shard, uint32_t replica) {
       const absl::Status removed = shards.shard(shard)
                                        .AskAndWait(&Async::RemoveBackup, Question(Flat(order), replica),
-                                                   Within(kRemoveWithin, limits))
+                                                   limits.Within(kRemoveWithin))
                                        .status();
       if (failed.ok()) failed = removed;
     });

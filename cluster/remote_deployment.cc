@@ -18,17 +18,11 @@ namespace {
 using Async = ShardChannel::Async;
 
 // Long enough for every watcher's lease to run out, and for a disk that is busy.
-constexpr int kChangeSeconds = 15;
+constexpr std::chrono::seconds kChangeWithin{15};
 // At one of several, of which one that is dead costs the leases that it gave; then the next is asked.
-constexpr int kChangeAtOneSeconds = 5;
+constexpr std::chrono::seconds kChangeAtOneWithin{5};
 constexpr std::chrono::milliseconds kChangePause{100};
-constexpr int kStatisticsSeconds = 5;
-
-CallLimits Within(int seconds) {
-  CallLimits limits;
-  limits.deadline = std::chrono::steady_clock::now() + std::chrono::seconds(seconds);
-  return limits;
-}
+constexpr std::chrono::seconds kStatisticsWithin{5};
 
 }  // namespace
 
@@ -112,13 +106,12 @@ absl::StatusOr<std::string> RemoteDeployment::Change(LoggedOperation change) con
   *call.mutable_target() = names.target();
   // The same record at each: it is done once.
   call.set_body(EncodeLogRecord({0, state_->clock.NowMs(), std::move(change)}));
-  const CallLimits whole = Within(kChangeSeconds);
+  const CallLimits whole = CallLimits().Within(kChangeWithin);
   for (size_t at = state_->changed_at.load(std::memory_order_relaxed);; ++at) {
     // It may be a change of these.
     const State::Tellers tellers = state_->TellersNow();
     at %= tellers.size();
-    CallLimits limits = whole;
-    if (tellers.size() > 1) limits.deadline = std::min(whole.deadline, Within(kChangeAtOneSeconds).deadline);
+    const CallLimits limits = tellers.size() > 1 ? whole.Within(kChangeAtOneWithin) : whole;
     internal_wire::Answer answer;
     const auto context = MakeContext(limits);
     names.canceller().Watch(nullptr, context);
@@ -139,7 +132,7 @@ absl::StatusOr<MemoryHandle> RemoteDeployment::CreateMemory(const MemorySpec& sp
     RETURN_IF_ERROR(state_->shards
                         .AskAndWait(
                             &Async::Statistics, state_->shards.all(), [&](uint32_t) { return body; },
-                            Within(kStatisticsSeconds))
+                            CallLimits().Within(kStatisticsWithin))
                         .status());
   }
   ASSIGN_OR_RETURN(const std::string answer,
@@ -265,9 +258,9 @@ const WorkingMemory& RemoteDeployment::working_memory() const { return state_->w
 absl::StatusOr<MemoryStatistics> RemoteDeployment::Statistics(const MemoryHandle& memory) const {
   const std::string body = Flat(std::optional<MemoryNumber>(memory->number));
   const std::vector<uint32_t> all = state_->shards.all();
-  ASSIGN_OR_RETURN(const auto answers,
-                   state_->shards.AskAndWait(
-                       &Async::Statistics, all, [&](uint32_t) { return body; }, Within(kStatisticsSeconds)));
+  ASSIGN_OR_RETURN(const auto answers, state_->shards.AskAndWait(
+                                           &Async::Statistics, all, [&](uint32_t) { return body; },
+                                           CallLimits().Within(kStatisticsWithin)));
   MemoryStatistics sum;
   for (const std::string& answer : answers) {
     MemoryStatistics part;
@@ -286,7 +279,7 @@ DeploymentStatistics RemoteDeployment::Statistics() const {
     const auto told = std::make_shared<std::promise<absl::StatusOr<std::string>>>();
     asked.push_back(told->get_future());
     const ShardChannel& shard = state_->shards.shard(number);
-    shard.Ask(&Async::Statistics, body, Within(kStatisticsSeconds),
+    shard.Ask(&Async::Statistics, body, CallLimits().Within(kStatisticsWithin),
               [told](absl::StatusOr<std::string> answer) { told->set_value(std::move(answer)); });
   }
   for (auto& each : asked) {

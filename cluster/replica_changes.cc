@@ -42,12 +42,6 @@ constexpr std::chrono::seconds kSilentFor{30};
 // Who was told a list that has another since may go by it for so long (CatalogueTellerOptions::lease).
 constexpr std::chrono::seconds kLeaseEnds{2};
 
-CallLimits Within(Steady::duration time, const CallLimits& outer) {
-  CallLimits limits = outer;
-  limits.deadline = std::min(limits.deadline, Steady::now() + time);
-  return limits;
-}
-
 // A process at an address, as it is asked what it is, whether it is a replica already or not.
 class Process {
  public:
@@ -61,7 +55,7 @@ class Process {
     internal_wire::Call call;
     *call.mutable_target() = shard_.target();
     call.set_body(Flat());
-    const auto context = MakeContext(Within(kDescribeWithin, limits));
+    const auto context = MakeContext(limits.Within(kDescribeWithin));
     shard_.canceller().Watch(limits.cancelled, context);
     internal_wire::Answer answer;
     const grpc::Status status = stub_->DescribeReplica(context.get(), call, &answer);
@@ -184,7 +178,7 @@ class Changing {
       ASSIGN_OR_RETURN(ReplicaDescription told, process.Describe(limits_));
       if (process.heard()) heard = Steady::now();
       if (told.state != ReplicaState::kAway) {
-        const absl::StatusOr<LogOffset> end = parts_.logs[shard]->End(Within(kDescribeWithin, limits_));
+        const absl::StatusOr<LogOffset> end = parts_.logs[shard]->End(limits_.Within(kDescribeWithin));
         if (end.ok()) told.log_end = std::max(*end, told.log_end);
       }
       RETURN_IF_ERROR(Tell("waiting", told));
