@@ -31,16 +31,10 @@
 #include "server/security_options.h"
 #include "server/step_append.h"
 #include "server/step_template.h"
+#include "tests/server/column.h"
 
 namespace mneme {
 namespace {
-
-template <typename T>
-std::string Column(const std::vector<T>& items) {
-  std::string out;
-  WriteColumn(items, &out);
-  return out;
-}
 
 MemorySpec Spec(uint32_t dimension) {
   MemorySpec spec;
