@@ -103,7 +103,7 @@ absl::StatusOr<std::optional<LogRange>> Copy::AskLog() {
   while (true) {
     const absl::StatusOr<LogRange> range = RangeOf(*options_.log, kAskLog);
     if (range.ok()) return std::optional<LogRange>(*range);
-    if (!absl::IsUnavailable(range.status()) && !absl::IsDeadlineExceeded(range.status())) return range.status();
+    if (!Unreached(range.status())) return range.status();
     if (!options_.waits) return std::optional<LogRange>();
     if (!Pause(options_.pause)) return GivenUp();
   }

@@ -295,10 +295,9 @@ void LoggedShardPort::Tell(const RecordHandle& record, absl::StatusOr<WriteResul
 }
 
 absl::Status LoggedShardPort::OfLog(const absl::Status& status) const {
-  const bool unknown = absl::IsUnavailable(status) || absl::IsDeadlineExceeded(status);
   const std::string text = absl::StrCat("the log of shard ", number(), ": ", status.message());
   // The caller's own deadline is another.
-  if (unknown) return WithReason(absl::UnavailableError(text), reason::kShardUnavailable);
+  if (Unreached(status)) return WithReason(absl::UnavailableError(text), reason::kShardUnavailable);
   const std::string why = ReasonOf(status);
   absl::Status told(status.code(), text);
   return why.empty() ? told : WithReason(std::move(told), why);

@@ -71,11 +71,8 @@ class BackupSurvey {
     for (const uint32_t number : shards.all()) {
       for (const ShardChannel::Place& place : shards.shard(number).places()) {
         survey.numbers_[number].push_back(place.replica);
-        const auto told = std::make_shared<std::promise<absl::StatusOr<std::string>>>();
-        asked[number].push_back(told->get_future());
-        shards.shard(number).Ask(&Async::DescribeBackups, Question(Flat(), place.replica),
-                                 limits.Within(kDescribeWithin),
-                                 [told](absl::StatusOr<std::string> answer) { told->set_value(std::move(answer)); });
+        asked[number].push_back(shards.shard(number).AskAhead(
+            &Async::DescribeBackups, Question(Flat(), place.replica), limits.Within(kDescribeWithin)));
       }
     }
     for (auto& replicas : asked) {
@@ -409,10 +406,8 @@ class Making {
     const std::string body = Flat(gone);
     std::vector<std::future<absl::StatusOr<std::string>>> asked;
     for (const uint32_t shard : shards_.all()) {
-      const auto told = std::make_shared<std::promise<absl::StatusOr<std::string>>>();
-      asked.push_back(told->get_future());
-      shards_.shard(shard).Ask(&Async::RemoveBackup, Question(body, chosen_[shard]), CallLimits().Within(kRemoveWithin),
-                               [told](absl::StatusOr<std::string> answer) { told->set_value(std::move(answer)); });
+      asked.push_back(shards_.shard(shard).AskAhead(&Async::RemoveBackup, Question(body, chosen_[shard]),
+                                                    CallLimits().Within(kRemoveWithin)));
     }
     for (auto& each : asked) each.wait();
   }

@@ -276,11 +276,8 @@ DeploymentStatistics RemoteDeployment::Statistics() const {
   const std::string body = Flat(std::optional<MemoryNumber>());
   std::vector<std::future<absl::StatusOr<std::string>>> asked;
   for (const uint32_t number : state_->shards.all()) {
-    const auto told = std::make_shared<std::promise<absl::StatusOr<std::string>>>();
-    asked.push_back(told->get_future());
     const ShardChannel& shard = state_->shards.shard(number);
-    shard.Ask(&Async::Statistics, body, CallLimits().Within(kStatisticsWithin),
-              [told](absl::StatusOr<std::string> answer) { told->set_value(std::move(answer)); });
+    asked.push_back(shard.AskAhead(&Async::Statistics, body, CallLimits().Within(kStatisticsWithin)));
   }
   for (auto& each : asked) {
     const absl::StatusOr<std::string> answer = each.get();

@@ -169,6 +169,14 @@ class Changing {
     if (tell_({stage, std::move(replica)})) return absl::OkStatus();
     return absl::CancelledError("nobody hears of the change of replicas any more");
   }
+  // Of the list of a shard, by the replica at `address`.
+  absl::Status TellChange(const char* stage, uint32_t shard, const std::string& address) {
+    ReplicaDescription told;
+    told.shard = shard;
+    told.address = address;
+    told.detail = WhoseList(shard);
+    return Tell(stage, std::move(told));
+  }
 
   absl::Status AwaitServing(uint32_t shard, const std::string& address) {
     Process process(parts_.shards.shard(shard), address, parts_.security);
@@ -195,11 +203,7 @@ class Changing {
   }
 
   absl::Status AddTo(Addresses& list, uint32_t shard, const std::string& address) {
-    ReplicaDescription told;
-    told.shard = shard;
-    told.address = address;
-    told.detail = WhoseList(shard);
-    RETURN_IF_ERROR(Tell("adding", std::move(told)));
+    RETURN_IF_ERROR(TellChange("adding", shard, address));
     if (std::find(list.begin(), list.end(), address) != list.end()) return absl::OkStatus();
     const auto hole = std::find(list.begin(), list.end(), "");
     if (hole != list.end()) {
@@ -215,11 +219,7 @@ class Changing {
   }
 
   absl::Status TakeOutOf(Addresses& list, uint32_t shard, const std::string& address) {
-    ReplicaDescription drained;
-    drained.shard = shard;
-    drained.address = address;
-    drained.detail = WhoseList(shard);
-    RETURN_IF_ERROR(Tell("draining", std::move(drained)));
+    RETURN_IF_ERROR(TellChange("draining", shard, address));
     const auto at = std::find(list.begin(), list.end(), address);
     if (at == list.end()) return absl::OkStatus();  // another drained it meanwhile
     at->clear();

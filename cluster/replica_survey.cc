@@ -138,10 +138,8 @@ class ShardSurvey {
   // Asks all of them, and does not wait.
   void Begin() {
     for (const ReplicaDescription& replica : replicas_) {
-      const auto told = std::make_shared<std::promise<absl::StatusOr<std::string>>>();
-      asked_.push_back(told->get_future());
-      shard_.Ask(&Async::DescribeReplica, Question(Flat(), replica.replica), question_.limits.Within(kDescribeWithin),
-                 [told](absl::StatusOr<std::string> answer) { told->set_value(std::move(answer)); });
+      asked_.push_back(shard_.AskAhead(&Async::DescribeReplica, Question(Flat(), replica.replica),
+                                       question_.limits.Within(kDescribeWithin)));
     }
   }
   absl::StatusOr<std::vector<ReplicaDescription>> Finish() {

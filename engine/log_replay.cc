@@ -45,8 +45,7 @@ absl::Status GivenUp() { return absl::CancelledError("the restore was given up")
 
 // Whether another try may go better.
 bool Passes(const absl::Status& status) {
-  return absl::IsUnavailable(status) || absl::IsDeadlineExceeded(status) || absl::IsNotFound(status) ||
-         absl::IsPermissionDenied(status);
+  return Unreached(status) || absl::IsNotFound(status) || absl::IsPermissionDenied(status);
 }
 
 // Asks until there is an answer, or what stands in its way lasts.

@@ -76,6 +76,11 @@ class ShardLog {
   virtual absl::StatusOr<std::unique_ptr<LogReader>> Read(LogOffset from) = 0;
 };
 
+// Whether a log was not reached, or not in time, as its errors say.
+inline bool Unreached(const absl::Status& status) {
+  return absl::IsUnavailable(status) || absl::IsDeadlineExceeded(status);
+}
+
 // What a log keeps.
 struct LogRange {
   LogOffset begin = 0;

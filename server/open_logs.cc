@@ -27,10 +27,6 @@ void Tell(const EventSink& events, std::string_view event, const std::string& de
 
 absl::Status GivenUp() { return absl::CancelledError("gave up waiting for the log"); }
 
-bool Unreached(const absl::Status& status) {
-  return absl::IsUnavailable(status) || absl::IsDeadlineExceeded(status);
-}
-
 // What is asked for of a topic, and whether it is waited for.
 struct Wanted {
   const char* suffix = "";  // of the topic's name

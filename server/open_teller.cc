@@ -41,10 +41,6 @@ constexpr std::chrono::seconds kRefusedFor{10};
 // One that was away, and has names to tell, catches up with a log that is reached for so long before it tells them.
 constexpr std::chrono::seconds kCatchUp{10};
 
-bool Unreached(const absl::Status& status) {
-  return absl::IsUnavailable(status) || absl::IsDeadlineExceeded(status);
-}
-
 class Opening {
  public:
   explicit Opening(const OpenTellerOptions& options) : options_(options) {}

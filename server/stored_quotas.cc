@@ -9,6 +9,7 @@
 #include "absl/strings/cord.h"
 #include "absl/strings/str_cat.h"
 #include "absl/time/time.h"
+#include "common/absl_view.h"
 #include "common/limits.h"
 #include "common/status_macros.h"
 #include "engine/deployment.h"
@@ -21,8 +22,6 @@ namespace {
 
 // Who waits for writes that are under way has shards count so often.
 constexpr std::chrono::milliseconds kLook(10);
-
-absl::string_view View(std::string_view text) { return {text.data(), text.size()}; }
 
 struct Kind {
   const char* word;  // of the token file
@@ -58,7 +57,7 @@ StoredAmount Difference(const StoredAmount& a, const StoredAmount& b) {
 }
 
 std::string Where(const Addition& addition, std::optional<PartitionId> partition) {
-  const std::string memory = absl::StrCat("memory \"", View(addition.memory), "\"");
+  const std::string memory = absl::StrCat("memory \"", ToAbsl(addition.memory), "\"");
   return partition.has_value() ? absl::StrCat("partition ", *partition, " of ", memory) : memory;
 }
 
