@@ -6,6 +6,7 @@
 #include <thread>
 #include <utility>
 
+#include "absl/cleanup/cleanup.h"
 #include "absl/strings/cord.h"
 #include "absl/strings/str_cat.h"
 #include "absl/time/time.h"
@@ -161,7 +162,12 @@ absl::StatusOr<StoredQuotas::Ticket> StoredQuotas::Admit(const Principal& princi
     ++counted.counting;
   }
   while (true) {
+    absl::Cleanup not_counted = [&] {  // what counts may throw: then nobody does any more
+      MutexLock lock(&mutex_);
+      --counts_[key].counting;
+    };
     const absl::StatusOr<StoredAmount> stored = count(partition);
+    std::move(not_counted).Cancel();
     {
       MutexLock lock(&mutex_);
       Counted& counted = counts_[key];  // it stays while anybody counts
