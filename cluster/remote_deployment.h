@@ -90,6 +90,7 @@ class RemoteDeployment final : public Deployment {
 
   void Query(MemoryHandle memory, QueryCommand command,
              std::function<void(absl::StatusOr<QueryOutcome>)> done) override;
+  // Of these, Scan() and Query(): DATA_LOSS when what a shard tells is not whole, or not as wide as the memory says.
   absl::StatusOr<EntryColumns> Get(const MemoryHandle& memory, PartitionId partition, const std::vector<EntryId>& ids,
                                    bool with_keys, const Version& at_least, const CallLimits& limits,
                                    std::vector<bool>& found) const override;
