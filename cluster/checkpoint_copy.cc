@@ -37,17 +37,6 @@ constexpr std::chrono::seconds kCloseWithin{2};
 // How often it is said how far the copy is.
 constexpr std::chrono::seconds kTellEvery{30};
 
-CallLimits Within(Steady::duration time) {
-  CallLimits limits;
-  limits.deadline = Steady::now() + time;
-  return limits;
-}
-
-struct LogRange {
-  LogOffset begin = 0;
-  LogOffset end = 0;
-};
-
 class Copy {
  public:
   Copy(const CheckpointCopyOptions& options, const std::string& store_path, const std::string& index_path)
@@ -112,10 +101,9 @@ absl::Status Copy::Run() {
 
 absl::StatusOr<std::optional<LogRange>> Copy::AskLog() {
   while (true) {
-    absl::StatusOr<LogOffset> end = options_.log->End(Within(kAskLog));
-    const absl::StatusOr<LogOffset> begin = end.ok() ? options_.log->Begin(Within(kAskLog)) : end;
-    if (begin.ok()) return std::optional<LogRange>(LogRange{*begin, *end});
-    if (!absl::IsUnavailable(begin.status()) && !absl::IsDeadlineExceeded(begin.status())) return begin.status();
+    const absl::StatusOr<LogRange> range = RangeOf(*options_.log, kAskLog);
+    if (range.ok()) return std::optional<LogRange>(*range);
+    if (!Unreached(range.status())) return range.status();
     if (!options_.waits) return std::optional<LogRange>();
     if (!Pause(options_.pause)) return GivenUp();
   }
@@ -188,7 +176,7 @@ absl::Status Copy::CopyFrom(const ShardChannel& sources, uint32_t source, const 
   // One that stands too far back for this replica does so for others: the next call makes a newer one.
   const auto close = [&](bool useless) {
     (void)sources.AskAndWait(&Async::CloseCheckpoint, Question(Flat(manifest.id, useless), source),
-                             Within(kCloseWithin));
+                             CallLimits().Within(kCloseWithin));
   };
   if (const absl::Status useful = CheckUseful(manifest.applied); !useful.ok()) {
     close(/*useless=*/absl::IsFailedPrecondition(useful) || absl::IsOutOfRange(useful));
@@ -217,7 +205,7 @@ absl::Status Copy::CopyFrom(const ShardChannel& sources, uint32_t source, const 
 absl::StatusOr<CheckpointManifest> Copy::Open(const ShardChannel& sources, uint32_t source,
                                               const CallLimits& cancelled) {
   std::optional<CheckpointManifest> manifest;
-  CallLimits limits = Within(kOpenWithin);
+  CallLimits limits = CallLimits().Within(kOpenWithin);
   limits.cancelled = cancelled.cancelled;
   const auto hear = [&](std::string_view bytes) -> absl::Status {
     FlatProgress progress;
@@ -246,7 +234,7 @@ absl::Status Copy::ReadFiles(const ShardChannel& sources, uint32_t source, const
 
 absl::Status Copy::ReadFile(const ShardChannel& sources, uint32_t source, uint64_t id, CheckpointTarget::Piece piece,
                             CheckpointTarget& target, const CallLimits& cancelled) {
-  CallLimits limits = Within(kFileWithin);
+  CallLimits limits = CallLimits().Within(kFileWithin);
   limits.cancelled = cancelled.cancelled;
   const auto hear = [&](std::string_view bytes) -> absl::Status {
     CheckpointChunk chunk;

@@ -2,7 +2,6 @@
 #ifndef MNEME_CLUSTER_FRONT_END_PORT_H_
 #define MNEME_CLUSTER_FRONT_END_PORT_H_
 
-#include <algorithm>
 #include <chrono>
 #include <cstdint>
 
@@ -30,9 +29,8 @@ class FrontEndPort : public ShardPort {
   // same record over again.
   static RequestIdentity RandomIdentity();
   // `limits`, and no longer than a write has.
-  static CallLimits WithinWriteTime(CallLimits limits = {}) {
-    limits.deadline = std::min(limits.deadline, std::chrono::steady_clock::now() + std::chrono::seconds(kWriteSeconds));
-    return limits;
+  static CallLimits WithinWriteTime(const CallLimits& limits = {}) {
+    return limits.Within(std::chrono::seconds(kWriteSeconds));
   }
 };
 

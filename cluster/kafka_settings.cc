@@ -11,6 +11,7 @@
 #include "absl/strings/str_join.h"
 #include "absl/strings/str_split.h"
 #include "absl/strings/strip.h"
+#include "common/absl_view.h"
 #include "common/limits.h"
 #include "common/status_macros.h"
 
@@ -36,10 +37,8 @@ constexpr absl::string_view kTaken[] = {
     "debug",
 };
 
-absl::string_view View(std::string_view text) { return {text.data(), text.size()}; }
-
 absl::Status NotAnAddress(std::string_view address, absl::string_view must) {
-  return absl::InvalidArgumentError(absl::StrCat("is \"", View(address), "\"; must be ", must));
+  return absl::InvalidArgumentError(absl::StrCat("is \"", ToAbsl(address), "\"; must be ", must));
 }
 
 bool IsBroker(absl::string_view broker) {
@@ -107,7 +106,7 @@ absl::Status AddLine(absl::string_view line, KafkaSettings& settings) {
 }  // namespace
 
 absl::StatusOr<KafkaAddress> ParseKafkaAddress(std::string_view address) {
-  absl::string_view rest = View(address);
+  absl::string_view rest = ToAbsl(address);
   if (absl::StrContains(rest, '@')) {
     return absl::InvalidArgumentError(
         "has a user; must have none: names and passwords are of the log settings (sasl.username, sasl.password)");
@@ -140,7 +139,7 @@ absl::StatusOr<KafkaSettings> ParseKafkaSettings(std::string_view text) {
   }
   KafkaSettings settings;
   size_t number = 0;
-  for (absl::string_view line : absl::StrSplit(View(text), '\n')) {
+  for (absl::string_view line : absl::StrSplit(ToAbsl(text), '\n')) {
     ++number;
     line = absl::StripAsciiWhitespace(line);
     if (line.empty() || line.front() == '#') continue;
@@ -151,7 +150,7 @@ absl::StatusOr<KafkaSettings> ParseKafkaSettings(std::string_view text) {
 }
 
 bool IsSecretKafkaSetting(std::string_view name) {
-  const absl::string_view each = View(name);
+  const absl::string_view each = ToAbsl(name);
   return absl::StrContains(each, "password") || absl::StrContains(each, "secret") || absl::EndsWith(each, ".pem") ||
          absl::EndsWith(each, ".config");
 }

@@ -74,7 +74,7 @@ struct LoggedShardPort::Whole {
   std::function<void()> visible;
   std::function<void(absl::StatusOr<WriteResult>)> done;
   bool named = false;  // by its client
-  uint64_t bytes = 0;
+  WriteAdmission::Ticket admitted;
   Mutex mutex;
   std::vector<absl::StatusOr<WriteResult>> told ABSL_GUARDED_BY(mutex);  // by the order of the records
   size_t left ABSL_GUARDED_BY(mutex) = 0;
@@ -167,22 +167,24 @@ absl::Status LoggedShardPort::Submit(WriteOperation operation) {
   whole->visible = std::move(ticket->visible);
   whole->done = std::move(ticket->done);
   ASSIGN_OR_RETURN(std::vector<Piece> pieces, Cut(operation, *ticket->request));
-  for (const Piece& piece : pieces) whole->bytes += piece.record.size() + kCallBytes;
-  RETURN_IF_ERROR(admission_.Admit(whole->bytes, absl::StrCat("the log of shard ", number())));
   {
     MutexLock lock(&whole->mutex);
     whole->told.assign(pieces.size(), absl::StatusOr<WriteResult>(WriteResult()));
     whole->left = pieces.size();
   }
   const CallLimits limits = WithinWriteTime();
-  for (size_t i = 0; i < pieces.size(); ++i) {
-    auto record = std::make_shared<Record>();
+  uint64_t bytes = 0;
+  std::vector<RecordHandle> records;
+  for (const Piece& piece : pieces) {
+    bytes += piece.record.size() + kCallBytes;
+    RecordHandle& record = records.emplace_back(std::make_shared<Record>());
     record->whole = whole;
-    record->at = i;
-    record->request = pieces[i].request;
+    record->at = records.size() - 1;
+    record->request = piece.request;
     record->limits = limits;
-    Append(std::move(record), std::move(pieces[i].record));
   }
+  ASSIGN_OR_RETURN(whole->admitted, admission_.Admit(bytes, absl::StrCat("the log of shard ", number())));
+  for (size_t i = 0; i < pieces.size(); ++i) Append(std::move(records[i]), std::move(pieces[i].record));
   return absl::OkStatus();
 }
 
@@ -284,7 +286,7 @@ void LoggedShardPort::Tell(const RecordHandle& record, absl::StatusOr<WriteResul
     joined->sequence = std::max(joined->sequence, told[i]->sequence);
     joined->replayed = joined->replayed && told[i]->replayed;
   }
-  admission_.Leave(whole.bytes);
+  whole.admitted.Leave();
   if (joined.ok()) {
     joined->replayed = joined->replayed && whole.named;
     channel_->Saw(joined->sequence);
@@ -295,10 +297,9 @@ void LoggedShardPort::Tell(const RecordHandle& record, absl::StatusOr<WriteResul
 }
 
 absl::Status LoggedShardPort::OfLog(const absl::Status& status) const {
-  const bool unknown = absl::IsUnavailable(status) || absl::IsDeadlineExceeded(status);
   const std::string text = absl::StrCat("the log of shard ", number(), ": ", status.message());
   // The caller's own deadline is another.
-  if (unknown) return WithReason(absl::UnavailableError(text), reason::kShardUnavailable);
+  if (Unreached(status)) return WithReason(absl::UnavailableError(text), reason::kShardUnavailable);
   const std::string why = ReasonOf(status);
   absl::Status told(status.code(), text);
   return why.empty() ? told : WithReason(std::move(told), why);
@@ -326,9 +327,7 @@ absl::StatusOr<Version> LoggedShardPort::Marker(const MemoryRecord& memory, cons
   // A marker has a stamp, as every record has, by which replicas may forget what they remember of requests.
   if (check_clock_ != nullptr) RETURN_IF_ERROR(check_clock_());
   // A reader holds a thread, which others need who ask for less.
-  CallLimits bounded = limits;
-  bounded.deadline = std::min(bounded.deadline, Steady::now() + kLongestMarker);
-  const absl::StatusOr<Sequence> marker = markers_.Next(bounded);
+  const absl::StatusOr<Sequence> marker = markers_.Next(limits.Within(kLongestMarker));
   if (marker.ok()) return Version{memory.number, {{number(), *marker}}};
   // What the caller's own limits say is his.
   RETURN_IF_ERROR(limits.Check());

@@ -5,7 +5,7 @@
 
 namespace mneme {
 
-absl::Status QueryAdmission::Admit(uint64_t bytes) {
+absl::StatusOr<QueryAdmission::Ticket> QueryAdmission::Admit(uint64_t bytes) {
   MutexLock lock(&mutex_);
   if (queries_ != 0 && (queries_ >= most_queries_ || bytes_ + bytes > most_bytes_)) {
     return WithReason(absl::ResourceExhaustedError(absl::StrCat(queries_, " queries of ", bytes_,
@@ -15,7 +15,7 @@ absl::Status QueryAdmission::Admit(uint64_t bytes) {
   }
   ++queries_;
   bytes_ += bytes;
-  return absl::OkStatus();
+  return Ticket(this, bytes);
 }
 
 void QueryAdmission::Leave(uint64_t bytes) {

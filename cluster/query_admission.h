@@ -6,7 +6,8 @@
 #include <cstdint>
 
 #include "absl/base/thread_annotations.h"
-#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "cluster/admitted.h"
 #include "common/limits.h"
 #include "common/mutex.h"
 
@@ -24,15 +25,18 @@ class QueryAdmission {
   explicit QueryAdmission(size_t most_queries = kMostQueries, uint64_t most_bytes = kMostBytes)
       : most_queries_(most_queries), most_bytes_(most_bytes) {}
 
+  // A query that was admitted, until it has ended.
+  using Ticket = Admitted<QueryAdmission>;
   // RESOURCE_EXHAUSTED (QUEUE_FULL) beyond the bounds; one query alone is admitted whatever it holds.
-  absl::Status Admit(uint64_t bytes) ABSL_LOCKS_EXCLUDED(mutex_);
-  // Of a query that was admitted, when it has ended.
-  void Leave(uint64_t bytes) ABSL_LOCKS_EXCLUDED(mutex_);
+  absl::StatusOr<Ticket> Admit(uint64_t bytes) ABSL_LOCKS_EXCLUDED(mutex_);
 
   size_t queries() const ABSL_LOCKS_EXCLUDED(mutex_);
   uint64_t bytes() const ABSL_LOCKS_EXCLUDED(mutex_);
 
  private:
+  friend Ticket;
+  void Leave(uint64_t bytes) ABSL_LOCKS_EXCLUDED(mutex_);
+
   const size_t most_queries_;
   const uint64_t most_bytes_;
   mutable Mutex mutex_;

@@ -32,6 +32,7 @@
 #include "common/error_reason.h"
 #include "common/limits.h"
 #include "common/mutex.h"
+#include "common/random_number.h"
 #include "common/status_macros.h"
 #include "engine/flat_backups.h"
 #include "storage/backup_sets.h"
@@ -41,7 +42,6 @@ namespace {
 
 using Async = ShardChannel::Async;
 using Stub = ShardChannel::Stub;
-using Steady = std::chrono::steady_clock;
 
 // What a replica knows of backups it reads from a directory, be it on a file system that is shared.
 constexpr std::chrono::seconds kDescribeWithin{15};
@@ -59,19 +59,6 @@ constexpr std::chrono::milliseconds kLongestPause{250};
 // Until a replica says that it holds names: half of the time for which it does is left then.
 constexpr std::chrono::milliseconds kHoldWithin{limits::kNamesHoldMs / 2};
 
-CallLimits Within(Steady::duration time, const CallLimits& outer) {
-  CallLimits limits = outer;
-  limits.deadline = std::min(limits.deadline, Steady::now() + time);
-  return limits;
-}
-
-uint64_t RandomNumber() {
-  std::random_device random;
-  uint64_t number = 0;
-  while (number == 0) number = (uint64_t{random()} << 32) | random();
-  return number;
-}
-
 const char* StageNamed(const std::string& told) { return told == "copying" ? "copying" : "flushing"; }
 
 // What all replicas say of backups.
@@ -84,11 +71,8 @@ class BackupSurvey {
     for (const uint32_t number : shards.all()) {
       for (const ShardChannel::Place& place : shards.shard(number).places()) {
         survey.numbers_[number].push_back(place.replica);
-        const auto told = std::make_shared<std::promise<absl::StatusOr<std::string>>>();
-        asked[number].push_back(told->get_future());
-        shards.shard(number).Ask(&Async::DescribeBackups, Question(Flat(), place.replica),
-                                 Within(kDescribeWithin, limits),
-                                 [told](absl::StatusOr<std::string> answer) { told->set_value(std::move(answer)); });
+        asked[number].push_back(shards.shard(number).AskAhead(
+            &Async::DescribeBackups, Question(Flat(), place.replica), limits.Within(kDescribeWithin)));
       }
     }
     for (auto& replicas : asked) {
@@ -277,7 +261,7 @@ class Making {
   absl::Status AskLogs() {
     at_least_.assign(shards_.size(), 0);
     for (uint32_t shard = 0; shard < logs_.size(); ++shard) {
-      const absl::StatusOr<LogOffset> end = logs_[shard]->End(Within(kAskLog, teller_.limits()));
+      const absl::StatusOr<LogOffset> end = logs_[shard]->End(teller_.limits().Within(kAskLog));
       if (!end.ok()) {
         return absl::Status(end.status().code(), absl::StrCat("the log of shard ", shard, " does not say where it "
                                                               "ends: ", end.status().message()));
@@ -325,7 +309,7 @@ class Making {
     for (const ShardChannel::Place& place : tellers.places()) replicas.push_back(place.replica);
     const std::string body = Flat(TakeBackupCommand{order_.id, 0, step});
     (void)AtOnce(replicas, [&](uint32_t replica) {
-      (void)tellers.AskForMany(&Stub::TakeBackup, Question(body, replica), Within(kHoldWithin, {}),
+      (void)tellers.AskForMany(&Stub::TakeBackup, Question(body, replica), CallLimits().Within(kHoldWithin),
                                [](std::string_view) { return absl::OkStatus(); });
       return absl::OkStatus();
     });
@@ -334,7 +318,7 @@ class Making {
   absl::StatusOr<NamesMark> AskNames() const {
     ASSIGN_OR_RETURN(const std::string answer,
                      shards_.shard(0).AskAndWait(&Async::DescribeBackups, Question(Flat(), chosen_[0]),
-                                                 Within(kDescribeWithin, teller_.limits())));
+                                                 teller_.limits().Within(kDescribeWithin)));
     ShardBackupState state;
     RETURN_IF_ERROR(Unflat(answer, state));
     if (state.names.has_value()) return *state.names;
@@ -350,7 +334,7 @@ class Making {
     };
     const CallLimits limits = teller_.limits();
     const absl::Status asked = shards_.shard(shard).AskForMany(&Stub::TakeBackup, Question(Flat(take), chosen_[shard]),
-                                                               Within(kTakeWithin, limits), hear);
+                                                               limits.Within(kTakeWithin), hear);
     if (absl::IsDeadlineExceeded(asked) && limits.Check().ok()) {
       return WithReason(absl::UnavailableError(absl::StrCat("shard ", shard, " was not taken within ",
                                                             kTakeWithin.count(), " s: it flushes, or has not applied "
@@ -422,10 +406,8 @@ class Making {
     const std::string body = Flat(gone);
     std::vector<std::future<absl::StatusOr<std::string>>> asked;
     for (const uint32_t shard : shards_.all()) {
-      const auto told = std::make_shared<std::promise<absl::StatusOr<std::string>>>();
-      asked.push_back(told->get_future());
-      shards_.shard(shard).Ask(&Async::RemoveBackup, Question(body, chosen_[shard]), Within(kRemoveWithin, {}),
-                               [told](absl::StatusOr<std::string> answer) { told->set_value(std::move(answer)); });
+      asked.push_back(shards_.shard(shard).AskAhead(&Async::RemoveBackup, Question(body, chosen_[shard]),
+                                                    CallLimits().Within(kRemoveWithin)));
     }
     for (auto& each : asked) each.wait();
   }
@@ -453,7 +435,7 @@ absl::StatusOr<uint32_t> RemoveOld(const ShardFan& shards, uint64_t deployment, 
     survey.ForEachHolder(set, [&](uint32_t shard, uint32_t replica) {
       const absl::Status removed = shards.shard(shard)
                                        .AskAndWait(&Async::RemoveBackup, Question(Flat(order), replica),
-                                                   Within(kRemoveWithin, limits))
+                                                   limits.Within(kRemoveWithin))
                                        .status();
       if (failed.ok()) failed = removed;
     });
@@ -480,19 +462,27 @@ absl::StatusOr<uint32_t> RemoveOld(const ShardFan& shards, uint64_t deployment, 
 
 absl::StatusOr<BackupOutcome> RemoteDeployment::CreateBackup(uint32_t keep, const CallLimits& limits,
                                                              const BackupProgressSink& progress) const {
-  const BackupSurvey survey = BackupSurvey::Ask(state_->shards, limits);
-  BackupOutcome outcome;
-  {
-    Making making(state_->shards, state_->logs, state_->clock, limits, progress);
-    ASSIGN_OR_RETURN(outcome.written, making.Run(survey, identity()));
-  }
-  const uint64_t number = outcome.written.manifest.number;
-  const absl::StatusOr<uint32_t> removed = RemoveOld(state_->shards, identity(), number, keep, limits);
-  if (!removed.ok()) {
-    return absl::Status(removed.status().code(), absl::StrCat("backup ", number, " was made, but older ones could not "
-                                                              "be removed: ", removed.status().message()));
-  }
-  outcome.removed = *removed;
+  const auto create = [&]() -> absl::StatusOr<BackupOutcome> {
+    const BackupSurvey survey = BackupSurvey::Ask(state_->shards, limits);
+    BackupOutcome outcome;
+    {
+      Making making(state_->shards, state_->logs, state_->clock, limits, progress);
+      ASSIGN_OR_RETURN(outcome.written, making.Run(survey, identity()));
+    }
+    const uint64_t number = outcome.written.manifest.number;
+    const absl::StatusOr<uint32_t> removed = RemoveOld(state_->shards, identity(), number, keep, limits);
+    if (!removed.ok()) {
+      return absl::Status(removed.status().code(), absl::StrCat("backup ", number, " was made, but older ones could "
+                                                                "not be removed: ", removed.status().message()));
+    }
+    outcome.removed = *removed;
+    return outcome;
+  };
+  absl::StatusOr<BackupOutcome> outcome = create();
+  if (outcome.ok()) return outcome;
+  // Whose time was over has given it up, as in one process.
+  const absl::Status& why = outcome.status();
+  TellNotMade(state_->events, limits.Check().ok() ? why : absl::CancelledError(why.message()));
   return outcome;
 }
 

@@ -9,6 +9,7 @@
 #include "absl/strings/str_cat.h"
 #include "common/error_reason.h"
 #include "common/status_macros.h"
+#include "engine/catalogue_teller.h"
 #include "engine/flat_commands.h"
 #include "engine/log_record.h"
 
@@ -18,18 +19,12 @@ namespace {
 using Async = ShardChannel::Async;
 
 // At one of several, which may have to wait for what it promised to one that is dead; then the next is asked.
-constexpr int kChangeAtOneSeconds = 9;
-static_assert(std::chrono::seconds(kChangeAtOneSeconds) > kNamesPromise);
+constexpr std::chrono::seconds kChangeAtOneWithin{9};
+static_assert(kChangeAtOneWithin > kNamesPromise);
 // Long enough for one that sleeps, for that at the next, and for a disk that is busy.
-constexpr int kChangeSeconds = 25;
+constexpr std::chrono::seconds kChangeWithin{25};
 constexpr std::chrono::milliseconds kChangePause{100};
-constexpr int kStatisticsSeconds = 5;
-
-CallLimits Within(int seconds) {
-  CallLimits limits;
-  limits.deadline = std::chrono::steady_clock::now() + std::chrono::seconds(seconds);
-  return limits;
-}
+constexpr std::chrono::seconds kStatisticsWithin{5};
 
 }  // namespace
 
@@ -113,13 +108,12 @@ absl::StatusOr<std::string> RemoteDeployment::Change(LoggedOperation change) con
   *call.mutable_target() = names.target();
   // The same record at each: it is done once.
   call.set_body(EncodeLogRecord({0, state_->clock.NowMs(), std::move(change)}));
-  const CallLimits whole = Within(kChangeSeconds);
+  const CallLimits whole = CallLimits().Within(kChangeWithin);
   for (size_t at = state_->changed_at.load(std::memory_order_relaxed);; ++at) {
     // It may be a change of these.
     const State::Tellers tellers = state_->TellersNow();
     at %= tellers.size();
-    CallLimits limits = whole;
-    if (tellers.size() > 1) limits.deadline = std::min(whole.deadline, Within(kChangeAtOneSeconds).deadline);
+    const CallLimits limits = tellers.size() > 1 ? whole.Within(kChangeAtOneWithin) : whole;
     internal_wire::Answer answer;
     const auto context = MakeContext(limits);
     names.canceller().Watch(nullptr, context);
@@ -140,7 +134,7 @@ absl::StatusOr<MemoryHandle> RemoteDeployment::CreateMemory(const MemorySpec& sp
     RETURN_IF_ERROR(state_->shards
                         .AskAndWait(
                             &Async::Statistics, state_->shards.all(), [&](uint32_t) { return body; },
-                            Within(kStatisticsSeconds))
+                            CallLimits().Within(kStatisticsWithin))
                         .status());
   }
   ASSIGN_OR_RETURN(const std::string answer,
@@ -225,9 +219,9 @@ const WorkingMemory& RemoteDeployment::working_memory() const { return state_->w
 absl::StatusOr<MemoryStatistics> RemoteDeployment::Statistics(const MemoryHandle& memory) const {
   const std::string body = Flat(std::optional<MemoryNumber>(memory->number));
   const std::vector<uint32_t> all = state_->shards.all();
-  ASSIGN_OR_RETURN(const auto answers,
-                   state_->shards.AskAndWait(
-                       &Async::Statistics, all, [&](uint32_t) { return body; }, Within(kStatisticsSeconds)));
+  ASSIGN_OR_RETURN(const auto answers, state_->shards.AskAndWait(
+                                           &Async::Statistics, all, [&](uint32_t) { return body; },
+                                           CallLimits().Within(kStatisticsWithin)));
   MemoryStatistics sum;
   for (const std::string& answer : answers) {
     MemoryStatistics part;
@@ -243,11 +237,8 @@ DeploymentStatistics RemoteDeployment::Statistics() const {
   const std::string body = Flat(std::optional<MemoryNumber>());
   std::vector<std::future<absl::StatusOr<std::string>>> asked;
   for (const uint32_t number : state_->shards.all()) {
-    const auto told = std::make_shared<std::promise<absl::StatusOr<std::string>>>();
-    asked.push_back(told->get_future());
     const ShardChannel& shard = state_->shards.shard(number);
-    shard.Ask(&Async::Statistics, body, Within(kStatisticsSeconds),
-              [told](absl::StatusOr<std::string> answer) { told->set_value(std::move(answer)); });
+    asked.push_back(shard.AskAhead(&Async::Statistics, body, CallLimits().Within(kStatisticsWithin)));
   }
   for (auto& each : asked) {
     const absl::StatusOr<std::string> answer = each.get();

@@ -90,6 +90,7 @@ class RemoteDeployment final : public Deployment {
 
   void Query(MemoryHandle memory, QueryCommand command,
              std::function<void(absl::StatusOr<QueryOutcome>)> done) override;
+  // Of these, Scan() and Query(): DATA_LOSS when what a shard tells is not whole, or not as wide as the memory says.
   absl::StatusOr<EntryColumns> Get(const MemoryHandle& memory, PartitionId partition, const std::vector<EntryId>& ids,
                                    bool with_keys, const Version& at_least, const CallLimits& limits,
                                    std::vector<bool>& found) const override;
@@ -122,7 +123,7 @@ class RemoteDeployment final : public Deployment {
   DeploymentStatistics Statistics() const override;
   void CountBenefit(const MemoryHandle& memory, uint64_t tokens, double nats) override;
   const Backups* backups() const override { return nullptr; }
-  // One replica of each shard writes a part (remote_backups.cc).
+  // One replica of each shard writes a part (remote_backups.cc). One that was not made is an event, too: TellNotMade().
   absl::StatusOr<BackupOutcome> CreateBackup(uint32_t keep, const CallLimits& limits,
                                              const BackupProgressSink& progress) const override;
   absl::StatusOr<std::vector<KnownBackup>> ListBackups(const CallLimits& limits) const override;

@@ -29,7 +29,8 @@ namespace mneme {
 struct RemoteDeployment::State {
   State(std::unique_ptr<CatalogueWatch> catalogue_watch, const RemoteDeploymentOptions& options, size_t threads)
       : watch(std::move(catalogue_watch)), security(options.security),
-        shards(watch->identity(), options.shards, security.get()), addresses(options.shards), leases(&shards),
+        shards(watch->identity(), options.shards, security.get()), addresses(options.shards), events(options.events),
+        leases(&shards),
         logs(options.logs),
         tellers(MakeTellers(options.shards.front(), {})), changed_at(shards.shard(0).at()),
         ports(MakePorts(shards, logs, clock, *watch)), port_pointers(PointersTo(ports)),
@@ -98,6 +99,7 @@ struct RemoteDeployment::State {
   const std::shared_ptr<const ChannelSecurity> security;  // may be null
   ShardFan shards;
   const ShardAddresses addresses;  // as options say
+  const EventSink events;          // may be empty
   RemoteLeases leases;
   const std::vector<std::shared_ptr<ShardLog>> logs;  // by number; none: the shards have logs of their own
   mutable Mutex tellers_mutex;

@@ -20,13 +20,7 @@ using Async = ShardChannel::Async;
 
 // Told to clients within the id of a lease.
 constexpr uint8_t kIdFormat = 2;
-constexpr int kSeconds = 30;
-
-CallLimits Within() {
-  CallLimits limits;
-  limits.deadline = std::chrono::steady_clock::now() + std::chrono::seconds(kSeconds);
-  return limits;
-}
+constexpr std::chrono::seconds kAskWithin{30};
 
 std::string EncodeId(const RemoteLease& lease) {
   return Flat(kIdFormat, lease.memory, lease.stamp_ms, lease.partitions, lease.holders);
@@ -147,7 +141,8 @@ absl::StatusOr<int64_t> RemoteLeases::Renew(std::string_view id, int64_t lease_m
     const auto& [replica, of_shard] = lease->holders.at(shard);
     return Question(Flat(of_shard, lease_ms), replica);
   };
-  ASSIGN_OR_RETURN(const auto answers, shards_->AskAndWait(&Async::RenewLease, shards, body, Within()));
+  ASSIGN_OR_RETURN(const auto answers,
+                   shards_->AskAndWait(&Async::RenewLease, shards, body, CallLimits().Within(kAskWithin)));
   int64_t expires_ms = std::numeric_limits<int64_t>::max();
   for (const std::string& answer : answers) {
     int64_t on_shard_ms = 0;
@@ -159,13 +154,15 @@ absl::StatusOr<int64_t> RemoteLeases::Renew(std::string_view id, int64_t lease_m
 
 absl::Status RemoteLeases::Release(std::string_view id) {
   ASSIGN_OR_RETURN(const auto lease, DecodeId(*shards_, id));
-  return shards_->AskAndWait(&Async::ReleaseLease, Holders(*shards_, *lease), Releases(lease), Within()).status();
+  return shards_
+      ->AskAndWait(&Async::ReleaseLease, Holders(*shards_, *lease), Releases(lease), CallLimits().Within(kAskWithin))
+      .status();
 }
 
 void RemoteLeases::ReleaseThen(std::string_view id, std::function<void(absl::Status)> done) {
   const auto lease = DecodeId(*shards_, id);
   if (!lease.ok()) return done(lease.status());
-  shards_->Ask(&Async::ReleaseLease, Holders(*shards_, **lease), Releases(*lease), Within(),
+  shards_->Ask(&Async::ReleaseLease, Holders(*shards_, **lease), Releases(*lease), CallLimits().Within(kAskWithin),
                [done = std::move(done)](const absl::StatusOr<std::vector<std::string>>& answers) {
                  done(answers.status());
                });

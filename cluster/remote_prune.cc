@@ -11,7 +11,6 @@
 #include <algorithm>
 #include <memory>
 #include <optional>
-#include <random>
 #include <string>
 #include <utility>
 #include <vector>
@@ -19,6 +18,7 @@
 #include "cluster/progress_teller.h"
 #include "cluster/remote_deployment_state.h"
 #include "cluster/shard_stream.h"
+#include "common/random_number.h"
 #include "common/status_macros.h"
 #include "engine/flat_progress.h"
 #include "engine/prune_guard.h"
@@ -30,12 +30,6 @@ namespace {
 using Async = ShardChannel::Async;
 using Stub = ShardChannel::Stub;
 
-// Names one prune to the shards that wait for it; not 0.
-uint64_t NewNumber() {
-  static thread_local std::mt19937_64 random{uint64_t{std::random_device{}()} << 32 | std::random_device{}()};
-  return random() | 1;
-}
-
 absl::Status Cancelled() { return absl::CancelledError("pruning was cancelled"); }
 
 class RemotePrune {
@@ -46,7 +40,7 @@ class RemotePrune {
 
   absl::StatusOr<PruneOutcome> Run(const std::vector<uint32_t>& owners) {
     const bool guards_all = owners.size() > 1 && command_.guard.has_value();
-    if (guards_all) number_ = NewNumber();
+    if (guards_all) number_ = RandomNumber();
     for (const uint32_t owner : owners) {
       Ask(owner);
       RETURN_IF_ERROR(guards_all ? HearAnswer(parts_.back()) : End(parts_.back()));
@@ -147,7 +141,7 @@ class RemotePrune {
   const MemoryRecord& memory_;
   const PruneCommand& command_;
   ProgressTeller& teller_;
-  uint64_t number_ = 0;  // 0: each shard decides for itself
+  uint64_t number_ = 0;  // names the prune to the shards that wait for it; 0: each decides for itself
   std::vector<Part> parts_;
   PruneOutcome sum_;
 };

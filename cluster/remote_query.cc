@@ -323,10 +323,11 @@ void ExecuteRemoteQuery(const RemoteQueryContext& context, MemoryHandle memory, 
                         std::function<void(absl::StatusOr<QueryOutcome>)> done) {
   const size_t shards = context.shards->routing().OwnersOf(*memory, command.partitions).size();
   const uint64_t bytes = HeldBytes(*memory, command, shards);
-  const absl::Status admitted = context.admission->Admit(bytes);
-  if (!admitted.ok()) return done(admitted);
-  auto leave = [admission = context.admission, bytes, done = std::move(done)](absl::StatusOr<QueryOutcome> outcome) {
-    admission->Leave(bytes);
+  absl::StatusOr<QueryAdmission::Ticket> admitted = context.admission->Admit(bytes);
+  if (!admitted.ok()) return done(admitted.status());
+  auto ticket = std::make_shared<QueryAdmission::Ticket>(*std::move(admitted));
+  auto leave = [ticket = std::move(ticket), done = std::move(done)](absl::StatusOr<QueryOutcome> outcome) {
+    ticket->Leave();
     done(std::move(outcome));
   };
   std::make_shared<RemoteQuery>(context, std::move(memory), std::move(command), std::move(leave))->Start();

@@ -16,6 +16,18 @@ namespace {
 using Async = ShardChannel::Async;
 using Stub = ShardChannel::Stub;
 
+absl::Status NotWhole() { return absl::DataLossError("a shard's answer is not whole"); }
+
+// DATA_LOSS unless entries that a shard tells fit each other and are as wide as their memory says, with keys if they
+// were asked for. Nothing is read of them before.
+absl::Status CheckEntries(const EntryColumns& entries, const MemorySpec& spec, bool with_keys) {
+  RETURN_IF_ERROR(CheckWhole(entries));
+  const size_t key_bytes = with_keys && entries.count != 0 ? spec.KeyBytes() : 0;
+  const bool fits = entries.values.width == spec.ValueBytes() && entries.key_bytes == key_bytes &&
+                    entries.keys.size() == entries.count * key_bytes && entries.ids.size() == entries.count;
+  return fits ? absl::OkStatus() : NotWhole();
+}
+
 }  // namespace
 
 Question RemoteDeployment::State::Selected(const MemoryRecord& memory, VisitCommand command, uint32_t shard,
@@ -60,10 +72,10 @@ absl::StatusOr<EntryColumns> RemoteDeployment::Get(const MemoryHandle& memory, P
   for (size_t i = 0; i < owners.size(); ++i) {
     Part& part = parts[owners[i]];
     RETURN_IF_ERROR(Unflat(answers[i], part.found, part.entries));
-    RETURN_IF_ERROR(CheckWhole(part.entries));
-    const auto there = static_cast<size_t>(std::count(part.found.begin(), part.found.end(), 1));
-    if (part.found.size() != split.at(owners[i]).size() || part.entries.count != there) {
-      return absl::DataLossError("a shard's answer is not whole");
+    RETURN_IF_ERROR(CheckEntries(part.entries, memory->spec, with_keys));
+    const auto absent = static_cast<size_t>(std::count(part.found.begin(), part.found.end(), 0));
+    if (part.found.size() != split.at(owners[i]).size() || part.entries.count != part.found.size() - absent) {
+      return NotWhole();
     }
   }
   EntryColumns entries;
@@ -95,8 +107,8 @@ absl::StatusOr<Version> RemoteDeployment::Visit(
     EntryColumns entries;
     std::optional<Version> part;
     RETURN_IF_ERROR(Unflat(bytes, partitions, entries, part));
-    RETURN_IF_ERROR(CheckWhole(entries));
-    if (partitions.size() != entries.count) return absl::DataLossError("a shard's answer is not whole");
+    RETURN_IF_ERROR(CheckEntries(entries, memory->spec, command.with_keys));
+    if (partitions.size() != entries.count) return NotWhole();
     for (size_t i = 0; i < entries.count; ++i) RETURN_IF_ERROR(visit(partitions[i], entries.At(i)));
     if (part.has_value()) Join(*part, read);
     ended = part.has_value();
@@ -106,7 +118,7 @@ absl::StatusOr<Version> RemoteDeployment::Visit(
     ended = false;
     RETURN_IF_ERROR(state_->shards.shard(owner).AskForMany(&Stub::Visit, state_->Selected(*memory, command, owner),
                                                            command.limits, hear));
-    if (!ended) return absl::DataLossError("a shard's answer is not whole");
+    if (!ended) return NotWhole();
   }
   return read;
 }
@@ -216,7 +228,7 @@ absl::StatusOr<ScanPage> RemoteDeployment::Scan(const MemoryHandle& memory, cons
                                                    &Async::Scan, Flat(memory->number, part), command.limits));
     ScanPage more;
     RETURN_IF_ERROR(Unflat(answer, more));
-    RETURN_IF_ERROR(CheckWhole(more.entries));
+    RETURN_IF_ERROR(CheckEntries(more.entries, memory->spec, command.with_keys));
     if (more.partitions.size() != more.entries.count) return absl::DataLossError("a shard's page is not whole");
     for (size_t i = 0; i < more.entries.count; ++i) page.entries.Append(more.entries.At(i));
     page.partitions.insert(page.partitions.end(), more.partitions.begin(), more.partitions.end());

@@ -2,6 +2,7 @@
 
 #include <grpcpp/support/client_callback.h>
 
+#include <memory>
 #include <utility>
 
 #include "cluster/remote_states.h"
@@ -20,9 +21,10 @@ using internal_wire::AppendRequest;
 class AppendCall final : public grpc::ClientReadReactor<AppendAnswer> {
  public:
   // `named`: the request has the id that its client gave it.
-  AppendCall(RemoteShardPort* port, AppendRequest request, WriteTicket ticket, bool named)
+  AppendCall(RemoteShardPort* port, AppendRequest request, WriteTicket ticket, WriteAdmission::Ticket admitted,
+             bool named)
       : port_(port), name_(port->channel_->name()), request_(std::move(request)), ticket_(std::move(ticket)),
-        named_(named), context_(MakeContext(RemoteShardPort::WithinWriteTime())) {
+        admitted_(std::move(admitted)), named_(named), context_(MakeContext(RemoteShardPort::WithinWriteTime())) {
     port->channel_->canceller().Watch(nullptr, context_);
   }
 
@@ -45,10 +47,9 @@ class AppendCall final : public grpc::ClientReadReactor<AppendAnswer> {
 
   void OnDone(const grpc::Status& status) override {
     if (std::exchange(waited_for_, false)) IsAway(status) ? port_->GoAll() : port_->GoOn();
-    port_->admission_.Leave(request_.record().size() + RemoteShardPort::kCallBytes);
     const auto done = std::move(ticket_.done);
     absl::StatusOr<WriteResult> result = Result(status);
-    delete this;  // with its hold on the channel (ShardChannel::Ask)
+    delete this;  // with its hold on the channel (ShardChannel::Ask), and what was admitted
     done(std::move(result));
   }
 
@@ -65,6 +66,7 @@ class AppendCall final : public grpc::ClientReadReactor<AppendAnswer> {
   const std::string name_;
   const AppendRequest request_;
   WriteTicket ticket_;
+  const WriteAdmission::Ticket admitted_;
   const bool named_;
   const std::shared_ptr<grpc::ClientContext> context_;
   AppendAnswer answer_;
@@ -79,19 +81,22 @@ absl::Status RemoteShardPort::Submit(WriteOperation operation) {
   AppendRequest request;
   *request.mutable_target() = channel_->target();
   ASSIGN_OR_RETURN(*request.mutable_record(), EncodeLogRecord(/*deployment=*/0, operation));
-  RETURN_IF_ERROR(admission_.Admit(request.record().size() + kCallBytes, channel_->name()));
+  ASSIGN_OR_RETURN(WriteAdmission::Ticket admitted,
+                   admission_.Admit(request.record().size() + kCallBytes, channel_->name()));
   request.set_durability(static_cast<uint32_t>(ticket->durability));
   request.set_tell_visible(ticket->visible != nullptr);
-  auto* const call = new AppendCall(this, std::move(request), std::move(*ticket), named);
+  auto call =
+      std::make_unique<AppendCall>(this, std::move(request), std::move(*ticket), std::move(admitted), named);
   {
     MutexLock lock(&mutex_);
     if (sending_) {
-      waiting_.push_back(call);
+      waiting_.push_back(call.get());
+      (void)call.release();
       return absl::OkStatus();
     }
     sending_ = true;
   }
-  call->Start();
+  call.release()->Start();
   return absl::OkStatus();
 }
 

@@ -43,12 +43,6 @@ constexpr std::chrono::seconds kSilentFor{30};
 // Who was told a list that has another since may go by it for so long.
 constexpr auto kLeaseEnds = std::chrono::ceil<std::chrono::seconds>(kNamesPromise);
 
-CallLimits Within(Steady::duration time, const CallLimits& outer) {
-  CallLimits limits = outer;
-  limits.deadline = std::min(limits.deadline, Steady::now() + time);
-  return limits;
-}
-
 // A process at an address, as it is asked what it is, whether it is a replica already or not.
 class Process {
  public:
@@ -62,7 +56,7 @@ class Process {
     internal_wire::Call call;
     *call.mutable_target() = shard_.target();
     call.set_body(Flat());
-    const auto context = MakeContext(Within(kDescribeWithin, limits));
+    const auto context = MakeContext(limits.Within(kDescribeWithin));
     shard_.canceller().Watch(limits.cancelled, context);
     internal_wire::Answer answer;
     const grpc::Status status = stub_->DescribeReplica(context.get(), call, &answer);
@@ -176,6 +170,14 @@ class Changing {
     if (tell_({stage, std::move(replica)})) return absl::OkStatus();
     return absl::CancelledError("nobody hears of the change of replicas any more");
   }
+  // Of the list of a shard, by the replica at `address`.
+  absl::Status TellChange(const char* stage, uint32_t shard, const std::string& address) {
+    ReplicaDescription told;
+    told.shard = shard;
+    told.address = address;
+    told.detail = WhoseList(shard);
+    return Tell(stage, std::move(told));
+  }
 
   absl::Status AwaitServing(uint32_t shard, const std::string& address) {
     Process process(parts_.shards.shard(shard), address, parts_.security);
@@ -185,7 +187,7 @@ class Changing {
       ASSIGN_OR_RETURN(ReplicaDescription told, process.Describe(limits_));
       if (process.heard()) heard = Steady::now();
       if (told.state != ReplicaState::kAway) {
-        const absl::StatusOr<LogOffset> end = parts_.logs[shard]->End(Within(kDescribeWithin, limits_));
+        const absl::StatusOr<LogOffset> end = parts_.logs[shard]->End(limits_.Within(kDescribeWithin));
         if (end.ok()) told.log_end = std::max(*end, told.log_end);
       }
       RETURN_IF_ERROR(Tell("waiting", told));
@@ -202,11 +204,7 @@ class Changing {
   }
 
   absl::Status AddTo(Addresses& list, uint32_t shard, const std::string& address) {
-    ReplicaDescription told;
-    told.shard = shard;
-    told.address = address;
-    told.detail = WhoseList(shard);
-    RETURN_IF_ERROR(Tell("adding", std::move(told)));
+    RETURN_IF_ERROR(TellChange("adding", shard, address));
     if (std::find(list.begin(), list.end(), address) != list.end()) return absl::OkStatus();
     const auto hole = std::find(list.begin(), list.end(), "");
     if (hole != list.end()) {
@@ -222,11 +220,7 @@ class Changing {
   }
 
   absl::Status TakeOutOf(Addresses& list, uint32_t shard, const std::string& address) {
-    ReplicaDescription drained;
-    drained.shard = shard;
-    drained.address = address;
-    drained.detail = WhoseList(shard);
-    RETURN_IF_ERROR(Tell("draining", std::move(drained)));
+    RETURN_IF_ERROR(TellChange("draining", shard, address));
     const auto at = std::find(list.begin(), list.end(), address);
     if (at == list.end()) return absl::OkStatus();  // another drained it meanwhile
     at->clear();

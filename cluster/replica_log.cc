@@ -15,7 +15,7 @@ const char* FailureOf(const std::string& record) {
 }
 
 void TellFailed(const EventSink& events, const char* failure, const absl::Status& status) {
-  if (events == nullptr || absl::IsUnavailable(status) || absl::IsDeadlineExceeded(status)) return;
+  if (events == nullptr || Unreached(status)) return;
   events(failure, status.ToString());
 }
 

@@ -37,12 +37,6 @@ constexpr std::chrono::seconds kNamesWithin{2};
 // Offsets beyond the end of the log, at each try: none, for a log that nobody writes to.
 constexpr LogOffset kAhead[] = {0, 64, 512, 4096};
 
-CallLimits Within(Steady::duration time, const CallLimits& outer) {
-  CallLimits limits = outer;
-  limits.deadline = std::min(limits.deadline, Steady::now() + time);
-  return limits;
-}
-
 // A digest of one replica, which another thread asks for.
 struct Asked {
   const std::shared_ptr<std::atomic<bool>> cancelled = std::make_shared<std::atomic<bool>>(false);
@@ -144,16 +138,14 @@ class ShardSurvey {
   // Asks all of them, and does not wait.
   void Begin() {
     for (const ReplicaDescription& replica : replicas_) {
-      const auto told = std::make_shared<std::promise<absl::StatusOr<std::string>>>();
-      asked_.push_back(told->get_future());
-      shard_.Ask(&Async::DescribeReplica, Question(Flat(), replica.replica), Within(kDescribeWithin, question_.limits),
-                 [told](absl::StatusOr<std::string> answer) { told->set_value(std::move(answer)); });
+      asked_.push_back(shard_.AskAhead(&Async::DescribeReplica, Question(Flat(), replica.replica),
+                                       question_.limits.Within(kDescribeWithin)));
     }
   }
   absl::StatusOr<std::vector<ReplicaDescription>> Finish() {
     for (size_t at = 0; at < replicas_.size(); ++at) Hear(replicas_[at], asked_[at].get());
     if (log_ != nullptr) {
-      const absl::StatusOr<LogOffset> end = log_->End(Within(kDescribeWithin, question_.limits));
+      const absl::StatusOr<LogOffset> end = log_->End(question_.limits.Within(kDescribeWithin));
       // One that is ahead of a front end's brokers knows more.
       for (ReplicaDescription& told : replicas_) {
         if (end.ok() && told.state != ReplicaState::kAway) told.log_end = std::max(*end, told.log_end);
@@ -196,7 +188,7 @@ class ShardSurvey {
   absl::Status DigestOnce() {
     if (log_ == nullptr) return Round(std::nullopt, /*last=*/true).status();
     for (const LogOffset ahead : kAhead) {
-      ASSIGN_OR_RETURN(const LogOffset end, log_->End(Within(kDescribeWithin, question_.limits)));
+      ASSIGN_OR_RETURN(const LogOffset end, log_->End(question_.limits.Within(kDescribeWithin)));
       ASSIGN_OR_RETURN(const bool all, Round(end + ahead, ahead == kAhead[std::size(kAhead) - 1]));
       if (all) return absl::OkStatus();
     }
@@ -238,7 +230,7 @@ class ShardSurvey {
 
   // Appends markers where the log ends before `at`; whether it ended before it.
   absl::StatusOr<bool> Fill(LogOffset at) {
-    const CallLimits limits = Within(kDescribeWithin, question_.limits);
+    const CallLimits limits = question_.limits.Within(kDescribeWithin);
     ASSIGN_OR_RETURN(const LogOffset end, log_->End(limits));
     if (end >= at) return false;
     std::vector<std::future<absl::Status>> appended;

@@ -10,6 +10,7 @@
 #include "absl/strings/str_split.h"
 #include "absl/strings/string_view.h"
 #include "absl/strings/strip.h"
+#include "common/absl_view.h"
 
 namespace mneme {
 namespace {
@@ -18,8 +19,6 @@ constexpr absl::string_view kScheme = "s3://";
 // As S3 bounds them: a bucket's name, and a key without that of an object below it.
 constexpr size_t kMaxBucket = 63;
 constexpr size_t kMaxPrefix = 512;
-
-absl::string_view ToAbsl(std::string_view text) { return {text.data(), text.size()}; }
 
 // What needs no quoting, in a signature or out of it.
 bool IsPlain(char c) { return absl::ascii_isalnum(static_cast<unsigned char>(c)) || c == '-' || c == '_' || c == '.'; }

@@ -16,6 +16,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "absl/strings/string_view.h"
+#include "common/absl_view.h"
 #include "common/limits.h"
 #include "common/status_macros.h"
 #include "security/token.h"
@@ -34,8 +35,6 @@ constexpr size_t kMaxPageBytes = size_t{16} << 20;
 // An error is a few lines of XML.
 constexpr size_t kMaxErrorBytes = 16'384;
 constexpr size_t kMaxTold = 200;
-
-absl::string_view ToAbsl(std::string_view text) { return {text.data(), text.size()}; }
 
 // As a query and its signature have it.
 std::string Quoted(std::string_view text) {

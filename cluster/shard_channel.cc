@@ -333,12 +333,17 @@ void ShardChannel::ForgetDropped() const {
   if (--dropped_ == 0) ended_.NotifyAll();
 }
 
-absl::StatusOr<std::string> ShardChannel::AskAndWait(Method method, Question question, const CallLimits& limits) const {
+std::future<absl::StatusOr<std::string>> ShardChannel::AskAhead(Method method, Question question,
+                                                                const CallLimits& limits) const {
   const auto told = std::make_shared<std::promise<absl::StatusOr<std::string>>>();
   std::future<absl::StatusOr<std::string>> answer = told->get_future();
   Ask(method, std::move(question), limits,
       [told](absl::StatusOr<std::string> result) { told->set_value(std::move(result)); });
-  return answer.get();
+  return answer;
+}
+
+absl::StatusOr<std::string> ShardChannel::AskAndWait(Method method, Question question, const CallLimits& limits) const {
+  return AskAhead(method, std::move(question), limits).get();
 }
 
 absl::Status ShardChannel::AskForMany(StreamMethod method, Question question, const CallLimits& limits,

@@ -15,6 +15,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <functional>
+#include <future>
 #include <limits>
 #include <memory>
 #include <optional>
@@ -113,6 +114,8 @@ class ShardChannel {
 
   // `done` is called once, with the body of the answer.
   void Ask(Method method, Question question, const CallLimits& limits, Answered done) const;
+  // As Ask(); for who asks several before he waits.
+  std::future<absl::StatusOr<std::string>> AskAhead(Method method, Question question, const CallLimits& limits) const;
   // Blocks.
   absl::StatusOr<std::string> AskAndWait(Method method, Question question, const CallLimits& limits) const;
   // Blocks; calls `each` with the body of every answer until it returns an error, which is returned; as ShardStream.

@@ -5,7 +5,7 @@
 
 namespace mneme {
 
-absl::Status WriteAdmission::Admit(uint64_t bytes, const std::string& who) {
+absl::StatusOr<WriteAdmission::Ticket> WriteAdmission::Admit(uint64_t bytes, const std::string& who) {
   MutexLock lock(&mutex_);
   if (bytes_ + bytes > most_bytes_) {
     return WithReason(absl::ResourceExhaustedError(absl::StrCat(who, " has ", bytes_,
@@ -14,7 +14,7 @@ absl::Status WriteAdmission::Admit(uint64_t bytes, const std::string& who) {
                       reason::kQueueFull);
   }
   bytes_ += bytes;
-  return absl::OkStatus();
+  return Ticket(this, bytes);
 }
 
 void WriteAdmission::Leave(uint64_t bytes) {

@@ -6,7 +6,8 @@
 #include <string>
 
 #include "absl/base/thread_annotations.h"
-#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "cluster/admitted.h"
 #include "common/mutex.h"
 
 namespace mneme {
@@ -16,13 +17,16 @@ class WriteAdmission {
  public:
   explicit WriteAdmission(uint64_t most_bytes) : most_bytes_(most_bytes) {}
 
+  // A write that was admitted, until it has been told.
+  using Ticket = Admitted<WriteAdmission>;
   // RESOURCE_EXHAUSTED (QUEUE_FULL) beyond the bound, naming `who`.
-  absl::Status Admit(uint64_t bytes, const std::string& who) ABSL_LOCKS_EXCLUDED(mutex_);
-  // Of a write that was admitted, when it has been told.
-  void Leave(uint64_t bytes) ABSL_LOCKS_EXCLUDED(mutex_);
+  absl::StatusOr<Ticket> Admit(uint64_t bytes, const std::string& who) ABSL_LOCKS_EXCLUDED(mutex_);
   uint64_t bytes() const ABSL_LOCKS_EXCLUDED(mutex_);
 
  private:
+  friend Ticket;
+  void Leave(uint64_t bytes) ABSL_LOCKS_EXCLUDED(mutex_);
+
   const uint64_t most_bytes_;
   mutable Mutex mutex_;
   uint64_t bytes_ ABSL_GUARDED_BY(mutex_) = 0;

@@ -6,6 +6,7 @@
 #include "absl/strings/match.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
+#include "common/absl_view.h"
 #include "common/limits.h"
 #include "common/status_macros.h"
 
@@ -16,20 +17,18 @@ constexpr std::string_view kSpellings =
     "must be auto, flat, f16, int8, pq:M, pq:Mx4, rabitq:B, pca:D, opq:M, opq:Mx4 or a FAISS factory string of one "
     "of these with IVF";
 
-absl::string_view View(std::string_view text) { return {text.data(), text.size()}; }
-
 // A text is as long as who wrote it likes; a message is not.
 absl::Status Wrong(std::string_view text, std::string_view why) {
   constexpr size_t kShown = 64;
-  return absl::InvalidArgumentError(absl::StrCat("index is \"", View(text.substr(0, kShown)),
-                                                 text.size() > kShown ? "..\"; " : "\"; ", View(why)));
+  return absl::InvalidArgumentError(absl::StrCat("index is \"", ToAbsl(text.substr(0, kShown)),
+                                                 text.size() > kShown ? "..\"; " : "\"; ", ToAbsl(why)));
 }
 
 std::optional<uint32_t> Number(std::string_view digits) {
   uint32_t number = 0;
   const bool plain =
       !digits.empty() && std::all_of(digits.begin(), digits.end(), [](char c) { return c >= '0' && c <= '9'; });
-  if (!plain || !absl::SimpleAtoi(View(digits), &number)) return std::nullopt;
+  if (!plain || !absl::SimpleAtoi(ToAbsl(digits), &number)) return std::nullopt;
   return number;
 }
 
@@ -46,7 +45,7 @@ std::optional<CodecChoice> Pq(std::string_view text) {
   const size_t x = text.find('x');
   if (x != std::string_view::npos) {
     std::string_view bits = text.substr(x + 1);
-    if (absl::EndsWith(View(bits), "fs")) bits.remove_suffix(2);
+    if (absl::EndsWith(ToAbsl(bits), "fs")) bits.remove_suffix(2);
     codec.bits = Number(bits).value_or(0);
     text = text.substr(0, x);
   }

@@ -12,6 +12,7 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_replace.h"
 #include "common/error_reason.h"
+#include "engine/commands.h"
 #include "storage/backup.h"
 #include "storage/backup_manifest.h"
 
@@ -27,6 +28,13 @@ struct KnownBackup {
   absl::StatusOr<BackupManifest> manifest;  // its error: why it cannot be restored
   std::vector<uint32_t> missing = {};       // shards whose parts are not known: then it cannot, either
 };
+
+// Tells the operator of a backup, or a part of one, that was not made: "backup_cancelled" when it was given up, else
+// "backup_failed", with why. `events` may be empty.
+inline void TellNotMade(const EventSink& events, const absl::Status& why) {
+  if (events == nullptr) return;
+  events(absl::IsCancelled(why) ? "backup_cancelled" : "backup_failed", std::string(why.message()));
+}
 
 // An error as clients are told it: whoever may make backups may not therefore look around on this machine.
 inline absl::Status WithoutPaths(const absl::Status& status, const std::string& backup_dir,

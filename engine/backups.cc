@@ -112,10 +112,7 @@ absl::StatusOr<BackupOutcome> Backups::Create(uint32_t keep, const BackupProgres
   };
   absl::StatusOr<BackupOutcome> outcome = create();
   if (outcome.ok()) return outcome;
-  if (options_.events) {
-    const bool given_up = absl::IsCancelled(outcome.status());
-    options_.events(given_up ? "backup_cancelled" : "backup_failed", std::string(outcome.status().message()));
-  }
+  TellNotMade(options_.events, outcome.status());
   return WithoutPaths(outcome.status());
 }
 

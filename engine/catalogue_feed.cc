@@ -1,17 +1,12 @@
 #include "engine/catalogue_feed.h"
 
 #include <algorithm>
-#include <random>
 
+#include "common/random_number.h"
 #include "common/status_macros.h"
 
 namespace mneme {
 namespace {
-
-uint64_t RandomEpoch() {
-  std::random_device random;
-  return (uint64_t{random()} << 32 | random()) | 1;  // never 0
-}
 
 // Who waits for others looks whether its own time is over so often.
 constexpr std::chrono::milliseconds kLook{20};
@@ -21,7 +16,7 @@ constexpr std::chrono::hours kLongestBehind{1};
 }  // namespace
 
 CatalogueFeed::CatalogueFeed(const CatalogueNames* names, CatalogueFeedOptions options)
-    : names_(names), options_(std::move(options)), epoch_(options_.epoch != 0 ? options_.epoch : RandomEpoch()),
+    : names_(names), options_(std::move(options)), epoch_(options_.epoch != 0 ? options_.epoch : RandomNumber()),
       quiet_until_(options_.fresh ? Steady::now() : Steady::now() + options_.lease), thread_([this] { Run(); }) {}
 
 CatalogueFeed::~CatalogueFeed() {

@@ -14,6 +14,12 @@ absl::Status CallLimits::Check() const {
   return absl::OkStatus();
 }
 
+CallLimits CallLimits::Within(std::chrono::steady_clock::duration time) const {
+  CallLimits within = *this;
+  within.deadline = std::min(deadline, std::chrono::steady_clock::now() + time);
+  return within;
+}
+
 void MemoryStatistics::Add(const MemoryStatistics& other) {
   entries += other.entries;
   dead_rows += other.dead_rows;

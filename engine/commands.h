@@ -66,6 +66,8 @@ struct CallLimits {
 
   // DEADLINE_EXCEEDED or CANCELLED when it is time to stop.
   absl::Status Check() const;
+  // The same, but for `time` from now on at most.
+  CallLimits Within(std::chrono::steady_clock::duration time) const;
 };
 
 struct InsertCommand {

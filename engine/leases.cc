@@ -81,10 +81,12 @@ absl::StatusOr<Leases::Granted> HeldLeases::Acquire(const MemoryRecord& memory, 
   lease->stamp_ms = options_.clock->NowMs();
   const Chunks chunks = ChunksOf(*lease);
   const int64_t expires_ms = lease->stamp_ms + lease_ms;
+  Granted granted{MakeId(), lease->version(), expires_ms};
+  HeldById made;  // so that nothing fails once its chunks are counted
+  made[granted.id] = {std::move(lease), expires_ms};
   MutexLock lock(&mutex_);
   RETURN_IF_ERROR(Admit(chunks));
-  Granted granted{MakeId(), lease->version(), expires_ms};
-  held_[granted.id] = {std::move(lease), expires_ms};
+  held_.merge(made);
   return granted;
 }
 
@@ -115,6 +117,7 @@ absl::Status HeldLeases::Admit(const Chunks& chunks) {
                                                   ": seal them first (BuildIndex), or release a lease")),
         reason::kMemoryLimit);
   }
+  chunks_.reserve(chunks_.size() + chunks.size());  // all of them are counted, or none
   for (const auto& [chunk, bytes] : chunks) {
     HeldChunk& held = chunks_[chunk];
     if (held.leases++ > 0) continue;

@@ -2,11 +2,11 @@
 
 #include <algorithm>
 #include <cstring>
-#include <random>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "common/checksum.h"
+#include "common/random_number.h"
 #include "common/status_macros.h"
 #include "engine/flat_codec.h"
 #include "engine/flat_columns.h"
@@ -219,10 +219,8 @@ const Hash128* RequestOfChange(const LoggedOperation& operation) {
 }
 
 Hash128 NewChangeRequest() {
-  std::random_device random;
-  const auto number = [&random] { return uint64_t{random()} << 32 | random(); };
-  const uint64_t low = number();
-  return {low, number()};
+  const uint64_t low = RandomNumber();
+  return {low, RandomNumber()};
 }
 
 absl::StatusOr<std::string> EncodeLogRecord(uint64_t deployment, const WriteOperation& operation) {

@@ -43,16 +43,9 @@ constexpr size_t kOpenedBytes = size_t{8} << 20;
 
 absl::Status GivenUp() { return absl::CancelledError("the restore was given up"); }
 
-CallLimits Within(Steady::duration time) {
-  CallLimits limits;
-  limits.deadline = Steady::now() + time;
-  return limits;
-}
-
 // Whether another try may go better.
 bool Passes(const absl::Status& status) {
-  return absl::IsUnavailable(status) || absl::IsDeadlineExceeded(status) || absl::IsNotFound(status) ||
-         absl::IsPermissionDenied(status);
+  return Unreached(status) || absl::IsNotFound(status) || absl::IsPermissionDenied(status);
 }
 
 // Asks until there is an answer, or what stands in its way lasts.
@@ -230,13 +223,13 @@ class ShardReplay {
 absl::Status CheckReaches(ShardLog& log, LogOffset from, LogOffset end, const BackupProgressSink& progress) {
   const BackupProgress step{"looking", 0, 0, true};
   ASSIGN_OR_RETURN(const LogOffset begin,
-                   AskPatiently<LogOffset>(progress, step, [&] { return log.Begin(Within(kAsk)); }));
+                   AskPatiently<LogOffset>(progress, step, [&] { return log.Begin(CallLimits().Within(kAsk)); }));
   if (begin > from) {
     return absl::OutOfRangeError(absl::StrCat("it keeps nothing before offset ", begin, ", and the backup stands at ",
                                               from, ": take a backup that was made later"));
   }
   ASSIGN_OR_RETURN(const LogOffset last,
-                   AskPatiently<LogOffset>(progress, step, [&] { return log.End(Within(kAsk)); }));
+                   AskPatiently<LogOffset>(progress, step, [&] { return log.End(CallLimits().Within(kAsk)); }));
   if (last >= end) return absl::OkStatus();
   return absl::OutOfRangeError(absl::StrCat("it ends at offset ", last, ", before ", end));
 }
@@ -267,7 +260,7 @@ absl::StatusOr<LogOffset> FindOffset(ShardLog& log, LogOffset from, int64_t unti
                                      const BackupProgressSink& progress) {
   const BackupProgress step{"looking", 0, 0, true};
   ASSIGN_OR_RETURN(const LogOffset end,
-                   AskPatiently<LogOffset>(progress, step, [&] { return log.End(Within(kAsk)); }));
+                   AskPatiently<LogOffset>(progress, step, [&] { return log.End(CallLimits().Within(kAsk)); }));
   LogOffset found = from;
   if (from >= end) return found;
   using ReaderHandle = std::unique_ptr<LogReader>;

@@ -2,11 +2,11 @@
 
 #include <filesystem>
 #include <memory>
-#include <random>
 #include <system_error>
 
 #include "absl/strings/str_cat.h"
 #include "common/error_reason.h"
+#include "common/random_number.h"
 #include "common/status_macros.h"
 #include "storage/backup_folder.h"
 #include "storage/backup_sets.h"
@@ -14,11 +14,6 @@
 
 namespace mneme {
 namespace {
-
-uint64_t RandomNumber() {
-  std::random_device random;
-  return (uint64_t{random()} << 32) | random();
-}
 
 void RemoveFolder(const std::string& path) {
   std::error_code error;
@@ -183,15 +178,16 @@ absl::StatusOr<WrittenBackup> ShardBackups::Write(const BackupOrder& order, cons
   };
   absl::StatusOr<WrittenBackup> written = write();
   End(std::move(held), /*goes=*/true);
-  if (options_.events != nullptr) {
-    const bool given_up = absl::IsCancelled(written.status());
-    options_.events(written.ok() ? "backup_written" : given_up ? "backup_cancelled" : "backup_failed",
-                    written.ok() ? absl::StrCat("backup ", order.number, " of shard ", options_.shard->number(), ": ",
-                                                written->manifest.entries(), " entries, ", written->manifest.bytes(),
-                                                " bytes, of which ", written->new_bytes, " are new")
-                                 : std::string(written.status().message()));
+  if (!written.ok()) {
+    TellNotMade(options_.events, written.status());
+    return Told(written.status());
   }
-  if (!written.ok()) return Told(written.status());
+  if (options_.events != nullptr) {
+    options_.events("backup_written",
+                    absl::StrCat("backup ", order.number, " of shard ", options_.shard->number(), ": ",
+                                 written->manifest.entries(), " entries, ", written->manifest.bytes(),
+                                 " bytes, of which ", written->new_bytes, " are new"));
+  }
   return written;
 }
 

@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <filesystem>
-#include <random>
 #include <system_error>
 #include <thread>
 #include <utility>
@@ -10,6 +9,7 @@
 #include "absl/cleanup/cleanup.h"
 #include "absl/strings/str_cat.h"
 #include "common/error_reason.h"
+#include "common/random_number.h"
 #include "common/status_macros.h"
 #include "storage/files.h"
 
@@ -22,14 +22,6 @@ using Steady = std::chrono::steady_clock;
 constexpr std::chrono::milliseconds kLook{50};
 
 absl::Status GivenUp() { return absl::CancelledError("the reading of a checkpoint was given up"); }
-
-// Never 0, and none of another process: who was told one of before asks for one that is not there.
-uint64_t RandomId() {
-  std::random_device random;
-  uint64_t id = 0;
-  while (id == 0) id = (uint64_t{random()} << 32) | random();
-  return id;
-}
 
 }  // namespace
 
@@ -104,7 +96,8 @@ absl::StatusOr<std::shared_ptr<const CheckpointSource>> ShardCheckpoints::Make(c
     RETURN_IF_ERROR(Pace(bytes - std::exchange(before, bytes), limits));
     return progress(bytes, of_bytes) ? absl::OkStatus() : GivenUp();
   };
-  ASSIGN_OR_RETURN(auto source, CheckpointSource::Open(path, RandomId(), reading));
+  // Who was told the id of one that has gone, with its process perhaps, asks for one that is not there.
+  ASSIGN_OR_RETURN(auto source, CheckpointSource::Open(path, RandomNumber(), reading));
   return std::shared_ptr<const CheckpointSource>(std::move(source));
 }
 

@@ -76,6 +76,26 @@ class ShardLog {
   virtual absl::StatusOr<std::unique_ptr<LogReader>> Read(LogOffset from) = 0;
 };
 
+// Whether a log was not reached, or not in time, as its errors say.
+inline bool Unreached(const absl::Status& status) {
+  return absl::IsUnavailable(status) || absl::IsDeadlineExceeded(status);
+}
+
+// What a log keeps.
+struct LogRange {
+  LogOffset begin = 0;
+  LogOffset end = 0;  // one beyond the last record
+};
+
+// Asks for its end, then for its begin, for `within` each. Errors of either.
+inline absl::StatusOr<LogRange> RangeOf(const ShardLog& log, std::chrono::steady_clock::duration within) {
+  const absl::StatusOr<LogOffset> end = log.End(CallLimits().Within(within));
+  if (!end.ok()) return end.status();
+  const absl::StatusOr<LogOffset> begin = log.Begin(CallLimits().Within(within));
+  if (!begin.ok()) return begin.status();
+  return LogRange{*begin, *end};
+}
+
 }  // namespace mneme
 
 #endif  // MNEME_ENGINE_SHARD_LOG_H_

@@ -1,5 +1,4 @@
 // The readers' side of a shard: versions, and waiting for a sequence to become visible.
-#include <algorithm>
 #include <chrono>
 #include <utility>
 
@@ -134,8 +133,7 @@ void Shard::WhenVisible(Sequence sequence, const CallLimits& call_limits, std::f
 
 absl::Status Shard::AwaitVisible(Sequence sequence, const CallLimits& limits) const {
   // The call holds a worker while it waits: not for long. A version that exists is visible within milliseconds.
-  CallLimits bounded = limits;
-  bounded.deadline = std::min(limits.deadline, std::chrono::steady_clock::now() + kMaxBlockingWait);
+  const CallLimits bounded = limits.Within(kMaxBlockingWait);
   // Asked again every few milliseconds, so that a cancelled call does not hold its thread.
   constexpr std::chrono::milliseconds kPoll(5);
   MutexLock lock(&versions_mutex_);

@@ -7,14 +7,13 @@
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
+#include "common/absl_view.h"
 #include "common/limits.h"
 #include "common/status_macros.h"
 #include "security/token.h"
 
 namespace mneme {
 namespace {
-
-absl::string_view View(std::string_view text) { return {text.data(), text.size()}; }
 
 std::optional<Right> RightOf(std::string_view word) {
   for (const Right right : {Right::kRead, Right::kWrite, Right::kAdmin}) {
@@ -25,7 +24,7 @@ std::optional<Right> RightOf(std::string_view word) {
 
 // What is as long as a token, or a digest, is not repeated: it may be one, put in the wrong place.
 absl::Status Wrong(std::string_view text, absl::string_view why) {
-  if (text.size() < kMinTokenBytes) return absl::InvalidArgumentError(absl::StrCat("\"", View(text), "\" ", why));
+  if (text.size() < kMinTokenBytes) return absl::InvalidArgumentError(absl::StrCat("\"", ToAbsl(text), "\" ", why));
   const std::optional<Right> right = RightOf(text.substr(0, text.find(':')));
   const std::string what = right.has_value() ? absl::StrCat("\"", RightName(*right), ":...\"") : "a word";
   return absl::InvalidArgumentError(absl::StrCat(what, " of ", text.size(), " bytes ", why));
@@ -47,7 +46,7 @@ bool ReadNumber(absl::string_view digits, uint64_t* out) {
 
 absl::StatusOr<std::vector<PartitionRange>> ParsePartitions(std::string_view grant, std::string_view text) {
   std::vector<PartitionRange> ranges;
-  for (const absl::string_view part : absl::StrSplit(View(text), ',')) {
+  for (const absl::string_view part : absl::StrSplit(ToAbsl(text), ',')) {
     PartitionRange range;
     const size_t dash = part.find('-');
     const bool read = ReadNumber(part.substr(0, dash), &range.first) &&

@@ -10,6 +10,7 @@
 #include "absl/strings/str_join.h"
 #include "absl/strings/str_split.h"
 #include "absl/strings/strip.h"
+#include "common/absl_view.h"
 #include "common/limits.h"
 #include "common/status_macros.h"
 #include "security/small_file.h"
@@ -19,9 +20,6 @@ namespace {
 
 constexpr absl::string_view kSha256 = "sha256:";
 constexpr absl::string_view kCertificate = "certificate:";
-
-absl::string_view View(std::string_view text) { return {text.data(), text.size()}; }
-std::string_view View(absl::string_view text) { return {text.data(), text.size()}; }
 
 absl::Status CheckName(absl::string_view name) {
   const bool good = !name.empty() && name.size() <= limits::kMaxPrincipalNameBytes &&
@@ -90,9 +88,9 @@ uint64_t HeadOf(const TokenDigest& digest) {
 
 absl::Status TokenTable::AddCredential(std::string_view text) {
   const size_t line = principals_.size();
-  absl::string_view credential = View(text);
+  absl::string_view credential = ToAbsl(text);
   if (absl::ConsumePrefix(&credential, kSha256)) {
-    ASSIGN_OR_RETURN(const TokenDigest digest, DigestFromHex(View(credential)));
+    ASSIGN_OR_RETURN(const TokenDigest digest, DigestFromHex(ToStd(credential)));
     digests_.emplace_back(digest, line);
     return absl::OkStatus();
   }
@@ -116,7 +114,7 @@ absl::Status TokenTable::AddWord(std::string_view word, Principal& principal) co
     principal.metrics = true;
     return absl::OkStatus();
   }
-  ASSIGN_OR_RETURN(const bool is_quota, ReadQuota(View(word), principal));
+  ASSIGN_OR_RETURN(const bool is_quota, ReadQuota(ToAbsl(word), principal));
   if (is_quota) return absl::OkStatus();
   if (principal.grants.size() >= limits::kMaxGrants) {
     return absl::InvalidArgumentError(absl::StrCat("has more than ", limits::kMaxGrants, " grants"));
@@ -127,16 +125,16 @@ absl::Status TokenTable::AddWord(std::string_view word, Principal& principal) co
 }
 
 absl::Status TokenTable::AddLine(std::string_view line) {
-  const std::vector<absl::string_view> words = absl::StrSplit(View(line), absl::ByAnyChar(" \t"), absl::SkipEmpty());
+  const std::vector<absl::string_view> words = absl::StrSplit(ToAbsl(line), absl::ByAnyChar(" \t"), absl::SkipEmpty());
   if (words.size() < 2) return absl::InvalidArgumentError("must be a name, a credential and grants");
   if (principals_.size() >= limits::kMaxPrincipals) {
     return absl::InvalidArgumentError(absl::StrCat("is one more than ", limits::kMaxPrincipals));
   }
   RETURN_IF_ERROR(CheckName(words[0]));
-  RETURN_IF_ERROR(AddCredential(View(words[1])));
+  RETURN_IF_ERROR(AddCredential(ToStd(words[1])));
   Principal principal;
   principal.name = std::string(words[0]);
-  for (size_t i = 2; i < words.size(); ++i) RETURN_IF_ERROR(AddWord(View(words[i]), principal));
+  for (size_t i = 2; i < words.size(); ++i) RETURN_IF_ERROR(AddWord(ToStd(words[i]), principal));
   for (const Principal& other : principals_) {
     if (other.name == principal.name && (other.quota != principal.quota || other.stored != principal.stored)) {
       return absl::InvalidArgumentError("differs in its quota from an earlier line of the same name, which shares it");
@@ -155,21 +153,21 @@ absl::StatusOr<TokenTable> TokenTable::Parse(std::string_view text) {
   TokenTable table;
   bool headed = false;
   size_t number = 0;
-  for (absl::string_view line : absl::StrSplit(View(text.substr(0, text.size() - 1)), '\n')) {
+  for (absl::string_view line : absl::StrSplit(ToAbsl(text.substr(0, text.size() - 1)), '\n')) {
     ++number;
     line = absl::StripAsciiWhitespace(line);
     if (line.empty() || line.front() == '#') continue;
     absl::Status status;
     if (headed) {
-      status = table.AddLine(View(line));
-    } else if (line != View(kTokenFileHeader)) {
-      status = absl::InvalidArgumentError(absl::StrCat("must be \"", View(kTokenFileHeader), "\", before any other"));
+      status = table.AddLine(ToStd(line));
+    } else if (line != ToAbsl(kTokenFileHeader)) {
+      status = absl::InvalidArgumentError(absl::StrCat("must be \"", ToAbsl(kTokenFileHeader), "\", before any other"));
     }
     headed = true;
     if (status.ok()) continue;
     return absl::InvalidArgumentError(absl::StrCat("line ", number, ": ", status.message()));
   }
-  if (!headed) return absl::InvalidArgumentError(absl::StrCat("has no line \"", View(kTokenFileHeader), "\""));
+  if (!headed) return absl::InvalidArgumentError(absl::StrCat("has no line \"", ToAbsl(kTokenFileHeader), "\""));
   std::sort(table.digests_.begin(), table.digests_.end(), IsBefore);
   for (size_t i = 1; i < table.digests_.size(); ++i) {
     if (table.digests_[i - 1].first != table.digests_[i].first) continue;
@@ -198,7 +196,7 @@ const Principal* TokenTable::Find(const TokenDigest& digest) const {
 }
 
 const Principal* TokenTable::FindCertificate(std::string_view name) const {
-  const auto at = certificates_.find(View(name));
+  const auto at = certificates_.find(ToAbsl(name));
   return at == certificates_.end() ? nullptr : &principals_[at->second];
 }
 
@@ -219,7 +217,7 @@ absl::StatusOr<std::string> TokenLine(const std::string& name, const std::string
   std::string line = absl::StrCat(name, " ", credential);
   if (!words.empty()) absl::StrAppend(&line, " ", absl::StrJoin(words, " "));
   absl::StrAppend(&line, "\n");
-  const absl::StatusOr<TokenTable> read = TokenTable::Parse(absl::StrCat(View(kTokenFileHeader), "\n", line));
+  const absl::StatusOr<TokenTable> read = TokenTable::Parse(absl::StrCat(ToAbsl(kTokenFileHeader), "\n", line));
   if (!read.ok()) {
     return absl::InvalidArgumentError(absl::StripPrefix(read.status().message(), "line 2: "));
   }

@@ -6,6 +6,7 @@
 
 #include "absl/strings/cord.h"
 #include "absl/strings/str_cat.h"
+#include "common/absl_view.h"
 #include "common/limits.h"
 #include "common/status_macros.h"
 #include "google/rpc/error_details.pb.h"
@@ -27,8 +28,6 @@ LogLevel LevelOf(absl::StatusCode code) {
     default: return LogLevel::kInfo;
   }
 }
-
-absl::string_view View(std::string_view text) { return {text.data(), text.size()}; }
 
 // The paths of the fields that a request was refused for, without what is wrong with them.
 std::string FieldsOf(const absl::Status& status) {
@@ -58,7 +57,7 @@ absl::Status Refusal(const RpcMethod& method, const Decision& decision, absl::Sp
         absl::StrCat(method.service, "/", method.name, " is for processes of this deployment alone"));
   }
   const AccessTarget& target = targets[decision.target];
-  std::string on = target.memory.empty() ? "all memories" : absl::StrCat("memory \"", View(target.memory), "\"");
+  std::string on = target.memory.empty() ? "all memories" : absl::StrCat("memory \"", ToAbsl(target.memory), "\"");
   if (target.scope == AccessTarget::Scope::kPartitions && target.partitions.size() == 1) {
     absl::StrAppend(&on, ", partition ", target.partitions.front());
   } else if (target.scope == AccessTarget::Scope::kPartitions) {

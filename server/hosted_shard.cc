@@ -48,6 +48,13 @@ absl::StatusOr<MemoryHandle> FindNumber(const LocalDeployment& shard, MemoryNumb
                     reason::kShardUnavailable);
 }
 
+absl::StatusOr<MemoryHandle> FindApplied(const LocalDeployment& shard, MemoryNumber number, const Version& at_least,
+                                         const CallLimits& limits) {
+  ASSIGN_OR_RETURN(MemoryHandle memory, FindNumber(shard, number));
+  RETURN_IF_ERROR(shard.Await(at_least, limits));
+  return memory;
+}
+
 absl::Status CheckOwned(const LocalDeployment& shard, const MemoryRecord& memory,
                         const PartitionSelection& partitions) {
   if (shard.Owns(memory, partitions)) return absl::OkStatus();

@@ -31,6 +31,9 @@ absl::Status CheckStamp(int64_t stamp_ms, int64_t now_ms);
 
 // NOT_FOUND when it was dropped; UNAVAILABLE when this process has not been told of it yet.
 absl::StatusOr<MemoryHandle> FindNumber(const LocalDeployment& shard, MemoryNumber number);
+// The same, for a read that must see `at_least`, once that has been applied. Errors of LocalDeployment::Await(), too.
+absl::StatusOr<MemoryHandle> FindApplied(const LocalDeployment& shard, MemoryNumber number, const Version& at_least,
+                                         const CallLimits& limits);
 
 // Parts of FindLeaseOn().
 absl::Status CheckOwned(const LocalDeployment& shard, const MemoryRecord& memory, const PartitionSelection& partitions);

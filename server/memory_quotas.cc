@@ -58,15 +58,16 @@ absl::StatusOr<MemoryQuotas::Ticket> MemoryQuotas::Admit(const Principal& princi
                                                          std::string_view name) {
   const uint64_t bound = principal.stored.memories;
   if (bound == 0) return Ticket();
+  std::string own(name);  // before it is held: then nothing fails until the ticket has it
   std::set<std::string, std::less<>> making;  // others of his, before this one
   {
     MutexLock lock(&mutex_);
     for (const std::string& other : making_) {
       if (other != name && MayAdminister(principal, other)) making.insert(other);
     }
-    making_.emplace(name);
+    making_.insert(own);
   }
-  Ticket ticket(this, std::string(name));
+  Ticket ticket(this, std::move(own));
   if (deployment.FindMemory(name).ok()) return ticket;  // who makes it tells that it is there
   // After those that are being made: one that is not among them any more is listed.
   ASSIGN_OR_RETURN(const std::vector<MemoryHandle> memories, deployment.ListMemories());

@@ -1,6 +1,7 @@
 #include "server/offline_options.h"
 
 #include <cstdint>
+#include <tuple>
 #include <utility>
 
 #include "absl/strings/numbers.h"
@@ -52,15 +53,17 @@ absl::Status CheckOneThing(const ServerOptions& options) {
 // Of copies of backups.
 absl::Status CheckCopy(const ServerOptions& options) {
   const bool copies = !options.push_backups.empty() || !options.pull_backups.empty();
-  if (!copies) {
-    if (options.object_store.empty() && options.object_store_settings.empty()) return absl::OkStatus();
-    return absl::InvalidArgumentError("--object-store is given; needs --push-backups or --pull-backups");
+  for (const auto& [flag, value, is] :
+       {std::tuple("--object-store", &options.object_store, "where copies of backups are"),
+        std::tuple("--object-store-settings", &options.object_store_settings,
+                   "the file that says how the store of copies of backups is reached")}) {
+    if (copies && value->empty()) return absl::InvalidArgumentError(absl::StrCat(flag, " is empty; must be ", is));
+    if (!copies && !value->empty()) {
+      return absl::InvalidArgumentError(absl::StrCat(flag, " is \"", *value, "\", ", is,
+                                                     "; needs --push-backups or --pull-backups, which copy them"));
+    }
   }
-  if (options.object_store.empty() || options.object_store_settings.empty()) {
-    return absl::InvalidArgumentError(absl::StrCat(options.object_store.empty() ? "--object-store"
-                                                                                : "--object-store-settings",
-                                                   " is empty; must say where copies of backups are"));
-  }
+  if (!copies) return absl::OkStatus();
   if (const auto address = ParseS3Address(options.object_store); !address.ok()) {
     return absl::InvalidArgumentError(absl::StrCat("--object-store ", address.status().message()));
   }
@@ -92,16 +95,15 @@ absl::StatusOr<ReplayPoint> ParseUntil(const std::string& text) {
 
 absl::Status CheckOffline(const ServerOptions& options) {
   if (!options.offline()) {
+    RETURN_IF_ERROR(CheckCopy(options));
     const char* const given = options.backup_number != 0          ? "--backup-number"
                               : options.backup_shard.has_value() ? "--backup-shard"
                               : options.deployment != 0          ? "--deployment"
                               : options.apart                    ? "--apart"
                               : options.until.has_value()        ? "--until"
-                              : !options.object_store.empty()    ? "--object-store"
                                                                  : nullptr;
     if (given == nullptr) return absl::OkStatus();
-    return absl::InvalidArgumentError(absl::StrCat(given, " is given; needs --verify-backup or --restore-backup, or of "
-                                                   "--object-store --push-backups or --pull-backups"));
+    return absl::InvalidArgumentError(absl::StrCat(given, " is given; needs --verify-backup or --restore-backup"));
   }
   if (options.deployment != 0 && (!options.backup_shard.has_value() || options.restore_backup.empty())) {
     return absl::InvalidArgumentError("--deployment is given; needs --restore-backup and --backup-shard: what holds "

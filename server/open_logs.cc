@@ -21,21 +21,11 @@ constexpr std::chrono::seconds kRefusedFor{10};
 constexpr std::chrono::milliseconds kPause{250};
 constexpr std::chrono::milliseconds kLook{10};
 
-CallLimits Within(std::chrono::steady_clock::duration time) {
-  CallLimits limits;
-  limits.deadline = std::chrono::steady_clock::now() + time;
-  return limits;
-}
-
 void Tell(const EventSink& events, std::string_view event, const std::string& detail) {
   if (events != nullptr) events(event, detail);
 }
 
 absl::Status GivenUp() { return absl::CancelledError("gave up waiting for the log"); }
-
-bool Unreached(const absl::Status& status) {
-  return absl::IsUnavailable(status) || absl::IsDeadlineExceeded(status);
-}
 
 // What is asked for of a topic, and whether it is waited for.
 struct Wanted {
@@ -57,7 +47,7 @@ absl::StatusOr<std::unique_ptr<KafkaLogs>> OpenTopic(const ServerOptions& option
   }
   bool told = false;
   while (true) {
-    const absl::Status there = (*logs)->Check(wanted.partition, Within(kAsk));
+    const absl::Status there = (*logs)->Check(wanted.partition, CallLimits().Within(kAsk));
     if (there.ok()) return logs;
     if (!Unreached(there)) {
       return absl::Status(there.code(), absl::StrCat("--log ", options.log, ": ", there.message()));
@@ -98,7 +88,7 @@ absl::Status AwaitReplayed(const LocalDeployment& shard, const ShardLog& log, co
     RETURN_IF_ERROR(state.status);
     if (end.has_value()) {
       if (state.handled >= *end) return absl::OkStatus();
-    } else if (const auto asked = log.End(Within(kAsk)); asked.ok()) {
+    } else if (const auto asked = log.End(CallLimits().Within(kAsk)); asked.ok()) {
       end = *asked;
       const LogOffset from = OffsetAfter(state.handled);
       if (from > *end) {

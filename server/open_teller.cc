@@ -41,21 +41,6 @@ constexpr std::chrono::seconds kRefusedFor{10};
 // One that was away, and has names to tell, catches up with a log that is reached for so long before it tells them.
 constexpr std::chrono::seconds kCatchUp{10};
 
-CallLimits Within(Steady::duration time) {
-  CallLimits limits;
-  limits.deadline = Steady::now() + time;
-  return limits;
-}
-
-bool Unreached(const absl::Status& status) {
-  return absl::IsUnavailable(status) || absl::IsDeadlineExceeded(status);
-}
-
-struct LogRange {
-  LogOffset begin = 0;
-  LogOffset end = 0;
-};
-
 class Opening {
  public:
   explicit Opening(const OpenTellerOptions& options) : options_(options) {}
@@ -107,20 +92,15 @@ absl::Status Opening::Pause(const absl::Status& why) {
 }
 
 absl::StatusOr<LogRange> Opening::AskLog() {
-  const absl::StatusOr<LogOffset> end = options_.log->End(Within(kAsk));
-  const absl::StatusOr<LogOffset> begin = end.ok() ? options_.log->Begin(Within(kAsk)) : end;
-  if (begin.ok()) {
-    reached_ = true;
+  const absl::StatusOr<LogRange> range = RangeOf(*options_.log, kAsk);
+  if (range.ok()) reached_ = true;
+  if (range.ok() || Unreached(range.status())) {
     refused_.reset();
-    return LogRange{*begin, *end};
-  }
-  if (Unreached(begin.status())) {
-    refused_.reset();
-    return begin.status();
+    return range;
   }
   if (!refused_.has_value()) refused_ = Steady::now();
-  if (Steady::now() - *refused_ >= kRefusedFor) return begin.status();
-  return absl::UnavailableError(std::string(begin.status().message()));
+  if (Steady::now() - *refused_ >= kRefusedFor) return range;
+  return absl::UnavailableError(std::string(range.status().message()));
 }
 
 absl::StatusOr<std::optional<uint64_t>> Opening::ReadFirst() const {
@@ -261,7 +241,7 @@ absl::Status Opening::CatchUp(const CatalogueTeller& teller) {
   const Steady::time_point end = Steady::now() + kCatchUp;
   while (reached_ && Steady::now() < end) {
     // One whose applier has ended says so itself, and tells nothing.
-    if (!absl::IsDeadlineExceeded(teller.applier().AwaitEnd(Within(kAsk)))) break;
+    if (!absl::IsDeadlineExceeded(teller.applier().AwaitEnd(CallLimits().Within(kAsk)))) break;
     if (options_.give_up()) return absl::CancelledError("gave up waiting for the log of names");
   }
   return absl::OkStatus();
@@ -269,7 +249,7 @@ absl::Status Opening::CatchUp(const CatalogueTeller& teller) {
 
 absl::Status Opening::Enlist(CatalogueTeller& teller) {
   while (reached_) {
-    const absl::Status listed = teller.Enlist(options_.addresses, Within(kAsk));
+    const absl::Status listed = teller.Enlist(options_.addresses, CallLimits().Within(kAsk));
     if (!Unreached(listed)) {
       RETURN_IF_ERROR(listed);
       break;
@@ -292,7 +272,7 @@ absl::StatusOr<OpenedTeller> OpenTeller(const OpenTellerOptions& options) { retu
 absl::Status AwaitNames(const CatalogueTeller& teller, const OpenTellerOptions& options) {
   bool told = false;
   while (true) {
-    const absl::Status known = teller.applier().AwaitEnd(Within(kAsk));
+    const absl::Status known = teller.applier().AwaitEnd(CallLimits().Within(kAsk));
     if (!absl::IsDeadlineExceeded(known)) return known;
     if (options.give_up()) return absl::CancelledError("gave up waiting for the log of names");
     if (!std::exchange(told, true) && options.events != nullptr) {

@@ -176,8 +176,7 @@ absl::Status HandleShardPrune(const CallContext& call, const Call& request, cons
   Version at_least;
   uint64_t shared = 0;  // names the prune of several parts that this is one of; 0: it is of this one alone
   RETURN_IF_ERROR(Open(call, request, number, command, at_least, shared));
-  ASSIGN_OR_RETURN(const MemoryHandle memory, FindNumber(shard, number));
-  RETURN_IF_ERROR(shard.Await(at_least, call.limits));
+  ASSIGN_OR_RETURN(const MemoryHandle memory, FindApplied(shard, number, at_least, call.limits));
   const auto say = [&](const PruneProgress& step, const std::optional<NeighbourColumns>& found,
                        const std::optional<PruneOutcome>& outcome) {
     Answer answer;

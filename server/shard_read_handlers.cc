@@ -54,8 +54,7 @@ absl::Status HandleShardGet(const CallContext& call, const Call& request, Answer
   Version at_least;
   int64_t stamp_ms = 0;
   RETURN_IF_ERROR(Open(call, request, number, partition, ids, with_keys, at_least, stamp_ms));
-  ASSIGN_OR_RETURN(const MemoryHandle memory, FindNumber(shard, number));
-  RETURN_IF_ERROR(shard.Await(at_least, call.limits));
+  ASSIGN_OR_RETURN(const MemoryHandle memory, FindApplied(shard, number, at_least, call.limits));
   std::vector<bool> found;
   ASSIGN_OR_RETURN(const EntryColumns entries,
                    shard.GetAt(memory, partition, ids, with_keys, stamp_ms, call.limits, found));
@@ -76,8 +75,7 @@ absl::Status HandleShardStored(const CallContext& call, const Call& request, Ans
   std::optional<PartitionId> partition;
   Version at_least;
   RETURN_IF_ERROR(Open(call, request, number, partition, at_least));
-  ASSIGN_OR_RETURN(const MemoryHandle memory, FindNumber(shard, number));
-  RETURN_IF_ERROR(shard.Await(at_least, call.limits));
+  ASSIGN_OR_RETURN(const MemoryHandle memory, FindApplied(shard, number, at_least, call.limits));
   ASSIGN_OR_RETURN(const StoredAmount stored, shard.CountStored(memory, partition, call.limits));
   response->set_body(Flat(stored.entries, stored.bytes));
   return absl::OkStatus();
@@ -134,9 +132,8 @@ absl::Status HandleDryDelete(const CallContext& call, const Call& request, Answe
   DeleteCommand command;
   Version at_least;
   RETURN_IF_ERROR(Open(call, request, number, command, at_least));
-  ASSIGN_OR_RETURN(const MemoryHandle memory, FindNumber(shard, number));
+  ASSIGN_OR_RETURN(const MemoryHandle memory, FindApplied(shard, number, at_least, call.limits));
   command.limits = call.limits;
-  RETURN_IF_ERROR(shard.Await(at_least, call.limits));
   ASSIGN_OR_RETURN(const DeleteOutcome outcome, shard.DryRun(memory, command));
   response->set_body(Flat(outcome.deleted));
   return absl::OkStatus();
@@ -147,8 +144,7 @@ absl::Status HandleShardReceipt(const CallContext& call, const Call& request, An
   MemoryNumber number = 0;
   Version receipt;
   RETURN_IF_ERROR(Open(call, request, number, receipt));
-  ASSIGN_OR_RETURN(const MemoryHandle memory, FindNumber(shard, number));
-  RETURN_IF_ERROR(shard.Await(receipt, call.limits));
+  ASSIGN_OR_RETURN(const MemoryHandle memory, FindApplied(shard, number, receipt, call.limits));
   ASSIGN_OR_RETURN(const ReceiptStatus status, shard.Receipt(memory, receipt, call.limits));
   response->set_body(Flat(status));
   return absl::OkStatus();
@@ -275,8 +271,7 @@ absl::Status HandleReadStates(const CallContext& call, const Call& request, Answ
   int64_t stamp_ms = 0;
   Version at_least;
   RETURN_IF_ERROR(Open(call, request, number, apply, stamp_ms, at_least));
-  ASSIGN_OR_RETURN(const MemoryHandle memory, FindNumber(shard, number));
-  RETURN_IF_ERROR(shard.Await(at_least, call.limits));
+  ASSIGN_OR_RETURN(const MemoryHandle memory, FindApplied(shard, number, at_least, call.limits));
   ASSIGN_OR_RETURN(const StateOutcome outcome, shard.port().ReadStates(*memory, apply, stamp_ms, call.limits));
   response->set_body(Flat(outcome));
   return absl::OkStatus();
@@ -289,8 +284,7 @@ absl::Status HandleReadSession(const CallContext& call, const Call& request, Ans
   int64_t stamp_ms = 0;
   Version at_least;
   RETURN_IF_ERROR(Open(call, request, number, session, stamp_ms, at_least));
-  ASSIGN_OR_RETURN(const MemoryHandle memory, FindNumber(shard, number));
-  RETURN_IF_ERROR(shard.Await(at_least, call.limits));
+  ASSIGN_OR_RETURN(const MemoryHandle memory, FindApplied(shard, number, at_least, call.limits));
   ASSIGN_OR_RETURN(const std::string bytes, shard.port().ReadSession(*memory, session, stamp_ms, call.limits));
   response->set_body(Flat(bytes));
   return absl::OkStatus();
@@ -304,8 +298,7 @@ absl::Status HandleShardSessions(const CallContext& call, const Call& request, A
   uint64_t limit = 0;
   Version at_least;
   RETURN_IF_ERROR(Open(call, request, number, prefix, after, limit, at_least));
-  ASSIGN_OR_RETURN(const MemoryHandle memory, FindNumber(shard, number));
-  RETURN_IF_ERROR(shard.Await(at_least, call.limits));
+  ASSIGN_OR_RETURN(const MemoryHandle memory, FindApplied(shard, number, at_least, call.limits));
   ASSIGN_OR_RETURN(const std::vector<NamedSession> sessions,
                    shard.port().ListSessions(*memory, prefix, after, limit, call.limits));
   response->set_body(Flat(sessions));

@@ -6,9 +6,11 @@
 #include <thread>
 #include <utility>
 
+#include "absl/cleanup/cleanup.h"
 #include "absl/strings/cord.h"
 #include "absl/strings/str_cat.h"
 #include "absl/time/time.h"
+#include "common/absl_view.h"
 #include "common/limits.h"
 #include "common/status_macros.h"
 #include "engine/deployment.h"
@@ -21,8 +23,6 @@ namespace {
 
 // Who waits for writes that are under way has shards count so often.
 constexpr std::chrono::milliseconds kLook(10);
-
-absl::string_view View(std::string_view text) { return {text.data(), text.size()}; }
 
 struct Kind {
   const char* word;  // of the token file
@@ -58,7 +58,7 @@ StoredAmount Difference(const StoredAmount& a, const StoredAmount& b) {
 }
 
 std::string Where(const Addition& addition, std::optional<PartitionId> partition) {
-  const std::string memory = absl::StrCat("memory \"", View(addition.memory), "\"");
+  const std::string memory = absl::StrCat("memory \"", ToAbsl(addition.memory), "\"");
   return partition.has_value() ? absl::StrCat("partition ", *partition, " of ", memory) : memory;
 }
 
@@ -162,7 +162,12 @@ absl::StatusOr<StoredQuotas::Ticket> StoredQuotas::Admit(const Principal& princi
     ++counted.counting;
   }
   while (true) {
+    absl::Cleanup not_counted = [&] {  // what counts may throw: then nobody does any more
+      MutexLock lock(&mutex_);
+      --counts_[key].counting;
+    };
     const absl::StatusOr<StoredAmount> stored = count(partition);
+    std::move(not_counted).Cancel();
     {
       MutexLock lock(&mutex_);
       Counted& counted = counts_[key];  // it stays while anybody counts

@@ -16,6 +16,7 @@
 #include "server/convert_states.h"
 #include "server/query_plan.h"
 #include "tests/fuzz/fuzz.h"
+#include "tests/server/column.h"
 
 namespace mneme::fuzz {
 namespace {
@@ -155,13 +156,6 @@ bool Run(std::string_view input) {
 template <typename Message>
 std::string Seed(Kind kind, uint8_t which, const Message& message) {
   return std::string{static_cast<char>(kind), static_cast<char>(which)} + message.SerializeAsString();
-}
-
-template <typename T>
-std::string Column(const std::vector<T>& items) {
-  std::string out;
-  WriteColumn(items, &out);
-  return out;
 }
 
 void SetVectors(const std::vector<float>& items, uint32_t dimension, v1::Vectors* out) {

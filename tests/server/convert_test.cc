@@ -31,16 +31,10 @@
 #include "server/security_options.h"
 #include "server/step_append.h"
 #include "server/step_template.h"
+#include "tests/server/column.h"
 
 namespace mneme {
 namespace {
-
-template <typename T>
-std::string Column(const std::vector<T>& items) {
-  std::string out;
-  WriteColumn(items, &out);
-  return out;
-}
 
 MemorySpec Spec(uint32_t dimension) {
   MemorySpec spec;
@@ -478,8 +472,14 @@ TEST(OptionsTest, WhatIsWrongIsNamedWithItsBoundAndExitsWithTwo) {
       {{"--restore-backup", "b", "--data-dir", "d", "--backup-shard", "1", "--apart"}, "--apart is given, but"},
       {{"--push-backups", "b", "--pull-backups", "b"}, "must be one of them"},
       {{"--push-backups", "b", "--object-store", "s3://c"}, "--object-store-settings is empty"},
+      {{"--pull-backups", "b", "--object-store-settings", "f"}, "--object-store is empty; must be where copies"},
       {{"--push-backups", "b", "--object-store", "c", "--object-store-settings", "f"}, "must be s3://BUCKET"},
-      {{"--data-dir", "d", "--object-store", "s3://c"}, "--object-store is given; needs"},
+      {{"--data-dir", "d", "--object-store", "s3://c"},
+       "--object-store is \"s3://c\", where copies of backups are; needs --push-backups or"},
+      {{"--data-dir", "d", "--object-store-settings", "f"},
+       "--object-store-settings is \"f\", the file that says how the store of copies of backups is reached; needs "
+       "--push-backups or --pull-backups"},
+      {{"--verify-backup", "b", "--object-store-settings", "f"}, "--object-store-settings is \"f\", the file"},
       {{"--verify-backup", "b", "--apart"}, "--apart is given; needs --restore-backup"},
       {{"--restore-backup", "b", "--data-dir", "d", "--until", "1,2"}, "--until is given without --log"},
       {{"--restore-backup", "b", "--data-dir", "d", "--until", "yesterday"}, "--until is \"yesterday\"; must be"},

@@ -11,18 +11,11 @@
 #include <vector>
 
 #include "common/error_reason.h"
-#include "server/convert_columns.h"
 #include "server/query_sources.h"
+#include "tests/server/column.h"
 
 namespace mneme {
 namespace {
-
-template <typename T>
-std::string Column(const std::vector<T>& items) {
-  std::string out;
-  WriteColumn(items, &out);
-  return out;
-}
 
 // A memory that a query of one row asks for its nearest.
 QuerySource Source(double weight) {

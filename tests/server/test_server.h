@@ -23,14 +23,11 @@
 #include "mneme/v1/memory.grpc.pb.h"
 #include "mneme/v1/working_memory.grpc.pb.h"
 #include "server/server.h"
+#include "tests/server/column.h"
 
 namespace mneme {
 
-// A column of T as it travels.
-template <typename T>
-std::string Column(const std::vector<T>& items) {
-  return std::string(reinterpret_cast<const char*>(items.data()), items.size() * sizeof(T));
-}
+// The items of a column (tests/server/column.h).
 template <typename T>
 std::vector<T> Items(const std::string& bytes) {
   std::vector<T> out(bytes.size() / sizeof(T));

@@ -111,6 +111,13 @@ class ClusterBackups(cluster.ClusterTest):
         self.addCleanup(front.kill)
         return front.client
 
+    @staticmethod
+    def told(process: harness.Server, event: str) -> str:
+        """What the log of a process says of the one event of that name."""
+        lines = [harness.json.loads(line) for line in process.log.read_text().splitlines() if line.startswith("{")]
+        (detail,) = [line["detail"] for line in lines if line["msg"] == event]
+        return str(detail)
+
     def test_it_comes_back_on_as_many_shards_on_others_and_in_one_process(self) -> None:
         started = self.start_with_directory()
         keys = self.keys()
@@ -210,6 +217,9 @@ class ClusterBackups(cluster.ClusterTest):
         started.shards[1].kill()
         with self.assertRaises(mneme.Unavailable):
             mneme.connect(started.front_ends[0].address, timeout=30, attempts=1).back_up()
+        failures = started.front_ends[0].metrics()['mneme_maintenance_failures_total{kind="backup"}']
+        self.assertEqual(failures, 1)
+        self.assertIn("shard 1", self.told(started.front_ends[0], "backup_failed"))
         started.shards[1].start()
         self.assertEqual([each.damage for each in started.client.backups()], [""])
         # As a front end leaves it that dies between two parts.
