@@ -1,17 +1,22 @@
 """The pods of deploy/kubernetes.replicated, as processes over a real broker: started from the environment of the
-manifests and of the image, probed as the manifests say, with topics from the Job that makes them there."""
+manifests and of the image, probed as the manifests say, with topics from the Job that makes them there. Those of
+deploy/kubernetes.secure have their files checked by the server."""
 
 from __future__ import annotations
 
+import json
+import os
+import pathlib
+import subprocess
 import unittest
 
 import harness
 import numpy as np
 import yaml
 from compose_replicated_test import services, topic_arguments
-from credentials import run_cli
+from credentials import Authority, make_token, run_cli
 from kafka_brokers import KafkaBrokers
-from pods import DEPLOY, Manifests, PodsTest
+from pods import DEPLOY, Manifests, Pod, PodsTest
 
 JOB = "mneme-topics"
 SHARDS = ("mneme-shard-0", "mneme-shard-1")
@@ -89,6 +94,68 @@ class ReplicatedPods(PodsTest):
 
     def test_every_variable_is_one_that_the_server_reads(self) -> None:
         self.assert_every_variable_is_read()
+
+
+class SecurePods(PodsTest):
+    FOLDER = "kubernetes.secure"
+
+    def secrets(self) -> dict[str, dict[str, pathlib.Path]]:
+        """The files of each Secret, made as kustomization.yaml says."""
+        inside, outside = Authority(self.scratch / "inside"), Authority(self.scratch / "outside")
+        certificate, key = inside.issue("processes", "DNS:*.mneme-shards.mneme.svc")
+        token = self.scratch / "token"
+        token.write_text(make_token(self.scratch / "inside" / "tokens", "front-ends", more=("--peer",)))
+        server, server_key = outside.issue("server", "DNS:mneme.mneme.svc")
+        make_token(self.scratch / "outside" / "tokens", "ops", "admin:*")
+        settings, client = self.scratch / "log-settings", self.scratch / "client.properties"
+        settings.write_text("security.protocol=ssl\n")
+        client.write_text("security.protocol=SSL\n")
+        return {
+            "mneme-inside": {"tls.crt": certificate, "tls.key": key, "ca.crt": inside.ca},
+            "mneme-peer": {"tokens": self.scratch / "inside" / "tokens", "token": token},
+            "mneme-outside": {"tls.crt": server, "tls.key": server_key},
+            "mneme-tokens": {"tokens": self.scratch / "outside" / "tokens"},
+            "mneme-log": {"log-settings": settings, "client.properties": client},
+        }
+
+    def mounted(self, pod: Pod, secrets: dict[str, dict[str, pathlib.Path]]) -> dict[str, pathlib.Path]:
+        """What lies where in the pod."""
+        mounts = {each["name"]: each for each in pod.container["volumeMounts"]}
+        out: dict[str, pathlib.Path] = {}
+        for volume in pod.template["spec"]["volumes"]:
+            if "secret" not in volume:
+                continue
+            self.assertEqual(volume["secret"]["defaultMode"], 0o440)
+            self.assertTrue(mounts[volume["name"]]["readOnly"])
+            for name, path in secrets[volume["secret"]["secretName"]].items():
+                out[f"{mounts[volume['name']]['mountPath']}/{name}"] = path
+        return out
+
+    def test_the_server_takes_its_secrets_and_encrypts_every_way(self) -> None:
+        secrets = self.secrets()
+        for pod in self.pods.values():
+            self.assertEqual(pod.template["spec"]["securityContext"]["fsGroup"], 65532)
+            files = self.mounted(pod, secrets)
+            given = {
+                name: str(files[value]) if value.startswith("/secrets/") else value for name, value in pod.given.items()
+            }
+            command = [harness.BIN / "mneme-server", "--check-config"]
+            done = subprocess.run(command, env={**os.environ, **given}, capture_output=True, text=True, timeout=60)
+            self.assertEqual(done.returncode, 0, f"{pod.name}: {done.stderr}")
+            taken = json.loads(done.stdout)
+            self.assertFalse(taken["insecure_listen"], pod.name)
+            self.assertFalse(taken["insecure_admin_listen"], pod.name)
+            for name in ("MNEME_TLS_CERTIFICATE", "MNEME_TOKENS", "MNEME_SHARD_TLS_CA", "MNEME_LOG_SETTINGS"):
+                self.assertIn(given[name], done.stdout, f"{pod.name}: {name}")
+
+    def test_every_variable_is_one_that_the_server_reads(self) -> None:
+        self.assert_every_variable_is_read()
+
+    def test_the_tool_speaks_to_the_brokers_as_its_secret_says(self) -> None:
+        spec = self.manifests.named("Job", JOB)["spec"]["template"]["spec"]
+        (client,) = [volume for volume in spec["volumes"] if volume["name"] == "client"]
+        self.assertEqual(client["secret"]["secretName"], "mneme-log")
+        self.assertNotIn("configMap", client)
 
 
 class ReplicatedManifests(unittest.TestCase):

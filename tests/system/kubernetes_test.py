@@ -15,7 +15,7 @@ import numpy as np
 from pods import Manifest, Manifests, PodsTest, selects
 
 RESTRICTED = {"pod-security.kubernetes.io/enforce": "restricted"}
-FOLDERS = ("kubernetes", "kubernetes.replicated")
+FOLDERS = ("kubernetes", "kubernetes.replicated", "kubernetes.secure")
 
 
 def seconds(text: str) -> int:
