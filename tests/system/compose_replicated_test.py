@@ -14,7 +14,7 @@ import mneme
 import numpy as np
 import yaml
 from compose_test import Service
-from kafka_brokers import MAX_RECORD_BYTES, KafkaBrokers
+from kafka_brokers import MAX_RECORD_BYTES, PROPERTIES, KafkaBrokers
 
 COMPOSE = harness.ROOT / "deploy" / "compose.replicated.yaml"
 MONITORING = harness.ROOT / "deploy" / "monitoring"
@@ -27,6 +27,13 @@ PLACED = {
     "KAFKA_LOG_DIRS",
     "KAFKA_HEAP_OPTS",
 }
+# Of the brokers that tests start, too, whose losses they measure.
+QUICK = [
+    "broker.session.timeout.ms",
+    "broker.heartbeat.interval.ms",
+    "controller.quorum.election.timeout.ms",
+    "controller.quorum.fetch.timeout.ms",
+]
 TOPICS = ["kafka-topic", "kafka-topic-catalogue"]
 REPLICAS = ["shard-0-0", "shard-0-1", "shard-1-0", "shard-1-1"]
 FRONT_ENDS = ["front-end-0", "front-end-1"]
@@ -36,9 +43,9 @@ def services() -> dict[str, Any]:
     return dict(yaml.safe_load(COMPOSE.read_text())["services"])
 
 
-def topic_arguments(service: str) -> tuple[dict[str, str], dict[str, str]]:
+def topic_arguments(command: list[str]) -> tuple[dict[str, str], dict[str, str]]:
     """What the topic is made with, and its settings."""
-    words = [word.removeprefix("--").partition("=") for word in services()[service]["command"]]
+    words = [word.removeprefix("--").partition("=") for word in command]
     settings = dict(value.split("=") for name, _, value in words if name == "config")
     return {name: value for name, _, value in words if name != "config"}, settings
 
@@ -62,7 +69,7 @@ class ReplicatedCompose(harness.SystemTest):
         kafka = KafkaBrokers(self.scratch / "kafka", 3, **properties)
         self.addCleanup(kafka.kill)
         for service in TOPICS:
-            made, settings = topic_arguments(service)
+            made, settings = topic_arguments(services()[service]["command"])
             self.assertEqual(made["replication-factor"], "3")
             given = {key.replace(".", "_"): value for key, value in settings.items()}
             kafka.create_topic(made["topic"], int(made["partitions"]), **given)
@@ -161,14 +168,14 @@ class ReplicatedCompose(harness.SystemTest):
                 self.assertEqual(self.containers[name].given["MNEME_SEARCH_THREADS"], str(service["cpus"]), name)
 
     def test_the_topic_has_a_partition_for_each_shard_and_keeps_what_was_acknowledged(self) -> None:
-        made, settings = topic_arguments("kafka-topic")
+        made, settings = topic_arguments(services()["kafka-topic"]["command"])
         addresses = self.containers["front-end-0"].given["MNEME_SHARD_ADDRESSES"]
         self.assertEqual(int(made["partitions"]), len(addresses.split(",")))
         self.assertEqual(made["topic"], self.containers["front-end-0"].given["MNEME_LOG"].rsplit("/", 1)[1])
         self.assertEqual(int(settings["max.message.bytes"]), MAX_RECORD_BYTES)
         self.assertEqual(settings["min.insync.replicas"], "2")
         self.assertEqual((settings["retention.ms"], settings["retention.bytes"]), ("-1", "-1"))
-        names, of_names = topic_arguments("kafka-topic-catalogue")
+        names, of_names = topic_arguments(services()["kafka-topic-catalogue"]["command"])
         self.assertEqual((names["topic"], names["partitions"]), (f"{made['topic']}-catalogue", "1"))
         self.assertEqual({**settings, **of_names}, settings, "they are kept as well as entries are")
         for name in ("kafka-0", "kafka-1", "kafka-2"):
@@ -176,6 +183,11 @@ class ReplicatedCompose(harness.SystemTest):
             self.assertEqual(int(given["KAFKA_MESSAGE_MAX_BYTES"]), MAX_RECORD_BYTES)
             self.assertEqual(given["KAFKA_ADVERTISED_LISTENERS"], f"PLAINTEXT://{name}:9092")
             self.assertIn(f"{given['KAFKA_NODE_ID']}@{name}:9093", given["KAFKA_CONTROLLER_QUORUM_VOTERS"].split(","))
+
+    def test_a_broker_that_is_gone_is_replaced_within_seconds(self) -> None:
+        given = services()["kafka-0"]["environment"]
+        for name in QUICK:
+            self.assertEqual(given["KAFKA_" + name.upper().replace(".", "_")], PROPERTIES[name], name)
 
     def test_prometheus_asks_every_process(self) -> None:
         asked = yaml.safe_load((MONITORING / "prometheus.replicated.yaml").read_text())
