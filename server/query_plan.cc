@@ -11,6 +11,7 @@
 #include "server/convert_keys.h"
 #include "server/convert_neighbours.h"
 #include "server/convert_selection.h"
+#include "server/shard_read_out.h"
 
 namespace mneme {
 namespace {
@@ -250,7 +251,8 @@ absl::Status WriteReadOut(const QueryPlan& plan, const CallLimits& limits, v1::Q
 
 absl::Status WriteQuery(const QueryPlan& plan, const CallLimits& limits, const std::string& version,
                         v1::QueryResponse* out, BenefitCount& benefit) {
-  RETURN_IF_ERROR(WriteReadOut(plan, limits, out, benefit));
+  const bool made = plan.sources.front().outcome.read_out.has_value();
+  RETURN_IF_ERROR(made ? TakeReadOut(plan, out, benefit) : WriteReadOut(plan, limits, out, benefit));
   if (plan.mixed) {
     out->set_sequence_ids(plan.sequence_ids);
   } else {

@@ -47,8 +47,8 @@ absl::Status CheckSize(const v1::QueryResponse& response);
 // damaged.
 absl::Status WriteReadOut(const QueryPlan& plan, const CallLimits& limits, v1::QueryResponse* out,
                           BenefitCount& benefit);
-// Fills the answer of a plan whose sources have answered; `version` is the encoded one of a memory that was asked
-// alone. Of a mixture `out` has a MixtureAnswer for each source already. Errors as
+// Fills the answer of a plan whose sources have answered, be it that a shard has read out; `version` is the encoded one
+// of a memory that was asked alone. Of a mixture `out` has a MixtureAnswer for each source already. Errors as
 // WriteReadOut() and CheckSize().
 absl::Status WriteQuery(const QueryPlan& plan, const CallLimits& limits, const std::string& version,
                         v1::QueryResponse* out, BenefitCount& benefit);

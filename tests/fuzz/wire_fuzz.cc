@@ -1,6 +1,7 @@
 // What the processes of one deployment say to each other beside log records: bodies of mneme.internal.v1.
 #include <cmath>
 #include <memory>
+#include <optional>
 #include <utility>
 
 #include "engine/catalogue_names.h"
@@ -29,6 +30,7 @@ enum Kind : uint8_t {
   kProgress,
   kEntries,
   kSessions,
+  kReadOut,
   kKinds,
 };
 
@@ -115,6 +117,7 @@ bool Run(std::string_view input) {
       return true;
     }
     case kSessions: return ReadOnly<std::vector<NamedSession>>(bytes);
+    case kReadOut: return ReadOnly<std::optional<FinishedReadOut>>(bytes);
     default: return false;
   }
 }
@@ -221,7 +224,8 @@ std::vector<std::string> Seeds() {
           Seed(kCatalogue, Catalogue()),
           Seed(kProgress, FlatProgress{"training", 1, 2}),
           Seed(kEntries, Entries()),
-          Seed(kSessions, std::vector<NamedSession>{{"agent/1", {1, {2}, 3, 4, 5}}})};
+          Seed(kSessions, std::vector<NamedSession>{{"agent/1", {1, {2}, 3, 4, 5}}}),
+          Seed(kReadOut, std::optional(FinishedReadOut{"answer", 2, -0.5, 7}))};
 }
 
 const Registration kTarget({"wire", Run, Seeds});
