@@ -29,6 +29,11 @@ using Bodies = std::vector<std::string>;
 using Duration = std::chrono::steady_clock::duration;
 // Bytes of a neighbour beside its value.
 constexpr uint64_t kNeighbourBytes = 64;
+// Around the keys of a query and what is to be made of its neighbours.
+constexpr size_t kAroundBytes = 1024;
+// Of what a shard has read out: they are copied three times on their way to the client, which takes as long as a search
+// thread takes to wake. gRPC has as few threads as two, which longer answers would keep from others.
+constexpr size_t kMostPassedOnBytes = 128 * 1024;
 
 // What a query asks of each shard, and what each may answer. A search for every entry has a bound of its own.
 uint64_t HeldBytes(const MemoryRecord& memory, const QueryCommand& command, size_t shards) {
@@ -81,12 +86,16 @@ class RemoteQuery : public std::enable_shared_from_this<RemoteQuery> {
     const absl::Status version = context_.shards->CheckVersion(command_.at_least);
     if (!version.ok()) return done_(version);
     at_least_ = std::exchange(command_.at_least, Version());
+    const bool merges = owners_.size() > 1 || !command_.extra_offsets.empty();
     // The order of I4 takes ids, partitions and all of a score.
-    if (owners_.size() > 1 || !command_.extra_offsets.empty()) {
+    if (merges) {
       command_.with_ids = true;
       command_.single_scores = false;
     }
     try {
+      // It borrows from the caller.
+      const auto read_out = std::exchange(command_.read_out, nullptr);
+      if (read_out != nullptr && !merges) read_out_ = read_out();
       AskNext();
     } catch (const std::bad_alloc&) {
       done_(WithReason(absl::ResourceExhaustedError("out of ram while asking shards"), reason::kMemoryLimit));
@@ -96,18 +105,28 @@ class RemoteQuery : public std::enable_shared_from_this<RemoteQuery> {
  private:
   using Next = absl::Status (*)(RemoteQuery& query, Bodies bodies);
 
-  // Goes on, on a search thread, with what those of `asked_` answered that did; an error ends the query.
+  // Goes on, on a search thread unless there is next to nothing to do, with what those of `asked_` answered that did;
+  // an error ends the query.
   std::function<void(Answers)> Then(Next next) {
     return [self = shared_from_this(), next](Answers answers) {
+      if (self->IsPassedOn(answers)) return self->GoOn(next, std::move(answers));
       auto moved = std::make_shared<Answers>(std::move(answers));
       std::vector<std::unique_ptr<SearchTask>> steps;
-      steps.push_back(std::make_unique<Step>([self, next, moved] {
-        const absl::Status status = self->Guarded(next, std::move(*moved));
-        if (!status.ok()) self->done_(status);
-      }));
+      steps.push_back(std::make_unique<Step>([self, next, moved] { self->GoOn(next, std::move(*moved)); }));
       const absl::Status queued = self->context_.pool->Submit(std::move(steps));
       if (!queued.ok()) self->done_(queued);
     };
+  }
+
+  void GoOn(Next next, Answers answers) {
+    const absl::Status status = Guarded(next, std::move(answers));
+    if (!status.ok()) done_(status);
+  }
+
+  // Of the one shard that was to read out: a short answer, or an error.
+  bool IsPassedOn(const Answers& answers) const {
+    return !read_out_.empty() && answers.size() == 1 &&
+           (!answers.front().ok() || answers.front()->size() <= kMostPassedOnBytes);
   }
 
   absl::Status Guarded(Next next, Answers answers) {
@@ -160,7 +179,8 @@ class RemoteQuery : public std::enable_shared_from_this<RemoteQuery> {
     const auto hedged = command_.k == limits::kEveryEntry ? std::nullopt : std::optional(HedgedRead::kQuery);
     const auto body = [&](uint32_t shard) {
       command_.at_least = context_.shards->PartOf(at_least_, shard, command_.lease);
-      return Question(Flat(memory_->number, LeaseOn(command_.lease, shard), command_),
+      return Question(FlatIn(command_.queries.size() + read_out_.size() + kAroundBytes, memory_->number,
+                             LeaseOn(command_.lease, shard), command_, read_out_),
                       HolderOf(command_.lease, shard), hedged);
     };
     const absl::Span<const uint32_t> next = absl::MakeConstSpan(owners_).subspan(begun_, count);
@@ -173,9 +193,9 @@ class RemoteQuery : public std::enable_shared_from_this<RemoteQuery> {
   absl::Status Take(Bodies answers) {
     for (std::string& answer : answers) {
       QueryOutcome& outcome = outcomes_.emplace_back();
-      RETURN_IF_ERROR(Unflat(answer, outcome));
+      RETURN_IF_ERROR(Unflat(answer, outcome, outcome.read_out));
       std::string().swap(answer);
-      RETURN_IF_ERROR(CheckAnswer(outcome.neighbours, command_.with_keys));
+      RETURN_IF_ERROR(CheckFound(outcome));
       // Rounded up for each row and shard: a mean of several shards is up to one for each above that of one process.
       outcome_.statistics.Add(outcome.statistics);
       if (command_.k == limits::kEveryEntry) {
@@ -199,14 +219,27 @@ class RemoteQuery : public std::enable_shared_from_this<RemoteQuery> {
     std::vector<const NeighbourColumns*> parts;
     for (const QueryOutcome& outcome : outcomes_) parts.push_back(&outcome.neighbours);
     outcome_.version.memory = memory_->number;
-    outcome_.neighbours =
-        parts.size() == 1 ? std::move(outcomes_[0].neighbours) : MergeNeighbours(parts, command_.k);
+    if (parts.size() == 1) {
+      outcome_.neighbours = std::move(outcomes_[0].neighbours);
+      outcome_.read_out = std::move(outcomes_[0].read_out);
+    } else {
+      outcome_.neighbours = MergeNeighbours(parts, command_.k);
+    }
     outcomes_.clear();
     if (parts.empty()) {
       outcome_.neighbours.offsets.assign(command_.count + 1, 0);
       outcome_.neighbours.values.width = memory_->spec.ValueBytes();
     }
     return AskForCandidates();
+  }
+
+  // What was read out where that was asked for, and nothing beside it; neighbours where not.
+  absl::Status CheckFound(const QueryOutcome& outcome) const {
+    if (read_out_.empty() && !outcome.read_out.has_value()) {
+      return CheckAnswer(outcome.neighbours, command_.with_keys);
+    }
+    const bool made = !read_out_.empty() && outcome.read_out.has_value() && outcome.neighbours.size() == 0;
+    return made ? absl::OkStatus() : absl::DataLossError("a shard's answer is not of what it was asked for");
   }
 
   // `keyed`: with keys. Nothing is read of it before it is as wide as the memory says; only what a search for nothing,
@@ -304,6 +337,7 @@ class RemoteQuery : public std::enable_shared_from_this<RemoteQuery> {
   const std::function<void(absl::StatusOr<QueryOutcome>)> done_;
   const std::vector<uint32_t> owners_;
   Version at_least_;
+  std::string read_out_;  // what the one shard is to make of the neighbours; empty: they are wanted
   const Duration reserve_ = ReserveOf(command_);
   std::vector<uint32_t> asked_;  // now
   size_t begun_ = 0;             // of `owners_`: were searched, or are being

@@ -3,10 +3,13 @@
 // 1. Every shard that owns a part of it is asked for its own k nearest, all at once.
 // 2. Their columns merge in the order of I4: what is found is what one process would find, to the byte.
 // 3. Extra candidates that were not found, then successors, are scored on the shards that own them.
+// Of one shard alone, where step 3 has nothing to do, the neighbours are read out by it (QueryCommand::read_out), and
+// step 2 passes on what it made of them.
 // Where the command allows it, a shard that is away, silent until little of the deadline is left, or too busy to answer
 // by then (QUEUE_FULL), is missing: it is not asked again, and the coverage names it. One that is so only in step 3 is
 // missing, too, though what it found is there, and its part of the version.
-// Merging is done on search threads, as is what follows it; threads of gRPC only hand over.
+// Merging is done on search threads, as is what follows it; threads of gRPC only hand over, or pass on what a shard has
+// read out where that is short.
 #ifndef MNEME_CLUSTER_REMOTE_QUERY_H_
 #define MNEME_CLUSTER_REMOTE_QUERY_H_
 

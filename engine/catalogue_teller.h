@@ -108,8 +108,8 @@ class CatalogueTeller {
   // a promise to the teller at `address`, which has applied its own up to `handled`: for kNamesPromise from now on
   // nothing is acknowledged here that is beyond it and that the other, if it is listed, has not confirmed. UNAVAILABLE,
   // and no promise, when the other lacks something that is applied here: it could not tell names by it, and a change
-  // would wait for it all the same. And while a list of replicas of shard 0 was handed to the log here, and is not known
-  // to be in it or not: who is listed by it acknowledges changes without asking whom the list before it names.
+  // would wait for it all the same. And while a list of replicas of shard 0 was handed to the log here, and is not
+  // known to be in it or not: who is listed by it acknowledges changes without asking whom the list before it names.
   absl::StatusOr<Sequence> Promise(const std::string& address, Sequence handled)
       ABSL_LOCKS_EXCLUDED(lists_mutex_, promised_mutex_);
   CatalogueSnapshot Snapshot() const { return options_.catalogue->Snapshot(); }

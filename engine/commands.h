@@ -132,6 +132,10 @@ struct QueryCommand {
   bool with_attributes = true;   // false: labels, sources and positions of what is found may be left out
   bool with_ids = true;          // false: so may ids and partitions, unless answers are merged; not with successors
   bool single_scores = false;    // scores may be rounded to f32, unless answers are merged
+  // What is to be made of the neighbours, in words of whoever asks and of shards in other processes, which the engine
+  // does not know. One that has all of them may make that instead of telling them (QueryOutcome::read_out): then this
+  // is called, once, before Query() returns. Empty: they are wanted themselves. Not with successors.
+  std::function<std::string()> read_out;
   // Bytes that searches for every entry gather, together with those of others of one request; null: with none.
   std::shared_ptr<std::atomic<double>> attended_bytes;
   Version at_least;  // no parts: whatever is there
@@ -150,8 +154,17 @@ struct Coverage {
   absl::Status why_missing;              // of one of them, UNAVAILABLE rather than another; OK without any
 };
 
+// What a shard in another process made of the neighbours that it found.
+struct FinishedReadOut {
+  std::string answer;           // to QueryCommand::read_out
+  uint64_t benefit_tokens = 0;  // that it counted for whoever asked, and
+  double benefit_nats = 0.0;    // what the memory was worth there
+  uint64_t took_us = 0;
+};
+
 struct QueryOutcome {
-  NeighbourColumns neighbours;  // the k nearest and the extra candidates, in the order of I4
+  NeighbourColumns neighbours;  // the k nearest and the extra candidates, in the order of I4; none beside read_out
+  std::optional<FinishedReadOut> read_out;
   std::vector<EntryId> successors;      // [neighbours.size()] where asked for
   std::vector<uint8_t> has_successor;   // [neighbours.size()] where asked for
   SearchStatistics statistics;

@@ -83,7 +83,8 @@ class Deployment {
                                                    size_t limit, const CallLimits& limits) const = 0;
 
   // --- Reads ---
-  // `done` is called exactly once, on a search thread unless the queue is full (RESOURCE_EXHAUSTED).
+  // `done` is called exactly once, on a search thread unless the queue is full (RESOURCE_EXHAUSTED), or a shard in
+  // another process has read out: then it is called by the thread that heard so.
   virtual void Query(MemoryHandle memory, QueryCommand command,
                      std::function<void(absl::StatusOr<QueryOutcome>)> done) = 0;
   // Entries by id in the order asked for; found[i] tells which are there (entries holds only those).

@@ -49,7 +49,8 @@ absl::Status Unflat(std::string_view bytes, Ts&... values) {
   return reader.AtEnd() ? absl::OkStatus() : absl::DataLossError("a message between processes is damaged");
 }
 
-// Without what the front end does itself: extra candidates, successors, the bound of bytes that all shards share.
+// Without what the front end does itself: extra candidates, successors, the bound of bytes that all shards share. What
+// is to be made of the neighbours is beside it: a text, empty where they are wanted.
 template <typename Codec, OneOf<QueryCommand> T>
 void Describe(Codec& codec, T& query) {
   codec(query.partitions, query.queries, query.count, query.k, query.exact, query.recall_target, query.probes,
@@ -60,6 +61,12 @@ void Describe(Codec& codec, T& query) {
 template <typename Codec, OneOf<QueryOutcome> T>
 void Describe(Codec& codec, T& outcome) {
   codec(outcome.neighbours, outcome.statistics, outcome.version, outcome.queue_us, outcome.search_us);
+}
+
+// Beside an outcome, which has no neighbours then; absent where they were wanted.
+template <typename Codec, OneOf<FinishedReadOut> T>
+void Describe(Codec& codec, T& read_out) {
+  codec(read_out.answer, read_out.benefit_tokens, read_out.benefit_nats, read_out.took_us);
 }
 
 template <typename Codec, OneOf<WantedEntry> T>

@@ -21,6 +21,12 @@ namespace {
 constexpr float kLogProbTolerance = 1e-3F;
 // Bytes of one (token, ln p) of an answer.
 constexpr size_t kCellTokenBytes = sizeof(Token) + sizeof(double);
+// Of a cell beside them: where they lie or ln p of the target, what was left out, and the total mass.
+constexpr size_t kCellBytes = 3 * sizeof(double);
+// Of a row: neighbours found, and the distance of the nearest.
+constexpr size_t kRowBytes = sizeof(uint32_t) + sizeof(double);
+// Of a neighbour with features: its distance, and distinct tokens up to it.
+constexpr size_t kFeatureBytes = sizeof(double) + sizeof(uint32_t);
 
 // Before anything is looked at one by one: a message holds millions of them.
 absl::Status CheckCount(const std::string& field, int count) {
@@ -97,6 +103,17 @@ size_t MostTokens(const DistributionPlan& plan, absl::Span<const QuerySource> so
   return plan.top_m != 0 ? std::min<size_t>(most, plan.top_m) : most;
 }
 
+// The most bytes of tokens and their ln p; none with targets.
+size_t MostTokenBytes(const DistributionPlan& plan, absl::Span<const QuerySource> sources) {
+  if (!plan.targets.empty()) return 0;
+  const size_t rows = sources.front().command.count;
+  size_t bytes = 0;
+  for (const uint32_t k : plan.ks) {
+    bytes += MostTokens(plan, sources, k) * plan.temperatures.size() * rows * kCellTokenBytes;
+  }
+  return bytes;
+}
+
 absl::Status CheckAnswerSize(const DistributionPlan& plan, absl::Span<const QuerySource> sources) {
   if (plan.cells() > limits::kMaxDistributionCells) {
     return FieldError("distribution",
@@ -105,10 +122,7 @@ absl::Status CheckAnswerSize(const DistributionPlan& plan, absl::Span<const Quer
   }
   const size_t rows = sources.front().command.count;
   size_t bytes = sources.size() > 1 ? rows * plan.cells() * sources.size() * sizeof(double) : 0;  // weights
-  for (const uint32_t k : plan.ks) {
-    if (!plan.targets.empty()) break;
-    bytes += MostTokens(plan, sources, k) * plan.temperatures.size() * rows * kCellTokenBytes;
-  }
+  bytes += MostTokenBytes(plan, sources);
   if (bytes <= limits::kMaxMessageBytes) return absl::OkStatus();
   return FieldError("distribution",
                     absl::StrCat("may answer ", bytes, " bytes; must stay within ", limits::kMaxMessageBytes,
@@ -264,6 +278,12 @@ absl::Status CheckTokens(const std::string& field, const std::vector<Token>& tok
                                    ", the vocabulary size of memory \"", spec.name, "\""));
   }
   return absl::OkStatus();
+}
+
+size_t MostAnswerBytes(const DistributionPlan& plan, absl::Span<const QuerySource> sources) {
+  const size_t rows = sources.front().command.count;
+  const size_t features = plan.with_features ? sources.front().k * kFeatureBytes : 0;
+  return MostTokenBytes(plan, sources) + rows * (plan.cells() * kCellBytes + kRowBytes + features);
 }
 
 absl::Status ReadLogProbs(const std::string& field, const std::string& wire, size_t count, std::vector<float>& out) {

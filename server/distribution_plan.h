@@ -48,6 +48,9 @@ struct BenefitCount {
 absl::Status ReadDistribution(const v1::DistributionReadOut& wire, absl::Span<const QuerySource> sources,
                               DistributionPlan& plan);
 
+// The most bytes that the columns of its answer take, in double precision. The sources were not asked yet.
+size_t MostAnswerBytes(const DistributionPlan& plan, absl::Span<const QuerySource> sources);
+
 // A column of `count` ln p_LM: no NaN, at most 0 (up to rounding).
 absl::Status ReadLogProbs(const std::string& field, const std::string& wire, size_t count, std::vector<float>& out);
 

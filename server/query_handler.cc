@@ -10,6 +10,7 @@
 #include "server/entry_read_outs.h"
 #include "server/query_sources.h"
 #include "server/request_error.h"
+#include "server/shard_read_out.h"
 
 namespace mneme {
 
@@ -37,7 +38,8 @@ absl::Status AnswerQuery(FrontEnd& front_end, Deployment& deployment, const Quer
   RETURN_IF_ERROR(WriteQuery(plan, call_limits, version, response, benefit));
   // What a mixture is worth is no one memory's.
   if (benefit.tokens != 0 && !plan.mixed) deployment.CountBenefit(first.memory, benefit.tokens, benefit.nats);
-  const std::chrono::duration<double> elapsed = std::chrono::steady_clock::now() - start;
+  std::chrono::duration<double> elapsed = std::chrono::steady_clock::now() - start;
+  if (first.outcome.read_out.has_value()) elapsed += std::chrono::duration<double>(SecondsOf(*first.outcome.read_out));
   bool whole = true;
   for (const QuerySource& source : plan.sources) {
     front_end.metrics().Searched(source.outcome.queue_us, source.outcome.search_us);
@@ -59,6 +61,7 @@ absl::Status HandleQuery(const CallContext& call, const v1::QueryRequest& reques
   }
   ASSIGN_OR_RETURN(QueryPlan planned, PlanQuery(call.deployment, request, call.limits));
   const auto plan = std::make_shared<QueryPlan>(std::move(planned));
+  plan->sources.front().command.read_out = ReadOutOf(request, *plan);
   AskSources(call.deployment, plan->sources, [&call, plan, response, done](const absl::Status& asked) {
     done(Guard([&]() -> absl::Status {
       RETURN_IF_ERROR(asked);

@@ -11,6 +11,7 @@
 #include "server/convert_keys.h"
 #include "server/convert_neighbours.h"
 #include "server/convert_selection.h"
+#include "server/shard_read_out.h"
 
 namespace mneme {
 namespace {
@@ -81,31 +82,6 @@ absl::Status CheckAnswerBytes(const QueryPlan& plan) {
                                       " bytes of keys and values; must stay within ", limits::kMaxMessageBytes));
 }
 
-absl::Status ReadReadOut(const v1::QueryRequest& request, QueryPlan& plan) {
-  for (QuerySource& source : plan.sources) source.command.with_attributes = false;
-  if (request.has_distribution()) {
-    // It is made of scores, tokens and weights.
-    for (QuerySource& source : plan.sources) source.command.with_ids = false;
-    plan.distribution.emplace();
-    return ReadDistribution(request.distribution(), plan.sources, *plan.distribution);
-  }
-  if (request.has_attention()) {
-    plan.attention.emplace();
-    RETURN_IF_ERROR(ReadAttention(request.attention(), absl::MakeSpan(plan.sources), *plan.attention));
-    return CheckAnswerBytes(plan);
-  }
-  if (request.read_out_case() > v1::QueryRequest::kAttention) {
-    return FieldError("read_out", "is of entries, not of the nearest ones; a stream answers no such query");
-  }
-  plan.neighbours = request.neighbours();
-  QueryCommand& command = plan.sources.front().command;
-  command.with_keys = plan.neighbours.with_keys();
-  command.with_successors = plan.neighbours.with_successors();
-  command.with_attributes = plan.neighbours.with_attributes() || command.with_successors;
-  command.single_scores = plan.precision == v1::PRECISION_SINGLE;
-  return CheckAnswerBytes(plan);
-}
-
 // What the first command has of the search itself goes to the others: keys, accuracy, filter, exclusions.
 void ShareSearch(std::vector<QuerySource>& sources) {
   const QueryCommand& from = sources.front().command;
@@ -151,6 +127,31 @@ absl::Status ReadAllowPartial(const v1::QueryRequest& request, QueryPlan& plan) 
 }
 
 }  // namespace
+
+absl::Status ReadReadOut(const v1::QueryRequest& request, QueryPlan& plan) {
+  for (QuerySource& source : plan.sources) source.command.with_attributes = false;
+  if (request.has_distribution()) {
+    // It is made of scores, tokens and weights.
+    for (QuerySource& source : plan.sources) source.command.with_ids = false;
+    plan.distribution.emplace();
+    return ReadDistribution(request.distribution(), plan.sources, *plan.distribution);
+  }
+  if (request.has_attention()) {
+    plan.attention.emplace();
+    RETURN_IF_ERROR(ReadAttention(request.attention(), absl::MakeSpan(plan.sources), *plan.attention));
+    return CheckAnswerBytes(plan);
+  }
+  if (request.read_out_case() > v1::QueryRequest::kAttention) {
+    return FieldError("read_out", "is of entries, not of the nearest ones; a stream answers no such query");
+  }
+  plan.neighbours = request.neighbours();
+  QueryCommand& command = plan.sources.front().command;
+  command.with_keys = plan.neighbours.with_keys();
+  command.with_successors = plan.neighbours.with_successors();
+  command.with_attributes = plan.neighbours.with_attributes() || command.with_successors;
+  command.single_scores = plan.precision == v1::PRECISION_SINGLE;
+  return CheckAnswerBytes(plan);
+}
 
 void WriteCoverage(const Coverage& coverage, v1::Coverage* out) {
   out->set_shards_total(coverage.shards_total);
@@ -236,15 +237,22 @@ absl::Status CheckSize(const v1::QueryResponse& response) {
                     reason::kResponseTooLarge);
 }
 
+absl::Status WriteReadOut(const QueryPlan& plan, const CallLimits& limits, v1::QueryResponse* out,
+                          BenefitCount& benefit) {
+  if (plan.distribution.has_value()) {
+    return WriteDistribution(*plan.distribution, plan.sources, plan.precision, limits, out, benefit);
+  }
+  if (plan.attention.has_value()) {
+    return WriteAttention(*plan.attention, plan.sources, plan.precision, limits, out);
+  }
+  WriteNeighbours(plan, out->mutable_neighbours());
+  return absl::OkStatus();
+}
+
 absl::Status WriteQuery(const QueryPlan& plan, const CallLimits& limits, const std::string& version,
                         v1::QueryResponse* out, BenefitCount& benefit) {
-  if (plan.distribution.has_value()) {
-    RETURN_IF_ERROR(WriteDistribution(*plan.distribution, plan.sources, plan.precision, limits, out, benefit));
-  } else if (plan.attention.has_value()) {
-    RETURN_IF_ERROR(WriteAttention(*plan.attention, plan.sources, plan.precision, limits, out));
-  } else {
-    WriteNeighbours(plan, out->mutable_neighbours());
-  }
+  const bool made = plan.sources.front().outcome.read_out.has_value();
+  RETURN_IF_ERROR(made ? TakeReadOut(plan, out, benefit) : WriteReadOut(plan, limits, out, benefit));
   if (plan.mixed) {
     out->set_sequence_ids(plan.sequence_ids);
   } else {

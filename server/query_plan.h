@@ -31,6 +31,8 @@ struct QueryPlan {
 
 // Everything but memories, partitions, versions and limits: plan.sources has these. INVALID_ARGUMENT names the field.
 absl::Status ReadQuery(const v1::QueryRequest& request, QueryPlan& plan);
+// The part of it that is the read-out, of sources that have rows and k: what is searched for may be more than that.
+absl::Status ReadReadOut(const v1::QueryRequest& request, QueryPlan& plan);
 absl::Status ReadPrecision(v1::Precision wire, v1::Precision& out);
 absl::Status ReadSearchParams(const v1::SearchParams& wire, QueryCommand& command);
 
@@ -41,8 +43,13 @@ void WriteOutcome(const QueryOutcome& outcome, const std::string& version, const
                   v1::QueryResponse* out);
 // INVALID_ARGUMENT (RESPONSE_TOO_LARGE) when it does not fit in a message.
 absl::Status CheckSize(const v1::QueryResponse& response);
-// Fills the answer of a plan whose sources have answered; `version` is the encoded one of a memory that was asked
-// alone. Of a mixture `out` has a MixtureAnswer for each source already. Errors as CheckSize().
+// Fills the result alone, of neighbours. CANCELLED and DEADLINE_EXCEEDED between rows; DATA_LOSS when a stored value is
+// damaged.
+absl::Status WriteReadOut(const QueryPlan& plan, const CallLimits& limits, v1::QueryResponse* out,
+                          BenefitCount& benefit);
+// Fills the answer of a plan whose sources have answered, be it that a shard has read out; `version` is the encoded one
+// of a memory that was asked alone. Of a mixture `out` has a MixtureAnswer for each source already. Errors as
+// WriteReadOut() and CheckSize().
 absl::Status WriteQuery(const QueryPlan& plan, const CallLimits& limits, const std::string& version,
                         v1::QueryResponse* out, BenefitCount& benefit);
 

@@ -1,5 +1,6 @@
 #include "server/shard_handlers.h"
 
+#include <memory>
 #include <optional>
 #include <string>
 #include <utility>
@@ -11,6 +12,7 @@
 #include "engine/prune_decisions.h"
 #include "engine/shard_log.h"
 #include "server/hosted_shard.h"
+#include "server/shard_read_out.h"
 
 namespace mneme {
 namespace {
@@ -25,23 +27,37 @@ absl::Status HandleShardQuery(const CallContext& call, const Call& request, Answ
   MemoryNumber number = 0;
   std::string lease;
   QueryCommand command;
-  RETURN_IF_ERROR(Open(call, request, number, lease, command));
+  std::string read_out;
+  RETURN_IF_ERROR(Open(call, request, number, lease, command, read_out));
   ASSIGN_OR_RETURN(const MemoryHandle memory, FindNumber(shard, number));
   RETURN_IF_ERROR(FindLeaseOn(shard, *memory, lease, command));
   const size_t bytes = command.count * memory->spec.dimension * sizeof(float);
   if (command.count == 0 || command.queries.size() != bytes) {
     return absl::InvalidArgumentError("a query holds no keys of its memory");
   }
+  std::shared_ptr<QueryPlan> plan;  // null: the neighbours are wanted
+  if (!read_out.empty()) {
+    ASSIGN_OR_RETURN(QueryPlan planned, PlanReadOut(memory, command, read_out));
+    plan = std::make_shared<QueryPlan>(std::move(planned));
+  }
   command.limits = call.limits;
-  auto answer = [&call, response, with_attributes = command.with_attributes, with_ids = command.with_ids,
+  auto answer = [&call, response, plan, with_attributes = command.with_attributes, with_ids = command.with_ids,
                  single_scores = command.single_scores, done = std::move(done)](absl::StatusOr<QueryOutcome> got) {
-    if (!got.ok()) return done(got.status());
-    call.front_end.metrics().Searched(got->queue_us, got->search_us);
-    if (!with_attributes) DropAttributes(got->neighbours);
-    if (!with_ids) DropIds(got->neighbours);
-    if (single_scores) RoundScores(got->neighbours);
-    response->set_body(FlatIn(RoomFor(got->neighbours), *got));
-    done(absl::OkStatus());
+    done(Guard([&]() -> absl::Status {
+      RETURN_IF_ERROR(got.status());
+      call.front_end.metrics().Searched(got->queue_us, got->search_us);
+      std::optional<FinishedReadOut> made;
+      if (plan != nullptr) {
+        ASSIGN_OR_RETURN(made, MakeReadOut(*plan, call.limits, *got));
+        call.front_end.metrics().ReadOut(SecondsOf(*made));
+      }
+      if (!with_attributes) DropAttributes(got->neighbours);
+      if (!with_ids) DropIds(got->neighbours);
+      if (single_scores) RoundScores(got->neighbours);
+      const size_t room = RoomFor(got->neighbours) + (made.has_value() ? made->answer.size() : 0);
+      response->set_body(FlatIn(room, *got, made));
+      return absl::OkStatus();
+    }));
   };
   shard.Query(memory, std::move(command), std::move(answer));
   return absl::OkStatus();

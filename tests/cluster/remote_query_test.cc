@@ -11,6 +11,7 @@
 #include <functional>
 #include <future>
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <thread>
@@ -90,6 +91,11 @@ class ToldShard final : public internal_wire::ShardService::Service {
     MutexLock lock(&mutex_);
     spoil_ = std::move(spoil);
   }
+  // And with what it makes of that.
+  void SpoilReadOuts(std::function<void(std::optional<FinishedReadOut>&)> spoil) {
+    MutexLock lock(&mutex_);
+    spoil_read_outs_ = std::move(spoil);
+  }
   // Answers no search from now on.
   void BeSilent() { silent_ = true; }
   int scored() const { return scored_; }
@@ -101,16 +107,25 @@ class ToldShard final : public internal_wire::ShardService::Service {
     MemoryNumber memory = 0;
     std::string lease;
     QueryCommand command;
-    if (!Unflat(call->body(), memory, lease, command).ok()) return {grpc::StatusCode::INVALID_ARGUMENT, "damaged"};
+    std::string read_out;
+    if (!Unflat(call->body(), memory, lease, command, read_out).ok()) {
+      return {grpc::StatusCode::INVALID_ARGUMENT, "damaged"};
+    }
     waited_for_ = command.at_least.parts.empty() ? 0 : command.at_least.parts.front().sequence;
     while (silent_ && !context->IsCancelled()) std::this_thread::sleep_for(std::chrono::milliseconds(1));
     QueryOutcome outcome;
     outcome.neighbours = ColumnsOf(ids_, command.with_keys);
     if (command.k == 0) outcome.neighbours = NothingOf(1);
     outcome.version = Version{memory, {{number_, 10 + number_}}};
+    std::optional<FinishedReadOut> made;
+    if (!read_out.empty()) {
+      made = FinishedReadOut{absl::StrCat(read_out, " of ", ids_.size()), 3, -0.25, 40};
+      outcome.neighbours = NeighbourColumns();
+    }
     MutexLock lock(&mutex_);
     if (spoil_ != nullptr) spoil_(outcome.neighbours);
-    answer->set_body(Flat(outcome));
+    if (spoil_read_outs_ != nullptr) spoil_read_outs_(made);
+    answer->set_body(Flat(outcome, made));
     return searches_;
   }
   // Has all that is wanted.
@@ -142,6 +157,7 @@ class ToldShard final : public internal_wire::ShardService::Service {
   grpc::Status searches_ ABSL_GUARDED_BY(mutex_);
   grpc::Status scores_ ABSL_GUARDED_BY(mutex_);
   std::function<void(NeighbourColumns&)> spoil_ ABSL_GUARDED_BY(mutex_);
+  std::function<void(std::optional<FinishedReadOut>&)> spoil_read_outs_ ABSL_GUARDED_BY(mutex_);
   std::unique_ptr<grpc::Server> server_;
 };
 
@@ -183,11 +199,13 @@ class RemoteQueryTest : public ::testing::Test {
     command.limits.deadline = Steady::now() + time;
     return command;
   }
-  absl::StatusOr<QueryOutcome> Ask(QueryCommand command) {
-    std::promise<absl::StatusOr<QueryOutcome>> told;
-    ExecuteRemoteQuery(context_, memory_, std::move(command),
-                       [&told](absl::StatusOr<QueryOutcome> outcome) { told.set_value(std::move(outcome)); });
-    return told.get_future().get();
+  absl::StatusOr<QueryOutcome> Ask(QueryCommand command) { return AskWith(context_, std::move(command)); }
+  absl::StatusOr<QueryOutcome> AskWith(const RemoteQueryContext& context, QueryCommand command) {
+    // A thread that told may yet be on its way out.
+    const auto told = std::make_shared<std::promise<absl::StatusOr<QueryOutcome>>>();
+    ExecuteRemoteQuery(context, memory_, std::move(command),
+                       [told](absl::StatusOr<QueryOutcome> outcome) { told->set_value(std::move(outcome)); });
+    return told->get_future().get();
   }
   // The first even id that `shard` owns, from `from` on.
   EntryId OwnedBy(uint32_t shard, EntryId from) const {
@@ -204,6 +222,127 @@ class RemoteQueryTest : public ::testing::Test {
   QueryAdmission admission_;
   const RemoteQueryContext context_{&fan_, &pool_, &admission_};
 };
+
+// The first of them alone, asked to read out. What it answers goes on by search threads, or by some that take nothing.
+class OneShardTest : public RemoteQueryTest {
+ protected:
+  OneShardTest() { stopped_.Stop(); }
+
+  static QueryCommand RowToReadOut(bool allow_partial,
+                                   std::chrono::milliseconds time = std::chrono::seconds(20)) {
+    QueryCommand command = Row(allow_partial, time);
+    command.read_out = [] { return std::string("what is made"); };
+    return command;
+  }
+
+  const ShardFan one_{1, ShardAddresses{{first_.address()}}, nullptr};
+  SearchPool stopped_{1, /*max_batched_rows=*/1};
+  const RemoteQueryContext searching_{&one_, &pool_, &admission_};
+  const RemoteQueryContext passing_on_{&one_, &stopped_, &admission_};
+};
+
+TEST_F(OneShardTest, WhatTheShardReadsOutIsPassedOnWithoutASearchThread) {
+  for (const bool allow_partial : {false, true}) {
+    const auto got = AskWith(passing_on_, RowToReadOut(allow_partial));
+    ASSERT_TRUE(got.ok()) << got.status();
+    ASSERT_TRUE(got->read_out.has_value());
+    EXPECT_EQ(got->read_out->answer, "what is made of 2");
+    EXPECT_EQ(got->read_out->benefit_tokens, 3U);
+    EXPECT_EQ(got->read_out->benefit_nats, -0.25);
+    EXPECT_EQ(got->read_out->took_us, 40U);
+    EXPECT_EQ(got->neighbours.size(), 0U);
+    EXPECT_EQ(got->coverage.shards_total, 1U);
+    EXPECT_EQ(got->coverage.shards_answered, 1U);
+    ASSERT_EQ(got->version.parts.size(), 1U);
+    EXPECT_EQ(got->version.parts.front().sequence, 10U);
+  }
+  EXPECT_EQ(admission_.queries(), 0U);
+  EXPECT_TRUE(absl::IsUnavailable(AskWith(passing_on_, Row(false)).status())) << "neighbours are read out there";
+  const auto neighbours = AskWith(searching_, Row(false));
+  ASSERT_TRUE(neighbours.ok()) << neighbours.status();
+  EXPECT_THAT(neighbours->neighbours.ids, ElementsAre(2, 6));
+  EXPECT_FALSE(neighbours->read_out.has_value());
+}
+
+TEST_F(OneShardTest, WhatIsLongIsPassedOnByASearchThread) {
+  const std::string text(1 << 20, 'x');
+  first_.SpoilReadOuts([&text](std::optional<FinishedReadOut>& made) { made->answer = text; });
+  EXPECT_TRUE(absl::IsUnavailable(AskWith(passing_on_, RowToReadOut(false)).status()));
+  const auto got = AskWith(searching_, RowToReadOut(false));
+  ASSERT_TRUE(got.ok()) << got.status();
+  EXPECT_EQ(got->read_out->answer, text);
+}
+
+TEST_F(OneShardTest, WhatTheShardWaitsForIsWhatAReadPresents) {
+  QueryCommand command = RowToReadOut(false);
+  command.at_least = Version{kMemory, {{0, 7}}};
+  ASSERT_TRUE(AskWith(passing_on_, std::move(command)).ok());
+  EXPECT_EQ(first_.waited_for(), 7U);
+}
+
+TEST_F(OneShardTest, ErrorsOfTheShardAreThoseOfTheQuery) {
+  first_.Search(Away());
+  const absl::Status away = AskWith(passing_on_, RowToReadOut(false)).status();
+  EXPECT_TRUE(absl::IsUnavailable(away));
+  EXPECT_EQ(ReasonOf(away), reason::kShardUnavailable);
+  first_.Search(IsFull());
+  EXPECT_EQ(ReasonOf(AskWith(passing_on_, RowToReadOut(false)).status()), reason::kQueueFull);
+  first_.Search({grpc::StatusCode::DATA_LOSS, "the value of entry 6 is damaged"});
+  const absl::Status damaged = AskWith(passing_on_, RowToReadOut(true)).status();
+  EXPECT_TRUE(absl::IsDataLoss(damaged));
+  EXPECT_EQ(damaged.message(), "the value of entry 6 is damaged");
+  first_.BeSilent();
+  const absl::Status late = AskWith(passing_on_, RowToReadOut(false, std::chrono::milliseconds(100))).status();
+  EXPECT_TRUE(absl::IsDeadlineExceeded(late)) << late;
+}
+
+TEST_F(OneShardTest, WithoutTheShardNothingIsReadOutAndTheCoverageSaysWhy) {
+  first_.BeSilent();
+  const std::chrono::milliseconds time(1'500);
+  const auto begin = Steady::now();
+  const auto got = AskWith(passing_on_, RowToReadOut(true, time));
+  EXPECT_LT(Steady::now() - begin, time * 11 / 10);
+  ASSERT_TRUE(got.ok()) << got.status();
+  EXPECT_FALSE(got->read_out.has_value());
+  EXPECT_THAT(got->neighbours.offsets, ElementsAre(0, 0));
+  EXPECT_EQ(got->coverage.shards_answered, 0U);
+  EXPECT_THAT(got->coverage.missing_shards, ElementsAre(0));
+  EXPECT_TRUE(absl::IsDeadlineExceeded(got->coverage.why_missing));
+}
+
+TEST_F(OneShardTest, AnAnswerToAnotherQuestionIsDamage) {
+  first_.SpoilReadOuts([](std::optional<FinishedReadOut>& made) { made.reset(); });
+  EXPECT_TRUE(absl::IsDataLoss(AskWith(passing_on_, RowToReadOut(false)).status()));
+  first_.SpoilReadOuts([](std::optional<FinishedReadOut>& made) { made.emplace(); });
+  EXPECT_TRUE(absl::IsDataLoss(AskWith(searching_, Row(false)).status())) << "nobody asked for it";
+  first_.SpoilReadOuts(nullptr);
+  first_.Spoil([](NeighbourColumns& found) { found = ColumnsOf({2}, /*with_keys=*/false); });
+  EXPECT_TRUE(absl::IsDataLoss(AskWith(passing_on_, RowToReadOut(false)).status())) << "neighbours beside it";
+}
+
+TEST_F(OneShardTest, WhatIsMergedIsNotReadOutByShards) {
+  bool called = false;
+  const auto read_out = [&called] {
+    called = true;
+    return std::string("what is made");
+  };
+  QueryCommand several = Row(false);
+  several.read_out = read_out;
+  const auto merged = Ask(std::move(several));
+  ASSERT_TRUE(merged.ok()) << merged.status();
+  EXPECT_THAT(merged->neighbours.ids, ElementsAre(2, 4, 6, 8));
+  EXPECT_FALSE(merged->read_out.has_value());
+
+  QueryCommand candidates = Row(false);
+  candidates.read_out = read_out;
+  candidates.extra_offsets = {0, 1};
+  candidates.extra_ids = {100};
+  const auto added = AskWith(searching_, std::move(candidates));
+  ASSERT_TRUE(added.ok()) << added.status();
+  EXPECT_THAT(added->neighbours.ids, ElementsAre(2, 6, 100));
+  EXPECT_FALSE(added->read_out.has_value());
+  EXPECT_FALSE(called);
+}
 
 TEST_F(RemoteQueryTest, AnAnswerOfAllShardsIsWholeWhetherOrNotAPartWouldDo) {
   for (const bool allow_partial : {false, true}) {

@@ -87,6 +87,21 @@ TEST(FlatCommandsTest, WhatAQueryFound) {
   EXPECT_FALSE(read.statistics.exact);
 }
 
+TEST(FlatCommandsTest, WhatAShardMadeOfItStandsBesideIt) {
+  const FinishedReadOut made{"tokens", 2, -0.5, 7};
+  EXPECT_EQ(Through(made).answer, "tokens");
+  QueryOutcome outcome;
+  outcome.statistics.rows_total = 9;
+  for (const std::optional<FinishedReadOut>& beside : {std::optional<FinishedReadOut>(), std::optional(made)}) {
+    QueryOutcome read;
+    ASSERT_TRUE(Unflat(Flat(outcome, beside), read, read.read_out).ok());
+    EXPECT_EQ(read.neighbours.size(), 0U);
+    EXPECT_EQ(read.statistics.rows_total, 9U);
+    ASSERT_EQ(read.read_out.has_value(), beside.has_value());
+    if (beside.has_value()) EXPECT_EQ(read.read_out->benefit_nats, -0.5);
+  }
+}
+
 TEST(FlatCommandsTest, AttributesAreLeftOutTogether) {
   QueryOutcome outcome;
   outcome.neighbours = Neighbours();

@@ -99,6 +99,7 @@ TEST(FlatGoldenTest, ALayoutBelongsToAProtocol) {
   golden["DeleteCommand"] = Golden<DeleteCommand>();
   golden["DeploymentStatistics"] = Golden<DeploymentStatistics>();
   golden["EntryColumns"] = Golden<EntryColumns>();
+  golden["FinishedReadOut"] = Golden<FinishedReadOut>();
   golden["FlatProgress"] = Golden<FlatProgress>();
   golden["MatchRows"] = Golden<MatchRows>();
   golden["MemoryRecord"] = Golden<MemoryRecord>();
@@ -117,8 +118,8 @@ TEST(FlatGoldenTest, ALayoutBelongsToAProtocol) {
   golden["VisitCommand"] = Golden<VisitCommand>();
   golden["WantedEntry"] = Golden<WantedEntry>();
   golden["WriteResult"] = Golden<WriteResult>();
-  // Sizes and checksums of protocol 4.
-  EXPECT_EQ(kInternalProtocol, 4U);
+  // Sizes and checksums of protocol 5.
+  EXPECT_EQ(kInternalProtocol, 5U);
   const std::map<std::string, std::string> expected = {
       {"AliasRecord", "15:99b4369e501302a3"},
       {"ApplyStates", "54:8dc0e20485b9fafd"},
@@ -126,6 +127,7 @@ TEST(FlatGoldenTest, ALayoutBelongsToAProtocol) {
       {"DeleteCommand", "118:68094c1e23341290"},
       {"DeploymentStatistics", "245:1a43bbf2c13abfd2"},
       {"EntryColumns", "180:ca29c702a2575a22"},
+      {"FinishedReadOut", "31:7d4d3c1cea08a6cc"},
       {"FlatProgress", "23:c7bc4e1c4408cf4a"},
       {"MatchRows", "67:164c544cf0bc28cd"},
       {"MemoryRecord", "101:b4c995aae9996c5"},

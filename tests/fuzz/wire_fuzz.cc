@@ -1,6 +1,7 @@
 // What the processes of one deployment say to each other beside log records: bodies of mneme.internal.v1.
 #include <cmath>
 #include <memory>
+#include <optional>
 #include <utility>
 
 #include "engine/catalogue_names.h"
@@ -30,6 +31,7 @@ enum Kind : uint8_t {
   kEntries,
   kSessions,
   kReceipts,
+  kReadOut,
   kKinds,
 };
 
@@ -117,6 +119,7 @@ bool Run(std::string_view input) {
     }
     case kSessions: return ReadOnly<std::vector<NamedSession>>(bytes);
     case kReceipts: return ReadOnly<ReceiptPage>(bytes);
+    case kReadOut: return ReadOnly<std::optional<FinishedReadOut>>(bytes);
     default: return false;
   }
 }
@@ -239,7 +242,8 @@ std::vector<std::string> Seeds() {
           Seed(kProgress, FlatProgress{"training", 1, 2}),
           Seed(kEntries, Entries()),
           Seed(kSessions, std::vector<NamedSession>{{"agent/1", {1, {2}, 3, 4, 5}}}),
-          Seed(kReceipts, Receipts())};
+          Seed(kReceipts, Receipts()),
+          Seed(kReadOut, std::optional(FinishedReadOut{"answer", 2, -0.5, 7}))};
 }
 
 const Registration kTarget({"wire", Run, Seeds});

@@ -220,7 +220,25 @@ class Workload:
                 self.keep(name, memory.query(queries, 100, **how))
                 self.keep(f"{name}, successors", memory.query(queries, 100, with_successors=True, **how))
                 self.keep(f"{name}, attributes", memory.query(queries, 100, with_attributes=True, **how))
-                self.keep(f"{name}, distribution", memory.distribution(queries, 100, [1.0, 9.0], **how))
+                self.keep(f"{name}, distributions", memory.distribution(queries, 100, [1.0, 9.0], **how))
+                self.read_out(memory, queries, name, how)
+        slots = self.client.create_memory("single-slots", 8, value="vector", value_dim=5, spread="one")
+        slots.insert(self.normal(400, 8), self.normal(400, 5), ids=np.arange(400), request_id=self.request())
+        rows = self.normal(12, 8)
+        self.keep("of one shard, attention", slots.attention(rows, 20, with_weights=True, exact=True))
+        self.keep("of one shard, attention, all", slots.attention(rows, shrink=0.001))
+
+    def read_out(self, memory: mneme.Memory, queries: Any, name: str, how: dict[str, Any]) -> None:
+        """Distributions that the shard makes itself, unless candidates are added to what it finds."""
+        even = np.arange(0, VOCABULARY, 2)
+        targets = even[np.arange(QUERIES) % len(even)]
+        log_probs = np.full(QUERIES, -3.0, np.float32)
+        self.keep(f"{name}, distribution", memory.distribution(queries, 100, 9.0, **how))
+        self.keep(f"{name}, distribution, more than there are", memory.distribution(queries, 3_000, 9.0, **how))
+        self.keep(f"{name}, distribution, masked", memory.distribution(queries, 100, 9.0, allowed=even, **how))
+        got = memory.distribution(queries, 100, 9.0, ks=[5, 100], targets=targets, mix=(log_probs, 0.25), **how)
+        self.keep(f"{name}, distribution, of targets", got)
+        self.keep(f"{name}, distribution, cut", memory.distribution(queries, 100, [1.0, 9.0], top_m=7, **how))
 
     def names(self) -> None:
         client = self.client
@@ -363,12 +381,17 @@ class ClusterParity(cluster.ClusterTest):
     maxDiff = 4_000
 
     def test_a_front_end_over_shard_processes_answers_as_one_process_does(self):
-        one = Workload(self.serve("one", "--shards", "2").client, harness.SEED)
+        for shards in (1, 2):
+            with self.subTest(shards=shards):
+                self.compare(shards)
+
+    def compare(self, shards: int) -> None:
+        one = Workload(self.serve(f"whole-{shards}", "--shards", str(shards)).client, harness.SEED)
         one.run()
-        several = Workload(self.start_cluster(shards=2).client, harness.SEED)
+        several = Workload(self.start_cluster(shards=shards, name=f"parts-{shards}").client, harness.SEED)
         several.run()
         self.assertEqual(list(several.exact), list(one.exact))
-        self.assertGreater(len(one.exact), 130)
+        self.assertGreater(len(one.exact), 170)
         self.assertNotIn("was not refused", one.exact.values())
         for name, answer in one.exact.items():
             with self.subTest(name):

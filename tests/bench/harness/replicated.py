@@ -19,9 +19,10 @@ FRONT_BATCH, SHARDS_BATCH, INSERT_BATCH = 16, 64, 256
 # Requests of an insert that wait for their acknowledgement.
 INSERTS_IN_FLIGHT = 64
 BROKERS = 3
-# What the shard sends of a neighbour: a token, and an id and a score of single precision, or a score of double; and
-# what is around the columns of a question and of its answer.
-NEIGHBOUR_BYTES = 12
+# What the shard sends of a row in single precision: of each neighbour an id, a score and a token; where it reads out,
+# each token that they have, some 308 in rows of text, its ln p, and a few numbers. And what is around the columns of a
+# question and of its answer.
+ROW_BYTES = {"neighbours": 12 * K, "distribution": 8 * 308 + 24}
 AROUND_BYTES = 400
 # Records that a replica may be behind: beyond it MnemeLogBehind is told (deploy/monitoring/alerts.replicated.yaml).
 MOST_BEHIND = 1000
@@ -46,7 +47,7 @@ def front_end(bench: Bench, row: Row) -> None:
                 "through": lambda: asked(through),
                 "direct": lambda: asked(direct),
                 "empty": lambda: _ping(bench, direct),
-                "hop": lambda: _hop(bench, keys),
+                "hop": lambda: _hop(bench, keys, read_out),
             },
         )
         ours, theirs, empty, hop = (column(sides[name], "p50_us") for name in ("through", "direct", "empty", "hop"))
@@ -153,10 +154,10 @@ def _ping(bench: Bench, store: Store) -> dict[str, Any]:
     return generate("ping", store.server, store.server.tcp, store.memory, in_flight=1, seconds=bench.seconds)
 
 
-def _hop(bench: Bench, keys: DataSet) -> dict[str, Any]:
+def _hop(bench: Bench, keys: DataSet, read_out: str) -> dict[str, Any]:
     """One run of bare calls that carry what a front end asks the shard and what that answers."""
     asked = FRONT_BATCH * keys.dimension * 4 + AROUND_BYTES
-    answered = FRONT_BATCH * K * NEIGHBOUR_BYTES + AROUND_BYTES
+    answered = FRONT_BATCH * ROW_BYTES[read_out] + AROUND_BYTES
     return bench.run_json(
         "raw_call", "--request-bytes", asked, "--answer-bytes", answered, "--seconds", bench.seconds
     )
