@@ -196,8 +196,8 @@ class FaultTest(harness.SystemTest):
             self.check_digests()
 
     def check_digests(self) -> None:
-        """`mneme cluster show --digest` is content, and so are we: all serve, and those of a shard hold the same. One may
-        be without its log for a moment, at any time: brokers move who leads it back to whom they prefer."""
+        """`mneme cluster show --digest` is content, and so are we: all serve, and those of a shard hold the same. One
+        may be without its log for a moment, at any time: brokers move who leads it back to whom they prefer."""
         shown: list[dict[str, Any]] = []
 
         def serve() -> bool:
