@@ -12,7 +12,6 @@
 #include <iterator>
 #include <limits>
 #include <map>
-#include <memory>
 #include <optional>
 #include <string>
 #include <utility>
@@ -44,10 +43,7 @@ absl::StatusOr<std::vector<Told>> AskReplicas(const ShardChannel& shard, ShardCh
   };
   std::vector<Asked> asked;
   for (const ShardChannel::Place& place : shard.places()) {
-    const auto told = std::make_shared<std::promise<absl::StatusOr<std::string>>>();
-    asked.push_back({place.replica, told->get_future()});
-    shard.Ask(method, Question(body, place.replica), limits,
-              [told](absl::StatusOr<std::string> answer) { told->set_value(std::move(answer)); });
+    asked.push_back({place.replica, shard.AskAhead(method, Question(body, place.replica), limits)});
   }
   absl::Status failed;
   std::vector<Told> answers;
