@@ -289,7 +289,7 @@ Requests OfTenant(Requests asked) {
   return asked;
 }
 
-TEST(OneShardTest, AShardThatHasAllReadsOutWhatOneProcessDoes) {
+TEST(OneShardProcessTest, AShardThatHasAllReadsOutWhatOneProcessDoes) {
   TestServer direct(1);
   Processes through(1);
   Fill(direct);
@@ -307,7 +307,7 @@ TEST(OneShardTest, AShardThatHasAllReadsOutWhatOneProcessDoes) {
   EXPECT_EQ(CompareAll(direct, through, {{"weights of several partitions", both}}), 1.0);
 }
 
-TEST(OneShardTest, OfTwoShardsTheOneThatHasAllReadsOut) {
+TEST(OneShardProcessTest, OfTwoShardsTheOneThatHasAllReadsOut) {
   TestServer direct(2);
   Processes through(2);
   Fill(direct);
@@ -319,7 +319,7 @@ TEST(OneShardTest, OfTwoShardsTheOneThatHasAllReadsOut) {
   EXPECT_EQ(CompareAll(direct, through, OwnDistributions()), 0.0);
 }
 
-TEST(OneShardTest, AStepOfAStreamIsReadOutWhereItsNeighboursMayBeAskedFor) {
+TEST(OneShardProcessTest, AStepOfAStreamIsReadOutWhereItsNeighboursMayBeAskedFor) {
   TestServer direct(1);
   Processes through(1);
   Fill(direct);
@@ -350,7 +350,7 @@ TEST(OneShardTest, AStepOfAStreamIsReadOutWhereItsNeighboursMayBeAskedFor) {
 }
 
 // What a shard counts is told by the front end that it was counted for.
-TEST(OneShardTest, TheBenefitIsCountedByTheFrontEnd) {
+TEST(OneShardProcessTest, TheBenefitIsCountedByTheFrontEnd) {
   TestServer direct(1);
   Processes through(1);
   Fill(direct);
@@ -365,7 +365,7 @@ TEST(OneShardTest, TheBenefitIsCountedByTheFrontEnd) {
   EXPECT_EQ(Told(through.shard(0), "mneme_benefit_tokens_total"), 0.0);
 }
 
-TEST(OneShardTest, ErrorsNameTheSameFields) {
+TEST(OneShardProcessTest, ErrorsNameTheSameFields) {
   TestServer direct(1);
   Processes through(1);
   Fill(direct);
@@ -393,7 +393,7 @@ TEST(OneShardTest, ErrorsNameTheSameFields) {
   }
 }
 
-TEST(OneShardTest, OfAPartThatIsThereTheFrontEndReadsOut) {
+TEST(OneShardProcessTest, OfAPartThatIsThereTheFrontEndReadsOut) {
   Processes through(2);
   Fill(through);
   v1::QueryRequest request = Distribution(50);
@@ -428,7 +428,7 @@ TEST(OneShardTest, OfAPartThatIsThereTheFrontEndReadsOut) {
   EXPECT_EQ(through.read_outs(), there);
 }
 
-TEST(OneShardTest, WithoutItsOneShardNothingIsAnswered) {
+TEST(OneShardProcessTest, WithoutItsOneShardNothingIsAnswered) {
   Processes through(1);
   Fill(through);
   v1::QueryRequest request = Distribution(50);
