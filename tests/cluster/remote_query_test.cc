@@ -20,6 +20,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "common/error_reason.h"
+#include "common/limits.h"
 #include "engine/flat_commands.h"
 #include "google/rpc/error_details.pb.h"
 #include "google/rpc/status.pb.h"
@@ -308,6 +309,29 @@ TEST_F(OneShardTest, WithoutTheShardNothingIsReadOutAndTheCoverageSaysWhy) {
   EXPECT_EQ(got->coverage.shards_answered, 0U);
   EXPECT_THAT(got->coverage.missing_shards, ElementsAre(0));
   EXPECT_TRUE(absl::IsDeadlineExceeded(got->coverage.why_missing));
+}
+
+TEST_F(OneShardTest, WhatIsReadOutCountsAsItsQuestionAndItsLongestAnswer) {
+  first_.BeSilent();
+  const auto counted = [this](const std::function<void(QueryCommand&)>& change) {
+    QueryCommand command = RowToReadOut(false, std::chrono::seconds(2));
+    command.read_out_bytes = 5'000;
+    change(command);
+    const auto told = std::make_shared<std::promise<absl::StatusOr<QueryOutcome>>>();
+    ExecuteRemoteQuery(searching_, memory_, std::move(command),
+                       [told](absl::StatusOr<QueryOutcome> outcome) { told->set_value(std::move(outcome)); });
+    const uint64_t bytes = admission_.bytes();
+    EXPECT_TRUE(absl::IsDeadlineExceeded(told->get_future().get().status()));
+    EXPECT_EQ(admission_.bytes(), 0U);
+    return bytes;
+  };
+  EXPECT_EQ(counted([](QueryCommand&) {}), sizeof(float) + 5'000);
+  EXPECT_EQ(counted([](QueryCommand& command) { command.k = limits::kEveryEntry; }), sizeof(float) + 5'000);
+  const auto candidates = [](QueryCommand& command) {
+    command.extra_offsets = {0, 1};
+    command.extra_ids = {100};
+  };
+  EXPECT_LT(counted(candidates), 5'000U) << "ten neighbours, which come themselves";
 }
 
 TEST_F(OneShardTest, AnAnswerToAnotherQuestionIsDamage) {
