@@ -129,10 +129,9 @@ class RemoteQuery : public std::enable_shared_from_this<RemoteQuery> {
     if (!status.ok()) done_(status);
   }
 
-  // Of the one shard that was to read out: a short answer, or an error.
+  // Of the one shard that was to read out: a short answer.
   bool IsPassedOn(const Answers& answers) const {
-    return reads_out_ && answers.size() == 1 &&
-           (!answers.front().ok() || answers.front()->size() <= kMostPassedOnBytes);
+    return reads_out_ && answers.size() == 1 && answers.front().ok() && answers.front()->size() <= kMostPassedOnBytes;
   }
 
   absl::Status Guarded(Next next, Answers answers) {

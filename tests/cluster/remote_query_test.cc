@@ -283,17 +283,18 @@ TEST_F(OneShardTest, WhatTheShardWaitsForIsWhatAReadPresents) {
 
 TEST_F(OneShardTest, ErrorsOfTheShardAreThoseOfTheQuery) {
   first_.Search(Away());
-  const absl::Status away = AskWith(passing_on_, RowToReadOut(false)).status();
+  const absl::Status away = AskWith(searching_, RowToReadOut(false)).status();
   EXPECT_TRUE(absl::IsUnavailable(away));
   EXPECT_EQ(ReasonOf(away), reason::kShardUnavailable);
   first_.Search(IsFull());
-  EXPECT_EQ(ReasonOf(AskWith(passing_on_, RowToReadOut(false)).status()), reason::kQueueFull);
+  EXPECT_EQ(ReasonOf(AskWith(searching_, RowToReadOut(false)).status()), reason::kQueueFull);
   first_.Search({grpc::StatusCode::DATA_LOSS, "the value of entry 6 is damaged"});
-  const absl::Status damaged = AskWith(passing_on_, RowToReadOut(true)).status();
+  const absl::Status damaged = AskWith(searching_, RowToReadOut(true)).status();
   EXPECT_TRUE(absl::IsDataLoss(damaged));
   EXPECT_EQ(damaged.message(), "the value of entry 6 is damaged");
+  EXPECT_TRUE(absl::IsUnavailable(AskWith(passing_on_, RowToReadOut(true)).status())) << "it goes by a search thread";
   first_.BeSilent();
-  const absl::Status late = AskWith(passing_on_, RowToReadOut(false, std::chrono::milliseconds(100))).status();
+  const absl::Status late = AskWith(searching_, RowToReadOut(false, std::chrono::milliseconds(100))).status();
   EXPECT_TRUE(absl::IsDeadlineExceeded(late)) << late;
 }
 
@@ -301,7 +302,7 @@ TEST_F(OneShardTest, WithoutTheShardNothingIsReadOutAndTheCoverageSaysWhy) {
   first_.BeSilent();
   const std::chrono::milliseconds time(1'500);
   const auto begin = Steady::now();
-  const auto got = AskWith(passing_on_, RowToReadOut(true, time));
+  const auto got = AskWith(searching_, RowToReadOut(true, time));
   EXPECT_LT(Steady::now() - begin, time * 11 / 10);
   ASSERT_TRUE(got.ok()) << got.status();
   EXPECT_FALSE(got->read_out.has_value());
