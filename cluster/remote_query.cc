@@ -35,10 +35,15 @@ constexpr size_t kAroundBytes = 1024;
 // thread takes to wake. gRPC has as few threads as two, which longer answers would keep from others.
 constexpr size_t kMostPassedOnBytes = 128 * 1024;
 
-// What a query asks of each shard, and what each may answer. A search for every entry has a bound of its own.
+// Whether what shards find is put together here, or added to; else one shard has all of it.
+bool IsMerged(const QueryCommand& command, size_t shards) { return shards > 1 || !command.extra_offsets.empty(); }
+
+// What a query asks of each shard, and what each may answer. What is found of every entry has a bound of its own.
 uint64_t HeldBytes(const MemoryRecord& memory, const QueryCommand& command, size_t shards) {
   uint64_t bytes = command.queries.size();
-  if (command.k != limits::kEveryEntry) {
+  if (command.read_out != nullptr && !IsMerged(command, shards)) {
+    bytes += command.read_out_bytes;
+  } else if (command.k != limits::kEveryEntry) {
     const uint64_t key = command.with_keys ? memory.spec.KeyBytes() : 0;
     bytes += uint64_t{command.count} * command.k * (memory.spec.ValueBytes() + key + kNeighbourBytes);
   }
@@ -86,7 +91,7 @@ class RemoteQuery : public std::enable_shared_from_this<RemoteQuery> {
     const absl::Status version = context_.shards->CheckVersion(command_.at_least);
     if (!version.ok()) return done_(version);
     at_least_ = std::exchange(command_.at_least, Version());
-    const bool merges = owners_.size() > 1 || !command_.extra_offsets.empty();
+    const bool merges = IsMerged(command_, owners_.size());
     // The order of I4 takes ids, partitions and all of a score.
     if (merges) {
       command_.with_ids = true;
@@ -96,6 +101,7 @@ class RemoteQuery : public std::enable_shared_from_this<RemoteQuery> {
       // It borrows from the caller.
       const auto read_out = std::exchange(command_.read_out, nullptr);
       if (read_out != nullptr && !merges) read_out_ = read_out();
+      reads_out_ = !read_out_.empty();
       AskNext();
     } catch (const std::bad_alloc&) {
       done_(WithReason(absl::ResourceExhaustedError("out of ram while asking shards"), reason::kMemoryLimit));
@@ -123,10 +129,9 @@ class RemoteQuery : public std::enable_shared_from_this<RemoteQuery> {
     if (!status.ok()) done_(status);
   }
 
-  // Of the one shard that was to read out: a short answer, or an error.
+  // Of the one shard that was to read out: a short answer.
   bool IsPassedOn(const Answers& answers) const {
-    return !read_out_.empty() && answers.size() == 1 &&
-           (!answers.front().ok() || answers.front()->size() <= kMostPassedOnBytes);
+    return reads_out_ && answers.size() == 1 && answers.front().ok() && answers.front()->size() <= kMostPassedOnBytes;
   }
 
   absl::Status Guarded(Next next, Answers answers) {
@@ -179,9 +184,10 @@ class RemoteQuery : public std::enable_shared_from_this<RemoteQuery> {
     const auto hedged = command_.k == limits::kEveryEntry ? std::nullopt : std::optional(HedgedRead::kQuery);
     const auto body = [&](uint32_t shard) {
       command_.at_least = context_.shards->PartOf(at_least_, shard, command_.lease);
-      return Question(FlatIn(command_.queries.size() + read_out_.size() + kAroundBytes, memory_->number,
-                             LeaseOn(command_.lease, shard), command_, read_out_),
-                      HolderOf(command_.lease, shard), hedged);
+      std::string flat = FlatIn(command_.queries.size() + read_out_.size() + kAroundBytes, memory_->number,
+                                LeaseOn(command_.lease, shard), command_, read_out_);
+      std::string().swap(read_out_);  // of the one shard that is asked for it; who asks it again has kept what it was
+      return Question(std::move(flat), HolderOf(command_.lease, shard), hedged);
     };
     const absl::Span<const uint32_t> next = absl::MakeConstSpan(owners_).subspan(begun_, count);
     asked_.assign(next.begin(), next.end());
@@ -235,10 +241,10 @@ class RemoteQuery : public std::enable_shared_from_this<RemoteQuery> {
 
   // What was read out where that was asked for, and nothing beside it; neighbours where not.
   absl::Status CheckFound(const QueryOutcome& outcome) const {
-    if (read_out_.empty() && !outcome.read_out.has_value()) {
+    if (!reads_out_ && !outcome.read_out.has_value()) {
       return CheckAnswer(outcome.neighbours, command_.with_keys);
     }
-    const bool made = !read_out_.empty() && outcome.read_out.has_value() && outcome.neighbours.size() == 0;
+    const bool made = reads_out_ && outcome.read_out.has_value() && outcome.neighbours.size() == 0;
     return made ? absl::OkStatus() : absl::DataLossError("a shard's answer is not of what it was asked for");
   }
 
@@ -337,7 +343,8 @@ class RemoteQuery : public std::enable_shared_from_this<RemoteQuery> {
   const std::function<void(absl::StatusOr<QueryOutcome>)> done_;
   const std::vector<uint32_t> owners_;
   Version at_least_;
-  std::string read_out_;  // what the one shard is to make of the neighbours; empty: they are wanted
+  bool reads_out_ = false;  // whether the one shard is to read out
+  std::string read_out_;    // what it is to make of the neighbours, until it is asked
   const Duration reserve_ = ReserveOf(command_);
   std::vector<uint32_t> asked_;  // now
   size_t begun_ = 0;             // of `owners_`: were searched, or are being

@@ -8,8 +8,8 @@
 // Where the command allows it, a shard that is away, silent until little of the deadline is left, or too busy to answer
 // by then (QUEUE_FULL), is missing: it is not asked again, and the coverage names it. One that is so only in step 3 is
 // missing, too, though what it found is there, and its part of the version.
-// Merging is done on search threads, as is what follows it; threads of gRPC only hand over, or pass on what a shard has
-// read out where that is short.
+// Merging is done on search threads, as is what follows it; threads of gRPC only hand over, or pass on what the one
+// shard has read out where that is short.
 #ifndef MNEME_CLUSTER_REMOTE_QUERY_H_
 #define MNEME_CLUSTER_REMOTE_QUERY_H_
 
@@ -31,7 +31,8 @@ struct RemoteQueryContext {
 };
 
 // Starts; the command has its stamp. `done` is called exactly once, with RESOURCE_EXHAUSTED (QUEUE_FULL) when too many
-// are on their way. Where an answer in part is allowed it may be of no shard at all.
+// are on their way, and by a thread as Deployment::Query() says. Where an answer in part is allowed it may be of no
+// shard at all.
 void ExecuteRemoteQuery(const RemoteQueryContext& context, MemoryHandle memory, QueryCommand command,
                         std::function<void(absl::StatusOr<QueryOutcome>)> done);
 

@@ -7,12 +7,12 @@
 // 2. One that lacks what another has may not have applied it: it is asked again, for what it has then. So a deletion
 //    that was acknowledged, which a replica at least has applied, is on its page whoever is asked.
 // 3. What one lacks then it has forgotten (limits::kMaxReceipts), and it is not listed, as it is NOT_FOUND by itself.
+//    What lies below the first that some replica has is passed over at once, not page by page of the others.
 #include <algorithm>
 #include <future>
 #include <iterator>
 #include <limits>
 #include <map>
-#include <memory>
 #include <optional>
 #include <string>
 #include <utility>
@@ -44,10 +44,7 @@ absl::StatusOr<std::vector<Told>> AskReplicas(const ShardChannel& shard, ShardCh
   };
   std::vector<Asked> asked;
   for (const ShardChannel::Place& place : shard.places()) {
-    const auto told = std::make_shared<std::promise<absl::StatusOr<std::string>>>();
-    asked.push_back({place.replica, told->get_future()});
-    shard.Ask(method, Question(body, place.replica), limits,
-              [told](absl::StatusOr<std::string> answer) { told->set_value(std::move(answer)); });
+    asked.push_back({place.replica, shard.AskAhead(method, Question(body, place.replica), limits)});
   }
   absl::Status failed;
   std::vector<Told> answers;
@@ -111,6 +108,19 @@ Sequence EndOf(const std::vector<ReplicaPage>& pages) {
     if (each.page.next.has_value()) end = std::min(end, each.page.next->row);
   }
   return end;
+}
+
+// The greatest of what is the first of each replica that has any: one of them has none below it, so none is listed.
+Sequence BeginOf(const std::vector<ReplicaPage>& pages) {
+  Sequence begin = 0;
+  for (const ReplicaPage& each : pages) {
+    if (!each.page.items.empty()) {
+      begin = std::max(begin, SequenceOf(each.page.items.front()));
+    } else if (each.page.next.has_value()) {
+      begin = std::max(begin, each.page.next->row);
+    }
+  }
+  return begin;
 }
 
 // A receipt as several replicas have it.
@@ -186,7 +196,9 @@ absl::StatusOr<ReceiptPage> AskForPage(const ShardFan& shards, uint32_t number, 
       break;
     }
   }
-  if (end != std::numeric_limits<Sequence>::max()) page.next = ScanPosition{question.memory, number, 0, end};
+  if (end == std::numeric_limits<Sequence>::max()) return page;
+  // Past all that one has forgotten at once, not page by page of those that have it yet.
+  page.next = ScanPosition{question.memory, number, 0, std::max(end, BeginOf(even))};
   return page;
 }
 

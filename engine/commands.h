@@ -133,9 +133,11 @@ struct QueryCommand {
   bool with_ids = true;          // false: so may ids and partitions, unless answers are merged; not with successors
   bool single_scores = false;    // scores may be rounded to f32, unless answers are merged
   // What is to be made of the neighbours, in words of whoever asks and of shards in other processes, which the engine
-  // does not know. One that has all of them may make that instead of telling them (QueryOutcome::read_out): then this
-  // is called, once, before Query() returns. Empty: they are wanted themselves. Not with successors.
+  // does not know. One that has all of them may make that instead of telling them (QueryOutcome::read_out): it is asked
+  // for what this returns, which is called at most once, before Query() returns: not where shards are in this process,
+  // answers are merged or added to, or the query is refused. Empty: they are wanted themselves. Not with successors.
   std::function<std::string()> read_out;
+  uint64_t read_out_bytes = 0;  // what it returns and the longest answer to that
   // Bytes that searches for every entry gather, together with those of others of one request; null: with none.
   std::shared_ptr<std::atomic<double>> attended_bytes;
   Version at_least;  // no parts: whatever is there

@@ -83,8 +83,9 @@ class Deployment {
                                                    size_t limit, const CallLimits& limits) const = 0;
 
   // --- Reads ---
-  // `done` is called exactly once, on a search thread unless the queue is full (RESOURCE_EXHAUSTED), or a shard in
-  // another process has read out: then it is called by the thread that heard so.
+  // `done` is called exactly once, on a search thread; but where the query is refused before it is searched by the
+  // caller's, and where the queue of searches is full (RESOURCE_EXHAUSTED), or the one shard that was to read out, in
+  // another process, has answered shortly, by the one that heard so.
   virtual void Query(MemoryHandle memory, QueryCommand command,
                      std::function<void(absl::StatusOr<QueryOutcome>)> done) = 0;
   // Entries by id in the order asked for; found[i] tells which are there (entries holds only those).

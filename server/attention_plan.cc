@@ -18,6 +18,14 @@
 namespace mneme {
 namespace {
 
+// Bytes of one (token, value) of an answer,
+constexpr size_t kComponentBytes = sizeof(Token) + sizeof(double);
+// and of a weight, with the entry that has it.
+constexpr size_t kWeightBytes = sizeof(double) + sizeof(EntryId) + sizeof(PartitionId);
+// Of a row beside them: entropy, total mass, where its components or weights lie, the value of other tokens or its
+// weight in a group; how many were found and are active, and two marks.
+constexpr size_t kRowBytes = 5 * sizeof(double) + 2 * sizeof(uint32_t) + 2 * sizeof(uint8_t);
+
 absl::Status ReadKernel(const v1::AttentionReadOut& wire, const MemorySpec& spec, AttentionOptions& options) {
   switch (wire.kernel()) {
     case v1::ATTENTION_KERNEL_UNSPECIFIED:
@@ -290,6 +298,22 @@ absl::Status ReadAttention(const v1::AttentionReadOut& wire, absl::Span<QuerySou
   }
   for (QuerySource& source : sources) SearchFor(plan, source);
   return absl::OkStatus();
+}
+
+size_t MostRowBytes(const AttentionPlan& plan, const QuerySource& source) {
+  const MemorySpec& spec = source.spec();
+  const size_t searched = source.command.k;
+  size_t output = spec.value_dimension * sizeof(double);
+  if (spec.value_kind == ValueKind::kSparseVector) {
+    output = std::min<size_t>(spec.vocabulary_size, searched * limits::kMaxSparseComponents) * kComponentBytes;
+  }
+  const bool weighs = plan.with_weights && searched != limits::kEveryEntry;
+  return source.command.count * (output + kRowBytes + (weighs ? searched * kWeightBytes : 0));
+}
+
+size_t MostGroupBytes(const AttentionPlan& plan, const QuerySource& source) {
+  const size_t groups = plan.group_offsets.empty() ? 0 : plan.group_offsets.size() - 1;
+  return groups * source.spec().value_dimension * sizeof(double);
 }
 
 absl::Status WriteAttention(const AttentionPlan& plan, absl::Span<const QuerySource> sources, v1::Precision precision,

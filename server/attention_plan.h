@@ -3,6 +3,7 @@
 #ifndef MNEME_SERVER_ATTENTION_PLAN_H_
 #define MNEME_SERVER_ATTENTION_PLAN_H_
 
+#include <cstddef>
 #include <cstdint>
 #include <vector>
 
@@ -31,6 +32,12 @@ struct AttentionPlan {
 // The sources' commands have rows and k already, 0 for all; their k becomes what is to be searched for.
 // INVALID_ARGUMENT names the field, under "attention".
 absl::Status ReadAttention(const v1::AttentionReadOut& wire, absl::Span<QuerySource> sources, AttentionPlan& plan);
+
+// The most bytes that the columns of its answer take, in double precision: what is of rows, and what is of groups
+// alone. The source is the only one, and was not asked yet. Weights of all entries, whose number is not known, are left
+// out.
+size_t MostRowBytes(const AttentionPlan& plan, const QuerySource& source);
+size_t MostGroupBytes(const AttentionPlan& plan, const QuerySource& source);
 
 // Fills the answer, of one source or of a mixture: then also what the MixtureAnswers of `out`, one for each, say of
 // found, weights and active. What `limits` says when it says stop; DATA_LOSS when a stored value is damaged.

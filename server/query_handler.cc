@@ -61,7 +61,7 @@ absl::Status HandleQuery(const CallContext& call, const v1::QueryRequest& reques
   }
   ASSIGN_OR_RETURN(QueryPlan planned, PlanQuery(call.deployment, request, call.limits));
   const auto plan = std::make_shared<QueryPlan>(std::move(planned));
-  plan->sources.front().command.read_out = ReadOutOf(request, *plan);
+  LetShardReadOut(request, *plan);
   AskSources(call.deployment, plan->sources, [&call, plan, response, done](const absl::Status& asked) {
     done(Guard([&]() -> absl::Status {
       RETURN_IF_ERROR(asked);

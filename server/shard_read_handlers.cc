@@ -158,8 +158,7 @@ absl::Status HandleShardReceipts(const CallContext& call, const Call& request, A
   Version at_least;
   RETURN_IF_ERROR(Open(call, request, number, first, limit, at_least));
   if (limit > limits::kMaxReceiptsPage) return absl::InvalidArgumentError("a page has too many receipts");
-  ASSIGN_OR_RETURN(const MemoryHandle memory, FindNumber(shard, number));
-  RETURN_IF_ERROR(shard.Await(at_least, call.limits));
+  ASSIGN_OR_RETURN(const MemoryHandle memory, FindApplied(shard, number, at_least, call.limits));
   const ScanPosition from{number, shard.port().number(), 0, first};
   ASSIGN_OR_RETURN(const ReceiptPage page, shard.ListReceipts(memory, from, limit, call.limits));
   response->set_body(Flat(page));

@@ -1,11 +1,14 @@
 #include "server/shard_read_out.h"
 
+#include <algorithm>
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
 #include <utility>
 
 #include "common/columns.h"
+#include "common/limits.h"
+#include "common/sparse_vector.h"
 #include "common/status_macros.h"
 #include "common/types.h"
 #include "server/convert_selection.h"
@@ -13,32 +16,46 @@
 namespace mneme {
 namespace {
 
-// Of a neighbour of which a distribution is made, on its way to a front end: score, token, and weight if they differ.
-constexpr size_t kNeighbourBytes = sizeof(double) + sizeof(Token) + sizeof(float);
 // So many more are not looked at: of a few neighbours most of an answer is what stands around them.
 constexpr size_t kAroundBytes = 4096;
 
-// Whether a distribution takes no more bytes than its neighbours, however many of their tokens differ: not with a mask
-// or model's probabilities that are longer than those, nor with many cells. (Attention has a vector for each row where
-// each neighbour has one.)
-bool IsShort(const v1::DistributionReadOut& asked, const QueryPlan& plan) {
+// What a shard is asked for a read-out, and the longest answer to that.
+size_t ReadOutBytes(const v1::QueryRequest& request, const QueryPlan& plan) {
   const QuerySource& source = plan.sources.front();
-  const size_t neighbours = source.command.count * source.k * kNeighbourBytes;
-  return asked.ByteSizeLong() + MostAnswerBytes(*plan.distribution, plan.sources) <= neighbours + kAroundBytes;
+  if (plan.distribution.has_value()) {
+    return request.distribution().ByteSizeLong() + MostAnswerBytes(*plan.distribution, plan.sources);
+  }
+  return request.attention().ByteSizeLong() + MostRowBytes(*plan.attention, source) +
+         MostGroupBytes(*plan.attention, source);
+}
+
+// What its neighbours take on their way to a front end: score, value, and weight if they differ, with the id where
+// attention is made of them. Of a sparse value what every one has. How many all entries are is not known: they are
+// taken for twice what is made of them, so that contexts and outputs of groups stay within that.
+size_t NeighbourBytes(const QueryPlan& plan) {
+  const QuerySource& source = plan.sources.front();
+  if (source.command.k == limits::kEveryEntry) return 2 * MostRowBytes(*plan.attention, source);
+  const MemorySpec& spec = source.spec();
+  const size_t value = spec.value_kind == ValueKind::kSparseVector ? SparseVectorBytes(0) : spec.ValueBytes();
+  const size_t id = plan.attention.has_value() ? sizeof(EntryId) : 0;
+  return source.command.count * source.command.k * (sizeof(double) + value + sizeof(float) + id);
 }
 
 }  // namespace
 
-std::function<std::string()> ReadOutOf(const v1::QueryRequest& request, const QueryPlan& plan) {
-  if (plan.mixed) return nullptr;
-  const bool is_short = plan.distribution.has_value() && IsShort(request.distribution(), plan);
-  if (!is_short && !plan.attention.has_value()) return nullptr;
-  return [&request, precision = plan.precision] {
+void LetShardReadOut(const v1::QueryRequest& request, QueryPlan& plan) {
+  if (plan.mixed || !(plan.distribution.has_value() || plan.attention.has_value())) return;
+  const size_t bytes = ReadOutBytes(request, plan);
+  if (bytes > NeighbourBytes(plan) + kAroundBytes) return;
+  QueryCommand& command = plan.sources.front().command;
+  command.read_out_bytes = std::min(bytes, 2 * limits::kMaxMessageBytes);  // either is a message
+  command.read_out = [&request, precision = plan.precision] {
     v1::QueryRequest asked;
     asked.set_k(request.k());
     asked.set_precision(precision);
     if (request.has_distribution()) *asked.mutable_distribution() = request.distribution();
     if (request.has_attention()) *asked.mutable_attention() = request.attention();
+    asked.DiscardUnknownFields();  // which no shard reads either
     return asked.SerializeAsString();
   };
 }
@@ -81,6 +98,7 @@ absl::StatusOr<FinishedReadOut> MakeReadOut(QueryPlan& plan, const CallLimits& l
   v1::QueryResponse result;
   BenefitCount benefit;
   RETURN_IF_ERROR(WriteReadOut(plan, limits, &result, benefit));
+  RETURN_IF_ERROR(CheckSize(result));
   FinishedReadOut made;
   if (!result.SerializeToString(&made.answer)) return absl::InternalError("a read-out could not be written");
   made.benefit_tokens = benefit.tokens;

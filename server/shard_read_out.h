@@ -1,4 +1,4 @@
-// ShardReadOut: what is made of the nearest by the shard that has all of them, for a front end that passes it on.
+// Read-outs of shards: what one that has all of the nearest makes of them, for a front end that passes it on.
 //
 // A distribution, or attention, is a few tens of kilobytes where its neighbours are hundreds. The shard is asked for it
 // as a client asks, by a mneme.v1.QueryRequest that has k, precision and read-out alone, and answers as clients are
@@ -8,7 +8,6 @@
 #ifndef MNEME_SERVER_SHARD_READ_OUT_H_
 #define MNEME_SERVER_SHARD_READ_OUT_H_
 
-#include <functional>
 #include <string>
 
 #include "absl/status/status.h"
@@ -24,9 +23,11 @@ inline double SecondsOf(const FinishedReadOut& made) { return static_cast<double
 
 // --- The front end --------------------------------------------------------------------------------------------------
 
-// QueryCommand::read_out of a plan that was made of `request`, which it borrows, and whose source was not asked yet.
-// Empty where the neighbours are wanted themselves or may be fewer bytes than what is made of them, and of a mixture.
-std::function<std::string()> ReadOutOf(const v1::QueryRequest& request, const QueryPlan& plan);
+// Sets QueryCommand::read_out of a plan that was made of `request`, which it borrows, and whose source was not asked
+// yet. Not of a mixture, nor where the neighbours are wanted themselves, nor where question and answer may take more
+// bytes than they do, but for a few: with a mask, model's probabilities or contexts that are longer than they, many
+// cells, one value a row, or sparse values over a large vocabulary.
+void LetShardReadOut(const v1::QueryRequest& request, QueryPlan& plan);
 
 // The result, which a shard made, of a plan whose source has answered, and the benefit that it counted. DATA_LOSS when
 // it is another than was asked for.
@@ -35,11 +36,12 @@ absl::Status TakeReadOut(const QueryPlan& plan, v1::QueryResponse* out, BenefitC
 // --- The shard ------------------------------------------------------------------------------------------------------
 
 // What the neighbours that `command` asks for are to be made into: a plan that has all but the outcome of its source.
-// INVALID_ARGUMENT when `asked` is nothing that ReadOutOf() makes, or would search for something else.
+// INVALID_ARGUMENT when `asked` is no query with a distribution or attention, as ReadReadOut() says of the memory and
+// the rows of `command`, and when it would search for another k.
 absl::StatusOr<QueryPlan> PlanReadOut(const MemoryHandle& memory, const QueryCommand& command,
                                       const std::string& asked);
 
-// Takes the neighbours of `outcome`. As WriteReadOut().
+// Takes the neighbours of `outcome`. Errors as WriteReadOut() and CheckSize().
 absl::StatusOr<FinishedReadOut> MakeReadOut(QueryPlan& plan, const CallLimits& limits, QueryOutcome& outcome);
 
 }  // namespace mneme

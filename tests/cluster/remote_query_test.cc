@@ -20,6 +20,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "common/error_reason.h"
+#include "common/limits.h"
 #include "engine/flat_commands.h"
 #include "google/rpc/error_details.pb.h"
 #include "google/rpc/status.pb.h"
@@ -282,17 +283,18 @@ TEST_F(OneShardTest, WhatTheShardWaitsForIsWhatAReadPresents) {
 
 TEST_F(OneShardTest, ErrorsOfTheShardAreThoseOfTheQuery) {
   first_.Search(Away());
-  const absl::Status away = AskWith(passing_on_, RowToReadOut(false)).status();
+  const absl::Status away = AskWith(searching_, RowToReadOut(false)).status();
   EXPECT_TRUE(absl::IsUnavailable(away));
   EXPECT_EQ(ReasonOf(away), reason::kShardUnavailable);
   first_.Search(IsFull());
-  EXPECT_EQ(ReasonOf(AskWith(passing_on_, RowToReadOut(false)).status()), reason::kQueueFull);
+  EXPECT_EQ(ReasonOf(AskWith(searching_, RowToReadOut(false)).status()), reason::kQueueFull);
   first_.Search({grpc::StatusCode::DATA_LOSS, "the value of entry 6 is damaged"});
-  const absl::Status damaged = AskWith(passing_on_, RowToReadOut(true)).status();
+  const absl::Status damaged = AskWith(searching_, RowToReadOut(true)).status();
   EXPECT_TRUE(absl::IsDataLoss(damaged));
   EXPECT_EQ(damaged.message(), "the value of entry 6 is damaged");
+  EXPECT_TRUE(absl::IsUnavailable(AskWith(passing_on_, RowToReadOut(true)).status())) << "it goes by a search thread";
   first_.BeSilent();
-  const absl::Status late = AskWith(passing_on_, RowToReadOut(false, std::chrono::milliseconds(100))).status();
+  const absl::Status late = AskWith(searching_, RowToReadOut(false, std::chrono::milliseconds(100))).status();
   EXPECT_TRUE(absl::IsDeadlineExceeded(late)) << late;
 }
 
@@ -300,7 +302,7 @@ TEST_F(OneShardTest, WithoutTheShardNothingIsReadOutAndTheCoverageSaysWhy) {
   first_.BeSilent();
   const std::chrono::milliseconds time(1'500);
   const auto begin = Steady::now();
-  const auto got = AskWith(passing_on_, RowToReadOut(true, time));
+  const auto got = AskWith(searching_, RowToReadOut(true, time));
   EXPECT_LT(Steady::now() - begin, time * 11 / 10);
   ASSERT_TRUE(got.ok()) << got.status();
   EXPECT_FALSE(got->read_out.has_value());
@@ -308,6 +310,29 @@ TEST_F(OneShardTest, WithoutTheShardNothingIsReadOutAndTheCoverageSaysWhy) {
   EXPECT_EQ(got->coverage.shards_answered, 0U);
   EXPECT_THAT(got->coverage.missing_shards, ElementsAre(0));
   EXPECT_TRUE(absl::IsDeadlineExceeded(got->coverage.why_missing));
+}
+
+TEST_F(OneShardTest, WhatIsReadOutCountsAsItsQuestionAndItsLongestAnswer) {
+  first_.BeSilent();
+  const auto counted = [this](const std::function<void(QueryCommand&)>& change) {
+    QueryCommand command = RowToReadOut(false, std::chrono::seconds(2));
+    command.read_out_bytes = 5'000;
+    change(command);
+    const auto told = std::make_shared<std::promise<absl::StatusOr<QueryOutcome>>>();
+    ExecuteRemoteQuery(searching_, memory_, std::move(command),
+                       [told](absl::StatusOr<QueryOutcome> outcome) { told->set_value(std::move(outcome)); });
+    const uint64_t bytes = admission_.bytes();
+    EXPECT_TRUE(absl::IsDeadlineExceeded(told->get_future().get().status()));
+    EXPECT_EQ(admission_.bytes(), 0U);
+    return bytes;
+  };
+  EXPECT_EQ(counted([](QueryCommand&) {}), sizeof(float) + 5'000);
+  EXPECT_EQ(counted([](QueryCommand& command) { command.k = limits::kEveryEntry; }), sizeof(float) + 5'000);
+  const auto candidates = [](QueryCommand& command) {
+    command.extra_offsets = {0, 1};
+    command.extra_ids = {100};
+  };
+  EXPECT_LT(counted(candidates), 5'000U) << "ten neighbours, which come themselves";
 }
 
 TEST_F(OneShardTest, AnAnswerToAnotherQuestionIsDamage) {

@@ -267,9 +267,16 @@ TEST_F(RemoteReceiptsTest, WhatComesMeanwhileLosesNothing) {
 }
 
 TEST_F(RemoteReceiptsTest, WhatOneHasForgottenIsNotListed) {
-  first_.Have({{5, kHidden}, {6, kHidden}, {9, kHidden}});
-  second_.Have({{9, kHidden}});
-  for (const size_t limit : {1, 2, 10}) EXPECT_THAT(Listed(limit), ElementsAre("0:9")) << limit;
+  Receipts all;
+  for (Sequence sequence = 5; sequence < 105; ++sequence) all.emplace(sequence, kHidden);
+  for (const size_t limit : {1, 2, 10, 200}) {
+    first_.Have(all);
+    second_.Have({{103, kHidden}, {104, kHidden}});
+    EXPECT_THAT(Listed(limit), ElementsAre("0:103", "0:104")) << limit;
+    // A page of what is forgotten, for which who lacks it is asked twice, and one or two of what is there.
+    EXPECT_LE(first_.asked(), 3) << limit << ": what is forgotten is passed over at once";
+    EXPECT_LE(second_.asked(), 4) << limit;
+  }
   const absl::Status alone = deployment_->Receipt(memory_, Version{kMemory, {{0, 5}}}, Soon()).status();
   EXPECT_EQ(alone.code(), absl::StatusCode::kNotFound);
 }

@@ -30,8 +30,8 @@ enum Kind : uint8_t {
   kProgress,
   kEntries,
   kSessions,
-  kReceipts,
   kReadOut,
+  kReceipts,
   kKinds,
 };
 
@@ -118,8 +118,8 @@ bool Run(std::string_view input) {
       return true;
     }
     case kSessions: return ReadOnly<std::vector<NamedSession>>(bytes);
-    case kReceipts: return ReadOnly<ReceiptPage>(bytes);
     case kReadOut: return ReadOnly<std::optional<FinishedReadOut>>(bytes);
+    case kReceipts: return ReadOnly<ReceiptPage>(bytes);
     default: return false;
   }
 }
@@ -242,8 +242,8 @@ std::vector<std::string> Seeds() {
           Seed(kProgress, FlatProgress{"training", 1, 2}),
           Seed(kEntries, Entries()),
           Seed(kSessions, std::vector<NamedSession>{{"agent/1", {1, {2}, 3, 4, 5}}}),
-          Seed(kReceipts, Receipts()),
-          Seed(kReadOut, std::optional(FinishedReadOut{"answer", 2, -0.5, 7}))};
+          Seed(kReadOut, std::optional(FinishedReadOut{"answer", 2, -0.5, 7})),
+          Seed(kReceipts, Receipts())};
 }
 
 const Registration kTarget({"wire", Run, Seeds});

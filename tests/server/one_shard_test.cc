@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "common/limits.h"
 #include "tests/server/test_server.h"
 #include "tests/storage/temporary_directory.h"
 
@@ -111,21 +112,27 @@ std::vector<float> Normal(size_t count, uint32_t seed) {
   return out;
 }
 
-void Create(v1::AdminService::Stub& admin, const std::string& name, v1::ValueKind kind) {
+// `width`: of VECTOR values.
+void Create(v1::AdminService::Stub& admin, const std::string& name, v1::ValueKind kind, uint32_t width = 3) {
   v1::CreateMemoryRequest create;
   create.mutable_memory()->set_name(name);
   create.mutable_memory()->set_dimension(kDimension);
   create.mutable_memory()->set_metric(v1::METRIC_L2);
   create.mutable_memory()->set_value_kind(kind);
   create.mutable_memory()->set_key_dtype(v1::DTYPE_F32);
-  if (kind == v1::VALUE_KIND_TOKEN) create.mutable_memory()->set_vocabulary_size(kVocabulary);
-  if (kind == v1::VALUE_KIND_VECTOR) create.mutable_memory()->set_value_dimension(3);
+  if (kind == v1::VALUE_KIND_VECTOR) {
+    create.mutable_memory()->set_value_dimension(width);
+  } else {
+    create.mutable_memory()->set_vocabulary_size(kVocabulary);
+  }
   v1::CreateMemoryResponse created;
   const grpc::Status status = TestServer::Call(&v1::AdminService::Stub::CreateMemory, admin, create, &created);
   ASSERT_TRUE(status.ok()) << status.error_message();
 }
 
-void Insert(v1::MemoryService::Stub& memory, const std::string& name, uint64_t partition, const v1::Values& values) {
+// The version of it.
+std::string Insert(v1::MemoryService::Stub& memory, const std::string& name, uint64_t partition,
+                   const v1::Values& values) {
   v1::InsertRequest insert;
   insert.set_memory(name);
   insert.set_partition(partition);
@@ -140,14 +147,36 @@ void Insert(v1::MemoryService::Stub& memory, const std::string& name, uint64_t p
   entries.set_weights(Column(weights));
   v1::InsertResponse inserted;
   const grpc::Status status = TestServer::Call(&v1::MemoryService::Stub::Insert, memory, insert, &inserted);
-  ASSERT_TRUE(status.ok()) << status.error_message();
+  EXPECT_TRUE(status.ok()) << status.error_message();
+  return inserted.version();
 }
 
-// The same in any deployment: "wiki" of tokens and "slots" of vectors, each with a partition of a tenant.
+// Of two tokens each, and what the others share.
+v1::Values SparseValues() {
+  std::vector<uint64_t> offsets = {0};
+  std::vector<uint32_t> indices;
+  for (uint32_t i = 0; i < kEntries; ++i) {
+    indices.push_back(i % (kVocabulary - 1));
+    indices.push_back(i % (kVocabulary - 1) + 1);
+    offsets.push_back(indices.size());
+  }
+  v1::Values values;
+  v1::SparseVectors& sparse = *values.mutable_sparse();
+  sparse.set_offsets(Column(offsets));
+  sparse.set_indices(Column(indices));
+  sparse.set_components(Column(Normal(indices.size(), 7)));
+  sparse.set_dtype(v1::DTYPE_F32);
+  sparse.set_remainders(Column(Normal(kEntries, 8)));
+  return values;
+}
+
+// The same in any deployment: "wiki" of tokens, "slots" of vectors and "logits" of sparse ones, each with a partition
+// of a tenant.
 template <typename Deployed>
 void Fill(Deployed& deployed) {
   Create(*deployed.admin, "wiki", v1::VALUE_KIND_TOKEN);
   Create(*deployed.admin, "slots", v1::VALUE_KIND_VECTOR);
+  Create(*deployed.admin, "logits", v1::VALUE_KIND_SPARSE_VECTOR);
   std::vector<uint32_t> tokens(kEntries);
   for (size_t i = 0; i < kEntries; ++i) tokens[i] = static_cast<uint32_t>(i * i % kVocabulary);
   v1::Values words;
@@ -157,6 +186,7 @@ void Fill(Deployed& deployed) {
   for (const uint64_t partition : {uint64_t{0}, kTenant}) {
     Insert(*deployed.memory, "wiki", partition, words);
     Insert(*deployed.memory, "slots", partition, vectors);
+    Insert(*deployed.memory, "logits", partition, SparseValues());
   }
 }
 
@@ -175,7 +205,7 @@ v1::QueryRequest Distribution(uint32_t k) {
   return request;
 }
 
-// Of "wiki", each no longer than its neighbours.
+// Of "wiki", none of them longer than its neighbours.
 Requests Distributions() {
   Requests asked;
   asked["whole"] = Distribution(50);
@@ -208,7 +238,7 @@ Requests Distributions() {
   return asked;
 }
 
-// Of "slots".
+// Of "slots" and "logits".
 Requests Attentions() {
   Requests asked;
   asked["nearest"] = Query("slots", 20);
@@ -223,17 +253,33 @@ Requests Attentions() {
   v1::AttentionGroups& groups = *asked["groups"].mutable_attention()->mutable_groups();
   groups.set_offsets(Column<uint64_t>({0, 2, 5}));
   *groups.mutable_contexts() = F32(Normal(2 * 3, 5), 3);
+  asked["sparse"] = Query("logits", 20);
+  asked["sparse"].mutable_attention()->set_with_weights(true);
+  asked["sparse, in single precision"] = Query("logits", 20);
+  asked["sparse, in single precision"].mutable_attention();
+  asked["sparse, in single precision"].set_precision(v1::PRECISION_SINGLE);
+  asked["sparse, all entries"] = Query("logits", 0);
+  asked["sparse, all entries"].mutable_attention();
   return asked;
 }
 
-// Distributions that a front end makes itself.
-Requests OwnDistributions() {
+// Read-outs that a front end makes itself.
+Requests OwnReadOuts() {
   Requests asked;
   asked["many cells"] = Distribution(300);
   for (int t = 3; t < 20; ++t) asked["many cells"].mutable_distribution()->add_temperatures(t);
   asked["extra candidates"] = Distribution(10);
   asked["extra candidates"].mutable_extra()->set_offsets(Column<uint64_t>({0, 1, 2, 2, 3, 4}));
   asked["extra candidates"].mutable_extra()->set_ids(Column<uint64_t>({250, 251, 252, 253}));
+  asked["groups without rows"] = Query("slots", 20);
+  v1::AttentionGroups& groups = *asked["groups without rows"].mutable_attention()->mutable_groups();
+  std::vector<uint64_t> offsets(1'001, kRows);
+  offsets.front() = 0;
+  groups.set_offsets(Column(offsets));
+  *groups.mutable_contexts() = F32(Normal(1'000 * 3, 6), 3);
+  asked["sparse, few neighbours"] = Query("logits", 1);
+  asked["sparse, few neighbours"].mutable_keys()->CopyFrom(F32(Normal(16 * kDimension, 43), kDimension));
+  asked["sparse, few neighbours"].mutable_attention();
   v1::QueryRequest& mixture = asked["mixture"] = Distribution(20);
   mixture.clear_memory();
   for (const uint64_t partition : {uint64_t{0}, kTenant}) {
@@ -289,7 +335,7 @@ Requests OfTenant(Requests asked) {
   return asked;
 }
 
-TEST(OneShardTest, AShardThatHasAllReadsOutWhatOneProcessDoes) {
+TEST(OneShardProcessTest, AShardThatHasAllReadsOutWhatOneProcessDoes) {
   TestServer direct(1);
   Processes through(1);
   Fill(direct);
@@ -297,7 +343,7 @@ TEST(OneShardTest, AShardThatHasAllReadsOutWhatOneProcessDoes) {
   for (const Requests& asked : {Distributions(), OfTenant(Distributions()), Attentions(), OfTenant(Attentions())}) {
     EXPECT_EQ(CompareAll(direct, through, asked), static_cast<double>(asked.size()));
   }
-  EXPECT_EQ(CompareAll(direct, through, OwnDistributions()), 0.0);
+  EXPECT_EQ(CompareAll(direct, through, OwnReadOuts()), 0.0);
   EXPECT_EQ(CompareAll(direct, through, {{"neighbours", Query("wiki", 50)}}), 0.0);
   EXPECT_EQ(ReadOuts(through.front_end()), ReadOuts(direct.server())) << "the time is told there, too";
 
@@ -307,7 +353,7 @@ TEST(OneShardTest, AShardThatHasAllReadsOutWhatOneProcessDoes) {
   EXPECT_EQ(CompareAll(direct, through, {{"weights of several partitions", both}}), 1.0);
 }
 
-TEST(OneShardTest, OfTwoShardsTheOneThatHasAllReadsOut) {
+TEST(OneShardProcessTest, OfTwoShardsTheOneThatHasAllReadsOut) {
   TestServer direct(2);
   Processes through(2);
   Fill(direct);
@@ -316,10 +362,10 @@ TEST(OneShardTest, OfTwoShardsTheOneThatHasAllReadsOut) {
     EXPECT_EQ(CompareAll(direct, through, asked), 0.0) << "both have a part";
     EXPECT_EQ(CompareAll(direct, through, OfTenant(asked)), static_cast<double>(asked.size()));
   }
-  EXPECT_EQ(CompareAll(direct, through, OwnDistributions()), 0.0);
+  EXPECT_EQ(CompareAll(direct, through, OwnReadOuts()), 0.0);
 }
 
-TEST(OneShardTest, AStepOfAStreamIsReadOutWhereItsNeighboursMayBeAskedFor) {
+TEST(OneShardProcessTest, AStepOfAStreamIsReadOutWhereItsNeighboursMayBeAskedFor) {
   TestServer direct(1);
   Processes through(1);
   Fill(direct);
@@ -350,7 +396,7 @@ TEST(OneShardTest, AStepOfAStreamIsReadOutWhereItsNeighboursMayBeAskedFor) {
 }
 
 // What a shard counts is told by the front end that it was counted for.
-TEST(OneShardTest, TheBenefitIsCountedByTheFrontEnd) {
+TEST(OneShardProcessTest, TheBenefitIsCountedByTheFrontEnd) {
   TestServer direct(1);
   Processes through(1);
   Fill(direct);
@@ -365,7 +411,7 @@ TEST(OneShardTest, TheBenefitIsCountedByTheFrontEnd) {
   EXPECT_EQ(Told(through.shard(0), "mneme_benefit_tokens_total"), 0.0);
 }
 
-TEST(OneShardTest, ErrorsNameTheSameFields) {
+TEST(OneShardProcessTest, ErrorsNameTheSameFields) {
   TestServer direct(1);
   Processes through(1);
   Fill(direct);
@@ -393,7 +439,68 @@ TEST(OneShardTest, ErrorsNameTheSameFields) {
   }
 }
 
-TEST(OneShardTest, OfAPartThatIsThereTheFrontEndReadsOut) {
+// The shard holds the version, or waits for it.
+TEST(OneShardProcessTest, WhatALeaseHoldsAndWhatAVersionNamesAreReadOut) {
+  TestServer direct(1);
+  Processes through(1);
+  Fill(direct);
+  Fill(through);
+  const std::string before = Told(Answer(*direct.memory, Distribution(50)));
+  const auto answers = [](auto& deployed) {
+    v1::AcquireLeaseRequest acquire;
+    acquire.set_memory("wiki");
+    acquire.set_lease_ms(60'000);
+    v1::AcquireLeaseResponse granted;
+    const grpc::Status status =
+        TestServer::Call(&v1::MemoryService::Stub::AcquireLease, *deployed.memory, acquire, &granted);
+    EXPECT_TRUE(status.ok()) << status.error_message();
+    v1::Values others;
+    others.set_tokens(Column(std::vector<uint32_t>(kEntries, 3)));
+    v1::QueryRequest held = Distribution(50);
+    v1::QueryRequest written = Distribution(50);
+    written.set_at_least_version(Insert(*deployed.memory, "wiki", 0, others));
+    held.set_lease(granted.lease());
+    return std::vector<std::string>{Told(Answer(*deployed.memory, held)), Told(Answer(*deployed.memory, written))};
+  };
+  const std::vector<std::string> expected = answers(direct);
+  const std::vector<std::string> got = answers(through);
+  EXPECT_EQ(through.read_outs(), 2.0);
+  EXPECT_TRUE(got == expected);
+  EXPECT_TRUE(got.front() == before);
+  EXPECT_FALSE(got.back() == before);
+}
+
+// Outputs that are as long as a message may be, and what stands beside them.
+TEST(OneShardProcessTest, AnAnswerThatIsTooLargeIsRefusedAlike) {
+  constexpr uint32_t kWidth = 8'192;
+  constexpr size_t kMost = limits::kMaxMessageBytes / (kWidth * sizeof(double));
+  const auto refused = [](auto& deployed) {
+    Create(*deployed.admin, "wide", v1::VALUE_KIND_VECTOR, kWidth);
+    v1::InsertRequest insert;
+    insert.set_memory("wide");
+    *insert.mutable_entries()->mutable_keys() = F32(Normal(kDimension, 1), kDimension);
+    *insert.mutable_entries()->mutable_values()->mutable_vectors() = F32(Normal(kWidth, 2), kWidth);
+    v1::InsertResponse inserted;
+    EXPECT_TRUE(TestServer::Call(&v1::MemoryService::Stub::Insert, *deployed.memory, insert, &inserted).ok());
+    v1::QueryRequest request;
+    request.set_memory("wide");
+    *request.mutable_keys() = F32(Normal(kMost * kDimension, 42), kDimension);
+    request.mutable_attention();
+    v1::QueryResponse unused;
+    return Ask(*deployed.memory, request, &unused);
+  };
+  TestServer direct(1);
+  Processes through(1);
+  const grpc::Status expected = refused(direct);
+  const grpc::Status got = refused(through);
+  EXPECT_EQ(expected.error_code(), grpc::StatusCode::INVALID_ARGUMENT) << expected.error_message();
+  EXPECT_EQ(DetailOf(expected).reason, "RESPONSE_TOO_LARGE");
+  EXPECT_EQ(got.error_code(), expected.error_code()) << got.error_message();
+  EXPECT_EQ(DetailOf(got).reason, DetailOf(expected).reason);
+  EXPECT_EQ(DetailOf(got).fields, DetailOf(expected).fields);
+}
+
+TEST(OneShardProcessTest, OfAPartThatIsThereTheFrontEndReadsOut) {
   Processes through(2);
   Fill(through);
   v1::QueryRequest request = Distribution(50);
@@ -428,7 +535,7 @@ TEST(OneShardTest, OfAPartThatIsThereTheFrontEndReadsOut) {
   EXPECT_EQ(through.read_outs(), there);
 }
 
-TEST(OneShardTest, WithoutItsOneShardNothingIsAnswered) {
+TEST(OneShardProcessTest, WithoutItsOneShardNothingIsAnswered) {
   Processes through(1);
   Fill(through);
   v1::QueryRequest request = Distribution(50);

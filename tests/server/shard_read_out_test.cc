@@ -2,6 +2,8 @@
 #include "server/shard_read_out.h"
 
 #include <gmock/gmock.h>
+#include <google/protobuf/message.h>
+#include <google/protobuf/unknown_field_set.h>
 #include <gtest/gtest.h>
 
 #include <atomic>
@@ -12,12 +14,17 @@
 #include <utility>
 #include <vector>
 
+#include "common/error_reason.h"
+#include "common/limits.h"
 #include "server/convert_columns.h"
+#include "server/request_error.h"
 
 namespace mneme {
 namespace {
 
 constexpr uint32_t kRows = 16;
+constexpr uint32_t kWidth = 64;  // of vectors
+constexpr uint32_t kVocabulary = 100;
 
 template <typename T>
 std::string Column(const std::vector<T>& items) {
@@ -31,7 +38,8 @@ MemoryHandle Memory(ValueKind kind) {
   memory->spec.name = "wiki";
   memory->spec.dimension = 1;
   memory->spec.value_kind = kind;
-  if (kind == ValueKind::kVector) memory->spec.value_dimension = 2;
+  if (kind == ValueKind::kVector) memory->spec.value_dimension = kWidth;
+  if (kind == ValueKind::kSparseVector) memory->spec.vocabulary_size = kVocabulary;
   return memory;
 }
 
@@ -55,8 +63,15 @@ QueryPlan PlanOf(const v1::QueryRequest& request, ValueKind kind = ValueKind::kT
   return plan;
 }
 
+// Of the shard that has all neighbours, by a front end.
+QueryCommand CommandOf(const v1::QueryRequest& request, ValueKind kind = ValueKind::kToken) {
+  QueryPlan plan = PlanOf(request, kind);
+  LetShardReadOut(request, plan);
+  return std::move(plan.sources.front().command);
+}
+
 bool IsAsked(const v1::QueryRequest& request, ValueKind kind = ValueKind::kToken) {
-  return ReadOutOf(request, PlanOf(request, kind)) != nullptr;
+  return CommandOf(request, kind).read_out != nullptr;
 }
 
 std::vector<Token> Tokens(uint32_t count) {
@@ -104,13 +119,79 @@ TEST(ShardReadOutTest, AShardIsNotAskedForWhatMayBeLonger) {
   EXPECT_FALSE(IsAsked(request)) << "the mask is longer than the neighbours";
 }
 
+v1::QueryRequest AttentionOf(uint32_t k) {
+  v1::QueryRequest request = Query(k);
+  request.mutable_attention();
+  return request;
+}
+
+// `count` groups, of which the first has all rows.
+void AddGroups(uint32_t count, v1::QueryRequest& request) {
+  v1::AttentionGroups& groups = *request.mutable_attention()->mutable_groups();
+  std::vector<uint64_t> offsets(count + 1, kRows);
+  offsets.front() = 0;
+  groups.set_offsets(Column(offsets));
+  groups.mutable_contexts()->set_data(Column(std::vector<float>(size_t{count} * kWidth, 1.0F)));
+  groups.mutable_contexts()->set_dtype(v1::DTYPE_F32);
+  groups.mutable_contexts()->set_dimension(kWidth);
+}
+
+TEST(ShardReadOutTest, AttentionIsHeldToTheBytesOfItsNeighbours) {
+  EXPECT_TRUE(IsAsked(AttentionOf(2), ValueKind::kVector));
+  EXPECT_FALSE(IsAsked(AttentionOf(1), ValueKind::kVector)) << "an output has twice the bytes of the one value";
+  v1::QueryRequest request = AttentionOf(100);
+  request.mutable_attention()->set_with_weights(true);
+  EXPECT_TRUE(IsAsked(request, ValueKind::kVector));
+  for (const uint32_t k : {100U, 0U}) {
+    request = AttentionOf(k);
+    AddGroups(2, request);
+    EXPECT_TRUE(IsAsked(request, ValueKind::kVector)) << k;
+    AddGroups(10'000, request);
+    EXPECT_FALSE(IsAsked(request, ValueKind::kVector)) << k << ": contexts and outputs of groups without rows";
+  }
+}
+
+TEST(ShardReadOutTest, SparseAttentionIsHeldToTheVocabulary) {
+  EXPECT_TRUE(IsAsked(AttentionOf(100), ValueKind::kSparseVector));
+  EXPECT_TRUE(IsAsked(AttentionOf(0), ValueKind::kSparseVector)) << "all entries";
+  EXPECT_FALSE(IsAsked(AttentionOf(2), ValueKind::kSparseVector)) << "a hundred components of values that may be short";
+}
+
+TEST(ShardReadOutTest, AShardIsAskedForNothingThatIsNoReadOut) {
+  for (const ValueKind kind : {ValueKind::kToken, ValueKind::kVector}) {
+    v1::QueryRequest request = Query(100);
+    google::protobuf::Message* const read_out =
+        kind == ValueKind::kToken ? static_cast<google::protobuf::Message*>(request.mutable_distribution())
+                                  : request.mutable_attention();
+    const std::string plain = CommandOf(request, kind).read_out();
+    read_out->GetReflection()->MutableUnknownFields(read_out)->AddLengthDelimited(99, "what no server knows");
+    request.GetReflection()->MutableUnknownFields(&request)->AddLengthDelimited(99, std::string(1 << 20, 'x'));
+    EXPECT_EQ(CommandOf(request, kind).read_out(), plain);
+    read_out->GetReflection()->MutableUnknownFields(read_out)->AddLengthDelimited(99, std::string(1 << 20, 'x'));
+    EXPECT_FALSE(IsAsked(request, kind)) << "they would be copied first";
+  }
+}
+
+TEST(ShardReadOutTest, TheQuestionAndTheLongestAnswerAreCounted) {
+  v1::QueryRequest request = AttentionOf(100);
+  QueryCommand command = CommandOf(request, ValueKind::kVector);
+  const size_t outputs = kRows * kWidth * sizeof(double);
+  EXPECT_GT(command.read_out_bytes, outputs);
+  EXPECT_LT(command.read_out_bytes, 2 * outputs);
+  AddGroups(2, request);
+  const size_t groups = 2 * kWidth * (sizeof(double) + sizeof(float));
+  EXPECT_GT(CommandOf(request, ValueKind::kVector).read_out_bytes, command.read_out_bytes + groups);
+  EXPECT_EQ(CommandOf(Query(100)).read_out_bytes, 0U) << "neighbours";
+}
+
 TEST(ShardReadOutTest, AShardIsNotAskedForAPartOfAMixture) {
   v1::QueryRequest request = Query(8);
   request.mutable_distribution();
+  EXPECT_TRUE(IsAsked(request));
   QueryPlan plan = PlanOf(request);
-  EXPECT_TRUE(ReadOutOf(request, plan) != nullptr);
   plan.mixed = true;
-  EXPECT_TRUE(ReadOutOf(request, plan) == nullptr);
+  LetShardReadOut(request, plan);
+  EXPECT_TRUE(plan.sources.front().command.read_out == nullptr);
 }
 
 // What a search found for two rows: tokens 4 and 5, and 6.
@@ -181,6 +262,24 @@ TEST(ShardReadOutTest, NoRowIsReadOutForNobody) {
   gone.cancelled = std::make_shared<const std::atomic<bool>>(true);
   outcome = Found();
   EXPECT_TRUE(absl::IsCancelled(MakeReadOut(plan, gone, outcome).status()));
+}
+
+// Outputs that are as long as a message, and what stands beside them: refused as by one process.
+TEST(ShardReadOutTest, AnAnswerThatIsTooLargeIsNotSent) {
+  auto memory = std::make_shared<MemoryRecord>();
+  memory->spec.value_kind = ValueKind::kVector;
+  memory->spec.value_dimension = 8'192;
+  QueryCommand command;
+  command.count = limits::kMaxMessageBytes / (memory->spec.value_dimension * sizeof(double));
+  command.k = limits::kEveryEntry;
+  v1::QueryRequest asked;
+  asked.mutable_attention();
+  QueryPlan plan = PlanReadOut(memory, command, asked.SerializeAsString()).value();
+  QueryOutcome outcome;  // nothing: outputs are zeros
+  outcome.neighbours.offsets.assign(command.count + 1, 0);
+  const absl::Status made = MakeReadOut(plan, CallLimits{}, outcome).status();
+  EXPECT_TRUE(absl::IsInvalidArgument(made)) << made;
+  EXPECT_EQ(ReasonOf(made), reason::kResponseTooLarge);
 }
 
 TEST(ShardReadOutTest, AShardMakesWhatItsSearchIsOf) {
