@@ -76,7 +76,7 @@ class ShardLog {
   virtual absl::StatusOr<std::unique_ptr<LogReader>> Read(LogOffset from) = 0;
 };
 
-// Whether a log was not reached, or not in time, as its errors say.
+// Whether a log, or who else was asked, was not reached, or not in time, as the error says.
 inline bool Unreached(const absl::Status& status) {
   return absl::IsUnavailable(status) || absl::IsDeadlineExceeded(status);
 }
