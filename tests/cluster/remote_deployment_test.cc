@@ -14,19 +14,17 @@
 #include <optional>
 #include <string>
 #include <string_view>
-#include <thread>
 #include <utility>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
-#include "common/clock.h"
 #include "common/columns.h"
 #include "common/error_reason.h"
 #include "common/mutex.h"
 #include "engine/flat_backups.h"
-#include "engine/flat_catalogue.h"
 #include "engine/flat_commands.h"
 #include "mneme/internal/v1/shard.grpc.pb.h"
+#include "tests/cluster/told_names.h"
 
 namespace mneme {
 namespace {
@@ -38,26 +36,6 @@ using Steady = std::chrono::steady_clock;
 namespace wire = internal::v1;
 
 constexpr uint64_t kDeployment = 7;
-
-// Has no names to tell.
-class NoNames final : public wire::CatalogueService::Service {
- public:
-  grpc::Status Watch(grpc::ServerContext*, const wire::WatchRequest* request, wire::WatchAnswer* answer) override {
-    if (request->leaving()) return grpc::Status::OK;
-    std::this_thread::sleep_for(std::chrono::milliseconds(5));
-    CatalogueChanges changes;
-    changes.whole = request->epoch() == 0;
-    changes.next_number = 1;
-    changes.revision = 1;
-    answer->set_deployment(kDeployment);
-    answer->set_epoch(kDeployment);
-    answer->set_revision(1);
-    answer->set_lease_ms(5'000);
-    answer->set_now_ms(SystemClock().NowMs());
-    answer->set_changes(Flat(changes));
-    return grpc::Status::OK;
-  }
-};
 
 constexpr uint32_t kDimension = 2;
 constexpr size_t kKeyBytes = kDimension * sizeof(float);
@@ -156,7 +134,7 @@ class ToldShard final : public wire::ShardService::Service {
   }
 
   int port_ = 0;
-  NoNames names_;
+  testing::ToldNames names_{kDeployment, testing::NoNames()};
   Mutex mutex_;
   std::function<void(Told&)> spoil_ ABSL_GUARDED_BY(mutex_);
   std::unique_ptr<grpc::Server> server_;
