@@ -188,15 +188,16 @@ absl::Status LoggedShardPort::Submit(WriteOperation operation) {
     record->limits = limits;
   }
   ASSIGN_OR_RETURN(whole->admitted, admission_.Admit(bytes, absl::StrCat("the log of shard ", number())));
-  // Made while there is ram.
-  const absl::Status stopping = Stopping();
-  const absl::Status out_of_ram = WithReason(
-      absl::ResourceExhaustedError(absl::StrCat("out of ram while appending to the log of shard ", number())),
-      reason::kMemoryLimit);
+  absl::Status out_of_ram;  // made while there is ram
+  if (pieces.size() > 1) {
+    out_of_ram = WithReason(
+        absl::ResourceExhaustedError(absl::StrCat("out of ram while appending to the log of shard ", number())),
+        reason::kMemoryLimit);
+  }
   for (size_t i = 0; i < pieces.size(); ++i) {
     absl::Status ended;
     try {
-      if (!Append(records[i], std::move(pieces[i].record))) ended = stopping;
+      if (!Append(records[i], std::move(pieces[i].record))) ended = Stopping();
     } catch (const std::bad_alloc&) {
       if (i == 0) throw;  // who catches it tells of the write, of which nothing is anywhere
       ended = out_of_ram;  // the write is told when the records are that the log has
