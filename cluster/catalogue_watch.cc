@@ -131,8 +131,7 @@ void CatalogueWatch::Leave() {
   request.set_shards(options_.shards);
   request.set_watcher(watcher_);
   request.set_leaving(true);
-  CallLimits limits;
-  limits.deadline = Steady::now() + kLeaveWithin;
+  const CallLimits limits = CallLimits().Within(kLeaveWithin);
   for (const Wire::Teller& teller : wire_->tellers) {  // it may have a lease of any
     internal::v1::WatchAnswer answer;
     (void)teller.stub->Watch(MakeContext(limits).get(), request, &answer);

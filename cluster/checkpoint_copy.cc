@@ -226,8 +226,7 @@ absl::Status Copy::ReadFiles(const ShardChannel& sources, uint32_t source, const
     const absl::Status read = ReadFile(sources, source, manifest.id, **piece, target, cancelled);
     TellProgress(manifest);
     // A connection that was lost after some of the file came may be there again.
-    const bool again = absl::IsUnavailable(read) || absl::IsDeadlineExceeded(read);
-    if (read.ok() || (again && !local_ && came_ != came && Pause(kLook))) continue;
+    if (read.ok() || (Unreached(read) && !local_ && came_ != came && Pause(kLook))) continue;
     return read;
   }
 }

@@ -1,6 +1,5 @@
 #include "cluster/kafka_log.h"
 
-#include <algorithm>
 #include <chrono>
 #include <string>
 #include <thread>
@@ -105,9 +104,7 @@ class KafkaLog final : public ShardLog {
 };
 
 absl::StatusOr<LogOffset> KafkaLog::Ask(Question question, const CallLimits& limits) const {
-  CallLimits bounded = limits;
-  bounded.deadline =
-      std::min(limits.deadline, steady_clock::now() + std::chrono::milliseconds(cluster_->options.append_ms));
+  const CallLimits bounded = limits.Within(std::chrono::milliseconds(cluster_->options.append_ms));
   absl::Status why;
   while (true) {
     if (const absl::Status over = bounded.Check(); !over.ok()) return Instead(over, why);

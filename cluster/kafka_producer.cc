@@ -89,10 +89,12 @@ void KafkaProducer::Append(int32_t partition, std::string record, ShardLog::Appe
       if (rd_kafka_produce(client_->topic(), partition, 0, untold.record.data(), untold.record.size(), nullptr, 0,
                            &untold) != 0) {
         const rd_kafka_resp_err_t error = rd_kafka_last_error();
-        absl::Status why = ErrorOf(error, untold);
-        Heard(error, why);
-        Refuse({std::move(untold.appended), std::move(why)});
+        // Taken out before there may be no ram to say why: what throws is not told.
+        Untold refused = std::move(untold);
         untold_.pop_back();
+        absl::Status why = ErrorOf(error, refused);
+        Heard(error, why);
+        Refuse({std::move(refused.appended), std::move(why)});
       }
     }
   }

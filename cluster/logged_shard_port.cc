@@ -3,9 +3,11 @@
 #include <algorithm>
 #include <atomic>
 #include <chrono>
+#include <new>
 #include <optional>
 #include <utility>
 
+#include "absl/cleanup/cleanup.h"
 #include "absl/strings/str_cat.h"
 #include "cluster/remote_states.h"
 #include "common/checksum.h"
@@ -47,6 +49,8 @@ InsertOperation PartOf(const InsertOperation& whole, size_t index, size_t begin,
   if (whole.entries.ids.empty()) part.entries.ids.clear();  // the shard gives them
   return part;
 }
+
+absl::Status Stopping() { return absl::CancelledError("the front end is stopping"); }
 
 // Asks until the shard has applied what is waited for: a read there waits for a moment only, whatever its deadline.
 template <typename Ask>
@@ -184,22 +188,27 @@ absl::Status LoggedShardPort::Submit(WriteOperation operation) {
     record->limits = limits;
   }
   ASSIGN_OR_RETURN(whole->admitted, admission_.Admit(bytes, absl::StrCat("the log of shard ", number())));
-  for (size_t i = 0; i < pieces.size(); ++i) Append(std::move(records[i]), std::move(pieces[i].record));
+  absl::Status out_of_ram;  // made while there is ram
+  if (pieces.size() > 1) {
+    out_of_ram = WithReason(
+        absl::ResourceExhaustedError(absl::StrCat("out of ram while appending to the log of shard ", number())),
+        reason::kMemoryLimit);
+  }
+  for (size_t i = 0; i < pieces.size(); ++i) {
+    absl::Status ended;
+    try {
+      if (!Append(records[i], std::move(pieces[i].record))) ended = Stopping();
+    } catch (const std::bad_alloc&) {
+      if (i == 0) throw;  // who catches it tells of the write, of which nothing is anywhere
+      ended = out_of_ram;  // the write is told when the records are that the log has
+    }
+    if (!ended.ok()) Tell(records[i], ended);
+  }
   return absl::OkStatus();
 }
 
-void LoggedShardPort::Append(RecordHandle record, std::string bytes) {
-  bool given_up = false;
-  {
-    MutexLock lock(&mutex_);
-    given_up = given_up_;
-    if (!given_up) {
-      appending_.insert(record);
-      ++handing_over_;
-    }
-  }
-  if (given_up) return Tell(record, absl::CancelledError("the front end is stopping"));
-  log_->Append(std::move(bytes), [this, record](absl::StatusOr<LogOffset> offset) {
+bool LoggedShardPort::Append(const RecordHandle& record, std::string bytes) {
+  ShardLog::Appended appended = [this, record](absl::StatusOr<LogOffset> offset) {
     if (record->left_log.exchange(true)) return;  // told; the port may be gone
     {
       MutexLock lock(&mutex_);
@@ -208,10 +217,27 @@ void LoggedShardPort::Append(RecordHandle record, std::string bytes) {
     if (!offset.ok()) return Tell(record, OfLog(offset.status()));
     record->offset = *offset;
     AskOutcome(record);
-  });
+  };
+  {
+    MutexLock lock(&mutex_);
+    if (given_up_) return false;
+    appending_.insert(record);
+    ++handing_over_;
+  }
   // The log may not end before it has taken the record, though the write be told meanwhile.
-  MutexLock lock(&mutex_);
-  if (--handing_over_ == 0) handed_over_.NotifyAll();
+  const absl::Cleanup handed_over = [this] {
+    MutexLock lock(&mutex_);
+    if (--handing_over_ == 0) handed_over_.NotifyAll();
+  };
+  try {
+    log_->Append(std::move(bytes), std::move(appended));
+  } catch (...) {  // no ram, most likely
+    if (record->left_log.exchange(true)) return true;  // told meanwhile, that the front end stops
+    MutexLock lock(&mutex_);
+    appending_.erase(record);
+    throw;
+  }
+  return true;
 }
 
 void LoggedShardPort::AskOutcome(RecordHandle record) {
@@ -319,7 +345,7 @@ void LoggedShardPort::GiveUp() {
     appending.swap(appending_);
   }
   for (const RecordHandle& record : appending) {
-    if (!record->left_log.exchange(true)) Tell(record, absl::CancelledError("the front end is stopping"));
+    if (!record->left_log.exchange(true)) Tell(record, Stopping());
   }
 }
 

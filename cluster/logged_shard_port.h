@@ -51,7 +51,8 @@ class LoggedShardPort final : public FrontEndPort {
   uint32_t number() const override { return channel_->number(); }
   // INVALID_ARGUMENT, too, for what is longer than a record and cannot be cut; what check_clock says.
   // RESOURCE_EXHAUSTED (MEMORY_LIMIT) for what grows the shard, while a write of this front end waits in the log
-  // because every replica that is there is short of ram: it would wait behind it, and hold up what does not grow.
+  // because every replica that is there is short of ram: it would wait behind it, and hold up what does not grow. When
+  // it throws bad_alloc the write is not told.
   absl::Status Submit(WriteOperation operation) override;
   absl::StatusOr<StateOutcome> ReadStates(const MemoryRecord& memory, const ApplyStates& apply, int64_t stamp_ms,
                                           const CallLimits& limits) const override;
@@ -73,7 +74,8 @@ class LoggedShardPort final : public FrontEndPort {
   absl::StatusOr<std::vector<Piece>> Cut(const WriteOperation& operation, const RequestIdentity& request) const;
   absl::Status CutInsert(const InsertOperation& insert, size_t begin, size_t end, std::vector<Piece>& pieces) const;
   absl::StatusOr<std::string> Encode(const WriteOperation& operation) const;
-  void Append(RecordHandle record, std::string bytes) ABSL_LOCKS_EXCLUDED(mutex_);
+  // False: it was not, since the front end is stopping. That, and what it throws, is for the caller to tell.
+  bool Append(const RecordHandle& record, std::string bytes) ABSL_LOCKS_EXCLUDED(mutex_);
   void AskOutcome(RecordHandle record);
   bool GivenUp() const ABSL_LOCKS_EXCLUDED(mutex_);
   // What a replica told of a record; UNAVAILABLE when none knows it any more.

@@ -462,27 +462,37 @@ absl::StatusOr<uint32_t> RemoveOld(const ShardFan& shards, uint64_t deployment, 
 
 absl::StatusOr<BackupOutcome> RemoteDeployment::CreateBackup(uint32_t keep, const CallLimits& limits,
                                                              const BackupProgressSink& progress) const {
+  // Whose time was over has given it up, as in one process. That of a backup that failed may be over by the time the
+  // shards have removed what they have of it.
+  bool given_up = false;
+  const auto failed = [&](absl::Status why) {
+    given_up = !limits.Check().ok();
+    return why;
+  };
   const auto create = [&]() -> absl::StatusOr<BackupOutcome> {
     const BackupSurvey survey = BackupSurvey::Ask(state_->shards, limits);
     BackupOutcome outcome;
     {
       Making making(state_->shards, state_->logs, state_->clock, limits, progress);
-      ASSIGN_OR_RETURN(outcome.written, making.Run(survey, identity()));
+      absl::StatusOr<WrittenBackup> written = making.Run(survey, identity());
+      if (!written.ok()) return failed(written.status());
+      outcome.written = *std::move(written);
     }
     const uint64_t number = outcome.written.manifest.number;
     const absl::StatusOr<uint32_t> removed = RemoveOld(state_->shards, identity(), number, keep, limits);
     if (!removed.ok()) {
-      return absl::Status(removed.status().code(), absl::StrCat("backup ", number, " was made, but older ones could "
-                                                                "not be removed: ", removed.status().message()));
+      return failed(absl::Status(removed.status().code(),
+                                 absl::StrCat("backup ", number, " was made, but older ones could not be removed: ",
+                                              removed.status().message())));
     }
     outcome.removed = *removed;
     return outcome;
   };
   absl::StatusOr<BackupOutcome> outcome = create();
-  if (outcome.ok()) return outcome;
-  // Whose time was over has given it up, as in one process.
+  // Where there is no directory for backups none was begun, as in one process.
+  if (outcome.ok() || ReasonOf(outcome.status()) == reason::kNoBackupDirectory) return outcome;
   const absl::Status& why = outcome.status();
-  TellNotMade(state_->events, limits.Check().ok() ? why : absl::CancelledError(why.message()));
+  TellNotMade(state_->events, given_up ? absl::CancelledError(why.message()) : why);
   return outcome;
 }
 

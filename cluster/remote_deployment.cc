@@ -12,6 +12,7 @@
 #include "engine/catalogue_teller.h"
 #include "engine/flat_commands.h"
 #include "engine/log_record.h"
+#include "engine/shard_log.h"
 
 namespace mneme {
 namespace {
@@ -119,7 +120,7 @@ absl::StatusOr<std::string> RemoteDeployment::Change(LoggedOperation change) con
     names.canceller().Watch(nullptr, context);
     const grpc::Status status = tellers[at]->stub->Change(context.get(), call, &answer);
     const absl::Status why = FromGrpcStatus(status, absl::StrCat("shard 0 at ", tellers[at]->address));
-    const bool away = absl::IsUnavailable(why) || absl::IsDeadlineExceeded(why);
+    const bool away = Unreached(why);
     // The next change goes to it at once: one that is cut off from the log may take all its time to say so.
     if (!away) state_->changed_at.store(at, std::memory_order_relaxed);
     if (why.ok()) return std::move(*answer.mutable_body());

@@ -1,7 +1,6 @@
 #include "cluster/remote_tellers.h"
 
 #include <algorithm>
-#include <map>
 #include <optional>
 #include <set>
 #include <thread>
@@ -24,6 +23,8 @@ using Stub = internal::v1::CatalogueService::Stub;
 
 // One that is there answers at once: what comes later than this was worth little by then.
 constexpr std::chrono::milliseconds kPromiseWithin{600};
+// Who waits for those that confirm looks whether his own time is over so often.
+constexpr std::chrono::milliseconds kLook{10};
 // A catalogue of a hundred thousand names is some tens of megabytes.
 constexpr std::chrono::seconds kSnapshotWithin{30};
 
@@ -50,16 +51,17 @@ std::shared_ptr<grpc::ClientContext> ContextUntil(Steady::time_point deadline) {
 // Calls that are under way, until all have ended or nobody waits for them any more. Owned by their callbacks, too.
 struct Confirmations {
   struct Each {
+    Steady::time_point until;
     std::shared_ptr<grpc::ClientContext> context;
     internal::v1::Call call;
     internal::v1::Answer answer;
   };
 
-  void End(const std::string& teller, bool confirms) {
+  void End(size_t at, bool confirms) {
     {
       MutexLock lock(&mutex);
       --left;
-      if (confirms) confirmed.push_back(teller);
+      confirmed[at] = confirms;
     }
     ended.NotifyAll();
   }
@@ -68,7 +70,7 @@ struct Confirmations {
   Mutex mutex;
   CondVar ended;
   size_t left ABSL_GUARDED_BY(mutex) = 0;
-  std::vector<std::string> confirmed ABSL_GUARDED_BY(mutex);
+  std::vector<bool> confirmed ABSL_GUARDED_BY(mutex);  // by the order of the calls
 };
 
 }  // namespace
@@ -191,7 +193,8 @@ RemoteTellers::Steady::time_point RemoteTellers::PromisedAt(Sequence handled) co
   return earliest;
 }
 
-std::vector<std::string> RemoteTellers::Confirm(LogOffset offset, const Until& until) {
+RemoteTellers::Steady::time_point RemoteTellers::Confirm(LogOffset offset, const Until& until,
+                                                         const CallLimits& limits) {
   std::vector<OtherHandle> asked;
   {
     MutexLock lock(&mutex_);
@@ -204,28 +207,32 @@ std::vector<std::string> RemoteTellers::Confirm(LogOffset offset, const Until& u
   {
     MutexLock lock(&all->mutex);
     all->left = asked.size();
+    all->confirmed.assign(asked.size(), false);
   }
-  std::map<std::string, Steady::time_point> untils;
   for (size_t i = 0; i < asked.size(); ++i) {
     Confirmations::Each& each = all->calls[i];
-    const std::string& address = asked[i]->address;
-    untils[address] = until(address);
-    each.context = ContextUntil(untils[address]);
+    each.until = until(asked[i]->address);
+    each.context = ContextUntil(std::min(each.until, limits.deadline));
     each.call = MakeCall(options_, Flat(offset));
     asked[i]->stub->async()->Confirm(each.context.get(), &each.call, &each.answer,
-                                     [all, address](const grpc::Status& status) { all->End(address, status.ok()); });
+                                     [all, i](const grpc::Status& status) { all->End(i, status.ok()); });
   }
-  std::vector<std::string> confirmed;
+  // Their deadline ends them; or nobody waits for the change any more.
+  std::vector<bool> confirmed;
   {
-    // Their deadline ends them.
     MutexLock lock(&all->mutex);
-    all->ended.Await(&all->mutex, [&all]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(all->mutex) { return all->left == 0; });
+    const auto all_ended = [&all]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(all->mutex) { return all->left == 0; };
+    while (!all->ended.AwaitFor(&all->mutex, kLook, all_ended) && limits.Check().ok()) {
+    }
     confirmed = all->confirmed;
   }
-  // What one lent that did not may last until then, though it is known by now that it does not answer.
-  for (const std::string& address : confirmed) untils.erase(address);
-  for (const auto& [address, over] : untils) std::this_thread::sleep_until(over);
-  return confirmed;
+  Steady::time_point latest = Steady::time_point::min();
+  for (size_t i = 0; i < asked.size(); ++i) {
+    if (confirmed[i]) continue;
+    all->calls[i].context->TryCancel();  // it has ended most often
+    latest = std::max(latest, all->calls[i].until);
+  }
+  return latest;
 }
 
 absl::StatusOr<OfferedCatalogue> AskForCatalogue(const RemoteTellersOptions& options,

@@ -45,7 +45,8 @@ class RemoteTellers final : public OtherTellers {
   ~RemoteTellers() override;
 
   void SetReplicas(const std::vector<std::string>& replicas) override ABSL_LOCKS_EXCLUDED(mutex_);
-  std::vector<std::string> Confirm(LogOffset offset, const Until& until) override ABSL_LOCKS_EXCLUDED(mutex_);
+  Steady::time_point Confirm(LogOffset offset, const Until& until, const CallLimits& limits) override
+      ABSL_LOCKS_EXCLUDED(mutex_);
   void SetHandled(Sequence handled) override { handled_.store(handled, std::memory_order_release); }
   Steady::time_point PromisedAt(Sequence handled) const override ABSL_LOCKS_EXCLUDED(mutex_);
 

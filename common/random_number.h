@@ -1,4 +1,4 @@
-// RandomNumber: a number that nobody else has drawn, in this process or another.
+// RandomNumber: a number that nobody else is likely to have drawn, in this process or another.
 #ifndef MNEME_COMMON_RANDOM_NUMBER_H_
 #define MNEME_COMMON_RANDOM_NUMBER_H_
 

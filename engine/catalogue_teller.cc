@@ -21,7 +21,7 @@
 namespace mneme {
 namespace {
 
-// Who waits for an append looks whether his own time is over so often.
+// Who waits for an append, or for what others lent, looks whether his own time is over so often.
 constexpr std::chrono::milliseconds kLook(10);
 
 }  // namespace
@@ -181,12 +181,12 @@ absl::StatusOr<MemoryHandle> CatalogueTeller::Change(LogRecord record, const Cal
   const Steady::time_point applied = Steady::now();
   // Those that are do not wait for what this one lends, nor does what they lend wait for it.
   if (!listed()) return NotListed();
-  const auto until = [&](const std::string& address) {
-    return std::min(MayTellUntil(address, applied), limits.deadline);
-  };
-  (void)options_.others->Confirm(offset, until);  // 1: they have, or that time has come
-  RETURN_IF_ERROR(limits.Check());                // or the caller's has
-  while (Steady::now() < quiet_until_) {          // of who is not listed any more, and was when this one was not there
+  const auto until = [&](const std::string& address) { return MayTellUntil(address, applied); };
+  const Steady::time_point lent = options_.others->Confirm(offset, until, limits);
+  RETURN_IF_ERROR(limits.Check());  // else it may not have been waited for what they say
+  // 1; and what one was promised that is not listed any more, and was when this one was not there.
+  const Steady::time_point quiet = std::max(lent, quiet_until_);
+  while (Steady::now() < quiet) {
     RETURN_IF_ERROR(limits.Check());
     std::this_thread::sleep_for(kLook);
   }

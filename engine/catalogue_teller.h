@@ -34,16 +34,17 @@ namespace mneme {
 class OtherTellers {
  public:
   using Steady = std::chrono::steady_clock;
-  // Of the one at an address; the same whenever it is asked for.
+  // Of the one at an address; asked once for each.
   using Until = std::function<Steady::time_point(const std::string& address)>;
 
   virtual ~OtherTellers() = default;
   // Who they are from now on: the addresses of all, by number, this one among them. One that is not there any more may
   // not know it: it is asked to confirm for as long as a promise lasts yet, but promises nothing.
   virtual void SetReplicas(const std::vector<std::string>& replicas) = 0;
-  // Asks all of them at once for CatalogueTeller::Confirm(). Blocks until each has said so, or else its `until`,
-  // whatever it says; the addresses of those who have.
-  virtual std::vector<std::string> Confirm(LogOffset offset, const Until& until) = 0;
+  // Asks all of them at once for CatalogueTeller::Confirm(). Blocks until each has said whether it does, or its `until`
+  // has come, or what `limits` say. The latest `until` of those that have not confirmed, which is not waited for: what
+  // they lent may last until then; the least time when all have.
+  virtual Steady::time_point Confirm(LogOffset offset, const Until& until, const CallLimits& limits) = 0;
   // What is applied here: who asks for a promise says so.
   virtual void SetHandled(Sequence handled) = 0;
   // The earliest of the moments at which each was last asked for a promise that it gave (CatalogueTeller::Promise()).

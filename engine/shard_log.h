@@ -65,7 +65,7 @@ class ShardLog {
   virtual size_t most_record_bytes() const = 0;
   // Appends `record`; told its offset once it is as safe as the log makes it. UNAVAILABLE and DEADLINE_EXCEEDED: it may
   // have been appended, or may be yet. RESOURCE_EXHAUSTED (QUEUE_FULL): it was not. Records appended by one thread keep
-  // their order, but for those that fail.
+  // their order, but for those that fail. When it throws bad_alloc nobody is told.
   virtual void Append(std::string record, Appended appended) = 0;
   // One beyond the last record that was appended before the call, as a majority of the log has it. Blocks. UNAVAILABLE,
   // NOT_FOUND and PERMISSION_DENIED as LogReader::Next(), when it stays so for as long as `limits` allow.
@@ -76,7 +76,7 @@ class ShardLog {
   virtual absl::StatusOr<std::unique_ptr<LogReader>> Read(LogOffset from) = 0;
 };
 
-// Whether a log was not reached, or not in time, as its errors say.
+// Whether a log, or who else was asked, was not reached, or not in time, as the error says.
 inline bool Unreached(const absl::Status& status) {
   return absl::IsUnavailable(status) || absl::IsDeadlineExceeded(status);
 }

@@ -1,15 +1,21 @@
-// What a front end holds of a query that it has no ram to begin, whichever allocation it is that fails. A program of
-// its own: it takes the place of operator new.
+// What a front end holds of a query, or a write, that it has no ram to begin, whichever allocation it is that fails. A
+// program of its own: it takes the place of operator new.
 #include <gtest/gtest.h>
 
+#include <atomic>
 #include <cstdlib>
 #include <functional>
+#include <future>
 #include <memory>
 #include <new>
 #include <utility>
 
 #include "cluster/remote_query.h"
+#include "common/error_reason.h"
+#include "engine/log_record.h"
+#include "tests/cluster/logged_port_fixture.h"
 #include "tests/engine/deployment_fixture.h"
+#include "tests/engine/memory_log.h"
 
 namespace {
 
@@ -79,6 +85,58 @@ TEST_F(OutOfRamTest, NothingStaysAdmittedOfAQueryThatCannotBeBegun) {
   }
   EXPECT_TRUE(told);
   EXPECT_GT(failed, 3) << "so many allocations a query begins with";
+}
+
+class LoggedOutOfRamTest : public testing::LoggedPortFixture {
+ protected:
+  // Of a write of `entries`, over `log`. One that throws is not told, and any other once; how many others failed.
+  int ExpectNothingStays(testing::MemoryLog& log, size_t entries) {
+    std::atomic<int> told{0};
+    int to_tell = 0;
+    {
+      LoggedShardPort port(Over(log));
+      int failed = 0;
+      for (bool written = false; !written && failed < 10'000; ++failed) {
+        const auto promise = std::make_shared<std::promise<absl::StatusOr<WriteResult>>>();
+        InsertOperation insert = Insert(1, entries);
+        insert.ticket.done = [&told, promise](absl::StatusOr<WriteResult> result) {
+          ++told;
+          promise->set_value(std::move(result));
+        };
+        bool thrown = false;
+        absl::Status submitted;
+        allocations_left = failed;
+        try {
+          submitted = port.Submit(std::move(insert));
+        } catch (const std::bad_alloc&) {
+          thrown = true;
+        }
+        allocations_left = -1;
+        EXPECT_TRUE(submitted.ok()) << submitted;
+        if (!thrown && submitted.ok()) {
+          ++to_tell;
+          const absl::StatusOr<WriteResult> result = promise->get_future().get();
+          written = result.ok();
+          EXPECT_TRUE(written || ReasonOf(result.status()) == reason::kMemoryLimit) << result.status();
+        }
+        EXPECT_EQ(port.bytes(), 0U) << "after allocation " << failed;
+      }
+      EXPECT_GT(failed, 5) << "so many allocations a write begins with";
+      port.GiveUp();
+    }
+    EXPECT_EQ(told.load(), to_tell) << "who heard that there is no ram is told nothing more when the front end stops";
+    return to_tell - 1;
+  }
+};
+
+TEST_F(LoggedOutOfRamTest, NothingStaysOfAWriteThatTheLogCannotBeGiven) {
+  testing::MemoryLog log;
+  EXPECT_EQ(ExpectNothingStays(log, 1), 0);
+}
+
+TEST_F(LoggedOutOfRamTest, NothingStaysOfAWriteOfSeveralRecordsOfWhichOneCannotBeGiven) {
+  testing::MemoryLog log(EncodeLogRecord(testing::kDeployment, Insert(1, 4)).value().size());
+  EXPECT_GT(ExpectNothingStays(log, 8), 0) << "the log had some of it";
 }
 
 }  // namespace

@@ -19,45 +19,25 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
-#include "common/clock.h"
 #include "common/columns.h"
 #include "common/error_reason.h"
 #include "common/mutex.h"
 #include "engine/flat_backups.h"
-#include "engine/flat_catalogue.h"
 #include "engine/flat_commands.h"
 #include "mneme/internal/v1/shard.grpc.pb.h"
+#include "tests/cluster/told_names.h"
 
 namespace mneme {
 namespace {
 
 using ::testing::ElementsAre;
+using ::testing::IsEmpty;
 using ::testing::StartsWith;
 using Steady = std::chrono::steady_clock;
 
 namespace wire = internal::v1;
 
 constexpr uint64_t kDeployment = 7;
-
-// Has no names to tell.
-class NoNames final : public wire::CatalogueService::Service {
- public:
-  grpc::Status Watch(grpc::ServerContext*, const wire::WatchRequest* request, wire::WatchAnswer* answer) override {
-    if (request->leaving()) return grpc::Status::OK;
-    std::this_thread::sleep_for(std::chrono::milliseconds(5));
-    CatalogueChanges changes;
-    changes.whole = request->epoch() == 0;
-    changes.next_number = 1;
-    changes.revision = 1;
-    answer->set_deployment(kDeployment);
-    answer->set_epoch(kDeployment);
-    answer->set_revision(1);
-    answer->set_lease_ms(5'000);
-    answer->set_now_ms(SystemClock().NowMs());
-    answer->set_changes(Flat(changes));
-    return grpc::Status::OK;
-  }
-};
 
 constexpr uint32_t kDimension = 2;
 constexpr size_t kKeyBytes = kDimension * sizeof(float);
@@ -83,7 +63,7 @@ Told TwoEntries(bool with_keys) {
   return told;
 }
 
-// The one shard, which has two entries, and was given no directory for backups.
+// The one shard, which has two entries, and was given no directory for backups, until it is said that it was.
 class ToldShard final : public wire::ShardService::Service {
  public:
   ToldShard() {
@@ -141,8 +121,31 @@ class ToldShard final : public wire::ShardService::Service {
     return grpc::Status::OK;
   }
 
+  // From now on it can be asked for a backup, which fails.
+  void HaveBackupDirectory() { has_backup_directory_ = true; }
+  // It removes nothing of a backup before that.
+  void RemoveBackupsAfter(Steady::time_point time) {
+    MutexLock lock(&mutex_);
+    removes_after_ = time;
+  }
+
   grpc::Status DescribeBackups(grpc::ServerContext*, const wire::Call*, wire::Answer* answer) override {
-    answer->set_body(Flat(ShardBackupState()));
+    ShardBackupState state;
+    state.has_directory = has_backup_directory_;
+    state.names = NamesMark{1, 1};
+    answer->set_body(Flat(state));
+    return grpc::Status::OK;
+  }
+  grpc::Status TakeBackup(grpc::ServerContext*, const wire::Call*, grpc::ServerWriter<wire::Answer>*) override {
+    return {grpc::StatusCode::RESOURCE_EXHAUSTED, "the disk is full"};
+  }
+  grpc::Status RemoveBackup(grpc::ServerContext*, const wire::Call*, wire::Answer*) override {
+    Steady::time_point after;
+    {
+      MutexLock lock(&mutex_);
+      after = removes_after_;
+    }
+    std::this_thread::sleep_until(after);
     return grpc::Status::OK;
   }
 
@@ -156,9 +159,11 @@ class ToldShard final : public wire::ShardService::Service {
   }
 
   int port_ = 0;
-  NoNames names_;
+  testing::ToldNames names_{kDeployment, testing::NoNames()};
+  std::atomic<bool> has_backup_directory_{false};
   Mutex mutex_;
   std::function<void(Told&)> spoil_ ABSL_GUARDED_BY(mutex_);
+  Steady::time_point removes_after_ ABSL_GUARDED_BY(mutex_);
   std::unique_ptr<grpc::Server> server_;
 };
 
@@ -237,13 +242,31 @@ class RemoteDeploymentTest : public ::testing::Test {
 };
 
 TEST_F(RemoteDeploymentTest, ABackupThatFailsIsTold) {
+  shard_.HaveBackupDirectory();
   const absl::Status failed = BackUp(Patient());
-  EXPECT_EQ(failed.code(), absl::StatusCode::kFailedPrecondition);
-  EXPECT_EQ(ReasonOf(failed), reason::kNoBackupDirectory);
+  EXPECT_EQ(failed.code(), absl::StatusCode::kResourceExhausted) << failed;
   EXPECT_THAT(events(), ElementsAre(absl::StrCat("backup_failed ", failed.message())));
 }
 
+TEST_F(RemoteDeploymentTest, ABackupThatFailsHasFailedThoughTheTimeForItIsOverOnceItIsClearedAway) {
+  shard_.HaveBackupDirectory();
+  CallLimits limits;
+  limits.deadline = Steady::now() + std::chrono::seconds(3);
+  shard_.RemoveBackupsAfter(limits.deadline + std::chrono::milliseconds(100));
+  EXPECT_FALSE(BackUp(limits).ok());
+  EXPECT_FALSE(limits.Check().ok());
+  EXPECT_THAT(events(), ElementsAre(StartsWith("backup_failed ")));
+}
+
+TEST_F(RemoteDeploymentTest, WithoutADirectoryForBackupsNoneIsBegunAndNoneFails) {
+  const absl::Status refused = BackUp(Patient());
+  EXPECT_EQ(refused.code(), absl::StatusCode::kFailedPrecondition);
+  EXPECT_EQ(ReasonOf(refused), reason::kNoBackupDirectory);
+  EXPECT_THAT(events(), IsEmpty());
+}
+
 TEST_F(RemoteDeploymentTest, ABackupThatNobodyWaitsForAnyMoreIsCancelledAndHasNotFailed) {
+  shard_.HaveBackupDirectory();
   CallLimits gone = Patient();
   gone.cancelled = std::make_shared<const std::atomic<bool>>(true);
   EXPECT_FALSE(BackUp(gone).ok());

@@ -141,14 +141,6 @@ class Replica final : public wire::ShardService::Service {
   std::unique_ptr<grpc::Server> server_;
 };
 
-CatalogueChanges NoNames() {
-  CatalogueChanges everything;
-  everything.whole = true;
-  everything.revision = 1;
-  everything.next_number = 1;
-  return everything;
-}
-
 // Two shards of two replicas each.
 class RemoteReceiptsTest : public ::testing::Test {
  protected:
@@ -195,7 +187,7 @@ class RemoteReceiptsTest : public ::testing::Test {
   absl::Status Refused() { return Page(std::nullopt, 10).status(); }
 
   MemoryHandle memory_;
-  ToldNames names_{kDeployment, NoNames()};
+  ToldNames names_{kDeployment, testing::NoNames()};
   Replica first_{0, &names_};
   Replica second_{0, &names_};
   Replica other_first_{1, nullptr};

@@ -16,6 +16,14 @@
 
 namespace mneme::testing {
 
+inline CatalogueChanges NoNames() {
+  CatalogueChanges everything;
+  everything.whole = true;
+  everything.revision = 1;
+  everything.next_number = 1;
+  return everything;
+}
+
 class ToldNames final : public internal::v1::CatalogueService::Service {
  public:
   ToldNames(uint64_t deployment, CatalogueChanges everything)

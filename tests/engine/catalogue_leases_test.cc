@@ -5,6 +5,7 @@
 #include <chrono>
 #include <cstdint>
 #include <future>
+#include <memory>
 #include <string>
 #include <thread>
 #include <vector>
@@ -179,6 +180,25 @@ TEST(CatalogueLeasesTest, AChangeWaitsForWhatOneThatIsCutOffWasPromisedAndThenFo
   ASSERT_TRUE(tellers.Change(0, Create("other")).ok());
   EXPECT_GE(Steady::now(), start + CatalogueTellers::kLease) << "it may have reached the log";
   EXPECT_LT(Steady::now(), start + CatalogueTellers::kPromise);
+}
+
+TEST(CatalogueLeasesTest, AChangeThatNobodyWaitsForAnyMoreWaitsForNobody) {
+  CatalogueTellers tellers(2);
+  ASSERT_TRUE(tellers.Change(0, Create("wiki")).ok());
+  tellers.AwaitEven();
+  tellers.Kill(1);
+  const auto cancelled = std::make_shared<std::atomic<bool>>(false);
+  CallLimits limits;
+  limits.cancelled = cancelled;
+  const Steady::time_point start = Steady::now();
+  std::thread caller([&cancelled] {
+    std::this_thread::sleep_for(std::chrono::milliseconds(200));
+    *cancelled = true;
+  });
+  const auto dropped = tellers[0].Change(CatalogueTellers::RecordOf(Drop("wiki")), limits);
+  EXPECT_LT(Steady::now(), start + CatalogueTellers::kLease) << "so long the dead one may have lent";
+  EXPECT_EQ(dropped.status().code(), absl::StatusCode::kCancelled) << dropped.status();
+  caller.join();
 }
 
 TEST(CatalogueLeasesTest, OneThatWasStartedWaitsForWhatItPromisedBefore) {

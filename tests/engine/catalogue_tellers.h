@@ -119,26 +119,23 @@ class TestTellers final : public OtherTellers {
       gone_.erase(address);
     }
   }
-  std::vector<std::string> Confirm(LogOffset offset, const Until& until) override {
+  Steady::time_point Confirm(LogOffset offset, const Until& until, const CallLimits& given) override {
     std::map<std::string, std::future<bool>> asked;
     std::map<std::string, Steady::time_point> untils;
     for (const std::string& other : Others(/*gone=*/true)) {
       untils[other] = until(other);
-      asked[other] = std::async(std::launch::async, [this, other, offset, over = untils[other]] {
+      CallLimits limits = given;
+      limits.deadline = std::min(given.deadline, untils[other]);
+      asked[other] = std::async(std::launch::async, [this, other, offset, limits] {
         const auto teller = network_->Reach(address_, other);
-        CallLimits limits;
-        limits.deadline = over;
         return teller != nullptr && teller->Confirm(offset, limits).ok();
       });
     }
-    std::vector<std::string> confirmed;
+    Steady::time_point latest = Steady::time_point::min();
     for (auto& [other, confirms] : asked) {
-      if (!confirms.get()) continue;
-      confirmed.push_back(other);
-      untils.erase(other);
+      if (!confirms.get()) latest = std::max(latest, untils[other]);
     }
-    for (const auto& [other, over] : untils) std::this_thread::sleep_until(over);
-    return confirmed;
+    return latest;
   }
   void SetHandled(Sequence) override {}  // as PromisedAt() is told
   Steady::time_point PromisedAt(Sequence handled) const override {
