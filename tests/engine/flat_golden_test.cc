@@ -137,7 +137,7 @@ TEST(FlatGoldenTest, ALayoutBelongsToAProtocol) {
       {"PruneOutcome", "42:36637c83c3c69164"},
       {"QueryCommand", "199:28f22aade3b7b8d2"},
       {"QueryOutcome", "234:8f12a0b6af441341"},
-      {"ReceiptPage", "186:to be filled"},
+      {"ReceiptPage", "186:38257b55be6b35f0"},
       {"ScanCommand", "169:beb4d7a556df576c"},
       {"ScanPage", "222:63b3623b7d8161c"},
       {"SlotAnswers", "216:c65d9bf724dbd493"},
