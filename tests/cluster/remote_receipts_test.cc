@@ -275,6 +275,7 @@ TEST_F(RemoteReceiptsTest, WhatOneHasForgottenIsNotListed) {
 
 TEST_F(RemoteReceiptsTest, AReplicaThatIsAwayIsMissedByWhatAsksItsShard) {
   for (Replica* const replica : {&first_, &second_}) replica->Have({{3, kHidden}, {4, kHidden}});
+  other_first_.Have({{1, kHidden}});
   other_second_.BeAway();
   const absl::Status away = Refused();
   EXPECT_EQ(away.code(), absl::StatusCode::kUnavailable);

@@ -172,6 +172,7 @@ TEST(CatalogueLeasesTest, AChangeWaitsForWhatOneThatIsCutOffWasPromisedAndThenFo
   TestWatcher watcher;
   ASSERT_TRUE(AwaitLent(tellers[1], watcher));
   tellers.line(1).Cut(true);
+  std::this_thread::sleep_for(std::chrono::milliseconds(300));  // it may be reading
   ASSERT_TRUE(watcher.Ask(tellers[1])) << "by what the other promises";
   tellers.CutOff(1, true);
   ExpectADropWaits(tellers, 0, 1, watcher);

@@ -231,7 +231,7 @@ TEST_F(LoggedHandlersTest, AQueryIsAnsweredWithWhatItReads) {
   command.exact = true;
   const auto ask = [&] {
     const CallContext context = Within(std::chrono::seconds(20));
-    const internal::v1::Call call = CallOf(Flat(wiki->number, std::string(), command));
+    const internal::v1::Call call = CallOf(Flat(wiki->number, std::string(), command, std::string()));
     internal::v1::Answer answer;
     std::promise<absl::Status> ended;
     const absl::Status begun =
@@ -241,7 +241,8 @@ TEST_F(LoggedHandlersTest, AQueryIsAnsweredWithWhatItReads) {
       EXPECT_TRUE(ended.get_future().get().ok());
     }
     QueryOutcome outcome;
-    EXPECT_TRUE(Unflat(answer.body(), outcome).ok());
+    EXPECT_TRUE(Unflat(answer.body(), outcome, outcome.read_out).ok());
+    EXPECT_FALSE(outcome.read_out.has_value()) << "neighbours were asked for";
     EXPECT_TRUE(CheckWhole(outcome.neighbours).ok());
     return std::move(outcome.neighbours);
   };
