@@ -8,6 +8,7 @@
 #include "absl/strings/str_cat.h"
 #include "common/limits.h"
 #include "common/status_macros.h"
+#include "common/utf8.h"
 
 namespace mneme {
 namespace {
@@ -21,7 +22,7 @@ absl::string_view View(std::string_view text) { return {text.data(), text.size()
 // A text is as long as who wrote it likes; a message is not.
 absl::Status Wrong(std::string_view text, std::string_view why) {
   constexpr size_t kShown = 64;
-  return absl::InvalidArgumentError(absl::StrCat("index is \"", View(text.substr(0, kShown)),
+  return absl::InvalidArgumentError(absl::StrCat("index is \"", View(Utf8Prefix(text, kShown)),
                                                  text.size() > kShown ? "..\"; " : "\"; ", View(why)));
 }
 
