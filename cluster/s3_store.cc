@@ -6,17 +6,15 @@
 #include <chrono>
 #include <cstddef>
 #include <cstring>
-#include <optional>
 #include <thread>
 #include <utility>
 
 #include "absl/strings/ascii.h"
 #include "absl/strings/match.h"
-#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "absl/strings/string_view.h"
-#include "common/absl_view.h"
+#include "cluster/s3_answer.h"
 #include "common/limits.h"
 #include "common/status_macros.h"
 #include "security/token.h"
@@ -32,9 +30,6 @@ constexpr long kSlowSeconds = 60;
 constexpr long kSlowBytes = 1024;
 // A page of a list has a thousand keys of at most 1,024 bytes, and a few hundred around each.
 constexpr size_t kMaxPageBytes = size_t{16} << 20;
-// An error is a few lines of XML.
-constexpr size_t kMaxErrorBytes = 16'384;
-constexpr size_t kMaxTold = 200;
 
 // As a query and its signature have it.
 std::string Quoted(std::string_view text) {
@@ -49,48 +44,6 @@ std::string Quoted(std::string_view text) {
     }
   }
   return quoted;
-}
-
-// What an error calls itself; not what else a store may write to a terminal.
-std::string CodeOf(std::string_view code) {
-  std::string plain;
-  for (const char c : code.substr(0, kMaxTold)) {
-    if (absl::ascii_isalnum(static_cast<unsigned char>(c))) plain.push_back(c);
-  }
-  return plain;
-}
-
-// The text of the first element `name` from `at` on, and goes past it; nullopt when there is none.
-std::optional<std::string_view> TakeElement(std::string_view xml, const std::string& name, size_t& at) {
-  const std::string begin = absl::StrCat("<", name, ">");
-  const std::string end = absl::StrCat("</", name, ">");
-  const size_t from = xml.find(begin, at);
-  if (from == std::string_view::npos) return std::nullopt;
-  const size_t to = xml.find(end, from);
-  if (to == std::string_view::npos) return std::nullopt;
-  at = to + end.size();
-  return xml.substr(from + begin.size(), to - from - begin.size());
-}
-
-std::optional<std::string_view> FindElement(std::string_view xml, const std::string& name) {
-  size_t at = 0;
-  return TakeElement(xml, name, at);
-}
-
-// The last one last: what it becomes may look like one of the others.
-constexpr std::pair<std::string_view, char> kQuoted[] = {{"&lt;", '<'},  {"&gt;", '>'},    {"&quot;", '"'},
-                                                         {"&#34;", '"'}, {"&apos;", '\''}, {"&#39;", '\''},
-                                                         {"&amp;", '&'}};
-
-// XML quotes five characters; keys of ours have none of them, tokens may.
-std::string Unquoted(std::string_view text) {
-  std::string plain(text);
-  for (const auto& [quoted, c] : kQuoted) {
-    for (size_t at = 0; (at = plain.find(quoted, at)) != std::string::npos; ++at) {
-      plain.replace(at, quoted.size(), 1, c);
-    }
-  }
-  return plain;
 }
 
 }  // namespace
@@ -214,8 +167,7 @@ absl::Status S3Store::AskOnce(const Request& request, Response& response) {
 
 absl::Status S3Store::StatusOf(const Request& request, const Response& response) const {
   if (response.code >= 200 && response.code < 300) return absl::OkStatus();
-  const std::string_view body = std::string_view(response.body).substr(0, kMaxErrorBytes);
-  const std::string reason = CodeOf(FindElement(body, "Code").value_or(""));
+  const std::string reason = S3ErrorCode(response.body);
   const std::string text = absl::StrCat(settings_.endpoint, ": ", request.what, ": HTTP ", response.code,
                                         reason.empty() ? "" : " ", reason);
   if (response.code == 404) return absl::NotFoundError(text);
@@ -278,25 +230,6 @@ absl::StatusOr<std::string> S3Store::Get(const std::string& name) {
 absl::Status S3Store::Remove(const std::string& name) {
   const absl::Status removed = Ask({"DELETE", UrlOf(name), {}, absl::StrCat("remove ", name)}).status();
   return absl::IsNotFound(removed) ? absl::OkStatus() : removed;
-}
-
-absl::StatusOr<S3Page> ParseS3Page(std::string_view xml) {
-  const absl::Status damaged = absl::DataLossError("the store does not answer as S3 lists objects");
-  if (!absl::StrContains(ToAbsl(xml), "<ListBucketResult")) return damaged;
-  S3Page page;
-  size_t at = 0;
-  while (const auto contents = TakeElement(xml, "Contents", at)) {
-    const auto key = FindElement(*contents, "Key");
-    const auto size = FindElement(*contents, "Size");
-    StoredObject object;
-    if (!key.has_value() || !size.has_value() || !absl::SimpleAtoi(ToAbsl(*size), &object.bytes)) return damaged;
-    object.name = Unquoted(*key);
-    page.objects.push_back(std::move(object));
-  }
-  if (FindElement(xml, "IsTruncated").value_or("") != "true") return page;
-  page.next = Unquoted(FindElement(xml, "NextContinuationToken").value_or(""));
-  if (page.next.empty()) return damaged;
-  return page;
 }
 
 }  // namespace mneme

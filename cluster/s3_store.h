@@ -49,14 +49,6 @@ class S3Store final : public ObjectStore {
   const std::unique_ptr<Curl> curl_;
 };
 
-// A page of what a bucket lists, as S3 answers ListObjectsV2; and where the next one begins, empty at the end.
-// DATA_LOSS when it is not that.
-struct S3Page {
-  std::vector<StoredObject> objects;  // whole keys
-  std::string next;
-};
-absl::StatusOr<S3Page> ParseS3Page(std::string_view xml);
-
 }  // namespace mneme
 
 #endif  // MNEME_CLUSTER_S3_STORE_H_

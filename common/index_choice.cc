@@ -9,6 +9,7 @@
 #include "common/absl_view.h"
 #include "common/limits.h"
 #include "common/status_macros.h"
+#include "common/utf8.h"
 
 namespace mneme {
 namespace {
@@ -20,7 +21,7 @@ constexpr std::string_view kSpellings =
 // A text is as long as who wrote it likes; a message is not.
 absl::Status Wrong(std::string_view text, std::string_view why) {
   constexpr size_t kShown = 64;
-  return absl::InvalidArgumentError(absl::StrCat("index is \"", ToAbsl(text.substr(0, kShown)),
+  return absl::InvalidArgumentError(absl::StrCat("index is \"", ToAbsl(Utf8Prefix(text, kShown)),
                                                  text.size() > kShown ? "..\"; " : "\"; ", ToAbsl(why)));
 }
 

@@ -6,6 +6,7 @@
 #include "absl/strings/strip.h"
 #include "common/limits.h"
 #include "common/status_macros.h"
+#include "common/utf8.h"
 #include "server/convert_keys.h"
 #include "server/request_error.h"
 
@@ -131,7 +132,7 @@ absl::Status CheckText(const std::string& field, const char* name, const std::st
                        const MemorySpec& spec) {
   if (stored.empty() || given.empty() || stored == given) return absl::OkStatus();
   // A given text of any length must not crowd out the details.
-  const std::string told = given.substr(0, limits::kMaxFingerprintFieldBytes);
+  const std::string told(Utf8Prefix(given, limits::kMaxFingerprintFieldBytes));
   const std::string path = absl::StrCat(field, ".", name);
   const absl::Status error = absl::FailedPreconditionError(
       absl::StrCat(path, " is \"", told, "\"; memory \"", spec.name, "\" was made with \"", stored, "\""));

@@ -7,6 +7,7 @@
 #include "absl/strings/cord.h"
 #include "absl/strings/match.h"
 #include "common/limits.h"
+#include "common/utf8.h"
 #include "google/rpc/error_details.pb.h"
 #include "google/rpc/status.pb.h"
 #include "server/request_error.h"
@@ -84,7 +85,8 @@ grpc::Status ToGrpcStatus(const absl::Status& status) {
                                 : status;
   google::rpc::Status details;
   details.set_code(code);
-  details.set_message(std::string(told.message()).substr(0, kMaxMessageText));
+  const absl::string_view text = told.message();
+  details.set_message(std::string(Utf8Prefix({text.data(), text.size()}, kMaxMessageText)));
   AddDetails(Complete(told), details);
   grpc::Status out;
   grpc::SetErrorDetails(details, &out);

@@ -15,7 +15,8 @@
 namespace mneme {
 namespace {
 
-// What a time is below: stamps are compared with it, and with it and some minutes.
+// What a time is below: stamps are compared with it, and with it and some minutes. ParseTime() knows the ends of time
+// by name, too, which are none of a clock.
 constexpr absl::Time kLastTime = absl::FromUnixSeconds(253'402'300'800);  // the year 10000
 
 // What is restored of several processes.
@@ -84,7 +85,7 @@ absl::StatusOr<ReplayPoint> ParseUntil(const std::string& text) {
   point.offsets.clear();
   absl::Time time;
   std::string error;
-  if (absl::ParseTime(absl::RFC3339_full, text, &time, &error) && time < kLastTime) {
+  if (absl::ParseTime(absl::RFC3339_full, text, &time, &error) && absl::InfinitePast() < time && time < kLastTime) {
     point.until_ms = absl::ToUnixMillis(time);
     return point;
   }

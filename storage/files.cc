@@ -5,6 +5,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstdio>
 #include <cstring>
@@ -18,6 +19,9 @@
 
 namespace mneme {
 namespace {
+
+// What a small file most often has: bounds are far above it.
+constexpr size_t kFirstBytes = 4096;
 
 absl::Status WriteAll(int fd, std::string_view bytes, const std::string& path) {
   while (!bytes.empty()) {
@@ -47,9 +51,10 @@ absl::StatusOr<std::optional<std::string>> ReadSmallFile(const std::string& path
   if (fd < 0 && errno == ENOENT) return std::optional<std::string>();
   if (fd < 0) return ErrnoStatus("open", path);
   const absl::Cleanup close = [fd] { ::close(fd); };
-  std::string bytes(bound + 1, '\0');
+  std::string bytes;
   size_t size = 0;
-  while (size < bytes.size()) {
+  while (size <= bound) {
+    if (size == bytes.size()) bytes.resize(std::min(bound + 1, std::max(kFirstBytes, 2 * size)));
     const ssize_t got = ::read(fd, bytes.data() + size, bytes.size() - size);
     if (got < 0 && errno == EINTR) continue;
     if (got < 0) return ErrnoStatus("read", path);

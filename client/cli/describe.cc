@@ -95,21 +95,6 @@ SparseAt SparseOf(const v1::SparseVectors& sparse, size_t i) {
   return at;
 }
 
-Json BytesJson(const std::string& bytes) {
-  if (IsUtf8(bytes)) return bytes;
-  return {{"base64", absl::Base64Escape(bytes)}};
-}
-
-absl::StatusOr<std::string> BytesFromJson(const Json& json) {
-  if (json.is_string()) return json.get<std::string>();
-  std::string bytes;
-  if (json.is_object() && json.size() == 1 && json.contains("base64") && json["base64"].is_string() &&
-      absl::Base64Unescape(json["base64"].get<std::string>(), &bytes)) {
-    return bytes;
-  }
-  return absl::InvalidArgumentError(absl::StrCat(json.dump(), " is no bytes; must be a string or {\"base64\": ..}"));
-}
-
 std::string BytesText(const std::string& bytes) {
   constexpr size_t kShownBytes = 60;
   size_t shown = std::min(bytes.size(), kShownBytes);

@@ -8,13 +8,12 @@
 
 #include "absl/status/statusor.h"
 #include "client/cli/columns.h"
+#include "client/cli/json_text.h"
 #include "client/cli/vocabulary.h"
 #include "mneme/v1/admin.pb.h"
 #include "mneme/v1/types.pb.h"
 
 namespace mneme::cli {
-
-using Json = nlohmann::ordered_json;
 
 // "l2", "ip", "cosine"; "f32", "f16"; "token", "vector", "bytes": the words that create takes.
 std::string MetricWord(v1::Metric metric);
@@ -23,11 +22,7 @@ std::string ValueWord(v1::ValueKind kind);
 
 Json MemoryJson(const v1::MemoryDescription& memory);
 
-// Bytes as a string, or {"base64": ..} where they are no UTF-8; and back. FromJson returns INVALID_ARGUMENT for another
-// form.
-Json BytesJson(const std::string& bytes);
-absl::StatusOr<std::string> BytesFromJson(const Json& json);
-// The same for a cell of a table: escaped, and cut after 60 bytes.
+// Bytes for a cell of a table: escaped, and cut after 60 bytes.
 std::string BytesText(const std::string& bytes);
 // The first components for people: "0.5 1 .. (300 components)".
 std::string VectorText(const std::vector<double>& vector);

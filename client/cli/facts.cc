@@ -11,6 +11,7 @@
 #include "client/cli/states.h"
 #include "client/cli/stored_texts.h"
 #include "client/cli/table.h"
+#include "client/cli/vocabulary_file.h"
 #include "client/token_texts.h"
 #include "common/limits.h"
 #include "common/status_macros.h"

@@ -1,9 +1,8 @@
-// StoredTexts: vocabularies for token masks: from files, and as registers of a memory.
+// StoredTexts: vocabularies for token masks as registers of a memory.
 #ifndef MNEME_CLIENT_CLI_STORED_TEXTS_H_
 #define MNEME_CLIENT_CLI_STORED_TEXTS_H_
 
 #include <string>
-#include <vector>
 
 #include "absl/status/statusor.h"
 #include "client/cli/describe.h"
@@ -11,17 +10,6 @@
 #include "common/stored_vocabulary.h"
 
 namespace mneme::cli {
-
-struct VocabularyFiles {
-  std::string json;   // {"token": id} or a list; or
-  std::string texts;  // lines
-  bool byte_level = false;
-  std::vector<std::string> special;  // ids and ranges of ids
-  std::string break_characters;      // empty: all that are no part of an identifier
-};
-
-// Returns INVALID_ARGUMENT, naming flag or file, value and bound, for what is no vocabulary.
-absl::StatusOr<StoredVocabulary> ReadVocabulary(const VocabularyFiles& files);
 
 // Returns NOT_FOUND if the memory has no vocabulary of this name.
 absl::StatusOr<StoredVocabulary> FetchVocabulary(const std::string& memory, const std::string& name, Session& session);

@@ -1,5 +1,5 @@
 // What says where a store of objects is, and what such a store answers.
-#include "cluster/s3_store.h"
+#include "cluster/s3_answer.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -69,6 +69,28 @@ TEST(S3StoreTest, APageOfAListIsReadWithWhereTheNextBegins) {
         "<ListBucketResult><IsTruncated>true</IsTruncated></ListBucketResult>"}) {
     EXPECT_EQ(ParseS3Page(bad).status().code(), absl::StatusCode::kDataLoss) << bad;
   }
+}
+
+TEST(S3AnswerTest, WhatIsQuotedIsReadOnceHoweverMuchThereIs) {
+  const auto key_of = [](const std::string& quoted) {
+    return ParseS3Page("<ListBucketResult><Contents><Key>" + quoted + "</Key><Size>1</Size></Contents>")
+        ->objects.at(0)
+        .name;
+  };
+  EXPECT_EQ(key_of("&amp;lt;&#39;&quot;&apos;&#34;&gt;&"), "&lt;'\"'\">&");
+  EXPECT_EQ(key_of("&am&lt;p;"), "&am<p;");
+  // As large as a page may be: what takes the square of it would take hours.
+  std::string quoted;
+  constexpr size_t kCharacters = size_t{4} << 20;
+  for (size_t i = 0; i < kCharacters; ++i) quoted += "&lt;";
+  EXPECT_EQ(key_of(quoted), std::string(kCharacters, '<'));
+}
+
+TEST(S3AnswerTest, AnErrorIsToldByItsCodeAlone) {
+  EXPECT_EQ(S3ErrorCode("<Error><Code>NoSuchBucket</Code><Message>m</Message></Error>"), "NoSuchBucket");
+  EXPECT_EQ(S3ErrorCode("<Code>a\x1b[2J b\n</Code>"), "a2Jb");
+  EXPECT_EQ(S3ErrorCode("<Code>" + std::string(500, 'a') + "</Code>"), std::string(200, 'a'));
+  for (const std::string_view none : {"", "<html>", "<Code>", "</Code><Code>"}) EXPECT_EQ(S3ErrorCode(none), "");
 }
 
 }  // namespace

@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include <string>
+#include <string_view>
 #include <utility>
 
 namespace mneme {
@@ -26,6 +27,19 @@ TEST(Utf8, FindsNoCharacterInWhatIsNone) {
     EXPECT_EQ(CharacterAt(text, 0), Character(kNoCharacter, 1)) << text;
     EXPECT_EQ(IsUtf8("a" + text), text.empty()) << text;
   }
+}
+
+TEST(Utf8, CutsBetweenCharactersAlone) {
+  const std::string text = "a\xc3\xa9\xe2\x82\xac\xf0\x9f\x98\x80";
+  EXPECT_EQ(Utf8Prefix(text, text.size()), text);
+  EXPECT_EQ(Utf8Prefix(text, 99), text);
+  for (size_t most = 0; most <= text.size(); ++most) {
+    const std::string_view cut = Utf8Prefix(text, most);
+    EXPECT_LE(cut.size(), most);
+    EXPECT_GT(cut.size() + 4, most);
+    EXPECT_TRUE(IsUtf8(cut)) << most;
+  }
+  EXPECT_EQ(Utf8Prefix("\x80\x80\x80", 2), "");
 }
 
 TEST(Utf8, TakesTheCharactersAtTheEdges) {

@@ -21,6 +21,7 @@ enum Kind : uint8_t {
   kWatermark,
   kChange,
   kReplicas,
+  kReplicasKey,
   kKinds
 };
 
@@ -67,6 +68,10 @@ bool Run(std::string_view input) {
     case kReplicas:
       return Through(format::DecodeReplicas(bytes), bytes, format::EncodeReplicas, {StatusCode::kDataLoss},
                      {"list of replicas is damaged", "list of replicas has version"});
+    case kReplicasKey:
+      Expect(format::IsReplicasKey(bytes) || !format::ParseReplicasKey(bytes).ok(), "a key says what it is of");
+      return Through(format::ParseReplicasKey(bytes), bytes, format::ReplicasKey, {StatusCode::kDataLoss},
+                     {"key of replicas is damaged"});
     default: return false;
   }
 }
@@ -96,6 +101,7 @@ std::vector<std::string> Seeds() {
           Seed(kSummedDirectory, hosted.substr(0, hosted.rfind("checksum "))),
           Seed(kWatermark, format::EncodeWatermarkSlot(300)),
           Seed(kReplicas, format::EncodeReplicas({{"a:1", "", "b:2"}, true})),
+          Seed(kReplicasKey, format::ReplicasKey(3)),
           Seed(kChange, format::EncodeChange({9, {1, 2}, absl::OkStatus(), choosing})),
           Seed(kChange, format::EncodeChange({9, {1, 2}, WithReason(absl::NotFoundError("gone"), "MEMORY_NOT_FOUND"),
                                               {}}))};

@@ -1,6 +1,7 @@
 #include "tests/fuzz/fuzz.h"
 
 #include <sys/mman.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <atomic>
@@ -85,7 +86,8 @@ AllocationBound::~AllocationBound() { bound = SIZE_MAX; }
 
 std::string FileOf(std::string_view bytes) {
   static const int file = ::memfd_create("mneme_fuzz", MFD_CLOEXEC);
-  Expect(file >= 0 && ::ftruncate(file, 0) == 0, "a file in ram can be made");
+  // Nobody else may write it, as some that read it ask for.
+  Expect(file >= 0 && ::ftruncate(file, 0) == 0 && ::fchmod(file, 0600) == 0, "a file in ram can be made");
   const ssize_t written = ::pwrite(file, bytes.data(), bytes.size(), 0);
   Expect(written == static_cast<ssize_t>(bytes.size()), "a file in ram can be written");
   return absl::StrCat("/proc/self/fd/", file);

@@ -44,6 +44,13 @@ bool Run(std::string_view input) {
   const AllocationBound bound(64 * 1024 + 256 * bytes.size());
   const auto record = DecodeLogRecord(bytes);
   if (record.ok()) LookAt(*record);
+  const auto head = DecodeLogRecordHead(bytes);
+  Expect(head.ok() || !record.ok(), "what has a whole record has its head");
+  if (record.ok()) {
+    Expect(head->deployment == record->deployment && head->memory == record->memory &&
+               head->stamp_ms == record->stamp_ms && head->operation == record->operation.index(),
+           "a head is that of its record");
+  }
   return Through(record, bytes, [](const LogRecord& each) { return EncodeLogRecord(each); },
                  {StatusCode::kDataLoss, StatusCode::kUnimplemented}, {"damaged", "a log record has version"});
 }

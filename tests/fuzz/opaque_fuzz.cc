@@ -11,7 +11,7 @@ namespace {
 
 using absl::StatusCode;
 
-enum Kind : uint8_t { kVersion, kScanPosition, kOutcome, kStates, kSlots, kKinds };
+enum Kind : uint8_t { kVersion, kScanPosition, kOutcome, kStates, kSlots, kReceipt, kKinds };
 
 constexpr uint64_t kDeployment = 0x1234;
 constexpr MemoryNumber kMemory = 7;
@@ -28,6 +28,19 @@ bool States(std::string_view bytes) {
   }
   const bool kept_whole = states->whole && payload <= limits::kMaxRememberedAnswerBytes;
   Expect(!kept_whole || EncodeStateOutcome(states->outcome) == bytes, "an outcome encodes to the same bytes");
+  return true;
+}
+
+// Text that decodes to the same may be spelt in several ways.
+bool Receipt(std::string_view text) {
+  const auto receipt = DecodeReceipt(kDeployment, kMemory, text);
+  if (!receipt.ok()) {
+    ExpectRefusal(receipt.status(), {StatusCode::kInvalidArgument, StatusCode::kFailedPrecondition}, {"receipt"});
+    return false;
+  }
+  const std::string written = EncodeReceipt(kDeployment, *receipt);
+  const auto again = DecodeReceipt(kDeployment, kMemory, written);
+  Expect(again.ok() && EncodeReceipt(kDeployment, *again) == written, "a receipt is written so that it reads the same");
   return true;
 }
 
@@ -50,6 +63,7 @@ bool Run(std::string_view input) {
     case kStates: return States(bytes);
     case kSlots:
       return Through(DecodeSlotAnswers(bytes), bytes, EncodeSlotAnswers, {StatusCode::kDataLoss}, {"are damaged"});
+    case kReceipt: return Receipt(bytes);
     default: return false;
   }
 }
@@ -85,7 +99,8 @@ std::vector<std::string> Seeds() {
           Seed(kOutcome, EncodeOutcome({300, 7, 70'000, true})),
           Seed(kStates, EncodeStateOutcome(Outcome(3))),
           Seed(kStates, EncodeStateOutcome(Outcome(limits::kMaxRememberedAnswerBytes + 1))),
-          Seed(kSlots, EncodeSlotAnswers(slots))};
+          Seed(kSlots, EncodeSlotAnswers(slots)),
+          Seed(kReceipt, EncodeReceipt(kDeployment, {kMemory, {{0, 300}, {3, 70'000}}}))};
 }
 
 const Registration kTarget({"opaque", Run, Seeds});

@@ -1,16 +1,23 @@
 // Requests: u8 which message | u8 of which memory | the message. What is refused is INVALID_ARGUMENT and names its
 // field; what is taken is whole. How large a message may become by parsing alone is protobuf's affair.
+#include <iterator>
 #include <memory>
 #include <utility>
 
+#include "absl/strings/cord.h"
+#include "absl/strings/match.h"
 #include "common/limits.h"
+#include "common/utf8.h"
 #include "common/vector_codec.h"
+#include "engine/flat_commands.h"
 #include "engine/session_bytes.h"
+#include "google/rpc/error_details.pb.h"
 #include "mneme/v1/admin.pb.h"
 #include "mneme/v1/memory.pb.h"
 #include "mneme/v1/working_memory.pb.h"
 #include "server/convert_columns.h"
 #include "server/convert_entries.h"
+#include "server/convert_keys.h"
 #include "server/convert_memory.h"
 #include "server/convert_selection.h"
 #include "server/convert_states.h"
@@ -23,7 +30,21 @@ namespace {
 
 using absl::StatusCode;
 
-enum Kind : uint8_t { kCreate, kInsert, kDelete, kQuery, kApply, kReset, kFork, kPutSession, kKinds };
+enum Kind : uint8_t {
+  kCreate,
+  kInsert,
+  kDelete,
+  kQuery,
+  kApply,
+  kReset,
+  kFork,
+  kPutSession,
+  kAppend,
+  kFingerprint,
+  kStateAnswer,
+  kSessionPage,
+  kKinds
+};
 
 constexpr uint32_t kDimension = 4;
 
@@ -41,13 +62,30 @@ std::shared_ptr<MemoryRecord> MemoryOf(uint8_t which) {
   return memory;
 }
 
+// An error that is no text reaches no client: the details of what is no UTF-8 do not parse.
+void CheckText(const absl::Status& status) {
+  Expect(IsUtf8({status.message().data(), status.message().size()}), "an error is text");
+  status.ForEachPayload([](const auto& url, const absl::Cord& value) {
+    const std::string name(url);
+    const std::string bytes(value);
+    const bool parses = absl::EndsWith(name, "BadRequest")  ? google::rpc::BadRequest().ParseFromString(bytes)
+                        : absl::EndsWith(name, "ErrorInfo") ? google::rpc::ErrorInfo().ParseFromString(bytes)
+                        : absl::EndsWith(name, "PreconditionFailure")
+                            ? google::rpc::PreconditionFailure().ParseFromString(bytes)
+                            : true;
+    Expect(parses, "details of an error parse");
+  });
+}
+
 bool Taken(const absl::Status& status) {
   if (status.ok()) return true;
+  CheckText(status);
   ExpectRefusal(status, {StatusCode::kInvalidArgument},
                 {"memory",    "index",     "durability", "entries", "request_id",   "partitions", "ids",
                  "filter",    "target",    "everything", "keys",    "k ",           "extra",      "exclude",
                  "search",    "precision", "attention",  "sources", "distribution", "read_out",   "sequence_ids",
-                 "operations", "neighbours", "session",  "content", "expiry",       "from",       "to"});
+                 "operations", "neighbours", "session",  "content", "expiry",       "from",       "to",
+                 "fingerprint"});
   return false;
 }
 
@@ -102,6 +140,78 @@ bool Insert(const std::string& bytes, const MemorySpec& spec) {
   return true;
 }
 
+// Entries whose keys are those of the queries before them.
+bool Append(const std::string& bytes, const MemorySpec& spec) {
+  v1::Entries wire;
+  if (!wire.ParseFromString(bytes)) return false;
+  EntryColumns entries;
+  entries.count = 2;
+  const AllocationBound bound(256 * 1024 + 64 * bytes.size());
+  if (!Taken(ReadEntriesWithoutKeys("append.entries", wire, spec, entries))) return false;
+  constexpr float kRow[kDimension] = {1, 2, 3, 4};
+  AlignedBuffer rows;
+  for (size_t i = 0; i < entries.count; ++i) rows.Append({reinterpret_cast<const char*>(kRow), sizeof(kRow)});
+  return Taken(EncodeStoredKeys("append.entries.keys", std::move(rows), spec, entries.keys));
+}
+
+bool GivenFingerprint(const std::string& bytes, const MemorySpec& spec) {
+  v1::Fingerprint given;
+  if (!given.ParseFromString(bytes)) return false;
+  const absl::Status checked = CheckFingerprint("fingerprint", given, spec);
+  if (!checked.ok()) CheckText(checked);
+  if (!checked.ok()) ExpectRefusal(checked, {StatusCode::kFailedPrecondition}, {"fingerprint"});
+  return checked.ok();
+}
+
+bool Apply(const std::string& bytes) {
+  v1::ApplyRequest request;
+  ApplyStates apply;
+  StateWriteOptions options;
+  return request.ParseFromString(bytes) && Taken(ReadApply(request, apply)) &&
+         Taken(ReadWriteOptions(request.request_id(), request.durability(), options));
+}
+
+// What another process answers to an operation, on its way to the client.
+bool Answer(std::string_view bytes, uint8_t which) {
+  StateAnswer answer;
+  if (!Unflat(bytes, answer).ok()) return false;
+  using Wire = v1::StateOperation;
+  constexpr Wire::ActionCase kActions[] = {Wire::kRegisterPut,    Wire::kRegisterGet, Wire::kLinear,
+                                           Wire::kLinearGet,      Wire::kFeedbackAttend, Wire::kFeedbackGet,
+                                           Wire::kCountersAdd,    Wire::kCountersGet};
+  v1::StateOperation operation;
+  switch (kActions[which % std::size(kActions)]) {
+    case Wire::kRegisterGet: operation.mutable_register_get(); break;
+    case Wire::kLinear: operation.mutable_linear(); break;
+    case Wire::kLinearGet: operation.mutable_linear_get(); break;
+    case Wire::kFeedbackAttend: operation.mutable_feedback_attend(); break;
+    case Wire::kFeedbackGet: operation.mutable_feedback_get(); break;
+    case Wire::kCountersAdd: operation.mutable_counters_add(); break;
+    case Wire::kCountersGet: operation.mutable_counters_get(); break;
+    default: operation.mutable_register_put(); break;
+  }
+  const StateAnswer before = answer;
+  v1::StateResult result;
+  WriteStateAnswer(operation, std::move(answer), &result);
+  Expect(result.has_error() != before.status.ok(), "an error is told as one");
+  Expect(result.has_error() || (result.found() == before.found && result.version() == before.version),
+         "an answer says what is there");
+  return true;
+}
+
+bool Page(std::string_view bytes) {
+  std::vector<NamedSession> sessions;
+  if (!Unflat(bytes, sessions).ok()) return false;
+  SessionPage page;
+  for (const NamedSession& each : sessions) {
+    page.sessions.push_back({each.session, each.record.states, each.record.bytes, each.record.expiry_ms});
+  }
+  v1::ListSessionsResponse response;
+  WriteSessionPage(std::move(page), &response);
+  Expect(static_cast<size_t>(response.sessions_size()) == sessions.size(), "a page has its sessions");
+  return true;
+}
+
 bool Query(const std::string& bytes, const std::shared_ptr<MemoryRecord>& memory, uint8_t which) {
   v1::QueryRequest request;
   if (!request.ParseFromString(bytes)) return false;
@@ -145,10 +255,14 @@ bool Run(std::string_view input) {
     case kInsert: return Insert(bytes, memory->spec);
     case kDelete: return taken(v1::DeleteRequest(), DeleteCommand(), ReadDelete);
     case kQuery: return Query(bytes, memory, which);
-    case kApply: return taken(v1::ApplyRequest(), ApplyStates(), ReadApply);
+    case kApply: return Apply(bytes);
     case kReset: return taken(v1::ResetSessionsRequest(), ResetSessions(), ReadReset);
     case kFork: return taken(v1::ForkSessionRequest(), ForkSession(), ReadFork);
     case kPutSession: return taken(v1::PutSessionRequest(), PutSession(), ReadPutSession);
+    case kAppend: return Append(bytes, memory->spec);
+    case kFingerprint: return GivenFingerprint(bytes, memory->spec);
+    case kStateAnswer: return Answer(bytes, which);
+    case kSessionPage: return Page(bytes);
     default: return false;
   }
 }
@@ -227,7 +341,7 @@ std::vector<std::string> QuerySeeds() {
           Seed(kQuery, 6, attention)};
 }
 
-v1::ApplyRequest Apply() {
+v1::ApplyRequest ApplyOf() {
   v1::ApplyRequest request;
   request.set_memory("wiki");
   const auto add = [&]() -> v1::StateOperation* {
@@ -285,11 +399,32 @@ std::vector<std::string> Seeds() {
   put.set_content(EncodeSessionBytes(
       {{"draft", std::make_shared<const StateRecord>(StateRecord{StateKind::kRegister, 3, 77, "text"})}}));
   std::vector<std::string> seeds = {Seed(kCreate, 0, create), Seed(kDelete, 0, by_ids), Seed(kDelete, 0, by_filter),
-                                    Seed(kApply, 0, Apply()), Seed(kReset, 0, reset),   Seed(kFork, 0, fork),
+                                    Seed(kApply, 0, ApplyOf()), Seed(kReset, 0, reset),   Seed(kFork, 0, fork),
                                     Seed(kPutSession, 0, put)};
   for (uint8_t which = 0; which < 24; which += 5) {
     seeds.push_back(Seed(kInsert, which, InsertOf(MemoryOf(which)->spec.value_kind)));
   }
+  for (uint8_t which = 0; which < 24; which += 5) {
+    v1::InsertRequest insert = InsertOf(MemoryOf(which)->spec.value_kind);
+    insert.mutable_entries()->clear_keys();
+    seeds.push_back(Seed(kAppend, which, insert.entries()));
+  }
+  v1::Fingerprint fingerprint;
+  fingerprint.set_model("gpt2");
+  fingerprint.set_layer("transformer.h.11");
+  seeds.push_back(Seed(kFingerprint, 0, fingerprint));
+  StateAnswer answer;
+  answer.found = true;
+  answer.version = 3;
+  answer.value = "text";
+  answer.columns = {"a", "b", "c", "d", "e"};
+  for (uint8_t which = 0; which < 8; ++which) {
+    seeds.push_back(std::string{static_cast<char>(kStateAnswer), static_cast<char>(which)} + Flat(answer));
+  }
+  answer.status = WithReason(absl::AbortedError("version is 3"), reason::kVersionMismatch);
+  seeds.push_back(std::string{static_cast<char>(kStateAnswer), 0} + Flat(answer));
+  seeds.push_back(std::string{static_cast<char>(kSessionPage), 0} +
+                  Flat(std::vector<NamedSession>{{"agent/1", {1, {2}, 3, 4, 5}}}));
   for (std::string& seed : QuerySeeds()) seeds.push_back(std::move(seed));
   return seeds;
 }

@@ -7,7 +7,7 @@ namespace {
 
 using absl::StatusCode;
 
-enum Kind : uint8_t { kSession, kState, kSessionKey, kStateKey, kExpiryKey, kKinds };
+enum Kind : uint8_t { kSession, kState, kSessionKey, kStateKey, kExpiryKey, kPieceKey, kKinds };
 
 bool Run(std::string_view input) {
   Input in(input);
@@ -30,6 +30,9 @@ bool Run(std::string_view input) {
     case kExpiryKey:
       return Through(format::ParseExpiryKey(bytes), bytes, format::ExpiryKeyOf, {StatusCode::kDataLoss},
                      {"expiry of a session is damaged"});
+    case kPieceKey:
+      return Through(format::ParsePieceKey(bytes), bytes, format::StateKeyOf, {StatusCode::kDataLoss},
+                     {"key of a piece is damaged"});
     default: return false;
   }
 }
@@ -45,7 +48,8 @@ std::vector<std::string> Seeds() {
           Seed(kSessionKey, format::SessionKeyOf({7, "agent/1"})),
           Seed(kStateKey, format::StateKeyOf({{7, 300}, "draft"})),
           Seed(kExpiryKey, format::ExpiryKeyOf({1'717'000'000'123, 7, 0, "agent/1", ""})),
-          Seed(kExpiryKey, format::ExpiryKeyOf({1'717'000'000'123, 7, 300, "agent/1", "draft"}))};
+          Seed(kExpiryKey, format::ExpiryKeyOf({1'717'000'000'123, 7, 300, "agent/1", "draft"})),
+          Seed(kPieceKey, format::StateKeyOf({{7, 300}, "counts", 5}))};
 }
 
 const Registration kTarget({"state_record", Run, Seeds});

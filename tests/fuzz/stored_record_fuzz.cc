@@ -25,6 +25,7 @@ enum Kind : uint8_t {
   kReceipt,
   kErasure,
   kSequenceKey,
+  kRequestKey,
   kKinds,
 };
 
@@ -84,6 +85,7 @@ bool Run(std::string_view input) {
     case kSequenceKey:
       return Record(format::ParseSequenceKey(format::kReceiptPrefix, bytes), bytes,
                     [](Sequence sequence) { return format::SequenceKey(format::kReceiptPrefix, sequence); });
+    case kRequestKey: return Record(format::ParseRequestKey(bytes), bytes, format::RequestKey);
     default: return false;
   }
 }
@@ -119,7 +121,8 @@ std::vector<std::string> Seeds() {
           Seed(kReceipt, format::EncodeReceipt({9, 7, 300, 1'717'000'000'123, false, {{0, 5, 1000}, {3, 0, 1}}})),
           Seed(kReceipt, format::EncodeReceipt({9, 7, 300, 1'717'000'000'123, true, {}})),
           Seed(kErasure, format::EncodeErasure({9, 1000, 1001, 1002, 3})),
-          Seed(kSequenceKey, format::SequenceKey(format::kReceiptPrefix, 9))};
+          Seed(kSequenceKey, format::SequenceKey(format::kReceiptPrefix, 9)),
+          Seed(kRequestKey, format::RequestKey(kId))};
 }
 
 const Registration kTarget({"stored_record", Run, Seeds});

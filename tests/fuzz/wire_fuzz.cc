@@ -5,8 +5,11 @@
 #include <utility>
 
 #include "engine/catalogue_names.h"
+#include "engine/flat_backups.h"
 #include "engine/flat_catalogue.h"
+#include "engine/flat_checkpoints.h"
 #include "engine/flat_commands.h"
+#include "engine/flat_export.h"
 #include "engine/flat_progress.h"
 #include "tests/fuzz/fuzz.h"
 
@@ -30,6 +33,20 @@ enum Kind : uint8_t {
   kProgress,
   kEntries,
   kSessions,
+  kTakeBackup,
+  kTaken,
+  kOrder,
+  kBackedUp,
+  kBackups,
+  kCheckpoint,
+  kChunk,
+  kDigest,
+  kReplica,
+  kExport,
+  kHead,
+  kPiece,
+  kSnapshot,
+  kReceipt,
   kReadOut,
   kReceipts,
   kKinds,
@@ -118,6 +135,20 @@ bool Run(std::string_view input) {
       return true;
     }
     case kSessions: return ReadOnly<std::vector<NamedSession>>(bytes);
+    case kTakeBackup: return ReadOnly<TakeBackupCommand>(bytes);
+    case kTaken: return ReadOnly<TakenBackup>(bytes);
+    case kOrder: return ReadOnly<BackupOrder>(bytes);
+    case kBackedUp: return ReadOnly<WrittenBackup>(bytes);
+    case kBackups: return ReadOnly<ShardBackupState>(bytes);
+    case kCheckpoint: return ReadOnly<CheckpointManifest>(bytes);
+    case kChunk: return ReadOnly<CheckpointChunk>(bytes);
+    case kDigest: return ReadOnly<ShardDigest>(bytes);
+    case kReplica: return ReadOnly<ReplicaDescription>(bytes);
+    case kExport: return ReadOnly<ExportQuestion>(bytes);
+    case kHead: return ReadOnly<ExportHead>(bytes);
+    case kPiece: return ReadOnly<ExportPiece>(bytes);
+    case kSnapshot: return ReadOnly<CatalogueSnapshot>(bytes);
+    case kReceipt: return ReadOnly<ReceiptStatus>(bytes);
     case kReadOut: return ReadOnly<std::optional<FinishedReadOut>>(bytes);
     case kReceipts: return ReadOnly<ReceiptPage>(bytes);
     default: return false;
@@ -198,6 +229,37 @@ ReceiptPage Receipts() {
   return page;
 }
 
+BackupManifest Manifest() {
+  BackupManifest manifest{3, 1'717'000'000'123, 0x1234, 2, {{}, {1, 300, 200, 70'000, 0xabcdef}}};
+  manifest.part = BackupPart{1, 77, true};
+  return manifest;
+}
+
+ShardBackupState Backups() {
+  ShardBackupState state;
+  state.has_directory = true;
+  state.greatest = 3;
+  state.parts.push_back(Manifest());
+  return state;
+}
+
+ReplicaDescription Replica() {
+  ReplicaDescription replica;
+  replica.address = "b:2";
+  replica.state = ReplicaState::kReplaying;
+  replica.detail = "applies 5 records first";
+  replica.applied = 99;
+  return replica;
+}
+
+CatalogueSnapshot Snapshot() {
+  CatalogueSnapshot snapshot;
+  snapshot.applied = 9;
+  snapshot.names = Catalogue();
+  snapshot.remembered.push_back({9, {1, 2}, WithReason(absl::NotFoundError("gone"), "MEMORY_NOT_FOUND"), {}});
+  return snapshot;
+}
+
 std::vector<std::string> Seeds() {
   QueryCommand query;
   query.partitions.partitions = {0, 42};
@@ -242,6 +304,20 @@ std::vector<std::string> Seeds() {
           Seed(kProgress, FlatProgress{"training", 1, 2}),
           Seed(kEntries, Entries()),
           Seed(kSessions, std::vector<NamedSession>{{"agent/1", {1, {2}, 3, 4, 5}}}),
+          Seed(kTakeBackup, TakeBackupCommand{7, 99, BackupStep::kNames}),
+          Seed(kTaken, TakenBackup{99, NamesMark{1, 2}}),
+          Seed(kOrder, BackupOrder{}),
+          Seed(kBackedUp, WrittenBackup{Manifest(), 300}),
+          Seed(kBackups, Backups()),
+          Seed(kCheckpoint, CheckpointManifest{7, 99, 5, {{"CURRENT", 16, {1, 2}}, {"000007.sst", 300, {3, 4}}}}),
+          Seed(kChunk, CheckpointChunk{0, ChunkChecksum(0, "abc"), "abc"}),
+          Seed(kDigest, ShardDigest{99, 5, {1, 2}}),
+          Seed(kReplica, Replica()),
+          Seed(kExport, ExportQuestion{7, 42, "lease", 1000, ExportPart::kLists, {0.5F, 1.0F}}),
+          Seed(kHead, ExportHead{}),
+          Seed(kPiece, ExportPiece{}),
+          Seed(kSnapshot, Snapshot()),
+          Seed(kReceipt, ReceiptStatus{}),
           Seed(kReadOut, std::optional(FinishedReadOut{"answer", 2, -0.5, 7})),
           Seed(kReceipts, Receipts())};
 }

@@ -484,6 +484,7 @@ TEST(OptionsTest, WhatIsWrongIsNamedWithItsBoundAndExitsWithTwo) {
       {{"--restore-backup", "b", "--data-dir", "d", "--until", "1,2"}, "--until is given without --log"},
       {{"--restore-backup", "b", "--data-dir", "d", "--until", "yesterday"}, "--until is \"yesterday\"; must be"},
       {{"--restore-backup", "b", "--data-dir", "d", "--until", "infinite-future"}, "must be a time, such as"},
+      {{"--restore-backup", "b", "--data-dir", "d", "--until", "infinite-past"}, "must be a time, such as"},
   };
   for (const auto& [flags, text] : rows) {
     const ParsedOptions parsed = Parse(flags);
