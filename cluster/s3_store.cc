@@ -13,7 +13,6 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
-#include "absl/strings/string_view.h"
 #include "cluster/s3_answer.h"
 #include "common/limits.h"
 #include "common/status_macros.h"
