@@ -29,7 +29,15 @@ void* operator new(size_t bytes) {
   if (void* const made = std::malloc(bytes == 0 ? 1 : bytes)) return made;
   throw std::bad_alloc();
 }
+void* operator new(size_t bytes, const std::nothrow_t&) noexcept {
+  try {
+    return operator new(bytes);
+  } catch (const std::bad_alloc&) {
+    return nullptr;
+  }
+}
 void operator delete(void* made) noexcept { std::free(made); }
+void operator delete(void* made, const std::nothrow_t&) noexcept { std::free(made); }
 void operator delete(void* made, size_t) noexcept { std::free(made); }
 
 namespace mneme {
