@@ -1,5 +1,6 @@
 // The catalogue's records (format.h).
 #include "common/error_reason.h"
+#include "common/limits.h"
 #include "common/status_macros.h"
 #include "storage/format.h"
 #include "storage/record.h"
@@ -206,6 +207,7 @@ std::string EncodeReplicas(const ReplicaList& replicas) {
 absl::StatusOr<ReplicaList> DecodeReplicas(std::string_view record) {
   ASSIGN_OR_RETURN(ByteReader reader, OpenRecord(record, "list of replicas"));
   const uint64_t count = reader.Varint();
+  if (count > limits::kMaxReplicas) return Damaged("list of replicas");  // nobody writes so many
   ReplicaList replicas;
   for (uint64_t i = 0; i < count && reader.ok(); ++i) replicas.addresses.emplace_back(reader.Text());
   const auto fixed = reader.Fixed<uint8_t>();

@@ -2,6 +2,7 @@
 // u8 length | name | u8 flags | u16 length | bytes, of which what comes is made; then u8 for each piece.
 #include <algorithm>
 #include <filesystem>
+#include <fstream>
 #include <map>
 #include <utility>
 #include <vector>
@@ -81,16 +82,21 @@ bool Run(std::string_view input) {
   std::filesystem::remove_all(root, error);
   std::filesystem::create_directories(root, error);
   const Source source = SourceOf(in);
+  // What an earlier copy left.
+  std::filesystem::create_directories(root + "/incoming", error);
+  std::ofstream(root + "/incoming/a stranger") << "bytes";
   const auto target = CheckpointTarget::Begin(root + "/db", source.manifest);
   if (!target.ok()) {
-    Expect(std::filesystem::is_empty(root) || absl::IsUnavailable(target.status()), "what is refused leaves nothing");
     return Refused(target.status());
   }
   for (size_t i = 0; i < kMostPieces; ++i) {
     const auto piece = (*target)->Next();
     LookAround(root, source.manifest);
     if (!piece.ok()) return Refused(piece.status());
-    if (!piece->has_value()) return true;
+    if (!piece->has_value()) {
+      Expect(CheckpointTarget::Discard(root + "/db").ok() && std::filesystem::is_empty(root), "what came can go");
+      return true;
+    }
     const CheckpointFile& file = source.manifest.files.at((*piece)->file);
     // One of no bytes comes again, without any, when its checksum is told wrong.
     Expect((*piece)->offset < file.bytes || file.bytes == 0, "what is to come is of a file");

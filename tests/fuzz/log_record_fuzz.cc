@@ -44,6 +44,7 @@ bool Run(std::string_view input) {
   const AllocationBound bound(64 * 1024 + 256 * bytes.size());
   const auto record = DecodeLogRecord(bytes);
   if (record.ok()) LookAt(*record);
+  if (record.ok()) static_cast<void>(RequestOfChange(record->operation));
   const auto head = DecodeLogRecordHead(bytes);
   Expect(head.ok() || !record.ok(), "what has a whole record has its head");
   if (record.ok()) {

@@ -1,5 +1,5 @@
-// The command line and the environment of a server. An input is lines: `$NAME=VALUE` is the variable MNEME_NAME, each
-// other line a word.
+// The command line and the environment of a server, and the files that they name. An input is lines: `$NAME=VALUE` is
+// the variable MNEME_NAME, `@LINE` a line of the file whose path stands for %F, each other line a word.
 #include <cstdlib>
 #include <nlohmann/json.hpp>
 #include <utility>
@@ -7,6 +7,7 @@
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_replace.h"
 #include "absl/strings/str_split.h"
 #include "server/options.h"
 #include "server/security_options.h"
@@ -43,15 +44,28 @@ void LookAt(const ServerOptions& options) {
   const ServerOptions resolved = ResolveOptions(options);
   Expect(resolved.search_threads != 0 && resolved.ram_limit_bytes != 0, "what is 0 is what the machine has");
   static_cast<void>(AdminIsEncrypted(options));
-  if (options.log_settings.empty()) static_cast<void>(LogIsInTheClear(options));
+  static_cast<void>(LogIsInTheClear(options));
+  if (const absl::Status files = CheckFiles(options); !files.ok()) {
+    ExpectRefusal(files,
+                  {absl::StatusCode::kInvalidArgument, absl::StatusCode::kFailedPrecondition,
+                   absl::StatusCode::kNotFound, absl::StatusCode::kPermissionDenied},
+                  {"--tls-", "--shard-", "--tokens", "--log-settings"});
+  }
 }
 
 bool Run(std::string_view input) {
-  const std::vector<std::string> lines = absl::StrSplit(absl::string_view(input.data(), input.size()), '\n');
+  std::vector<std::string> lines = absl::StrSplit(absl::string_view(input.data(), input.size()), '\n');
+  std::string file;
+  for (const std::string& line : lines) {
+    if (absl::StartsWith(line, "@")) absl::StrAppend(&file, line.substr(1), "\n");
+  }
+  const std::string path = FileOf(file);
   Environment environment;
   std::vector<const char*> words = {"mneme-server"};
-  for (const std::string& line : lines) {
+  for (std::string& line : lines) {
     if (words.size() > kMostWords) break;
+    if (absl::StartsWith(line, "@")) continue;
+    line = absl::StrReplaceAll(line, {{"%F", path}});
     if (absl::StartsWith(line, "$")) {
       environment.Set(line.substr(1));
     } else {

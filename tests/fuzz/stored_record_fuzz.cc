@@ -49,8 +49,10 @@ bool Run(std::string_view input) {
   Input in(input);
   const uint8_t kind = in.Byte() % kKinds;
   const std::string_view bytes = in.Rest();
-  // Three bytes of a receipt may name a partition and its rows, 24 bytes.
-  const AllocationBound bound(1024 + (kind == kReceipt ? 8 : 4) * bytes.size());
+  // Three bytes of a receipt may name a partition and its rows, 24 bytes; three of a request a part of it, 40 bytes, in
+  // a vector that doubles.
+  const size_t times = kind == kReceipt ? 8 : kind == kRequest || kind == kRequestAge ? 32 : 4;
+  const AllocationBound bound(1024 + times * bytes.size());
   switch (kind) {
     case kRow: return Record(format::DecodeRow(bytes), bytes, RowOf);
     case kNumber: return Record(format::DecodeNumber(bytes), bytes, format::EncodeNumber);

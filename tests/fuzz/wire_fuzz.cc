@@ -77,6 +77,7 @@ size_t Sum(std::string_view bytes) {
 
 void LookAt(const NeighbourColumns& found) {
   if (!CheckWhole(found).ok()) return;
+  Expect(RoomFor(found) >= found.values.bytes.size() + found.keys.size(), "there is room for values and keys");
   for (size_t query = 0; query < found.queries(); ++query) {
     for (size_t i = found.offsets[query]; i < found.offsets[query + 1]; ++i) {
       Expect(Sum(found.values.At(i)) <= 255 * found.values.bytes.size(), "values lie in their column");
