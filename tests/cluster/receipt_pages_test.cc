@@ -21,6 +21,7 @@
 #include "server/receipt_handlers.h"
 #include "server/shard_handlers.h"
 #include "tests/cluster/told_names.h"
+#include "tests/engine/append_port.h"
 #include "tests/engine/deployment_fixture.h"
 
 namespace mneme {
@@ -28,6 +29,7 @@ namespace {
 
 using ::testing::HasSubstr;
 using ::testing::UnorderedElementsAre;
+using testing::AppendPort;
 using testing::ColumnsOf;
 using testing::PlainEntry;
 using testing::TestDeployment;
@@ -96,31 +98,6 @@ class OneProcess final : public Deployed {
 
  private:
   TestDeployment whole_{kShards};
-};
-
-// As a front end hands writes over.
-class AppendPort final : public ShardPort {
- public:
-  AppendPort(LocalDeployment* shard, uint32_t number) : shard_(shard), number_(number) {}
-  uint32_t number() const override { return number_; }
-  absl::Status Submit(WriteOperation operation) override { return shard_->Append(std::move(operation)); }
-  absl::StatusOr<StateOutcome> ReadStates(const MemoryRecord& memory, const ApplyStates& apply, int64_t stamp_ms,
-                                          const CallLimits& limits) const override {
-    return shard_->port().ReadStates(memory, apply, stamp_ms, limits);
-  }
-  absl::StatusOr<std::string> ReadSession(const MemoryRecord& memory, const std::string& session, int64_t stamp_ms,
-                                          const CallLimits& limits) const override {
-    return shard_->port().ReadSession(memory, session, stamp_ms, limits);
-  }
-  absl::StatusOr<std::vector<NamedSession>> ListSessions(const MemoryRecord& memory, const std::string& prefix,
-                                                         const std::string& after, size_t limit,
-                                                         const CallLimits& limits) const override {
-    return shard_->port().ListSessions(memory, prefix, after, limit, limits);
-  }
-
- private:
-  LocalDeployment* const shard_;
-  const uint32_t number_;
 };
 
 // The process of a shard, as far as receipts go.

@@ -9,12 +9,14 @@
 #include "engine/prune_guard.h"
 #include "engine/write_fanout.h"
 #include "index/search.h"
+#include "tests/engine/append_port.h"
 #include "tests/engine/deployment_fixture.h"
 
 namespace mneme {
 namespace {
 
 using ::testing::HasSubstr;
+using testing::AppendPort;
 using testing::ColumnsOf;
 using testing::ExactQuery;
 using testing::PlainEntry;
@@ -22,31 +24,6 @@ using testing::TestDeployment;
 using testing::TokenMemory;
 
 constexpr uint32_t kShards = 2;
-
-// As a front end hands writes over.
-class AppendPort final : public ShardPort {
- public:
-  AppendPort(LocalDeployment* shard, uint32_t number) : shard_(shard), number_(number) {}
-  uint32_t number() const override { return number_; }
-  absl::Status Submit(WriteOperation operation) override { return shard_->Append(std::move(operation)); }
-  absl::StatusOr<StateOutcome> ReadStates(const MemoryRecord& memory, const ApplyStates& apply, int64_t stamp_ms,
-                                          const CallLimits& limits) const override {
-    return shard_->port().ReadStates(memory, apply, stamp_ms, limits);
-  }
-  absl::StatusOr<std::string> ReadSession(const MemoryRecord& memory, const std::string& session, int64_t stamp_ms,
-                                          const CallLimits& limits) const override {
-    return shard_->port().ReadSession(memory, session, stamp_ms, limits);
-  }
-  absl::StatusOr<std::vector<NamedSession>> ListSessions(const MemoryRecord& memory, const std::string& prefix,
-                                                         const std::string& after, size_t limit,
-                                                         const CallLimits& limits) const override {
-    return shard_->port().ListSessions(memory, prefix, after, limit, limits);
-  }
-
- private:
-  LocalDeployment* const shard_;
-  const uint32_t number_;
-};
 
 class HostedShardTest : public ::testing::Test {
  protected:
