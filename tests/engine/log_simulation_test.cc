@@ -1,14 +1,19 @@
 // Replicas of a shard agree, whatever happens to them and to their clients; and what is wrong on purpose is found.
 // MNEME_TEST_SEED=N runs that seed alone. With MNEME_TEST_FULL=1 as many seeds are run as fit into most of an hour, at
-// most 200,000, from MNEME_TEST_FIRST_SEED on: so a run goes on where the last one ended.
+// most 200,000, from MNEME_TEST_FIRST_SEED on: so a run goes on where the last one ended. A simulation hands one thing
+// after the other to threads and waits for most of its time: several run at once.
 #include "tests/engine/log_simulation.h"
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
+#include <atomic>
 #include <chrono>
 #include <cstdlib>
 #include <iostream>
 #include <string>
+#include <thread>
+#include <vector>
 
 #include "tests/storage/temporary_directory.h"
 #include "tests/storage/test_scale.h"
@@ -24,10 +29,35 @@ constexpr uint64_t kSeeds = 2'000;
 constexpr uint64_t kFullSeeds = 200'000;
 constexpr uint64_t kParts = 4;
 constexpr std::chrono::minutes kFullTimeOfPart(13);
+constexpr size_t kAtOnce = 3;  // for each processor
 
 std::string RunSeed(uint64_t seed, PlantedFault fault, const TemporaryDirectory& directory) {
   LogSimulation simulation(seed, fault, directory.path());
   return simulation.Run();
+}
+
+// Runs `count` seeds, every kParts-th from `first` on, until one fails or their time is over; tells how many were run.
+uint64_t RunSeeds(uint64_t first, uint64_t count) {
+  const auto begin = std::chrono::steady_clock::now();
+  std::atomic<uint64_t> taken{0};
+  std::atomic<bool> failed{false};
+  const auto run = [&] {
+    const TemporaryDirectory directory;
+    while (!failed && !(FullTests() && std::chrono::steady_clock::now() > begin + kFullTimeOfPart)) {
+      const uint64_t at = taken++;
+      if (at >= count) break;
+      const uint64_t seed = first + at * kParts;
+      const std::string failure = RunSeed(seed, PlantedFault::kNone, directory);
+      if (failure.empty()) continue;
+      failed = true;
+      ADD_FAILURE() << failure << "\nMNEME_TEST_SEED=" << seed << " repeats it";
+    }
+  };
+  std::vector<std::thread> others;
+  for (size_t i = 1; i < kAtOnce * std::max(1U, std::thread::hardware_concurrency()); ++i) others.emplace_back(run);
+  run();
+  for (std::thread& other : others) other.join();
+  return std::min(taken.load(), count);
 }
 
 uint64_t SeedOf(const char* name, uint64_t otherwise) {
@@ -44,15 +74,10 @@ TEST_P(LogSimulationTest, ReplicasAgreeWithEachOtherAndWithTheModel) {
     EXPECT_EQ(RunSeed(SeedOf("MNEME_TEST_SEED", 0), PlantedFault::kNone, directory), "");
     return;
   }
-  const auto begin = std::chrono::steady_clock::now();
-  const uint64_t first = SeedOf("MNEME_TEST_FIRST_SEED", kFirstSeed);
-  uint64_t seed = first + GetParam();
-  for (const uint64_t end = first + Repetitions(kSeeds, kFullSeeds); seed < end; seed += kParts) {
-    const std::string failure = RunSeed(seed, PlantedFault::kNone, directory);
-    ASSERT_EQ(failure, "") << "MNEME_TEST_SEED=" << seed << " repeats it";
-    if (FullTests() && std::chrono::steady_clock::now() > begin + kFullTimeOfPart) break;
-  }
-  std::cout << "every " << kParts << "th seed from " << first + GetParam() << " on, below " << seed << std::endl;
+  const uint64_t first = SeedOf("MNEME_TEST_FIRST_SEED", kFirstSeed) + GetParam();
+  const uint64_t ran = RunSeeds(first, Repetitions(kSeeds, kFullSeeds) / kParts);
+  std::cout << ran << " seeds, every " << kParts << "th from " << first << " on, below " << first + ran * kParts
+            << std::endl;
 }
 
 INSTANTIATE_TEST_SUITE_P(Part, LogSimulationTest, ::testing::Range(uint64_t{0}, kParts));
