@@ -12,10 +12,10 @@
 #include "cluster/shard_channel.h"
 #include "common/clock.h"
 #include "common/error_reason.h"
+#include "common/limits.h"
 #include "common/status_macros.h"
 #include "engine/flat_catalogue.h"
 #include "engine/flat_commands.h"
-#include "engine/log_record.h"
 
 namespace mneme {
 namespace {
@@ -160,11 +160,11 @@ absl::Status CatalogueWatch::Check() const {
 std::function<absl::Status()> CatalogueWatch::clock_check() const {
   return [owner = owner_]() -> absl::Status {
     const int64_t ahead_ms = AheadMs(owner->ahead_ms.load(std::memory_order_relaxed));
-    if (-kMostAheadMs <= ahead_ms && ahead_ms <= kMostAheadMs) return absl::OkStatus();
+    if (-limits::kMaxAheadMs <= ahead_ms && ahead_ms <= limits::kMaxAheadMs) return absl::OkStatus();
     MutexLock lock(&owner->mutex);
     return absl::FailedPreconditionError(absl::StrCat(
         "the clock of this process is ", ahead_ms, " ms ahead of that of shard 0 at ", owner->address, "; must be in [",
-        -kMostAheadMs, ", ", kMostAheadMs, "]: set the clocks of their machines"));
+        -limits::kMaxAheadMs, ", ", limits::kMaxAheadMs, "]: set the clocks of their machines"));
   };
 }
 

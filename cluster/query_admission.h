@@ -17,12 +17,8 @@ namespace mneme {
 // bounded here.
 class QueryAdmission {
  public:
-  // A shard lets as many wait; those that it works on and those that are merged here come on top.
-  static constexpr size_t kMostQueries = 2 * limits::kMaxQueuedSearches;
-  // What is asked, once for each shard, and at most answered: fifteen of the largest queries of the largest k.
-  static constexpr uint64_t kMostBytes = uint64_t{1} << 30;
-
-  explicit QueryAdmission(size_t most_queries = kMostQueries, uint64_t most_bytes = kMostBytes)
+  explicit QueryAdmission(size_t most_queries = limits::kMaxAdmittedQueries,
+                          uint64_t most_bytes = limits::kMaxAdmittedBytes)
       : most_queries_(most_queries), most_bytes_(most_bytes) {}
 
   // A query that was admitted, until it has ended.

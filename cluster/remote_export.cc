@@ -24,7 +24,7 @@ namespace {
 using Stub = ShardChannel::Stub;
 
 // Those of the first group go to a shard without an index as they are, with room for what is around them.
-static_assert(limits::kMaxCentroidBytes <= size_t{kMaxInternalMessageBytes} / 2);
+static_assert(limits::kMaxCentroidBytes <= size_t{limits::kMaxInternalMessageBytes} / 2);
 
 absl::Status NotWhole() { return absl::DataLossError("what a shard exports is not whole"); }
 

@@ -11,13 +11,10 @@
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "common/absl_view.h"
+#include "common/limits.h"
 
 namespace mneme {
 namespace {
-
-// An error is a few lines of XML, and what it calls itself a word.
-constexpr size_t kMaxErrorBytes = 16'384;
-constexpr size_t kMaxTold = 200;
 
 // The text of the first element `name` from `at` on, and goes past it; nullopt when there is none.
 std::optional<std::string_view> TakeElement(std::string_view xml, const std::string& name, size_t& at) {
@@ -77,9 +74,9 @@ absl::StatusOr<S3Page> ParseS3Page(std::string_view xml) {
 }
 
 std::string S3ErrorCode(std::string_view xml) {
-  const std::string_view code = FindElement(xml.substr(0, kMaxErrorBytes), "Code").value_or("");
+  const std::string_view code = FindElement(xml.substr(0, limits::kMaxStoreErrorBytes), "Code").value_or("");
   std::string plain;
-  for (const char c : code.substr(0, kMaxTold)) {
+  for (const char c : code.substr(0, limits::kMaxStoreErrorCodeBytes)) {
     if (absl::ascii_isalnum(static_cast<unsigned char>(c))) plain.push_back(c);
   }
   return plain;

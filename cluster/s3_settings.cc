@@ -11,14 +11,12 @@
 #include "absl/strings/string_view.h"
 #include "absl/strings/strip.h"
 #include "common/absl_view.h"
+#include "common/limits.h"
 
 namespace mneme {
 namespace {
 
 constexpr absl::string_view kScheme = "s3://";
-// As S3 bounds them: a bucket's name, and a key without that of an object below it.
-constexpr size_t kMaxBucket = 63;
-constexpr size_t kMaxPrefix = 512;
 
 // What needs no quoting, in a signature or out of it.
 bool IsPlain(char c) { return absl::ascii_isalnum(static_cast<unsigned char>(c)) || c == '-' || c == '_' || c == '.'; }
@@ -34,7 +32,8 @@ bool IsHost(absl::string_view text) {
 absl::Status BadAddress(std::string_view address) {
   return absl::InvalidArgumentError(absl::StrCat(
       "is \"", ToAbsl(address), "\"; must be s3://BUCKET or s3://BUCKET/PREFIX, of letters, digits and -_. (and / in "
-      "the prefix), the bucket of at most ", kMaxBucket, " of them and the prefix of at most ", kMaxPrefix));
+      "the prefix), the bucket of at most ", limits::kMaxBucketBytes, " of them and the prefix of at most ",
+      limits::kMaxPrefixBytes));
 }
 
 absl::Status AtLine(size_t line, absl::string_view what) {
@@ -52,7 +51,8 @@ absl::StatusOr<S3Address> ParseS3Address(std::string_view address) {
   const auto plain = [](const std::string& text, bool slashes) {
     return std::all_of(text.begin(), text.end(), [&](char c) { return IsPlain(c) || (slashes && c == '/'); });
   };
-  const bool fits = !parsed.bucket.empty() && parsed.bucket.size() <= kMaxBucket && parsed.prefix.size() <= kMaxPrefix;
+  const bool fits = !parsed.bucket.empty() && parsed.bucket.size() <= limits::kMaxBucketBytes &&
+                    parsed.prefix.size() <= limits::kMaxPrefixBytes;
   const bool walks = absl::StartsWith(parsed.prefix, "/") || absl::StrContains(parsed.prefix, "//") ||
                      absl::StrContains(absl::StrCat("/", parsed.prefix, "/"), "/../") ||
                      absl::StrContains(absl::StrCat("/", parsed.prefix, "/"), "/./");

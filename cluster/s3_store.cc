@@ -27,8 +27,6 @@ constexpr std::chrono::milliseconds kFirstPause{200};
 constexpr long kConnectSeconds = 15;
 constexpr long kSlowSeconds = 60;
 constexpr long kSlowBytes = 1024;
-// A page of a list has a thousand keys of at most 1,024 bytes, and a few hundred around each.
-constexpr size_t kMaxPageBytes = size_t{16} << 20;
 
 // As a query and its signature have it.
 std::string Quoted(std::string_view text) {
@@ -199,7 +197,7 @@ absl::StatusOr<std::vector<StoredObject>> S3Store::List() {
                                next.empty() ? "" : absl::StrCat("continuation-token=", Quoted(next), "&"),
                                "list-type=2&prefix=", Quoted(prefix));
     request.what = absl::StrCat("list ", address_.bucket);
-    request.most_bytes = kMaxPageBytes;
+    request.most_bytes = limits::kMaxStorePageBytes;
     ASSIGN_OR_RETURN(const std::string xml, Ask(request));
     ASSIGN_OR_RETURN(S3Page page, ParseS3Page(xml));
     for (StoredObject& object : page.objects) {

@@ -34,9 +34,9 @@ std::shared_ptr<grpc::Channel> MakeInternalChannel(const std::string& address, c
   grpc::ChannelArguments arguments;
   arguments.SetServiceConfigJSON(kServiceConfig);
   // What is asked is kept until it is answered, so that it can be asked again.
-  arguments.SetInt(GRPC_ARG_PER_RPC_RETRY_BUFFER_SIZE, kMaxInternalMessageBytes);
-  arguments.SetMaxReceiveMessageSize(kMaxInternalMessageBytes);
-  arguments.SetMaxSendMessageSize(kMaxInternalMessageBytes);
+  arguments.SetInt(GRPC_ARG_PER_RPC_RETRY_BUFFER_SIZE, limits::kMaxInternalMessageBytes);
+  arguments.SetMaxReceiveMessageSize(limits::kMaxInternalMessageBytes);
+  arguments.SetMaxSendMessageSize(limits::kMaxInternalMessageBytes);
   // A process that comes back is found at once. The least is that of one attempt: a lost SYN is sent again after one
   // second, and a busy machine takes its time.
   arguments.SetInt(GRPC_ARG_INITIAL_RECONNECT_BACKOFF_MS, 50);

@@ -50,6 +50,8 @@ inline constexpr size_t kMaxMessageBytes = 64 * 1024 * 1024;
 // Fields of one message, those of messages within it included; a packed list is one. A full message of legal strings of
 // 30 bytes has as many; empty messages of two bytes would be 33 million, and take forty times those bytes of ram.
 inline constexpr size_t kMaxMessageFields = size_t{1} << 21;
+// Messages within messages, which the parser takes a frame of the stack for each.
+inline constexpr int kMaxMessageDepth = 100;
 // k: the literature goes to 1,024; adaptive combiners and re-ranking double and redouble that.
 inline constexpr uint32_t kMaxK = 4'096;
 // Rows of one query message: a decode batch with beams, or a prefill of one sequence.
@@ -118,6 +120,8 @@ inline constexpr size_t kMaxMetadataBytes = 8 * 1024;
 // Violations named in one error: the details share the peer's 8 KiB of trailing metadata.
 inline constexpr size_t kMaxViolations = 16;
 inline constexpr size_t kMaxErrorDetailBytes = 4 * 1024;
+// The message beside them, which is percent-encoded: up to three bytes for one.
+inline constexpr size_t kMaxErrorTextBytes = 1'024;
 // Temperature: below, exp underflows for any two different distances; above, every distribution is flat.
 inline constexpr double kMinTemperature = 1e-9;
 inline constexpr double kMaxTemperature = 1e12;
@@ -149,6 +153,8 @@ inline constexpr size_t kMaxIncrements = size_t{1} << 20;
 // Sessions of one reset, and of one page of a list.
 inline constexpr size_t kMaxResetSessions = 4'096;
 inline constexpr size_t kMaxSessionsPage = 1'000;
+// Numbers that a matrix of counters may have given to its pieces, in terabytes of additions: none is given twice.
+inline constexpr uint64_t kMaxPieceNumber = uint64_t{1} << 31;
 // An answer up to this size is remembered with its request id, so that a retry gets the same bytes.
 inline constexpr size_t kMaxRememberedAnswerBytes = 64 * 1024;
 
@@ -156,6 +162,11 @@ inline constexpr size_t kMaxRememberedAnswerBytes = 64 * 1024;
 
 // Searches waiting for a worker; at 1 ms each a full queue is half a second of delay.
 inline constexpr size_t kMaxQueuedSearches = 512;
+// Queries that a front end has under way: each shard lets half as many wait, and those that it works on and those that
+// are merged in the front end come on top.
+inline constexpr size_t kMaxAdmittedQueries = 2 * kMaxQueuedSearches;
+// Bytes that they ask, once for each shard, and are answered at most: fifteen of the largest queries of the largest k.
+inline constexpr uint64_t kMaxAdmittedBytes = uint64_t{1} << 30;
 // Rows of queued queries that one worker searches together: eight fill one pass over the keys, each more saves less,
 // and the first of a batch waits for the last.
 inline constexpr size_t kMaxBatchedRows = 64;
@@ -227,10 +238,55 @@ inline constexpr size_t kDescriptorsOfShard = 512 + 64;
 inline constexpr size_t kOtherDescriptors = 128;
 // Concurrent streams of one connection.
 inline constexpr int kMaxConcurrentStreams = 256;
+// And of one connection to a shard: all that the clients of a front end ask at once. What waits in a shard has its
+// bounds there.
+inline constexpr int kMaxInternalStreams = 4'096;
+// One message between processes, either way: what a search for every entry may gather, and room for what is around it.
+inline constexpr int kMaxInternalMessageBytes = 1 << 30;
+// A column of reals in it, which bounds the columns beside it that take no bytes: twice the neighbours that a search
+// for every entry may gather (kMaxAttendedBytes, 64 bytes each at least), not a GiB of ram. Nobody writes more.
+inline constexpr uint64_t kMaxReals = uint64_t{1} << 24;
+// Ram that gRPC may hold in buffers, over all connections: a few of the largest messages each way.
+inline constexpr size_t kMaxTransportBytes = size_t{1} << 30;
+// The body of a request to the admin address, where nothing takes one.
+inline constexpr size_t kMaxAdminBodyBytes = 4'096;
 // How long a SIGTERM waits for calls in flight.
 inline constexpr int kDrainSeconds = 8;
 // How long a stopping server goes on to refuse new calls by itself before it closes connections.
 inline constexpr int kDrainSettleMs = 200;
+
+// --- Options ------------------------------------------------------------------------------------------------------
+
+// Threads that search: more than cores are of no use, and the largest machines have some hundreds.
+inline constexpr uint32_t kMaxSearchThreads = 1'024;
+// The ram limit: it has room for one message of the largest size; beyond the other are no machines, and no sum of it
+// overflows.
+inline constexpr uint64_t kMinRamLimitBytes = uint64_t{64} << 20;
+inline constexpr uint64_t kMaxRamLimitBytes = uint64_t{1} << 50;
+// Between NOT_SERVING and the end: load balancers look every few seconds, and who restarts a server waits for it.
+inline constexpr int kMaxDrainDelayMs = 5 * 60 * 1000;
+// The path of a Unix socket: sun_path, without the zero at its end.
+inline constexpr size_t kMaxSocketPathBytes = 107;
+// What `mneme plan` is asked about, a thousand times what was ever published, and machines as nobody sells them: what
+// is computed of them are numbers that fit.
+inline constexpr uint64_t kMaxPlannedEntries = 1'000'000'000'000;
+inline constexpr uint32_t kMaxPlannedCores = 4'096;
+inline constexpr double kMinPlannedRamGib = 1.0 / 16;
+inline constexpr double kMaxPlannedRamGib = 1 << 20;
+inline constexpr double kMaxPlannedQueries = 1e9;
+// Calls of one `mneme ping`: a few minutes.
+inline constexpr int64_t kMaxPings = 1'000'000;
+
+// --- Files of clients ---------------------------------------------------------------------------------------------
+
+// Levels of a JSON document of the command line: what is read shows, copies and ends itself a frame a level.
+inline constexpr int kMaxJsonDepth = 64;
+// The header of a NumPy array: three keys need about 120 bytes, and NumPy itself refuses more than 10,000 without being
+// told. Its dimensions: NumPy's own bound.
+inline constexpr size_t kMaxArrayHeaderBytes = 10'000;
+inline constexpr size_t kMaxArrayDimensions = 32;
+// Bits of a column of a product quantiser in a FAISS file: the most that FAISS itself knows what to do with.
+inline constexpr uint64_t kMaxColumnBits = 16;
 
 // --- Replicated log -----------------------------------------------------------------------------------------------
 
@@ -243,6 +299,10 @@ inline constexpr size_t kLogFramingBytes = 64 * 1024;
 // How long a record is tried to be appended: a broker that is gone is replaced within ten to twenty seconds, and as
 // much is left of what a write has in all to wait for its outcome.
 inline constexpr int kLogAppendMs = 30'000;
+// How far the moment of a record may lie from the clock of the shard that it reaches: ahead of it by what clocks of
+// machines may differ, behind by that and by what it may have waited.
+inline constexpr int64_t kMaxAheadMs = 60'000;
+inline constexpr int64_t kMaxBehindMs = 180'000;
 // Bytes and number of the records of one process, of all shards, that wait to be appended: as for one shard's writer.
 inline constexpr size_t kMaxLogQueueBytes = kMaxQueuedWriteBytes;
 inline constexpr size_t kMaxLogQueueRecords = 100'000;
@@ -316,14 +376,28 @@ inline constexpr int kNamesHoldMs = 1'000;
 // it is held in ram meanwhile. And how many files: 60 TiB of tables, as of a checkpoint.
 inline constexpr uint64_t kMaxStoredObjectBytes = uint64_t{1} << 30;
 inline constexpr size_t kMaxStoredObjects = 1'000'000;
+// A page of the list of a store: a thousand keys of at most 1,024 bytes, and a few hundred around each.
+inline constexpr size_t kMaxStorePageBytes = size_t{16} << 20;
+// An error of a store is a few lines of XML, and what it calls itself a word.
+inline constexpr size_t kMaxStoreErrorBytes = 16'384;
+inline constexpr size_t kMaxStoreErrorCodeBytes = 200;
+// As S3 bounds them: a bucket's name, and a key without that of an object below it.
+inline constexpr size_t kMaxBucketBytes = 63;
+inline constexpr size_t kMaxPrefixBytes = 512;
+// A file's name in a checkpoint that another process sends: what file systems take.
+inline constexpr size_t kMaxFileNameBytes = 255;
 
 // --- Security -----------------------------------------------------------------------------------------------------
 
+// A shorter text is no token: it could be guessed.
+inline constexpr size_t kMinTokenBytes = 16;
 // A token as it travels: JSON web tokens, should somebody use them as opaque ones, stay below; metadata has 8 KiB.
 inline constexpr size_t kMaxTokenBytes = 2'048;
 // Lines of a token file: two tokens of each of some hundred tenants with their jobs.
 inline constexpr size_t kMaxPrincipals = 4'096;
 inline constexpr size_t kMaxTokenFileBytes = 4 * 1024 * 1024;
+// The file with the token that a process shows: that, and what a human may have written below it.
+inline constexpr size_t kMaxShownTokenFileBytes = 64 * 1024;
 // A name in it: a user, a job, or a name in a certificate.
 inline constexpr size_t kMaxPrincipalNameBytes = 128;
 // Grants of one line, and ranges of partitions of one grant: every call looks through them.
@@ -356,6 +430,12 @@ inline constexpr int kCertificateWarningDays = 14;
 // Request ids remembered for exactly-once: at least this many per shard and at least this long.
 inline constexpr uint64_t kRememberedRequests = 1'000'000;
 inline constexpr int64_t kRememberedRequestMs = 10 * 60 * 1000;
+// The FORMAT of a data directory has about 100 bytes.
+inline constexpr size_t kMaxFormatBytes = 4'096;
+// The manifest of a backup: kMaxShards stores of a hundred bytes each.
+inline constexpr size_t kMaxManifestBytes = 65'536;
+// The list of a backed up store, a line for each of its files.
+inline constexpr size_t kMaxBackupListBytes = size_t{64} << 20;
 // Partitions that the receipt of a deletion names, each with its rows: as many as one request may.
 inline constexpr size_t kMaxReceiptPartitions = 1'024;
 // Receipts that a shard keeps, some forty bytes each: a deletion a minute for two years.

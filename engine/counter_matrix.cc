@@ -21,8 +21,6 @@ namespace {
 using format::ByteReader;
 using format::ByteWriter;
 
-// Numbers that a matrix may have given to pieces, in terabytes of additions: they are never given twice.
-constexpr uint64_t kMostNumbers = uint64_t{1} << 31;
 // What an answer holds of a cell.
 constexpr size_t kAnsweredCellBytes = sizeof(uint32_t) + sizeof(int64_t);
 
@@ -64,7 +62,7 @@ absl::StatusOr<PieceList> DecodeList(std::string_view payload) {
   uint64_t bytes = reader.Varint();
   const uint64_t next_number = reader.Varint();
   const uint64_t count = reader.Varint();
-  const bool numbered = next_number > 0 && next_number <= kMostNumbers;
+  const bool numbered = next_number > 0 && next_number <= limits::kMaxPieceNumber;
   if (!reader.ok() || !numbered || count > payload.size()) return Damaged();
   list.next_number = static_cast<uint32_t>(next_number);
   uint64_t row = 0;

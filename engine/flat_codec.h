@@ -26,6 +26,7 @@
 #include "absl/status/status.h"
 #include "common/aligned_buffer.h"
 #include "common/error_reason.h"
+#include "common/limits.h"
 #include "engine/flat_narrow.h"
 #include "storage/byte_codec.h"
 
@@ -134,10 +135,6 @@ class FlatWriter {
 // neighbour the four of its score, since what is the same of all of them takes none.
 class FlatReader {
  public:
-  // Of a column of reals, which bounds the columns beside it that take no bytes: twice the neighbours that a search for
-  // every entry may gather (limits::kMaxAttendedBytes, 64 bytes each at least), not a GiB of ram. Nobody writes more.
-  static constexpr uint64_t kMostReals = uint64_t{1} << 24;
-
   explicit FlatReader(std::string_view bytes) : bytes_(bytes), left_(bytes.size()) {}
 
   bool ok() const { return ok_ && bytes_.ok(); }
@@ -156,7 +153,7 @@ class FlatReader {
   void Reals(std::vector<double>& column) {
     column.clear();
     const uint64_t count = bytes_.Varint();
-    if (count > kMostReals) return Fail();
+    if (count > limits::kMaxReals) return Fail();
     if (count != 0 && !narrow::TakeReals(bytes_, count, column)) Fail();
   }
   // `count`: of a column that was read, and has bytes for each.

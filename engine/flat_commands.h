@@ -23,8 +23,6 @@ namespace mneme {
 
 // The protocol of mneme.internal.v1 and of these bodies.
 inline constexpr uint32_t kInternalProtocol = 5;
-// One message between processes, either way: what a search for every entry may gather, and room for what is around it.
-inline constexpr int kMaxInternalMessageBytes = 1 << 30;
 
 // In a string that has room for so many bytes before it grows.
 template <typename... Ts>

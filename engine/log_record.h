@@ -83,11 +83,6 @@ using LoggedOperation = std::variant<InsertOperation, DeleteOperation, RememberO
                                      ExpireRowsCommand, ExpireStatesCommand, ReadMarker, MergeRowsCommand,
                                      FoundCommand, SetReplicasCommand>;
 
-// How far the moment of a record may lie from the clock of the shard that it reaches: ahead of it by what clocks of
-// machines may differ, behind by that and by what it may have waited.
-inline constexpr int64_t kMostAheadMs = 60'000;
-inline constexpr int64_t kMostBehindMs = 180'000;
-
 struct LogRecord {
   MemoryNumber memory = 0;  // 0: of the catalogue, or of no memory alone
   int64_t stamp_ms = 0;     // when the front end, or the replica, made it

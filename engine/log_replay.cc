@@ -31,8 +31,8 @@ using Steady = std::chrono::steady_clock;
 
 // Once a record is stamped so much later, none that was stamped at the time follows it: each of their two clocks may be
 // wrong by a minute, and the one that is older waited to be appended.
-constexpr int64_t kStampSlackMs = kMostAheadMs + kMostBehindMs;
-static_assert(2 * kMostAheadMs + limits::kLogAppendMs <= kStampSlackMs);
+constexpr int64_t kStampSlackMs = limits::kMaxAheadMs + limits::kMaxBehindMs;
+static_assert(2 * limits::kMaxAheadMs + limits::kLogAppendMs <= kStampSlackMs);
 // A log that cannot be read is asked again for so long.
 constexpr std::chrono::seconds kPatience{30};
 constexpr std::chrono::milliseconds kReadWait{200};

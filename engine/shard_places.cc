@@ -8,7 +8,6 @@
 #include "absl/strings/str_cat.h"
 #include "common/error_reason.h"
 #include "common/limits.h"
-#include "engine/log_record.h"
 #include "engine/shard.h"
 
 namespace mneme {
@@ -16,7 +15,7 @@ namespace {
 
 // By the clocks of front ends: a request that one stamped late, asked about by another that stamps early, is remembered
 // for as long as was promised.
-constexpr int64_t kRememberMs = limits::kRememberedRequestMs + kMostAheadMs + kMostBehindMs;
+constexpr int64_t kRememberMs = limits::kRememberedRequestMs + limits::kMaxAheadMs + limits::kMaxBehindMs;
 // Remembered requests dropped in one round once the window is full, and with a record of a log. There, twice as many as
 // may have come since the last time.
 constexpr size_t kForgetBatch = 1024;

@@ -3,7 +3,7 @@
 #include <cstddef>
 
 #include "absl/strings/str_cat.h"
-#include "engine/log_record.h"
+#include "common/limits.h"
 
 namespace mneme {
 
@@ -22,7 +22,7 @@ absl::Status WatcherClocks::Check() const {
   for (const auto& [watcher, clock] : clocks_) {
     if (clock.until <= now) continue;
     ++all;
-    if (-kMostAheadMs <= clock.ahead_ms && clock.ahead_ms <= kMostAheadMs) continue;
+    if (-limits::kMaxAheadMs <= clock.ahead_ms && clock.ahead_ms <= limits::kMaxAheadMs) continue;
     ++far;
     ahead_ms = clock.ahead_ms;
   }
@@ -30,7 +30,7 @@ absl::Status WatcherClocks::Check() const {
   if (2 * far <= all) return absl::OkStatus();
   return absl::FailedPreconditionError(
       absl::StrCat("the clocks of ", far, " of ", all, " other processes are far from that of this one, the last ",
-                   ahead_ms, " ms ahead of it; must be in [", -kMostAheadMs, ", ", kMostAheadMs,
+                   ahead_ms, " ms ahead of it; must be in [", -limits::kMaxAheadMs, ", ", limits::kMaxAheadMs,
                    "]: set the clocks of their machines"));
 }
 

@@ -22,7 +22,7 @@ class WatcherClocks {
   // The clock of `watcher` is `ahead_ms` ahead of that of this process; it counts until `until`.
   void Note(const std::string& watcher, int64_t ahead_ms, Steady::time_point until) ABSL_LOCKS_EXCLUDED(mutex_);
   // FAILED_PRECONDITION when more than half of them are too far from the clock of this process, either way
-  // (kMostAheadMs, log_record.h): by what it stamps things would go at the wrong time. UNAVAILABLE when there is none.
+  // (limits::kMaxAheadMs): by what it stamps things would go at the wrong time. UNAVAILABLE when there is none.
   absl::Status Check() const ABSL_LOCKS_EXCLUDED(mutex_);
 
  private:

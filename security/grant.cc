@@ -24,7 +24,9 @@ std::optional<Right> RightOf(std::string_view word) {
 
 // What is as long as a token, or a digest, is not repeated: it may be one, put in the wrong place.
 absl::Status Wrong(std::string_view text, absl::string_view why) {
-  if (text.size() < kMinTokenBytes) return absl::InvalidArgumentError(absl::StrCat("\"", ToAbsl(text), "\" ", why));
+  if (text.size() < limits::kMinTokenBytes) {
+    return absl::InvalidArgumentError(absl::StrCat("\"", ToAbsl(text), "\" ", why));
+  }
   const std::optional<Right> right = RightOf(text.substr(0, text.find(':')));
   const std::string what = right.has_value() ? absl::StrCat("\"", RightName(*right), ":...\"") : "a word";
   return absl::InvalidArgumentError(absl::StrCat(what, " of ", text.size(), " bytes ", why));

@@ -56,9 +56,9 @@ absl::StatusOr<TokenDigest> DigestFromHex(std::string_view hex) {
 }
 
 absl::Status CheckTokenText(std::string_view token) {
-  if (token.size() < kMinTokenBytes || token.size() > limits::kMaxTokenBytes) {
+  if (token.size() < limits::kMinTokenBytes || token.size() > limits::kMaxTokenBytes) {
     return absl::InvalidArgumentError(absl::StrCat("a token has ", token.size(), " characters; must have [",
-                                                   kMinTokenBytes, ", ", limits::kMaxTokenBytes, "]"));
+                                                   limits::kMinTokenBytes, ", ", limits::kMaxTokenBytes, "]"));
   }
   if (std::all_of(token.begin(), token.end(), MayTravel)) return absl::OkStatus();
   return absl::InvalidArgumentError("a token has a character that is none of letters, digits and -._~+/=");

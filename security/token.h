@@ -18,8 +18,6 @@ using TokenDigest = std::array<uint8_t, 32>;
 
 // What every token that is made here begins with, so that scanners find one that leaked.
 inline constexpr std::string_view kTokenPrefix = "mneme_";
-// A shorter text is no token: it could be guessed.
-inline constexpr size_t kMinTokenBytes = 16;
 
 // 256 bits from the system's generator in base64url, behind the prefix. INTERNAL when there are none.
 absl::StatusOr<std::string> NewToken();
@@ -32,7 +30,7 @@ std::string HexOf(const TokenDigest& digest);
 absl::StatusOr<TokenDigest> DigestFromHex(std::string_view hex);
 
 // INVALID_ARGUMENT unless `token` can travel in a header (RFC 6750: letters, digits, "-._~+/=") and is of a length in
-// [kMinTokenBytes, limits::kMaxTokenBytes]. The message says nothing of what is in it.
+// [limits::kMinTokenBytes, limits::kMaxTokenBytes]. The message says nothing of what is in it.
 absl::Status CheckTokenText(std::string_view token);
 
 }  // namespace mneme

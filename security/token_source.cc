@@ -4,6 +4,7 @@
 
 #include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
+#include "common/limits.h"
 #include "common/status_macros.h"
 #include "security/small_file.h"
 #include "security/token.h"
@@ -11,11 +12,8 @@
 namespace mneme {
 namespace {
 
-// A token, and what a human may have written below it.
-constexpr size_t kMaxFileBytes = 64 * 1024;
-
 absl::StatusOr<std::string> ReadToken(const std::string& path) {
-  absl::StatusOr<SmallFile> file = ReadOperatorFile(path, kMaxFileBytes);
+  absl::StatusOr<SmallFile> file = ReadOperatorFile(path, limits::kMaxShownTokenFileBytes);
   if (!file.ok()) {
     return absl::InvalidArgumentError(absl::StrCat("token file ", path, " ", file.status().message()));
   }

@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "common/limits.h"
 #include "server/listen_error.h"
 #include "server/version.h"
 
@@ -22,7 +23,6 @@ constexpr char kMetricsText[] = "text/plain; version=0.0.4; charset=utf-8";
 // A connection holds one for as long as it says something every kSeconds, also while it shakes hands: probes are
 // answered beside some that are slow.
 constexpr size_t kThreads = 8;
-constexpr size_t kMaxBody = 4096;  // nothing here takes one
 constexpr time_t kSeconds = 5;
 
 }  // namespace
@@ -91,7 +91,7 @@ absl::StatusOr<std::unique_ptr<AdminHttp>> AdminHttp::Start(const std::string& h
     const int yes = 1;
     setsockopt(socket, SOL_SOCKET, SO_REUSEADDR, &yes, sizeof(yes));
   });
-  http.set_payload_max_length(kMaxBody);
+  http.set_payload_max_length(limits::kMaxAdminBodyBytes);
   http.set_read_timeout(kSeconds);
   http.set_write_timeout(kSeconds);
   http.set_keep_alive_timeout(kSeconds);

@@ -18,8 +18,6 @@ namespace {
 constexpr char kErrorInfoUrl[] = "type.googleapis.com/google.rpc.ErrorInfo";
 constexpr char kDetailPrefix[] = "type.googleapis.com/google.rpc.";
 constexpr char kRetryInfoUrl[] = "type.googleapis.com/google.rpc.RetryInfo";
-// A message shares the peer's metadata limit with the details, percent-encoded (up to three bytes for one).
-constexpr size_t kMaxMessageText = 1024;
 
 grpc::StatusCode CodeOf(absl::StatusCode code) {
   switch (code) {
@@ -86,7 +84,7 @@ grpc::Status ToGrpcStatus(const absl::Status& status) {
   google::rpc::Status details;
   details.set_code(code);
   const absl::string_view text = told.message();
-  details.set_message(std::string(Utf8Prefix({text.data(), text.size()}, kMaxMessageText)));
+  details.set_message(std::string(Utf8Prefix({text.data(), text.size()}, limits::kMaxErrorTextBytes)));
   AddDetails(Complete(told), details);
   grpc::Status out;
   grpc::SetErrorDetails(details, &out);

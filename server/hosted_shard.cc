@@ -2,7 +2,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "common/error_reason.h"
-#include "engine/log_record.h"
+#include "common/limits.h"
 
 namespace mneme {
 
@@ -32,10 +32,10 @@ absl::Status CheckApplies(const LocalDeployment& shard) {
 
 absl::Status CheckStamp(int64_t stamp_ms, int64_t now_ms) {
   const int64_t ahead_ms = stamp_ms - now_ms;
-  if (-kMostBehindMs <= ahead_ms && ahead_ms <= kMostAheadMs) return absl::OkStatus();
+  if (-limits::kMaxBehindMs <= ahead_ms && ahead_ms <= limits::kMaxAheadMs) return absl::OkStatus();
   return absl::FailedPreconditionError(
       absl::StrCat("the clock of the front end is ", ahead_ms, " ms ahead of that of the shard; must be in [",
-                   -kMostBehindMs, ", ", kMostAheadMs, "]: set the clocks of their machines"));
+                   -limits::kMaxBehindMs, ", ", limits::kMaxAheadMs, "]: set the clocks of their machines"));
 }
 
 absl::StatusOr<MemoryHandle> FindNumber(const LocalDeployment& shard, MemoryNumber number) {

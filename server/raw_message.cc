@@ -24,8 +24,6 @@ using google::protobuf::internal::WireFormatLite;
 using google::protobuf::io::CodedInputStream;
 using google::protobuf::io::CodedOutputStream;
 
-// Messages within messages that the parser takes.
-constexpr int kMaxDepth = 100;
 // Bytes that are copied sooner than a slice of their own is made.
 constexpr size_t kCopied = 16 * 1024;
 
@@ -45,7 +43,7 @@ bool CountFields(CodedInputStream& in, const Descriptor& type, int depth, size_t
     if (!in.ReadVarintSizeAsInt(&size)) return true;
     const FieldDescriptor* const field = type.FindFieldByNumber(WireFormatLite::GetTagFieldNumber(tag));
     const Descriptor* const within = field == nullptr ? nullptr : field->message_type();
-    if (within == nullptr || depth == kMaxDepth) {
+    if (within == nullptr || depth == limits::kMaxMessageDepth) {
       if (!in.Skip(size)) return true;
       continue;
     }

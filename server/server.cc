@@ -27,7 +27,6 @@
 #include "cluster/remote_deployment.h"
 #include "common/limits.h"
 #include "common/status_macros.h"
-#include "engine/flat_commands.h"
 #include "grpc/health/v1/health.pb.h"
 #include "security/channel_security.h"
 #include "security/loopback.h"
@@ -47,25 +46,20 @@ namespace {
 constexpr const char* kServices[] = {"mneme.v1.MemoryService", "mneme.v1.WorkingMemoryService",
                                      "mneme.v1.AdminService"};
 constexpr const char* kShardServices[] = {"mneme.internal.v1.ShardService", "mneme.internal.v1.CatalogueService"};
-// Ram that gRPC may hold in buffers, over all connections: a few of the largest messages each way.
-constexpr size_t kTransportBytes = 1024U * 1024 * 1024;
 // Calls that block in a front end wait for shards, which bound what they do.
 constexpr size_t kWaitingCallWorkers = 32;
-// Streams of one connection to a shard: all that the clients of a front end ask at once. What waits in a shard has its
-// bounds there.
-constexpr int kMaxInternalStreams = 4'096;
 constexpr int kFrameBytes = 1024 * 1024;
 constexpr int kLookaheadBytes = 16 * 1024 * 1024;
 
 // HTTP/2 for large messages: measured 2.7 ms -> 0.95 ms for 64 queries (docs/architecture.md, "The wire").
 void TuneTransport(grpc::ServerBuilder& builder, bool internal) {
-  const int message_bytes = internal ? kMaxInternalMessageBytes : static_cast<int>(limits::kMaxMessageBytes);
+  const int message_bytes = internal ? limits::kMaxInternalMessageBytes : static_cast<int>(limits::kMaxMessageBytes);
   builder.AddChannelArgument(GRPC_ARG_HTTP2_MAX_FRAME_SIZE, kFrameBytes);
   builder.AddChannelArgument(GRPC_ARG_HTTP2_STREAM_LOOKAHEAD_BYTES, kLookaheadBytes);
   builder.AddChannelArgument(GRPC_ARG_TCP_READ_CHUNK_SIZE, kFrameBytes);
   builder.AddChannelArgument(GRPC_ARG_TCP_MAX_READ_CHUNK_SIZE, kLookaheadBytes);
   builder.AddChannelArgument(GRPC_ARG_MAX_CONCURRENT_STREAMS,
-                             internal ? kMaxInternalStreams : limits::kMaxConcurrentStreams);
+                             internal ? limits::kMaxInternalStreams : limits::kMaxConcurrentStreams);
   builder.AddChannelArgument(GRPC_ARG_MAX_METADATA_SIZE, static_cast<int>(limits::kMaxMetadataBytes));
   builder.AddChannelArgument(GRPC_ARG_HTTP2_MIN_RECV_PING_INTERVAL_WITHOUT_DATA_MS, 10'000);
   builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_PERMIT_WITHOUT_CALLS, 1);
@@ -81,7 +75,7 @@ void TuneTransport(grpc::ServerBuilder& builder, bool internal) {
   builder.SetMaxReceiveMessageSize(message_bytes);
   builder.SetMaxSendMessageSize(message_bytes);
   grpc::ResourceQuota quota("mneme");
-  quota.Resize(kTransportBytes);
+  quota.Resize(limits::kMaxTransportBytes);
   builder.SetResourceQuota(quota);
 }
 

@@ -30,9 +30,6 @@ constexpr char kManifestPrefix[] = "BACKUP-";
 constexpr char kDigits[] = "0123456789";
 // Of shards, in names of folders.
 constexpr size_t kShardDigits = 3;
-constexpr size_t kMaxManifestBytes = 65'536;
-// A line for each file of a database.
-constexpr size_t kMaxMetaBytes = size_t{64} << 20;
 
 using Files = std::map<std::string, uint64_t>;  // bytes by name
 
@@ -112,7 +109,7 @@ absl::StatusOr<Manifests> ManifestsIn(const std::string& directory, const Files&
   Manifests manifests;
   for (const auto& [name, bytes] : files) {
     if (!IsManifest(name)) continue;
-    ASSIGN_OR_RETURN(std::optional<std::string> text, ReadSmallFile(directory + "/" + name, kMaxManifestBytes));
+    ASSIGN_OR_RETURN(std::optional<std::string> text, ReadSmallFile(directory + "/" + name, limits::kMaxManifestBytes));
     if (text.has_value() && format::DecodeBackupManifest(*text).ok()) manifests[name] = *std::move(text);
   }
   return manifests;
@@ -121,7 +118,7 @@ absl::StatusOr<Manifests> ManifestsIn(const std::string& directory, const Files&
 absl::StatusOr<Manifests> ManifestsOf(ObjectStore& store, const Files& objects) {
   Manifests manifests;
   for (const auto& [name, bytes] : objects) {
-    if (!IsManifest(name) || bytes > kMaxManifestBytes) continue;
+    if (!IsManifest(name) || bytes > limits::kMaxManifestBytes) continue;
     ASSIGN_OR_RETURN(std::string text, store.Get(name));
     if (format::DecodeBackupManifest(text).ok()) manifests[name] = std::move(text);
   }
@@ -185,7 +182,8 @@ absl::Status CheckFiles(const std::string& directory, const Files& files, const 
       if (manifest.stores[i].id == 0) continue;  // of another shard than 0: no catalogue
       const std::string store = StoreOf(name, manifest, i);
       const std::string meta = absl::StrCat(store, "/meta/", manifest.stores[i].id);
-      ASSIGN_OR_RETURN(const std::optional<std::string> list, ReadSmallFile(directory + "/" + meta, kMaxMetaBytes));
+      ASSIGN_OR_RETURN(const std::optional<std::string> list,
+                       ReadSmallFile(directory + "/" + meta, limits::kMaxBackupListBytes));
       if (!list.has_value()) return lacks(meta);
       for (const absl::string_view line : absl::StrSplit(*list, '\n')) {
         if (!absl::StartsWith(line, "shared_checksum/") && !absl::StartsWith(line, "private/")) continue;

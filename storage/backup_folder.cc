@@ -10,6 +10,7 @@
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
+#include "common/limits.h"
 #include "common/status_macros.h"
 #include "storage/backup.h"
 #include "storage/files.h"
@@ -19,8 +20,6 @@ namespace mneme {
 namespace {
 
 constexpr char kManifestPrefix[] = "BACKUP-";
-// kMaxShards stores of a hundred bytes each.
-constexpr size_t kMaxManifestBytes = 65'536;
 
 }  // namespace
 
@@ -39,7 +38,7 @@ std::string PartDirectory(const std::string& directory, uint32_t shard) {
 
 absl::StatusOr<BackupManifest> ReadManifest(const std::string& directory, uint64_t number) {
   const std::string path = ManifestPath(directory, number);
-  ASSIGN_OR_RETURN(const std::optional<std::string> text, ReadSmallFile(path, kMaxManifestBytes));
+  ASSIGN_OR_RETURN(const std::optional<std::string> text, ReadSmallFile(path, limits::kMaxManifestBytes));
   if (!text.has_value()) return absl::NotFoundError(absl::StrCat(directory, " has no backup ", number));
   absl::StatusOr<BackupManifest> manifest = format::DecodeBackupManifest(*text);
   if (!manifest.ok()) {

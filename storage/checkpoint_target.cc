@@ -28,8 +28,6 @@ namespace {
 
 // A file that is another than it should be so often is another at its source.
 constexpr int kMostRefusals = 3;
-// What file systems take.
-constexpr size_t kMaxFileNameBytes = 255;
 
 std::string Beside(const std::string& store_path, const char* name) {
   return (std::filesystem::path(store_path).parent_path() / name).string();
@@ -66,7 +64,7 @@ absl::Status Rename(const std::string& from, const std::string& to) {
 absl::Status CheckNames(const CheckpointManifest& manifest) {
   std::set<std::string> names;
   for (const CheckpointFile& file : manifest.files) {
-    const bool plain = !file.name.empty() && file.name.size() <= kMaxFileNameBytes && file.name != "." &&
+    const bool plain = !file.name.empty() && file.name.size() <= limits::kMaxFileNameBytes && file.name != "." &&
                        file.name != ".." && !absl::StrContains(file.name, '/') &&
                        !absl::StrContains(file.name, '\0') && file.name != format::kWatermarkFile;
     if (!plain || !names.insert(file.name).second) {

@@ -20,9 +20,6 @@
 namespace mneme {
 namespace {
 
-// A FORMAT file has about 100 bytes.
-constexpr size_t kMaxFormatBytes = 4096;
-
 absl::StatusOr<int> Lock(const std::string& path) {
   return LockDirectory(path, absl::StrCat("another process holds the data directory ", path));
 }
@@ -67,7 +64,7 @@ absl::StatusOr<format::DirectoryFormat> NewFormat(uint32_t shards, const std::op
 absl::StatusOr<format::DirectoryFormat> ReadOrCreateFormat(const std::string& path, uint32_t shards,
                                                            const std::optional<HostedDirectory>& hosted) {
   const std::string file = path + "/FORMAT";
-  ASSIGN_OR_RETURN(const std::optional<std::string> text, ReadSmallFile(file, kMaxFormatBytes));
+  ASSIGN_OR_RETURN(const std::optional<std::string> text, ReadSmallFile(file, limits::kMaxFormatBytes));
   if (text.has_value()) return format::DecodeDirectoryFormat(*text);
   if (HoldsStores(path)) return absl::DataLossError(absl::StrCat(file, " is missing, but ", path, " holds data"));
   if (hosted.has_value() && hosted->had_data) {
@@ -153,7 +150,7 @@ absl::Status DataDirectory::MakeShardDirectories(const std::optional<HostedDirec
 }
 
 absl::StatusOr<std::optional<uint64_t>> DataDirectory::StoredDeployment(const std::string& path) {
-  ASSIGN_OR_RETURN(const std::optional<std::string> text, ReadSmallFile(path + "/FORMAT", kMaxFormatBytes));
+  ASSIGN_OR_RETURN(const std::optional<std::string> text, ReadSmallFile(path + "/FORMAT", limits::kMaxFormatBytes));
   if (!text.has_value()) return std::optional<uint64_t>();
   ASSIGN_OR_RETURN(const format::DirectoryFormat stored, format::DecodeDirectoryFormat(*text));
   return std::optional<uint64_t>(stored.deployment);

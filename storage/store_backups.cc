@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "common/limits.h"
 #include "common/status_macros.h"
 #include "storage/files.h"
 #include "storage/format.h"
@@ -17,9 +18,6 @@
 namespace mneme {
 namespace {
 
-// A line for each file of a database.
-constexpr size_t kMaxMetaBytes = size_t{64} << 20;
-
 rocksdb::BackupEngineOptions EngineOptions(const std::string& path, rocksdb::Env* env) {
   rocksdb::BackupEngineOptions options(path, env);
   options.share_table_files = true;
@@ -29,7 +27,7 @@ rocksdb::BackupEngineOptions EngineOptions(const std::string& path, rocksdb::Env
 
 absl::StatusOr<uint64_t> MetaChecksum(const std::string& path, uint32_t id) {
   const std::string meta = absl::StrCat(path, "/meta/", id);
-  ASSIGN_OR_RETURN(const std::optional<std::string> bytes, ReadSmallFile(meta, kMaxMetaBytes));
+  ASSIGN_OR_RETURN(const std::optional<std::string> bytes, ReadSmallFile(meta, limits::kMaxBackupListBytes));
   if (!bytes.has_value()) return absl::DataLossError(absl::StrCat(meta, " is missing"));
   return format::BackupMetaChecksum(*bytes);
 }

@@ -21,8 +21,6 @@ constexpr int32_t kL2 = 1;
 constexpr uint8_t kNoMap = 0;
 constexpr uint8_t kArrayMap = 1;
 constexpr uint8_t kHashMap = 2;
-// Of a column of a product quantiser: those of 16 are the most that FAISS itself knows what to do with.
-constexpr uint64_t kMaxColumnBits = 16;
 // faiss::idx_t, and a pair of them in a hash map.
 constexpr uint64_t kIdBytes = 8;
 constexpr uint64_t kPairBytes = 16;
@@ -174,7 +172,7 @@ class Reader {
     RETURN_IF_ERROR(Item(bits));
     RETURN_IF_ERROR(Item(components));
     if (dimension != out.dimension || columns < 1 || columns > dimension || dimension % columns != 0 || bits < 1 ||
-        bits > kMaxColumnBits) {
+        bits > limits::kMaxColumnBits) {
       return Damaged(absl::StrCat("its product quantiser has ", columns, " columns of ", bits, " bits for ", dimension,
                                   " of ", out.dimension, " components"));
     }

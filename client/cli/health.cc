@@ -8,6 +8,7 @@
 #include "client/cli/describe.h"
 #include "client/cli/table.h"
 #include "client/cli/verbs.h"
+#include "common/limits.h"
 #include "common/status_macros.h"
 
 namespace mneme::cli {
@@ -70,7 +71,7 @@ void AddHealth(Command app, Action& action) {
 
   Command ping = app.AddVerb("ping", "Measure what a call costs", kServer, "  mneme ping -n 1000");
   auto count = std::make_shared<int64_t>(20);
-  ping.AddOption("-n,--count", *count, "Calls").Type("N").ShowDefault().Range(int64_t{1}, int64_t{1'000'000});
+  ping.AddOption("-n,--count", *count, "Calls").Type("N").ShowDefault().Range(int64_t{1}, limits::kMaxPings);
   ping.WhenGiven([count, &action] { action = [count](Session& session) { return Ping(*count, session); }; });
 }
 

@@ -4,6 +4,7 @@
 
 #include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
+#include "common/limits.h"
 #include "common/utf8.h"
 
 namespace mneme::cli {
@@ -12,7 +13,7 @@ std::optional<Json> ParseJson(const std::string& text) {
   bool deep = false;
   // What it is told false of is not kept.
   const auto within = [&deep](int depth, Json::parse_event_t, const Json&) {
-    deep = deep || depth > kMaxJsonDepth;
+    deep = deep || depth > limits::kMaxJsonDepth;
     return !deep;
   };
   Json json = Json::parse(text, within, /*allow_exceptions=*/false);

@@ -12,10 +12,7 @@ namespace mneme::cli {
 
 using Json = nlohmann::ordered_json;
 
-// Nothing that is read here is nested deeper, and what is shows, copies and ends itself a frame a level.
-inline constexpr int kMaxJsonDepth = 64;
-
-// nullopt when `text` is no JSON, or is nested deeper than that.
+// nullopt when `text` is no JSON, or is nested deeper than limits::kMaxJsonDepth.
 std::optional<Json> ParseJson(const std::string& text);
 
 // Bytes as a string, or {"base64": ..} where they are no UTF-8; and back. FromJson returns INVALID_ARGUMENT for another

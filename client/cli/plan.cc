@@ -14,8 +14,6 @@
 namespace mneme::cli {
 namespace {
 
-constexpr uint64_t kMostEntries = 1'000'000'000'000;
-
 struct PlanOptions {
   PlanRequest request;
   std::string key_dtype = "f32";
@@ -119,7 +117,7 @@ void AddPlan(Command app, Action& action) {
                              "  mneme plan --entries 103000000 --dim 1024 --key-dtype f16 -k 1024 --ram 64 --qps 500");
   auto options = std::make_shared<PlanOptions>();
   verb.AddOption("--entries", options->request.entries, "How many entries").Required().Type("N")
-      .Range(uint64_t{1}, kMostEntries);
+      .Range(uint64_t{1}, limits::kMaxPlannedEntries);
   verb.AddOption("--dim", options->request.dimension, "Components of a key").Required().Type("D")
       .Range(1U, limits::kMaxDimension);
   verb.AddOption("--key-dtype,--dtype", options->key_dtype, "f32 or f16").Type("DTYPE").ShowDefault()

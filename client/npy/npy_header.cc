@@ -9,15 +9,12 @@
 #include "absl/strings/escaping.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
+#include "common/limits.h"
 
 namespace mneme {
 namespace {
 
 constexpr std::string_view kMagic = "\x93NUMPY";
-// A header of three keys needs about 120 bytes; NumPy itself refuses more than 10,000 without being told.
-constexpr size_t kMaxHeaderBytes = 10'000;
-// NumPy's own bound.
-constexpr size_t kMaxDimensions = 32;
 constexpr size_t kAlignment = 64;
 
 struct DtypeWords {
@@ -106,7 +103,7 @@ absl::Status LiteralParser::ParseShape() {
     const size_t begin = at_;
     while (at_ < text_.size() && std::isdigit(static_cast<unsigned char>(text_[at_])) != 0) ++at_;
     uint64_t extent = 0;
-    if (!comma || shape.size() == kMaxDimensions ||
+    if (!comma || shape.size() == limits::kMaxArrayDimensions ||
         !absl::SimpleAtoi(absl::string_view(text_.data() + begin, at_ - begin), &extent)) {
       return HeaderError("shape", text_.substr(begin), kAccepted);
     }
@@ -232,9 +229,9 @@ absl::StatusOr<NpyHeader> ParseNpyHeader(std::string_view file) {
   }
   size_t length = byte(8) | byte(9) << 8;
   if (byte(6) > 1) length |= byte(10) << 16 | byte(11) << 24;
-  if (length > kMaxHeaderBytes) {
+  if (length > limits::kMaxArrayHeaderBytes) {
     return absl::InvalidArgumentError(
-        absl::StrCat("length of the NumPy header is ", length, "; must be at most ", kMaxHeaderBytes));
+        absl::StrCat("length of the NumPy header is ", length, "; must be at most ", limits::kMaxArrayHeaderBytes));
   }
   if (file.size() < length_end + length) {
     return absl::DataLossError(absl::StrCat("the file ends after ", file.size(), " bytes; its header alone needs ",

@@ -18,6 +18,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "cluster/shard_channel.h"
+#include "common/limits.h"
 #include "tests/bench/measurement.h"
 
 namespace mneme::bench {
@@ -49,7 +50,7 @@ class Answerer final : public grpc::CallbackGenericService {
     builder.AddChannelArgument(GRPC_ARG_HTTP2_STREAM_LOOKAHEAD_BYTES, 16 * kMegabyte);
     builder.AddChannelArgument(GRPC_ARG_TCP_READ_CHUNK_SIZE, kMegabyte);
     builder.AddChannelArgument(GRPC_ARG_TCP_MAX_READ_CHUNK_SIZE, 16 * kMegabyte);
-    builder.SetMaxReceiveMessageSize(kMaxInternalMessageBytes);
+    builder.SetMaxReceiveMessageSize(limits::kMaxInternalMessageBytes);
     builder.AddListeningPort("127.0.0.1:0", grpc::InsecureServerCredentials(), &port_);
     builder.RegisterCallbackGenericService(this);
     server_ = builder.BuildAndStart();

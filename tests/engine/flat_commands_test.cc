@@ -4,6 +4,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include "common/limits.h"
 #include "engine/flat_catalogue.h"
 #include "engine/neighbour_rows.h"
 #include "tests/common/hex.h"
@@ -280,8 +281,8 @@ TEST(FlatCommandsTest, NoMoreRealsAreReadThanAnybodyWrites) {
     reader.Reals(column);
     return reader.AtEnd() && column.size() == count;
   };
-  EXPECT_TRUE(reads(FlatReader::kMostReals));
-  EXPECT_FALSE(reads(FlatReader::kMostReals + 1));
+  EXPECT_TRUE(reads(limits::kMaxReals));
+  EXPECT_FALSE(reads(limits::kMaxReals + 1));
 }
 
 }  // namespace

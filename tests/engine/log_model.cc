@@ -9,7 +9,7 @@
 namespace mneme::testing {
 namespace {
 
-constexpr int64_t kRememberMs = limits::kRememberedRequestMs + kMostAheadMs + kMostBehindMs;
+constexpr int64_t kRememberMs = limits::kRememberedRequestMs + limits::kMaxAheadMs + limits::kMaxBehindMs;
 constexpr Sequence kForgetEvery = 512;  // engine/shard_places.cc
 constexpr size_t kForgetBatch = 1024;
 

@@ -8,6 +8,7 @@
 
 #include "common/clock.h"
 #include "common/error_reason.h"
+#include "common/limits.h"
 #include "engine/catalogue_feed.h"
 #include "engine/flat_backups.h"
 #include "engine/log_record.h"
@@ -77,10 +78,10 @@ class CatalogueHandlersTest : public ::testing::Test {
 
 TEST(HostedShardTest, AFrontEndWhoseClockIsWrongIsRefused) {
   constexpr int64_t kNow = 1'700'000'000'000;
-  for (const int64_t stamp : {kNow, kNow + kMostAheadMs, kNow - kMostBehindMs}) {
+  for (const int64_t stamp : {kNow, kNow + limits::kMaxAheadMs, kNow - limits::kMaxBehindMs}) {
     EXPECT_TRUE(CheckStamp(stamp, kNow).ok()) << stamp;
   }
-  for (const int64_t stamp : {kNow + kMostAheadMs + 1, kNow - kMostBehindMs - 1, int64_t{0}}) {
+  for (const int64_t stamp : {kNow + limits::kMaxAheadMs + 1, kNow - limits::kMaxBehindMs - 1, int64_t{0}}) {
     const absl::Status refused = CheckStamp(stamp, kNow);
     EXPECT_EQ(refused.code(), absl::StatusCode::kFailedPrecondition) << stamp;
   }

@@ -1,4 +1,5 @@
 #include "client/cli/json_text.h"
+#include "common/limits.h"
 
 #include <gtest/gtest.h>
 
@@ -18,8 +19,8 @@ TEST(JsonTextTest, WhatIsNoJsonIsNone) {
 
 // It would take a frame of the stack for each level to show or to copy it.
 TEST(JsonTextTest, WhatIsNestedDeeperThanItsBoundIsNone) {
-  EXPECT_EQ(ParseJson(Nested(kMaxJsonDepth)).value().dump(), Nested(kMaxJsonDepth));
-  EXPECT_FALSE(ParseJson(Nested(kMaxJsonDepth + 2)).has_value());
+  EXPECT_EQ(ParseJson(Nested(limits::kMaxJsonDepth)).value().dump(), Nested(limits::kMaxJsonDepth));
+  EXPECT_FALSE(ParseJson(Nested(limits::kMaxJsonDepth + 2)).has_value());
   EXPECT_FALSE(ParseJson(Nested(1'000'000)).has_value());
   EXPECT_FALSE(ParseJson(R"({"session": )" + Nested(1'000'000) + "}").has_value());
 }
