@@ -76,7 +76,7 @@ class Overload(harness.SystemTest):
         )
         self.assertEqual(sorted(over["milliseconds"]), [OK, RESOURCE_EXHAUSTED])
         self.assertGreater(goodput, GOOD * peak)
-        self.assertGreater(len(refused), over["calls"] // 2)
+        self.assertGreater(len(refused), (over["calls"] - QUEUED) // 2)  # the queue takes the first of them
         if over["latest_ms"] < LATE_MS:
             self.assertLess(percentile(refused, 0.5), 5.0)
             self.assertLess(percentile(took, 0.99), 1.5 * bound)
