@@ -12,7 +12,7 @@ namespace mneme::testing {
 namespace {
 
 // What is fed is applied within milliseconds; this is for what never is.
-constexpr std::chrono::seconds kPatience(20);
+constexpr std::chrono::seconds kPatience(120);
 
 }  // namespace
 

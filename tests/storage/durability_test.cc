@@ -194,8 +194,10 @@ TEST_F(DurabilityTest, AFullDiskIsSaidAndLosesNothingAcknowledged) {
   EXPECT_EQ(Open().value()->applied(), 1U);
 }
 
-// Takes the column family `name` out of a closed store; with `state` the store becomes one of format 1 before.
-void TakeFamily(const std::string& path, const std::string& name, const std::optional<format::StoreState>& state) {
+// Takes the column family `name`, if there is one, out of a closed store; with `state` the store becomes one of format
+// `version` before.
+void TakeFamily(const std::string& path, const std::string& name, const std::optional<format::StoreState>& state,
+                uint32_t version = 1) {
   std::vector<std::string> names;
   ASSERT_TRUE(rocksdb::DB::ListColumnFamilies({}, path, &names).ok());
   std::vector<rocksdb::ColumnFamilyDescriptor> families;
@@ -207,16 +209,29 @@ void TakeFamily(const std::string& path, const std::string& name, const std::opt
   ASSERT_TRUE(rocksdb::DB::Open(options, path, families, &handles, &opened).ok());
   const std::unique_ptr<rocksdb::DB> raw(opened);
   if (state.has_value()) {
-    rocksdb::WriteBatch older;
-    ASSERT_TRUE(older.Put(format::kFormatKey, format::EncodeStoreFormat(1)).ok());
-    ASSERT_TRUE(older.Put(format::kStateKey, format::EncodeState(*state)).ok());
-    ASSERT_TRUE(raw->Write({}, &older).ok());
+    rocksdb::WriteBatch other;
+    ASSERT_TRUE(other.Put(format::kFormatKey, format::EncodeStoreFormat(version)).ok());
+    ASSERT_TRUE(other.Put(format::kStateKey, format::EncodeState(*state)).ok());
+    ASSERT_TRUE(raw->Write({}, &other).ok());
   }
   for (size_t i = 0; i < names.size(); ++i) {
     if (names[i] == name) {
       ASSERT_TRUE(raw->DropColumnFamily(handles[i]).ok());
     }
     ASSERT_TRUE(raw->DestroyColumnFamilyHandle(handles[i]).ok());
+  }
+}
+
+TEST_F(DurabilityTest, RefusesAStoreFormatThatANewerProgramMade) {
+  constexpr uint32_t kNewest = format::kReshardedStoreFormat;
+  Fill(1);
+  TakeFamily(path_, "", format::StoreState{.applied = 1, .writes = 3}, kNewest + 1);
+  for (int i = 0; i < 2; ++i) {
+    const auto refused = Open();
+    EXPECT_EQ(refused.status().code(), absl::StatusCode::kFailedPrecondition) << refused.status();
+    const std::string told =
+        absl::StrCat("has store format ", kNewest + 1, "; this program reads formats 1 to ", kNewest);
+    EXPECT_THAT(std::string(refused.status().message()), HasSubstr(told));
   }
 }
 
