@@ -92,7 +92,7 @@ struct LoggedShardPort::Record {
   CallLimits limits;
   LogOffset offset = 0;
   Steady::time_point asked;
-  bool held_up = false;  // once it is in the log: replicas wait for ram before they apply it
+  bool held_up = false;  // once it is in the log: replicas wait for room before they apply it
   // It leaves the log once: with what the log tells, or when the front end gives up.
   std::atomic<bool> left_log{false};
 };
@@ -163,7 +163,7 @@ absl::Status LoggedShardPort::CutInsert(const InsertOperation& insert, size_t be
 absl::Status LoggedShardPort::Submit(WriteOperation operation) {
   WriteTicket* const ticket = TicketOf(operation);
   if (ticket == nullptr) return Encode(operation).status();  // says that no client causes it
-  if (Grows(operation)) RETURN_IF_ERROR(CheckRoom());
+  RETURN_IF_ERROR(CheckRoom(operation));
   if (check_clock_ != nullptr) RETURN_IF_ERROR(check_clock_());
   const auto whole = std::make_shared<Whole>();
   whole->named = ticket->request.has_value();
@@ -250,7 +250,7 @@ void LoggedShardPort::AskOutcome(RecordHandle record) {
                   if (answer.ok()) return Tell(record, OutcomeOf(*answer));
                   if (absl::IsCancelled(answer.status()) && GivenUp()) return Tell(record, answer.status());
                   // The write is in the log, and will be applied, whatever is wrong with who was asked.
-                  const bool lags = ReasonOf(answer.status()) == reason::kReplicaLagging;
+                  const bool lags = IsLagging(answer.status());
                   if (lags) HoldUp(*record, answer.status());
                   const bool waited = lags || Steady::now() - record->asked >= kShortestRound;
                   if (waited && record->limits.Check().ok()) return AskOutcome(record);
@@ -258,18 +258,20 @@ void LoggedShardPort::AskOutcome(RecordHandle record) {
                 });
 }
 
-absl::Status LoggedShardPort::CheckRoom() const {
+absl::Status LoggedShardPort::CheckRoom(const WriteOperation& operation) const {
   MutexLock lock(&mutex_);
   if (held_up_ == 0) return absl::OkStatus();
+  const bool of_disk = ReasonOf(why_) == reason::kStorageLow;
+  if (!(of_disk ? FillsDisk(operation) : Grows(operation))) return absl::OkStatus();
   return WithReason(
-      absl::ResourceExhaustedError(absl::StrCat("writes to shard ", number(), " wait in its log: ", why_)),
-      reason::kMemoryLimit);
+      absl::ResourceExhaustedError(absl::StrCat("writes to shard ", number(), " wait in its log: ", why_.message())),
+      of_disk ? reason::kStorageLow : reason::kMemoryLimit);
 }
 
 void LoggedShardPort::HoldUp(Record& record, const absl::Status& why) {
   MutexLock lock(&mutex_);
   if (!std::exchange(record.held_up, true)) ++held_up_;
-  why_ = std::string(why.message());
+  why_ = why;
 }
 
 absl::StatusOr<WriteResult> LoggedShardPort::OutcomeOf(std::string_view answer) const {

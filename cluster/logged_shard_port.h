@@ -51,8 +51,8 @@ class LoggedShardPort final : public FrontEndPort {
   uint32_t number() const override { return channel_->number(); }
   // INVALID_ARGUMENT, too, for what is longer than a record and cannot be cut; what check_clock says.
   // RESOURCE_EXHAUSTED (MEMORY_LIMIT) for what grows the shard, while a write of this front end waits in the log
-  // because every replica that is there is short of ram: it would wait behind it, and hold up what does not grow. When
-  // it throws bad_alloc the write is not told.
+  // because every replica that is there is short of ram: it would wait behind it, and hold up what does not grow. So
+  // (STORAGE_LOW) for what fills disks, while it waits for those. When it throws bad_alloc the write is not told.
   absl::Status Submit(WriteOperation operation) override;
   absl::StatusOr<StateOutcome> ReadStates(const MemoryRecord& memory, const ApplyStates& apply, int64_t stamp_ms,
                                           const CallLimits& limits) const override;
@@ -82,8 +82,8 @@ class LoggedShardPort final : public FrontEndPort {
   absl::StatusOr<WriteResult> OutcomeOf(std::string_view answer) const;
   // UNAVAILABLE: the write is in the log.
   absl::Status NotTold(absl::string_view why) const;
-  absl::Status CheckRoom() const ABSL_LOCKS_EXCLUDED(mutex_);
-  // A replica says that the record waits for ram; until it is told.
+  absl::Status CheckRoom(const WriteOperation& operation) const ABSL_LOCKS_EXCLUDED(mutex_);
+  // A replica says that the record waits for room; until it is told.
   void HoldUp(Record& record, const absl::Status& why) ABSL_LOCKS_EXCLUDED(mutex_);
   // Of one record; the last one tells the write.
   void Tell(const RecordHandle& record, absl::StatusOr<WriteResult> result) ABSL_LOCKS_EXCLUDED(mutex_);
@@ -102,8 +102,8 @@ class LoggedShardPort final : public FrontEndPort {
   bool given_up_ ABSL_GUARDED_BY(mutex_) = false;
   size_t handing_over_ ABSL_GUARDED_BY(mutex_) = 0;  // records that the log is being given
   CondVar handed_over_;
-  size_t held_up_ ABSL_GUARDED_BY(mutex_) = 0;  // records that wait for ram
-  std::string why_ ABSL_GUARDED_BY(mutex_);     // as the last of them was told
+  size_t held_up_ ABSL_GUARDED_BY(mutex_) = 0;  // records that wait for room
+  absl::Status why_ ABSL_GUARDED_BY(mutex_);    // as the last of them was told
 };
 
 }  // namespace mneme

@@ -170,7 +170,7 @@ bool ShardChannel::Leaves(uint32_t replica, const absl::Status& status) const {
   if (!absl::IsUnavailable(status) && !absl::IsDeadlineExceeded(status)) return false;
   // Only from where it was asked: many calls fail at once when a process dies.
   at_.compare_exchange_strong(replica, Next(replica), std::memory_order_relaxed);
-  return absl::IsUnavailable(status) || ReasonOf(status) == reason::kReplicaLagging;
+  return absl::IsUnavailable(status) || IsLagging(status);
 }
 
 // One replica that a question is asked at.
@@ -270,7 +270,7 @@ void ShardChannel::End(const AskedHandle& asked, const AttemptHandle& attempt, c
     failed = told ? FromGrpcStatus(status, at->name) : Ended(status, at->name, asked->limits);
     const bool leaves = Leaves(attempt->replica, failed);
     const bool other_may_answer = !asked->under_way.empty() && (leaves || attempt->hedge);
-    if (ReasonOf(failed) == reason::kReplicaLagging) asked->lags = failed;
+    if (IsLagging(failed)) asked->lags = failed;
     if (!told && leaves && asked->left > 0 && asked->limits.Check().ok()) {
       // Beside one that is silent it takes the place of the second.
       next = asked->Begin(*this, /*hedge=*/!asked->under_way.empty());

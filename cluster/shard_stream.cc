@@ -45,7 +45,7 @@ absl::StatusOr<std::optional<std::string>> ShardStream::Next() {
     const absl::Status ended = channel_.Ended(reader_->Finish(), (*replicas_)[replica_]->name, limits_);
     reader_.reset();
     if (ended.ok()) break;
-    if (ReasonOf(ended) == reason::kReplicaLagging) lags_ = ended;
+    if (IsLagging(ended)) lags_ = ended;
     const bool goes_on = channel_.Leaves(replica_, ended) && !heard_ && others_ != 0 && limits_.Check().ok();
     if (!goes_on) return absl::IsUnavailable(ended) && !heard_ && !lags_.ok() ? lags_ : ended;
     replica_ = ShardChannel::NextIn(*replicas_, replica_);

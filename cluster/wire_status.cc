@@ -45,7 +45,7 @@ absl::Status FromGrpcStatus(const grpc::Status& status, const std::string& who) 
     if (detail.UnpackTo(&info)) reason = info.reason();
   }
   // What it waits for it alone knows.
-  const bool lags = reason == reason::kReplicaLagging;
+  const bool lags = reason == reason::kReplicaLagging || reason == reason::kStorageLow;
   // The two enumerations share their numbers by definition.
   absl::Status converted(static_cast<absl::StatusCode>(status.error_code()),
                          lags ? absl::StrCat(who, ": ", status.error_message()) : Message(status, who));

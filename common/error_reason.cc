@@ -19,4 +19,9 @@ std::string ReasonOf(const absl::Status& status) {
   return payload.has_value() ? std::string(*payload) : std::string();
 }
 
+bool IsLagging(const absl::Status& status) {
+  const std::string why = ReasonOf(status);
+  return why == reason::kReplicaLagging || (why == reason::kStorageLow && absl::IsDeadlineExceeded(status));
+}
+
 }  // namespace mneme

@@ -13,6 +13,7 @@ namespace reason {
 inline constexpr std::string_view kQueueFull = "QUEUE_FULL";
 inline constexpr std::string_view kMemoryLimit = "MEMORY_LIMIT";
 inline constexpr std::string_view kStorageFull = "STORAGE_FULL";
+inline constexpr std::string_view kStorageLow = "STORAGE_LOW";
 inline constexpr std::string_view kReplicaLagging = "REPLICA_LAGGING";
 inline constexpr std::string_view kChecksumMismatch = "CHECKSUM_MISMATCH";
 inline constexpr std::string_view kRequestIdReused = "REQUEST_ID_REUSED";
@@ -43,6 +44,10 @@ absl::Status WithReason(absl::Status status, std::string_view reason);
 
 // The reason attached to `status`; empty when there is none.
 std::string ReasonOf(const absl::Status& status);
+
+// Whether a replica says that it has not applied yet what it was asked about, so that another may answer: that it lags,
+// or, with DEADLINE_EXCEEDED, that its disk has no room for what waits in its log.
+bool IsLagging(const absl::Status& status);
 
 }  // namespace mneme
 

@@ -427,6 +427,11 @@ inline constexpr int kCertificateWarningDays = 14;
 
 // --- Storage and index --------------------------------------------------------------------------------------------
 
+// Bytes of its disk that a process keeps free unless an operator says otherwise. They hold what is written whatever is
+// refused from then on: what a shard has accepted (kMaxQueuedWriteBytes), the write buffers of the process, which
+// become tables (256 MiB), and logs (256 MiB); and tables that are merged, with what was deleted, before they give any
+// back.
+inline constexpr uint64_t kDiskReserveBytes = uint64_t{1} << 30;
 // Request ids remembered for exactly-once: at least this many per shard and at least this long.
 inline constexpr uint64_t kRememberedRequests = 1'000'000;
 inline constexpr int64_t kRememberedRequestMs = 10 * 60 * 1000;

@@ -37,6 +37,7 @@ class Build {
   }
 
   absl::StatusOr<BuiltSegment> Run() {
+    RETURN_IF_ERROR(CheckDisk(request_.live_rows));
     if (request_.codebook != nullptr) return Write(request_.codebook);
     ASSIGN_OR_RETURN(const std::shared_ptr<const Codebook> trained, Train());
     if (trained == nullptr) {
@@ -51,6 +52,14 @@ class Build {
   }
 
  private:
+  // About what a segment of so many rows takes: keys, values of a fixed width, and what each row has besides. Its codes
+  // are less.
+  absl::Status CheckDisk(uint64_t rows) const {
+    constexpr uint64_t kOfEachRow = 3 * sizeof(uint64_t) + sizeof(uint32_t);  // id, row and moment; its place
+    if (request_.disk == nullptr) return absl::OkStatus();
+    return request_.disk->CheckFor(rows * (request_.spec.KeyBytes() + request_.spec.value_bytes + kOfEachRow));
+  }
+
   absl::StatusOr<BuiltSegment> Write(const std::shared_ptr<const Codebook>& codebook) const {
     BuiltSegment built;
     built.codebook = codebook;
@@ -62,6 +71,7 @@ class Build {
                               .first_row = request_.first_row,
                               .end_row = request_.end_row};
     const uint64_t number = built.installed.record.file_number;
+    RETURN_IF_ERROR(CheckDisk(builder.rows()));  // others have written meanwhile
     RETURN_IF_ERROR(builder.Begin(request_.files->SegmentPath(number), request_.files->Identity(request_.key, number)));
     RETURN_IF_ERROR(Scan("writing", [&](Row row, const EntryView& entry) { builder.Place(row, entry); }));
     RETURN_IF_ERROR(builder.Finish([this] { return !Report("coding", request_.live_rows); }));

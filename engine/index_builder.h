@@ -9,6 +9,7 @@
 
 #include "absl/status/statusor.h"
 #include "engine/commands.h"
+#include "engine/disk_room.h"
 #include "engine/index_files.h"
 #include "engine/partition_index.h"
 #include "index/tail_lists.h"
@@ -29,6 +30,7 @@ struct BuildRequest {
   // Segments of that codebook which hold some of the rows: these keep their lists.
   std::vector<std::shared_ptr<const Segment>> merged;
   std::shared_ptr<const TailLists> sorted;  // rows that are in lists of that codebook already; may be null
+  const DiskRoom* disk = nullptr;  // whose reserve the segment is to leave; null: it takes what there is
   std::function<bool(const BuildProgress&)> progress;  // may be empty; false cancels
 };
 
@@ -42,8 +44,10 @@ struct BuiltSegment {
 uint32_t WantedLists(const IndexSpec& spec, uint64_t rows);
 
 // Reads the rows, trains where asked, writes and syncs the files, and opens them. The files are not referenced until an
-// InstallOperation is committed. CANCELLED when `progress` says so. When a codebook was to be trained and no row is
-// left to train on, nothing is written: `installed.segment` and `codebook` are null and the record has only its range.
+// InstallOperation is committed. CANCELLED when `progress` says so; RESOURCE_EXHAUSTED (STORAGE_LOW) when `disk` has no
+// room for about what the segment takes, before anything is read or before it is written. When a codebook was to be
+// trained and no row is left to train on, nothing is written: `installed.segment` and `codebook` are null and the
+// record has only its range.
 absl::StatusOr<BuiltSegment> BuildSegment(const BuildRequest& request);
 
 }  // namespace mneme

@@ -108,7 +108,7 @@ absl::Status LocalDeployment::State::OpenShards(const DeploymentOptions& options
     ASSIGN_OR_RETURN(auto opened, Shard::Open(std::move(shard), names().List(), names().next_number()));
     if (opened->store().maps_server_ids()) routing = routing.WithMovedIds();
     by_number[number] = opened.get();
-    ports[number] = std::make_unique<LocalShardPort>(opened.get());
+    ports[number] = std::make_unique<LocalShardPort>(opened.get(), disk.get());
     shards.push_back(std::move(opened));
   }
   return absl::OkStatus();
@@ -125,7 +125,7 @@ absl::Status LocalDeployment::State::StartMaintenance(const DeploymentOptions& o
   }
   maintenance = std::make_unique<Maintenance>(
       HostedShards(), [this](MemoryNumber number) { return names().FindByNumber(number); }, clock,
-      ram_limit_bytes / 2, options.thresholds, options.events,
+      ram_limit_bytes / 2, options.thresholds, disk.get(), options.events,
       [this] {
         leaving.RemoveUnread();
         leases->LetGo();
@@ -175,6 +175,7 @@ void LocalDeployment::State::StartApplier(const DeploymentOptions& options) {
                                .find_memory = [this](MemoryNumber number) { return FindOfRecord(number); },
                                // Leases are left out: what holds them must not hold the log up.
                                .room = [this] { return CheckRamBeside(0); },
+                               .disk = disk.get(),
                                .events = options.events});
   running_applier = applier.get();
 }
@@ -197,6 +198,8 @@ absl::StatusOr<std::unique_ptr<LocalDeployment>> LocalDeployment::Open(Deploymen
   state->clock = options.clock != nullptr ? options.clock : &state->system_clock;
   state->ram_limit_bytes = options.ram_limit_bytes != 0 ? options.ram_limit_bytes : HalfOfRam();
   state->directory = std::move(directory);
+  state->disk = std::make_unique<const DiskRoom>(state->directory->path(), options.disk_reserve_bytes,
+                                                 std::move(options.free_disk));
   if (options.hosted.has_value() && options.hosted->prepare != nullptr) {
     RETURN_IF_ERROR(options.hosted->prepare(*state->directory, options.hosted->catalogue));
   }
@@ -295,7 +298,7 @@ bool LocalDeployment::Owns(const MemoryRecord& memory, const PartitionSelection&
 absl::Status LocalDeployment::Append(WriteOperation operation) {
   if (state_->log != nullptr) return absl::FailedPreconditionError("writes of this shard go through its log");
   if (Grows(operation)) RETURN_IF_ERROR(state_->CheckRam());
-  return state_->shards.front()->Submit(std::move(operation));
+  return state_->ports[state_->shards.front()->number()]->Submit(std::move(operation));
 }
 
 void LocalDeployment::AwaitOutcome(LogOffset offset, const RequestIdentity& request, const CallLimits& limits,
@@ -358,6 +361,7 @@ DeploymentStatistics LocalDeployment::Statistics() const {
     sum.queued_write_bytes += shard->queued_bytes();
     if (sum.write_status.ok()) sum.write_status = shard->write_status();
   }
+  if (sum.write_status.ok()) sum.write_status = state_->disk->Check();
   sum.queued_searches = state_->pool->queued();
   const AnswerCache::Counts answers = state_->answers->counts();
   sum.answers_asked = answers.asked;

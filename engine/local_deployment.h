@@ -20,6 +20,7 @@
 #include "engine/candidates.h"
 #include "engine/catalogue_names.h"
 #include "engine/deployment.h"
+#include "engine/disk_room.h"
 #include "engine/index_thresholds.h"
 #include "engine/leases.h"
 #include "engine/match_rows.h"
@@ -77,6 +78,8 @@ struct DeploymentOptions {
   // Rows of queued queries that one worker searches together; 1: each query alone.
   size_t max_batched_rows = limits::kMaxBatchedRows;
   uint64_t ram_limit_bytes = 0; // of tails and queued writes; 0: half of the machine's
+  uint64_t disk_reserve_bytes = 0;  // of the disk of data_dir: what fills it is refused while less is free; 0: never
+  DiskRoom::FreeBytes free_disk = {};  // empty: as the file system says
   uint64_t answer_cache_bytes = 0;  // of answers to keys that are asked again; 0: none
   bool accept_truncated_log = false;
   IndexThresholds thresholds = {};
@@ -172,8 +175,8 @@ class LocalDeployment final : public Deployment {
   // Takes what it is told of names: memories that went are closed, and their data goes. DATA_LOSS as
   // CatalogueNames::Apply.
   absl::Status TakeCatalogue(const CatalogueChanges& changes);
-  // One part of a write, which a front end split. As Shard::Submit(); RESOURCE_EXHAUSTED, too, when ram is full.
-  // FAILED_PRECONDITION where the shard has a log: it takes writes from that alone.
+  // One part of a write, which a front end split. As LocalShardPort::Submit(); RESOURCE_EXHAUSTED, too, when ram is
+  // full. FAILED_PRECONDITION where the shard has a log: it takes writes from that alone.
   absl::Status Append(WriteOperation operation);
   // What became of a record of the log. As LogApplier::AwaitOutcome(); FAILED_PRECONDITION without a log.
   void AwaitOutcome(LogOffset offset, const RequestIdentity& request, const CallLimits& limits,

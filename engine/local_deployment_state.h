@@ -11,6 +11,7 @@
 #include "engine/backups.h"
 #include "engine/benefit_counts.h"
 #include "engine/catalogue.h"
+#include "engine/disk_room.h"
 #include "engine/erasure.h"
 #include "engine/label_sum_cache.h"
 #include "engine/leaving_memories.h"
@@ -40,6 +41,7 @@ struct LocalDeployment::State {
   uint64_t ram_limit_bytes = 0;
   Routing routing;  // constant once the shards are open
   std::shared_ptr<DataDirectory> directory;
+  std::unique_ptr<const DiskRoom> disk;  // that has it
   std::unique_ptr<StoreResources> resources;
   std::unique_ptr<Catalogue> catalogue;  // null where another process owns it
   CatalogueNames told_names;             // what that told

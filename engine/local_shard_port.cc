@@ -1,10 +1,18 @@
 #include "engine/local_shard_port.h"
 
+#include <utility>
+
 #include "common/status_macros.h"
+#include "engine/log_record.h"
 #include "engine/session_bytes.h"
 #include "engine/session_planner.h"
 
 namespace mneme {
+
+absl::Status LocalShardPort::Submit(WriteOperation operation) {
+  if (FillsDisk(operation)) RETURN_IF_ERROR(disk_->Check());
+  return shard_->Submit(std::move(operation));
+}
 
 absl::StatusOr<StateOutcome> LocalShardPort::ReadStates(const MemoryRecord& memory, const ApplyStates& apply,
                                                         int64_t stamp_ms, const CallLimits& limits) const {

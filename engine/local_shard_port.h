@@ -5,18 +5,20 @@
 #include <string>
 #include <vector>
 
+#include "engine/disk_room.h"
 #include "engine/shard.h"
 #include "engine/shard_port.h"
 
 namespace mneme {
 
-// Thread-safe. Borrows the shard.
+// Thread-safe. Borrows the shard, and the disk that it fills.
 class LocalShardPort final : public ShardPort {
  public:
-  explicit LocalShardPort(Shard* shard) : shard_(shard) {}
+  LocalShardPort(Shard* shard, const DiskRoom* disk) : shard_(shard), disk_(disk) {}
 
   uint32_t number() const override { return shard_->number(); }
-  absl::Status Submit(WriteOperation operation) override { return shard_->Submit(std::move(operation)); }
+  // As Shard::Submit(); RESOURCE_EXHAUSTED (STORAGE_LOW), too, for what fills a disk that has no room.
+  absl::Status Submit(WriteOperation operation) override;
   absl::StatusOr<StateOutcome> ReadStates(const MemoryRecord& memory, const ApplyStates& apply, int64_t stamp_ms,
                                           const CallLimits& limits) const override;
   absl::StatusOr<std::string> ReadSession(const MemoryRecord& memory, const std::string& session, int64_t stamp_ms,
@@ -27,6 +29,7 @@ class LocalShardPort final : public ShardPort {
 
  private:
   Shard* const shard_;
+  const DiskRoom* const disk_;
 };
 
 }  // namespace mneme

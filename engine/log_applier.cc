@@ -30,7 +30,7 @@ constexpr std::chrono::milliseconds kReadWait(100);
 constexpr std::chrono::milliseconds kLogPause(200);
 constexpr std::chrono::milliseconds kMemoryPause(20);
 constexpr std::chrono::milliseconds kRoomPause(2);
-// How long outcomes are waited for that cannot come for want of ram: of several replicas that are short of it each is
+// How long outcomes are waited for that cannot come for want of room: of several replicas that are short of it each is
 // asked within the round that a front end gives them (cluster/logged_shard_port.cc).
 constexpr std::chrono::milliseconds kPutOffAfter(500);
 // A record that waits longer is worth an event.
@@ -259,18 +259,23 @@ absl::StatusOr<MemoryHandle> LogApplier::AwaitMemory(const LogRecord& record) {
   }
 }
 
+absl::Status LogApplier::CheckRoom(const LogRecord& record) const {
+  if (options_.disk != nullptr && FillsDisk(record.operation)) RETURN_IF_ERROR(options_.disk->Check());
+  return options_.room != nullptr && Grows(record.operation) ? options_.room() : absl::OkStatus();
+}
+
 void LogApplier::AwaitRoom(const LogRecord& record) {
-  const bool grows = Grows(record.operation);
   LongWait wait;
   Steady::time_point put_off = Steady::now() + kPutOffAfter;
   while (!Stopping()) {
-    const absl::Status room = grows && options_.room != nullptr ? options_.room() : absl::OkStatus();
+    const absl::Status room = CheckRoom(record);
     if (room.ok() && options_.shard->queued_bytes() <= limits::kMaxAppliedAheadBytes) return;
     if (!room.ok() && wait.IsNow()) Tell("log_waits", room.ToString());
     if (!room.ok() && Steady::now() >= put_off) {
+      const bool of_disk = ReasonOf(room) == reason::kStorageLow;
       outcomes_->PutOff(next_, WithReason(absl::DeadlineExceededError(absl::StrCat(
-                                              "the log waits at offset ", next_, " for ram: ", room.message())),
-                                          reason::kReplicaLagging));
+                                              "the log waits at offset ", next_, " for room: ", room.message())),
+                                          of_disk ? reason::kStorageLow : reason::kReplicaLagging));
       put_off = Steady::now() + kPutOffAfter;
     }
     GoOnWaiting(kRoomPause);

@@ -18,6 +18,7 @@
 #include "absl/status/statusor.h"
 #include "common/mutex.h"
 #include "engine/commands.h"
+#include "engine/disk_room.h"
 #include "engine/log_halts.h"
 #include "engine/log_outcomes.h"
 #include "engine/log_record.h"
@@ -36,9 +37,11 @@ struct LogApplierOptions {
   std::function<absl::StatusOr<MemoryHandle>(MemoryNumber)> find_memory;
   // Not OK while nothing that grows the shard is to be applied, for want of ram: asked again until it is. May be empty.
   std::function<absl::Status()> room = {};
+  // Borrowed. Nor is anything that fills it while it has no room. Null: it always has.
+  const DiskRoom* disk = nullptr;
   // May be empty. "log_lost" while the log cannot be reached, "log_refused" while it is reached and not there, or may
-  // not be read, "log_found" after either; "log_waits" when a record has waited for ram, or for its memory, for ten
-  // seconds; "log_failed" when nothing more is applied.
+  // not be read, "log_found" after either; "log_waits" when a record has waited for ram, for the disk, or for its
+  // memory, for ten seconds; "log_failed" when nothing more is applied.
   EventSink events = {};
 };
 
@@ -69,7 +72,7 @@ class LogApplier {
   // was refused, or is past its window; who asks again by the same request id is told. A record of merged rows has no
   // request, and its outcome is at hand or not known. The error of status() when the
   // applier has stopped short of it. DEADLINE_EXCEEDED (REPLICA_LAGGING), too, when the record has waited for ram, or
-  // behind one that does, for half a second: another replica may have some.
+  // behind one that does, for half a second: another replica may have some. So (STORAGE_LOW) for the disk.
   void AwaitOutcome(LogOffset offset, const RequestIdentity& request, const CallLimits& limits,
                     std::function<void(absl::StatusOr<WriteResult>)> then);
   // Blocks until handled() is `sequence` at least.
@@ -99,7 +102,9 @@ class LogApplier {
   absl::StatusOr<LogRecord> Decode(const LoggedBytes& logged) const;
   // The memory of a record, null when it needs none; waits until this process knows it. UNAVAILABLE when it stops.
   absl::StatusOr<MemoryHandle> AwaitMemory(const LogRecord& record);
-  // Waits until there is room for the record; returns at once when it stops.
+  // Not OK while there is no room for the record, whose reason says of what.
+  absl::Status CheckRoom(const LogRecord& record) const;
+  // Waits until there is; returns at once when it stops.
   void AwaitRoom(const LogRecord& record);
   // Lets who waits for an offset up to `next`, that of the next record or of the end, do his work first.
   void HaltBefore(LogOffset next);

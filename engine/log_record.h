@@ -118,6 +118,24 @@ bool Grows(const Operation& operation) {
       operation);
 }
 
+// Whether one is that fills the disk, and waits, or is refused, while that has less than its reserve. What removes
+// entries or states makes room, and so does a prune, which takes ram first.
+template <typename Operation>
+bool FillsDisk(const Operation& operation) {
+  return std::visit(
+      [](const auto& each) {
+        using Each = std::decay_t<decltype(each)>;
+        if constexpr (std::is_same_v<Each, StateOperation>) {
+          return AddsBytes(each.request);
+        } else if constexpr (std::is_same_v<Each, RememberOperation>) {
+          return each.batch.writes();
+        } else {
+          return std::is_same_v<Each, InsertOperation>;
+        }
+      },
+      operation);
+}
+
 // What stands before the operation of a record, and which that is.
 struct LogRecordHead {
   uint64_t deployment = 0;

@@ -5,6 +5,7 @@
 #include <future>
 
 #include "absl/strings/str_cat.h"
+#include "common/error_reason.h"
 #include "common/limits.h"
 #include "common/nicer_thread.h"
 #include "common/status_macros.h"
@@ -75,9 +76,10 @@ Plan MakePlan(const PublishedPartition& partition, const IndexSpec& spec, bool r
 
 Maintenance::Maintenance(std::vector<Shard*> shards, std::function<MemoryHandle(MemoryNumber)> find_memory,
                          const Clock* clock, uint64_t tail_ram_bytes, const IndexThresholds& thresholds,
-                         EventSink events, std::function<void()> tidy, const std::optional<SweepLogOptions>& log)
+                         const DiskRoom* disk, EventSink events, std::function<void()> tidy,
+                         const std::optional<SweepLogOptions>& log)
     : shards_(std::move(shards)), find_memory_(std::move(find_memory)), clock_(clock),
-      tail_ram_bytes_(tail_ram_bytes), thresholds_(thresholds), events_(std::move(events)),
+      tail_ram_bytes_(tail_ram_bytes), thresholds_(thresholds), disk_(disk), events_(std::move(events)),
       tidy_(std::move(tidy)), row_log_(log.has_value() ? std::make_unique<SweepLog>(*log) : nullptr),
       state_log_(log.has_value() ? std::make_unique<SweepLog>(*log) : nullptr),
       sweep_(clock_, find_memory_, row_log_.get()), state_sweep_(clock_, state_log_.get()),
@@ -212,8 +214,11 @@ void Maintenance::RelievePressure() {
 
 absl::Status Maintenance::Build(Shard& shard, const PartitionKey& key, bool retrain, const Progress& progress) {
   MutexLock lock(&build_mutex_);
-  RETURN_IF_ERROR(Seal(shard, key, {.anew = retrain}, progress).status());
-  return Compact(shard, key, progress);
+  const absl::Status sealed = Seal(shard, key, {.anew = retrain}, progress).status();
+  // What is put off for want of disk does not hold up what makes room.
+  if (!sealed.ok() && ReasonOf(sealed) != reason::kStorageLow) return sealed;
+  RETURN_IF_ERROR(Compact(shard, key, progress));
+  return sealed;
 }
 
 absl::StatusOr<bool> Maintenance::BuildOn(Shard& shard, const PartitionKey& key, const GivenParts& given,
@@ -250,6 +255,8 @@ absl::StatusOr<bool> Maintenance::Seal(Shard& shard, const PartitionKey& key, co
                     .given = training.given,
                     .merged = plan.codebook == nullptr ? Segments() : partition->version->segments,
                     .sorted = plan.codebook == nullptr ? nullptr : CurrentListsOf(*partition->version),
+                    // What takes out bytes is not put off: in the end there are fewer.
+                    .disk = training.erases ? nullptr : disk_,
                     // Reads that wait for a version keep their deadlines while this takes its time.
                     .progress = [&](const BuildProgress& done) {
                       ExpireWaiters();

@@ -31,6 +31,7 @@
 #include "common/clock.h"
 #include "common/mutex.h"
 #include "engine/commands.h"
+#include "engine/disk_room.h"
 #include "engine/expiry_sweep.h"
 #include "engine/index_builder.h"
 #include "engine/index_thresholds.h"
@@ -46,10 +47,12 @@ class Maintenance {
  public:
   // `shards` are borrowed and must live until Stop(). `find_memory` returns nullptr for a dropped memory. When tails
   // hold more than `tail_ram_bytes`, the largest is sealed before its time, and small partitions that are not in use go
-  // to sleep. `tidy` is called now and then. `log`: of the one shard, when it has one; what expired goes through that.
+  // to sleep. `disk`, borrowed as well, has the index files. `tidy` is called now and then. `log`: of the one shard,
+  // when it has one; what expired goes through that.
   Maintenance(std::vector<Shard*> shards, std::function<MemoryHandle(MemoryNumber)> find_memory,
-              const Clock* clock, uint64_t tail_ram_bytes, const IndexThresholds& thresholds, EventSink events,
-              std::function<void()> tidy, const std::optional<SweepLogOptions>& log = std::nullopt);
+              const Clock* clock, uint64_t tail_ram_bytes, const IndexThresholds& thresholds, const DiskRoom* disk,
+              EventSink events, std::function<void()> tidy,
+              const std::optional<SweepLogOptions>& log = std::nullopt);
   ~Maintenance();
   // Cancels what is being built and ends the thread; Wake() has no effect any more.
   void Stop();
@@ -60,7 +63,8 @@ class Maintenance {
 
   // Brings one partition up to date in the caller's thread: its tail is sealed whatever its length, unless it is empty
   // or too short to be worth an index, and segments with many dead rows are compacted. CANCELLED when `progress`
-  // returns false; ABORTED when it was emptied meanwhile.
+  // returns false; ABORTED when it was emptied meanwhile; RESOURCE_EXHAUSTED (STORAGE_LOW) when a segment for the tail
+  // would leave less than the reserve of the disk.
   absl::Status Build(Shard& shard, const PartitionKey& key, bool retrain,
                      const std::function<bool(const BuildProgress&)>& progress) ABSL_LOCKS_EXCLUDED(build_mutex_);
   // Waits for the build that is under way, if there is one: what died before is in no later one. Returns the paths of
@@ -72,6 +76,7 @@ class Maintenance {
   absl::Status Erase(Shard& shard, const PartitionKey& key, bool retrains,
                      const std::function<bool(const BuildProgress&)>& progress) ABSL_LOCKS_EXCLUDED(build_mutex_);
   // Builds all of one partition anew on what is given, centroids among it. False when it is too short for an index.
+  // Errors as of Build().
   absl::StatusOr<bool> BuildOn(Shard& shard, const PartitionKey& key, const GivenParts& given,
                                const std::function<bool(const BuildProgress&)>& progress)
       ABSL_LOCKS_EXCLUDED(build_mutex_);
@@ -109,6 +114,7 @@ class Maintenance {
   const Clock* const clock_;
   const uint64_t tail_ram_bytes_;
   const IndexThresholds thresholds_;
+  const DiskRoom* const disk_;
   const EventSink events_;
   const std::function<void()> tidy_;
   std::atomic<bool> busy_{false};

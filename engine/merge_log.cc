@@ -38,8 +38,8 @@ absl::StatusOr<MergeResult> MergeLog::Write(const MergeOperation& merges, const 
                           [told](absl::StatusOr<WriteResult> result) { told->set_value(std::move(result)); });
     const absl::StatusOr<WriteResult> result = outcome.get();
     if (result.ok()) return MergeResult{result->count, result->other, result->sequence};
-    // It waits for ram here, as every record behind it does.
-    if (ReasonOf(result.status()) != reason::kReplicaLagging) return result.status();
+    // It waits for room here, or behind a record that does.
+    if (!IsLagging(result.status())) return result.status();
     RETURN_IF_ERROR(limits.Check());
   }
 }

@@ -1,5 +1,6 @@
 #include "engine/state_commands.h"
 
+#include <algorithm>
 #include <bit>
 #include <initializer_list>
 
@@ -94,6 +95,14 @@ uint64_t StateAnswer::PayloadBytes() const {
   uint64_t bytes = value.size();
   for (const std::string& column : columns) bytes += column.size();
   return bytes;
+}
+
+bool AddsBytes(const StateRequest& request) {
+  const auto* const apply = std::get_if<ApplyStates>(&request);
+  if (apply == nullptr) return !std::holds_alternative<ResetSessions>(request);
+  return std::any_of(apply->commands.begin(), apply->commands.end(), [](const StateCommand& command) {
+    return !IsRead(command.action) && !std::holds_alternative<RemoveState>(command.action);
+  });
 }
 
 uint64_t BytesOf(const StateRequest& request) {

@@ -142,6 +142,9 @@ struct PutSession {
 
 using StateRequest = std::variant<ApplyStates, ResetSessions, ForkSession, PutSession>;
 
+// Whether it may have the shard store more: what only reads, removes or resets does not.
+bool AddsBytes(const StateRequest& request);
+
 struct StateOutcome {
   std::vector<StateAnswer> answers;  // of ApplyStates, one each
   uint64_t count = 0;                // of ResetSessions: those that were there

@@ -48,12 +48,17 @@ bool WaitingHelps(const absl::Status& status) {
   return reason != reason::kStorageFull && reason != reason::kStoredQuota;
 }
 
+// When to come back: to a disk after somebody may have freed some of it.
+absl::Duration DelayOf(const absl::Status& status) {
+  return ErrorReason(status) == reason::kStorageLow ? absl::Seconds(1) : absl::Milliseconds(100);
+}
+
 // Adds what every error has to carry and this one does not yet.
 absl::Status Complete(absl::Status status) {
   if (!status.GetPayload(kErrorInfoUrl).has_value()) status = WithErrorInfo(status, ErrorReason(status), {});
   const bool retry = (status.code() == absl::StatusCode::kResourceExhausted && WaitingHelps(status)) ||
                      status.code() == absl::StatusCode::kUnavailable;
-  if (retry && !status.GetPayload(kRetryInfoUrl).has_value()) status = WithRetry(status, absl::Milliseconds(100));
+  if (retry && !status.GetPayload(kRetryInfoUrl).has_value()) status = WithRetry(status, DelayOf(status));
   return status;
 }
 

@@ -11,6 +11,7 @@
 #include <system_error>
 #include <vector>
 
+#include "common/error_reason.h"
 #include "server/process_metrics.h"
 #include "server/version.h"
 
@@ -126,7 +127,13 @@ void AppendDeployment(const DeploymentStatistics& deployment, std::vector<Metric
   out.push_back(Count("mneme_answer_cache_queries_total", "Queries that the answer cache could have answered.",
                       number(deployment.answers_asked)));
   out.push_back(Count("mneme_answer_cache_hits_total", "Queries that it answered.", number(deployment.answers_known)));
-  out.push_back(Gauge("mneme_writes_refused", "1 while writes are refused.", deployment.write_status.ok() ? 0 : 1));
+  const bool disk_is_low = ReasonOf(deployment.write_status) == reason::kStorageLow;
+  const bool store_failed = !deployment.write_status.ok() && !disk_is_low;
+  MetricFamily refused = Gauge("mneme_writes_refused",
+                               "1 while writes are refused: a store failed, or less of the disk is free than is kept.",
+                               store_failed ? 1 : 0, "kind", "store");
+  AddTo(refused, "kind", "disk", disk_is_low ? 1 : 0);
+  out.push_back(refused);
   out.push_back(Gauge("mneme_unerased_deletions", "Deletions whose bytes may be left in an index or in RocksDB.",
                       number(deployment.unerased_deletions)));
   out.push_back(Gauge("mneme_unerased_seconds", "Age of the oldest of them; 0 without one.",
@@ -156,6 +163,8 @@ void AppendProcess(const MetricsState& state, std::vector<MetricFamily>& out) {
                             static_cast<double>(room.available), "kind", "free");
   AddTo(disk, "kind", "size", static_cast<double>(room.capacity));
   out.push_back(disk);
+  out.push_back(Gauge("mneme_disk_reserve_bytes", "Bytes of it that are kept free: with less, writes are refused.",
+                      static_cast<double>(state.disk_reserve_bytes)));
 }
 
 void AppendLog(const LogMetrics& log, std::vector<MetricFamily>& out) {

@@ -25,6 +25,7 @@ struct MetricsState {
   bool serving = false;
   uint64_t ram_limit_bytes = 0;  // 0: this process has none
   std::string data_dir;          // on the disk whose room is told; "": no disk
+  uint64_t disk_reserve_bytes = 0;  // of that disk
   // What this process has; nullopt before it is open. Of a front end that is what it queues and measures itself: shards
   // tell what they have.
   std::optional<DeploymentStatistics> deployment;

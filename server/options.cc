@@ -154,6 +154,9 @@ void Declare(CLI::App& app, RawOptions& raw) {
       ->check(CLI::Range(uint32_t{0}, kMaxSearchThreads));
   Add(app, "--ram-limit", options.ram_limit_bytes, "Ram for unsealed rows and queued writes (4GiB); 0: half of it")
       ->transform(CLI::AsSizeValue(false));
+  Add(app, "--disk-reserve", options.disk_reserve_bytes,
+      "Bytes that are kept free on the disk of --data-dir (1GiB): with less, writes that fill it are refused; 0: none")
+      ->transform(CLI::AsSizeValue(false));
   Add(app, "--answer-cache", options.answer_cache_bytes,
       "Ram for answers to keys that are asked again (256MiB); 0: none")
       ->transform(CLI::AsSizeValue(false));
@@ -489,6 +492,7 @@ std::string OptionsJson(const ServerOptions& options) {
                          {"shards", options.shards},
                          {"search_threads", options.search_threads},
                          {"ram_limit_bytes", options.ram_limit_bytes},
+                         {"disk_reserve_bytes", options.disk_reserve_bytes},
                          {"answer_cache_bytes", options.answer_cache_bytes},
                          {"log_format", options.log_format == LogFormat::kJson ? "json" : "text"},
                          {"log_level", LogLevelName(options.log_level)},

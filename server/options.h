@@ -44,6 +44,7 @@ struct ServerOptions {
   uint32_t shards = 0;           // 0: as stored, or 1 when new
   uint32_t search_threads = 0;   // 0: one per core
   uint64_t ram_limit_bytes = 0;  // 0: half of the machine's
+  uint64_t disk_reserve_bytes = limits::kDiskReserveBytes;  // that stay free on the disk of data_dir; 0: none
   uint64_t answer_cache_bytes = 0;
   LogFormat log_format = LogFormat::kJson;
   LogLevel log_level = LogLevel::kInfo;

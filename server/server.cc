@@ -254,6 +254,7 @@ DeploymentOptions Server::LocalOptions() {
   options.shards = ShardsOf(options_);
   options.search_threads = options_.search_threads;
   options.ram_limit_bytes = options_.ram_limit_bytes;
+  options.disk_reserve_bytes = options_.disk_reserve_bytes;
   options.answer_cache_bytes = options_.answer_cache_bytes;
   options.accept_truncated_log = options_.accept_truncated_log;
   options.backup_dir = options_.backup_dir;
@@ -411,6 +412,7 @@ std::string Server::ExposeMetrics() const {
   if (options_.role != Role::kFrontEnd) {
     state.ram_limit_bytes = options_.ram_limit_bytes;
     state.data_dir = options_.data_dir;
+    state.disk_reserve_bytes = options_.disk_reserve_bytes;
   }
   // A replica that replays its log before it serves tells how far it is.
   const LocalDeployment* const shard = local_.load(std::memory_order_acquire);

@@ -51,7 +51,7 @@ class Replica final : public internal_wire::ShardService::Service {
 
   std::string address() const { return absl::StrCat("127.0.0.1:", port_); }
 
-  enum class Mood { kThere, kAway, kForgetful, kRefuses, kLags, kStranger, kShortOfRam };
+  enum class Mood { kThere, kAway, kForgetful, kRefuses, kLags, kStranger, kShortOfRam, kShortOfDisk };
   void Be(Mood mood) { mood_ = mood; }
   size_t asked() const { return asked_; }
   // Of the last read: what it was to wait for.
@@ -65,9 +65,11 @@ class Replica final : public internal_wire::ShardService::Service {
     if (!Unflat(call->body(), offset, request).ok()) return {grpc::StatusCode::DATA_LOSS, "no offset"};
     const Mood mood = mood_;
     if (mood == Mood::kAway) return Refusal(grpc::StatusCode::UNAVAILABLE, "it starts", "STARTING");
-    if (mood == Mood::kShortOfRam) {
+    if (mood == Mood::kShortOfRam || mood == Mood::kShortOfDisk) {
       std::this_thread::sleep_for(std::chrono::milliseconds(10));
-      return Refusal(grpc::StatusCode::DEADLINE_EXCEEDED, "it waits for ram", reason::kReplicaLagging);
+      return mood == Mood::kShortOfRam
+                 ? Refusal(grpc::StatusCode::DEADLINE_EXCEEDED, "it waits for ram", reason::kReplicaLagging)
+                 : Refusal(grpc::StatusCode::DEADLINE_EXCEEDED, "it waits for the disk", reason::kStorageLow);
     }
     if (mood == Mood::kStranger) return {grpc::StatusCode::FAILED_PRECONDITION, "this is another shard"};
     absl::Status outcome;

@@ -159,6 +159,41 @@ TEST_F(LoggedShardPortTest, WhatGrowsIsRefusedWhileAWriteWaitsForRamAndIsNotAppe
   }
 }
 
+TEST_F(LoggedShardPortTest, SessionsAreRefusedWhileAWriteWaitsForDisksAndNotWhileItWaitsForRam) {
+  const auto states = [this](uint64_t request, StateRequest asked) {
+    StateOperation operation;
+    operation.ticket = Insert(request).ticket;
+    operation.request = std::move(asked);
+    return operation;
+  };
+  for (const bool of_disk : {false, true}) {
+    MemoryLog log;
+    LoggedShardPort port(Over(log));
+    told_.clear();
+    for (Replica* replica : {&first_, &second_}) {
+      replica->Be(of_disk ? Replica::Mood::kShortOfDisk : Replica::Mood::kShortOfRam);
+    }
+    ASSERT_TRUE(Submit(port, Insert(1)).ok());
+    absl::Status refused;
+    for (int tries = 0; tries < 2'000 && refused.ok(); ++tries) {
+      std::this_thread::sleep_for(std::chrono::milliseconds(5));
+      refused = Submit(port, Insert(2 + tries));
+    }
+    EXPECT_EQ(refused.code(), absl::StatusCode::kResourceExhausted) << refused;
+    EXPECT_EQ(ReasonOf(refused), of_disk ? reason::kStorageLow : reason::kMemoryLimit);
+    EXPECT_THAT(std::string(refused.message()), HasSubstr(of_disk ? "it waits for the disk" : "it waits for ram"));
+    const LogOffset end = log.End({}).value();
+    const absl::Status put = Submit(port, states(9'000, ApplyStates{{{"agent", "draft", RegisterPut{"text"}}}}));
+    EXPECT_EQ(ReasonOf(put), of_disk ? reason::kStorageLow : "") << put;
+    EXPECT_EQ(log.End({}).value(), end + (of_disk ? 0 : 1));
+    EXPECT_TRUE(Submit(port, states(9'001, ResetSessions{{"agent"}})).ok()) << "it makes room";
+    second_.Be(Replica::Mood::kThere);
+    for (Told& told : told_) EXPECT_TRUE(told.get().ok());
+    EXPECT_TRUE(Submit(port, states(9'002, ApplyStates{{{"agent", "draft", RegisterPut{"text"}}}})).ok());
+    EXPECT_TRUE(told_.back().get().ok());
+  }
+}
+
 TEST_F(LoggedShardPortTest, WhatIsWrongWithWhoIsAskedIsNoOutcome) {
   MemoryLog log;
   LoggedShardPort port(Over(log));

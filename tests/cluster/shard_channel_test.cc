@@ -244,17 +244,19 @@ TEST_F(ReplicasTest, WhatAReplicaRefusesNoOtherIsAsked) {
 }
 
 TEST_F(ReplicasTest, OfOneThatLagsIsToldRatherThanOfOneThatIsAway) {
-  google::rpc::ErrorInfo info;
-  info.set_reason(std::string(reason::kReplicaLagging));
-  google::rpc::Status details;
-  details.add_details()->PackFrom(info);
-  const grpc::Status lags(grpc::StatusCode::DEADLINE_EXCEEDED, "it lags", details.SerializeAsString());
-  for (const bool first_lags : {false, true}) {
-    first_.Answer(first_lags ? lags : Away());
-    second_.Answer(first_lags ? Away() : lags);
-    for (int again = 0; again < 2; ++again) {  // begins at the other
-      EXPECT_EQ(ReasonOf(Ask().status()), reason::kReplicaLagging);
-      EXPECT_EQ(AskForMany("").back(), "DEADLINE_EXCEEDED");
+  for (const std::string_view why : {reason::kReplicaLagging, reason::kStorageLow}) {
+    google::rpc::ErrorInfo info;
+    info.set_reason(std::string(why));
+    google::rpc::Status details;
+    details.add_details()->PackFrom(info);
+    const grpc::Status lags(grpc::StatusCode::DEADLINE_EXCEEDED, "it lags", details.SerializeAsString());
+    for (const bool first_lags : {false, true}) {
+      first_.Answer(first_lags ? lags : Away());
+      second_.Answer(first_lags ? Away() : lags);
+      for (int again = 0; again < 2; ++again) {  // begins at the other
+        EXPECT_EQ(ReasonOf(Ask().status()), why);
+        EXPECT_EQ(AskForMany("").back(), "DEADLINE_EXCEEDED");
+      }
     }
   }
 }

@@ -82,6 +82,16 @@ TEST(WireStatusTest, AReplicaThatLagsSaysWhatItWaitsFor) {
   EXPECT_EQ(ReasonOf(got), reason::kReplicaLagging);
 }
 
+TEST(WireStatusTest, AShardWhoseDiskRunsLowIsNamed) {
+  const absl::Status waits = Through(WithReason(absl::DeadlineExceededError("waits for room"), reason::kStorageLow));
+  const absl::Status refuses = Through(WithReason(absl::ResourceExhaustedError("1 byte free"), reason::kStorageLow));
+  EXPECT_EQ(waits.message(), absl::StrCat(kWho, ": waits for room"));
+  EXPECT_TRUE(IsLagging(waits));
+  EXPECT_EQ(refuses.message(), absl::StrCat(kWho, ": 1 byte free"));
+  EXPECT_EQ(ReasonOf(refuses), reason::kStorageLow);
+  EXPECT_FALSE(IsLagging(refuses)) << "no other is asked";
+}
+
 TEST(WireStatusTest, ADeadlineIsOne) {
   const absl::Status got = FromGrpcStatus({grpc::StatusCode::DEADLINE_EXCEEDED, "Deadline Exceeded"}, kWho);
   EXPECT_EQ(got.code(), absl::StatusCode::kDeadlineExceeded);

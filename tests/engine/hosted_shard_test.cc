@@ -2,10 +2,15 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <atomic>
+#include <chrono>
 #include <filesystem>
 #include <future>
 #include <map>
+#include <optional>
+#include <thread>
 
+#include "common/error_reason.h"
 #include "engine/prune_guard.h"
 #include "engine/write_fanout.h"
 #include "index/search.h"
@@ -24,6 +29,7 @@ using testing::TestDeployment;
 using testing::TokenMemory;
 
 constexpr uint32_t kShards = 2;
+constexpr uint64_t kDiskReserve = 1'000;
 
 class HostedShardTest : public ::testing::Test {
  protected:
@@ -35,6 +41,8 @@ class HostedShardTest : public ::testing::Test {
     options.shards = kShards;
     options.search_threads = 1;
     options.clock = &clock_;
+    options.disk_reserve_bytes = kDiskReserve;
+    options.free_disk = [this](const std::string&) { return std::optional<uint64_t>(free_disk_); };
     options.hosted.emplace().number = number;
     if (number != 0) {
       options.hosted->identity = shards_[0]->identity();
@@ -82,6 +90,7 @@ class HostedShardTest : public ::testing::Test {
   }
 
   bool accept_empty_ = false;
+  std::atomic<uint64_t> free_disk_{kDiskReserve};
   ManualClock clock_{1'000'000};
   TemporaryDirectory directory_;
   const Routing routing_{kShards};
@@ -128,6 +137,26 @@ TEST_F(HostedShardTest, EachKeepsItsPartAcrossARestart) {
     const MemoryHandle found = shards_[i]->FindMemory("wiki").value();
     EXPECT_EQ(shards_[i]->Count(found, {}).value(), before[i]) << "shard " << i;
   }
+}
+
+TEST_F(HostedShardTest, WhatFillsADiskThatHasNoRoomIsNotAppendedAndADropIs) {
+  const MemoryHandle memory = Create("wiki");
+  ASSERT_TRUE(Insert(memory, Entries(0, 10)).ok());
+  free_disk_ = kDiskReserve - 1;
+  absl::Status refused;
+  for (int tries = 0; tries < 2'000 && refused.ok(); ++tries) {
+    std::this_thread::sleep_for(std::chrono::milliseconds(5));
+    refused = Insert(memory, Entries(0, 10)).status();
+  }
+  EXPECT_EQ(ReasonOf(refused), reason::kStorageLow) << refused;
+  DeleteOperation erase;
+  std::promise<absl::StatusOr<WriteResult>> told;
+  erase.ticket.memory = memory;
+  erase.ticket.done = [&told](absl::StatusOr<WriteResult> result) { told.set_value(std::move(result)); };
+  erase.all_partitions = true;
+  erase.everything = true;
+  ASSERT_TRUE(ports_[1]->Submit(std::move(erase)).ok());
+  EXPECT_TRUE(told.get_future().get().ok());
 }
 
 TEST_F(HostedShardTest, AMemoryThatWasDroppedTakesNoWritesOnAnyShard) {

@@ -291,7 +291,8 @@ void LogSimulation::ReadRegister() {
   if (!failure_.empty() || token == 0) return;
   mneme::ApplyStates apply;
   apply.commands.push_back({"r", name, RegisterGet{}});
-  const LocalShardPort port(&replica.running->shard());
+  const DiskRoom disk("", /*reserve_bytes=*/0);
+  const LocalShardPort port(&replica.running->shard(), &disk);
   const auto read = port.ReadStates(*SimulatedMemories().at(1), apply, now_ms_, CallLimits());
   if (!read.ok()) return Fail(read.status().ToString());
   get.told = step_;

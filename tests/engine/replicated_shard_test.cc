@@ -3,15 +3,18 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <atomic>
 #include <chrono>
 #include <filesystem>
 #include <future>
 #include <map>
+#include <optional>
 #include <string_view>
 #include <thread>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "common/error_reason.h"
 #include "engine/expiry_queue.h"
 #include "engine/log_record.h"
 #include "tests/engine/deployment_fixture.h"
@@ -28,6 +31,7 @@ using testing::TokenMemory;
 using Outcome = absl::StatusOr<WriteResult>;
 
 constexpr size_t kReplicas = 2;
+constexpr uint64_t kDiskReserve = 1'000;
 
 CallLimits Patient() {
   CallLimits limits;
@@ -50,6 +54,8 @@ class ReplicatedShardTest : public ::testing::Test {
     options.shards = 1;
     options.search_threads = 1;
     options.clock = &clocks_[replica];
+    options.disk_reserve_bytes = kDiskReserve;
+    options.free_disk = [this, replica](const std::string&) { return std::optional<uint64_t>(free_disk_[replica]); };
     HostedShard& hosted = options.hosted.emplace();
     hosted.replica = replica;
     if (logged) hosted.log = log_;
@@ -137,6 +143,7 @@ class ReplicatedShardTest : public ::testing::Test {
     return weights;
   }
 
+  std::atomic<uint64_t> free_disk_[kReplicas] = {kDiskReserve, kDiskReserve};
   TemporaryDirectory directory_;
   ManualClock clocks_[kReplicas] = {ManualClock(1'000'000), ManualClock(1'000'000)};
   const std::shared_ptr<MemoryLog> log_ = std::make_shared<MemoryLog>();
@@ -199,6 +206,33 @@ TEST_F(ReplicatedShardTest, OneThatWasAwayComesBackAndCatchesUp) {
   std::filesystem::remove_all(directory_ / "replica-1");
   Open(1);
   EXPECT_EQ(CountAt(1, memory, last), 60U) << "its disk was lost, and the log has it all";
+}
+
+TEST_F(ReplicatedShardTest, OneWhoseDiskRunsLowWaitsAndGoesOnByItself) {
+  const MemoryHandle memory = Create(TokenMemory("wiki", 2));
+  Insert(memory, Entries(0, 10), 100);
+  free_disk_[1] = kDiskReserve - 1;
+  for (int tries = 0; tries < 2'000 && replicas_[1]->Statistics().write_status.ok(); ++tries) {
+    std::this_thread::sleep_for(std::chrono::milliseconds(5));
+  }
+  DeleteOperation erase;
+  erase.ticket.request = RequestIdentity{{101, 1}, 101};
+  erase.partitions = {0};
+  erase.ids = {3};
+  const LogOffset erased = Append(memory, std::move(erase));
+  EXPECT_TRUE(OutcomeAt(1, erased, 101).ok()) << "it makes room";
+  const LogOffset waits = Insert(memory, Entries(10, 10), 102);
+  EXPECT_TRUE(OutcomeAt(0, waits, 102).ok()) << "the other one has room";
+  Outcome outcome = OutcomeAt(1, waits, 102);
+  EXPECT_TRUE(IsLagging(outcome.status())) << outcome.status();
+  EXPECT_EQ(ReasonOf(outcome.status()), reason::kStorageLow);
+  EXPECT_THAT(std::string(outcome.status().message()), HasSubstr("999 bytes free"));
+  EXPECT_EQ(replicas_[1]->log_state().handled, SequenceAt(erased));
+  EXPECT_TRUE(replicas_[1]->log_state().status.ok());
+  free_disk_[1] = kDiskReserve;
+  for (int tries = 0; tries < 60 && IsLagging(outcome.status()); ++tries) outcome = OutcomeAt(1, waits, 102);
+  EXPECT_TRUE(outcome.ok()) << outcome.status();
+  EXPECT_EQ(CountAt(1, memory, waits), 19U);
 }
 
 TEST_F(ReplicatedShardTest, WritesGoThroughTheLog) {

@@ -400,7 +400,7 @@ TEST(GrpcStatusTest, WhoIsRefusedIsToldWhenToComeBackWhereWaitingHelps) {
     std::string_view reason;
     bool waits;
   } cases[] = {{reason::kQueueFull, true}, {reason::kMemoryLimit, true}, {reason::kRateLimit, true},
-               {reason::kStorageFull, false}, {reason::kStoredQuota, false}};
+               {reason::kStorageLow, true}, {reason::kStorageFull, false}, {reason::kStoredQuota, false}};
   for (const auto& each : cases) {
     google::rpc::Status details;
     const absl::Status refused = WithReason(absl::ResourceExhaustedError("full"), each.reason);
@@ -588,6 +588,9 @@ TEST(OptionsTest, AFlagWinsOverTheEnvironment) {
   ASSERT_TRUE(parsed.run) << parsed.text;
   EXPECT_EQ(parsed.options.listen, std::vector<std::string>{"127.0.0.1:0"});
   EXPECT_EQ(parsed.options.ram_limit_bytes, uint64_t{1} << 30);
+  EXPECT_EQ(parsed.options.disk_reserve_bytes, limits::kDiskReserveBytes);
+  EXPECT_EQ(Parse({"--data-dir", "d", "--disk-reserve", "24MiB"}).options.disk_reserve_bytes, uint64_t{24} << 20);
+  EXPECT_EQ(Parse({"--data-dir", "d", "--disk-reserve", "0"}).options.disk_reserve_bytes, 0U);
 }
 
 }  // namespace

@@ -89,7 +89,8 @@ TEST(LifecycleTest, TheAdminPortTellsMetricsAndReadiness) {
   for (const char* name :
        {"grpc_server_started_total", "grpc_server_handling_seconds_bucket", "mneme_search_seconds_count",
         "mneme_queue_depth", "mneme_tail_rows", "mneme_segments", "mneme_memory_bytes", "mneme_benefit_tokens_total",
-        "mneme_benefit_nats_total", "mneme_build_info", "process_resident_memory_bytes"}) {
+        "mneme_benefit_nats_total", "mneme_build_info", "process_resident_memory_bytes",
+        "\nmneme_disk_reserve_bytes 1073741824", "\nmneme_writes_refused{kind=\"disk\"} 0"}) {
     EXPECT_THAT(metrics, testing::HasSubstr(name));
   }
   EXPECT_THAT(metrics, testing::HasSubstr("\nmneme_entries 2"));

@@ -130,7 +130,8 @@ TEST_F(OperatorTest, TheEffectiveOptionsHaveNoZeroThatStandsForSomethingElse) {
   for (const char* zero : {"\"search_threads\":0", "\"ram_limit_bytes\":0"}) {
     EXPECT_THAT(config, testing::Not(testing::HasSubstr(zero)));
   }
-  for (const char* name : {"port_file", "admin_port_file", "log_format", "log_level", "listen_unix", "drain_delay"}) {
+  for (const char* name : {"port_file", "admin_port_file", "log_format", "log_level", "listen_unix", "drain_delay",
+                           "\"disk_reserve_bytes\":1073741824"}) {
     EXPECT_THAT(config, testing::HasSubstr(name));
   }
 }

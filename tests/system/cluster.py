@@ -195,7 +195,7 @@ class ReplicatedCluster:
 
     def replica(self, number: int, replica: int) -> ReplicaProcess:
         name, own = f"shard-{number}-{replica}", self.addresses[number][replica]
-        flags = (self.log_for(name), *self.flags)
+        flags = (self.log_for(name), *self.flags_for(name))
         return ReplicaProcess(self.folder / name, (number, replica), self.addresses_for(name), *flags, own=own)
 
     def front_end(self, name: str, addresses: Optional[list[list[str]]] = None) -> harness.Server:
@@ -213,6 +213,10 @@ class ReplicatedCluster:
     def log_for(self, name: str) -> str:
         """And where the log."""
         return self.log
+
+    def flags_for(self, name: str) -> tuple[str, ...]:
+        """What a replica is given besides."""
+        return self.flags
 
     @property
     def client(self) -> mneme.Client:

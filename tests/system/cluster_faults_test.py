@@ -31,6 +31,8 @@ KINDS = ("killed", "slept", "leader_slept", "cut", "disk_filled")
 
 
 class Faults(fault_cluster.FaultTest):
+    REPLICA_FLAGS = {SMALL_DISK: ("--disk-reserve", "0")}  # it is to be full
+
     def test_nothing_is_lost_and_no_answer_wrong_while_parts_fail(self) -> None:
         self.rng = random.Random(harness.SEED)
         self.mount_small_disk()

@@ -1,6 +1,7 @@
-"""A disk that is full, a real one: writes are refused and say why, reads go on, nothing acknowledged is lost, and
-the server ends with code 0 when it is stopped then. Room alone brings no write back: after a restart with room it takes
-them again, whether it was stopped, killed, or started with no room at all.
+"""A disk that fills, a real one. With a reserve writes are refused before it is full, and taken again by themselves
+once there is room. Without one it is full in the end: writes are refused and say why, reads go on, nothing acknowledged
+is lost, and the server ends with code 0 when it is stopped then. Room alone brings no write back: after a restart with
+room it takes them again, whether it was stopped, killed, or started with no room at all.
 
 The disk is a tmpfs in a mount namespace of this program alone, which goes with it, however it ends. What fills it are
 inserts: the log meets the end of the disk first. That flushes fail too is the subject of storage_failed_log_test."""
@@ -18,6 +19,8 @@ import numpy as np
 
 DIMENSION, BATCH = 64, 500
 DISK, BALLAST = (384, 128) if harness.FULL else (112, 40)  # MiB
+# That is kept where there is a reserve: in full more than a table and a log of RocksDB, both of which it writes then.
+RESERVE = 160 if harness.FULL else 24
 HOWS = ("stopped while it is full", "stopped when there is room", "killed", "killed, and started once without room")
 ROUNDS = 3 if harness.FULL else 1  # of each
 # RocksDB looks every five seconds whether a disk that was full has room.
@@ -58,8 +61,9 @@ class Disk(harness.SystemTest):
         with open(path, "wb") as file:
             os.posix_fallocate(file.fileno(), 0, BALLAST * MB)
 
-    def start(self):
-        server = harness.Server(self.data, "--backup-dir", str(self.scratch / "backups"))
+    def start(self, reserve=0):
+        flags = ("--backup-dir", str(self.scratch / "backups"), "--disk-reserve", f"{reserve}MiB")
+        server = harness.Server(self.data, *flags)
         self.addCleanup(server.kill)
         return server
 
@@ -91,14 +95,20 @@ class Disk(harness.SystemTest):
             beyond -= here
         self.assertEqual(beyond, set(), "never written")
 
-    def assert_reads_go_on(self, server, memory, acknowledged):
+    def assert_reads_go_on(self, server, memory, acknowledged, refused="store"):
         began = time.monotonic()
         ids = np.asarray(acknowledged[:: max(1, len(acknowledged) // 40)])
         found = memory.query(keys_of(ids), 1, exact=True)
         self.assertEqual(found.distances.tolist(), [0.0] * len(ids))
         self.assertEqual(len(memory.get(ids)), len(ids))
-        self.assertEqual(server.metrics()["mneme_writes_refused"], 1)
+        self.assert_refuses(server, refused)
         self.assertLess(time.monotonic() - began, 10)
+
+    def assert_refuses(self, server, why):
+        """What its metrics say: that a "store" failed, that the "disk" runs low, or None."""
+        metrics = server.metrics()
+        for kind in ("store", "disk"):
+            self.assertEqual(metrics[f'mneme_writes_refused{{kind="{kind}"}}'], int(kind == why), kind)
 
     def test_a_full_disk_refuses_writes_loses_nothing_and_takes_them_again(self):
         for how in HOWS * ROUNDS:
@@ -145,13 +155,75 @@ class Disk(harness.SystemTest):
         took = time.monotonic() - began
         acknowledged.append(int(ids[0]))
         self.check(memory, acknowledged, refused)
-        self.assertEqual(server.metrics()["mneme_writes_refused"], 0)
+        self.assert_refuses(server, None)
         harness.note(
             f"{how}: {len(acknowledged) * BATCH:,} acknowledged until it was full; writes go on {took:.2f} s after "
             "the end began"
         )
         self.assertLess(took, 10)
         self.assertEqual(server.stop(), 0, server.tail_of_log())
+
+    def test_with_a_reserve_writes_are_refused_before_the_disk_is_full_and_taken_again_by_themselves(self):
+        server = self.start(RESERVE)
+        server.client.create_memory("full", DIMENSION, index="flat")
+        acknowledged = []
+        memory = mneme.connect(server.address, attempts=1, timeout=60).memory("full")
+        memory.session("agent").put("draft", b"text")
+        error, ids = self.fill(memory, acknowledged, 0)
+        before = 0
+        while len(acknowledged) != before:  # an index that is merged gives some back in the end
+            self.assert_low(error)
+            before = len(acknowledged)
+            time.sleep(1)
+            error, ids = self.fill(memory, acknowledged, int(ids[0]))
+        self.assert_low(error)
+        written = len(acknowledged) * BATCH
+        self.assertGreater(len(acknowledged), 20)
+        self.assert_reads_go_on(server, memory, acknowledged, refused="disk")
+        free = server.metrics()['mneme_disk_bytes{kind="free"}']
+        self.assertEqual(server.metrics()["mneme_disk_reserve_bytes"], RESERVE * MB)
+        self.assertTrue(0 < free < RESERVE * MB, free)
+        self.assertTrue(server.ready())
+        self.assertIn("--disk-reserve", server.cli_text("stats", "full"))
+        with self.assertRaises(mneme.ResourceExhausted) as raised:
+            memory.session("agent").put("draft", b"longer")
+        self.assert_low(raised.exception)
+        with self.assertRaises(mneme.ResourceExhausted) as raised:
+            memory.insert(keys_of(ids), ids % 997, ids=ids)
+        self.assert_low(raised.exception)
+        # What makes room is taken.
+        gone = acknowledged.pop(0)
+        self.assertEqual(memory.delete(ids=np.arange(gone, gone + BATCH)).deleted, BATCH)
+        self.assertTrue(memory.session("agent").reset())
+        self.assert_reads_go_on(server, memory, acknowledged, refused="disk")
+
+        self.ballast(False)
+        began = time.monotonic()
+        while True:
+            try:
+                memory.insert(keys_of(ids), ids % 997, ids=ids)
+                break
+            except mneme.ResourceExhausted as refused:
+                self.assert_low(refused)
+                self.assertLess(time.monotonic() - began, 10, "it does not come back by itself")
+            time.sleep(0.02)
+        took = time.monotonic() - began
+        acknowledged.append(int(ids[0]))
+        self.assert_refuses(server, None)
+        self.check(memory, acknowledged, [])
+        harness.note(
+            f"with {RESERVE} MiB kept: {written:,} acknowledged until writes were refused, with {free / MB:.0f} MiB "
+            f"free; taken again {took:.2f} s after there was room"
+        )
+        self.assertEqual(server.stop(), 0, server.tail_of_log())
+        server.start()
+        self.check(server.client.memory("full"), acknowledged, [])
+
+    def assert_low(self, error):
+        self.assertIsInstance(error, mneme.ResourceExhausted)
+        self.assertEqual(error.reason, "STORAGE_LOW")
+        self.assertIn("--disk-reserve", error.message)
+        self.assertGreater(error.retry_after, 0)
 
     def assert_full(self, error):
         self.assertIsInstance(error, mneme.ResourceExhausted)

@@ -40,9 +40,16 @@ class LinkedCluster(cluster.ReplicatedCluster):
     """Whose processes reach each other, and the brokers, through a network's links."""
 
     def __init__(
-        self, folder: pathlib.Path, network: tcp_proxy.Network, kafka: KafkaBrokers, topic: str, *of_fronts: str
+        self,
+        folder: pathlib.Path,
+        network: tcp_proxy.Network,
+        kafka: KafkaBrokers,
+        topic: str,
+        of_fronts: tuple[str, ...],
+        of_replicas: dict[str, tuple[str, ...]],
     ) -> None:
-        self.network, self.kafka, self.topic, self.of_fronts = network, kafka, topic, of_fronts
+        self.network, self.kafka, self.topic = network, kafka, topic
+        self.of_fronts, self.of_replicas = of_fronts, of_replicas
         super().__init__(folder, kafka.url(topic), SHARDS, REPLICAS, FRONT_ENDS)
 
     def addresses_for(self, name: str) -> list[list[str]]:
@@ -56,6 +63,9 @@ class LinkedCluster(cluster.ReplicatedCluster):
 
     def log_for(self, name: str) -> str:
         return self.kafka.url(self.topic, name)
+
+    def flags_for(self, name: str) -> tuple[str, ...]:
+        return self.of_replicas.get(name, ())
 
     def _reached(self, name: str, target: str, address: str) -> str:
         # Replicas speak to those that tell names, and to those of their own shard.
@@ -80,6 +90,7 @@ class FaultTest(harness.SystemTest):
     """Brokers and links that the tests of a class share; each has a deployment under load of its own."""
 
     FRONT_FLAGS: tuple[str, ...] = ()
+    REPLICA_FLAGS: dict[str, tuple[str, ...]] = {}  # by the name of the replica
 
     @classmethod
     def setUpClass(cls) -> None:
@@ -98,7 +109,9 @@ class FaultTest(harness.SystemTest):
         self.kafka.create_topic(self.topic, SHARDS)
         self.kafka.create_topic(f"{self.topic}-catalogue", 1)
         folder = self.scratch / "cluster"
-        self.deployment = LinkedCluster(folder, self.network, self.kafka, self.topic, *self.FRONT_FLAGS)
+        self.deployment = LinkedCluster(
+            folder, self.network, self.kafka, self.topic, self.FRONT_FLAGS, self.REPLICA_FLAGS
+        )
         self.addCleanup(self.deployment.kill)
         self.addCleanup(self.network.heal)
         addresses = [front.address for front in self.deployment.front_ends]

@@ -65,7 +65,8 @@ class Aborted(MnemeError):
 
 class ResourceExhausted(MnemeError):
     """A queue, a bound, a quota or the disk is full; `retry_after` says when to come back, and is None where no waiting
-    helps: `reason` STORED_QUOTA (delete something; `metadata` has `quota`, `bound` and `used`) and STORAGE_FULL."""
+    helps: `reason` STORED_QUOTA (delete something; `metadata` has `quota`, `bound` and `used`) and STORAGE_FULL. At
+    STORAGE_LOW somebody has to make room: deletions are taken."""
 
 
 class Unavailable(MnemeError):
