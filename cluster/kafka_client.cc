@@ -63,6 +63,10 @@ std::string NameOf(const KafkaAddress& address) {
   return absl::StrCat("topic \"", address.topic, "\" at ", address.brokers);
 }
 
+absl::Status CheckKafkaSettings(const KafkaSettings& settings) {
+  return Set(Configuration(rd_kafka_conf_new()).get(), settings);
+}
+
 KafkaClient::KafkaClient(const KafkaOptions& options, Delivered delivered)
     : topic_name_(options.address.topic),
       name_(NameOf(options.address)),

@@ -32,6 +32,10 @@ using KafkaSettings = std::vector<std::pair<std::string, std::string>>;
 // INVALID_ARGUMENT: what goes on after the file's name, with the line. It repeats no value.
 absl::StatusOr<KafkaSettings> ParseKafkaSettings(std::string_view text);
 
+// Whether librdkafka takes the values, before anything is made of them (kafka_client.cc). INVALID_ARGUMENT: what goes
+// on after the file's name; it repeats no secret.
+absl::Status CheckKafkaSettings(const KafkaSettings& settings);
+
 // True for a setting whose value nobody is shown, whatever is wrong with it.
 bool IsSecretKafkaSetting(std::string_view name);
 

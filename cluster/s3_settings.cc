@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstddef>
+#include <set>
 #include <utility>
 
 #include "absl/strings/ascii.h"
@@ -21,8 +22,10 @@ constexpr absl::string_view kScheme = "s3://";
 // What needs no quoting, in a signature or out of it.
 bool IsPlain(char c) { return absl::ascii_isalnum(static_cast<unsigned char>(c)) || c == '-' || c == '_' || c == '.'; }
 
-// Of an endpoint behind its scheme: nothing that is not of a host and a port, above all no user and no password.
-bool IsHost(absl::string_view text) {
+// Without slashes at its end; behind its scheme nothing that is not of a host and a port, above all no user and no
+// password.
+bool IsEndpoint(absl::string_view text) {
+  if (!absl::ConsumePrefix(&text, "https://") && !absl::ConsumePrefix(&text, "http://")) return false;
   return !text.empty() && std::all_of(text.begin(), text.end(), [](char c) {
     return absl::ascii_isalnum(static_cast<unsigned char>(c)) || c == '-' || c == '.' || c == ':' || c == '[' ||
            c == ']';
@@ -36,8 +39,38 @@ absl::Status BadAddress(std::string_view address) {
       limits::kMaxPrefixBytes));
 }
 
-absl::Status AtLine(size_t line, absl::string_view what) {
-  return absl::InvalidArgumentError(absl::StrCat("line ", line, " ", what));
+constexpr char kEndpointBound[] = "of the form https://HOST[:PORT] or http://HOST[:PORT]";
+
+// What stands for `name`; null when nothing is called so.
+std::string* ValueOf(absl::string_view name, S3Settings& settings) {
+  if (name == "endpoint") return &settings.endpoint;
+  if (name == "region") return &settings.region;
+  if (name == "access-key") return &settings.access_key;
+  if (name == "secret-key") return &settings.secret_key;
+  return name == "ca-file" ? &settings.ca_file : nullptr;
+}
+
+absl::Status AddLine(absl::string_view line, std::set<std::string>& given, S3Settings& settings) {
+  const size_t equals = line.find('=');
+  if (equals == absl::string_view::npos) return absl::InvalidArgumentError("is not NAME=VALUE");
+  const absl::string_view name = absl::StripAsciiWhitespace(line.substr(0, equals));
+  std::string value(absl::StripAsciiWhitespace(line.substr(equals + 1)));
+  std::string* const into = ValueOf(name, settings);
+  if (into == nullptr) {
+    return absl::InvalidArgumentError(
+        "names something else than endpoint, region, access-key, secret-key and ca-file");
+  }
+  if (value.empty()) return absl::InvalidArgumentError(absl::StrCat("has no value for ", name));
+  if (!given.insert(std::string(name)).second) return absl::InvalidArgumentError(absl::StrCat("sets ", name, " again"));
+  while (name == "endpoint" && absl::EndsWith(value, "/")) value.pop_back();
+  if (name == "endpoint" && !IsEndpoint(value)) {
+    return absl::InvalidArgumentError(absl::StrCat("has an endpoint that is not ", kEndpointBound));
+  }
+  if (name == "region" && !std::all_of(value.begin(), value.end(), IsPlain)) {
+    return absl::InvalidArgumentError("has a region that is not of letters, digits and -_.");
+  }
+  *into = std::move(value);
+  return absl::OkStatus();
 }
 
 }  // namespace
@@ -62,35 +95,17 @@ absl::StatusOr<S3Address> ParseS3Address(std::string_view address) {
 
 absl::StatusOr<S3Settings> ParseS3Settings(std::string_view text) {
   S3Settings settings;
-  size_t line = 0;
-  for (absl::string_view each : absl::StrSplit(ToAbsl(text), '\n')) {
-    ++line;
-    each = absl::StripAsciiWhitespace(each);
-    if (each.empty() || each.front() == '#') continue;
-    const size_t equals = each.find('=');
-    if (equals == absl::string_view::npos) return AtLine(line, "is not NAME=VALUE");
-    const absl::string_view name = absl::StripAsciiWhitespace(each.substr(0, equals));
-    const std::string value(absl::StripAsciiWhitespace(each.substr(equals + 1)));
-    std::string* const into = name == "endpoint"     ? &settings.endpoint
-                              : name == "region"     ? &settings.region
-                              : name == "access-key" ? &settings.access_key
-                              : name == "secret-key" ? &settings.secret_key
-                              : name == "ca-file"    ? &settings.ca_file
-                                                     : nullptr;
-    if (into == nullptr) {
-      return AtLine(line, "names something else than endpoint, region, access-key, secret-key and ca-file");
-    }
-    if (value.empty()) return AtLine(line, absl::StrCat("has no value for ", name));
-    *into = value;
+  std::set<std::string> given;
+  size_t number = 0;
+  for (absl::string_view line : absl::StrSplit(ToAbsl(text), '\n')) {
+    ++number;
+    line = absl::StripAsciiWhitespace(line);
+    if (line.empty() || line.front() == '#') continue;
+    const absl::Status status = AddLine(line, given, settings);
+    if (!status.ok()) return absl::InvalidArgumentError(absl::StrCat("line ", number, " ", status.message()));
   }
-  while (absl::EndsWith(settings.endpoint, "/")) settings.endpoint.pop_back();
-  absl::string_view host = settings.endpoint;
-  const bool has_scheme = absl::ConsumePrefix(&host, "https://") || absl::ConsumePrefix(&host, "http://");
-  if (!has_scheme || !IsHost(host)) {
-    return absl::InvalidArgumentError("has no endpoint of the form https://HOST[:PORT] or http://HOST[:PORT]");
-  }
-  if (!std::all_of(settings.region.begin(), settings.region.end(), IsPlain)) {
-    return absl::InvalidArgumentError("has a region that is not of letters, digits and -_.");
+  if (settings.endpoint.empty()) {
+    return absl::InvalidArgumentError(absl::StrCat("has no endpoint ", kEndpointBound));
   }
   if (settings.access_key.empty() || settings.secret_key.empty()) {
     return absl::InvalidArgumentError("lacks access-key or secret-key");

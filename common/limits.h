@@ -432,6 +432,8 @@ inline constexpr int kCertificateWarningDays = 14;
 // become tables (256 MiB), and logs (256 MiB); and tables that are merged, with what was deleted, before they give any
 // back.
 inline constexpr uint64_t kDiskReserveBytes = uint64_t{1} << 30;
+// Beyond it are no disks.
+inline constexpr uint64_t kMaxDiskReserveBytes = uint64_t{1} << 50;
 // Request ids remembered for exactly-once: at least this many per shard and at least this long.
 inline constexpr uint64_t kRememberedRequests = 1'000'000;
 inline constexpr int64_t kRememberedRequestMs = 10 * 60 * 1000;

@@ -10,6 +10,7 @@
 #include "server/grpc_log.h"
 #include "server/log.h"
 #include "server/offline.h"
+#include "server/open_logs.h"
 #include "server/options.h"
 #include "server/security_options.h"
 #include "server/server.h"
@@ -80,11 +81,13 @@ int main(int argc, char** argv) {
     return parsed.exit_code;
   }
   parsed.options = mneme::ResolveOptions(std::move(parsed.options));
+  absl::Status files = mneme::CheckFiles(parsed.options);
+  if (files.ok()) files = mneme::CheckLogSettings(parsed.options);
+  if (!files.ok()) {
+    std::fputs(mneme::Complaint(std::string(files.message()), parsed.variables).c_str(), stderr);
+    return mneme::kUsageError;
+  }
   if (parsed.options.check_config) {
-    if (const absl::Status files = mneme::CheckFiles(parsed.options); !files.ok()) {
-      std::fprintf(stderr, "mneme-server: %s\n", std::string(files.message()).c_str());
-      return 2;
-    }
     std::printf("%s\n", mneme::OptionsJson(parsed.options).c_str());
     return 0;
   }

@@ -1,6 +1,5 @@
 #include "server/offline.h"
 
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include <chrono>
@@ -17,11 +16,9 @@
 #include "cluster/kafka_settings.h"
 #include "cluster/s3_settings.h"
 #include "cluster/s3_store.h"
-#include "common/limits.h"
 #include "common/status_macros.h"
 #include "engine/log_replay.h"
 #include "engine/routing.h"
-#include "security/small_file.h"
 #include "server/security_options.h"
 #include "storage/backup.h"
 #include "storage/backup_copy.h"
@@ -140,22 +137,6 @@ void PrintReplay(const std::vector<ReplayedShard>& replayed) {
                                           "were left out");
     absl::PrintF("shard %u: the log was applied from offset %u to %u%s\n", shard, told.from, told.end, left);
   }
-}
-
-// What --object-store-settings says. Who may read the file may do what its keys may.
-absl::StatusOr<S3Settings> StoreSettingsOf(const ServerOptions& options) {
-  const std::string key = absl::StrCat("--object-store-settings ", options.object_store_settings, " ");
-  const auto of_file = [&key](const absl::Status& status) {
-    return absl::Status(status.code(), absl::StrCat(key, status.message()));
-  };
-  const absl::StatusOr<SmallFile> file = ReadOperatorFile(options.object_store_settings, limits::kMaxLogSettingsBytes);
-  if (!file.ok()) return of_file(file.status());
-  if ((file->mode & (S_IRWXG | S_IRWXO)) != 0) {
-    return absl::FailedPreconditionError(absl::StrCat(key, "may be read or written by others; chmod 600 it"));
-  }
-  absl::StatusOr<S3Settings> settings = ParseS3Settings(file->text);
-  if (!settings.ok()) return of_file(settings.status());
-  return settings;
 }
 
 absl::StatusOr<CopiedBackups> Copy(const ServerOptions& options, const std::function<bool()>& give_up) {

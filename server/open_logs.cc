@@ -61,6 +61,13 @@ absl::StatusOr<std::unique_ptr<KafkaLogs>> OpenTopic(const ServerOptions& option
 
 }  // namespace
 
+absl::Status CheckLogSettings(const ServerOptions& options) {
+  ASSIGN_OR_RETURN(const KafkaSettings settings, LogSettingsOf(options));
+  const absl::Status taken = CheckKafkaSettings(settings);
+  if (taken.ok()) return taken;
+  return absl::Status(taken.code(), absl::StrCat("--log-settings ", options.log_settings, " ", taken.message()));
+}
+
 absl::StatusOr<std::unique_ptr<KafkaLogs>> OpenLogs(const ServerOptions& options, EventSink events,
                                                     const std::function<bool()>& give_up) {
   if (options.log.empty()) return std::unique_ptr<KafkaLogs>();

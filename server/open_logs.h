@@ -15,6 +15,10 @@
 
 namespace mneme {
 
+// Whether librdkafka takes what --log-settings says; nothing is connected to. Errors of LogSettingsOf and
+// CheckKafkaSettings, which name the option and its file.
+absl::Status CheckLogSettings(const ServerOptions& options);
+
 // What --log names; null without it. A replica waits until the brokers say that its partition is there; a front end,
 // which answers reads without them, and a replica of shard 0, which tells names, ask once. Events: "log_awaited".
 // CANCELLED when `give_up` says so; errors of KafkaLogs::New and KafkaLogs::Check, which name the options.

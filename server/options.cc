@@ -4,36 +4,32 @@
 
 #include <CLI/CLI.hpp>
 #include <algorithm>
-#include <filesystem>
+#include <limits>
 #include <map>
 #include <nlohmann/json.hpp>
 #include <numeric>
 #include <thread>
 
+#include "absl/strings/ascii.h"
 #include "absl/strings/match.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
 #include "absl/strings/str_split.h"
-#include "cluster/kafka_settings.h"
 #include "common/limits.h"
 #include "common/status_macros.h"
-#include "security/loopback.h"
 #include "server/offline_options.h"
-#include "server/security_options.h"
 #include "server/version.h"
 
 namespace mneme {
 namespace {
 
-constexpr int kUsageError = 2;
-constexpr absl::Duration kMaxDrainDelay = absl::Minutes(5);
-constexpr uint64_t kMinRamLimit = uint64_t{64} << 20;
-constexpr uint32_t kMaxSearchThreads = 1'024;
 // An option that is farther from a known one than this is no slip of the finger.
 constexpr size_t kMaxSlip = 3;
 
 constexpr char kFooter[] =
-    "\nEvery option may come from the environment: --data-dir from MNEME_DATA_DIR, and so on. A flag wins.\n"
+    "\nEvery option may come from the environment: --data-dir from MNEME_DATA_DIR, and so on. A flag wins. A variable\n"
+    "that is empty says nothing, and one that no option has is not looked at.\n"
     "Not so --verify-backup, --restore-backup, --push-backups, --pull-backups and what is of them, which do their\n"
     "work instead of serving.\n"
     "Several addresses are separated by commas or spaces, replicas of one shard by |, Unix sockets by commas.\n"
@@ -74,26 +70,94 @@ std::string EnvironmentName(const std::string& flag) {
   return name;
 }
 
+// What is wrong with a value is said in one way, whatever kind it is of: as an error, since CLI11 would put the option
+// before what a validator answers.
+[[noreturn]] void Refuse(const std::string& key, const std::string& value, const std::string& bound) {
+  throw CLI::ConversionError(NotTaken(key, value, bound));
+}
+
+// CLI11 reads what is left of a value by its own rules: it gets it in a form that has one meaning.
+template <typename T>
+CLI::Option* Number(CLI::Option* option, T least, T most) {
+  const auto read = [key = option->get_name(), least, most](std::string& text) {
+    const std::optional<T> number = ReadNumber(text, least, most);
+    if (!number.has_value()) Refuse(key, text, NumberBound(least, most));
+    text = absl::StrCat(*number);
+    return std::string();
+  };
+  return option->transform(CLI::Validator(read, absl::StrCat("[", least, ", ", most, "]")));
+}
+
+// Bytes in [least, most], or 0.
+CLI::Option* Size(CLI::Option* option, uint64_t least, uint64_t most) {
+  const std::string range = absl::StrCat("[", SizeText(least), ", ", SizeText(most), "]");
+  const auto read = [key = option->get_name(), least, most, range](std::string& text) {
+    const std::optional<uint64_t> bytes = ReadSize(text);
+    if (!bytes.has_value() || (*bytes != 0 && (*bytes < least || *bytes > most))) {
+      Refuse(key, text, absl::StrCat("0, or a size such as 4GiB in ", range));
+    }
+    text = absl::StrCat(*bytes);
+    return std::string();
+  };
+  return option->type_name("SIZE")->transform(CLI::Validator(read, range));
+}
+
+CLI::Option* OneOf(CLI::Option* option, const std::vector<std::string>& words) {
+  const auto check = [key = option->get_name(), words](std::string& text) {
+    if (std::find(words.begin(), words.end(), text) == words.end()) {
+      Refuse(key, text, absl::StrCat("one of ", absl::StrJoin(words, ", ")));
+    }
+    return std::string();
+  };
+  return option->check(CLI::Validator(check, absl::StrCat("{", absl::StrJoin(words, ","), "}")));
+}
+
+// A path, a name, an address, or several.
+CLI::Option* Text(CLI::Option* option) {
+  const auto check = [key = option->get_name()](std::string& text) {
+    const std::string bound = TextBound(text);
+    if (!bound.empty()) Refuse(key, text, bound);
+    return std::string();
+  };
+  return option->check(CLI::Validator(check, ""));
+}
+
+CLI::Option* Flag(CLI::Option* option) {
+  const auto read = [key = option->get_name()](std::string& text) {
+    const std::optional<bool> value = ReadFlag(text);
+    if (!value.has_value()) Refuse(key, text, kFlagBound);
+    text = *value ? "true" : "false";
+    return std::string();
+  };
+  return option->transform(CLI::Validator(read, ""));
+}
+
+// An option that its variable may set, whatever it holds: Number(), Size() and so on say that.
 template <typename T>
 CLI::Option* Add(CLI::App& app, const std::string& flag, T& value, const std::string& help) {
   return app.add_option(flag, value, help)->envname(EnvironmentName(flag))->capture_default_str();
 }
 
+template <typename T>
+CLI::Option* AddText(CLI::App& app, const std::string& flag, T& value, const std::string& help) {
+  return Text(Add(app, flag, value, help));
+}
+
 void AddFlag(CLI::App& app, const std::string& flag, bool& value, const std::string& help) {
-  app.add_flag(flag, value, help)->envname(EnvironmentName(flag));
+  Flag(app.add_flag(flag, value, help)->envname(EnvironmentName(flag)));
 }
 
 void DeclareSecurity(CLI::App& app, ServerOptions& options) {
-  Add(app, "--tls-certificate", options.tls.certificate,
+  AddText(app, "--tls-certificate", options.tls.certificate,
       "FILE: certificate and chain in PEM, of --listen, and of --admin-listen beyond this machine; a new one is taken");
-  Add(app, "--tls-key", options.tls.key, "FILE: its private key");
-  Add(app, "--tls-client-ca", options.tls.ca, "FILE: answer only clients whose certificate one of these signed");
-  Add(app, "--tokens", options.tokens, "FILE of who may do what (mneme token); read again at SIGHUP");
-  Add(app, "--shard-tls-ca", options.shard_tls.ca, "FILE: who signs certificates of shards; encrypts");
-  Add(app, "--shard-tls-certificate", options.shard_tls.certificate,
+  AddText(app, "--tls-key", options.tls.key, "FILE: its private key");
+  AddText(app, "--tls-client-ca", options.tls.ca, "FILE: answer only clients whose certificate one of these signed");
+  AddText(app, "--tokens", options.tokens, "FILE of who may do what (mneme token); read again at SIGHUP");
+  AddText(app, "--shard-tls-ca", options.shard_tls.ca, "FILE: who signs certificates of shards; encrypts");
+  AddText(app, "--shard-tls-certificate", options.shard_tls.certificate,
       "FILE: what this process shows to shards, if not --tls-certificate");
-  Add(app, "--shard-tls-key", options.shard_tls.key, "FILE: its private key");
-  Add(app, "--shard-token-file", options.shard_token_file, "FILE with the token that this process shows to shards");
+  AddText(app, "--shard-tls-key", options.shard_tls.key, "FILE: its private key");
+  AddText(app, "--shard-token-file", options.shard_token_file, "FILE with the token that this process shows to shards");
   AddFlag(app, "--insecure-listen", options.insecure_listen,
           "Allow addresses beyond this machine without TLS: whoever is on the way reads and changes everything");
   AddFlag(app, "--insecure-shard-token", options.insecure_shard_token,
@@ -102,69 +166,77 @@ void DeclareSecurity(CLI::App& app, ServerOptions& options) {
           "Allow the admin address beyond this machine without TLS: whoever reaches it reads metrics and options");
 }
 
+// Of what is done instead of serving: no variable says any of it.
+void DeclareOffline(CLI::App& app, RawOptions& raw) {
+  ServerOptions& options = *raw.options;
+  const auto text = [&app](const char* flag, std::string& value, const char* help) {
+    Text(app.add_option(flag, value, help));
+  };
+  text("--verify-backup", options.verify_backup, "Read every byte of a backup in DIR, and exit");
+  text("--restore-backup", options.restore_backup,
+       "Verify a backup in DIR, make it the --data-dir, which is absent or empty, and exit");
+  Number(app.add_option("--backup-number", options.backup_number, "Which backup; 0: the newest")
+             ->capture_default_str(),
+         uint64_t{0}, std::numeric_limits<uint64_t>::max());
+  Number(app.add_option("--backup-shard", raw.backup_shard, "Of a backup of several processes, one shard alone"),
+         int64_t{0}, int64_t{limits::kMaxShards} - 1);
+  text("--deployment", raw.deployment,
+       "Of --backup-shard: HEX of its deployment, as the restore of shard 0 told, or that of the backup");
+  text("--until", raw.until,
+       "Then apply --log up to a TIME (2026-01-31T12:00:00Z), or to an offset of each shard (4711,4802)");
+  text("--push-backups", options.push_backups, "Copy the backups of DIR into --object-store, and exit");
+  text("--pull-backups", options.pull_backups, "Copy the backups of --object-store into DIR, and exit");
+  text("--object-store", options.object_store, "s3://BUCKET[/PREFIX] that has copies of backups");
+  text("--object-store-settings", options.object_store_settings,
+       "FILE: endpoint, region, access-key, secret-key and ca-file of the store, NAME=VALUE a line");
+  Flag(app.add_flag("--apart", options.apart, "Of a backup of several processes: a directory for each of them"));
+}
+
 void Declare(CLI::App& app, RawOptions& raw) {
   ServerOptions& options = *raw.options;
-  Add(app, "--data-dir", options.data_dir, "Where everything is kept; made when missing. A front end keeps nothing");
-  Add(app, "--listen", options.listen, "HOST:PORT for gRPC, several times if need be; port 0 takes a free one")
+  AddText(app, "--data-dir", options.data_dir,
+          "Where everything is kept; made when missing. A front end keeps nothing");
+  AddText(app, "--listen", options.listen, "HOST:PORT for gRPC, several times if need be; port 0 takes a free one")
       ->take_all();
-  Add(app, "--listen-unix", options.listen_unix, "PATH of a Unix socket for gRPC")->take_all();
-  Add(app, "--port-file", options.port_file, "FILE that gets the port once the server serves");
-  Add(app, "--admin-listen", options.admin_listen, "HOST:PORT for /metrics and /healthz, or off");
-  Add(app, "--admin-port-file", options.admin_port_file, "FILE that gets the admin port");
-  Add(app, "--backup-dir", options.backup_dir, "DIR for backups, made when missing; without it there are none");
-  Add(app, "--erase-after", options.erase_after_seconds,
-      "SECONDS that deletions wait for each other, until their bytes are erased from index and store in the background")
-      ->check(CLI::Range(uint64_t{0}, limits::kMaxEraseAfterSeconds));
-  const CLI::Validator named([](const std::string& path) { return path.empty() ? "must name a directory" : ""; }, "");
-  app.add_option("--verify-backup", options.verify_backup, "Read every byte of a backup in DIR, and exit")
-      ->check(named);
-  app.add_option("--restore-backup", options.restore_backup,
-                 "Verify a backup in DIR, make it the --data-dir, which is absent or empty, and exit")
-      ->check(named);
-  app.add_option("--backup-number", options.backup_number, "Which backup; 0: the newest")->capture_default_str();
-  app.add_option("--backup-shard", raw.backup_shard, "Of a backup of several processes, one shard alone")
-      ->check(CLI::Range(int64_t{0}, int64_t{limits::kMaxShards} - 1));
-  app.add_option("--deployment", raw.deployment,
-                 "Of --backup-shard: HEX of its deployment, as the restore of shard 0 told, or that of the backup");
-  app.add_option("--until", raw.until,
-                 "Then apply --log up to a TIME (2026-01-31T12:00:00Z), or to an offset of each shard (4711,4802)");
-  app.add_option("--push-backups", options.push_backups, "Copy the backups of DIR into --object-store, and exit")
-      ->check(named);
-  app.add_option("--pull-backups", options.pull_backups, "Copy the backups of --object-store into DIR, and exit")
-      ->check(named);
-  app.add_option("--object-store", options.object_store, "s3://BUCKET[/PREFIX] that has copies of backups");
-  app.add_option("--object-store-settings", options.object_store_settings,
-                 "FILE: endpoint, region, access-key, secret-key and ca-file of the store, NAME=VALUE a line");
-  app.add_flag("--apart", options.apart, "Of a backup of several processes: a directory for each of them");
-  Add(app, "--role", raw.role, "What this process is of a deployment: all of it, a frontend, or one shard")
-      ->check(CLI::IsMember({"all", "frontend", "shard"}));
-  Add(app, "--shard-number", options.shard_number, "Which shard a process of role shard is; 0 has the names, too")
-      ->check(CLI::Range(uint32_t{0}, limits::kMaxShards - 1));
-  Add(app, "--shard-addresses", options.shard_addresses,
-      "HOST:PORT of every shard, by number, and of its replicas, separated by |: of roles frontend and shard")
+  AddText(app, "--listen-unix", options.listen_unix, "PATH of a Unix socket for gRPC")->take_all();
+  AddText(app, "--port-file", options.port_file, "FILE that gets the port once the server serves");
+  AddText(app, "--admin-listen", options.admin_listen, "HOST:PORT for /metrics and /healthz, or off");
+  AddText(app, "--admin-port-file", options.admin_port_file, "FILE that gets the admin port");
+  AddText(app, "--backup-dir", options.backup_dir, "DIR for backups, made when missing; without it there are none");
+  Number(Add(app, "--erase-after", options.erase_after_seconds,
+             "SECONDS that deletions wait for each other, until their bytes are erased from index and store in the "
+             "background"),
+         uint64_t{0}, limits::kMaxEraseAfterSeconds);
+  DeclareOffline(app, raw);
+  OneOf(Add(app, "--role", raw.role, "What this process is of a deployment: all of it, a frontend, or one shard"),
+        {"all", "frontend", "shard"});
+  Number(Add(app, "--shard-number", options.shard_number,
+             "Which shard a process of role shard is; 0 has the names, too"),
+         uint32_t{0}, limits::kMaxShards - 1);
+  AddText(app, "--shard-addresses", options.shard_addresses,
+          "HOST:PORT of every shard, by number, and of its replicas, separated by |: of roles frontend and shard")
       ->take_all();
-  Add(app, "--replica", options.replica, "Which replica of its shard a process of role shard is; needs --log")
-      ->check(CLI::Range(uint32_t{0}, limits::kMaxReplicas - 1));
-  Add(app, "--log", options.log,
-      "kafka://HOST:PORT[,HOST:PORT...]/TOPIC: the log of all shards, a partition for each; names: TOPIC-catalogue");
-  Add(app, "--log-settings", options.log_settings, "FILE of librdkafka's settings: how brokers are reached");
-  Add(app, "--shards", options.shards, "Shards of a new or restored deployment; 0: 1, or as stored")
-      ->check(CLI::Range(uint32_t{0}, limits::kMaxShards));
-  Add(app, "--search-threads", options.search_threads, "Threads that search; 0: one per core")
-      ->check(CLI::Range(uint32_t{0}, kMaxSearchThreads));
-  Add(app, "--ram-limit", options.ram_limit_bytes, "Ram for unsealed rows and queued writes (4GiB); 0: half of it")
-      ->transform(CLI::AsSizeValue(false));
-  Add(app, "--disk-reserve", options.disk_reserve_bytes,
-      "Bytes that are kept free on the disk of --data-dir (1GiB): with less, writes that fill it are refused; 0: none")
-      ->transform(CLI::AsSizeValue(false));
-  Add(app, "--answer-cache", options.answer_cache_bytes,
-      "Ram for answers to keys that are asked again (256MiB); 0: none")
-      ->transform(CLI::AsSizeValue(false));
-  Add(app, "--drain-delay", raw.drain_delay, "Time between NOT_SERVING and the end (5s) after SIGTERM");
-  Add(app, "--log-format", raw.log_format, "json, text, or auto: text on a terminal")
-      ->check(CLI::IsMember({"json", "text", "auto"}));
-  Add(app, "--log-level", raw.log_level, "Least level written")
-      ->check(CLI::IsMember({"debug", "info", "warning", "error"}));
+  Number(Add(app, "--replica", options.replica,
+             "Which replica of its shard a process of role shard is; needs --log"),
+         uint32_t{0}, limits::kMaxReplicas - 1);
+  AddText(app, "--log", options.log,
+          "kafka://HOST:PORT[,HOST:PORT...]/TOPIC: the log of all shards, a partition for each; names: "
+          "TOPIC-catalogue");
+  AddText(app, "--log-settings", options.log_settings, "FILE of librdkafka's settings: how brokers are reached");
+  Number(Add(app, "--shards", options.shards, "Shards of a new or restored deployment; 0: 1, or as stored"),
+         uint32_t{0}, limits::kMaxShards);
+  Number(Add(app, "--search-threads", options.search_threads, "Threads that search; 0: one per core"), uint32_t{0},
+         limits::kMaxSearchThreads);
+  Size(Add(app, "--ram-limit", options.ram_limit_bytes, "Ram for unsealed rows and queued writes; 0: half of it"),
+       limits::kMinRamLimitBytes, limits::kMaxRamLimitBytes);
+  Size(Add(app, "--disk-reserve", options.disk_reserve_bytes,
+           "Room that is kept free on the disk of --data-dir: with less, writes that fill it are refused; 0: none"),
+       1, limits::kMaxDiskReserveBytes);
+  Size(Add(app, "--answer-cache", options.answer_cache_bytes, "Ram for answers to keys that are asked again; 0: none"),
+       1, limits::kMaxRamLimitBytes);
+  AddText(app, "--drain-delay", raw.drain_delay, "Time between NOT_SERVING and the end (5s) after SIGTERM");
+  OneOf(Add(app, "--log-format", raw.log_format, "json, text, or auto: text on a terminal"), {"json", "text", "auto"});
+  OneOf(Add(app, "--log-level", raw.log_level, "Least level written"), {"debug", "info", "warning", "error"});
   AddFlag(app, "--accept-truncated-log", options.accept_truncated_log,
           "Open although the log ends before what was acknowledged");
   AddFlag(app, "--accept-empty-shard", options.accept_empty_shard,
@@ -201,29 +273,21 @@ absl::Status Interpret(const RawOptions& raw) {
   if (!raw.until.empty()) {
     ASSIGN_OR_RETURN(options.until, ParseUntil(raw.until));
   }
-  if (!raw.deployment.empty() && (raw.deployment.size() != 16 ||
+  const bool hexadecimal = std::all_of(raw.deployment.begin(), raw.deployment.end(), absl::ascii_isxdigit);
+  if (!raw.deployment.empty() && (raw.deployment.size() != 16 || !hexadecimal ||
                                   !absl::SimpleHexAtoi(raw.deployment, &options.deployment) ||
                                   options.deployment == 0)) {
-    return absl::InvalidArgumentError(absl::StrCat("--deployment is \"", raw.deployment,
-                                                   "\"; must be 16 hexadecimal digits, as mneme backups shows it"));
+    return absl::InvalidArgumentError(NotTaken("--deployment", raw.deployment,
+                                               "16 hexadecimal digits that are not all 0, as mneme backups shows it"));
   }
-  if (!absl::ParseDuration(raw.drain_delay, &options.drain_delay)) {
-    return absl::InvalidArgumentError(
-        absl::StrCat("--drain-delay is \"", raw.drain_delay, "\"; must be a duration such as 5s or 500ms"));
+  const absl::Duration longest = absl::Milliseconds(limits::kMaxDrainDelayMs);
+  if (!absl::ParseDuration(raw.drain_delay, &options.drain_delay) || options.drain_delay < absl::ZeroDuration() ||
+      options.drain_delay > longest) {
+    return absl::InvalidArgumentError(NotTaken("--drain-delay", raw.drain_delay,
+                                               absl::StrCat("a time such as 5s or 500ms in [0s, ",
+                                                            absl::FormatDuration(longest), "]")));
   }
   return CheckOptions(options);
-}
-
-// `unless`: what would allow an address beyond this machine.
-absl::Status CheckAddress(const char* key, const std::string& address, bool allowed, const char* unless) {
-  const auto parts = SplitAddress(address);
-  if (!parts.ok()) {
-    return absl::InvalidArgumentError(
-        absl::StrCat(key, " is \"", address, "\"; ", std::string(parts.status().message())));
-  }
-  if (allowed || IsLoopback(parts->first)) return absl::OkStatus();
-  return absl::InvalidArgumentError(absl::StrCat(
-      key, " is \"", address, "\"; must be of this machine (127.0.0.1, [::1], localhost) unless ", unless));
 }
 
 // Changes of one character that make `a` of `b` (Levenshtein).
@@ -261,181 +325,18 @@ std::string UnknownFlag(const CLI::App& app, int argc, const char* const* argv) 
   return "";
 }
 
-}  // namespace
-
-absl::StatusOr<std::pair<std::string, int>> SplitAddress(const std::string& address) {
-  const size_t colon = address.rfind(':');
-  const absl::Status error = absl::InvalidArgumentError("must be HOST:PORT or [IPV6]:PORT with a port in [0, 65535]");
-  if (colon == std::string::npos || colon == 0) return error;
-  int port = -1;
-  if (!absl::SimpleAtoi(address.substr(colon + 1), &port) || port < 0 || port > 65'535) return error;
-  std::string host = address.substr(0, colon);
-  if (host.size() > 2 && host.front() == '[' && host.back() == ']') {
-    host = host.substr(1, host.size() - 2);
-  } else if (absl::StrContains(host, ':')) {
-    return error;  // two addresses in one, or an IPv6 address whose end only looks like a port
+// What has a value although no flag gave it one.
+std::vector<OptionVariable> Variables(const CLI::App& app) {
+  const std::vector<CLI::Option*>& given = app.parse_order();
+  std::vector<OptionVariable> variables;
+  for (const CLI::Option* option : app.get_options()) {
+    if (option->count() == 0 || std::find(given.begin(), given.end(), option) != given.end()) continue;
+    variables.push_back({option->get_name(), option->get_envname()});
   }
-  return std::make_pair(host, port);
-}
-
-const char* RoleName(Role role) {
-  switch (role) {
-    case Role::kAll: return "all";
-    case Role::kFrontEnd: return "frontend";
-    case Role::kShard: return "shard";
-  }
-  return "";
-}
-
-std::vector<std::string> ReplicasOf(const std::string& shard_address) {
-  return absl::StrSplit(shard_address, '|');
-}
-
-uint32_t ShardsOf(const ServerOptions& options) {
-  return options.role == Role::kAll ? options.shards : static_cast<uint32_t>(options.shard_addresses.size());
-}
-
-namespace {
-
-absl::Status CheckRole(const ServerOptions& options) {
-  const size_t shards = options.shard_addresses.size();
-  if (options.accept_empty_shard && (options.role != Role::kShard || options.shard_number == 0)) {
-    return absl::InvalidArgumentError(
-        "--accept-empty-shard is given; must be of --role shard with a --shard-number above 0");
-  }
-  if (options.role == Role::kAll) {
-    if (shards == 0) return absl::OkStatus();
-    return absl::InvalidArgumentError("--shard-addresses is given, but --role all has all shards itself; must not be");
-  }
-  if (shards == 0 || shards > limits::kMaxShards) {
-    return absl::InvalidArgumentError(absl::StrCat("--shard-addresses has ", shards, " addresses; --role ",
-                                                   RoleName(options.role), " needs that of every shard, [1, ",
-                                                   limits::kMaxShards, "]"));
-  }
-  for (const std::string& shard_address : options.shard_addresses) {
-    const std::vector<std::string> replicas = ReplicasOf(shard_address);
-    if (replicas.size() > limits::kMaxReplicas) {
-      return absl::InvalidArgumentError(absl::StrCat("--shard-addresses has ", replicas.size(),
-                                                     " replicas of a shard; must be at most ", limits::kMaxReplicas));
-    }
-    for (const std::string& address : replicas) {
-      const auto parts = SplitAddress(address);
-      if (parts.ok() && parts->second != 0) continue;
-      return absl::InvalidArgumentError(
-          absl::StrCat("--shard-addresses has \"", address, "\"; must be HOST:PORT with the port that the shard has"));
-    }
-    for (auto at = replicas.begin(); at != replicas.end(); ++at) {
-      if (std::find(replicas.begin(), at, *at) == at) continue;
-      return absl::InvalidArgumentError(
-          absl::StrCat("--shard-addresses has ", *at, " twice in \"", shard_address, "\"; must be one replica"));
-    }
-  }
-  if (options.shards != 0 && options.shards != shards) {
-    return absl::InvalidArgumentError(
-        absl::StrCat("--shards is ", options.shards, "; must be 0 or the ", shards, " of --shard-addresses"));
-  }
-  if (options.role == Role::kShard && options.shard_number >= shards) {
-    return absl::InvalidArgumentError(absl::StrCat("--shard-number is ", options.shard_number, "; must be below the ",
-                                                   shards, " of --shard-addresses"));
-  }
-  return absl::OkStatus();
-}
-
-absl::Status CheckLog(const ServerOptions& options) {
-  if (options.log.empty()) {
-    if (!options.log_settings.empty()) {
-      return absl::InvalidArgumentError("--log-settings is given without --log; there is nothing that they are of");
-    }
-    if (options.replica != 0) {
-      return absl::InvalidArgumentError(
-          absl::StrCat("--replica is ", options.replica, "; must be 0 without --log, which replicas have in common"));
-    }
-    for (const std::string& address : options.shard_addresses) {
-      if (ReplicasOf(address).size() == 1) continue;
-      return absl::InvalidArgumentError(absl::StrCat("--shard-addresses has \"", address,
-                                                     "\"; must be one address of each shard without --log"));
-    }
-    return absl::OkStatus();
-  }
-  if (options.role == Role::kAll) {
-    return absl::InvalidArgumentError(
-        "--log is given, but --role all has its own; must be of --role frontend and shard");
-  }
-  if (const auto address = ParseKafkaAddress(options.log); !address.ok()) {
-    return absl::InvalidArgumentError(absl::StrCat("--log ", address.status().message()));
-  }
-  if (options.accept_empty_shard) {
-    return absl::InvalidArgumentError(
-        "--accept-empty-shard is given, but a shard that is empty takes what it had from --log; must not be");
-  }
-  if (options.role != Role::kShard) {
-    if (options.replica == 0) return absl::OkStatus();
-    return absl::InvalidArgumentError(absl::StrCat("--replica is ", options.replica, "; must be of --role shard"));
-  }
-  const std::string& shard = options.shard_addresses[options.shard_number];
-  const size_t replicas = ReplicasOf(shard).size();
-  if (options.replica < replicas) return absl::OkStatus();
-  return absl::InvalidArgumentError(absl::StrCat("--replica is ", options.replica, "; must be below the ", replicas,
-                                                 " of shard ", options.shard_number, " in --shard-addresses, \"",
-                                                 shard, "\""));
-}
-
-// Without links and dots, as far as the path is there, and with a slash at its end.
-std::string Canonical(const std::string& path) {
-  std::error_code error;
-  const std::filesystem::path whole = std::filesystem::absolute(path);
-  const std::filesystem::path found = std::filesystem::weakly_canonical(whole, error);
-  return ((error ? whole : found) / "").lexically_normal().string();
-}
-
-absl::Status CheckBackupDirectory(const ServerOptions& options) {
-  if (options.backup_dir.empty()) return absl::OkStatus();
-  if (options.role == Role::kFrontEnd) {
-    return absl::InvalidArgumentError(absl::StrCat("--backup-dir is \"", options.backup_dir,
-                                                   "\", but --role frontend keeps nothing: the processes of shards "
-                                                   "write backups; must not be"));
-  }
-  if (!absl::StartsWith(Canonical(options.backup_dir), Canonical(options.data_dir))) return absl::OkStatus();
-  return absl::InvalidArgumentError(
-      absl::StrCat("--backup-dir is \"", options.backup_dir, "\"; must not be the --data-dir or in it"));
+  return variables;
 }
 
 }  // namespace
-
-absl::Status CheckOptions(const ServerOptions& options) {
-  RETURN_IF_ERROR(CheckOffline(options));
-  if (options.offline()) return absl::OkStatus();
-  if (options.data_dir.empty() && options.role != Role::kFrontEnd) {
-    return absl::InvalidArgumentError("--data-dir is empty; must name a directory");
-  }
-  RETURN_IF_ERROR(CheckRole(options));
-  RETURN_IF_ERROR(CheckLog(options));
-  RETURN_IF_ERROR(CheckSecurity(options));
-  RETURN_IF_ERROR(CheckBackupDirectory(options));
-  if (options.listen.empty() && options.listen_unix.empty()) {
-    return absl::InvalidArgumentError("--listen is empty; must give an address, here or as --listen-unix");
-  }
-  for (const std::string& address : options.listen) {
-    RETURN_IF_ERROR(CheckAddress("--listen", address, options.insecure_listen || !options.tls.empty(),
-                                 "--tls-certificate and --tls-key are given, or --insecure-listen, with which whoever "
-                                 "is on the way reads and changes everything"));
-  }
-  if (options.admin_listen != "off") {
-    RETURN_IF_ERROR(CheckAddress("--admin-listen", options.admin_listen,
-                                 options.insecure_admin_listen || !options.tls.empty(),
-                                 "--tls-certificate and --tls-key are given, or --insecure-admin-listen, with which "
-                                 "whoever reaches it reads metrics and options"));
-  }
-  if (options.ram_limit_bytes != 0 && options.ram_limit_bytes < kMinRamLimit) {
-    return absl::InvalidArgumentError(
-        absl::StrCat("--ram-limit is ", options.ram_limit_bytes, "; must be 0 or at least ", kMinRamLimit));
-  }
-  if (options.drain_delay < absl::ZeroDuration() || options.drain_delay > kMaxDrainDelay) {
-    return absl::InvalidArgumentError(absl::StrCat("--drain-delay is ", absl::FormatDuration(options.drain_delay),
-                                                   "; must be in [0s, ", absl::FormatDuration(kMaxDrainDelay), "]"));
-  }
-  return absl::OkStatus();
-}
 
 ParsedOptions ParseOptions(int argc, const char* const* argv) {
   ParsedOptions parsed;
@@ -453,16 +354,21 @@ ParsedOptions ParseOptions(int argc, const char* const* argv) {
     const bool asked = app.exit(error, out, complaint) == 0;
     parsed.exit_code = asked ? 0 : kUsageError;
     const std::string unknown = UnknownFlag(app, argc, argv);
-    parsed.text = asked ? out.str() : absl::StrCat("mneme-server: ", unknown.empty() ? error.what() : unknown, "\n");
+    parsed.text = asked ? out.str() : Complaint(unknown.empty() ? error.what() : unknown, Variables(app));
     return parsed;
   }
+  parsed.variables = Variables(app);
   const absl::Status status = Interpret(raw);
   parsed.run = status.ok();
   if (!status.ok()) {
     parsed.exit_code = kUsageError;
-    parsed.text = absl::StrCat("mneme-server: ", std::string(status.message()), "\n");
+    parsed.text = Complaint(std::string(status.message()), parsed.variables);
   }
   return parsed;
+}
+
+std::string Complaint(const std::string& message, const std::vector<OptionVariable>& variables) {
+  return absl::StrCat("mneme-server: ", WithVariables(message, variables), "\n");
 }
 
 ServerOptions ResolveOptions(ServerOptions options) {

@@ -11,6 +11,7 @@
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
 #include "common/limits.h"
+#include "common/option_text.h"
 #include "engine/log_replay.h"
 #include "security/tls_files.h"
 #include "server/log.h"
@@ -87,10 +88,15 @@ struct ParsedOptions {
   bool run = false;
   int exit_code = 0;
   std::string text;
+  std::vector<OptionVariable> variables;  // by which the environment set some of the options
 };
 
-// An error is exit code 2, with key, value and bound in the text.
+inline constexpr int kUsageError = 2;
+
+// An error is exit code kUsageError, with key, value and bound in the text, and the variable that set it.
 ParsedOptions ParseOptions(int argc, const char* const* argv);
+// The text of such an error, of which `message` says the first three.
+std::string Complaint(const std::string& message, const std::vector<OptionVariable>& variables);
 
 // INVALID_ARGUMENT naming key, value and bound: addresses, one beyond this machine without TLS or insecure_listen, and
 // so on.

@@ -31,6 +31,11 @@ absl::Status ForOption(const char* key, const absl::Status& status) {
   return absl::Status(status.code(), absl::StrCat(key, ": ", status.message()));
 }
 
+// `key`: the option and its file. Messages about a file go on after its name.
+absl::Status OfFile(const std::string& key, const absl::Status& status) {
+  return absl::Status(status.code(), absl::StrCat(key, status.message()));
+}
+
 }  // namespace
 
 absl::Status CheckSecurity(const ServerOptions& options) {
@@ -66,17 +71,26 @@ bool AdminIsEncrypted(const ServerOptions& options) {
 absl::StatusOr<KafkaSettings> LogSettingsOf(const ServerOptions& options) {
   if (options.log_settings.empty()) return KafkaSettings();
   const std::string key = absl::StrCat("--log-settings ", options.log_settings, " ");
-  const auto of_file = [&key](const absl::Status& status) {
-    return absl::Status(status.code(), absl::StrCat(key, status.message()));
-  };
   const absl::StatusOr<SmallFile> file = ReadOperatorFile(options.log_settings, limits::kMaxLogSettingsBytes);
-  if (!file.ok()) return of_file(file.status());
+  if (!file.ok()) return OfFile(key, file.status());
   if ((file->mode & (S_IWGRP | S_IWOTH)) != 0) {
     return absl::FailedPreconditionError(absl::StrCat(key, "may be written by its group or by anybody, who could have "
                                                       "this process run a command; chmod go-w it"));
   }
   absl::StatusOr<KafkaSettings> settings = ParseKafkaSettings(file->text);
-  if (!settings.ok()) return of_file(settings.status());
+  if (!settings.ok()) return OfFile(key, settings.status());
+  return settings;
+}
+
+absl::StatusOr<S3Settings> StoreSettingsOf(const ServerOptions& options) {
+  const std::string key = absl::StrCat("--object-store-settings ", options.object_store_settings, " ");
+  const absl::StatusOr<SmallFile> file = ReadOperatorFile(options.object_store_settings, limits::kMaxLogSettingsBytes);
+  if (!file.ok()) return OfFile(key, file.status());
+  if ((file->mode & (S_IRWXG | S_IRWXO)) != 0) {
+    return absl::FailedPreconditionError(absl::StrCat(key, "may be read or written by others; chmod 600 it"));
+  }
+  absl::StatusOr<S3Settings> settings = ParseS3Settings(file->text);
+  if (!settings.ok()) return OfFile(key, settings.status());
   return settings;
 }
 
@@ -92,10 +106,12 @@ bool LogIsInTheClear(const ServerOptions& options) {
 }
 
 absl::Status CheckFiles(const ServerOptions& options) {
+  if (!options.object_store_settings.empty()) RETURN_IF_ERROR(StoreSettingsOf(options).status());
+  if (!options.log_settings.empty()) RETURN_IF_ERROR(LogSettingsOf(options).status());
+  if (options.offline()) return absl::OkStatus();
   RETURN_IF_ERROR(ForOption("--tls-certificate, --tls-key, --tls-client-ca", CheckTlsFiles(options.tls)));
   RETURN_IF_ERROR(ForOption("--shard-tls-..", CheckTlsFiles(options.shard_tls)));
   if (!options.tokens.empty()) RETURN_IF_ERROR(ForOption("--tokens", TokenTable::Read(options.tokens).status()));
-  if (!options.log_settings.empty()) RETURN_IF_ERROR(LogSettingsOf(options).status());
   if (options.shard_token_file.empty()) return absl::OkStatus();
   return ForOption("--shard-token-file", TokenSource::OfFile(options.shard_token_file).status());
 }

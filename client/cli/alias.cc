@@ -67,7 +67,7 @@ void AddAlias(Command app, Action& action) {
   set.AddOption("alias", *alias, "The alias").Required().Type("");
   set.AddOption("memory", *memory, "The memory's name").Required().Type("");
   set.AddOption("--expected", *expected, "Only if it points to this memory before; \"\": if it is new")
-      .Type("MEMORY");
+      .Type("MEMORY").AnyText();
   set.WhenGiven([=, &action] {
     request->set_alias(*alias);
     request->set_memory(*memory);

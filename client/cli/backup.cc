@@ -10,6 +10,7 @@
 #include <cstdlib>
 #include <filesystem>
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <system_error>
@@ -23,6 +24,7 @@
 #include "client/cli/progress.h"
 #include "client/cli/table.h"
 #include "client/cli/verbs.h"
+#include "common/limits.h"
 #include "common/status_macros.h"
 
 namespace mneme::cli {
@@ -166,16 +168,17 @@ void AddBackup(Command app, Action& action) {
 
   auto directory = std::make_shared<std::string>();
   auto number = std::make_shared<uint64_t>(0);
-  auto shard = std::make_shared<std::string>();
+  auto shard = std::make_shared<std::optional<uint32_t>>();
   Command verify = app.AddVerb("verify", "Read every byte of a backup; asks no server", kServer,
                                "  mneme verify /mnt/backups\n  mneme verify /mnt/backups --number 3");
   verify.AddOption("directory", *directory, "The directory of the backups").Required().Type("");
   verify.AddOption("--number", *number, "Which; 0: the newest").Type("N");
-  verify.AddOption("--shard", *shard, "Of several processes, the part of one shard").Type("N");
+  verify.AddOption("--shard", *shard, "Of several processes, the part of one shard").Type("N")
+      .Range(0U, limits::kMaxShards - 1);
   verify.WhenGiven([=, &action] {
     action = [=](Session& session) {
       std::vector<std::string> words = {"--verify-backup=" + *directory, absl::StrCat("--backup-number=", *number)};
-      if (!shard->empty()) words.push_back("--backup-shard=" + *shard);
+      if (shard->has_value()) words.push_back(absl::StrCat("--backup-shard=", **shard));
       return BecomeServer(std::move(words), session);
     };
   });
@@ -219,8 +222,10 @@ void AddBackup(Command app, Action& action) {
   restore.AddOption("directory", *directory, "The directory of the backups").Required().Type("");
   restore.AddOption("--data-dir", *data, "What a server is to be started on; absent or empty").Required().Type("DIR");
   restore.AddOption("--number", *number, "Which; 0: the newest").Type("N");
-  restore.AddOption("--shards", *shards, "How many shards it gets; 0: as many as were backed up").Type("N");
-  restore.AddOption("--shard", *shard, "Of several processes, what one shard is started on").Type("N");
+  restore.AddOption("--shards", *shards, "How many shards it gets; 0: as many as were backed up").Type("N")
+      .Range(0U, limits::kMaxShards);
+  restore.AddOption("--shard", *shard, "Of several processes, what one shard is started on").Type("N")
+      .Range(0U, limits::kMaxShards - 1);
   restore.AddOption("--deployment", *deployment, "Of --shard: the deployment that it is of; see mneme backups")
       .Type("HEX");
   restore.AddFlag("--apart", *apart, "Of several processes: a directory for each of them");
@@ -232,7 +237,7 @@ void AddBackup(Command app, Action& action) {
     action = [=](Session& session) {
       std::vector<std::string> words = {"--restore-backup=" + *directory, absl::StrCat("--backup-number=", *number),
                                         "--data-dir=" + *data, absl::StrCat("--shards=", *shards)};
-      if (!shard->empty()) words.push_back("--backup-shard=" + *shard);
+      if (shard->has_value()) words.push_back(absl::StrCat("--backup-shard=", **shard));
       if (!deployment->empty()) words.push_back("--deployment=" + *deployment);
       if (*apart) words.push_back("--apart");
       if (!until->empty()) words.push_back("--until=" + *until);

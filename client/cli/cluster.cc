@@ -13,6 +13,7 @@
 #include "client/cli/progress.h"
 #include "client/cli/table.h"
 #include "client/cli/verbs.h"
+#include "common/limits.h"
 #include "common/status_macros.h"
 
 namespace mneme::cli {
@@ -168,7 +169,7 @@ void AddCluster(Command app, Action& action) {
   };
   Command add = group.AddVerb("add", "Add a replica to a shard, once it has what the others have", kMore,
                               "  mneme cluster add 1 c:7720\n  mneme cluster add 1 c:7720 -o json");
-  add.AddOption("shard", *shard, "The shard's number").Required().Type("");
+  add.AddOption("shard", *shard, "The shard's number").Required().Type("").Range(0U, limits::kMaxShards - 1);
   add.AddOption("address", *added, "HOST:PORT of its process, which was started").Required().Type("");
   add.WhenGiven(change);
   Command drain = group.AddVerb("drain", "Have nobody ask a replica any more, so that it may be stopped", kMore,

@@ -1,20 +1,78 @@
 #include "client/cli/command.h"
 
 #include <CLI/CLI.hpp>
+#include <algorithm>
+#include <limits>
+#include <type_traits>
 #include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
+#include "common/option_text.h"
 
 namespace mneme::cli {
 namespace {
 
+// Of the check that AnyText() takes away.
+constexpr char kTextCheck[] = "text";
+
+// As messages call it: CLI11 has no name for one that the overview does not show.
+std::string NameOf(const CLI::Option& option) {
+  if (!option.get_lnames().empty()) return "--" + option.get_lnames().front();
+  if (!option.get_snames().empty()) return "-" + option.get_snames().front();
+  return option.get_name(/*positional=*/true);
+}
+
+// What is wrong with a value is said in one way, whatever kind it is of: as an error, since CLI11 would put the option
+// before what a validator answers.
+[[noreturn]] void Refuse(const std::string& key, const std::string& value, const std::string& bound) {
+  throw CLI::ConversionError(NotTaken(key, value, bound));
+}
+
+// The narrower of two ranges is asked first, so that its bounds are what is told. CLI11 reads what is left of a value
+// by its own rules: it gets whole numbers in a form that has one meaning.
+template <typename T>
+void TakeNumbers(CLI::Option& option, T least, T most) {
+  const auto read = [key = NameOf(option), least, most](std::string& text) {
+    const std::optional<T> number = ReadNumber(text, least, most);
+    if (!number.has_value()) Refuse(key, text, NumberBound(least, most));
+    if constexpr (!std::is_same_v<T, double>) text = absl::StrCat(*number);
+    return std::string();
+  };
+  option.transform(CLI::Validator(read, ""));
+}
+
+template <typename T>
+CLI::Option& Checked(CLI::Option& option) {
+  if constexpr (std::is_same_v<T, std::string>) {
+    const auto check = [key = NameOf(option)](std::string& text) {
+      const std::string bound = TextBound(text);
+      if (!bound.empty()) Refuse(key, text, bound);
+      return std::string();
+    };
+    option.check(CLI::Validator(check, ""), kTextCheck);
+  } else {
+    TakeNumbers<T>(option, std::numeric_limits<T>::lowest(), std::numeric_limits<T>::max());
+  }
+  return option;
+}
+
 template <typename T>
 Option AddValue(CLI::App& app, const std::string& names, T& value, const std::string& description) {
-  return Option(*app.add_option(names, value, description));
+  return Option(Checked<T>(*app.add_option(names, value, description)));
+}
+
+// CLI11 would take an empty word for no value.
+template <typename T>
+Option AddOptional(CLI::App& app, const std::string& names, std::optional<T>& value, const std::string& description) {
+  const auto set = [&value](const T& given) { value = given; };
+  return Option(Checked<T>(*app.add_option_function<T>(names, set, description)));
 }
 
 // CLI11 would have a list take every word that follows.
 template <typename T>
 Option AddList(CLI::App& app, const std::string& names, std::vector<T>& value, const std::string& description) {
-  return Option(*app.add_option(names, value, description)->allow_extra_args(false));
+  return Option(Checked<T>(*app.add_option(names, value, description)->allow_extra_args(false)));
 }
 
 }  // namespace
@@ -27,20 +85,54 @@ Option Option::ShowDefault() const { return Option(*option_->capture_default_str
 
 Option Option::Group(const std::string& heading) const { return Option(*option_->group(heading)); }
 
-Option Option::Range(uint32_t least, uint32_t most) const { return Option(*option_->check(CLI::Range(least, most))); }
+Option Option::Environment(const std::string& variable) const { return Option(*option_->envname(variable)); }
 
-Option Option::Range(uint64_t least, uint64_t most) const { return Option(*option_->check(CLI::Range(least, most))); }
+Option Option::Range(uint32_t least, uint32_t most) const {
+  TakeNumbers(*option_, least, most);
+  return *this;
+}
 
-Option Option::Range(int64_t least, int64_t most) const { return Option(*option_->check(CLI::Range(least, most))); }
+Option Option::Range(uint64_t least, uint64_t most) const {
+  TakeNumbers(*option_, least, most);
+  return *this;
+}
 
-Option Option::Range(double least, double most) const { return Option(*option_->check(CLI::Range(least, most))); }
+Option Option::Range(int64_t least, int64_t most) const {
+  TakeNumbers(*option_, least, most);
+  return *this;
+}
 
-Option Option::Positive() const { return Option(*option_->check(CLI::PositiveNumber)); }
+Option Option::Range(double least, double most) const {
+  TakeNumbers(*option_, least, most);
+  return *this;
+}
 
-Option Option::NonNegative() const { return Option(*option_->check(CLI::NonNegativeNumber)); }
+Option Option::Positive() const {
+  return Range(std::numeric_limits<double>::min(), std::numeric_limits<double>::max());
+}
+
+Option Option::NonNegative() const { return Range(0.0, std::numeric_limits<double>::max()); }
 
 Option Option::OneOf(const std::vector<std::string>& words) const {
-  return Option(*option_->check(CLI::IsMember(words)));
+  const auto is_one = [words](const std::string& text) {
+    return std::find(words.begin(), words.end(), text) != words.end();
+  };
+  return Check(is_one, absl::StrCat("one of ", absl::StrJoin(words, ", ")));
+}
+
+Option Option::Check(std::function<bool(const std::string&)> is_taken, const std::string& bound) const {
+  const auto check = [key = NameOf(*option_), is_taken = std::move(is_taken), bound](std::string& text) {
+    if (!is_taken(text)) Refuse(key, text, bound);
+    return std::string();
+  };
+  // Before the check of any text, which would say less.
+  option_->transform(CLI::Validator(check, ""));
+  return *this;
+}
+
+Option Option::AnyText() const {
+  option_->get_validator(kTextCheck)->active(false);
+  return *this;
 }
 
 Option Option::Commas() const { return Option(*option_->delimiter(',')); }
@@ -75,11 +167,19 @@ Option Command::AddOption(const std::string& names, std::string& value, const st
   return AddValue(*app_, names, value, description);
 }
 
-// CLI11 would take an empty word for no value.
 Option Command::AddOption(const std::string& names, std::optional<std::string>& value,
                           const std::string& description) const {
-  const auto set = [&value](const std::string& word) { value = word; };
-  return Option(*app_->add_option_function<std::string>(names, set, description));
+  return AddOptional(*app_, names, value, description);
+}
+
+Option Command::AddOption(const std::string& names, std::optional<uint32_t>& value,
+                          const std::string& description) const {
+  return AddOptional(*app_, names, value, description);
+}
+
+Option Command::AddOption(const std::string& names, std::optional<uint64_t>& value,
+                          const std::string& description) const {
+  return AddOptional(*app_, names, value, description);
 }
 
 Option Command::AddOption(const std::string& names, uint32_t& value, const std::string& description) const {
@@ -122,7 +222,14 @@ Option Command::AddOption(const std::string& names, std::vector<double>& value, 
 }
 
 Option Command::AddFlag(const std::string& names, bool& value, const std::string& description) const {
-  return Option(*app_->add_flag(names, value, description));
+  CLI::Option& option = *app_->add_flag(names, value, description);
+  const auto read = [key = NameOf(option)](std::string& text) {
+    const std::optional<bool> given = ReadFlag(text);
+    if (!given.has_value()) Refuse(key, text, kFlagBound);
+    text = *given ? "true" : "false";
+    return std::string();
+  };
+  return Option(*option.transform(CLI::Validator(read, "")));
 }
 
 void Command::WhenGiven(std::function<void()> call) const { app_->callback(std::move(call)); }

@@ -29,7 +29,11 @@ class Option {
   Option ShowDefault() const;
   Option Group(const std::string& heading) const;
 
-  // What a value must be, bounds included.
+  // The variable of the environment that says it where the command line does not; one that is empty says nothing.
+  Option Environment(const std::string& variable) const;
+
+  // What a value must be, bounds included. A number is one of its type's in any case; Positive and NonNegative are of
+  // doubles.
   Option Range(uint32_t least, uint32_t most) const;
   Option Range(uint64_t least, uint64_t most) const;
   Option Range(int64_t least, int64_t most) const;
@@ -37,6 +41,10 @@ class Option {
   Option Positive() const;
   Option NonNegative() const;
   Option OneOf(const std::vector<std::string>& words) const;
+  // `bound` is what it must be then: "KEY is "VALUE"; must be BOUND".
+  Option Check(std::function<bool(const std::string&)> is_taken, const std::string& bound) const;
+  // Text, and not a path or a name, which is not empty and does not begin with "--" as an option that was taken for it.
+  Option AnyText() const;
 
   // Of a list, which without these is given one item at a time: a word is split at its commas; so many words are taken.
   Option Commas() const;
@@ -74,6 +82,8 @@ class Command {
   // dash is a position.
   Option AddOption(const std::string& names, std::string& value, const std::string& description) const;
   Option AddOption(const std::string& names, std::optional<std::string>& value, const std::string& description) const;
+  Option AddOption(const std::string& names, std::optional<uint32_t>& value, const std::string& description) const;
+  Option AddOption(const std::string& names, std::optional<uint64_t>& value, const std::string& description) const;
   Option AddOption(const std::string& names, uint32_t& value, const std::string& description) const;
   Option AddOption(const std::string& names, uint64_t& value, const std::string& description) const;
   Option AddOption(const std::string& names, int64_t& value, const std::string& description) const;

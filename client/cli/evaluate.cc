@@ -11,6 +11,7 @@
 #include "client/cli/columns.h"
 #include "client/cli/describe.h"
 #include "client/cli/exit_code.h"
+#include "client/cli/first_id.h"
 #include "client/cli/model_rows.h"
 #include "client/cli/ordered.h"
 #include "client/cli/progress.h"
@@ -186,7 +187,7 @@ void AddOnlineOptions(Command verb, EvaluateOptions& options) {
   constexpr char kGroup[] = "Predict, then learn";
   verb.AddFlag("--online", options.online, "Insert each token after it was predicted").Group(kGroup);
   verb.AddOption("--first-id", options.first_id, "Id of the first (default: after the largest)")
-      .Type("ID").Group(kGroup);
+      .Type("ID").Check(IsFirstId, kFirstIdBound).Group(kGroup);
   verb.AddOption("--sources", options.sources, "Sources of what is inserted").Type("FILE.npy").Group(kGroup);
   verb.AddOption("--labels", options.labels, "Labels of what is inserted").Type("FILE.npy").Group(kGroup);
   verb.AddOption("--positions", options.positions, "Positions of what is inserted").Type("FILE.npy").Group(kGroup);

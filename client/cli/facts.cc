@@ -119,7 +119,7 @@ void AddFacts(Command app, Action& action) {
                               "  mneme facts put code repo/File.java builder. newServerNode withIp build\n"
                               "  mneme facts put code repo/File.java builder. --file members.txt");
   AddStateName(put, options->state);
-  put.AddOption("strings", options->strings, "The strings").Type("").Words(0, limits::kMaxLegalStrings);
+  put.AddOption("strings", options->strings, "The strings").Type("").AnyText().Words(0, limits::kMaxLegalStrings);
   put.AddOption("--file", options->file, "More of them, one a line").Type("FILE.txt");
   AddWriteOptions(put, options->write);
   put.WhenGiven([options, &action] {
@@ -147,7 +147,8 @@ void AddVocabulary(Command app, Action& action) {
       .Excludes("--json");
   put.AddFlag("--byte-level", files.byte_level, "Tokens are written in GPT-2's letters for bytes").Needs("--json");
   put.AddOption("--special", files.special, "Tokens that are never allowed, 0-4 for a range (repeatable)")
-      .Commas().Type("ID");
+      .Commas().Type("ID")
+      .Check([](const std::string& text) { return ParseIdRange(text).has_value(); }, "an id, or a range, as 0-4");
   put.AddOption("--break-characters", files.break_characters,
                   "What ends an identifier; else all that is no letter, number or _").Type("TEXT");
   AddWriteOptions(put, options->write);

@@ -3,13 +3,20 @@
 #include <cstdint>
 
 #include "absl/strings/numbers.h"
-#include "absl/strings/str_cat.h"
 #include "client/cli/exit_code.h"
+#include "common/option_text.h"
 
 namespace mneme::cli {
+namespace {
+
+constexpr char kBound[] =
+    "NAME=VALUE of model, revision, layer, tokenizer_hash, vocabulary_size (a number) or normalization";
+
+}  // namespace
 
 void AddFingerprintOption(Command verb, std::vector<std::string>& parts, const std::string& description) {
-  verb.AddOption("--fingerprint", parts, description).Commas().Type("K=V,..");
+  verb.AddOption("--fingerprint", parts, description).Commas().Type("K=V,..")
+      .Check([](const std::string& part) { return ParseFingerprint({part}).ok(); }, kBound);
 }
 
 absl::StatusOr<v1::Fingerprint> ParseFingerprint(const std::vector<std::string>& parts) {
@@ -19,7 +26,7 @@ absl::StatusOr<v1::Fingerprint> ParseFingerprint(const std::vector<std::string>&
     const std::string name = part.substr(0, equals);
     const std::string text = equals == std::string::npos ? "" : part.substr(equals + 1);
     uint32_t vocabulary_size = 0;
-    if (text.empty()) return UsageError(absl::StrCat("--fingerprint has \"", part, "\"; must be NAME=VALUE"));
+    if (text.empty()) return UsageError(NotTaken("--fingerprint", part, kBound));
     if (name == "model") {
       fingerprint.set_model(text);
     } else if (name == "revision") {
@@ -33,9 +40,7 @@ absl::StatusOr<v1::Fingerprint> ParseFingerprint(const std::vector<std::string>&
     } else if (name == "vocabulary_size" && absl::SimpleAtoi(text, &vocabulary_size)) {
       fingerprint.set_vocabulary_size(vocabulary_size);
     } else {
-      return UsageError(absl::StrCat("--fingerprint has \"", part,
-                                     "\"; the names are model, revision, layer, tokenizer_hash, vocabulary_size (a "
-                                     "number) and normalization"));
+      return UsageError(NotTaken("--fingerprint", part, kBound));
     }
   }
   return fingerprint;

@@ -8,6 +8,7 @@
 #include "client/cli/exit_code.h"
 #include "client/cli/progress.h"
 #include "common/limits.h"
+#include "common/option_text.h"
 #include "common/status_macros.h"
 
 namespace mneme::cli {
@@ -35,13 +36,17 @@ absl::StatusOr<uint64_t> IdAfterLargest(const std::string& memory, uint64_t part
   return next;
 }
 
+bool IsFirstId(const std::string& text) {
+  return text == kAppend || ReadNumber(text, uint64_t{0}, limits::kFirstServerId - 1).has_value();
+}
+
 absl::StatusOr<uint64_t> FirstId(const std::string& given, uint64_t rows, const std::string& memory,
                                  uint64_t partition, Session& session) {
   uint64_t first = 0;
   if (given == kAppend) {
     ASSIGN_OR_RETURN(first, IdAfterLargest(memory, partition, session));
   } else if (!absl::SimpleAtoi(given, &first)) {
-    return UsageError(absl::StrCat("--first-id is ", given, "; must be a number below 2^62, or ", kAppend));
+    return UsageError(NotTaken("--first-id", given, kFirstIdBound));
   }
   if (first <= limits::kFirstServerId && rows <= limits::kFirstServerId - first) return first;
   return UsageError(absl::StrCat("ids from ", first, " on for ", rows, " rows do not end below 2^62"));

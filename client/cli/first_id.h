@@ -17,6 +17,10 @@ inline constexpr char kAppend[] = "append";
 // the server keeps no largest id. Another writer may take the id in the meantime.
 absl::StatusOr<uint64_t> IdAfterLargest(const std::string& memory, uint64_t partition, Session& session);
 
+// Whether --first-id may be given so: a number below 2^62, or kAppend.
+bool IsFirstId(const std::string& text);
+inline constexpr char kFirstIdBound[] = "a number below 2^62, or append";
+
 // --first-id as given, a number or kAppend, for `rows` rows of `partition`.
 // Returns a usage error if it is neither, or if the last id would not be below 2^62.
 absl::StatusOr<uint64_t> FirstId(const std::string& given, uint64_t rows, const std::string& memory,

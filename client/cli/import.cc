@@ -22,6 +22,7 @@
 #include "client/cli/table.h"
 #include "client/cli/verbs.h"
 #include "client/rpc_status.h"
+#include "common/limits.h"
 #include "common/status_macros.h"
 
 namespace mneme::cli {
@@ -300,7 +301,7 @@ void AddImport(Command app, Action& action) {
       .OneOf({"sync", "written"});
   const Option first_id =
       verb.AddOption("--first-id", options->first_id, "Of the first row, 0 by default; append: after the largest")
-          .Type("N|append");
+          .Type("N|append").Check(IsFirstId, kFirstIdBound);
   AddFingerprintOption(verb, options->fingerprint, kPresentFingerprint);
   verb.AddFlag("--bulk", options->bulk,
                  "Load: large batches, indexed once nothing more comes");
@@ -308,10 +309,13 @@ void AddImport(Command app, Action& action) {
   AddColumnOptions(verb, files);
   constexpr char kRaw[] = "Headerless files (memmaps)";
   verb.AddFlag("--raw", files.values.raw, "Keys and values have no NumPy header").Group(kRaw);
-  verb.AddOption("--dtype", files.raw_dtype, "Of the keys: f16, bf16, f32, f64").Type("DTYPE").Group(kRaw);
-  verb.AddOption("--dim", files.raw_dimension, "Components of a key").Type("D").Group(kRaw);
+  verb.AddOption("--dtype", files.raw_dtype, "Of the keys: f16, bf16, f32, f64").Type("DTYPE")
+      .OneOf({"f16", "bf16", "f32", "f64"}).Group(kRaw);
+  verb.AddOption("--dim", files.raw_dimension, "Components of a key").Type("D").Range(1U, limits::kMaxDimension)
+      .Group(kRaw);
   verb.AddOption("--values-dtype", files.values.raw_dtype, "Of the values: i16, i32, i64, u8, ..")
-      .Type("DTYPE").Group(kRaw);
+      .Type("DTYPE").OneOf({"f16", "bf16", "f32", "f64", "i8", "i16", "i32", "i64", "u8", "u16", "u32", "u64"})
+      .Group(kRaw);
   partition.Excludes("--partitions");
   first_id.Excludes("--ids");
   verb.WhenGiven([options, &action] {

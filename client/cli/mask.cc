@@ -155,11 +155,11 @@ void AddMask(Command app, Action& action) {
   auto options = std::make_shared<MaskOptions>();
   AddMemoryName(verb, options->memory);
   verb.AddOption("--vocabulary", options->vocabulary, "As vocabulary put named it").Required().Type("NAME");
-  verb.AddOption("--string", options->strings, "A legal string (repeatable)").Type("TEXT");
+  verb.AddOption("--string", options->strings, "A legal string (repeatable)").Type("TEXT").AnyText();
   verb.AddOption("--strings", options->strings_file, "Legal strings, one a line").Type("FILE.txt");
   verb.AddOption("--facts", options->facts, "Those that facts put wrote").Words(2, 2).Type("SESSION NAME");
   verb.AddOption("--written", options->written, "What is written of them so far; a row for each (repeatable)")
-      .Type("TEXT");
+      .Type("TEXT").AnyText();
   verb.AddOption("--bitset", options->bitset, "Where bits go: u8 [rows x ceil(tokens / 8)], bit t % 8 of byte t / 8")
       .Type("FILE.npy");
   verb.AddFlag("--trie", options->trie, "Also every way on (JSON): tokens of each node, and the node each leads to");

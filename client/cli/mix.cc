@@ -8,10 +8,13 @@
 #include "client/cli/columns.h"
 #include "client/cli/exit_code.h"
 #include "client/cli/table.h"
+#include "common/option_text.h"
 #include "common/status_macros.h"
 
 namespace mneme::cli {
 namespace {
+
+constexpr char kBound[] = "NAME=WEIGHT or NAME=WEIGHT:PARTITION with a weight in (0, 1)";
 
 absl::Status ParsePart(const std::string& part, v1::MixtureSource& source) {
   const size_t equals = part.find('=');
@@ -22,22 +25,25 @@ absl::Status ParsePart(const std::string& part, v1::MixtureSource& source) {
   if (equals == 0 || equals == std::string::npos ||
       !absl::SimpleAtod(part.substr(equals + 1, partitioned ? colon - equals - 1 : std::string::npos), &weight) ||
       (partitioned && !absl::SimpleAtoi(part.substr(colon + 1), &partition))) {
-    return UsageError(absl::StrCat("--mix has \"", part, "\"; must be NAME=WEIGHT or NAME=WEIGHT:PARTITION"));
+    return UsageError(NotTaken("--mix", part, kBound));
   }
-  if (!(weight > 0 && weight < 1)) {
-    return UsageError(absl::StrCat("--mix has \"", part, "\"; its weight must be in (0, 1)"));
-  }
+  if (!(weight > 0 && weight < 1)) return UsageError(NotTaken("--mix", part, kBound));
   source.set_memory(part.substr(0, equals));
   source.set_weight(weight);
   if (partitioned) source.mutable_partitions()->add_partitions(partition);
   return absl::OkStatus();
 }
 
+bool IsPart(const std::string& part) {
+  v1::MixtureSource source;
+  return ParsePart(part, source).ok();
+}
+
 }  // namespace
 
 void AddMixOption(Command verb, std::vector<std::string>& parts) {
   verb.AddOption("--mix", parts, "Mix in another memory, or partition; the first has what is left of 1 (repeatable)")
-      .Type("NAME=WEIGHT[:P]");
+      .Type("NAME=WEIGHT[:P]").Check(IsPart, kBound);
 }
 
 absl::Status MixIn(const std::vector<std::string>& parts, v1::QueryRequest& request) {

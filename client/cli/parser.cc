@@ -6,6 +6,7 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "client/cli/exit_code.h"
+#include "common/option_text.h"
 
 namespace mneme::cli {
 namespace {
@@ -23,7 +24,7 @@ class HelpFormatter final : public CLI::Formatter {
   }
   // Needs, Excludes and environment names are told by the errors and the overview; here they would take a line each.
   std::string make_option_opts(const CLI::Option* option) const override {
-    std::string text = option->get_type_name().empty() ? "" : " " + Word(option->get_type_name());
+    std::string text = option->get_type_name().empty() ? "" : " " + option->get_type_name();
     if (!option->get_default_str().empty()) text += " (" + option->get_default_str() + ")";
     if (option->get_required() && !option->get_positional()) text += " *";
     return text;
@@ -56,14 +57,6 @@ class HelpFormatter final : public CLI::Formatter {
   std::string make_footer(const CLI::App* app) const override {
     return app->get_footer().empty() ? "" : "Examples:\n" + app->get_footer() + "\n";
   }
-
- private:
-  // A validator's description comes after the type's name: the first word is enough, with what may follow it in [].
-  static std::string Word(const std::string& type) {
-    size_t end = type.find_first_of("[: ");
-    if (end != std::string::npos && type[end] == '[') end = type.find_first_of(": ", type.find(']', end));
-    return type.substr(0, end);
-  }
 };
 
 constexpr char kOverviewExamples[] =
@@ -74,19 +67,19 @@ constexpr char kOverviewExamples[] =
 
 // Each from its flag or its variable. A token itself is in MNEME_TOKEN or in a file: arguments are for all users of a
 // machine to see. The overview shows what most need; the rest is in SECURITY.md.
-void DeclareSecurity(CLI::App& app, GlobalOptions& options) {
-  const auto add = [&app](const char* flag, std::string& value, const char* environment, const char* description) {
-    return app.add_option(flag, value, description)->envname(environment)->type_name("FILE");
+void DeclareSecurity(Command root, GlobalOptions& options) {
+  const auto add = [&root](const char* flag, std::string& value, const char* environment, const char* description) {
+    return root.AddOption(flag, value, description).Environment(environment).Type("FILE");
   };
   add("--tls-ca", options.tls_files.ca, "MNEME_TLS_CA", "Encrypt, trusting who is in FILE; or MNEME_TLS_CA");
-  add("--tls-certificate", options.tls_files.certificate, "MNEME_TLS_CERTIFICATE", "What this client shows")->group("");
-  add("--tls-key", options.tls_files.key, "MNEME_TLS_KEY", "Of --tls-certificate")->group("");
+  add("--tls-certificate", options.tls_files.certificate, "MNEME_TLS_CERTIFICATE", "What this client shows").Group("");
+  add("--tls-key", options.tls_files.key, "MNEME_TLS_KEY", "Of --tls-certificate").Group("");
   add("--token-file", options.token_file, "MNEME_TOKEN_FILE", "Show this token; or MNEME_TOKEN_FILE, MNEME_TOKEN");
   add("--tls-server-name", options.tls_server_name, "MNEME_TLS_SERVER_NAME",
-      "What the server's certificate names, if not the host of --server")->type_name("NAME")->group("");
-  app.add_flag("--tls", options.tls, "Encrypt, trusting whom the system trusts")->envname("MNEME_TLS")->group("");
-  app.add_flag("--insecure-token", options.insecure_token, "Show the token unencrypted beyond this machine")
-      ->envname("MNEME_INSECURE_TOKEN")->group("");
+      "What the server's certificate names, if not the host of --server").Type("NAME").Group("");
+  root.AddFlag("--tls", options.tls, "Encrypt, trusting whom the system trusts").Environment("MNEME_TLS").Group("");
+  root.AddFlag("--insecure-token", options.insecure_token, "Show the token unencrypted beyond this machine")
+      .Environment("MNEME_INSECURE_TOKEN").Group("");
 }
 
 Command DeepestParsed(CLI::App& app) {
@@ -120,6 +113,17 @@ size_t EditDistance(const std::string& a, const std::string& b) {
   return cost[a.size()][b.size()];
 }
 
+// Of the program's options, which alone have variables: those that have a value although the command line gave none.
+std::vector<OptionVariable> Variables(const CLI::App& app) {
+  const std::vector<CLI::Option*>& given = app.parse_order();
+  std::vector<OptionVariable> variables;
+  for (const CLI::Option* option : app.get_options()) {
+    if (option->count() == 0 || std::find(given.begin(), given.end(), option) != given.end()) continue;
+    variables.push_back({"--" + option->get_lnames().front(), option->get_envname()});
+  }
+  return variables;
+}
+
 // What is wrong, what was probably meant, where to read on.
 std::string Advice(CLI::App& app, const CLI::ParseError& error) {
   const Command verb = DeepestParsed(app);
@@ -147,25 +151,26 @@ std::string Advice(CLI::App& app, const CLI::ParseError& error) {
                         help);
   }
   const bool unfinished = !path.empty() && !verbs.empty();
-  return absl::StrCat(what, unfinished ? "needs one of its verbs" : error.what(), help);
+  return absl::StrCat(what, unfinished ? "needs one of its verbs" : WithVariables(error.what(), Variables(app)), help);
 }
 
 }  // namespace
 
 Parser::Parser(GlobalOptions& options, Action& action)
-    : app_(std::make_unique<CLI::App>("mneme: a memory that neural networks read and write over the network",
+    : options_(options),
+      app_(std::make_unique<CLI::App>("mneme: a memory that neural networks read and write over the network",
                                       "mneme")) {
   app_->formatter(std::make_shared<HelpFormatter>());
   app_->footer(kOverviewExamples);
   app_->require_subcommand(0, 1);
-  app_->add_option("--server", options.server, "HOST:PORT or unix:PATH; or MNEME_SERVER")->envname("MNEME_SERVER")
-      ->type_name("")->capture_default_str();
   const Command root = program();
+  root.AddOption("--server", options.server, "HOST:PORT or unix:PATH; or MNEME_SERVER").Environment("MNEME_SERVER")
+      .Type("").ShowDefault();
   root.AddOption("-o,--output", options.output, "text or json: data on stdout, the rest on stderr")
       .Type("FORMAT").ShowDefault().OneOf({"text", "json"});
   root.AddOption("--timeout", options.timeout_seconds, "Bound of one call in seconds; 0: none")
       .Type("SECONDS").ShowDefault().NonNegative();
-  DeclareSecurity(*app_, options);
+  DeclareSecurity(root, options);
   root.AddFlag("-q,--quiet", options.quiet, "No progress and no notes");
   app_->set_version_flag("--version", "mneme " + Version(), "Print the version of this program");
   app_->set_help_flag("-h,--help", "Print this and exit");
@@ -214,6 +219,7 @@ absl::StatusOr<std::string> Parser::Parse(std::vector<std::string> words) {
   } catch (const CLI::ParseError& error) {
     return UsageError(Advice(*app_, error));
   }
+  options_.variables = Variables(*app_);
   return "";
 }
 

@@ -30,6 +30,7 @@ class Parser {
   Command program() const { return Command(*app_); }
 
  private:
+  GlobalOptions& options_;
   std::unique_ptr<CLI::App> app_;
 };
 

@@ -30,7 +30,7 @@ absl::StatusOr<PlanRequest> ReadPlan(const PlanOptions& options) {
   request.component_bytes = options.key_dtype == "f16" ? 2 : 4;
   request.cosine = options.metric == "cosine";
   const auto index = ParseIndexChoice(options.index, request.dimension);
-  if (!index.ok()) return UsageError(std::string(index.status().message()));
+  if (!index.ok()) return UsageError(absl::StrCat("--index: ", index.status().message()));
   request.index = *index;
   request.variable_values = options.value == "bytes";
   if (options.value == "vector" && options.value_dimension == 0) {
@@ -102,11 +102,11 @@ absl::Status PlanVerb(const PlanOptions& options, Session& session) {
 void AddMachineOptions(Command verb, PlanOptions& options) {
   constexpr char kGroup[] = "Machines";
   verb.AddOption("--ram", options.machine_ram_gib, "GiB of ram of one machine").Type("GIB")
-      .ShowDefault().Positive().Group(kGroup);
+      .ShowDefault().Range(limits::kMinPlannedRamGib, limits::kMaxPlannedRamGib).Group(kGroup);
   verb.AddOption("--cores", options.request.machine_cores, "Cores of one machine").Type("CORES")
-      .ShowDefault().Range(1U, 4096U).Group(kGroup);
+      .ShowDefault().Range(1U, limits::kMaxPlannedCores).Group(kGroup);
   verb.AddOption("--qps", options.request.wanted_queries_per_second, "Queries per second that are wanted")
-      .Type("QPS").NonNegative().Group(kGroup);
+      .Type("QPS").Range(0.0, limits::kMaxPlannedQueries).Group(kGroup);
 }
 
 }  // namespace

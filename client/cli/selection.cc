@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <utility>
 
-#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "client/cli/columns.h"
 #include "client/cli/exit_code.h"
@@ -87,14 +86,14 @@ void AddAccuracyOptions(Command verb, Accuracy& accuracy) {
   verb.AddOption("--recall", accuracy.recall, "Approximate: mean recall aimed at (default 0.95)")
       .Type("R").Range(1e-6, 1.0).Excludes("--exact").Group("How to search");
   verb.AddOption("--nprobe", accuracy.nprobe, "Approximate: lists to probe in each segment")
-      .Type("N").Positive().Excludes("--exact").Excludes("--recall").Group("How to search");
+      .Type("N").Range(1U, limits::kMaxProbes).Excludes("--exact").Excludes("--recall").Group("How to search");
   verb.AddFlag("--approximate-distances", accuracy.approximate_distances,
                 "Approximate: order by the index's own distances, which are estimates")
       .Excludes("--exact").Group("How to search");
 }
 
 std::string SearchOptions::NothingFound() const {
-  const bool filter = selection.HasFilter() || !exclude_source.empty() || !exclude_sources.empty() ||
+  const bool filter = selection.HasFilter() || exclude_source.has_value() || !exclude_sources.empty() ||
                       !exclude_ids.empty();
   return filter ? "no entry matches the filter" : "no entry found: there is none in what was searched";
 }
@@ -142,13 +141,9 @@ absl::StatusOr<QueryPlan> QueryPlan::New(const SearchOptions& options, uint32_t 
   QueryPlan plan(std::move(keys));
   ASSIGN_OR_RETURN(plan.exclude_sources_, OpenOptional(options.exclude_sources, "source", plan.rows()));
   ASSIGN_OR_RETURN(plan.exclude_ids_, OpenOptional(options.exclude_ids, "id", plan.rows()));
-  if (!options.exclude_source.empty()) {
+  if (options.exclude_source.has_value()) {
     if (!plan.exclude_sources_.empty()) return UsageError("--exclude-source excludes --exclude-sources");
-    uint64_t source = 0;
-    if (!absl::SimpleAtoi(options.exclude_source, &source)) {
-      return UsageError(absl::StrCat("--exclude-source is ", options.exclude_source, "; must be a number, 0 or more"));
-    }
-    plan.exclude_source_.push_back(source);
+    plan.exclude_source_.push_back(*options.exclude_source);
   }
   plan.common_.set_memory(options.memory);
   plan.common_.set_k(k);

@@ -3,6 +3,7 @@
 #define MNEME_CLIENT_CLI_SELECTION_H_
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -47,7 +48,7 @@ struct SearchOptions {
   std::string keys;
   Selection selection;
   Accuracy accuracy;
-  std::string exclude_source;   // a number; empty: none
+  std::optional<uint64_t> exclude_source;
   std::string exclude_sources;  // a file
   std::string exclude_ids;      // a file
   std::string vocabulary;       // a file; where a verb has --vocab

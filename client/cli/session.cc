@@ -8,6 +8,7 @@
 #include <nlohmann/json.hpp>
 #include <utility>
 
+#include "absl/strings/str_cat.h"
 #include "client/channel.h"
 #include "common/status_macros.h"
 #include "security/token_source.h"
@@ -15,6 +16,11 @@
 namespace mneme::cli {
 
 namespace {
+
+// Names the option, or several, before what is said of what it holds.
+absl::Status OfOption(const char* option, const absl::Status& status) {
+  return absl::Status(status.code(), absl::StrCat(option, ": ", status.message()));
+}
 
 absl::StatusOr<std::shared_ptr<const ChannelSecurity>> SecurityOf(const GlobalOptions& options) {
   ChannelSecurityOptions security;
@@ -24,19 +30,40 @@ absl::StatusOr<std::shared_ptr<const ChannelSecurity>> SecurityOf(const GlobalOp
   security.insecure_token = options.insecure_token;
   const char* token = std::getenv("MNEME_TOKEN");
   if (!options.token_file.empty()) {
-    ASSIGN_OR_RETURN(security.token, TokenSource::OfFile(options.token_file));
+    auto shown = TokenSource::OfFile(options.token_file);
+    if (!shown.ok()) return OfOption("--token-file", shown.status());
+    security.token = *std::move(shown);
   } else if (token != nullptr && *token != '\0') {
-    ASSIGN_OR_RETURN(security.token, TokenSource::OfText(token));
+    auto shown = TokenSource::OfText(token);
+    if (!shown.ok()) return OfOption("MNEME_TOKEN", shown.status());
+    security.token = *std::move(shown);
   }
-  return ChannelSecurity::New(std::move(security));
+  auto made = ChannelSecurity::New(std::move(security));
+  if (!made.ok()) return OfOption("--tls-ca, --tls-certificate, --tls-key", made.status());
+  return made;
+}
+
+absl::StatusOr<std::shared_ptr<grpc::Channel>> ChannelTo(const GlobalOptions& options,
+                                                         const ChannelSecurity* security) {
+  auto channel = NewChannel(options.server, security);
+  if (!channel.ok()) return OfOption("--server", channel.status());
+  return channel;
+}
+
+absl::Status NameVariables(const absl::Status& status, const GlobalOptions& options) {
+  return absl::Status(status.code(), WithVariables(std::string(status.message()), options.variables));
 }
 
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<Session>> Session::New(const GlobalOptions& options, Interrupt& interrupt) {
   ClientOptions client;
-  ASSIGN_OR_RETURN(client.security, SecurityOf(options));
-  ASSIGN_OR_RETURN(std::shared_ptr<grpc::Channel> channel, NewChannel(options.server, client.security.get()));
+  auto security = SecurityOf(options);
+  if (!security.ok()) return NameVariables(security.status(), options);
+  client.security = *std::move(security);
+  auto connected = ChannelTo(options, client.security.get());
+  if (!connected.ok()) return NameVariables(connected.status(), options);
+  const std::shared_ptr<grpc::Channel> channel = *std::move(connected);
   client.timeout = absl::Seconds(options.timeout_seconds);
   std::unique_ptr<Session> session(new Session(options, interrupt));
   session->memory_ = std::make_unique<MemoryClient>(channel, client);

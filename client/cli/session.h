@@ -5,6 +5,7 @@
 #include <memory>
 #include <nlohmann/json_fwd.hpp>
 #include <string>
+#include <vector>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
@@ -12,6 +13,7 @@
 #include "client/cli/interrupt.h"
 #include "client/memory_client.h"
 #include "client/working_memory_client.h"
+#include "common/option_text.h"
 #include "security/tls_files.h"
 
 namespace mneme::cli {
@@ -28,13 +30,15 @@ struct GlobalOptions {
   std::string output = "text";  // or "json"
   bool quiet = false;
   std::string command;  // as it was typed, for advice on how to go on
+  std::vector<OptionVariable> variables;  // of the environment, by which it set some of these
 };
 
 // One run of the CLI. Data goes to stdout and everything else to stderr, so that a pipe gets data only.
 // Not thread-safe, but the clients are.
 class Session {
  public:
-  // Returns INVALID_ARGUMENT if the server's address cannot be one, or files of TLS or the token cannot be used.
+  // Returns INVALID_ARGUMENT, naming the options and the variables that set them, if the server's address cannot be
+  // one, or files of TLS or the token cannot be used.
   // `interrupt` outlives the session.
   static absl::StatusOr<std::unique_ptr<Session>> New(const GlobalOptions& options, Interrupt& interrupt);
 

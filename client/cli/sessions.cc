@@ -1,4 +1,5 @@
 // `mneme session`: whole sessions: list, fork, export, import, reset.
+#include <limits>
 #include <memory>
 #include <string>
 #include <vector>
@@ -123,7 +124,7 @@ void AddSession(Command app, Action& action) {
     verb.AddOption("session", options->session, "The session's name").Required().Type("");
   };
   add("list", "List sessions by name", "  mneme session list chats --prefix chat42", &List)
-      .AddOption("--prefix", options->prefix, "Only those that begin with it").Type("TEXT");
+      .AddOption("--prefix", options->prefix, "Only those that begin with it").Type("TEXT").AnyText();
   Command fork = add("fork", "Give another session of the same root the states of this one",
                      "  mneme session fork chats chat42 chat42/beam1", &Fork);
   add_session(fork);
@@ -140,7 +141,7 @@ void AddSession(Command app, Action& action) {
   imported.AddOption("--file", options->file, "As export wrote it").Required().Type("FILE");
   imported
       .AddOption("--expiry", options->expiry_ms, "Unix milliseconds from which on it is as if not there; 0: never")
-      .Type("MS").NonNegative();
+      .Type("MS").Range(int64_t{0}, std::numeric_limits<int64_t>::max());
   AddWriteOptions(imported, options->write);
   Command reset = add("reset", "Remove whole sessions", "  mneme session reset chats chat42 chat43", &Reset);
   reset.AddOption("sessions", options->sessions, "The sessions' names").Required().Type("")

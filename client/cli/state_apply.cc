@@ -1,5 +1,6 @@
 // `mneme state apply`: many operations on registers from a file of JSON lines, in order.
 #include <algorithm>
+#include <limits>
 #include <memory>
 #include <string>
 #include <utility>
@@ -97,7 +98,7 @@ void AddApplyVerb(Command state, Action& action) {
       .Type("N").ShowDefault().Range(size_t{1}, limits::kMaxStateOperations);
   verb.AddOption("--session-expiry", options->session_expiry_ms,
                    "Unix milliseconds from which on the sessions written to are as if not there")
-      .Type("MS").NonNegative();
+      .Type("MS").Range(int64_t{0}, std::numeric_limits<int64_t>::max());
   verb.AddOption("--durability", options->durability, "sync (default) or written").Type("LEVEL")
       .OneOf({"sync", "written"});
   verb.WhenGiven([options, &action] {

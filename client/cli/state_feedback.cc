@@ -1,4 +1,5 @@
 // `mneme state feedback-attend` and `feedback-get`: the state of TransformerFAM, block by block.
+#include <limits>
 #include <memory>
 #include <string>
 
@@ -141,7 +142,7 @@ void AddAttend(Command state, Action& action) {
     return verb.AddOption(name, path, description).Type("FILE.npy");
   };
   verb.AddOption("--block", options->block, "0, 1, 2, ..: the next one, or the last one again").Required()
-      .Type("N").NonNegative();
+      .Type("N").Range(int64_t{0}, std::numeric_limits<int64_t>::max());
   file("--queries", options->queries, "[n x dk]").Required();
   file("--keys", options->keys, "[n x dk]").Required();
   file("--values", options->values, "[n x dv]").Required();

@@ -1,4 +1,5 @@
 // `mneme state put`, `get`, `cas` and `remove`: registers, which hold bytes.
+#include <limits>
 #include <memory>
 #include <optional>
 #include <string>
@@ -85,10 +86,10 @@ absl::Status Get(const RegisterOptions& options, Session& session) {
 }
 
 void AddValueOptions(Command verb, RegisterOptions& options) {
-  verb.AddOption("--value", options.value, "Text to write").Type("TEXT");
+  verb.AddOption("--value", options.value, "Text to write").Type("TEXT").AnyText();
   verb.AddOption("--file", options.file, "A file whose bytes to write").Type("FILE");
   verb.AddOption("--expiry", options.expiry_ms, "Unix milliseconds from which on it is as if not there; 0: never")
-      .Type("MS").NonNegative();
+      .Type("MS").Range(int64_t{0}, std::numeric_limits<int64_t>::max());
   AddWriteOptions(verb, options.write);
 }
 

@@ -12,7 +12,9 @@
 #include "absl/strings/str_cat.h"
 #include "client/cli/exit_code.h"
 #include "client/cli/verbs.h"
+#include "common/limits.h"
 #include "common/status_macros.h"
+#include "security/grant.h"
 #include "security/token.h"
 #include "security/token_file.h"
 
@@ -83,6 +85,11 @@ absl::Status CheckFile(const std::string& path, const std::string& line) {
 
 absl::Status Token(const TokenOptions& options, Session& session) {
   ASSIGN_OR_RETURN(const std::string token, NewToken());
+  for (const std::string& grant : options.grants) {
+    if (const auto parsed = ParseGrant(grant); !parsed.ok()) {
+      return UsageError(absl::StrCat("--grant: ", parsed.status().message()));
+    }
+  }
   const absl::StatusOr<std::string> line =
       TokenLine(options.name, absl::StrCat("sha256:", HexOf(DigestOf(token))), WordsOf(options));
   if (!line.ok()) return UsageError(std::string(line.status().message()));
@@ -119,16 +126,16 @@ void AddToken(Command app, Action& action) {
       .Type("GRANT");
   verb.AddFlag("--peer", options->peer, "For a process of the deployment itself: all that shards are asked");
   verb.AddFlag("--metrics", options->metrics, "May read /metrics and /config where the admin address asks who it is");
-  verb.AddOption("--requests", options->requests, "Requests a second, at each front end").Type("N");
-  verb.AddOption("--entries", options->entries, "Entries written a second").Type("N");
-  verb.AddOption("--bytes", options->bytes, "Bytes of requests a second").Type("N");
-  verb.AddOption("--answered-bytes", options->answered_bytes, "Bytes of answers a second").Type("N");
-  verb.AddOption("--stored-entries", options->stored_entries, "Adds nothing to a memory (partition) of so many entries")
-      .Type("N");
-  verb.AddOption("--stored-bytes", options->stored_bytes, "Adds nothing to a memory (partition) of so many bytes")
-      .Type("N");
-  verb.AddOption("--memories", options->memories, "Memories that there may be of the names that it may create")
-      .Type("N");
+  const auto quota = [&verb](const char* name, uint64_t& value, const char* description) {
+    verb.AddOption(name, value, description).Type("N").Range(uint64_t{0}, limits::kMaxQuota);
+  };
+  quota("--requests", options->requests, "Requests a second, at each front end; 0, here and below: no bound");
+  quota("--entries", options->entries, "Entries written a second");
+  quota("--bytes", options->bytes, "Bytes of requests a second");
+  quota("--answered-bytes", options->answered_bytes, "Bytes of answers a second");
+  quota("--stored-entries", options->stored_entries, "Adds nothing to a memory (partition) of so many entries");
+  quota("--stored-bytes", options->stored_bytes, "Adds nothing to a memory (partition) of so many bytes");
+  quota("--memories", options->memories, "Memories that there may be of the names that it may create");
   verb.AddOption("--file", options->file, "Add the line to this token file").Type("FILE");
   verb.WhenGiven([options, &action] {
     action = [options](Session& session) { return Token(*options, session); };

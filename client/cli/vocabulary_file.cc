@@ -11,6 +11,7 @@
 #include "client/cli/json_text.h"
 #include "client/token_texts.h"
 #include "common/limits.h"
+#include "common/option_text.h"
 #include "common/status_macros.h"
 
 namespace mneme::cli {
@@ -45,22 +46,29 @@ absl::StatusOr<std::vector<std::string>> ReadJsonTokens(const std::string& path)
   return tokens;
 }
 
-// Empties the texts of special tokens: "7" or "0-4".
-absl::Status EmptySpecial(const std::string& range, std::vector<std::string>& texts) {
-  const std::vector<std::string> ends = absl::StrSplit(range, '-');
-  uint64_t first = 0;
-  uint64_t last = 0;
-  const bool numbers =
-      ends.size() <= 2 && absl::SimpleAtoi(ends.front(), &first) && absl::SimpleAtoi(ends.back(), &last);
-  if (!numbers || first > last || last >= texts.size()) {
-    return UsageError(absl::StrCat("--special is ", range, "; must be an id below ", texts.size(),
-                                   ", or a range of them, as 0-4"));
+// Empties the texts of special tokens.
+absl::Status EmptySpecial(const std::string& text, std::vector<std::string>& texts) {
+  const std::optional<IdRange> range = ParseIdRange(text);
+  if (!range.has_value() || range->last >= texts.size()) {
+    return UsageError(NotTaken("--special", text,
+                               absl::StrCat("an id below ", texts.size(), ", or a range of them, as 0-4")));
   }
-  std::fill(texts.begin() + static_cast<int64_t>(first), texts.begin() + static_cast<int64_t>(last) + 1, "");
+  std::fill(texts.begin() + static_cast<int64_t>(range->first), texts.begin() + static_cast<int64_t>(range->last) + 1,
+            "");
   return absl::OkStatus();
 }
 
 }  // namespace
+
+std::optional<IdRange> ParseIdRange(const std::string& text) {
+  const std::vector<std::string> ends = absl::StrSplit(text, '-');
+  IdRange range;
+  if (ends.size() > 2 || !absl::SimpleAtoi(ends.front(), &range.first) || !absl::SimpleAtoi(ends.back(), &range.last) ||
+      range.first > range.last) {
+    return std::nullopt;
+  }
+  return range;
+}
 
 absl::StatusOr<StoredVocabulary> ReadVocabulary(const VocabularyFiles& files) {
   if (files.json.empty() && files.texts.empty()) return UsageError("vocabulary put needs --json or --texts");

@@ -126,7 +126,7 @@ class Masks(CliTest):
         (self.folder / "bad.json").write_text("3")
         self.fails(1, "bad.json: is neither a JSON object nor a list", *put, *bad)
         (self.folder / "bad.json").write_text('["a", "b"]')
-        self.fails(2, "--special is 1-2; must be an id below 2", *put, *bad, "--special", "1-2")
+        self.fails(2, '--special is "1-2"; must be an id below 2', *put, *bad, "--special", "1-2")
         self.fails(2, "--byte-level", *put, "--texts", self.folder / "bad.json", "--byte-level")
         self.fails(2, "facts put needs legal strings", "facts", "put", "code", "s", "n")
         self.fails(1, 'the string "" is empty or holds a line break', "facts", "put", "code", "s", "n", "")

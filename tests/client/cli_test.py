@@ -79,7 +79,7 @@ class Questions(WikiTest):
                  ["evaluate", "printed", *grid, "--online"]]
         for verb in verbs:
             self.fails(64 + 9, "gpt3", *verb, "--fingerprint", "model=gpt3")
-            self.fails(2, "the names are", *verb, "--fingerprint", "modle=gpt2")
+            self.fails(2, "NAME=VALUE of model, revision", *verb, "--fingerprint", "modle=gpt2")
         self.assertEqual(self.cli("info", "printed")["entries"], 0)
         for verb in verbs:
             self.cli(*verb, "--fingerprint", "model=gpt2")

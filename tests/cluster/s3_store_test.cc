@@ -43,11 +43,13 @@ TEST(S3SettingsTest, AFileHasNamesAndValuesAndNoValueIsRepeated) {
         "endpoint=https://hush@a\naccess-key=b\nsecret-key=c", "endpoint=https://a/hush\naccess-key=b\nsecret-key=c",
         "endpoint=https://\naccess-key=b\nsecret-key=hush",
         "endpoint=https://a\naccess-key=b\nsecret-key=c\nregion=eu:hush",
-        "endpoint=https://a\naccess-key=b\nsecret=hush", "endpoint=https://a\nhush", "endpoint=\nsecret-key=hush"}) {
+        "endpoint=https://a\naccess-key=b\nsecret=hush", "endpoint=https://a\nhush", "endpoint=\nsecret-key=hush",
+        "endpoint=https://a\naccess-key=b\nsecret-key=c\nsecret-key=hush"}) {
     const absl::Status refused = ParseS3Settings(bad).status();
     EXPECT_EQ(refused.code(), absl::StatusCode::kInvalidArgument) << bad;
     EXPECT_THAT(std::string(refused.message()), Not(HasSubstr("hush"))) << bad;
   }
+  EXPECT_THAT(std::string(ParseS3Settings("\nregion=a:b").status().message()), HasSubstr("line 2 has a region"));
 }
 
 TEST(S3StoreTest, APageOfAListIsReadWithWhereTheNextBegins) {

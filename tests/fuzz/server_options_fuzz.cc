@@ -49,7 +49,7 @@ void LookAt(const ServerOptions& options) {
     ExpectRefusal(files,
                   {absl::StatusCode::kInvalidArgument, absl::StatusCode::kFailedPrecondition,
                    absl::StatusCode::kNotFound, absl::StatusCode::kPermissionDenied},
-                  {"--tls-", "--shard-", "--tokens", "--log-settings"});
+                  {"--tls-", "--shard-", "--tokens", "--log-settings", "--object-store-settings"});
   }
 }
 

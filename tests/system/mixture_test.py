@@ -288,7 +288,7 @@ class Mixtures(harness.SystemTest):
             ("tenant=x", "must be NAME=WEIGHT"),
             ("tenant=0.5:x", "must be NAME=WEIGHT"),
             ("=0.5", "must be NAME=WEIGHT"),
-            ("tenant=1", "its weight must be in"),
+            ("tenant=1", "with a weight in"),
             ("tenant=0.8", "leaves nothing for"),
         ):
             with self.assertRaisesRegex(AssertionError, why):

@@ -1,0 +1,125 @@
+#include "common/option_text.h"
+
+#include <cmath>
+#include <limits>
+#include <type_traits>
+
+#include "absl/strings/ascii.h"
+#include "absl/strings/match.h"
+#include "absl/strings/numbers.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
+#include "absl/strings/string_view.h"
+
+namespace mneme {
+namespace {
+
+constexpr char kUnits[] = "kmgtpe";
+
+// Of a name in a message: what may go on is another name.
+bool IsOfName(char c) { return absl::ascii_isalnum(static_cast<unsigned char>(c)) || c == '-'; }
+
+bool Names(const std::string& message, const std::string& option) {
+  for (size_t at = message.find(option); at != std::string::npos; at = message.find(option, at + 1)) {
+    const size_t end = at + option.size();
+    const bool begins = at == 0 || !IsOfName(message[at - 1]);
+    if (begins && (end == message.size() || !IsOfName(message[end]))) return true;
+  }
+  return false;
+}
+
+}  // namespace
+
+template <typename T>
+std::optional<T> ReadNumber(const std::string& text, T least, T most) {
+  T number = 0;
+  if constexpr (std::is_same_v<T, double>) {
+    if (!absl::SimpleAtod(text, &number) || !std::isfinite(number)) return std::nullopt;
+  } else {
+    if (!absl::SimpleAtoi(text, &number)) return std::nullopt;
+  }
+  if (number < least || number > most) return std::nullopt;
+  return number;
+}
+
+template <typename T>
+std::string NumberBound(T least, T most) {
+  if constexpr (std::is_same_v<T, double>) {
+    using Limits = std::numeric_limits<double>;
+    if (most == Limits::max() && least == Limits::lowest()) return "a number";
+    if (most == Limits::max() && least == Limits::min()) return "a number above 0";
+    if (most == Limits::max()) return absl::StrCat("a number from ", least, " on");
+    return absl::StrCat("a number in [", least, ", ", most, "]");
+  } else {
+    return absl::StrCat("a whole number in [", least, ", ", most, "]");
+  }
+}
+
+template std::optional<uint32_t> ReadNumber(const std::string&, uint32_t, uint32_t);
+template std::optional<uint64_t> ReadNumber(const std::string&, uint64_t, uint64_t);
+template std::optional<int64_t> ReadNumber(const std::string&, int64_t, int64_t);
+template std::optional<double> ReadNumber(const std::string&, double, double);
+template std::string NumberBound(uint32_t, uint32_t);
+template std::string NumberBound(uint64_t, uint64_t);
+template std::string NumberBound(int64_t, int64_t);
+template std::string NumberBound(double, double);
+
+std::optional<uint64_t> ReadSize(const std::string& text) {
+  const std::string lower = absl::AsciiStrToLower(absl::StripAsciiWhitespace(text));
+  size_t digits = 0;
+  while (digits < lower.size() && absl::ascii_isdigit(static_cast<unsigned char>(lower[digits]))) ++digits;
+  uint64_t number = 0;
+  if (!absl::SimpleAtoi(lower.substr(0, digits), &number)) return std::nullopt;
+  absl::string_view unit = absl::StripLeadingAsciiWhitespace(absl::string_view(lower).substr(digits));
+  if (unit.empty() || unit == "b") return number;
+  const size_t power = absl::string_view(kUnits).find(unit.front());
+  unit.remove_prefix(1);
+  if (power == absl::string_view::npos || (!unit.empty() && unit != "b" && unit != "i" && unit != "ib")) {
+    return std::nullopt;
+  }
+  const auto shift = static_cast<unsigned>(10 * (power + 1));
+  if (number > std::numeric_limits<uint64_t>::max() >> shift) return std::nullopt;
+  return number << shift;
+}
+
+std::string SizeText(uint64_t bytes) {
+  size_t power = 0;
+  while (bytes != 0 && bytes % 1024 == 0 && power < sizeof(kUnits) - 1) {
+    bytes /= 1024;
+    ++power;
+  }
+  if (power == 0) return absl::StrCat(bytes);
+  return absl::StrCat(bytes, std::string(1, absl::ascii_toupper(static_cast<unsigned char>(kUnits[power - 1]))), "iB");
+}
+
+std::optional<bool> ReadFlag(const std::string& text) {
+  const std::string lower = absl::AsciiStrToLower(text);
+  for (const char* yes : {"true", "yes", "on", "1"}) {
+    if (lower == yes) return true;
+  }
+  for (const char* no : {"false", "no", "off", "0"}) {
+    if (lower == no) return false;
+  }
+  return std::nullopt;
+}
+
+std::string TextBound(const std::string& text) {
+  if (text.empty()) return "given, and not empty";
+  if (absl::StartsWith(text, "--")) return "a value, and not an option, which begins with --";
+  return "";
+}
+
+std::string NotTaken(const std::string& key, const std::string& value, const std::string& bound) {
+  return absl::StrCat(key, " is \"", value, "\"; must be ", bound);
+}
+
+std::string WithVariables(std::string message, const std::vector<OptionVariable>& variables) {
+  std::vector<std::string> named;
+  for (const OptionVariable& each : variables) {
+    if (Names(message, each.option)) named.push_back(each.variable);
+  }
+  if (!named.empty()) absl::StrAppend(&message, "; from the environment: ", absl::StrJoin(named, ", "));
+  return message;
+}
+
+}  // namespace mneme
