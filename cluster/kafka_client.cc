@@ -2,6 +2,7 @@
 
 #include <utility>
 
+#include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
 #include "common/limits.h"
 #include "common/status_macros.h"
@@ -38,7 +39,8 @@ absl::Status Set(rd_kafka_conf_t* configuration, const KafkaSettings& settings) 
     if (IsSecretKafkaSetting(name)) {
       return absl::InvalidArgumentError(absl::StrCat("sets ", name, " to a value that librdkafka does not take"));
     }
-    return absl::InvalidArgumentError(absl::StrCat("sets ", name, " to \"", value, "\": ", text));
+    return absl::InvalidArgumentError(absl::StrCat("sets ", name, " to \"", value, "\": ",
+                                                   absl::StripTrailingAsciiWhitespace(text)));
   }
   return absl::OkStatus();
 }

@@ -448,7 +448,8 @@ class CliOption(NamedTuple):
         verb = self.verb.split() or ["list"]
         if not self.takes_value:
             return ["--server", "nowhere", *verb, f"{self.name}={value}"]
-        return ["--server", "nowhere", *verb, self.name, *[value] * max(1, len(self.word.split()))]
+        # One that is wrong, for of two empty ones CLI11 may take the second for a position.
+        return ["--server", "nowhere", *verb, self.name, *["x"] * (len(self.word.split()) - 1), value]
 
 
 def word_of(name: str, text: str) -> str:
