@@ -448,8 +448,9 @@ class CliOption(NamedTuple):
         verb = self.verb.split() or ["list"]
         if not self.takes_value:
             return ["--server", "nowhere", *verb, f"{self.name}={value}"]
-        # One that is wrong, for of two empty ones CLI11 may take the second for a position.
-        return ["--server", "nowhere", *verb, self.name, *["x"] * (len(self.word.split()) - 1), value]
+        # CLI11 leaves the second of two words to a position that nothing else is there for.
+        pair = [value, value, "memory"] if len(self.word.split()) == 2 else [value]
+        return ["--server", "nowhere", *verb, self.name, *pair]
 
 
 def word_of(name: str, text: str) -> str:
