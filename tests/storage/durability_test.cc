@@ -5,11 +5,14 @@
 #include <rocksdb/db.h>
 
 #include <atomic>
+#include <chrono>
 #include <filesystem>
+#include <future>
 #include <map>
 #include <memory>
 #include <random>
 #include <string>
+#include <thread>
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
@@ -171,6 +174,42 @@ TEST_F(DurabilityTest, AfterAFailedSyncNothingIsAcknowledgedUntilOpenedAgain) {
   EXPECT_GE(store->applied(), 1U);
   EXPECT_TRUE(store->Commit({.sequence = 3}).ok());
   EXPECT_TRUE(store->Sync().ok());
+}
+
+TEST_F(DurabilityTest, ASyncThatStallsHoldsUpNeitherReadsNorWhatIsOnlyWritten) {
+  std::atomic<bool> stalls{false};
+  std::atomic<bool> waits{false};
+  auto system = std::make_shared<FaultFileSystem>([&](FileOperation operation, const std::string& path) {
+    if (operation == FileOperation::kSync && absl::EndsWith(path, ".log")) {
+      while (stalls) {
+        waits = true;
+        std::this_thread::sleep_for(std::chrono::milliseconds(1));
+      }
+    }
+    return rocksdb::IOStatus::OK();
+  });
+  {
+    const auto store = Open(system).value();
+    ASSERT_TRUE(store->Commit({.sequence = 1}).ok());
+    ASSERT_EQ(store->Sync().value(), 1U);
+    ASSERT_TRUE(store->Commit({.sequence = 2}).ok());
+    stalls = true;
+    auto synced = std::async(std::launch::async, [&] { return store->Sync(); });
+    auto meanwhile = std::async(std::launch::async, [&] {
+      while (!waits) std::this_thread::sleep_for(std::chrono::milliseconds(1));
+      EXPECT_TRUE(store->ReadHeads().ok());
+      EXPECT_TRUE(store->Commit({.sequence = 3}).ok());
+      EXPECT_EQ(store->applied(), 3U);
+    });
+    const auto went_on = meanwhile.wait_for(std::chrono::seconds(60));
+    EXPECT_EQ(synced.wait_for(std::chrono::seconds(0)), std::future_status::timeout) << "nothing is durable yet";
+    stalls = false;
+    EXPECT_EQ(went_on, std::future_status::ready);
+    EXPECT_EQ(synced.get().value(), 2U) << "what came while it stalled is not claimed";
+    meanwhile.get();
+    EXPECT_EQ(store->Sync().value(), 3U);
+  }
+  EXPECT_EQ(Open().value()->applied(), 3U);
 }
 
 TEST_F(DurabilityTest, AFullDiskIsSaidAndLosesNothingAcknowledged) {
