@@ -55,6 +55,15 @@ std::string NumberBound(T least, T most) {
   }
 }
 
+template <typename T>
+std::string TakeNumber(std::string& text, T least, T most) {
+  const std::optional<T> number = ReadNumber(text, least, most);
+  if (!number.has_value()) return NumberBound(least, most);
+  // Of a double it would lose digits.
+  if constexpr (!std::is_same_v<T, double>) text = absl::StrCat(*number);
+  return "";
+}
+
 template std::optional<uint32_t> ReadNumber(const std::string&, uint32_t, uint32_t);
 template std::optional<uint64_t> ReadNumber(const std::string&, uint64_t, uint64_t);
 template std::optional<int64_t> ReadNumber(const std::string&, int64_t, int64_t);
@@ -63,6 +72,10 @@ template std::string NumberBound(uint32_t, uint32_t);
 template std::string NumberBound(uint64_t, uint64_t);
 template std::string NumberBound(int64_t, int64_t);
 template std::string NumberBound(double, double);
+template std::string TakeNumber(std::string&, uint32_t, uint32_t);
+template std::string TakeNumber(std::string&, uint64_t, uint64_t);
+template std::string TakeNumber(std::string&, int64_t, int64_t);
+template std::string TakeNumber(std::string&, double, double);
 
 std::optional<uint64_t> ReadSize(const std::string& text) {
   const std::string lower = absl::AsciiStrToLower(absl::StripAsciiWhitespace(text));
@@ -101,6 +114,13 @@ std::optional<bool> ReadFlag(const std::string& text) {
     if (lower == no) return false;
   }
   return std::nullopt;
+}
+
+std::string TakeFlag(std::string& text) {
+  const std::optional<bool> given = ReadFlag(text);
+  if (!given.has_value()) return "true or false";
+  text = *given ? "true" : "false";
+  return "";
 }
 
 std::string TextBound(const std::string& text) {

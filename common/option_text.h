@@ -27,7 +27,12 @@ std::string SizeText(uint64_t bytes);
 
 // true, yes, on, 1 and their opposites.
 std::optional<bool> ReadFlag(const std::string& text);
-inline constexpr char kFlagBound[] = "true or false";
+
+// As ReadNumber() and ReadFlag(), for what reads on by its own rules: `text` gets a form that has one meaning, and the
+// answer is empty; or it stays as it is, and the answer is what it must be.
+template <typename T>
+std::string TakeNumber(std::string& text, T least, T most);
+std::string TakeFlag(std::string& text);
 
 // What a path, a name or an address must be; empty when `text` is one: not empty, and not an option that was taken for
 // a value since its own is missing.

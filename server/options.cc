@@ -4,6 +4,7 @@
 
 #include <CLI/CLI.hpp>
 #include <algorithm>
+#include <functional>
 #include <limits>
 #include <map>
 #include <nlohmann/json.hpp>
@@ -70,67 +71,50 @@ std::string EnvironmentName(const std::string& flag) {
   return name;
 }
 
-// What is wrong with a value is said in one way, whatever kind it is of: as an error, since CLI11 would put the option
-// before what a validator answers.
-[[noreturn]] void Refuse(const std::string& key, const std::string& value, const std::string& bound) {
-  throw CLI::ConversionError(NotTaken(key, value, bound));
-}
-
-// CLI11 reads what is left of a value by its own rules: it gets it in a form that has one meaning.
-template <typename T>
-CLI::Option* Number(CLI::Option* option, T least, T most) {
-  const auto read = [key = option->get_name(), least, most](std::string& text) {
-    const std::optional<T> number = ReadNumber(text, least, most);
-    if (!number.has_value()) Refuse(key, text, NumberBound(least, most));
-    text = absl::StrCat(*number);
+// What `take` makes of a value (it may rewrite it), or says that it must be. That is thrown, since CLI11 would put the
+// option before what a validator answers.
+CLI::Validator Taken(const CLI::Option& option, const std::function<std::string(std::string&)>& take,
+                     const std::string& description) {
+  const auto read = [key = option.get_name(), take](std::string& text) {
+    const std::string bound = take(text);
+    if (!bound.empty()) throw CLI::ConversionError(NotTaken(key, text, bound));
     return std::string();
   };
-  return option->transform(CLI::Validator(read, absl::StrCat("[", least, ", ", most, "]")));
+  return CLI::Validator(read, description);
+}
+
+template <typename T>
+CLI::Option* Number(CLI::Option* option, T least, T most) {
+  const auto take = [least, most](std::string& text) { return TakeNumber(text, least, most); };
+  return option->transform(Taken(*option, take, absl::StrCat("[", least, ", ", most, "]")));
 }
 
 // Bytes in [least, most], or 0.
 CLI::Option* Size(CLI::Option* option, uint64_t least, uint64_t most) {
   const std::string range = absl::StrCat("[", SizeText(least), ", ", SizeText(most), "]");
-  const auto read = [key = option->get_name(), least, most, range](std::string& text) {
+  const auto take = [least, most, range](std::string& text) {
     const std::optional<uint64_t> bytes = ReadSize(text);
     if (!bytes.has_value() || (*bytes != 0 && (*bytes < least || *bytes > most))) {
-      Refuse(key, text, absl::StrCat("0, or a size such as 4GiB in ", range));
+      return absl::StrCat("0, or a size such as 4GiB in ", range);
     }
     text = absl::StrCat(*bytes);
     return std::string();
   };
-  return option->type_name("SIZE")->transform(CLI::Validator(read, range));
+  return option->type_name("SIZE")->transform(Taken(*option, take, range));
 }
 
 CLI::Option* OneOf(CLI::Option* option, const std::vector<std::string>& words) {
-  const auto check = [key = option->get_name(), words](std::string& text) {
-    if (std::find(words.begin(), words.end(), text) == words.end()) {
-      Refuse(key, text, absl::StrCat("one of ", absl::StrJoin(words, ", ")));
-    }
-    return std::string();
+  const auto take = [words](const std::string& text) {
+    const bool known = std::find(words.begin(), words.end(), text) != words.end();
+    return known ? std::string() : absl::StrCat("one of ", absl::StrJoin(words, ", "));
   };
-  return option->check(CLI::Validator(check, absl::StrCat("{", absl::StrJoin(words, ","), "}")));
+  return option->check(Taken(*option, take, absl::StrCat("{", absl::StrJoin(words, ","), "}")));
 }
 
 // A path, a name, an address, or several.
-CLI::Option* Text(CLI::Option* option) {
-  const auto check = [key = option->get_name()](std::string& text) {
-    const std::string bound = TextBound(text);
-    if (!bound.empty()) Refuse(key, text, bound);
-    return std::string();
-  };
-  return option->check(CLI::Validator(check, ""));
-}
+CLI::Option* Text(CLI::Option* option) { return option->check(Taken(*option, TextBound, "")); }
 
-CLI::Option* Flag(CLI::Option* option) {
-  const auto read = [key = option->get_name()](std::string& text) {
-    const std::optional<bool> value = ReadFlag(text);
-    if (!value.has_value()) Refuse(key, text, kFlagBound);
-    text = *value ? "true" : "false";
-    return std::string();
-  };
-  return option->transform(CLI::Validator(read, ""));
-}
+CLI::Option* Flag(CLI::Option* option) { return option->transform(Taken(*option, TakeFlag, "")); }
 
 // An option that its variable may set, whatever it holds: Number(), Size() and so on say that.
 template <typename T>

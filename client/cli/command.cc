@@ -23,34 +23,27 @@ std::string NameOf(const CLI::Option& option) {
   return option.get_name(/*positional=*/true);
 }
 
-// What is wrong with a value is said in one way, whatever kind it is of: as an error, since CLI11 would put the option
-// before what a validator answers.
-[[noreturn]] void Refuse(const std::string& key, const std::string& value, const std::string& bound) {
-  throw CLI::ConversionError(NotTaken(key, value, bound));
-}
-
-// The narrower of two ranges is asked first, so that its bounds are what is told. CLI11 reads what is left of a value
-// by its own rules: it gets whole numbers in a form that has one meaning.
-template <typename T>
-void TakeNumbers(CLI::Option& option, T least, T most) {
-  const auto read = [key = NameOf(option), least, most](std::string& text) {
-    const std::optional<T> number = ReadNumber(text, least, most);
-    if (!number.has_value()) Refuse(key, text, NumberBound(least, most));
-    if constexpr (!std::is_same_v<T, double>) text = absl::StrCat(*number);
+// What `take` makes of a value (it may rewrite it), or says that it must be. That is thrown, since CLI11 would put the
+// option before what a validator answers.
+CLI::Validator Taken(const CLI::Option& option, const std::function<std::string(std::string&)>& take) {
+  const auto read = [key = NameOf(option), take](std::string& text) {
+    const std::string bound = take(text);
+    if (!bound.empty()) throw CLI::ConversionError(NotTaken(key, text, bound));
     return std::string();
   };
-  option.transform(CLI::Validator(read, ""));
+  return CLI::Validator(read, "");
+}
+
+// The narrower of two ranges is asked first, so that its bounds are what is told.
+template <typename T>
+void TakeNumbers(CLI::Option& option, T least, T most) {
+  option.transform(Taken(option, [least, most](std::string& text) { return TakeNumber(text, least, most); }));
 }
 
 template <typename T>
 CLI::Option& Checked(CLI::Option& option) {
   if constexpr (std::is_same_v<T, std::string>) {
-    const auto check = [key = NameOf(option)](std::string& text) {
-      const std::string bound = TextBound(text);
-      if (!bound.empty()) Refuse(key, text, bound);
-      return std::string();
-    };
-    option.check(CLI::Validator(check, ""), kTextCheck);
+    option.check(Taken(option, TextBound), kTextCheck);
   } else {
     TakeNumbers<T>(option, std::numeric_limits<T>::lowest(), std::numeric_limits<T>::max());
   }
@@ -121,12 +114,9 @@ Option Option::OneOf(const std::vector<std::string>& words) const {
 }
 
 Option Option::Check(std::function<bool(const std::string&)> is_taken, const std::string& bound) const {
-  const auto check = [key = NameOf(*option_), is_taken = std::move(is_taken), bound](std::string& text) {
-    if (!is_taken(text)) Refuse(key, text, bound);
-    return std::string();
-  };
+  const auto take = [is_taken = std::move(is_taken), bound](std::string& text) { return is_taken(text) ? "" : bound; };
   // Before the check of any text, which would say less.
-  option_->transform(CLI::Validator(check, ""));
+  option_->transform(Taken(*option_, take));
   return *this;
 }
 
@@ -223,13 +213,7 @@ Option Command::AddOption(const std::string& names, std::vector<double>& value, 
 
 Option Command::AddFlag(const std::string& names, bool& value, const std::string& description) const {
   CLI::Option& option = *app_->add_flag(names, value, description);
-  const auto read = [key = NameOf(option)](std::string& text) {
-    const std::optional<bool> given = ReadFlag(text);
-    if (!given.has_value()) Refuse(key, text, kFlagBound);
-    text = *given ? "true" : "false";
-    return std::string();
-  };
-  return Option(*option.transform(CLI::Validator(read, "")));
+  return Option(*option.transform(Taken(option, TakeFlag)));
 }
 
 void Command::WhenGiven(std::function<void()> call) const { app_->callback(std::move(call)); }

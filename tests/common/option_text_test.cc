@@ -72,6 +72,23 @@ TEST(OptionTextTest, AFlagIsOneWordOrTheOther) {
   }
 }
 
+TEST(OptionTextTest, WhatIsTakenHasOneMeaningAndWhatIsNotStaysAsItIs) {
+  std::string text = "010";
+  EXPECT_EQ(TakeNumber<uint32_t>(text, 1, 256), "");
+  EXPECT_EQ(text, "10");
+  EXPECT_EQ(TakeNumber<uint32_t>(text, 11, 256), NumberBound<uint32_t>(11, 256));
+  EXPECT_EQ(text, "10");
+  text = "2.5e-1";
+  EXPECT_EQ(TakeNumber<double>(text, 0, 1), "");
+  EXPECT_EQ(text, "2.5e-1");
+  text = "Off";
+  EXPECT_EQ(TakeFlag(text), "");
+  EXPECT_EQ(text, "false");
+  text = "maybe";
+  EXPECT_EQ(TakeFlag(text), "true or false");
+  EXPECT_EQ(text, "maybe");
+}
+
 TEST(OptionTextTest, ATextIsThereAndIsNoOption) {
   EXPECT_EQ(TextBound("keys.npy"), "");
   EXPECT_EQ(TextBound("-"), "");
