@@ -210,7 +210,8 @@ TEST_F(ReplicatedShardTest, OneThatWasAwayComesBackAndCatchesUp) {
 
 TEST_F(ReplicatedShardTest, OneWhoseDiskRunsLowWaitsAndGoesOnByItself) {
   const MemoryHandle memory = Create(TokenMemory("wiki", 2));
-  Insert(memory, Entries(0, 10), 100);
+  const LogOffset stored = Insert(memory, Entries(0, 10), 100);
+  ASSERT_TRUE(OutcomeAt(1, stored, 100).ok());
   free_disk_[1] = kDiskReserve - 1;
   for (int tries = 0; tries < 2'000 && replicas_[1]->Statistics().write_status.ok(); ++tries) {
     std::this_thread::sleep_for(std::chrono::milliseconds(5));
