@@ -1,5 +1,6 @@
 #include "cluster/shard_channel.h"
 
+#include <grpc/support/time.h>
 #include <grpcpp/support/channel_arguments.h>
 
 #include <algorithm>
@@ -60,9 +61,9 @@ std::shared_ptr<grpc::Channel> MakeInternalChannel(const std::string& address, c
 std::shared_ptr<grpc::ClientContext> MakeContext(const CallLimits& limits) {
   auto context = std::make_shared<grpc::ClientContext>();
   if (limits.deadline != std::chrono::steady_clock::time_point::max()) {
-    context->set_deadline(std::chrono::system_clock::now() +
-                          std::chrono::duration_cast<std::chrono::system_clock::duration>(
-                              limits.deadline - std::chrono::steady_clock::now()));
+    const std::chrono::nanoseconds left = limits.deadline - std::chrono::steady_clock::now();
+    context->set_deadline(
+        gpr_time_add(gpr_now(GPR_CLOCK_MONOTONIC), gpr_time_from_nanos(left.count(), GPR_TIMESPAN)));
   }
   return context;
 }

@@ -1,5 +1,7 @@
 #include "server/call_record.h"
 
+#include <grpc/support/time.h>
+
 #include <algorithm>
 #include <utility>
 #include <vector>
@@ -179,12 +181,13 @@ void CallRecord::Audit(const absl::Status& status) {
 CallLimits LimitsOf(const grpc::CallbackServerContext& context, std::shared_ptr<const std::atomic<bool>> cancelled) {
   CallLimits out;
   out.cancelled = std::move(cancelled);
-  const auto deadline = context.deadline();
-  const auto now = std::chrono::system_clock::now();
+  // As gRPC has it: by a steady clock, which nobody sets between two looks at it.
+  const gpr_timespec deadline = context.raw_deadline();
+  const gpr_timespec left = gpr_time_sub(deadline, gpr_now(deadline.clock_type));
   // No deadline is the far end of the clock, which would overflow when moved to another clock.
-  if (deadline < now + std::chrono::hours(24 * 365)) {
-    out.deadline = std::chrono::steady_clock::now() +
-                   std::chrono::duration_cast<std::chrono::steady_clock::duration>(deadline - now);
+  if (left.tv_sec < 365 * 24 * 3600) {
+    out.deadline = std::chrono::steady_clock::now() + std::chrono::seconds(left.tv_sec) +
+                   std::chrono::nanoseconds(left.tv_nsec);
   }
   return out;
 }
