@@ -12,7 +12,7 @@ namespace mneme {
 class Clock {
  public:
   virtual ~Clock() = default;
-  // Unix time in milliseconds.
+  // Unix time in milliseconds; of SteadyClock, since some moment.
   virtual int64_t NowMs() const = 0;
 };
 
@@ -21,6 +21,15 @@ class SystemClock final : public Clock {
  public:
   int64_t NowMs() const override {
     return std::chrono::duration_cast<std::chrono::milliseconds>(std::chrono::system_clock::now().time_since_epoch())
+        .count();
+  }
+};
+
+// What nobody sets: milliseconds since some moment, for what lasts a while.
+class SteadyClock final : public Clock {
+ public:
+  int64_t NowMs() const override {
+    return std::chrono::duration_cast<std::chrono::milliseconds>(std::chrono::steady_clock::now().time_since_epoch())
         .count();
   }
 };

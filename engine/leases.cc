@@ -80,10 +80,9 @@ absl::StatusOr<Leases::Granted> HeldLeases::Acquire(const MemoryRecord& memory, 
   // After the versions: what has expired by now may be gone from them.
   lease->stamp_ms = options_.clock->NowMs();
   const Chunks chunks = ChunksOf(*lease);
-  const int64_t expires_ms = lease->stamp_ms + lease_ms;
-  Granted granted{MakeId(), lease->version(), expires_ms};
+  Granted granted{MakeId(), lease->version(), lease->stamp_ms + lease_ms};
   HeldById made;  // so that nothing fails once its chunks are counted
-  made[granted.id] = {std::move(lease), expires_ms};
+  made[granted.id] = {std::move(lease), options_.timer->NowMs() + lease_ms};
   MutexLock lock(&mutex_);
   RETURN_IF_ERROR(Admit(chunks));
   held_.merge(made);
@@ -131,7 +130,7 @@ absl::StatusOr<HeldLeases::HeldById::const_iterator> HeldLeases::FindLive(std::s
   if (id.size() != kIdBytes) return absl::InvalidArgumentError("lease is not one that AcquireLease gave");
   const auto at = held_.find(id);
   if (at == held_.end()) return Ended("the lease has ended, was released, or is of a server before its restart");
-  const int64_t late_ms = options_.clock->NowMs() - at->second.expires_ms;
+  const int64_t late_ms = options_.timer->NowMs() - at->second.ends_ms;
   if (late_ms >= 0) return Ended(absl::StrCat("the lease ended ", late_ms, " ms ago"));
   return at;
 }
@@ -139,9 +138,8 @@ absl::StatusOr<HeldLeases::HeldById::const_iterator> HeldLeases::FindLive(std::s
 absl::StatusOr<int64_t> HeldLeases::Renew(std::string_view id, int64_t lease_ms) {
   MutexLock lock(&mutex_);
   ASSIGN_OR_RETURN(const auto at, FindLive(id));
-  Entry& held = held_.find(at->first)->second;
-  held.expires_ms = options_.clock->NowMs() + lease_ms;
-  return held.expires_ms;
+  held_.find(at->first)->second.ends_ms = options_.timer->NowMs() + lease_ms;
+  return options_.clock->NowMs() + lease_ms;
 }
 
 absl::Status HeldLeases::Release(std::string_view id) {
@@ -169,11 +167,11 @@ void HeldLeases::EndAllOf(MemoryNumber memory) {
 }
 
 void HeldLeases::LetGo() {
-  const int64_t now_ms = options_.clock->NowMs();
+  const int64_t now_ms = options_.timer->NowMs();
   std::vector<LeaseHandle> ended;
   MutexLock lock(&mutex_);
   for (auto at = held_.begin(); at != held_.end();) {
-    at = at->second.expires_ms <= now_ms ? End(at, ended) : std::next(at);
+    at = at->second.ends_ms <= now_ms ? End(at, ended) : std::next(at);
   }
 }
 
@@ -189,10 +187,10 @@ HeldLeases::HeldById::iterator HeldLeases::End(HeldById::iterator at, std::vecto
 }
 
 HeldLeases::Counts HeldLeases::counts() const {
-  const int64_t now_ms = options_.clock->NowMs();
+  const int64_t now_ms = options_.timer->NowMs();
   MutexLock lock(&mutex_);
   const auto live = std::count_if(held_.begin(), held_.end(),
-                                  [&](const auto& each) { return each.second.expires_ms > now_ms; });
+                                  [&](const auto& each) { return each.second.ends_ms > now_ms; });
   return {static_cast<uint64_t>(live), ram_bytes_};
 }
 

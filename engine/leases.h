@@ -51,7 +51,8 @@ absl::StatusOr<Shard::Snapshot> TakeSnapshot(Shard& shard, const SnapshotRequest
 struct LeaseOptions {
   std::vector<Shard*> shards;        // borrowed; must outlive the leases
   const Routing* routing = nullptr;  // borrowed
-  const Clock* clock = nullptr;      // borrowed
+  const Clock* clock = nullptr;      // borrowed: says what has expired when a lease is taken
+  const Clock* timer = nullptr;      // borrowed: says when a lease is over, whoever sets the wall clock
   uint64_t ram_bytes = 0;            // of tails that leases may hold together
 };
 
@@ -83,7 +84,7 @@ class HeldLeases final : public Leases {
  private:
   struct Entry {
     LeaseHandle lease;
-    int64_t expires_ms = 0;
+    int64_t ends_ms = 0;  // by the timer
   };
   struct HeldChunk {
     uint64_t bytes = 0;

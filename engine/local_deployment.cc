@@ -220,8 +220,9 @@ absl::StatusOr<std::unique_ptr<LocalDeployment>> LocalDeployment::Open(Deploymen
   state->fanout = std::make_unique<WriteFanout>(state->PortPointers(), &state->routing);
   state->working_memory = std::make_unique<WorkingMemory>(state->PortPointers(), &state->routing, state->clock);
   state->answers = std::make_unique<AnswerCache>(options.answer_cache_bytes);
-  state->leases = std::make_unique<HeldLeases>(LeaseOptions{state->by_number, &state->routing, state->clock,
-                                                            state->ram_limit_bytes / limits::kLeaseRamParts});
+  const Clock* const timer = options.clock != nullptr ? options.clock : &state->timer;
+  state->leases = std::make_unique<HeldLeases>(LeaseOptions{
+      state->by_number, &state->routing, state->clock, timer, state->ram_limit_bytes / limits::kLeaseRamParts});
   state->query_context = {state->by_number, &state->routing, state->pool.get(), state->answers.get(),
                           &state->label_sums, &state->matches};
   state->MakeBackups(options);

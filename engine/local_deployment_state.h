@@ -37,6 +37,7 @@ struct LocalDeployment::State {
   explicit State(Routing shard_routing) : routing(shard_routing) {}
 
   SystemClock system_clock;
+  SteadyClock timer;
   const Clock* clock = nullptr;
   uint64_t ram_limit_bytes = 0;
   Routing routing;  // constant once the shards are open
