@@ -193,7 +193,10 @@ absl::Status Erasure::TakeReceipts(Work& work) {
 bool Erasure::IsDue(const Work& work) const {
   const Gone& waiting = work.waiting;
   if (waiting.receipts == 0) return false;
-  return waiting.full() || options_.clock->NowMs() - waiting.oldest_ms >= options_.after_ms;
+  const int64_t waited_ms = options_.clock->NowMs() - waiting.oldest_ms;
+  // From then on, by a clock that was set back since: how long it waited nobody knows.
+  const bool from_then_on = waited_ms < -limits::kMaxAheadMs;
+  return waiting.full() || waited_ms >= options_.after_ms || from_then_on;
 }
 
 absl::Status Erasure::Begin(Work& work) {

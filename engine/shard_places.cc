@@ -25,6 +25,11 @@ bool IsOld(const RememberedRequest& request, int64_t now_ms) {
   return now_ms > kRememberMs && request.stamp_ms <= now_ms - kRememberMs;
 }
 
+// So far ahead that the clock was set back since. A million requests came after it, and how long ago it was nobody
+// knows; without this none would be forgotten before the clock says so again. Never in a log, where what is forgotten
+// is what every replica forgets, and clocks that are wrong stamp nothing.
+bool IsAhead(const RememberedRequest& request, int64_t now_ms) { return request.stamp_ms - now_ms > kRememberMs; }
+
 // What operations say of themselves; a store that cannot read says none of these, or that the disk is full.
 bool IsRefusal(const absl::Status& status) {
   return absl::IsFailedPrecondition(status) || absl::IsInvalidArgument(status) || absl::IsNotFound(status) ||
@@ -90,11 +95,14 @@ void Shard::ForgetOldRequests(Round& round) {
   remembered_ += round.group->requests();
   if (remembered_ <= limits::kRememberedRequests || round.planned.empty()) return;
   const int64_t now_ms = round.planned.back().ticket->stamp_ms;
-  if (now_ms < forget_from_ms_) return;
+  const int64_t left_ms = forget_from_ms_ - now_ms;  // longer than ever told: the clock was set back since
+  if (0 < left_ms && left_ms <= 2 * kRememberMs) return;
   auto oldest = store_->OldestRequests(kForgetBatch);
   if (!oldest.ok() || oldest->empty()) return;  // tried again with the next group
   const int64_t oldest_ms = oldest->front().stamp_ms;
-  std::erase_if(*oldest, [&](const RememberedRequest& request) { return !IsOld(request, now_ms); });
+  std::erase_if(*oldest, [&](const RememberedRequest& request) {
+    return !IsOld(request, now_ms) && !IsAhead(request, now_ms);
+  });
   if (oldest->empty()) forget_from_ms_ = oldest_ms + kRememberMs;
   remembered_ -= oldest->size();
   round.group->Forget(*std::move(oldest));

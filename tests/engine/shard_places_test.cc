@@ -13,6 +13,7 @@
 #include "common/limits.h"
 #include "engine/routing.h"
 #include "engine/shard.h"
+#include "storage/memory_entry_store.h"
 #include "tests/engine/deployment_fixture.h"
 #include "tests/engine/journaled_store.h"
 #include "tests/storage/temporary_directory.h"
@@ -43,10 +44,14 @@ class ShardPlacesTest : public ::testing::Test {
 
   void Open(bool logged) {
     shard_.reset();
+    journal_.Cut(0);
+    Open(logged, std::make_unique<JournaledStore>(&journal_, StoreFaults{.read = [this] { return disk_; }}));
+  }
+  void Open(bool logged, std::unique_ptr<EntryStore> store) {
+    shard_.reset();
     ShardOptions options;
     options.number = kShard;
-    journal_.Cut(0);
-    options.store = std::make_unique<JournaledStore>(&journal_, StoreFaults{.read = [this] { return disk_; }});
+    options.store = std::move(store);
     store_ = options.store.get();
     options.files = IndexFiles::Open(directory_.path(), 1).value();
     options.logged = logged;
@@ -198,6 +203,25 @@ TEST_F(ShardPlacesTest, AShardWithoutALogTakesNoPlaces) {
   EXPECT_EQ(Insert(5, 1).status().code(), absl::StatusCode::kFailedPrecondition);
   EXPECT_EQ(Insert(0, 1)->sequence, 1U);
   EXPECT_EQ(Insert(0, 2)->sequence, 2U);
+}
+
+TEST_F(ShardPlacesTest, WithoutALogRequestsOfAClockThatWasSetBackAreForgottenBeyondAMillion) {
+  constexpr int64_t kAheadMs = kStampMs + int64_t{10} * 365 * 24 * 3'600'000;
+  constexpr uint64_t kMany = limits::kRememberedRequests + 5'000;
+  StoreBatch batch;
+  for (uint64_t i = 1; i <= kMany; ++i) {
+    batch.requests.push_back({.id = {i, 1}, .content = 1, .sequence = i, .stamp_ms = kAheadMs, .result = {}});
+  }
+  batch.sequence = kMany;
+  auto store = NewMemoryEntryStore();
+  ASSERT_TRUE(store->Commit(batch).ok());
+  Open(/*logged=*/false, std::move(store));
+  ASSERT_TRUE(Insert(0, 1, 0, 1, kAheadMs + 1).ok());
+  EXPECT_EQ(store_->CountRequests().value(), kMany) << "they are young";
+  ASSERT_TRUE(Insert(0, 2, 0, 1, kStampMs).ok());
+  EXPECT_EQ(store_->CountRequests().value(), kMany - 1024) << "else all that come are kept for ten years";
+  EXPECT_FALSE(store_->FindRequest({1, 1})->has_value());
+  EXPECT_TRUE(store_->FindRequest({kMany, 1})->has_value());
 }
 
 TEST_F(ShardPlacesTest, AMergeIsOfWhatIsStillThereAndComesTwiceForNothing) {
