@@ -53,7 +53,7 @@ absl::Status ExpirySweep::Run(Shard& shard) {
     const absl::Status removed = Remove(shard, key, now_ms);
     if (removed.ok()) continue;
     least_of_segment_.clear();
-    shard.expiries().Note(key, now_ms);  // again after the slack
+    shard.expiries().PutOff(key, now_ms);  // again after the slack
     status.Update(removed);
   }
   return status;
@@ -101,7 +101,7 @@ absl::Status ExpirySweep::Remove(Shard& shard, const PartitionKey& key, int64_t 
     const bool again = Append(key, std::move(found.expired), now_ms);
     least_of_segment_.clear();  // they are there until the record is applied
     // Looked at again once it is; what did not go by then may wait, so that it does not fill the log.
-    shard.expiries().Note(key, again ? now_ms : now_ms - Slack());
+    shard.expiries().PutOff(key, again ? now_ms : now_ms - Slack());
     return absl::OkStatus();
   }
   if (!found.expired.empty()) {

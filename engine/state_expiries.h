@@ -20,7 +20,7 @@ class StateExpiries {
  public:
   // Something expires at `expiry_ms`. Called after it is committed.
   void Note(int64_t expiry_ms) ABSL_LOCKS_EXCLUDED(mutex_) { NoteFrom(expiry_ms, expiry_ms); }
-  // The same for a look that is to be taken from `from_ms` on, but not before `due_ms`.
+  // The same for a look that is to be taken from `from_ms` on, but not before `due_ms`, unless the clock is set back.
   void NoteFrom(int64_t from_ms, int64_t due_ms) ABSL_LOCKS_EXCLUDED(mutex_) {
     MutexLock lock(&mutex_);
     from_ms_ = std::min(from_ms_, from_ms);
@@ -30,6 +30,8 @@ class StateExpiries {
   // stays.
   std::optional<int64_t> Take(int64_t until_ms) ABSL_LOCKS_EXCLUDED(mutex_) {
     MutexLock lock(&mutex_);
+    if (until_ms < last_ms_ && from_ms_ <= until_ms) due_ms_ = std::min(due_ms_, until_ms);
+    last_ms_ = until_ms;
     if (due_ms_ > until_ms) return std::nullopt;
     const int64_t from_ms = from_ms_;
     from_ms_ = due_ms_ = kNeverExpires;
@@ -48,6 +50,7 @@ class StateExpiries {
   // At first whatever is stored.
   int64_t from_ms_ ABSL_GUARDED_BY(mutex_) = 0;
   int64_t due_ms_ ABSL_GUARDED_BY(mutex_) = 0;
+  int64_t last_ms_ ABSL_GUARDED_BY(mutex_) = 0;  // of the last Take()
   std::atomic<uint64_t> sessions_{0};
   std::atomic<uint64_t> states_{0};
 };

@@ -8,23 +8,26 @@
 namespace mneme {
 
 void WatcherClocks::Note(const std::string& watcher, int64_t ahead_ms, Steady::time_point until) {
+  const int64_t own_ms = OwnAheadMs();
   MutexLock lock(&mutex_);
-  std::erase_if(clocks_, [now = Steady::now()](const auto& each) { return each.second.until <= now; });
-  clocks_[watcher] = {ahead_ms, until};
+  std::erase_if(told_, [now = Steady::now()](const auto& each) { return each.second.until <= now; });
+  told_[watcher] = {own_ms + ahead_ms, until};
 }
 
 absl::Status WatcherClocks::Check() const {
   const auto now = Steady::now();
+  const int64_t own_ms = OwnAheadMs();
   size_t all = 0;
   size_t far = 0;
   int64_t ahead_ms = 0;
   MutexLock lock(&mutex_);
-  for (const auto& [watcher, clock] : clocks_) {
-    if (clock.until <= now) continue;
+  for (const auto& [watcher, told] : told_) {
+    if (told.until <= now) continue;
     ++all;
-    if (-limits::kMaxAheadMs <= clock.ahead_ms && clock.ahead_ms <= limits::kMaxAheadMs) continue;
+    const int64_t apart_ms = told.ahead_ms - own_ms;
+    if (-limits::kMaxAheadMs <= apart_ms && apart_ms <= limits::kMaxAheadMs) continue;
     ++far;
-    ahead_ms = clock.ahead_ms;
+    ahead_ms = apart_ms;
   }
   if (all == 0) return absl::UnavailableError("no other process has told yet what its clock says");
   if (2 * far <= all) return absl::OkStatus();

@@ -10,6 +10,7 @@
 
 #include "absl/base/thread_annotations.h"
 #include "absl/status/status.h"
+#include "common/clock.h"
 #include "common/mutex.h"
 
 namespace mneme {
@@ -19,20 +20,29 @@ class WatcherClocks {
  public:
   using Steady = std::chrono::steady_clock;
 
-  // The clock of `watcher` is `ahead_ms` ahead of that of this process; it counts until `until`.
+  // `own`: the clock of this process; borrowed; null: the machine's.
+  explicit WatcherClocks(const Clock* own = nullptr) : own_(own != nullptr ? *own : system_clock_) {}
+
+  // The clock of `watcher` is `ahead_ms` ahead of that of this process, as it goes now; it counts until `until`. When
+  // that is set meanwhile, this is known at once.
   void Note(const std::string& watcher, int64_t ahead_ms, Steady::time_point until) ABSL_LOCKS_EXCLUDED(mutex_);
   // FAILED_PRECONDITION when more than half of them are too far from the clock of this process, either way
   // (limits::kMaxAheadMs): by what it stamps things would go at the wrong time. UNAVAILABLE when there is none.
   absl::Status Check() const ABSL_LOCKS_EXCLUDED(mutex_);
 
  private:
-  struct Clock {
-    int64_t ahead_ms = 0;
+  struct Told {
+    int64_t ahead_ms = 0;  // of a steady clock
     Steady::time_point until;
   };
+  // How far the clock of this process is ahead of a steady one.
+  int64_t OwnAheadMs() const { return own_.NowMs() - steady_.NowMs(); }
 
+  SystemClock system_clock_;
+  SteadyClock steady_;
+  const Clock& own_;
   mutable Mutex mutex_;
-  std::map<std::string, Clock> clocks_ ABSL_GUARDED_BY(mutex_);
+  std::map<std::string, Told> told_ ABSL_GUARDED_BY(mutex_);
 };
 
 }  // namespace mneme

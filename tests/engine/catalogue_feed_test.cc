@@ -78,12 +78,25 @@ TEST(WatcherClocksTest, AClockIsWrongWhenMoreThanHalfOfTheOthersAreFarFromIt) {
   EXPECT_THAT(std::string(clocks->Check().message()), ::testing::HasSubstr("1 of 1 other processes"));
   feed.NoteClock("b", 50);
   EXPECT_TRUE(clocks->Check().ok());
-  feed.NoteClock("c", 60'001);
+  feed.NoteClock("c", 60'010);
   EXPECT_EQ(clocks->Check().code(), absl::StatusCode::kFailedPrecondition);
-  feed.NoteClock("c", 60'000);
+  feed.NoteClock("c", 59'990);
   EXPECT_TRUE(clocks->Check().ok());
   for (const char* gone : {"b", "c"}) clocks->Note(gone, 0, Steady::now());
   EXPECT_EQ(clocks->Check().code(), absl::StatusCode::kFailedPrecondition) << "only who still asks counts";
+}
+
+TEST(WatcherClocksTest, AClockThatIsSetIsWrongBeforeAnybodyHasSaidMore) {
+  ManualClock own(1'700'000'000'000);
+  WatcherClocks clocks(&own);
+  clocks.Note("a", 0, Steady::now() + std::chrono::minutes(1));
+  EXPECT_TRUE(clocks.Check().ok());
+  for (const int64_t ms : {3'600'000, -3'600'000}) {
+    own.Advance(ms);
+    EXPECT_EQ(clocks.Check().code(), absl::StatusCode::kFailedPrecondition);
+    own.Advance(-ms);
+    EXPECT_TRUE(clocks.Check().ok());
+  }
 }
 
 TEST_F(CatalogueFeedTest, AWatcherThatKnowsNothingIsToldEverythingAtOnce) {

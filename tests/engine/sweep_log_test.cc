@@ -73,6 +73,35 @@ class SweepLogTest : public ::testing::Test {
     EXPECT_EQ(RecordsAfter(sweep), 3U);
     EXPECT_EQ(RecordsAfter(sweep), 3U);
   }
+  // The same where the clock was ten years ahead.
+  template <typename Sweep>
+  void ExpectFewRecordsOnceItIsSetBack(Sweep& sweep) {
+    const int64_t right_ms = clock_.NowMs();
+    clock_.Advance(int64_t{10} * 365 * 24 * 3'600'000);
+    EXPECT_EQ(RecordsAfter(sweep), 1U);
+    EXPECT_EQ(RecordsAfter(sweep), 2U);
+    EXPECT_EQ(RecordsAfter(sweep), 2U);
+    clock_.Set(right_ms);
+    EXPECT_EQ(RecordsAfter(sweep), 3U) << "nobody waits ten years";
+    EXPECT_EQ(RecordsAfter(sweep), 3U);
+    clock_.Advance(kExpirySlackMs);
+    EXPECT_EQ(RecordsAfter(sweep), 4U);
+    EXPECT_EQ(RecordsAfter(sweep), 4U);
+  }
+  void InsertExpired() {
+    InsertOperation insert;
+    insert.entries = ColumnsOf(memory_->spec, {{.id = 1, .key = {0.5F, 1.0F}, .token = 4}});
+    insert.entries.expiries_ms = {kExpiredMs};
+    Submit(std::move(insert));
+  }
+  void PutExpired() {
+    ApplyStates apply;
+    apply.commands.push_back({"agent", "draft", RegisterPut{"text", 0}});
+    apply.session_expiry_ms = kExpiredMs;
+    StateOperation states;
+    states.request = std::move(apply);
+    Submit(std::move(states));
+  }
 
   TemporaryDirectory directory_;
   MemoryHandle memory_;
@@ -83,23 +112,27 @@ class SweepLogTest : public ::testing::Test {
 };
 
 TEST_F(SweepLogTest, RowsThatStayAreNamedAgainAfterTheSlack) {
-  InsertOperation insert;
-  insert.entries = ColumnsOf(memory_->spec, {{.id = 1, .key = {0.5F, 1.0F}, .token = 4}});
-  insert.entries.expiries_ms = {kExpiredMs};
-  Submit(std::move(insert));
+  InsertExpired();
   ExpirySweep sweep(&clock_, [this](MemoryNumber) { return memory_; }, &sweeps_);
   ExpectFewRecords(sweep);
 }
 
+TEST_F(SweepLogTest, RowsAreNotPutOffByAClockThatWasAhead) {
+  InsertExpired();
+  ExpirySweep sweep(&clock_, [this](MemoryNumber) { return memory_; }, &sweeps_);
+  ExpectFewRecordsOnceItIsSetBack(sweep);
+}
+
 TEST_F(SweepLogTest, StatesThatStayAreNamedAgainAfterTheSlack) {
-  ApplyStates apply;
-  apply.commands.push_back({"agent", "draft", RegisterPut{"text", 0}});
-  apply.session_expiry_ms = kExpiredMs;
-  StateOperation states;
-  states.request = std::move(apply);
-  Submit(std::move(states));
+  PutExpired();
   StateSweep sweep(&clock_, &sweeps_);
   ExpectFewRecords(sweep);
+}
+
+TEST_F(SweepLogTest, StatesAreNotPutOffByAClockThatWasAhead) {
+  PutExpired();
+  StateSweep sweep(&clock_, &sweeps_);
+  ExpectFewRecordsOnceItIsSetBack(sweep);
 }
 
 }  // namespace
