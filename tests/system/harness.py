@@ -49,6 +49,7 @@ class Server:
     """One mneme-server on a port of its own. Logs to DIR.log; `stop` is SIGTERM, `kill` is SIGKILL."""
 
     ADMIN_LISTEN = "127.0.0.1:0"
+    environment: dict[str, str] = {}  # beside this program's own
 
     def __init__(self, data_dir: pathlib.Path, *flags: str, security: Optional[mneme.Security] = None) -> None:
         self.data_dir, self.flags, self.security = pathlib.Path(data_dir), flags, security
@@ -93,7 +94,9 @@ class Server:
             *self.flags,
         ]
         with open(self.log, "ab") as log:
-            self._process = subprocess.Popen(command, stdout=log, stderr=log, stdin=subprocess.DEVNULL)
+            self._process = subprocess.Popen(
+                command, stdout=log, stderr=log, stdin=subprocess.DEVNULL, env={**os.environ, **self.environment}
+            )
         end = time.monotonic() + START_SECONDS
         while time.monotonic() < end:
             if self._process.poll() is not None:
