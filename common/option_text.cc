@@ -1,5 +1,6 @@
 #include "common/option_text.h"
 
+#include <algorithm>
 #include <cmath>
 #include <limits>
 #include <type_traits>
@@ -18,6 +19,23 @@ constexpr char kUnits[] = "kmgtpe";
 
 // Of a name in a message: what may go on is another name.
 bool IsOfName(char c) { return absl::ascii_isalnum(static_cast<unsigned char>(c)) || c == '-'; }
+
+// Characters to add, leave out, replace or swap with the next, to make `a` of `b` (Damerau 1964; none changes twice).
+size_t EditDistance(const std::string& a, const std::string& b) {
+  std::vector<std::vector<size_t>> cost(a.size() + 1, std::vector<size_t>(b.size() + 1));
+  for (size_t i = 0; i <= a.size(); ++i) {
+    for (size_t j = 0; j <= b.size(); ++j) {
+      if (i == 0 || j == 0) {
+        cost[i][j] = i + j;
+        continue;
+      }
+      cost[i][j] = std::min({cost[i - 1][j] + 1, cost[i][j - 1] + 1, cost[i - 1][j - 1] + (a[i - 1] != b[j - 1])});
+      const bool swapped = i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1];
+      if (swapped) cost[i][j] = std::min(cost[i][j], cost[i - 2][j - 2] + 1);
+    }
+  }
+  return cost[a.size()][b.size()];
+}
 
 bool Names(const std::string& message, const std::string& option) {
   for (size_t at = message.find(option); at != std::string::npos; at = message.find(option, at + 1)) {
@@ -140,6 +158,19 @@ std::string WithVariables(std::string message, const std::vector<OptionVariable>
   }
   if (!named.empty()) absl::StrAppend(&message, "; from the environment: ", absl::StrJoin(named, ", "));
   return message;
+}
+
+std::string Nearest(const std::string& word, const std::vector<std::string>& candidates) {
+  std::string nearest;
+  // One slip in a short word, two in a longer one.
+  size_t least = word.size() <= 5 ? 2 : 3;
+  for (const std::string& candidate : candidates) {
+    const size_t distance = EditDistance(word, candidate);
+    if (distance >= least) continue;
+    least = distance;
+    nearest = candidate;
+  }
+  return nearest;
 }
 
 }  // namespace mneme

@@ -49,6 +49,10 @@ struct OptionVariable {
 // `message` about options, which names the variables of those that it names.
 std::string WithVariables(std::string message, const std::vector<OptionVariable>& variables);
 
+// Which of `candidates` was probably meant by `word`: one slip of the finger away, or two when it is longer than five
+// characters; empty when none is.
+std::string Nearest(const std::string& word, const std::vector<std::string>& candidates);
+
 }  // namespace mneme
 
 #endif  // MNEME_COMMON_OPTION_TEXT_H_

@@ -8,7 +8,6 @@
 #include <limits>
 #include <map>
 #include <nlohmann/json.hpp>
-#include <numeric>
 #include <thread>
 
 #include "absl/strings/ascii.h"
@@ -24,9 +23,6 @@
 
 namespace mneme {
 namespace {
-
-// An option that is farther from a known one than this is no slip of the finger.
-constexpr size_t kMaxSlip = 3;
 
 constexpr char kFooter[] =
     "\nEvery option may come from the environment: --data-dir from MNEME_DATA_DIR, and so on. A flag wins. A variable\n"
@@ -274,35 +270,16 @@ absl::Status Interpret(const RawOptions& raw) {
   return CheckOptions(options);
 }
 
-// Changes of one character that make `a` of `b` (Levenshtein).
-size_t EditDistance(const std::string& a, const std::string& b) {
-  std::vector<size_t> row(b.size() + 1);
-  std::iota(row.begin(), row.end(), size_t{0});
-  for (size_t i = 1; i <= a.size(); ++i) {
-    size_t diagonal = row[0]++;
-    for (size_t j = 1; j <= b.size(); ++j) {
-      const size_t replaced = diagonal + (a[i - 1] == b[j - 1] ? 0 : 1);
-      diagonal = row[j];
-      row[j] = std::min({row[j] + 1, row[j - 1] + 1, replaced});
-    }
-  }
-  return row[b.size()];
-}
-
 // A sentence about the first flag that no option has; empty when there is none. CLI11 complains first of what is
 // missing, which a mistyped flag may be.
 std::string UnknownFlag(const CLI::App& app, int argc, const char* const* argv) {
+  std::vector<std::string> known;
+  for (const CLI::Option* option : app.get_options()) known.push_back(option->get_name());
   for (int i = 1; i < argc; ++i) {
     const std::string flag = std::string(argv[i]).substr(0, std::string(argv[i]).find('='));
     if (!absl::StartsWith(flag, "--") || flag.size() < 3) continue;
-    std::string nearest;
-    size_t distance = kMaxSlip + 1;
-    for (const CLI::Option* option : app.get_options()) {
-      const std::string known = option->get_name();
-      const size_t changes = EditDistance(flag, known);
-      if (changes < distance) nearest = known, distance = changes;
-    }
-    if (distance == 0) continue;
+    if (std::find(known.begin(), known.end(), flag) != known.end()) continue;
+    const std::string nearest = Nearest(flag, known);
     const std::string hint = nearest.empty() ? "see --help" : absl::StrCat("did you mean ", nearest, "?");
     return absl::StrCat("unknown option ", flag, "; ", hint);
   }

@@ -97,22 +97,6 @@ std::vector<std::string> LongNames(const Command& command) {
   return names;
 }
 
-size_t EditDistance(const std::string& a, const std::string& b) {
-  std::vector<std::vector<size_t>> cost(a.size() + 1, std::vector<size_t>(b.size() + 1));
-  for (size_t i = 0; i <= a.size(); ++i) {
-    for (size_t j = 0; j <= b.size(); ++j) {
-      if (i == 0 || j == 0) {
-        cost[i][j] = i + j;
-        continue;
-      }
-      cost[i][j] = std::min({cost[i - 1][j] + 1, cost[i][j - 1] + 1, cost[i - 1][j - 1] + (a[i - 1] != b[j - 1])});
-      const bool swapped = i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1];
-      if (swapped) cost[i][j] = std::min(cost[i][j], cost[i - 2][j - 2] + 1);
-    }
-  }
-  return cost[a.size()][b.size()];
-}
-
 // Of the program's options, which alone have variables: those that have a value although the command line gave none.
 std::vector<OptionVariable> Variables(const CLI::App& app) {
   const std::vector<CLI::Option*>& given = app.parse_order();
@@ -224,18 +208,5 @@ absl::StatusOr<std::string> Parser::Parse(std::vector<std::string> words) {
 }
 
 std::string Parser::Help() const { return app_->help(); }
-
-std::string Nearest(const std::string& word, const std::vector<std::string>& candidates) {
-  std::string nearest;
-  // One slip in a short word, two in a longer one.
-  size_t least = word.size() <= 5 ? 2 : 3;
-  for (const std::string& candidate : candidates) {
-    const size_t distance = EditDistance(word, candidate);
-    if (distance >= least) continue;
-    least = distance;
-    nearest = candidate;
-  }
-  return nearest;
-}
 
 }  // namespace mneme::cli

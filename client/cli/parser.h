@@ -34,10 +34,6 @@ class Parser {
   std::unique_ptr<CLI::App> app_;
 };
 
-// The candidate nearest to `word` by edit distance, transpositions counting one; empty if none is near enough to have
-// been meant.
-std::string Nearest(const std::string& word, const std::vector<std::string>& candidates);
-
 }  // namespace mneme::cli
 
 #endif  // MNEME_CLIENT_CLI_PARSER_H_

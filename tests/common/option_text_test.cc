@@ -96,6 +96,19 @@ TEST(OptionTextTest, ATextIsThereAndIsNoOption) {
   EXPECT_NE(TextBound("--exact"), "");
 }
 
+TEST(OptionTextTest, WhatIsASlipAwayWasMeant) {
+  EXPECT_EQ(Nearest("qurey", {"count", "query"}), "query");  // swapped
+  EXPECT_EQ(Nearest("sacn", {"scan", "stats"}), "scan");
+  EXPECT_EQ(Nearest("imprt", {"export", "import"}), "import");
+  EXPECT_EQ(Nearest("frobnicate", {"scan", "stats"}), "");
+  EXPECT_EQ(Nearest("--lisen", {"--log", "--listen"}), "--listen");
+  EXPECT_EQ(Nearest("--lisn", {"--log", "--listen"}), "--listen");
+  EXPECT_EQ(Nearest("--lin", {"--listen"}), "");
+  EXPECT_EQ(Nearest("gt", {"get", "put"}), "get");
+  EXPECT_EQ(Nearest("gte", {"grate"}), "") << "two slips in a short word";
+  EXPECT_EQ(Nearest("get", {}), "");
+}
+
 TEST(OptionTextTest, VariablesAreNamedOfOptionsThatAMessageNames) {
   const std::vector<OptionVariable> variables = {{"--log", "MNEME_LOG"}, {"--log-level", "MNEME_LOG_LEVEL"}};
   EXPECT_EQ(WithVariables(NotTaken("--log-level", "loud", "quiet"), variables),

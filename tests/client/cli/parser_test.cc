@@ -166,12 +166,6 @@ TEST(Parser, ShowsItsVersionInsteadOfAnAction) {
   EXPECT_EQ(Parser(options, action).Parse({"list"}).value_or("none"), "");
 }
 
-TEST(Nearest, FindsTranspositionsAndNothingFarAway) {
-  EXPECT_EQ(Nearest("imprt", {"export", "import"}), "import");
-  EXPECT_EQ(Nearest("sacn", {"scan", "stats"}), "scan");
-  EXPECT_EQ(Nearest("frobnicate", {"scan", "stats"}), "");
-}
-
 TEST(ExitCode, TellsUsageFromFailure) {
   EXPECT_EQ(ExitCode(absl::OkStatus()), 0);
   EXPECT_EQ(ExitCode(UsageError("x")), 2);
