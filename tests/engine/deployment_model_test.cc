@@ -221,7 +221,7 @@ class Model {
 };
 
 TEST(DeploymentModelTest, AnswersAgreeWithABruteForceTwinAfterAnySequence) {
-  const uint64_t sequences = FullTests() ? 2000 : 24;
+  const uint64_t sequences = Repetitions(24, 2000);
   const int operations = FullTests() ? 200 : 60;
   const char* given = std::getenv("MNEME_TEST_SEED");
   const uint64_t first_seed = given != nullptr ? std::strtoull(given, nullptr, 10) : 1;

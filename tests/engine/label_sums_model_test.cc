@@ -84,7 +84,7 @@ class Model {
 };
 
 TEST(LabelSumsModelTest, SumsAgreeWithALookAtEveryEntryAfterAnySequence) {
-  const uint64_t sequences = FullTests() ? 1000 : 8;
+  const uint64_t sequences = Repetitions(8, 1000);
   const char* given = std::getenv("MNEME_TEST_SEED");
   const uint64_t first_seed = given != nullptr ? std::strtoull(given, nullptr, 10) : 1;
   std::cout << "seeds " << first_seed << " to " << first_seed + sequences - 1 << "\n";

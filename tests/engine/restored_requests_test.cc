@@ -252,7 +252,8 @@ TEST_F(RestoreTest, ARequestThatTheBackupHasInPartIsCompletedOnce) {
     fs::copy(saved, old->path(late), fs::copy_options::recursive);
     old->Open();
     ASSERT_NE(Digest(*old), whole);
-    for (const uint32_t onto : {1, 3, 4}) {
+    const std::vector<uint32_t> counts = kSanitized ? std::vector<uint32_t>{3} : std::vector<uint32_t>{1, 3, 4};
+    for (const uint32_t onto : counts) {
       SCOPED_TRACE(absl::StrCat(late, " late, onto ", onto));
       auto restored = Restored(*old, onto);
       std::vector<std::string> made;
