@@ -36,15 +36,25 @@ timespec Now(clockid_t clock) {
   return now;
 }
 
-// When the wall clock will say `wall`, unless somebody sets it.
+// A moment of the wall clock, and when that was to come.
+struct Moment {
+  timespec wall = {0, 0};
+  timespec steady = {0, 0};  // long over
+};
+
+// When the wall clock will say `wall`, unless somebody sets it; or would have, when this thread waited for that moment
+// just before: who is woken before it has come, and waits on, means no other.
 timespec SteadyTimeOf(const timespec& wall) {
+  thread_local Moment awaited;
+  if (wall.tv_sec == awaited.wall.tv_sec && wall.tv_nsec == awaited.wall.tv_nsec) return awaited.steady;
   const timespec now = Now(CLOCK_REALTIME);
   const timespec steady = Now(CLOCK_MONOTONIC);
   const int64_t ns = steady.tv_nsec + wall.tv_nsec - now.tv_nsec;  // in (-1 s, 2 s)
   const int64_t carried = ns < 0 ? -1 : ns / kSecond;
   const int64_t seconds = steady.tv_sec + (wall.tv_sec - now.tv_sec) + carried;
-  if (seconds < 0) return {0, 0};  // long over
-  return {seconds, ns - carried * kSecond};
+  awaited.wall = wall;
+  awaited.steady = seconds < 0 ? timespec{0, 0} : timespec{seconds, ns - carried * kSecond};
+  return awaited.steady;
 }
 
 }  // namespace

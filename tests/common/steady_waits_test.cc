@@ -14,8 +14,10 @@
 #include <cstdlib>
 #include <functional>
 #include <future>
+#include <optional>
 #include <string>
 #include <thread>
+#include <utility>
 #include <vector>
 
 #include "absl/synchronization/mutex.h"
@@ -70,6 +72,35 @@ void AwaitCondVar() {
   }
 }
 
+// What wakes those who wait, for nothing: each time they wait on for the same moment.
+class Wakener {
+ public:
+  explicit Wakener(std::function<void()> wake) : thread_([this, wake = std::move(wake)] {
+    while (!ended_) {
+      std::this_thread::sleep_for(kWait / 10);
+      wake();
+    }
+  }) {}
+  ~Wakener() {
+    ended_ = true;
+    thread_.join();
+  }
+
+ private:
+  std::atomic<bool> ended_{false};
+  std::thread thread_;
+};
+
+void AwaitCondVarInSpiteOfWakeups() {
+  absl::Mutex mutex;
+  absl::CondVar woken;
+  const Wakener wakener([&woken] { woken.SignalAll(); });
+  absl::MutexLock lock(&mutex);
+  const absl::Time end = absl::Now() + absl::FromChrono(kWait);
+  while (!woken.WaitWithDeadline(&mutex, end)) {
+  }
+}
+
 void AwaitCondition() {
   absl::Mutex mutex;
   bool never = false;
@@ -91,9 +122,10 @@ void AwaitAlarm() {
 
 void AwaitOfC11() {
   mtx_t mutex;
-  cnd_t never;
+  cnd_t woken;
   ASSERT_EQ(mtx_init(&mutex, mtx_plain), thrd_success);
-  ASSERT_EQ(cnd_init(&never), thrd_success);
+  ASSERT_EQ(cnd_init(&woken), thrd_success);
+  std::optional<Wakener> wakener(std::in_place, [&woken] { cnd_signal(&woken); });
   timespec end;
   ASSERT_EQ(clock_gettime(CLOCK_REALTIME, &end), 0);
   end.tv_nsec += std::chrono::nanoseconds(kWait).count();
@@ -101,15 +133,17 @@ void AwaitOfC11() {
   end.tv_nsec %= 1'000'000'000;
   mtx_lock(&mutex);
   int ended = thrd_success;
-  while (ended == thrd_success) ended = cnd_timedwait(&never, &mutex, &end);
+  while (ended == thrd_success) ended = cnd_timedwait(&woken, &mutex, &end);
   EXPECT_EQ(ended, thrd_timedout);
   mtx_unlock(&mutex);
-  cnd_destroy(&never);
+  wakener.reset();
+  cnd_destroy(&woken);
   mtx_destroy(&mutex);
 }
 
 std::vector<Wait> AllWaits() {
   return {{"a condition variable of Abseil", AwaitCondVar},
+          {"one that is signalled", AwaitCondVarInSpiteOfWakeups},
           {"a condition of Abseil", AwaitCondition},
           {"a notification of Abseil", AwaitNotification},
           {"an alarm of gRPC", AwaitAlarm},
