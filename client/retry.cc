@@ -1,9 +1,11 @@
 #include "client/retry.h"
 
+#include <grpc/support/time.h>
 #include <grpcpp/grpcpp.h>
 
 #include <algorithm>
 #include <array>
+#include <chrono>
 #include <cmath>
 #include <random>
 
@@ -17,6 +19,11 @@ namespace {
 double Jitter() {
   thread_local std::minstd_rand generator(std::random_device{}());
   return std::uniform_real_distribution<double>(0.0, 1.0)(generator);
+}
+
+// By gRPC's steady clock, which nobody sets.
+gpr_timespec In(absl::Duration time) {
+  return gpr_time_add(gpr_now(GPR_CLOCK_MONOTONIC), gpr_time_from_nanos(absl::ToInt64Nanoseconds(time), GPR_TIMESPAN));
 }
 
 }  // namespace
@@ -37,21 +44,25 @@ std::optional<absl::Duration> NextDelay(const RetryPolicy& policy, const absl::S
 absl::Status CallWithRetry(const ClientOptions& options,
                            const std::function<grpc::Status(grpc::ClientContext& context)>& call) {
   const bool bounded = options.timeout > absl::ZeroDuration();
-  const absl::Time deadline = bounded ? absl::Now() + options.timeout : absl::InfiniteFuture();
+  const auto start = std::chrono::steady_clock::now();
+  const auto left = [&] {
+    if (!bounded) return absl::InfiniteDuration();
+    return options.timeout - absl::FromChrono(std::chrono::steady_clock::now() - start);
+  };
   for (int attempt = 1;; ++attempt) {
     grpc::ClientContext context;
-    if (bounded) context.set_deadline(absl::ToChronoTime(deadline));
+    if (bounded) context.set_deadline(In(left()));
     const absl::Status status = ToAbslStatus(call(context));
     if (status.ok()) return status;
     const std::optional<absl::Duration> delay = NextDelay(options.retry, status, attempt, Jitter());
     // A wait that ends after the deadline would only hide the reason behind DEADLINE_EXCEEDED.
-    if (!delay.has_value() || absl::Now() + *delay >= deadline) return status;
+    if (!delay.has_value() || *delay >= left()) return status;
     absl::SleepFor(*delay);
   }
 }
 
 void SetDeadline(const ClientOptions& options, grpc::ClientContext& context) {
-  if (options.timeout > absl::ZeroDuration()) context.set_deadline(absl::ToChronoTime(absl::Now() + options.timeout));
+  if (options.timeout > absl::ZeroDuration()) context.set_deadline(In(options.timeout));
 }
 
 std::string NewRequestId() {

@@ -1,7 +1,8 @@
 #include "server/answer_pause.h"
 
+#include <grpc/support/time.h>
+
 #include <algorithm>
-#include <chrono>
 #include <utility>
 
 #include "absl/time/time.h"
@@ -14,7 +15,8 @@ void AnswerPause::Then(const CallRecord& record, const CallLimits& limits, std::
   if (left <= absl::ZeroDuration() || !limits.Check().ok()) return go_on();
   const absl::Duration part = std::min(left, absl::Milliseconds(limits::kAnswerPauseMs));
   alarm_.emplace();
-  alarm_->Set(std::chrono::system_clock::now() + absl::ToChronoMicroseconds(part),
+  const gpr_timespec span = gpr_time_from_nanos(absl::ToInt64Nanoseconds(part), GPR_TIMESPAN);
+  alarm_->Set(gpr_time_add(gpr_now(GPR_CLOCK_MONOTONIC), span),
               [this, &record, &limits, go_on = std::move(go_on)](bool) mutable {
                 Then(record, limits, std::move(go_on));
               });

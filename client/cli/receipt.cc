@@ -70,14 +70,14 @@ absl::StatusOr<v1::Receipt> Await(const ShowOptions& options, const v1::GetRecei
   for (size_t i = 0; i < StateNames().size(); ++i) {
     if (StateNames()[i] == options.wait) wanted = static_cast<v1::ErasureState>(v1::ERASURE_STATE_HIDDEN + i);
   }
-  const absl::Time end =
-      options.within_seconds > 0 ? absl::Now() + absl::Seconds(options.within_seconds) : absl::InfiniteFuture();
+  const std::chrono::duration<double> within(options.within_seconds);  // 0: for ever
+  const auto start = std::chrono::steady_clock::now();
   while (true) {
     ASSIGN_OR_RETURN(const v1::GetReceiptResponse response, session.memory().GetReceipt(request));
     const v1::Receipt& receipt = response.receipt();
     if (receipt.state() >= wanted) return receipt;
     RETURN_IF_ERROR(CheckMayReach(receipt, wanted));
-    if (absl::Now() >= end) {
+    if (options.within_seconds > 0 && std::chrono::steady_clock::now() - start >= within) {
       return absl::DeadlineExceededError(absl::StrCat("the deletion is in state ", NameOf(receipt.state()), " after ",
                                                       options.within_seconds, " seconds, not yet in ", options.wait));
     }
