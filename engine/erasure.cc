@@ -53,6 +53,7 @@ void Erasure::Gone::Add(const DeletionReceipt& receipt) {
   for (const DeletionReceipt::Rows& gone : receipt.rows) {
     rows[{receipt.memory, gone.partition}].Add(gone.first_row, gone.end_row);
   }
+  if (receipts == 0) since = std::chrono::steady_clock::now();
   oldest_ms = receipts == 0 ? receipt.stamp_ms : std::min(oldest_ms, receipt.stamp_ms);
   ++receipts;
   ranges += receipt.rows.size();
@@ -193,10 +194,9 @@ absl::Status Erasure::TakeReceipts(Work& work) {
 bool Erasure::IsDue(const Work& work) const {
   const Gone& waiting = work.waiting;
   if (waiting.receipts == 0) return false;
-  const int64_t waited_ms = options_.clock->NowMs() - waiting.oldest_ms;
-  // From then on, by a clock that was set back since: how long it waited nobody knows.
-  const bool from_then_on = waited_ms < -limits::kMaxAheadMs;
-  return waiting.full() || waited_ms >= options_.after_ms || from_then_on;
+  const bool by_stamp = options_.clock->NowMs() - waiting.oldest_ms >= options_.after_ms;
+  const auto waited = std::chrono::steady_clock::now() - waiting.since;
+  return waiting.full() || by_stamp || waited >= std::chrono::milliseconds(options_.after_ms);
 }
 
 absl::Status Erasure::Begin(Work& work) {

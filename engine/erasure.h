@@ -41,7 +41,8 @@ struct ErasureOptions {
   Maintenance* maintenance = nullptr;
   const Backups* backups = nullptr;  // null: there can be none
   const Clock* clock = nullptr;
-  int64_t after_ms = 0;  // how long a deletion waits for others
+  // How long a deletion waits for others: by its stamp, and no longer by a steady clock, for `clock` may be set back.
+  int64_t after_ms = 0;
   // Drops what read-outs keep of a memory.
   std::function<void(MemoryNumber)> forget;
   EventSink events = {};  // may be empty
@@ -72,6 +73,7 @@ class Erasure {
     uint64_t receipts = 0;
     uint64_t ranges = 0;  // that those named
     int64_t oldest_ms = 0;
+    std::chrono::steady_clock::time_point since = {};  // when the first of them was read
     Sequence through = 0;
 
     void Add(const DeletionReceipt& receipt);

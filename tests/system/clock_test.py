@@ -285,7 +285,7 @@ class Clocks(ClockTest):
                 self.assertEqual(ended.exception.reason, "LEASE_EXPIRED")
 
     def test_the_bytes_of_a_deletion_wait_no_longer_for_a_clock_that_was_set_back(self) -> None:
-        server = self.shifted("--erase-after", str(HOUR))
+        server = self.shifted("--erase-after", "5")
         memory = server.client.create_memory("wiki", 4, vocab_size=100)
         memory.insert(np.eye(4, dtype=np.float32), np.arange(4), ids=np.arange(4))
         receipt = memory.delete(ids=[1]).receipt
