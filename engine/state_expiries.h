@@ -30,7 +30,7 @@ class StateExpiries {
   // stays.
   std::optional<int64_t> Take(int64_t until_ms) ABSL_LOCKS_EXCLUDED(mutex_) {
     MutexLock lock(&mutex_);
-    if (until_ms < last_ms_ && from_ms_ <= until_ms) due_ms_ = std::min(due_ms_, until_ms);
+    if (until_ms < last_ms_) due_ms_ = std::min(due_ms_, std::max(from_ms_, until_ms));
     last_ms_ = until_ms;
     if (due_ms_ > until_ms) return std::nullopt;
     const int64_t from_ms = from_ms_;

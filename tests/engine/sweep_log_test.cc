@@ -7,6 +7,7 @@
 #include <future>
 #include <limits>
 #include <memory>
+#include <optional>
 #include <string>
 #include <thread>
 #include <utility>
@@ -15,6 +16,7 @@
 #include "engine/expiry_queue.h"
 #include "engine/expiry_sweep.h"
 #include "engine/shard.h"
+#include "engine/state_expiries.h"
 #include "engine/state_sweep.h"
 #include "storage/memory_entry_store.h"
 #include "tests/engine/deployment_fixture.h"
@@ -133,6 +135,17 @@ TEST_F(SweepLogTest, StatesAreNotPutOffByAClockThatWasAhead) {
   PutExpired();
   StateSweep sweep(&clock_, &sweeps_);
   ExpectFewRecordsOnceItIsSetBack(sweep);
+}
+
+TEST(StateExpiriesTest, WhatExpiresLaterIsNotPutOffByAClockThatWasAhead) {
+  StateExpiries expiries;
+  ASSERT_EQ(expiries.Take(0), 0) << "whatever is stored";
+  expiries.Note(1'800);
+  ASSERT_EQ(expiries.Take(3'600), 1'800) << "by a clock that is ahead";
+  expiries.NoteFrom(1'800, 3'500);
+  EXPECT_EQ(expiries.Take(1'000), std::nullopt) << "set right";
+  EXPECT_EQ(expiries.Take(1'700), std::nullopt);
+  EXPECT_EQ(expiries.Take(1'900), 1'800);
 }
 
 }  // namespace
