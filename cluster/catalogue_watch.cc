@@ -28,13 +28,8 @@ constexpr std::chrono::milliseconds kLeaveWithin{500};
 constexpr std::chrono::milliseconds kFirstPause{20};
 constexpr std::chrono::milliseconds kLongestPause{250};
 
-int64_t SteadyMs() {
-  const auto since = std::chrono::steady_clock::now().time_since_epoch();
-  return std::chrono::duration_cast<std::chrono::milliseconds>(since).count();
-}
-
-// How far the clock of this process is ahead of one that is `owner_ahead_ms` ahead of the steady one.
-int64_t AheadMs(int64_t owner_ahead_ms) { return SystemClock().NowMs() - (SteadyMs() + owner_ahead_ms); }
+// How far `stamp_ms` is ahead of a clock that is `owner_ms` ahead of the steady one.
+int64_t AheadMs(int64_t stamp_ms, int64_t owner_ms) { return stamp_ms - (SteadyClock().NowMs() + owner_ms); }
 
 std::string RandomName() {
   std::random_device random;
@@ -157,9 +152,9 @@ absl::Status CatalogueWatch::Check() const {
       reason::kShardUnavailable);
 }
 
-std::function<absl::Status()> CatalogueWatch::clock_check() const {
-  return [owner = owner_]() -> absl::Status {
-    const int64_t ahead_ms = AheadMs(owner->ahead_ms.load(std::memory_order_relaxed));
+StampCheck CatalogueWatch::stamp_check() const {
+  return [owner = owner_](int64_t stamp_ms) -> absl::Status {
+    const int64_t ahead_ms = AheadMs(stamp_ms, owner->ahead_ms.load(std::memory_order_relaxed));
     if (-limits::kMaxAheadMs <= ahead_ms && ahead_ms <= limits::kMaxAheadMs) return absl::OkStatus();
     MutexLock lock(&owner->mutex);
     return absl::FailedPreconditionError(absl::StrCat(
@@ -168,10 +163,12 @@ std::function<absl::Status()> CatalogueWatch::clock_check() const {
   };
 }
 
-int64_t CatalogueWatch::clock_ahead_ms() const { return AheadMs(owner_->ahead_ms.load(std::memory_order_relaxed)); }
+int64_t CatalogueWatch::clock_ahead_ms() const {
+  return AheadMs(SystemClock().NowMs(), owner_->ahead_ms.load(std::memory_order_relaxed));
+}
 
 void CatalogueWatch::LookAtClock() {
-  const absl::Status clock = clock_check()();
+  const absl::Status clock = CheckClock();
   if (clock.ok() != clock_wrong_) return;
   clock_wrong_ = !clock.ok();
   Tell(clock_wrong_ ? "clock_wrong" : "clock_right",
@@ -247,7 +244,7 @@ absl::Status CatalogueWatch::Take(const internal::v1::WatchAnswer& answer, Stead
   epoch_ = answer.epoch();
   revision_ = answer.revision();
   // What the way here takes is little beside what is allowed.
-  owner_->ahead_ms.store(answer.now_ms() - SteadyMs(), std::memory_order_relaxed);
+  owner_->ahead_ms.store(answer.now_ms() - SteadyClock().NowMs(), std::memory_order_relaxed);
   {
     MutexLock lock(&owner_->mutex);
     owner_->address = address;

@@ -16,9 +16,11 @@
 #include "absl/base/thread_annotations.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "common/clock.h"
 #include "common/mutex.h"
 #include "engine/catalogue_names.h"
 #include "engine/commands.h"
+#include "engine/stamp_check.h"
 
 namespace mneme {
 
@@ -35,7 +37,7 @@ struct CatalogueWatchOptions {
   uint32_t shards = 0;
   // May be empty. "catalogue_awaited" until one of them answers first; "catalogue_lost" when none does any more,
   // "names_lost" when what is known may not be told any more; "catalogue_found" after either. "clock_wrong" when
-  // clock_check() begins to fail, "clock_right" when it does no more.
+  // CheckClock() begins to fail, "clock_right" when it does no more.
   EventSink events;
   std::shared_ptr<const ChannelSecurity> security = {};  // of the connection; may be null
 };
@@ -59,11 +61,12 @@ class CatalogueWatch {
   // OK while what is known is what may be told; UNAVAILABLE (SHARD_UNAVAILABLE), with what was last asked in vain for,
   // when nobody has answered for so long that it may have changed.
   absl::Status Check() const ABSL_LOCKS_EXCLUDED(failure_mutex_);
-  // Says FAILED_PRECONDITION when the clock of this process is too far from that of who is watched, as it was in the
-  // last answer and has gone since (engine/log_record.h): what this process stamps would expire, or be forgotten, at
-  // the wrong time. May be called when the watch has gone.
-  std::function<absl::Status()> clock_check() const;
-  // How far the clock of this process is ahead of that one's, in ms, as clock_check() judges it.
+  // By the clock of who is watched, as it was in the last answer and has gone since. May be called when the watch has
+  // gone.
+  StampCheck stamp_check() const;
+  // What that says of the clock of this process.
+  absl::Status CheckClock() const { return stamp_check()(SystemClock().NowMs()); }
+  // How far the clock of this process is ahead of that one's, in ms.
   int64_t clock_ahead_ms() const;
   // From now on `take` is called with what changes, beginning with everything; before it is acknowledged.
   void Forward(std::function<absl::Status(const CatalogueChanges&)> take) ABSL_LOCKS_EXCLUDED(forward_mutex_);
@@ -113,7 +116,7 @@ class CatalogueWatch {
 
   std::atomic<Steady::rep> asked_{0};  // as of when what is known is all there is
   std::atomic<Steady::rep> fresh_until_{0};
-  const std::shared_ptr<OwnerClock> owner_;  // outlives this with clock_check()
+  const std::shared_ptr<OwnerClock> owner_;  // outlives this with stamp_check()
   std::atomic<bool> stopping_{false};
 
   mutable Mutex failure_mutex_;

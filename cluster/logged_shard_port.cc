@@ -98,11 +98,14 @@ struct LoggedShardPort::Record {
 };
 
 LoggedShardPort::LoggedShardPort(const LoggedShardPortOptions& options)
-    : channel_(options.channel), log_(options.log), check_clock_(options.check_clock), admission_(options.most_bytes),
-      markers_(options.log, [channel = options.channel, clock = options.clock] {
+    : channel_(options.channel), log_(options.log), check_stamp_(options.check_stamp), admission_(options.most_bytes),
+      // A marker has a stamp, as every record has, by which replicas may forget what they remember of requests.
+      markers_(options.log, [channel = options.channel, clock = options.clock,
+                             check = options.check_stamp]() -> absl::StatusOr<std::string> {
         LogRecord marker;
         marker.deployment = channel->target().deployment();
         marker.stamp_ms = clock->NowMs();
+        if (check != nullptr) RETURN_IF_ERROR(check(marker.stamp_ms));
         marker.operation = ReadMarker{};
         return EncodeLogRecord(marker);
       }) {}
@@ -164,7 +167,7 @@ absl::Status LoggedShardPort::Submit(WriteOperation operation) {
   WriteTicket* const ticket = TicketOf(operation);
   if (ticket == nullptr) return Encode(operation).status();  // says that no client causes it
   RETURN_IF_ERROR(CheckRoom(operation));
-  if (check_clock_ != nullptr) RETURN_IF_ERROR(check_clock_());
+  if (check_stamp_ != nullptr) RETURN_IF_ERROR(check_stamp_(ticket->stamp_ms));
   const auto whole = std::make_shared<Whole>();
   whole->named = ticket->request.has_value();
   if (!whole->named) ticket->request = RandomIdentity();
@@ -352,8 +355,6 @@ void LoggedShardPort::GiveUp() {
 }
 
 absl::StatusOr<Version> LoggedShardPort::Marker(const MemoryRecord& memory, const CallLimits& limits) const {
-  // A marker has a stamp, as every record has, by which replicas may forget what they remember of requests.
-  if (check_clock_ != nullptr) RETURN_IF_ERROR(check_clock_());
   // A reader holds a thread, which others need who ask for less.
   const absl::StatusOr<Sequence> marker = markers_.Next(limits.Within(kLongestMarker));
   if (marker.ok()) return Version{memory.number, {{number(), *marker}}};

@@ -24,6 +24,7 @@
 #include "common/limits.h"
 #include "common/mutex.h"
 #include "engine/shard_log.h"
+#include "engine/stamp_check.h"
 
 namespace mneme {
 
@@ -32,8 +33,7 @@ struct LoggedShardPortOptions {
   const ShardChannel* channel = nullptr;
   ShardLog* log = nullptr;
   const Clock* clock = nullptr;
-  // Not OK: the clock of this process is wrong, so that no write of it may be stamped. May be empty.
-  std::function<absl::Status()> check_clock = {};
+  StampCheck check_stamp = {};  // of every record; may be empty
   uint64_t most_bytes = limits::kMaxQueuedWriteBytes;
 };
 
@@ -49,7 +49,7 @@ class LoggedShardPort final : public FrontEndPort {
   ~LoggedShardPort() override;
 
   uint32_t number() const override { return channel_->number(); }
-  // INVALID_ARGUMENT, too, for what is longer than a record and cannot be cut; what check_clock says.
+  // INVALID_ARGUMENT, too, for what is longer than a record and cannot be cut; what check_stamp says.
   // RESOURCE_EXHAUSTED (MEMORY_LIMIT) for what grows the shard, while a write of this front end waits in the log
   // because every replica that is there is short of ram: it would wait behind it, and hold up what does not grow. So
   // (STORAGE_LOW) for what fills disks, while it waits for those. When it throws bad_alloc the write is not told.
@@ -94,7 +94,7 @@ class LoggedShardPort final : public FrontEndPort {
 
   const ShardChannel* const channel_;
   ShardLog* const log_;
-  const std::function<absl::Status()> check_clock_;
+  const StampCheck check_stamp_;
   WriteAdmission admission_;
   ReadMarkers markers_;
   mutable Mutex mutex_;

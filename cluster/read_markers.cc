@@ -22,7 +22,7 @@ struct ReadMarkers::State {
   };
 
   ShardLog* log = nullptr;
-  std::function<std::string()> make;
+  Make make;
   Mutex mutex;
   CondVar told;
   std::shared_ptr<Round> waiting ABSL_GUARDED_BY(mutex);  // whose marker is not sent yet; null: nobody waits
@@ -31,7 +31,7 @@ struct ReadMarkers::State {
   size_t handing_over ABSL_GUARDED_BY(mutex) = 0;         // threads that give the log one
 };
 
-ReadMarkers::ReadMarkers(ShardLog* log, std::function<std::string()> make) : state_(std::make_shared<State>()) {
+ReadMarkers::ReadMarkers(ShardLog* log, Make make) : state_(std::make_shared<State>()) {
   state_->log = log;
   state_->make = std::move(make);
 }
@@ -54,14 +54,20 @@ void ReadMarkers::Send(const std::shared_ptr<State>& state) {
     if (state->sending) ++state->handing_over;
   }
   if (round == nullptr) return;
-  state->log->Append(state->make(), [state, round](absl::StatusOr<LogOffset> offset) {
+  const auto tell = [state, round](absl::StatusOr<LogOffset> offset) {
     {
       MutexLock lock(&state->mutex);
       round->told = offset.ok() ? absl::StatusOr<Sequence>(SequenceAt(*offset)) : offset.status();
     }
     state->told.NotifyAll();
     Send(state);
-  });
+  };
+  absl::StatusOr<std::string> marker = state->make();
+  if (marker.ok()) {
+    state->log->Append(*std::move(marker), tell);
+  } else {
+    tell(marker.status());
+  }
   {
     MutexLock lock(&state->mutex);
     --state->handing_over;

@@ -19,13 +19,14 @@ namespace mneme {
 // Thread-safe. Borrows the log, which may tell of a marker when the readers of it have gone.
 class ReadMarkers {
  public:
-  // `make` gives the bytes of one; called on any thread.
-  ReadMarkers(ShardLog* log, std::function<std::string()> make);
+  // Gives the bytes of one, or says why there is none, which those who wait for it are told. Called on any thread.
+  using Make = std::function<absl::StatusOr<std::string>()>;
+  ReadMarkers(ShardLog* log, Make make);
   ~ReadMarkers();
 
   // The sequence of a marker that was sent after this call began; one serves all calls that came before it was sent,
-  // and one at a time is on its way. Blocks. Errors of ShardLog::Append; DEADLINE_EXCEEDED and CANCELLED as `limits`
-  // say, CANCELLED after GiveUp().
+  // and one at a time is on its way. Blocks. Errors of ShardLog::Append and of `make`; DEADLINE_EXCEEDED and CANCELLED
+  // as `limits` say, CANCELLED after GiveUp().
   absl::StatusOr<Sequence> Next(const CallLimits& limits) const;
   void GiveUp();
 

@@ -78,7 +78,7 @@ struct RemoteDeployment::State {
         made.push_back(std::make_unique<RemoteShardPort>(shard));
       } else {
         made.push_back(std::make_unique<LoggedShardPort>(
-            LoggedShardPortOptions{shard, logs[number].get(), &clock, names.clock_check()}));
+            LoggedShardPortOptions{shard, logs[number].get(), &clock, names.stamp_check()}));
       }
     }
     return made;

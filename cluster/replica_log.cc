@@ -7,11 +7,10 @@
 namespace mneme {
 namespace {
 
-// What failed when `record` cannot be appended.
-const char* FailureOf(const std::string& record) {
+// What failed when a record of this cannot be appended.
+const char* FailureOf(const LogRecordHead& record) {
   const size_t merge = LoggedOperation(std::in_place_type<MergeRowsCommand>).index();
-  const absl::StatusOr<LogRecordHead> head = DecodeLogRecordHead(record);
-  return head.ok() && head->operation == merge ? "prune_failed" : "expiry_failed";
+  return record.operation == merge ? "prune_failed" : "expiry_failed";
 }
 
 void TellFailed(const EventSink& events, const char* failure, const absl::Status& status) {
@@ -22,11 +21,13 @@ void TellFailed(const EventSink& events, const char* failure, const absl::Status
 }  // namespace
 
 void ReplicaLog::Append(std::string record, Appended appended) {
-  const char* const failure = FailureOf(record);
-  const absl::Status clock = check_clock_ == nullptr ? absl::OkStatus() : check_clock_();
-  if (!clock.ok()) {
-    TellFailed(events_, failure, clock);
-    return appended(clock);
+  const absl::StatusOr<LogRecordHead> head = DecodeLogRecordHead(record);
+  if (!head.ok()) return appended(head.status());
+  const char* const failure = FailureOf(*head);
+  const absl::Status stamp = check_stamp_ == nullptr ? absl::OkStatus() : check_stamp_(head->stamp_ms);
+  if (!stamp.ok()) {
+    TellFailed(events_, failure, stamp);
+    return appended(stamp);
   }
   // A copy of the sink: the log may tell of a record when this has gone.
   log_->Append(std::move(record),

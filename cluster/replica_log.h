@@ -4,7 +4,6 @@
 #ifndef MNEME_CLUSTER_REPLICA_LOG_H_
 #define MNEME_CLUSTER_REPLICA_LOG_H_
 
-#include <functional>
 #include <memory>
 #include <string>
 #include <utility>
@@ -12,19 +11,20 @@
 #include "absl/status/status.h"
 #include "engine/commands.h"
 #include "engine/shard_log.h"
+#include "engine/stamp_check.h"
 
 namespace mneme {
 
 // Thread-safe.
 class ReplicaLog final : public ShardLog {
  public:
-  // `check_clock` may be empty. Events: "expiry_failed" and "prune_failed", by what was to be appended, but not because
+  // `check_stamp` may be empty. Events: "expiry_failed" and "prune_failed", by what was to be appended, but not because
   // the log cannot be reached, which its reader tells.
-  ReplicaLog(std::unique_ptr<ShardLog> log, std::function<absl::Status()> check_clock, EventSink events)
-      : log_(std::move(log)), check_clock_(std::move(check_clock)), events_(std::move(events)) {}
+  ReplicaLog(std::unique_ptr<ShardLog> log, StampCheck check_stamp, EventSink events)
+      : log_(std::move(log)), check_stamp_(std::move(check_stamp)), events_(std::move(events)) {}
 
   size_t most_record_bytes() const override { return log_->most_record_bytes(); }
-  // As of the log; and what `check_clock` says, at once.
+  // As of the log; and what `check_stamp` says of the record's, at once.
   void Append(std::string record, Appended appended) override;
   absl::StatusOr<LogOffset> End(const CallLimits& limits) const override { return log_->End(limits); }
   absl::StatusOr<LogOffset> Begin(const CallLimits& limits) const override { return log_->Begin(limits); }
@@ -32,7 +32,7 @@ class ReplicaLog final : public ShardLog {
 
  private:
   const std::unique_ptr<ShardLog> log_;
-  const std::function<absl::Status()> check_clock_;
+  const StampCheck check_stamp_;
   const EventSink events_;
 };
 

@@ -254,7 +254,7 @@ class ShardSurvey {
 }  // namespace
 
 absl::Status RemoteDeployment::DescribeReplicas(const ReplicaQuestion& question, const ReplicaSink& each) const {
-  if (question.digests && !state_->logs.empty()) RETURN_IF_ERROR(state_->watch->clock_check()());
+  if (question.digests && !state_->logs.empty()) RETURN_IF_ERROR(state_->watch->CheckClock());
   std::vector<std::unique_ptr<ShardSurvey>> surveys;
   for (const uint32_t number : state_->shards.all()) {
     const auto marker = [this] {

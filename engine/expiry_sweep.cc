@@ -47,9 +47,9 @@ int64_t LeastExpiry(const RowBlock& block) {
 
 absl::Status ExpirySweep::Run(Shard& shard) {
   if (log_ != nullptr && !log_->Settled()) return absl::OkStatus();
-  const int64_t now_ms = clock_->NowMs();
   absl::Status status;
-  for (const PartitionKey& key : shard.expiries().Take(now_ms - Slack(), kPartitionsPerRound)) {
+  for (const PartitionKey& key : shard.expiries().Take(clock_->NowMs() - Slack(), kPartitionsPerRound)) {
+    const int64_t now_ms = clock_->NowMs();  // of each: a round may take a while
     const absl::Status removed = Remove(shard, key, now_ms);
     if (removed.ok()) continue;
     least_of_segment_.clear();

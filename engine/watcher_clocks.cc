@@ -8,15 +8,15 @@
 namespace mneme {
 
 void WatcherClocks::Note(const std::string& watcher, int64_t ahead_ms, Steady::time_point until) {
-  const int64_t own_ms = OwnAheadMs();
+  const int64_t own_ms = own_.NowMs() - steady_.NowMs();
   MutexLock lock(&mutex_);
   std::erase_if(told_, [now = Steady::now()](const auto& each) { return each.second.until <= now; });
   told_[watcher] = {own_ms + ahead_ms, until};
 }
 
-absl::Status WatcherClocks::Check() const {
+absl::Status WatcherClocks::Check(int64_t stamp_ms) const {
   const auto now = Steady::now();
-  const int64_t own_ms = OwnAheadMs();
+  const int64_t own_ms = stamp_ms - steady_.NowMs();
   size_t all = 0;
   size_t far = 0;
   int64_t ahead_ms = 0;

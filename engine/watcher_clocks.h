@@ -26,18 +26,15 @@ class WatcherClocks {
   // The clock of `watcher` is `ahead_ms` ahead of that of this process, as it goes now; it counts until `until`. When
   // that is set meanwhile, this is known at once.
   void Note(const std::string& watcher, int64_t ahead_ms, Steady::time_point until) ABSL_LOCKS_EXCLUDED(mutex_);
-  // FAILED_PRECONDITION when more than half of them are too far from the clock of this process, either way
-  // (limits::kMaxAheadMs): by what it stamps things would go at the wrong time. UNAVAILABLE when there is none.
-  absl::Status Check() const ABSL_LOCKS_EXCLUDED(mutex_);
+  // As StampCheck (stamp_check.h), of a stamp of just now: when more than half of them are too far from it, either way.
+  // UNAVAILABLE when there is none.
+  absl::Status Check(int64_t stamp_ms) const ABSL_LOCKS_EXCLUDED(mutex_);
 
  private:
   struct Told {
     int64_t ahead_ms = 0;  // of a steady clock
     Steady::time_point until;
   };
-  // How far the clock of this process is ahead of a steady one.
-  int64_t OwnAheadMs() const { return own_.NowMs() - steady_.NowMs(); }
-
   SystemClock system_clock_;
   SteadyClock steady_;
   const Clock& own_;

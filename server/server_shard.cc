@@ -77,9 +77,9 @@ absl::Status Server::OpenShard() {
   }
   std::shared_ptr<ShardLog> log;
   if (logs_ != nullptr) {
-    std::function<absl::Status()> check_clock = [clocks] { return clocks->Check(); };
-    if (watch_ != nullptr) check_clock = watch_->clock_check();
-    log = std::make_shared<ReplicaLog>(logs_->Open(options_.shard_number), std::move(check_clock), Events());
+    StampCheck check_stamp = [clocks](int64_t stamp_ms) { return clocks->Check(stamp_ms); };
+    if (watch_ != nullptr) check_stamp = watch_->stamp_check();
+    log = std::make_shared<ReplicaLog>(logs_->Open(options_.shard_number), std::move(check_stamp), Events());
   }
   hosted.log = log;
   if (log != nullptr) {

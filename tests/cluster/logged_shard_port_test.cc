@@ -390,10 +390,16 @@ TEST_F(LoggedShardPortTest, WhoseClockIsWrongWritesNothing) {
   MemoryLog log;
   LoggedShardPortOptions options = Over(log);
   absl::Status clock = absl::FailedPreconditionError("the clock is wrong");
-  options.check_clock = [&clock] { return clock; };
+  int64_t checked_ms = 0;
+  options.check_stamp = [&](int64_t stamp_ms) {
+    checked_ms = stamp_ms;
+    return clock;
+  };
   LoggedShardPort port(options);
   EXPECT_EQ(Submit(port, Insert(1)).message(), "the clock is wrong");
-  EXPECT_EQ(port.ReadStates(*memory_, ApplyStates(), 0, CallLimits()).status().message(), "the clock is wrong");
+  const absl::Status read = port.ReadStates(*memory_, ApplyStates(), 0, CallLimits()).status();
+  EXPECT_TRUE(absl::IsFailedPrecondition(read)) << read;
+  EXPECT_THAT(std::string(read.message()), HasSubstr("the clock is wrong"));
   EXPECT_EQ(log.End({}).value(), 0U) << "no marker either";
   clock = absl::OkStatus();
   ASSERT_TRUE(Submit(port, Insert(1)).ok());

@@ -334,9 +334,9 @@ TEST_F(RemoteTellersTest, TheirClocksAreHeard) {
   for (Teller* teller : {&first_, &second_}) teller->SetClock(-3'600'000);
   RemoteTellers tellers(Options());
   tellers.SetReplicas(All());
-  EXPECT_TRUE(Becomes([&] { return absl::IsFailedPrecondition(clocks_->Check()); }));
+  EXPECT_TRUE(Becomes([&] { return absl::IsFailedPrecondition(clocks_->Check(SystemClock().NowMs())); }));
   for (Teller* teller : {&first_, &second_}) teller->SetClock(0);
-  EXPECT_TRUE(Becomes([&] { return clocks_->Check().ok(); }));
+  EXPECT_TRUE(Becomes([&] { return clocks_->Check(SystemClock().NowMs()).ok(); }));
 }
 
 TEST_F(RemoteTellersTest, OfThoseThatDoNotConfirmTheLatestTimeIsSaid) {

@@ -35,7 +35,10 @@ TEST(ReplicaLogTest, AppendsByARightClockAndTellsWhatFails) {
     MutexLock lock(&mutex);
     events.emplace_back(event);
   };
-  ReplicaLog log(std::move(owned), [&clock] { return clock; }, hear);
+  ReplicaLog log(std::move(owned), [&](int64_t stamp_ms) {
+    EXPECT_EQ(stamp_ms, kExpiry.stamp_ms);
+    return clock;
+  }, hear);
   const auto append = [&log](const LogRecord& record = kExpiry) {
     std::promise<absl::StatusOr<LogOffset>> told;
     log.Append(EncodeLogRecord(record), [&](absl::StatusOr<LogOffset> offset) { told.set_value(std::move(offset)); });

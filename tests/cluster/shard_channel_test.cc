@@ -524,16 +524,18 @@ TEST(CatalogueWatchTest, KnowsAClockThatIsFarFromTheOwners) {
     MutexLock lock(&mutex);
     return events.empty() ? "" : events.back();
   };
-  std::function<absl::Status()> check;
+  StampCheck stamp_check;
+  const auto check = [&] { return stamp_check(SystemClock().NowMs()); };
   {
     const auto watch = CatalogueWatch::Start({{owner.address()}, 2, hear}, [] { return false; }).value();
-    check = watch->clock_check();
+    stamp_check = watch->stamp_check();
     EXPECT_TRUE(check().ok());
     EXPECT_LT(std::abs(watch->clock_ahead_ms()), 10'000);
     EXPECT_LT(std::abs(owner.told_ms() - SystemClock().NowMs()), 30'000);
     owner.SetClock(-3'600'000);
     EXPECT_TRUE(Becomes([&] { return last_event() == "clock_wrong"; }));
     EXPECT_GT(watch->clock_ahead_ms(), 3'500'000);
+    EXPECT_TRUE(stamp_check(SystemClock().NowMs() - 3'600'000).ok()) << "of before the clock was set";
     owner.SetClock(0);
     EXPECT_TRUE(Becomes([&] { return last_event() == "clock_right"; }));
     owner.SetClock(-3'600'000);
