@@ -252,7 +252,20 @@ TEST_F(ErasureTest, ALeaseOfAnotherMemoryHoldsNothing) {
   EXPECT_TRUE(Reaches(receipt, ErasureState::kRocksDb));
 }
 
-TEST_F(ErasureTest, TheCodebookGoesWhenNothingIsLeftOfWhatWasSealed) {
+// The background seals nothing here: when it is late it would seal what comes after a build as well.
+class SealedByHandTest : public ErasureTest {
+ protected:
+  SealedByHandTest() : ErasureTest(Options()) {}
+
+ private:
+  static DeploymentOptions Options() {
+    DeploymentOptions options = ErasureOptionsFor();
+    options.thresholds.seal_rows = 5'000;
+    return options;
+  }
+};
+
+TEST_F(SealedByHandTest, TheCodebookGoesWhenNothingIsLeftOfWhatWasSealed) {
   Insert(1200);
   ASSERT_TRUE(deployment_.Build(memory_).ok());
   std::vector<PlainEntry> more;
