@@ -1,5 +1,6 @@
 // `mneme receipt`: what has become of the bytes of what was deleted.
 #include <algorithm>
+#include <chrono>
 #include <memory>
 #include <string>
 #include <vector>
